@@ -1,0 +1,129 @@
+"""What the command line shows: progress on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from ga.families import FAMILIES
+from ga.ledger import StrategyRecord
+from ga.market import Market
+from ga.run import Progress as RunProgress
+
+_LINE_SECONDS: Final = 5.0
+_SHOWN_GAPS: Final = 3
+
+
+class ProgressLine:
+    """A bar on a terminal; elsewhere a line of text every few seconds."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("generation {task.fields[generation]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[text]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._printed = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, progress: RunProgress) -> None:
+        """Take the newest state of a run."""
+        best = "-" if progress.best is None else f"{progress.best:.4f}"
+        left = "?" if progress.seconds_left is None else _duration(progress.seconds_left)
+        text = f"best {best}  {progress.evaluations_per_second:,.0f} evaluations/s  {left} left"
+        shown = min(progress.generation + 1, progress.generations)
+        generation = f"{shown}/{progress.generations}"
+        total = progress.generations * progress.population_size
+        done = progress.generation * progress.population_size + progress.done
+        if self._console.is_terminal:
+            if self._task is None:
+                self._task = self._bar.add_task("", total=total, generation=generation, text=text)
+            self._bar.update(self._task, completed=done, generation=generation, text=text)
+        elif time.monotonic() - self._printed >= _LINE_SECONDS:
+            self._printed = time.monotonic()
+            percent = 100 * done / total
+            self._console.print(f"generation {generation}  {percent:.0f}%  {text}", highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _stamp(nanoseconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(nanoseconds // 10**9))
+
+
+def gap_lines(market: Market) -> Iterator[str]:
+    """The market in one line, and its gaps, largest first."""
+    report = market.report
+    yield (
+        f"market {market.name}: {len(market.assets)} assets, {market.bars:,} bars"
+        f" {_stamp(int(market.times[0]))} to {_stamp(int(market.times[-1]))} UTC,"
+        f" {market.bars_per_year:,.0f} bars a year"
+    )
+    if report.closures:
+        yield f"  {report.closures} weekend closures (not gaps)"
+    if report.unshared:
+        yield f"  {report.unshared} bars left out: not every asset has them"
+    if report.gaps:
+        yield f"  {len(report.gaps)} gaps, {report.missing} bars missing"
+    for gap in sorted(report.gaps, key=lambda g: -g.missing)[:_SHOWN_GAPS]:
+        span = f"{_stamp(gap.after)} and {_stamp(gap.before)}"
+        yield f"    {gap.asset}: {gap.missing} bars between {span}"
+
+
+def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows of equal keys as a table on stdout."""
+    drawn = Table(title=title, title_justify="left", show_lines=True)
+    for name in rows[0] if rows else ():
+        drawn.add_column(name, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(str(value) for value in row.values()))
+    Console().print(drawn if rows else f"{title}: none")
+
+
+def print_strategies(
+    strategies: Sequence[StrategyRecord], holdouts: Sequence[float | None]
+) -> None:
+    """Print strategies with their genes; ``holdouts`` may be empty."""
+    rows = []
+    for i, strategy in enumerate(strategies):
+        genome, outcome = strategy.genome, strategy.outcome
+        genes = FAMILIES[genome.family].genes
+        pairs = zip(genes, genome.genes, strict=True)
+        row: dict[str, object] = {"family": genome.family, "fitness": f"{outcome.fitness:.4f}"}
+        if holdouts:
+            holdout = holdouts[i]
+            row["hold-out"] = "-" if holdout is None else f"{holdout:.4f}"
+        else:
+            row["run"] = strategy.run
+        row["drawdown"] = f"{outcome.max_drawdown:.1%}"
+        row["trades"] = outcome.trades
+        row["genes"] = "\n".join(f"{g.name} {v:.4g}" for g, v in pairs)
+        rows.append(row)
+    table("Best strategies (fitness: mean annualised net Sharpe, in sample)", rows)

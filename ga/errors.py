@@ -1,0 +1,11 @@
+"""Errors that a user can do something about."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input: one line that names the file or option, and what to do. The CLI exits with 2."""
+
+
+class ClusterError(RuntimeError):
+    """The Ray cluster cannot be reached or was lost; the message says what to do."""

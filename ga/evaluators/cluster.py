@@ -1,0 +1,142 @@
+"""The coordinator's side of distributed evaluation: starts the driver process, and watches it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import Final
+
+from ga.errors import ClusterError, InputError
+from ga.evaluators.base import BatchResult
+from ga.evaluators.driver import Beat, Done, DriverSpec, Lost, Ready, main
+from ga.fitness import Settings
+from ga.genome import Genome
+from ga.market import Market
+
+_START_SECONDS: Final = 120.0
+_SILENT_SECONDS: Final = 30.0
+"""A driver not heard for this long is taken for hung, and killed."""
+_CONNECT_SECONDS: Final = 3.0
+
+
+def check_address(address: str) -> None:
+    """Refuse an address that nothing listens on, at once and clearly.
+
+    Raises:
+        InputError: not ``host:port``, or no answer.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError(
+            f"--address {address}: give HOST:PORT of the cluster, such as 10.0.0.1:6379"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise InputError(
+            f"--address {address}: no Ray cluster answers there ({error.strerror or error});"
+            " start one (python -m fixtures up) or use --mode local"
+        ) from None
+
+
+class ClusterEvaluator:
+    """Batches as stateless Ray tasks, sent by a driver process of their own."""
+
+    def __init__(
+        self,
+        *,
+        market: Market,
+        settings: Settings,
+        families: Sequence[str],
+        address: str | None = None,
+        workers: int | None = None,
+    ) -> None:
+        if find_spec("ray") is None:
+            raise InputError(
+                "--mode distributed needs Ray; run: python -m pip install 'evolution-gate[ray]'"
+            )
+        if address is not None:
+            check_address(address)
+        elif workers is None:
+            workers = os.cpu_count() or 1
+        spec = DriverSpec(
+            address=address,
+            workers=workers,
+            market=market,
+            settings=settings,
+            families=tuple(families),
+        )
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=main, args=(theirs, spec), name="ga-driver")
+        self._process.start()
+        theirs.close()
+        self._slots = 0
+
+    @property
+    def mode(self) -> str:
+        """See ``Evaluator``."""
+        return "distributed"
+
+    @property
+    def workers(self) -> int:
+        """See ``Evaluator``."""
+        return self._slots
+
+    def warm_up(self) -> None:
+        """Wait until the driver is connected and every worker has loaded market and kernels."""
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            message = self._hear(max(0.0, deadline - time.monotonic()))
+            if isinstance(message, Ready):
+                self._slots = message.slots
+                return
+
+    def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
+        """See ``Evaluator``."""
+        try:
+            self._connection.send(("evaluate", tuple(genomes)))
+        except OSError as error:
+            raise self._lost(f"driver process is gone ({error})") from None
+        while True:
+            message = self._hear(_SILENT_SECONDS)
+            if isinstance(message, BatchResult):
+                yield message
+            elif isinstance(message, Done):
+                return
+
+    def close(self) -> None:
+        """See ``Evaluator``. Ends the driver, by force if it does not listen."""
+        if self._process.is_alive():
+            try:
+                self._connection.send(("close",))
+            except OSError:
+                # It died in between; joining it below is all that is left.
+                self._process.kill()
+            self._process.join(10.0)
+            if self._process.is_alive():
+                self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+    def _hear(self, timeout: float) -> object:
+        try:
+            if not self._connection.poll(timeout):
+                raise self._lost(f"driver silent for {timeout:.0f} s")
+            message = self._connection.recv()
+        except (EOFError, OSError):
+            raise self._lost("driver process died") from None
+        if isinstance(message, Lost):
+            raise self._lost(message.reason)
+        if isinstance(message, Beat):
+            self._slots = message.slots
+        return message
+
+    def _lost(self, reason: str) -> ClusterError:
+        self._process.kill()
+        self._process.join()
+        return ClusterError(f"cluster lost: {reason}")

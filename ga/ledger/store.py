@@ -1,0 +1,335 @@
+"""Reading and writing the ledger. A generation is committed in one transaction, or not at all."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Engine, make_url
+
+from ga.backtest import Costs
+from ga.errors import InputError
+from ga.evolution import GENESIS, Plan
+from ga.fitness import Outcome, Settings
+from ga.genome import Genome
+from ga.ledger.schema import evaluations, generations, individuals, metadata, runs
+from ga.market import Market
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run as the ledger has it."""
+
+    run: str
+    created_at: float
+    finished_at: float | None
+    market: str
+    """The spec that the market was loaded from."""
+    market_hash: str
+    plan: Plan
+    settings: Settings
+    mode: str
+    committed: int
+    """Generations committed so far."""
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Committed:
+    """The last committed generation of a run: all that is needed to go on."""
+
+    generation: int
+    digest_before: str
+    population: tuple[Genome, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategyRecord:
+    """One evaluated genome of a run."""
+
+    run: str
+    genome: Genome
+    outcome: Outcome
+    generation: int
+    """The generation it was first evaluated in."""
+
+
+def _url(store: str) -> URL:
+    if "://" not in store:
+        store = f"sqlite:///{store}"
+    try:
+        url = make_url(store)
+    except sa.exc.ArgumentError:
+        raise InputError(
+            "--store: not a URL; give sqlite:///FILE or postgresql://USER@HOST:PORT/NAME"
+        ) from None
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise InputError(
+            f"--store: {url.drivername} is not supported; give sqlite:///FILE or postgresql://..."
+        )
+    return url
+
+
+def _pragmas(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def open_ledger(store: str, *, create: bool) -> Ledger:
+    """Open the ledger at a file or URL; with ``create``, make what is missing.
+
+    Raises:
+        InputError: it cannot be opened, is not a ledger, or is missing and ``create`` is false.
+    """
+    url = _url(store)
+    shown = url.render_as_string(hide_password=True)
+    if url.drivername == "sqlite" and url.database:
+        path = Path(url.database)
+        if not create and not path.exists():
+            raise InputError(f"--store {shown}: no such file; run an evolution first")
+        if not path.parent.is_dir():
+            raise InputError(f"--store {shown}: folder {path.parent} does not exist; make it")
+    engine = sa.create_engine(url, pool_pre_ping=True)
+    if url.drivername == "sqlite":
+        sa.event.listen(engine, "connect", _pragmas)
+    try:
+        if create:
+            metadata.create_all(engine)
+        elif not sa.inspect(engine).has_table("runs"):
+            raise InputError(f"--store {shown}: holds no ledger; run an evolution first")
+    except sa.exc.DBAPIError as error:
+        engine.dispose()
+        reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+        raise InputError(
+            f"--store {shown}: cannot be opened ({reason}); check that it exists and is readable"
+        ) from None
+    return Ledger(engine)
+
+
+class Ledger:
+    """One open ledger."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def begin(self, *, market: Market, spec: str, plan: Plan, settings: Settings, mode: str) -> str:
+        """Record a new run and return its id."""
+        run = uuid.uuid4().hex[:12]
+        row = {
+            "run": run,
+            "created_at": time.time(),
+            "market": spec,
+            "market_hash": market.hash,
+            "seed": str(plan.seed),
+            "population_size": plan.population_size,
+            "generations": plan.generations,
+            "families": list(plan.families),
+            "settings": asdict(settings),
+            "mode": mode,
+        }
+        with self._engine.begin() as connection:
+            connection.execute(sa.insert(runs).values(row))
+        return run
+
+    def commit(
+        self,
+        run: str,
+        *,
+        generation: int,
+        population: Sequence[Genome],
+        outcomes: Sequence[Outcome],
+        fresh: Mapping[str, int],
+        digest: str,
+        seconds: float,
+        mode: str,
+        last: bool,
+    ) -> None:
+        """Write one generation in one transaction.
+
+        Args:
+            fresh: key -> attempts, of the evaluations that were done in this generation.
+            last: mark the run finished.
+        """
+        new: dict[str, dict[str, object]] = {}
+        for genome, outcome in zip(population, outcomes, strict=True):
+            if outcome.key in fresh:
+                new[outcome.key] = {
+                    "run": run,
+                    "key": outcome.key,
+                    "family": genome.family,
+                    "genes": list(genome.genes),
+                    "fitness": outcome.fitness,
+                    "trades": outcome.trades,
+                    "max_drawdown": outcome.max_drawdown,
+                    "error": outcome.error,
+                    "generation": generation,
+                    "attempts": fresh[outcome.key],
+                }
+        members = [
+            {"run": run, "generation": generation, "index": i, "key": outcome.key}
+            for i, outcome in enumerate(outcomes)
+        ]
+        now = time.time()
+        summary = {
+            "run": run,
+            "generation": generation,
+            "finished_at": now,
+            "seconds": seconds,
+            "mode": mode,
+            "failed": sum(o.error is not None for o in outcomes),
+            "digest": digest,
+        }
+        with self._engine.begin() as connection:
+            if new:
+                connection.execute(sa.insert(evaluations), list(new.values()))
+            connection.execute(sa.insert(individuals), members)
+            connection.execute(sa.insert(generations).values(summary))
+            if last:
+                done = sa.update(runs).where(runs.c.run == run).values(finished_at=now)
+                connection.execute(done)
+
+    def runs(self) -> list[RunRecord]:
+        """All runs, newest first."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.select(runs).order_by(runs.c.created_at.desc())).all()
+            return [self._record(connection, row) for row in rows]
+
+    def run(self, run: str) -> RunRecord:
+        """One run by its id, or by the start of it.
+
+        Raises:
+            InputError: none, or several.
+        """
+        with self._engine.connect() as connection:
+            query = sa.select(runs).where(runs.c.run.startswith(run, autoescape=True))
+            rows = connection.execute(query).all()
+            if len(rows) != 1:
+                what = "no such run" if not rows else "several runs start so"
+                raise InputError(f"run {run}: {what}; list them with: python -m ga runs")
+            return self._record(connection, rows[0])
+
+    def last(self, run: str) -> Committed | None:
+        """The last committed generation; None before the first."""
+        with self._engine.connect() as connection:
+            order = generations.c.generation.desc()
+            query = sa.select(generations.c.generation, generations.c.digest)
+            rows = connection.execute(
+                query.where(generations.c.run == run).order_by(order).limit(2)
+            ).all()
+            if not rows:
+                return None
+            generation = int(rows[0].generation)
+            members = self._individuals(connection, run, generation)
+        return Committed(
+            generation=generation,
+            digest_before=rows[1].digest if len(rows) == 2 else GENESIS,
+            population=tuple(g for g, _ in members),
+            outcomes=tuple(o for _, o in members),
+        )
+
+    def individuals(self, run: str, generation: int) -> list[tuple[Genome, Outcome]]:
+        """A generation's individuals in index order."""
+        with self._engine.connect() as connection:
+            return self._individuals(connection, run, generation)
+
+    def evaluated(self, run: str) -> dict[str, Outcome]:
+        """Every outcome of a run by its key."""
+        query = sa.select(evaluations).where(evaluations.c.run == run)
+        with self._engine.connect() as connection:
+            return {row.key: _outcome(row) for row in connection.execute(query)}
+
+    def strategies(self, run: str | None, limit: int) -> list[StrategyRecord]:
+        """The best strategies of one run, or of all.
+
+        Genomes that behaved alike (equal fitness, fills and drawdown) are one strategy: the first
+        by key stands for them.
+        """
+        table = evaluations
+        alike = (table.c.run, table.c.fitness, table.c.trades, table.c.max_drawdown)
+        first = sa.select(sa.func.min(table.c.key).label("key"), table.c.run, table.c.fitness)
+        first = first.where(table.c.fitness.is_not(None)).group_by(*alike)
+        if run is not None:
+            first = first.where(table.c.run == run)
+        best = first.order_by(table.c.fitness.desc(), sa.text("key")).limit(limit).subquery()
+        joined = table.join(best, sa.and_(table.c.run == best.c.run, table.c.key == best.c.key))
+        query = sa.select(table).select_from(joined)
+        query = query.order_by(table.c.fitness.desc(), table.c.key)
+        with self._engine.connect() as connection:
+            return [
+                StrategyRecord(
+                    run=row.run,
+                    genome=_genome(row),
+                    outcome=_outcome(row),
+                    generation=row.generation,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def _individuals(
+        self, connection: sa.Connection, run: str, generation: int
+    ) -> list[tuple[Genome, Outcome]]:
+        joined = individuals.join(
+            evaluations,
+            sa.and_(individuals.c.run == evaluations.c.run, individuals.c.key == evaluations.c.key),
+        )
+        query = (
+            sa.select(evaluations)
+            .select_from(joined)
+            .where(individuals.c.run == run, individuals.c.generation == generation)
+            .order_by(individuals.c.index)
+        )
+        return [(_genome(row), _outcome(row)) for row in connection.execute(query)]
+
+    def _record(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> RunRecord:
+        query = sa.select(generations.c.generation, generations.c.digest)
+        order = generations.c.generation.desc()
+        last = connection.execute(
+            query.where(generations.c.run == row.run).order_by(order).limit(1)
+        ).first()
+        settings = dict(row.settings)
+        costs = Costs(**settings.pop("costs"))
+        return RunRecord(
+            run=row.run,
+            created_at=row.created_at,
+            finished_at=row.finished_at,
+            market=row.market,
+            market_hash=row.market_hash,
+            plan=Plan(
+                seed=int(row.seed),
+                population_size=row.population_size,
+                generations=row.generations,
+                families=tuple(row.families),
+            ),
+            settings=Settings(costs=costs, **settings),
+            mode=row.mode,
+            committed=0 if last is None else int(last.generation) + 1,
+            digest=GENESIS if last is None else str(last.digest),
+        )
+
+
+def _genome(row: sa.Row[tuple[object, ...]]) -> Genome:
+    return Genome(str(row.family), tuple(float(v) for v in cast(Sequence[float], row.genes)))
+
+
+def _outcome(row: sa.Row[tuple[object, ...]]) -> Outcome:
+    return Outcome(
+        key=row.key,
+        fitness=row.fitness,
+        trades=row.trades,
+        max_drawdown=row.max_drawdown,
+        error=row.error,
+    )

@@ -1,0 +1,211 @@
+"""Market: aligned, checked OHLCV (and funding) arrays of one or more assets."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ga.errors import InputError
+
+Floats = NDArray[np.float64]
+Times = NDArray[np.int64]
+
+NANOSECONDS_PER_YEAR: Final = 365.25 * 86_400 * 1e9
+_DAY: Final = 86_400 * 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Bars missing between two bars of one asset."""
+
+    asset: str
+    after: int
+    """Time of the last bar before the gap, nanoseconds since the epoch, UTC."""
+    before: int
+    """Time of the first bar after it."""
+    missing: int
+    """How many bars of the market's step would have fitted in between."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapReport:
+    """What is missing from a market, found while it was loaded."""
+
+    gaps: tuple[Gap, ...] = ()
+    closures: int = 0
+    """Weekend closures of a market that never trades on a Saturday; not counted as gaps."""
+    unshared: int = 0
+    """Bars dropped because not every asset had them."""
+
+    @property
+    def missing(self) -> int:
+        """Bars missing in all gaps."""
+        return sum(gap.missing for gap in self.gaps)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Market:
+    """Prices of ``A`` assets on one shared time axis of ``T`` bars. Immutable.
+
+    All assets have all bars: no price is made up. Arrays are read-only, C-ordered.
+    """
+
+    name: str
+    assets: tuple[str, ...]
+    times: Times
+    """(T,) bar open times, nanoseconds since the epoch, UTC, strictly increasing."""
+    open: Floats
+    """(A, T) prices in quote currency, > 0; likewise high, low and close."""
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    """(A, T) traded volume in the source's unit, >= 0; all zero where the source has none."""
+    funding: Floats | None = None
+    """(A, T) funding rate paid by longs to shorts over the bar, as a fraction; None: no data."""
+    report: GapReport = field(default_factory=GapReport)
+
+    def __post_init__(self) -> None:
+        arrays = [self.times, self.open, self.high, self.low, self.close, self.volume]
+        if self.funding is not None:
+            arrays.append(self.funding)
+        shape = (len(self.assets), self.times.size)
+        for array in arrays[1:]:
+            if array.shape != shape or array.dtype != np.float64:
+                raise ValueError(f"market arrays must be float64 of shape {shape}")
+        for array in arrays:
+            array.flags.writeable = False
+
+    @property
+    def bars(self) -> int:
+        """Number of bars ``T``."""
+        return int(self.times.size)
+
+    @cached_property
+    def step(self) -> int:
+        """Usual distance between two bars in nanoseconds (the median)."""
+        return int(np.median(np.diff(self.times)))
+
+    @cached_property
+    def bars_per_year(self) -> float:
+        """Bars in a year as the data has them: 252 for daily shares, 8 766 for hourly crypto."""
+        span = float(self.times[-1] - self.times[0])
+        return (self.bars - 1) / span * NANOSECONDS_PER_YEAR
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of assets, times and all prices: equal hash means equal evaluations."""
+        digest = hashlib.sha256()
+        digest.update("\x00".join(self.assets).encode())
+        for array in (self.times, self.open, self.high, self.low, self.close, self.volume):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(b"none" if self.funding is None else self.funding.tobytes())
+        return digest.hexdigest()
+
+    def head(self, bars: int) -> Market:
+        """The first ``bars`` bars, as a market of its own."""
+        cut = slice(0, bars)
+        return Market(
+            name=self.name,
+            assets=self.assets,
+            times=self.times[cut].copy(),
+            open=self.open[:, cut].copy(),
+            high=self.high[:, cut].copy(),
+            low=self.low[:, cut].copy(),
+            close=self.close[:, cut].copy(),
+            volume=self.volume[:, cut].copy(),
+            funding=None if self.funding is None else self.funding[:, cut].copy(),
+            report=self.report,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One asset as a source read it, checked by the source: arrays of shape (T,)."""
+
+    asset: str
+    times: Times
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    funding: Floats | None = None
+
+
+def _gaps(series: Series) -> tuple[list[Gap], int]:
+    steps = np.diff(series.times)
+    step = int(np.median(steps))
+    days = (series.times // _DAY + 3) % 7  # 0 is Monday: the epoch was a Thursday
+    closes_on_weekends = not bool(np.any(days == 5))
+    gaps: list[Gap] = []
+    closures = 0
+    for i in np.flatnonzero(steps > 1.5 * step):
+        after, before = int(series.times[i]), int(series.times[i + 1])
+        spans_saturday = any((d + 3) % 7 == 5 for d in range(after // _DAY, before // _DAY + 1))
+        if closes_on_weekends and spans_saturday and before - after <= 3 * _DAY:
+            closures += 1
+            continue
+        missing = max(1, round((before - after) / step) - 1)
+        gaps.append(Gap(asset=series.asset, after=after, before=before, missing=missing))
+    return gaps, closures
+
+
+def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
+    """Put assets on one time axis: the bars that all of them have. Gaps are found and reported.
+
+    Raises:
+        InputError: two assets have the same name, or fewer than ``min_bars`` bars are shared.
+    """
+    if not series:
+        raise InputError(f"market {name}: no asset found; give a CSV or Parquet file or a folder")
+    names = [s.asset for s in series]
+    for asset in names:
+        if names.count(asset) > 1:
+            raise InputError(f"market {name}: two files hold asset {asset}; rename or remove one")
+    ordered = sorted(series, key=lambda s: s.asset)
+    times = ordered[0].times
+    for other in ordered[1:]:
+        times = np.intersect1d(times, other.times, assume_unique=True)
+    if times.size < min_bars:
+        detail = "" if len(series) == 1 else " shared by all its assets"
+        raise InputError(
+            f"market {name}: {times.size} bars{detail}, at least {min_bars} are needed;"
+            " give a longer history" + ("" if len(series) == 1 else " or fewer assets")
+        )
+    gaps: list[Gap] = []
+    closures = unshared = 0
+    for s in ordered:
+        own, closed = _gaps(s)
+        gaps += own
+        closures += closed
+        unshared += int(s.times.size - times.size)
+
+    def pick(values: list[Floats]) -> Floats:
+        rows = [v[np.isin(s.times, times)] for s, v in zip(ordered, values, strict=True)]
+        return np.ascontiguousarray(np.stack(rows))
+
+    funding = [s.funding for s in ordered if s.funding is not None]
+    if funding and len(funding) < len(ordered):
+        lacking = [s.asset for s in ordered if s.funding is None]
+        raise InputError(
+            f"market {name}: {', '.join(lacking)} has no funding column but others have;"
+            " add it or leave it out everywhere"
+        )
+    return Market(
+        name=name,
+        assets=tuple(s.asset for s in ordered),
+        times=times.copy(),
+        open=pick([s.open for s in ordered]),
+        high=pick([s.high for s in ordered]),
+        low=pick([s.low for s in ordered]),
+        close=pick([s.close for s in ordered]),
+        volume=pick([s.volume for s in ordered]),
+        funding=pick(funding) if funding else None,
+        report=GapReport(gaps=tuple(gaps), closures=closures, unshared=unshared),
+    )

@@ -1,0 +1,258 @@
+"""One run from its plan to its last generation: evolution, evaluator and ledger put together."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Self
+
+from ga.errors import ClusterError
+from ga.evaluators import BatchResult, Evaluator
+from ga.evolution import Evolution
+from ga.fitness import Outcome, Settings, evaluation_key
+from ga.genome import Genome
+from ga.ledger import Ledger
+from ga.market import Market
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is; sent after every batch."""
+
+    generation: int
+    generations: int
+    done: int
+    """Individuals of this generation that have their outcome."""
+    population_size: int
+    evaluations: int
+    best: float | None
+    evaluations_per_second: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run came to."""
+
+    run: str
+    digest: str
+    mode: str
+    """Where the last generation was evaluated."""
+    workers: int
+    generations: int
+    evaluations: int
+    """Evaluations done by this process; equal genomes are evaluated once."""
+    failed: int
+    fallbacks: int
+    """Times the cluster was lost and this machine took over."""
+    seconds: float
+    """From the first evaluation to the last commit; workers were loaded before."""
+    startup_seconds: float
+    cpu_seconds: float
+    """CPU time spent inside evaluations, all workers together."""
+    cpu_seconds_by_node: dict[str, float]
+
+    @property
+    def evaluations_per_second(self) -> float:
+        """Evaluations over ``seconds``."""
+        return self.evaluations / self.seconds if self.seconds > 0 else 0.0
+
+
+class BatchLog:
+    """Append-only JSON Lines of what happened to batches, for whoever watches from outside."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file: IO[str] | None = None if path is None else path.open("a", buffering=1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, event: str, **fields: object) -> None:
+        """Write one event with the time."""
+        if self._file is not None:
+            self._file.write(json.dumps({"event": event, "at": time.time(), **fields}) + "\n")
+
+
+@dataclass
+class _Tally:
+    evaluations: int = 0
+    failed: int = 0
+    fallbacks: int = 0
+    cpu: dict[str, float] = field(default_factory=dict)
+
+
+class Runner:
+    """Drives an ``Evolution`` to its end, committing each generation.
+
+    Args:
+        fall_back: makes the local evaluator that takes over when the cluster is lost.
+        known: outcomes by key that the ledger has already, when a run is resumed.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: str,
+        evolution: Evolution,
+        market: Market,
+        settings: Settings,
+        ledger: Ledger,
+        evaluator: Evaluator,
+        fall_back: Callable[[ClusterError], Evaluator],
+        log: BatchLog,
+        on_progress: Callable[[Progress], None],
+        known: dict[str, Outcome] | None = None,
+    ) -> None:
+        self._run, self._evolution = run, evolution
+        self._market_hash, self._settings = market.hash, settings
+        self._ledger, self._evaluator = ledger, evaluator
+        self._fall_back, self._log = fall_back, log
+        self._on_progress = on_progress
+        self._known = known or {}
+        self._best: float | None = max(
+            (o.fitness for o in self._known.values() if o.fitness is not None), default=None
+        )
+        self._tally = _Tally()
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The evaluator in use now; to be closed by the caller."""
+        return self._evaluator
+
+    def warm_up(self) -> float:
+        """Load the workers; returns the seconds it took."""
+        started = time.perf_counter()
+        try:
+            self._evaluator.warm_up()
+        except ClusterError as error:
+            self._take_over(error)
+        return time.perf_counter() - started
+
+    def go(self) -> Summary:
+        """Run to the last generation."""
+        startup = self.warm_up()
+        self._log.write("ready", run=self._run, workers=self._evaluator.workers)
+        evolution = self._evolution
+        self._started = time.perf_counter()
+        self._first = evolution.generation
+        while not evolution.done:
+            self._generation()
+        return Summary(
+            run=self._run,
+            digest=evolution.digest,
+            mode=self._evaluator.mode,
+            workers=self._evaluator.workers,
+            generations=evolution.generation,
+            evaluations=self._tally.evaluations,
+            failed=self._tally.failed,
+            fallbacks=self._tally.fallbacks,
+            seconds=time.perf_counter() - self._started,
+            startup_seconds=startup,
+            cpu_seconds=sum(self._tally.cpu.values()),
+            cpu_seconds_by_node=dict(self._tally.cpu),
+        )
+
+    def _generation(self) -> None:
+        evolution = self._evolution
+        began, generation = time.perf_counter(), evolution.generation
+        population = evolution.ask()
+        keys = [evaluation_key(g, self._market_hash, self._settings) for g in population]
+        wanted: dict[str, Genome] = {}
+        for key, genome in zip(keys, population, strict=True):
+            if key not in self._known:
+                wanted.setdefault(key, genome)
+        attempts = self._evaluate(wanted, keys)
+        outcomes = [self._known[key] for key in keys]
+        evolution.tell(outcomes)
+        seconds = time.perf_counter() - began
+        self._ledger.commit(
+            self._run,
+            generation=generation,
+            population=population,
+            outcomes=outcomes,
+            fresh=attempts,
+            digest=evolution.digest,
+            seconds=seconds,
+            mode=self._evaluator.mode,
+            last=evolution.done,
+        )
+        self._log.write("generation", generation=generation, seconds=seconds)
+
+    def _evaluate(self, wanted: dict[str, Genome], keys: Sequence[str]) -> dict[str, int]:
+        """Evaluate what is not known yet; returns key -> attempts."""
+        attempts: dict[str, int] = {}
+        while True:
+            left = {k: g for k, g in wanted.items() if k not in attempts}
+            if not left:
+                self._report(keys)
+                return attempts
+            try:
+                for result in self._evaluator.evaluate(list(left.values())):
+                    self._take(result, attempts)
+                    self._report(keys)
+            except ClusterError as error:
+                self._take_over(error)
+                self._evaluator.warm_up()
+                continue
+            missing = len(wanted) - len(attempts)
+            if missing:
+                raise RuntimeError(
+                    f"evaluator {self._evaluator.mode} ended with {missing} genomes unanswered"
+                )
+
+    def _take(self, result: BatchResult, attempts: dict[str, int]) -> None:
+        batch = result.batch
+        for outcome in batch.outcomes:
+            if outcome.key in attempts:
+                continue
+            attempts[outcome.key] = result.attempt + 1
+            self._known[outcome.key] = outcome
+            self._tally.evaluations += 1
+            if outcome.fitness is None:
+                self._tally.failed += 1
+            elif self._best is None or outcome.fitness > self._best:
+                self._best = outcome.fitness
+        cpu = self._tally.cpu
+        cpu[result.node] = cpu.get(result.node, 0.0) + batch.cpu_seconds
+        self._log.write(
+            "batch",
+            generation=self._evolution.generation,
+            size=len(result.indices),
+            node=result.node,
+            attempt=result.attempt,
+            cpu_seconds=batch.cpu_seconds,
+            started_at=batch.started_at,
+            finished_at=batch.finished_at,
+        )
+
+    def _take_over(self, error: ClusterError) -> None:
+        self._tally.fallbacks += 1
+        self._log.write("fallback", reason=str(error))
+        self._evaluator.close()
+        self._evaluator = self._fall_back(error)
+
+    def _report(self, keys: Sequence[str]) -> None:
+        plan, evolution = self._evolution.plan, self._evolution
+        spent = time.perf_counter() - self._started
+        done = sum(key in self._known for key in keys)
+        finished = evolution.generation - self._first + done / plan.population_size
+        total = plan.generations - self._first
+        self._on_progress(
+            Progress(
+                generation=evolution.generation,
+                generations=plan.generations,
+                done=done,
+                population_size=plan.population_size,
+                evaluations=self._tally.evaluations,
+                best=self._best,
+                evaluations_per_second=self._tally.evaluations / spent if spent > 0 else 0.0,
+                seconds_left=spent / finished * (total - finished) if finished > 0 else None,
+            )
+        )

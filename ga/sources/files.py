@@ -1,0 +1,154 @@
+"""Markets from CSV and Parquet files: one asset a file, checked row by row.
+
+Columns (any case): a time column (``time``, ``date``, ``datetime``, ``timestamp``, ``open_time`` or
+an unnamed first one), ``open``, ``high``, ``low``, ``close``, and optionally ``volume`` and
+``funding``. Times are ISO 8601 text (no offset means UTC) or whole seconds, milliseconds,
+microseconds or nanoseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ga.errors import InputError
+from ga.market import Floats, Market, Series, Times, align
+
+SUFFIXES: Final = (".csv", ".parquet")
+_TIME_NAMES: Final = ("time", "date", "datetime", "timestamp", "open_time")
+_PRICES: Final = ("open", "high", "low", "close")
+_OFFSET: Final = r"(Z|z|[+-]\d{2}:?\d{2})$"
+
+
+def load_files(path: Path) -> Market:
+    """Load one file, or every CSV and Parquet file of a folder, as one market.
+
+    Raises:
+        InputError: names the file, row and column at fault and what to do.
+    """
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not files:
+            raise InputError(f"{path}: the folder holds no .csv or .parquet file; add one")
+    else:
+        files = [path]
+    return align(path.stem, [read_series(file) for file in files])
+
+
+def read_series(path: Path, *, asset: str | None = None) -> Series:
+    """Read and check one asset.
+
+    Raises:
+        InputError: see ``load_files``.
+    """
+    frame = _read_frame(path)
+    # Row numbers as an editor shows a CSV: the header is line 1.
+    first = 2 if path.suffix.lower() == ".csv" else 1
+    columns = {str(c).strip().lower(): c for c in frame.columns}
+    time_column = next((columns[n] for n in _TIME_NAMES if n in columns), None)
+    if time_column is None and str(frame.columns[0]).startswith("Unnamed"):
+        time_column = frame.columns[0]
+    if time_column is None:
+        raise InputError(f"{path}: no time column; name one of {', '.join(_TIME_NAMES)}")
+    lacking = [name for name in _PRICES if name not in columns]
+    if lacking:
+        raise InputError(
+            f"{path}: column {', '.join(lacking)} is missing (found:"
+            f" {', '.join(str(c) for c in frame.columns)}); rename or add it"
+        )
+    if len(frame) < 2:
+        raise InputError(f"{path}: {len(frame)} bar; give a longer history")
+    times = _times(path, frame[time_column], first)
+    values = {name: _numbers(path, frame[columns[name]], name, first) for name in _PRICES}
+    for name, numbers in values.items():
+        _refuse(path, numbers <= 0, first, name, "is not above zero")
+    _refuse(path, values["high"] < values["low"], first, "high", "is below low")
+    volume = np.zeros(len(frame))
+    if "volume" in columns:
+        volume = _numbers(path, frame[columns["volume"]], "volume", first)
+        _refuse(path, volume < 0, first, "volume", "is negative")
+    funding = None
+    if "funding" in columns:
+        funding = _numbers(path, frame[columns["funding"]], "funding", first)
+    return Series(
+        asset=asset or path.stem,
+        times=times,
+        open=values["open"],
+        high=values["high"],
+        low=values["low"],
+        close=values["close"],
+        volume=volume,
+        funding=funding,
+    )
+
+
+def _read_frame(path: Path) -> pd.DataFrame:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: unknown file type {suffix!r}; give {' or '.join(SUFFIXES)}")
+    try:
+        frame = pd.read_csv(path) if suffix == ".csv" else pd.read_parquet(path).reset_index()
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path}: the file is empty; give a file with a header and bars") from None
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: cannot be read ({reason}); check the file") from None
+    if frame.empty:
+        raise InputError(f"{path}: no bars, only a header; give a file with bars")
+    return frame
+
+
+def _refuse(path: Path, bad: NDArray[np.bool_], first: int, column: str, what: str) -> None:
+    if bad.any():
+        row = int(np.argmax(bad)) + first
+        more = int(bad.sum()) - 1
+        others = f" (and {more} more)" if more else ""
+        raise InputError(f"{path}: row {row}, column {column} {what}{others}; mend or drop the row")
+
+
+def _numbers(path: Path, column: pd.Series, name: str, first: int) -> Floats:
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    _refuse(path, ~np.isfinite(numbers), first, name, "is not a finite number")
+    return np.asarray(numbers, dtype=np.float64)
+
+
+def _times(path: Path, column: pd.Series, first: int) -> Times:
+    name = str(column.name)
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        stamps = _numbers(path, column, name, first)
+        # 1e11 seconds is the year 5138, 1e11 milliseconds is 1973: the unit shows in the size.
+        scale = next(
+            (u for u, top in ((10**9, 1e11), (10**6, 1e14), (10**3, 1e17)) if stamps[0] < top), 1
+        )
+        times: Times = np.asarray(column.to_numpy() * scale, dtype=np.int64)
+    elif isinstance(column.dtype, pd.DatetimeTZDtype) or np.issubdtype(
+        getattr(column.dtype, "type", object), np.datetime64
+    ):
+        _refuse(path, column.isna().to_numpy(), first, name, "is not a time")
+        utc = pd.to_datetime(column, utc=True)
+        times = np.asarray(utc.dt.as_unit("ns").astype(np.int64), dtype=np.int64)
+    else:
+        text = column.astype("string").str.strip()
+        offsets = text.str.extract(_OFFSET, expand=False).where(text.str.len() > 10).fillna("none")
+        # A date alone ("2004-08-19") ends like an offset, hence the length.
+        offsets = offsets.replace({"z": "+00:00", "Z": "+00:00", "+0000": "+00:00"})
+        mixed = (offsets != offsets.iloc[0]).to_numpy(dtype=bool)
+        if mixed.any():
+            row = int(np.argmax(mixed))
+            raise InputError(
+                f"{path}: row {row + first}, column {name} mixes time zones"
+                f" ({offsets.iloc[0]} above, {offsets.iloc[row]} here); convert all to UTC"
+            )
+        parsed = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+        _refuse(path, parsed.isna().to_numpy(), first, name, "is not an ISO 8601 time")
+        times = np.asarray(parsed.dt.as_unit("ns").astype(np.int64), dtype=np.int64)
+    steps = np.diff(times)
+    _refuse(path, np.concatenate([[False], steps == 0]), first, name, "repeats the time above")
+    _refuse(
+        path, np.concatenate([[False], steps < 0]), first, name, "is earlier than the row above"
+    )
+    return np.asarray(times, dtype=np.int64)
