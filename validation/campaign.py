@@ -1,0 +1,364 @@
+"""The order of work: workloads and faults on a running stack, each written down as evidence.
+
+A campaign only gathers. It decides nothing: verdicts come from the closed file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from fixtures.stack import Node, NodeUsage, Receipt, Stack, StackError
+from validation.audit import audit, find_run, read_generations
+from validation.evidence import EvidenceWriter
+from validation.probes import Outages
+from validation.records import (
+    Arm,
+    CpuWindow,
+    Fault,
+    MemoryFailure,
+    Note,
+    Purpose,
+    Recovery,
+    Workload,
+)
+from validation.workload import BatchEvent, Ended, Evolve, Spec
+
+WORKLOAD_SECONDS: Final = 300.0
+RECOVERY_WINDOW: Final = 120.0
+_POLL: Final = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much evidence one campaign gathers."""
+
+    pairs: int
+    recoveries: int
+    speedup: Mapping[str, int]
+    """Population size and generations of a speed-up workload."""
+    evolution: Mapping[str, int]
+    """Population size and generations of an evolution on real prices."""
+
+
+FULL: Final = Scale(
+    pairs=4,
+    recoveries=5,
+    speedup={"population_size": 500, "generations": 6},
+    evolution={"population_size": 1000, "generations": 90},
+)
+SHORT: Final = Scale(
+    pairs=3,
+    recoveries=4,
+    speedup={"population_size": 500, "generations": 5},
+    evolution={"population_size": 1000, "generations": 60},
+)
+
+SPEEDUP_MARKET: Final = "synthetic:assets=4,bars=16000,seed=1"
+"""Heavy enough that a generation of 500 takes seconds on one node."""
+REAL_MARKET: Final = "eurusd"
+
+
+class Campaign:
+    """Runs stages on one stack and writes what it saw.
+
+    Args:
+        folder: Where logs and local stores of this run go.
+        say: Told, in one line, what is going on.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        writer: EvidenceWriter,
+        *,
+        seed: int,
+        scale: Scale,
+        folder: Path,
+        outages: Outages,
+        say: Callable[[str], None],
+    ) -> None:
+        self._stack, self._writer = stack, writer
+        self._seed, self._scale = seed, scale
+        self._folder, self._outages, self._say = folder, outages, say
+        self._store = stack.endpoints.postgres or f"sqlite:///{folder / 'ledger.db'}"
+        self._rng = np.random.Generator(np.random.Philox(key=[seed, 0xFA017]))
+        self._count = 0
+
+    @property
+    def _slots(self) -> int:
+        return len(self._stack.nodes)
+
+    def speedup(self) -> None:
+        """Pairs of the same evolution on one node and on all, arms in alternating order."""
+        spec = Spec(seed=self._seed, market=SPEEDUP_MARKET, **self._scale.speedup)
+        for pair in range(self._scale.pairs):
+            arms: list[Arm] = ["local", "distributed"]
+            if pair % 2:
+                arms.reverse()
+            for arm in arms:
+                self._say(f"speed-up pair {pair + 1} of {self._scale.pairs}: {arm}")
+                if arm == "local":
+                    self._local(spec, purpose="speedup", pair=pair)
+                else:
+                    self._distributed(spec, purpose="speedup", pair=pair)
+
+    def reference(self) -> None:
+        """The undisturbed history on real prices: locally with 1 and 2 processes."""
+        for workers in (1, 2):
+            self._say(f"undisturbed evolution on {REAL_MARKET}, {workers} local processes")
+            self._plain(self._real(), workers)
+
+    def recoveries(self) -> None:
+        """The same evolution on the cluster again and again, a node killed in each."""
+        for number in range(self._scale.recoveries):
+            node = self._stack.nodes[int(self._rng.integers(len(self._stack.nodes)))]
+            delay = float(self._rng.uniform(1.0, 3.0))
+            total = self._scale.recoveries
+            self._say(f"recovery {number + 1} of {total}: kill {node.name} after {delay:.1f} s")
+            self._broken(self._real(), node, delay)
+
+    def _real(self) -> Spec:
+        return Spec(seed=self._seed, market=REAL_MARKET, **self._scale.evolution)
+
+    def _local(self, spec: Spec, *, purpose: Purpose, pair: int | None) -> None:
+        name = self._name(purpose, "local")
+        try:
+            evolve = Evolve(
+                spec,
+                store=self._store,
+                folder=self._folder,
+                name=name,
+                arguments=["--mode", "local", "--workers", "1"],
+                env={},
+                launch=lambda argv, env: self._stack.on_one_node(argv, env=env),
+            )
+        except StackError as error:
+            # Without a quota there is no arm of the same size; the verdict then lacks its pair.
+            self._writer.add(Note(text=f"no local arm: {error}"))
+            return
+        with evolve:
+            ended = evolve.finish(WORKLOAD_SECONDS)
+        self._record(name, spec, ended, purpose=purpose, arm="local", pair=pair, nodes=1, workers=1)
+
+    def _plain(self, spec: Spec, workers: int) -> None:
+        name = self._name("reproducibility", "local")
+        arguments = ["--mode", "local", "--workers", str(workers)]
+        with self._evolve(spec, name, arguments) as evolve:
+            ended = evolve.finish(WORKLOAD_SECONDS)
+        self._record(
+            name,
+            spec,
+            ended,
+            purpose="reproducibility",
+            arm="local",
+            pair=None,
+            nodes=1,
+            workers=workers,
+        )
+
+    def _distributed(self, spec: Spec, *, purpose: Purpose, pair: int | None) -> None:
+        name = self._name(purpose, "distributed")
+        with self._evolve(spec, name, self._cluster_arguments()) as evolve:
+            evolve.wait_ready(WORKLOAD_SECONDS)
+            before = {node.name: node.usage() for node in self._stack.nodes}
+            after = before
+            while evolve.running:
+                time.sleep(_POLL)
+                if (evolve.generation_at or 0.0) > min(u.at for u in after.values()):
+                    # Read at each commit, so that the last reading is that of the last generation.
+                    after = {node.name: node.usage() for node in self._stack.nodes}
+            ended = evolve.finish(WORKLOAD_SECONDS)
+        self._windows(name, before, after, ended)
+        self._record(
+            name,
+            spec,
+            ended,
+            purpose=purpose,
+            arm="distributed",
+            pair=pair,
+            nodes=self._slots,
+            workers=self._slots,
+        )
+
+    def _broken(self, spec: Spec, node: Node, delay: float) -> None:
+        name = self._name("recovery", "distributed")
+        with self._evolve(spec, name, self._cluster_arguments()) as evolve:
+            ready = evolve.wait_ready(WORKLOAD_SECONDS)
+            if ready:
+                time.sleep(delay)
+                recovery = self._kill_and_restore(evolve, node, name)
+            ended = evolve.finish(WORKLOAD_SECONDS)
+        if ready:
+            self._writer.add(_with_work(recovery, ended.batches))
+        self._record(
+            name,
+            spec,
+            ended,
+            purpose="recovery",
+            arm="distributed",
+            pair=None,
+            nodes=self._slots,
+            workers=self._slots,
+        )
+
+    def _kill_and_restore(self, evolve: Evolve, node: Node, name: str) -> Recovery:
+        self._outages.down(node.name)
+        if not evolve.running:
+            self._writer.add(Note(text=f"{name} had ended before its fault"))
+        killed = node.kill()
+        self._fault(killed, name)
+        fault_at = killed.requested_at
+        deadline = fault_at + RECOVERY_WINDOW
+        detected = self._until(lambda: node.name not in self._stack.alive_nodes(), deadline)
+        started = node.start()
+        self._fault(started, name)
+        back = self._until(lambda: node.name in self._stack.alive_nodes(), deadline)
+        self._outages.up(node.name)
+        return Recovery(
+            workload=name,
+            target=node.name,
+            fault_at=fault_at,
+            detected_s=None if detected is None else detected - fault_at,
+            rescheduled_s=None,
+            first_result_s=None,
+            node_back_s=None if back is None else back - fault_at,
+            window_s=RECOVERY_WINDOW,
+        )
+
+    def _until(self, seen: Callable[[], bool], deadline: float) -> float | None:
+        while time.time() < deadline:
+            if seen():
+                return time.time()
+            time.sleep(_POLL)
+        return None
+
+    def _evolve(self, spec: Spec, name: str, arguments: Sequence[str]) -> Evolve:
+        return Evolve(
+            spec,
+            store=self._store,
+            folder=self._folder,
+            name=name,
+            arguments=arguments,
+            env=self._stack.endpoints.env,
+        )
+
+    def _cluster_arguments(self) -> list[str]:
+        return ["--mode", "distributed", "--address", self._stack.endpoints.ray]
+
+    def _name(self, purpose: str, arm: str) -> str:
+        self._count += 1
+        return f"{self._count:02d}-{purpose}-{arm}"
+
+    def _fault(self, receipt: Receipt, workload: str) -> None:
+        self._writer.add(
+            Fault(
+                fault=receipt.fault,
+                target=receipt.target,
+                requested_at=receipt.requested_at,
+                confirmed_at=receipt.confirmed_at,
+                confirmed=receipt.confirmed,
+                before=receipt.before,
+                after=receipt.after,
+                detail=receipt.detail,
+                workload=workload,
+            )
+        )
+
+    def _windows(
+        self,
+        workload: str,
+        before: Mapping[str, NodeUsage],
+        after: Mapping[str, NodeUsage],
+        ended: Ended,
+    ) -> None:
+        by_address = ended.result.get("cpu_seconds_by_node")
+        useful = by_address if isinstance(by_address, dict) else {}
+        for node in self._stack.nodes:
+            first, last, cpus = before[node.name], after[node.name], node.limits.cpus
+            if cpus is None or last.at <= first.at:
+                continue
+            self._writer.add(
+                CpuWindow(
+                    workload=workload,
+                    node=node.name,
+                    used_s=last.cpu_seconds - first.cpu_seconds,
+                    allotted_s=cpus * (last.at - first.at),
+                    useful_s=float(useful.get(node.address, 0.0)),
+                )
+            )
+
+    def _record(
+        self,
+        name: str,
+        spec: Spec,
+        ended: Ended,
+        *,
+        purpose: Purpose,
+        arm: Arm,
+        pair: int | None,
+        nodes: int,
+        workers: int,
+    ) -> None:
+        error, code = ended.error, ended.exit_code
+        if ended.fallbacks and arm == "distributed":
+            # It ended well, but not on the cluster: as evidence about the cluster it is a failure.
+            error, code = f"cluster lost, {ended.fallbacks} fall-backs to this machine", 1
+        self._writer.add(
+            Workload(
+                id=name,
+                purpose=purpose,
+                arm=arm,
+                pair=pair,
+                seed=spec.seed,
+                market=spec.market,
+                nodes=nodes,
+                workers=workers,
+                population_size=spec.population_size,
+                generations=spec.generations,
+                exit_code=code,
+                seconds=ended.number("seconds"),
+                evaluations=int(ended.number("evaluations")),
+                digest=ended.digest,
+                started_at=ended.started_at,
+                finished_at=ended.finished_at,
+                error=error,
+            )
+        )
+        for line in ended.out_of_memory:
+            self._writer.add(MemoryFailure(workload=name, detail=line))
+        run = ended.run or find_run(self._store, since=ended.started_at)
+        if run is None:
+            self._writer.add(Note(text=f"{name} left no run in the ledger"))
+            return
+        for generation in read_generations(self._store, run, name):
+            self._writer.add(generation)
+        self._writer.add(audit(self._store, run, name, spec, seed=self._seed))
+
+
+def _with_work(recovery: Recovery, batches: Sequence[BatchEvent]) -> Recovery:
+    """Add when the lost work ran elsewhere, from the engine's batch log.
+
+    Lost work shows as a batch with an attempt above 0. When the killed node held none, the first
+    batch that was started after the fault stands for it.
+    """
+    at = recovery.fault_at
+    later = [b for b in batches if b.started_at >= at]
+    again = [b for b in later if b.attempt > 0] or later
+    if not again:
+        return recovery
+    return Recovery(
+        workload=recovery.workload,
+        target=recovery.target,
+        fault_at=at,
+        detected_s=recovery.detected_s,
+        rescheduled_s=min(b.started_at for b in again) - at,
+        first_result_s=min(b.finished_at for b in again) - at,
+        node_back_s=recovery.node_back_s,
+        window_s=recovery.window_s,
+    )

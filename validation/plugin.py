@@ -1,0 +1,193 @@
+"""pytest: options, the campaign as one fixture, and INCONCLUSIVE as an outcome of its own.
+
+The tests of the gate only read verdicts. The first one that asks for them makes the campaign run:
+stack, workloads and faults, evidence closed, verdicts computed from the file, report written.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import fixtures
+import reports
+from validation.campaign import FULL, SHORT, Campaign
+from validation.environment import environment
+from validation.evidence import EvidenceWriter, read_evidence
+from validation.gate import Decision, GateResult, decide
+from validation.probes import Outages, Watch
+from validation.records import Environment
+from validation.verdicts import Status, Verdict
+
+NODES: Final = 4
+CPUS_PER_NODE: Final = 0.4
+OUT: Final = Path("reports") / "out"
+
+_INCONCLUSIVE = pytest.StashKey[str]()
+_RESULT = pytest.StashKey[GateResult]()
+_FOLDER = pytest.StashKey[Path]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the gate."""
+    group = parser.getgroup("gate", "the validation gate (pytest -m validation)")
+    group.addoption("--stack", choices=["auto", "processes", "containers"], default="auto")
+    group.addoption("--seed", type=_seed, help="fixes workloads and faults (default: random, printed)")
+    group.addoption("--replay", type=_seed, metavar="SEED", help="repeat the campaign of that seed")
+    group.addoption(
+        "--gate", choices=["phase2"], help="exit with the gate's status: 0 GO, 1 NO-GO, 2 INCONCLUSIVE"
+    )
+    group.addoption("--short", action="store_true", help="less evidence, in about half the time")
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit() or int(text) >= 2**63:
+        raise pytest.UsageError(f"seed must be a whole number 0..2^63-1, not {text!r}")
+    return int(text)
+
+
+@pytest.fixture(scope="session")
+def gate_result(request: pytest.FixtureRequest) -> GateResult:
+    """Run the whole campaign once and decide from its file."""
+    config = request.config
+    seed = config.getoption("--replay")
+    if seed is None:
+        seed = config.getoption("--seed")
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+    say = _speaker(config)
+    run = time.strftime("%Y%m%d-%H%M%S") + f"-{seed}"
+    folder = OUT / run
+    scale = SHORT if config.getoption("--short") else FULL
+    backend = config.getoption("--stack")
+    replay = f"pytest -m validation --stack={backend} --replay {seed}"
+    if scale is SHORT:
+        replay += " --short"
+    say(f"seed {seed}; evidence goes to {folder}")
+    folder.mkdir(parents=True)
+    evidence = folder / "evidence.jsonl"
+    stack = fixtures.start_stack(
+        nodes=NODES, cpus_per_node=CPUS_PER_NODE, backend=backend, on_progress=say
+    )
+    with (
+        stack,
+        EvidenceWriter(
+            evidence,
+            run=run,
+            seed=seed,
+            backend=stack.backend,
+            nodes=len(stack.nodes),
+            cpus_per_node=CPUS_PER_NODE,
+            replay=replay,
+        ) as writer,
+    ):
+        writer.add(Environment(values=environment()))
+        outages = Outages()
+        with Watch(stack, writer, outages):
+            campaign = Campaign(
+                stack,
+                writer,
+                seed=seed,
+                scale=scale,
+                folder=folder,
+                outages=outages,
+                say=say,
+            )
+            campaign.reference()
+            campaign.recoveries()
+            campaign.speedup()
+        for line in stack.unexpected_exits:
+            say(f"unexpected exit: {line}")
+    result = decide([read_evidence(evidence)])
+    reports.write(result, [read_evidence(evidence)], folder)
+    config.stash[_RESULT] = result
+    config.stash[_FOLDER] = folder
+    return result
+
+
+def _speaker(config: pytest.Config) -> Callable[[str], None]:
+    capture = config.pluginmanager.getplugin("capturemanager")
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - began), 60)
+        line = f"[{minutes:02}:{seconds:02}] {text}\n"
+        if capture is None:
+            sys.stderr.write(line)
+            return
+        with capture.global_and_fixture_disabled():
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+    return say
+
+
+@pytest.fixture
+def judge(gate_result: GateResult, request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Turn one criterion's verdict into the outcome of a test."""
+
+    def check(criterion: str) -> None:
+        verdict: Verdict = gate_result.verdict(criterion)
+        if verdict.status is Status.FAIL:
+            pytest.fail(f"{criterion}: {verdict.measured} -- {verdict.reason}", pytrace=False)
+        if verdict.status is Status.INCONCLUSIVE:
+            request.node.stash[_INCONCLUSIVE] = verdict.reason
+            pytest.skip(f"{criterion}: INCONCLUSIVE, {verdict.reason}")
+
+    return check
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[None]:
+    """Mark the reports of inconclusive criteria."""
+    report = yield
+    if _INCONCLUSIVE in item.stash and call.when == "call":
+        report.inconclusive = item.stash[_INCONCLUSIVE]
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Give INCONCLUSIVE its own letter and its own count in the summary line."""
+    if getattr(report, "inconclusive", None) is not None:
+        return "inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})
+    return None
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """The gate's decision, every verdict in a line, and where the report is."""
+    result = config.stash.get(_RESULT, None)
+    if result is None:
+        return
+    terminalreporter.section(f"gate: {result.decision.value}")
+    for criterion, verdict in result.verdicts.items():
+        terminalreporter.write_line(
+            f"{verdict.status.value:<13} {criterion:<22} {verdict.measured} -- {verdict.reason}"
+        )
+    terminalreporter.write_line(f"report: {config.stash[_FOLDER] / 'report.html'}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With ``--gate``, the exit status is that of the gate; no verdict is never a GO."""
+    if session.config.getoption("--gate") is None:
+        return
+    result = session.config.stash.get(_RESULT, None)
+    decision = Decision.INCONCLUSIVE if result is None else result.decision
+    status = decision.exit_code
+    # Any other failed test of the session still counts.
+    if status == 0 and session.exitstatus != 0:
+        status = int(session.exitstatus)
+    session.exitstatus = status

@@ -1,0 +1,139 @@
+"""One thread that looks at dashboard, Prometheus and node resources every few seconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final, Self
+
+import requests
+
+from fixtures.stack import Stack
+from validation.evidence import EvidenceWriter
+from validation.records import Probe, Scrape, Usage
+
+PERIOD_SECONDS: Final = 2.0
+_TIMEOUT: Final = 5.0
+_SETTLE_SECONDS: Final = 10.0
+"""After a node is back by its receipt, how long its exporter may take to be scraped again."""
+
+
+class Outages:
+    """Which nodes are down because we put them down, by receipt."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._down: set[str] = set()
+        self._settled: dict[str, float] = {}
+
+    def down(self, node: str) -> None:
+        """A fault on ``node`` is about to be asked for."""
+        with self._lock:
+            self._down.add(node)
+
+    def up(self, node: str) -> None:
+        """A receipt says that ``node`` is back."""
+        with self._lock:
+            self._down.discard(node)
+            self._settled[node] = time.monotonic() + _SETTLE_SECONDS
+
+    def excused(self, node: str) -> bool:
+        """Whether a miss of ``node`` is our own doing now."""
+        with self._lock:
+            return node in self._down or time.monotonic() < self._settled.get(node, 0.0)
+
+
+class Watch:
+    """Runs the probes from ``with`` to its end. A probe that cannot be made is a failed probe."""
+
+    def __init__(self, stack: Stack, writer: EvidenceWriter, outages: Outages) -> None:
+        self._stack, self._writer, self._outages = stack, writer, outages
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        # A watch that died half-way must not look like a quiet one.
+        if self._error is not None and kind is None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                began = time.monotonic()
+                self._dashboard()
+                self._targets()
+                self._usage()
+                self._stop.wait(max(0.0, PERIOD_SECONDS - (time.monotonic() - began)))
+        except BaseException as error:
+            self._error = error
+
+    def _dashboard(self) -> None:
+        began = time.monotonic()
+        try:
+            url = self._stack.endpoints.dashboard.rstrip("/") + "/api/version"
+            response = requests.get(url, timeout=_TIMEOUT)
+            ok = response.status_code == 200 and "ray_version" in response.json()
+            detail = f"HTTP {response.status_code}"
+        except (requests.RequestException, ValueError) as error:
+            ok, detail = False, f"{type(error).__name__}: {error}"
+        self._writer.add(
+            Probe(
+                probe="dashboard",
+                ok=ok,
+                latency_s=time.monotonic() - began,
+                detail=detail,
+                excused=False,
+            )
+        )
+
+    def _targets(self) -> None:
+        if self._stack.endpoints.prometheus is None:
+            return
+        ups = self.query("up")
+        stamps = self.query("timestamp(up)")
+        now = time.time()
+        for target in self._stack.scrape_targets:
+            stamp = stamps.get(target)
+            self._writer.add(
+                Scrape(
+                    target=target,
+                    up=ups.get(target) == 1.0,
+                    age_s=None if stamp is None else max(0.0, now - stamp),
+                    excused=self._outages.excused(target),
+                )
+            )
+
+    def query(self, expression: str) -> dict[str, float]:
+        """Value of an instant query by target name; empty when Prometheus does not answer."""
+        try:
+            response = requests.get(
+                f"{self._stack.endpoints.prometheus}/api/v1/query",
+                params={"query": expression},
+                timeout=_TIMEOUT,
+            )
+            result = response.json()["data"]["result"]
+        except (requests.RequestException, ValueError, KeyError):
+            # No answer means no sample for any target, and that is recorded as such.
+            return {}
+        return {row["metric"].get("node", ""): float(row["value"][1]) for row in result}
+
+    def _usage(self) -> None:
+        for node in self._stack.nodes:
+            usage = node.usage()
+            self._writer.add(
+                Usage(
+                    node=node.name,
+                    at=usage.at,
+                    cpu_seconds=usage.cpu_seconds,
+                    memory_bytes=usage.memory_bytes,
+                    oom_kills=usage.oom_kills,
+                    limit_bytes=node.limits.memory_bytes,
+                )
+            )

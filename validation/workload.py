@@ -1,0 +1,237 @@
+"""One evolve process under the gate's eye: started, followed through its batch log, read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+OUT_OF_MEMORY: Final = ("OutOfMemoryError", "MemoryError", "oom-kill", "out of memory")
+
+Launcher = Callable[[Sequence[str], Mapping[str, str]], "subprocess.Popen[str]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What to evolve; two workloads of equal seed, market, population and generations must have
+    equal histories."""
+
+    seed: int
+    market: str
+    population_size: int
+    generations: int
+
+    @property
+    def individuals(self) -> int:
+        """Individuals that must be committed."""
+        return self.population_size * self.generations
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchEvent:
+    """One batch as the engine's log has it."""
+
+    node: str
+    attempt: int
+    size: int
+    cpu_seconds: float
+    started_at: float
+    finished_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How an evolve process ended."""
+
+    exit_code: int
+    started_at: float
+    finished_at: float
+    run: str | None
+    """The ledger's id of the run, known as soon as workers were ready."""
+    result: Mapping[str, object]
+    """Its JSON on stdout; empty when it failed."""
+    error: str | None
+    batches: tuple[BatchEvent, ...]
+    fallbacks: int
+    out_of_memory: tuple[str, ...]
+    """Lines that speak of exhausted memory."""
+
+    def number(self, name: str) -> float:
+        """A number of the result, 0 when the process failed before it could say."""
+        value = self.result.get(name, 0.0)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    @property
+    def digest(self) -> str | None:
+        """The history digest as the process said it."""
+        value = self.result.get("digest")
+        return value if isinstance(value, str) else None
+
+
+@dataclass
+class _Log:
+    """The growing batch log of a process that is running."""
+
+    path: Path
+    offset: int = 0
+    run: str | None = None
+    ready_at: float | None = None
+    generation_at: float | None = None
+    fallbacks: int = 0
+    batches: list[BatchEvent] = field(default_factory=list)
+
+    def read(self) -> None:
+        """Take in the complete lines written since the last call."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            chunk = file.read()
+        end = chunk.rfind(b"\n") + 1
+        self.offset += end
+        for line in chunk[:end].splitlines():
+            self._take(json.loads(line))
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        kind, at = event["event"], event["at"]
+        assert isinstance(at, float)
+        if kind == "ready":
+            self.ready_at, self.run = at, str(event["run"])
+        elif kind == "generation":
+            self.generation_at = at
+        elif kind == "fallback":
+            self.fallbacks += 1
+        elif kind == "batch":
+            names = BatchEvent.__dataclass_fields__
+            self.batches.append(BatchEvent(**{n: event[n] for n in names}))  # type: ignore[arg-type]
+
+
+def plain(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a process on this machine without limits."""
+    return subprocess.Popen(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **env},
+        start_new_session=True,
+    )
+
+
+class Evolve:
+    """A running ``python -m ga evolve``. Use as a context manager: it never outlives the block."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        store: str,
+        folder: Path,
+        name: str,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        launch: Launcher = plain,
+    ) -> None:
+        self.spec = spec
+        self._log = _Log(folder / f"{name}.batches.jsonl")
+        argv = [sys.executable, "-m", "ga", "evolve", "--json", "--top", "1"]
+        argv += ["--market", spec.market, "--seed", str(spec.seed)]
+        argv += ["--population-size", str(spec.population_size)]
+        argv += ["--generations", str(spec.generations)]
+        argv += ["--log", str(self._log.path), *arguments]
+        # The URL carries a password: it goes by the environment, not by the command line.
+        self.started_at = time.time()
+        self._process = launch(argv, {**env, "GA_STORE": store})
+        self._output: dict[str, str] = {}
+        self._readers = [
+            threading.Thread(target=self._drain, args=(stream,), daemon=True)
+            for stream in ("stdout", "stderr")
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> Evolve:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def ready_at(self) -> float | None:
+        """Unix seconds at which its workers were ready; None before."""
+        self._log.read()
+        return self._log.ready_at
+
+    @property
+    def batches(self) -> Sequence[BatchEvent]:
+        """Batches finished so far."""
+        self._log.read()
+        return self._log.batches
+
+    @property
+    def generation_at(self) -> float | None:
+        """Unix seconds of the last committed generation."""
+        self._log.read()
+        return self._log.generation_at
+
+    def wait_ready(self, timeout: float) -> bool:
+        """Wait until its workers are ready; False when it ended or time ran out before."""
+        deadline = time.monotonic() + timeout
+        while self.ready_at is None:
+            if not self.running or time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def finish(self, timeout: float) -> Ended:
+        """Wait for the end; a process that takes longer than ``timeout`` seconds is killed."""
+        error = None
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            error = f"killed by the gate after {timeout:.0f} s"
+        finished_at = time.time()
+        for reader in self._readers:
+            reader.join()
+        self._log.read()
+        code = self._process.returncode
+        stdout, stderr = self._output["stdout"], self._output["stderr"]
+        result: Mapping[str, object] = {}
+        if code == 0:
+            result = json.loads(stdout)
+        elif error is None:
+            lines = [line for line in stderr.strip().splitlines() if line.strip()]
+            error = lines[-1] if lines else f"exit status {code}"
+        return Ended(
+            exit_code=code,
+            started_at=self.started_at,
+            finished_at=finished_at,
+            run=self._log.run,
+            result=result,
+            error=error,
+            batches=tuple(self._log.batches),
+            fallbacks=self._log.fallbacks,
+            out_of_memory=tuple(
+                line for line in stderr.splitlines() if any(w in line for w in OUT_OF_MEMORY)
+            ),
+        )
+
+    def _drain(self, stream: str) -> None:
+        pipe = getattr(self._process, stream)
+        self._output[stream] = pipe.read()
