@@ -95,7 +95,8 @@ def run(
                 if equity <= 0.0:
                     equity = cash = units = 0.0
             if inside:
-                change_ = equity / before - 1.0 if before > 0.0 else 0.0
+                # A closed account has equity 0; one that is NaN must stay NaN, not look closed.
+                change_ = equity / before - 1.0 if before > 0.0 else equity
                 total += change_
                 squares += change_ * change_
                 peak = max(peak, equity)

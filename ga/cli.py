@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 from ga.backtest import Costs
 from ga.choose import make_evaluator
@@ -26,8 +28,14 @@ from ga.sources import load_market
 DEFAULT_STORE = "sqlite:///ga.db"
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Refuse like all other bad input: in one line, without the usage before it."""
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ga", description="Evolve trading strategies.")
+    parser = _Parser(prog="python -m ga", description="Evolve trading strategies.")
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
@@ -47,8 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     def store(command: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--store",
-            default=DEFAULT_STORE,
-            help="history: a file, sqlite:///FILE or postgresql://... (default: %(default)s)",
+            default=os.environ.get("GA_STORE", DEFAULT_STORE),
+            help="history: a file, sqlite:///FILE or postgresql://...; a URL with a password"
+            f" belongs in the variable GA_STORE (default: that, else {DEFAULT_STORE})",
         )
 
     evolve = add("evolve", "Evolve strategies on a market.")
@@ -83,7 +92,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    options = _parser().parse_args(argv)
     handlers = {
         "evolve": _evolve,
         "resume": _resume,
@@ -92,9 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "families": _families,
     }
     try:
+        options = _parser().parse_args(argv)
         return handlers[options.command](options)
     except InputError as error:
-        print(f"ga: {error}", file=sys.stderr)
+        # One line, whatever a file name, a column or a driver's message brought in.
+        print("ga:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except ClusterError as error:
         print(f"ga: {error}", file=sys.stderr)
@@ -118,9 +128,9 @@ def _evolve(options: argparse.Namespace) -> int:
     _check_top(options.top)
     market = load_market(options.market)
     seen = in_sample(market, settings)
-    for line in gap_lines(market):
-        print(line, file=sys.stderr)
-    # The store is opened last of all that can be refused, so that bad input leaves it untouched.
+    # The store is opened last of all that can be refused, so that bad input leaves it untouched;
+    # and only then is anything printed, so that a refusal is one line.
+    _check_log(options.log)
     choice = make_evaluator(
         options.mode,
         market=seen,
@@ -134,6 +144,8 @@ def _evolve(options: argparse.Namespace) -> int:
     except InputError:
         choice.evaluator.close()
         raise
+    for line in gap_lines(market):
+        print(line, file=sys.stderr)
     print(f"mode: {choice.reason}; seed {plan.seed}", file=sys.stderr)
     run = ledger.begin(
         market=market,
@@ -147,6 +159,7 @@ def _evolve(options: argparse.Namespace) -> int:
 
 def _resume(options: argparse.Namespace) -> int:
     _check_top(options.top)
+    _check_log(options.log)
     ledger = open_ledger(options.store, create=False)
     record = ledger.run(options.run)
     market = load_market(record.market)
@@ -202,7 +215,7 @@ def _drive(
             market=in_sample(market, settings),
             settings=settings,
             families=families,
-            workers=options.workers or 1,
+            workers=options.workers or os.cpu_count() or 1,
         )
 
     with ProgressLine() as progress, BatchLog(options.log) as log:
@@ -277,6 +290,11 @@ def _check_top(top: int) -> None:
         raise InputError(f"--top must be 0..1000, not {top}")
 
 
+def _check_log(path: Path | None) -> None:
+    with BatchLog(path):
+        return
+
+
 def _portable(spec: str) -> str:
     """A market spec that still means the same from another folder."""
     path = Path(spec)
@@ -296,7 +314,7 @@ def _runs(options: argparse.Namespace) -> int:
             "population": r.plan.population_size,
             "generations": f"{r.committed}/{r.plan.generations}",
             "state": "done" if r.finished_at else "unfinished",
-            "digest": r.digest,
+            "digest": r.digest if options.json else r.digest[:12],
         }
         for r in records
     ]

@@ -97,7 +97,7 @@ def fold_ranges(bars: int, settings: Settings) -> tuple[NDArray[np.int64], NDArr
 
 
 def sharpe(statistics: Floats, bars_per_year: float) -> Floats:
-    """Annualised Sharpe ratio, mean / std * sqrt(bars a year), 0 where nothing moved.
+    """Annualised Sharpe ratio, mean / std * sqrt(bars a year), 0 where nothing moved, NaN for NaN.
 
     Args:
         statistics: (..., 6) as ``ga.backtest.run`` returns them.
@@ -105,6 +105,8 @@ def sharpe(statistics: Floats, bars_per_year: float) -> Floats:
     mean, std = statistics[..., 0], statistics[..., 1]
     moved = std > 1e-15
     ratio = np.where(moved, mean / np.where(moved, std, 1.0), 0.0)
+    # A comparison with NaN is false: without this line a broken evaluation would score 0.
+    ratio = np.where(np.isnan(mean) | np.isnan(std), np.nan, ratio)
     return np.asarray(ratio * np.sqrt(bars_per_year), dtype=np.float64)
 
 
@@ -117,7 +119,10 @@ def measure(
     stops: NDArray[np.int64],
 ) -> Floats:
     """Statistics (L, A, F, 6) of ``genes`` (L, G) over all assets and the given folds."""
-    kernel = get_family(family).kernel
+    kernel, wanted = get_family(family).kernel, len(get_family(family).genes)
+    if genes.ndim != 2 or genes.shape[1] != wanted:
+        # Kernels are compiled without bounds checks and would read whatever lies behind.
+        raise ValueError(f"{family} has {wanted} genes, not {genes.shape[1:]}")
     lanes = max(1, _TARGET_CELLS // market.bars)
     out = np.empty((len(genes), len(market.assets), starts.size, len(backtest.STATISTICS)))
     none = np.empty(0)

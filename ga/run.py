@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
-from ga.errors import ClusterError
+from ga.errors import ClusterError, InputError
 from ga.evaluators import BatchResult, Evaluator
 from ga.evolution import Evolution
 from ga.fitness import Outcome, Settings, evaluation_key
@@ -65,7 +65,13 @@ class BatchLog:
     """Append-only JSON Lines of what happened to batches, for whoever watches from outside."""
 
     def __init__(self, path: Path | None) -> None:
-        self._file: IO[str] | None = None if path is None else path.open("a", buffering=1)
+        try:
+            self._file: IO[str] | None = None if path is None else path.open("a", buffering=1)
+        except OSError as error:
+            raise InputError(
+                f"--log {path}: cannot be written ({error.strerror}); give a file in a folder"
+                " that exists"
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -199,9 +205,8 @@ class Runner:
                     self._report(keys)
             except ClusterError as error:
                 self._take_over(error)
-                self._evaluator.warm_up()
                 continue
-            missing = len(wanted) - len(attempts)
+            missing = sum(key not in attempts for key in wanted)
             if missing:
                 raise RuntimeError(
                     f"evaluator {self._evaluator.mode} ended with {missing} genomes unanswered"
@@ -233,10 +238,14 @@ class Runner:
         )
 
     def _take_over(self, error: ClusterError) -> None:
+        if self._evaluator.mode == "local":
+            # Nothing is behind this machine: the same would happen again, for ever.
+            raise error
         self._tally.fallbacks += 1
         self._log.write("fallback", reason=str(error))
         self._evaluator.close()
         self._evaluator = self._fall_back(error)
+        self._evaluator.warm_up()
 
     def _report(self, keys: Sequence[str]) -> None:
         plan, evolution = self._evolution.plan, self._evolution

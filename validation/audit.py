@@ -25,7 +25,7 @@ from validation.records import Audit, Generation
 from validation.workload import Spec
 
 SAMPLE: Final = 24
-"""Evaluations repeated a run: a defect that touches one result in ten is missed by 8 in 100 runs."""
+"""Evaluations repeated a run: a defect in one result of ten is missed by 8 runs in 100."""
 _WITNESSES: Final = 5
 _SAMPLE_PURPOSE: Final = 0xA0D17
 
@@ -45,8 +45,12 @@ def find_run(store: str, *, since: float) -> str | None:
     """The newest run begun after ``since``, for a process that died before it could name it."""
     engine = sa.create_engine(store)
     try:
+        if not sa.inspect(engine).has_table("runs"):
+            return None
         with engine.connect() as connection:
-            query = sa.text("SELECT run FROM runs WHERE created_at >= :since ORDER BY created_at DESC")
+            query = sa.text(
+                "SELECT run FROM runs WHERE created_at >= :since ORDER BY created_at DESC"
+            )
             row = connection.execute(query, {"since": since}).first()
     finally:
         engine.dispose()
@@ -116,7 +120,9 @@ def audit(store: str, run: str, workload: str, spec: Spec, *, seed: int) -> Audi
     doubled = sorted(place for place, n in seen.items() if n > 1 or place not in planned)
     failed = [row for row in rows if row.family is not None and row.fitness is None]
     witnesses = [f"lost: generation {g} index {i}" for g, i in lost[:_WITNESSES]]
-    witnesses += [f"doubled or unplanned: generation {g} index {i}" for g, i in doubled[:_WITNESSES]]
+    witnesses += [
+        f"doubled or unplanned: generation {g} index {i}" for g, i in doubled[:_WITNESSES]
+    ]
     witnesses += [
         f"failed: generation {r.generation} index {r.index}: {r.error}" for r in failed[:_WITNESSES]
     ]
@@ -176,9 +182,7 @@ def _digest(rows: Sequence[_Row]) -> str:
     return digest.hex()
 
 
-def _repeat(
-    rows: Sequence[_Row], spec: Spec, stored: object, seed: int
-) -> tuple[list[str], int]:
+def _repeat(rows: Sequence[_Row], spec: Spec, stored: object, seed: int) -> tuple[list[str], int]:
     """Evaluate a keyed sample again; returns what differed, and how many were repeated."""
     found = json.loads(stored) if isinstance(stored, str) else stored
     assert isinstance(found, Mapping)

@@ -348,7 +348,8 @@ def _with_work(recovery: Recovery, batches: Sequence[BatchEvent]) -> Recovery:
     batch that was started after the fault stands for it.
     """
     at = recovery.fault_at
-    later = [b for b in batches if b.started_at >= at]
+    # A batch done by the fall-back on this machine is no recovery of the cluster.
+    later = [b for b in batches if b.started_at >= at and b.node != "local"]
     again = [b for b in later if b.attempt > 0] or later
     if not again:
         return recovery

@@ -9,28 +9,21 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-import fixtures
-import reports
-from validation.campaign import FULL, SHORT, Campaign
-from validation.environment import environment
-from validation.evidence import EvidenceWriter, read_evidence
-from validation.gate import Decision, GateResult, decide
-from validation.probes import Outages, Watch
-from validation.records import Environment
-from validation.verdicts import Status, Verdict
+if TYPE_CHECKING:
+    from validation.gate import GateResult
 
 NODES: Final = 4
 CPUS_PER_NODE: Final = 0.4
 OUT: Final = Path("reports") / "out"
 
 _INCONCLUSIVE = pytest.StashKey[str]()
-_RESULT = pytest.StashKey[GateResult]()
+_RESULT = pytest.StashKey["GateResult"]()
 _FOLDER = pytest.StashKey[Path]()
 
 
@@ -38,10 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the gate."""
     group = parser.getgroup("gate", "the validation gate (pytest -m validation)")
     group.addoption("--stack", choices=["auto", "processes", "containers"], default="auto")
-    group.addoption("--seed", type=_seed, help="fixes workloads and faults (default: random, printed)")
+    group.addoption(
+        "--seed", type=_seed, help="fixes workloads and faults (default: random, printed)"
+    )
     group.addoption("--replay", type=_seed, metavar="SEED", help="repeat the campaign of that seed")
     group.addoption(
-        "--gate", choices=["phase2"], help="exit with the gate's status: 0 GO, 1 NO-GO, 2 INCONCLUSIVE"
+        "--gate",
+        choices=["phase2"],
+        help="exit with the gate's status: 0 GO, 1 NO-GO, 2 INCONCLUSIVE",
     )
     group.addoption("--short", action="store_true", help="less evidence, in about half the time")
 
@@ -55,6 +52,17 @@ def _seed(text: str) -> int:
 @pytest.fixture(scope="session")
 def gate_result(request: pytest.FixtureRequest) -> GateResult:
     """Run the whole campaign once and decide from its file."""
+    # Imported here: this plugin is loaded for every pytest run, the engine and its compiler are
+    # needed for the gate alone.
+    import fixtures
+    import reports
+    from validation.campaign import FULL, SHORT, Campaign
+    from validation.environment import environment
+    from validation.evidence import EvidenceWriter, read_evidence
+    from validation.gate import decide
+    from validation.probes import Outages, Watch
+    from validation.records import Environment
+
     config = request.config
     seed = config.getoption("--replay")
     if seed is None:
@@ -132,8 +140,10 @@ def _speaker(config: pytest.Config) -> Callable[[str], None]:
 def judge(gate_result: GateResult, request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Turn one criterion's verdict into the outcome of a test."""
 
+    from validation.verdicts import Status
+
     def check(criterion: str) -> None:
-        verdict: Verdict = gate_result.verdict(criterion)
+        verdict = gate_result.verdict(criterion)
         if verdict.status is Status.FAIL:
             pytest.fail(f"{criterion}: {verdict.measured} -- {verdict.reason}", pytrace=False)
         if verdict.status is Status.INCONCLUSIVE:
@@ -146,7 +156,7 @@ def judge(gate_result: GateResult, request: pytest.FixtureRequest) -> Callable[[
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Mark the reports of inconclusive criteria."""
     report = yield
     if _INCONCLUSIVE in item.stash and call.when == "call":
@@ -185,8 +195,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--gate") is None:
         return
     result = session.config.stash.get(_RESULT, None)
-    decision = Decision.INCONCLUSIVE if result is None else result.decision
-    status = decision.exit_code
+    status = 2 if result is None else result.exit_code
     # Any other failed test of the session still counts.
     if status == 0 and session.exitstatus != 0:
         status = int(session.exitstatus)

@@ -164,6 +164,8 @@ class Evolve:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        for reader in self._readers:
+            reader.join()
 
     @property
     def running(self) -> bool:
@@ -233,5 +235,5 @@ class Evolve:
         )
 
     def _drain(self, stream: str) -> None:
-        pipe = getattr(self._process, stream)
-        self._output[stream] = pipe.read()
+        with getattr(self._process, stream) as pipe:
+            self._output[stream] = pipe.read()

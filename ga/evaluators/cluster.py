@@ -39,7 +39,7 @@ def check_address(address: str) -> None:
     except OSError as error:
         raise InputError(
             f"--address {address}: no Ray cluster answers there ({error.strerror or error});"
-            " start one (python -m fixtures up) or use --mode local"
+            " start one, or use --mode local"
         ) from None
 
 

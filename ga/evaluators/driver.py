@@ -189,7 +189,7 @@ class _Driver:
                 fed = now
             elif now - fed > _STARVED_SECONDS:
                 raise TimeoutError(f"no worker node for {_STARVED_SECONDS:.0f} s")
-            while todo and len(flying) < 2 * max(slots, 1):
+            while todo and len(flying) < self._most_in_flight(slots):
                 self._launch(flying, copies, todo.pop(), genomes)
             if not todo:
                 self._duplicate(flying, copies, genomes)
@@ -208,6 +208,11 @@ class _Driver:
                 )
         for ref in flying:
             self._ray.cancel(ref, force=False)
+
+    def _most_in_flight(self, slots: int) -> int:
+        # A second batch a slot waits beside the first, so that none idles for a round trip; but
+        # in a cluster larger than was asked for, it would not wait: it would take another slot.
+        return max(slots, 1) * (1 if self._slots > slots else 2)
 
     def _launch(
         self,

@@ -11,7 +11,7 @@ from ga.families.base import Family, Gene, Kernel
 
 __all__ = ["FAMILIES", "KERNEL_VERSION", "Family", "Gene", "Kernel", "get_family"]
 
-KERNEL_VERSION: Final = 1
+KERNEL_VERSION: Final = 2
 """Part of every evaluation key: raise it whenever any kernel or the backtest changes a result."""
 
 FAMILIES: Final = MappingProxyType(

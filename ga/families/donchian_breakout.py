@@ -4,7 +4,8 @@ Upper (lower) channel = highest high (lowest low) of the channel_period bars bef
 1960). Enter beyond it by breakout_threshold, if volume >= volume_confirmation x its mean over those
 bars (a market without volume always confirms). Out when the close falls back behind the broken
 level within false_breakout_filter bars, or crosses the middle of the channel later. A position
-against the trend (close against its mean over those bars twice as long) is cut by trend_bias.
+against the trend (close against its mean over eight channel periods, or all bars while there are
+fewer) is cut by trend_bias.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ import numpy as np
 from numba import njit
 
 from ga.families.base import Family, Floats, Gene
+
+_TREND = 8
+"""Channel periods of the trend. At two, a close beyond the channel is always beyond the mean too,
+and trend_bias would change nothing."""
 
 
 @njit(cache=True)
@@ -37,7 +42,8 @@ def positions(
                 upper = max(upper, high[k])
                 lower = min(lower, low[k])
             mean_volume = (volumes[t] - volumes[t - period]) / period
-            trend = close[t] - (total[t + 1] - total[t + 1 - 2 * period]) / (2 * period)
+            span = min(_TREND * period, t + 1)
+            trend = close[t] - (total[t + 1] - total[t + 1 - span]) / span
             side = 0.0
             if volume[t] >= confirm * mean_volume:
                 if close[t] > upper * (1.0 + buffer):

@@ -61,11 +61,15 @@ class StrategyRecord:
 
 
 def _url(store: str) -> URL:
+    if not store.strip():
+        # SQLite would take it for a database in memory, and the history would be gone at the end.
+        raise InputError("--store: empty; give a file, sqlite:///FILE or postgresql://...")
     if "://" not in store:
         store = f"sqlite:///{store}"
     try:
         url = make_url(store)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
+        # ValueError: a port that is no number.
         raise InputError(
             "--store: not a URL; give sqlite:///FILE or postgresql://USER@HOST:PORT/NAME"
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ga.errors import InputError
@@ -24,7 +25,8 @@ def load_market(spec: str) -> Market:
     if spec == "synthetic" or spec.startswith("synthetic:"):
         return synthetic(**parse_synthetic(spec))
     path = Path(spec)
-    if not path.exists():
+    # os.path, unlike Path, has a plain "no" for a name that the system refuses outright.
+    if not os.path.exists(path):
         known = ", ".join([*SAMPLES, "synthetic"])
         raise InputError(f"--market {spec}: no such file or folder; give a path or one of {known}")
     return load_files(path)

@@ -8,6 +8,7 @@ microseconds or nanoseconds since the epoch.
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -46,8 +47,6 @@ def read_series(path: Path, *, asset: str | None = None) -> Series:
         InputError: see ``load_files``.
     """
     frame = _read_frame(path)
-    # Row numbers as an editor shows a CSV: the header is line 1.
-    first = 2 if path.suffix.lower() == ".csv" else 1
     columns = {str(c).strip().lower(): c for c in frame.columns}
     time_column = next((columns[n] for n in _TIME_NAMES if n in columns), None)
     if time_column is None and str(frame.columns[0]).startswith("Unnamed"):
@@ -62,18 +61,18 @@ def read_series(path: Path, *, asset: str | None = None) -> Series:
         )
     if len(frame) < 2:
         raise InputError(f"{path}: {len(frame)} bar; give a longer history")
-    times = _times(path, frame[time_column], first)
-    values = {name: _numbers(path, frame[columns[name]], name, first) for name in _PRICES}
+    times = _times(path, frame[time_column])
+    values = {name: _numbers(path, frame[columns[name]], name) for name in _PRICES}
     for name, numbers in values.items():
-        _refuse(path, numbers <= 0, first, name, "is not above zero")
-    _refuse(path, values["high"] < values["low"], first, "high", "is below low")
+        _refuse(path, numbers <= 0, name, "is not above zero")
+    _refuse(path, values["high"] < values["low"], "high", "is below low")
     volume = np.zeros(len(frame))
     if "volume" in columns:
-        volume = _numbers(path, frame[columns["volume"]], "volume", first)
-        _refuse(path, volume < 0, first, "volume", "is negative")
+        volume = _numbers(path, frame[columns["volume"]], "volume")
+        _refuse(path, volume < 0, "volume", "is negative")
     funding = None
     if "funding" in columns:
-        funding = _numbers(path, frame[columns["funding"]], "funding", first)
+        funding = _numbers(path, frame[columns["funding"]], "funding")
     return Series(
         asset=asset or path.stem,
         times=times,
@@ -102,24 +101,33 @@ def _read_frame(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _refuse(path: Path, bad: NDArray[np.bool_], first: int, column: str, what: str) -> None:
+def _refuse(path: Path, bad: NDArray[np.bool_], column: str, what: str) -> None:
     if bad.any():
-        row = int(np.argmax(bad)) + first
+        row = _row(path, int(np.argmax(bad)))
         more = int(bad.sum()) - 1
         others = f" (and {more} more)" if more else ""
         raise InputError(f"{path}: row {row}, column {column} {what}{others}; mend or drop the row")
 
 
-def _numbers(path: Path, column: pd.Series, name: str, first: int) -> Floats:
+def _row(path: Path, index: int) -> int:
+    """The number an editor shows for a row: in a CSV the header and blank lines count."""
+    if path.suffix.lower() != ".csv":
+        return index + 1
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        filled = (number for number, line in enumerate(lines, 1) if line.strip())
+        return next(islice(filled, index + 1, None), index + 2)
+
+
+def _numbers(path: Path, column: pd.Series, name: str) -> Floats:
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
-    _refuse(path, ~np.isfinite(numbers), first, name, "is not a finite number")
+    _refuse(path, ~np.isfinite(numbers), name, "is not a finite number")
     return np.asarray(numbers, dtype=np.float64)
 
 
-def _times(path: Path, column: pd.Series, first: int) -> Times:
+def _times(path: Path, column: pd.Series) -> Times:
     name = str(column.name)
     if pd.api.types.is_numeric_dtype(column.dtype):
-        stamps = _numbers(path, column, name, first)
+        stamps = _numbers(path, column, name)
         # 1e11 seconds is the year 5138, 1e11 milliseconds is 1973: the unit shows in the size.
         scale = next(
             (u for u, top in ((10**9, 1e11), (10**6, 1e14), (10**3, 1e17)) if stamps[0] < top), 1
@@ -128,7 +136,7 @@ def _times(path: Path, column: pd.Series, first: int) -> Times:
     elif isinstance(column.dtype, pd.DatetimeTZDtype) or np.issubdtype(
         getattr(column.dtype, "type", object), np.datetime64
     ):
-        _refuse(path, column.isna().to_numpy(), first, name, "is not a time")
+        _refuse(path, column.isna().to_numpy(), name, "is not a time")
         utc = pd.to_datetime(column, utc=True)
         times = np.asarray(utc.dt.as_unit("ns").astype(np.int64), dtype=np.int64)
     else:
@@ -140,15 +148,13 @@ def _times(path: Path, column: pd.Series, first: int) -> Times:
         if mixed.any():
             row = int(np.argmax(mixed))
             raise InputError(
-                f"{path}: row {row + first}, column {name} mixes time zones"
+                f"{path}: row {_row(path, row)}, column {name} mixes time zones"
                 f" ({offsets.iloc[0]} above, {offsets.iloc[row]} here); convert all to UTC"
             )
         parsed = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
-        _refuse(path, parsed.isna().to_numpy(), first, name, "is not an ISO 8601 time")
+        _refuse(path, parsed.isna().to_numpy(), name, "is not an ISO 8601 time")
         times = np.asarray(parsed.dt.as_unit("ns").astype(np.int64), dtype=np.int64)
     steps = np.diff(times)
-    _refuse(path, np.concatenate([[False], steps == 0]), first, name, "repeats the time above")
-    _refuse(
-        path, np.concatenate([[False], steps < 0]), first, name, "is earlier than the row above"
-    )
+    _refuse(path, np.concatenate([[False], steps == 0]), name, "repeats the time above")
+    _refuse(path, np.concatenate([[False], steps < 0]), name, "is earlier than the row above")
     return np.asarray(times, dtype=np.int64)

@@ -1,0 +1,108 @@
+"""Measurements -> one offline HTML page, in the style of the gate's report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from benchmarks.bench_scaleout import CPUS_PER_NODE, ScaleOut
+from benchmarks.samples import Measurement
+from reports.svg import picture, tag
+
+_TITLES: Final = {
+    "kernels": "Kernels, 10,000 bars, one core",
+    "peers": "Beside other libraries, the same EMA crossover on 10,000 bars",
+    "evolution": "One whole evolution, hourly EUR/USD, this machine",
+    "scale-out": f"Scale-out on nodes of {CPUS_PER_NODE} CPU, arms taking turns",
+}
+_WIDTH: Final = 300.0
+_HEIGHT: Final = 26.0
+_PAD: Final = 8.0
+_LOG_FROM: Final = 20.0
+"""Largest over smallest median from which on a suite is drawn on a logarithmic scale."""
+
+
+def number(value: float) -> str:
+    """Three significant digits, with thousands marked."""
+    if value == 0 or not math.isfinite(value):
+        return str(value)
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{digits}f}"
+
+
+def write_page(
+    path: Path,
+    *,
+    stamp: str,
+    facts: Mapping[str, object],
+    measurements: Sequence[Measurement],
+    scaleout: ScaleOut,
+) -> None:
+    """Write the page; it loads nothing from anywhere."""
+    templates = Environment(
+        loader=PackageLoader("benchmarks", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    suites = []
+    for suite, title in _TITLES.items():
+        members = [m for m in measurements if m.suite == suite]
+        if members:
+            logarithmic = _spread(members) > _LOG_FROM
+            rows = [(m, _strip(m, members, logarithmic)) for m in members]
+            suites.append((title, logarithmic, rows))
+    page = templates.get_template("page.html.j2").render(
+        stamp=stamp,
+        facts=sorted(facts.items()),
+        suites=suites,
+        missing=scaleout.reason,
+        number=number,
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _spread(members: Sequence[Measurement]) -> float:
+    medians = [m.typical for m in members]
+    return max(medians) / min(medians) if min(medians) > 0 else 1.0
+
+
+def _strip(measurement: Measurement, members: Sequence[Measurement], logarithmic: bool) -> Markup:
+    """All samples as dots over the middle half, on one scale for the suite."""
+    values = [s for m in members for s in m.samples]
+    low = min(values) if logarithmic else 0.0
+
+    def place(value: float) -> float:
+        if logarithmic:
+            span = math.log(max(values) / low) or 1.0
+            share = math.log(value / low) / span
+        else:
+            share = value / max(values)
+        return _PAD + share * (_WIDTH - 2 * _PAD)
+
+    first, third = measurement.middle_half
+    middle = _HEIGHT / 2
+    box = tag(
+        "rect",
+        class_="half",
+        x=place(first),
+        y=middle - 8,
+        width=max(place(third) - place(first), 2.0),
+        height=16,
+        rx=2,
+    )
+    line = tag("line", class_="grid", x1=_PAD, x2=_WIDTH - _PAD, y1=middle, y2=middle)
+    dots = [tag("circle", class_="dot", cx=place(s), cy=middle, r=3) for s in measurement.samples]
+    at = place(measurement.typical)
+    typical = tag("line", class_="median", x1=at, x2=at, y1=middle - 10, y2=middle + 10)
+    said = (
+        f"{len(measurement.samples)} samples, median {number(measurement.typical)}"
+        f" {measurement.unit}, middle half {number(first)} to {number(third)}"
+    )
+    return picture(_WIDTH, _HEIGHT, measurement.name, said, line, box, *dots, typical)

@@ -1,0 +1,298 @@
+"""Charts of a run as inline SVG: bounded in size, however long the record.
+
+Colours are classes, so that the page's style sheet can darken them; every mark that matters also
+differs in shape or carries a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from markupsafe import Markup
+
+from reports.svg import path, picture, tag, ticks
+from validation.evidence import Evidence
+from validation.records import Fault, Generation, Recovery, Workload
+
+WIDTH: Final = 960.0
+_LEFT, _RIGHT, _TOP = 62.0, 16.0, 30.0
+_BINS: Final = 240
+_MOST_ROWS: Final = 40
+_MOST_FAULTS: Final = 100
+_DOWN: Final = ("kill", "pause", "partition")
+
+
+def timeline(record: Evidence) -> Markup | None:
+    """Evaluations a second over time, by arm, with faults and recoveries; None without work."""
+    arms = {work.id: work.arm for work in record.all(Workload)}
+    done = [g for g in record.all(Generation) if g.seconds > 0]
+    if not done:
+        return None
+    faults = [f for f in record.all(Fault) if f.fault in _DOWN][:_MOST_FAULTS]
+    begin = min([g.finished_at - g.seconds for g in done] + [f.requested_at for f in faults])
+    end = max([g.finished_at for g in done] + [f.requested_at for f in faults])
+    span = max(end - begin, 1.0)
+    rates = {
+        arm: _rates([g for g in done if arms.get(g.workload) == arm], begin, span)
+        for arm in ("local", "distributed")
+    }
+    marks = ticks(max(max(rate) for rate in rates.values()), 4)
+    bottom = 240.0
+    minutes = ticks(span / 60, 8)
+
+    def x(at: float) -> float:
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * min(max((at - begin) / span, 0.0), 1.0)
+
+    def y(rate: float) -> float:
+        return bottom - (bottom - _TOP) * rate / marks[-1]
+
+    parts = _grid(marks, y, "evaluations / s")
+    for minute in minutes:
+        if minute * 60 <= span:
+            at = x(begin + minute * 60)
+            parts.append(
+                tag("text", f"{minute:g}", x=at, y=bottom + 18, class_="axis", text_anchor="middle")
+            )
+    parts.append(
+        tag("text", "minutes", x=WIDTH - _RIGHT, y=bottom + 36, class_="axis", text_anchor="end")
+    )
+    for recovery in record.all(Recovery)[:_MOST_FAULTS]:
+        total = recovery.total_s
+        left = x(recovery.fault_at)
+        right = x(recovery.fault_at + (recovery.window_s if total is None else total))
+        said = "not recovered in" if total is None else "recovered in"
+        seconds = recovery.window_s if total is None else total
+        parts.append(
+            tag(
+                "rect",
+                tag("title", f"{recovery.target}: {said} {seconds:.1f} s"),
+                x=left,
+                y=_TOP,
+                width=max(right - left, 1.5),
+                height=bottom - _TOP,
+                class_="recovery" if total is not None else "recovery open",
+            )
+        )
+    for arm, rate in rates.items():
+        if not any(rate):
+            continue
+        points = [(_LEFT, bottom)]
+        for number, value in enumerate(rate):
+            points += [
+                (x(begin + span * number / _BINS), y(value)),
+                (x(begin + span * (number + 1) / _BINS), y(value)),
+            ]
+        points.append((x(end), bottom))
+        parts.append(tag("path", tag("title", f"{arm} work"), d=path(points), class_=f"area {arm}"))
+    for fault in faults:
+        at = x(fault.requested_at)
+        state = "confirmed" if fault.confirmed else "not confirmed"
+        parts.append(
+            tag(
+                "g",
+                tag("title", f"{fault.fault} {fault.target}, {state} from outside"),
+                tag("line", x1=at, x2=at, y1=_TOP, y2=bottom, class_="fault"),
+                tag("path", d=f"M{at - 5:.1f},20L{at + 5:.1f},20L{at:.1f},29Z", class_="faulthead"),
+            )
+        )
+        if len(faults) <= 12:
+            parts.append(
+                tag(
+                    "text",
+                    f"{fault.fault} {fault.target}",
+                    x=at,
+                    y=14,
+                    class_="label small",
+                    text_anchor="middle" if at < WIDTH - 60 else "end",
+                )
+            )
+    text = f"Evaluations a second over {span / 60:.1f} minutes, with {len(faults)} faults."
+    return picture(WIDTH, bottom + 42, f"Throughput and faults of run {record.run}", text, *parts)
+
+
+def speedup(evidence: Sequence[Evidence], bounds: tuple[float, float] | None) -> Markup | None:
+    """Seconds of both arms, pair by pair, and the ratio with its bounds against the target."""
+    pairs: list[tuple[str, Workload, Workload]] = []
+    for record in evidence:
+        found: dict[int, dict[str, Workload]] = {}
+        for work in record.all(Workload):
+            if work.purpose == "speedup" and work.pair is not None and work.exit_code == 0:
+                found.setdefault(work.pair, {})[work.arm] = work
+        for number, arms in sorted(found.items()):
+            if len(arms) == 2 and all(work.seconds > 0 for work in arms.values()):
+                label = f"pair {number + 1}"
+                pairs.append((label, arms["local"], arms["distributed"]))
+    if not pairs:
+        return None
+    pairs = pairs[:_MOST_ROWS]
+    # Left: seconds of both arms. Right: the ratio of each pair on a scale of its own.
+    middle = 560.0
+    marks = ticks(max(max(a.seconds, b.seconds) for _, a, b in pairs), 5)
+    ratios = [a.seconds / b.seconds for _, a, b in pairs]
+    finite = [b for b in bounds or () if b < 1e6]
+    steps = ticks(max([*ratios, *finite, 2.0]) * 1.02, 4)
+    row, bottom = 44.0, _TOP + 44.0 * len(pairs)
+
+    def seconds(value: float) -> float:
+        return 70.0 + (middle - 150.0) * value / marks[-1]
+
+    def ratio(value: float) -> float:
+        return middle + 10 + (WIDTH - _RIGHT - middle - 20) * min(max(value / steps[-1], 0), 1)
+
+    parts = [tag("text", "seconds", x=70, y=16, class_="axis")]
+    parts.append(tag("text", "ratio local : distributed", x=middle + 10, y=16, class_="axis"))
+    for mark in marks:
+        parts += _upright(seconds(mark), bottom, f"{mark:g}")
+    for step in steps:
+        parts += _upright(ratio(step), bottom, f"{step:g}×")
+    if bounds is not None:
+        left, right = ratio(bounds[0]), ratio(bounds[1])
+        parts.append(
+            tag(
+                "rect",
+                tag("title", f"95 % bounds of the ratio: {bounds[0]:.2f} to {bounds[1]:.2f}"),
+                x=left,
+                y=_TOP,
+                width=max(right - left, 2.0),
+                height=bottom - _TOP,
+                class_="bounds",
+            )
+        )
+    parts.append(tag("line", x1=ratio(2), x2=ratio(2), y1=_TOP - 6, y2=bottom + 4, class_="target"))
+    parts.append(
+        tag("text", "target", x=ratio(2) - 5, y=bottom + 34, class_="axis", text_anchor="middle")
+    )
+    for number, (label, local, distributed) in enumerate(pairs):
+        top = _TOP + row * number + 6
+        parts.append(tag("text", label, x=62, y=top + 20, class_="label", text_anchor="end"))
+        for offset, arm, work in ((0, "local", local), (17, "distributed", distributed)):
+            right = seconds(work.seconds)
+            parts.append(
+                tag("rect", x=70, y=top + offset, width=right - 70, height=14, class_=f"bar {arm}")
+            )
+            nodes = "1 node" if arm == "local" else f"{work.nodes} nodes"
+            parts.append(
+                tag(
+                    "text",
+                    f"{work.seconds:.1f} s, {nodes}",
+                    x=right + 5,
+                    y=top + offset + 11,
+                    class_="label small",
+                )
+            )
+        at = ratio(ratios[number])
+        parts.append(tag("circle", cx=at, cy=top + 15, r=5, class_="dot"))
+        parts.append(
+            tag(
+                "text",
+                f"{ratios[number]:.2f}×",
+                x=at,
+                y=top + 4,
+                class_="label small",
+                text_anchor="middle",
+            )
+        )
+    words = f"{len(pairs)} pairs, ratios from {min(ratios):.2f} to {max(ratios):.2f}; target 2."
+    return picture(WIDTH, bottom + 42, "Speed-up of the cluster over one node", words, *parts)
+
+
+def recoveries(evidence: Sequence[Evidence]) -> Markup | None:
+    """The phases of each recovery on one axis of seconds since the fault."""
+    rows = [(record, r) for record in evidence for r in record.all(Recovery)][:_MOST_ROWS]
+    if not rows:
+        return None
+    longest = max(
+        max([s for s in r.phases.values() if s is not None] + [r.window_s * (r.total_s is None)])
+        for _, r in rows
+    )
+    marks = ticks(longest, 6)
+    left, row = 190.0, 30.0
+    bottom = _TOP + row * len(rows)
+
+    def x(value: float) -> float:
+        return left + (WIDTH - left - 90) * value / marks[-1]
+
+    parts = [tag("text", "seconds since the fault", x=left, y=16, class_="axis")]
+    for mark in marks:
+        parts += _upright(x(mark), bottom, f"{mark:g}")
+    if marks[-1] >= 120:
+        parts.append(tag("line", x1=x(120), x2=x(120), y1=_TOP, y2=bottom, class_="target"))
+    for number, (_, recovery) in enumerate(rows):
+        y = _TOP + row * number + row / 2
+        total = recovery.total_s
+        end = recovery.window_s if total is None else total
+        name = f"{recovery.target}, {recovery.workload}"
+        if len(name) > 27:
+            name = name[:26] + "…"
+        parts.append(
+            tag("text", name, x=left - 10, y=y + 4, class_="label small", text_anchor="end")
+        )
+        parts.append(
+            tag(
+                "line",
+                x1=x(0),
+                x2=x(end),
+                y1=y,
+                y2=y,
+                class_="track" if total is not None else "track open",
+            )
+        )
+        for index, (phase, at) in enumerate(recovery.phases.items()):
+            if at is not None:
+                parts.append(_phase(index, x(at), y, f"{phase}: {at:.1f} s"))
+        said = f"{total:.1f} s" if total is not None else f"> {recovery.window_s:.0f} s"
+        parts.append(tag("text", said, x=x(end) + 12, y=y + 4, class_="label small"))
+    words = f"{len(rows)} recoveries and their phases; the limit is 120 s."
+    return picture(WIDTH, bottom + 28, "Recovery by phases", words, *parts)
+
+
+def phase_key(index: int) -> Markup:
+    """The mark of one phase, for the legend."""
+    return tag("svg", _phase(index, 8, 8, ""), viewBox="0 0 16 16", width=16, height=16)
+
+
+def _phase(index: int, x: float, y: float, title: str) -> Markup:
+    """One phase, told apart by shape as well as by colour."""
+    name = tag("title", title) if title else Markup("")
+    shapes = (
+        f"M{x - 5:.1f},{y:.1f}a5,5 0 1,0 10,0a5,5 0 1,0 -10,0Z",
+        f"M{x - 5:.1f},{y - 5:.1f}h10v10h-10Z",
+        f"M{x:.1f},{y - 6:.1f}L{x + 6:.1f},{y + 5:.1f}L{x - 6:.1f},{y + 5:.1f}Z",
+        f"M{x:.1f},{y - 6:.1f}L{x + 6:.1f},{y:.1f}L{x:.1f},{y + 6:.1f}L{x - 6:.1f},{y:.1f}Z",
+    )
+    return tag("path", name, d=shapes[index], class_=f"phase p{index}")
+
+
+def _rates(generations: Sequence[Generation], begin: float, span: float) -> list[float]:
+    """Evaluations a second in ``_BINS`` equal bins; each generation is spread over its time."""
+    width = span / _BINS
+    rates = [0.0] * _BINS
+    for generation in generations:
+        start = generation.finished_at - generation.seconds - begin
+        stop = generation.finished_at - begin
+        rate = generation.individuals / generation.seconds
+        first = min(max(int(start / width), 0), _BINS - 1)
+        last = min(max(int(stop / width), 0), _BINS - 1)
+        for number in range(first, last + 1):
+            overlap = min(stop, (number + 1) * width) - max(start, number * width)
+            rates[number] += rate * max(overlap, 0.0) / width
+    return rates
+
+
+def _grid(marks: Sequence[float], y: Callable[[float], float], label: str) -> list[Markup]:
+    parts = [tag("text", label, x=4, y=14, class_="axis")]
+    for mark in marks:
+        at = y(mark)
+        parts.append(tag("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=at, y2=at, class_="grid"))
+        parts.append(
+            tag("text", f"{mark:,.0f}", x=_LEFT - 6, y=at + 4, class_="axis", text_anchor="end")
+        )
+    return parts
+
+
+def _upright(x: float, bottom: float, label: str) -> list[Markup]:
+    return [
+        tag("line", x1=x, x2=x, y1=_TOP, y2=bottom, class_="grid"),
+        tag("text", label, x=x, y=bottom + 18, class_="axis", text_anchor="middle"),
+    ]

@@ -1,0 +1,81 @@
+"""The page: one HTML file without scripts or anything fetched from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from jinja2 import Environment as Templates
+from jinja2 import PackageLoader, StrictUndefined
+
+from reports import charts
+from reports.texts import interval
+from validation.evidence import Evidence
+from validation.gate import Decision, GateResult
+from validation.records import Environment, Fault, Note
+from validation.verdicts import Status
+
+_MOST_RUNS: Final = 6
+"""Timelines drawn at most; a soak has many runs, and the page must stay small."""
+_MOST_NOTES: Final = 50
+_MOST_FAULTS: Final = 200
+_SENTENCES: Final = {
+    Decision.GO: "Every criterion is proven. Phase 2 may begin.",
+    Decision.NO_GO: "At least one criterion is proven not to hold.",
+    Decision.INCONCLUSIVE: "Nothing is proven to be wrong, but not everything is proven right.",
+}
+
+
+def render_page(result: GateResult, evidence: Sequence[Evidence]) -> str:
+    """The report as HTML."""
+    templates = Templates(
+        loader=PackageLoader("reports", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    bounds = result.verdicts["speedup"].interval if "speedup" in result.verdicts else None
+    drawn = [(record, charts.timeline(record)) for record in evidence[:_MOST_RUNS]]
+    return templates.get_template("report.html.j2").render(
+        result=result,
+        sentence=_SENTENCES[result.decision],
+        counts=[(status, result.count(status)) for status in Status],
+        rows=[
+            (
+                criterion,
+                result.verdicts[criterion.id],
+                interval(criterion, result.verdicts[criterion.id]),
+            )
+            for criterion in result.criteria
+        ],
+        runs=[(record, chart) for record, chart in drawn if chart is not None],
+        runs_left_out=max(len(evidence) - _MOST_RUNS, 0),
+        speedup=charts.speedup(evidence, bounds),
+        recoveries=charts.recoveries(evidence),
+        phases=[
+            (charts.phase_key(index), name)
+            for index, name in enumerate(("detected", "rescheduled", "first result", "node back"))
+        ],
+        faults=[(record, fault) for record in evidence for fault in record.all(Fault)][
+            :_MOST_FAULTS
+        ],
+        environments=[
+            (record, sorted(environment.values.items()))
+            for record in evidence[:_MOST_RUNS]
+            for environment in record.all(Environment)[:1]
+        ],
+        notes=[note.text for record in evidence for note in record.all(Note)][:_MOST_NOTES],
+        utc=_utc,
+        clock=_clock,
+        openings={record.run: record.opening for record in evidence},
+    )
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")

@@ -1,0 +1,368 @@
+"""The command line as a user meets it: what it promises in JSON, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ga import cli
+from ga.families import FAMILIES
+
+SMALL = ("--population-size", "12", "--generations", "3", "--seed", "7", "--mode", "local")
+ONE = (*SMALL, "--workers", "1")
+MARKET = "synthetic:assets=2,bars=600,seed=1"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def ga(store, capsys, monkeypatch, tmp_path):
+    """Runs a command on a store of its own; returns (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GA_STORE", raising=False)
+
+    def run(command: str, *argv: str, at: str | None = None) -> tuple[int, str, str]:
+        stored = () if command == "families" else ("--store", at or str(store))
+        status = cli.main([command, *argv, *stored])
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def evolved(ga, *argv: str) -> dict:
+    status, out, _ = ga("evolve", "--market", MARKET, *ONE, "--json", *argv)
+    assert status == 0
+    return json.loads(out)
+
+
+def test_json_is_one_object_with_all_that_is_promised(ga):
+    status, out, err = ga("evolve", "--market", MARKET, *ONE, "--json", "--top", "3")
+    assert status == 0
+    assert out.count("\n") == 1
+    found = json.loads(out)
+    for name, kind in {
+        "run": str,
+        "digest": str,
+        "mode": str,
+        "workers": int,
+        "evaluations": int,
+        "seconds": float,
+        "evaluations_per_second": float,
+        "best": list,
+    }.items():
+        assert isinstance(found[name], kind), name
+    assert len(found["digest"]) == 64
+    assert (found["mode"], found["workers"]) == ("local", 1)
+    assert 12 < found["evaluations"] <= 36
+    assert len(found["best"]) == 3
+    for strategy in found["best"]:
+        assert set(strategy["genes"]) == {g.name for g in FAMILIES[strategy["family"]].genes}
+    fitness = [s["fitness"] for s in found["best"]]
+    assert fitness == sorted(fitness, reverse=True)
+    assert "2 assets, 600 bars" in err
+    assert "local" in err
+
+
+def test_the_same_seed_gives_the_same_digest_and_another_seed_does_not(ga):
+    one = evolved(ga)
+    two = evolved(ga, "--workers", "1")
+    assert one["run"] != two["run"]
+    assert one["digest"] == two["digest"]
+    assert one["best"] == two["best"]
+    assert evolved(ga, "--seed", "8")["digest"] != one["digest"]
+
+
+def test_two_processes_give_the_digest_of_one(ga):
+    assert evolved(ga, "--workers", "2")["digest"] == evolved(ga)["digest"]
+
+
+def test_other_prices_in_the_holdout_leave_the_history_as_it_is(ga, tmp_path, write_csv):
+    """0.2 of 400 bars are held out: the last 80."""
+    rng = np.random.default_rng(0)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, 400)))
+    digests, holdouts = [], []
+    for first in (400, 320, 319):
+        price = close.copy()
+        price[first:] *= 1.5
+        table = pd.DataFrame(
+            {
+                "time": pd.date_range("2024-01-01", periods=400, freq="1h").astype(str),
+                **dict.fromkeys(("open", "high", "low", "close"), price),
+            }
+        )
+        path = write_csv(f"asset{first}.csv", table=table)
+        target = tmp_path / f"folder{first}"
+        target.mkdir()
+        path.rename(target / "asset.csv")
+        status, out, _ = ga("evolve", "--market", str(target), *ONE, "--json")
+        assert status == 0
+        found = json.loads(out)
+        digests.append(found["digest"])
+        holdouts.append([s["holdout_sharpe"] for s in found["best"]])
+    assert digests[0] == digests[1] != digests[2]
+    assert holdouts[0] != holdouts[1]
+
+
+def test_an_interrupted_run_resumes_to_the_same_digest(ga, monkeypatch):
+    whole = evolved(ga)["digest"]
+    shown = cli.ProgressLine.show
+
+    def interrupt(self, progress):
+        if progress.generation == 1 and progress.done > 4:
+            raise KeyboardInterrupt
+        shown(self, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cli.ProgressLine, "show", interrupt)
+        status, _, err = ga("evolve", "--market", MARKET, *ONE)
+    assert status == 130
+    assert "resume" in err
+    status, out, _ = ga("runs", "--json")
+    unfinished = next(r for r in json.loads(out) if r["state"] == "unfinished")
+    assert unfinished["generations"] == "1/3"
+    status, out, _ = ga("resume", unfinished["run"], "--mode", "local", "--workers", "1", "--json")
+    assert status == 0
+    assert json.loads(out)["digest"] == whole
+    # Resuming what is done changes nothing.
+    status, out, _ = ga("resume", unfinished["run"], "--mode", "local", "--workers", "1", "--json")
+    assert (json.loads(out)["digest"], json.loads(out)["evaluations"]) == (whole, 0)
+
+
+def test_a_crash_inside_the_run_resumes_to_the_same_digest(ga, monkeypatch):
+    whole = evolved(ga)["digest"]
+    commit, calls = cli.Ledger.commit, []
+
+    def crash(self, *args, **kwargs):
+        calls.append(kwargs["generation"])
+        if kwargs["generation"] == 2:
+            raise OSError("planted: disk full")
+        commit(self, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cli.Ledger, "commit", crash)
+        with pytest.raises(OSError, match="disk full"):
+            ga("evolve", "--market", MARKET, *ONE)
+    assert calls == [0, 1, 2]
+    _, out, _ = ga("runs", "--json")
+    run = next(r["run"] for r in json.loads(out) if r["state"] == "unfinished")
+    _, out, _ = ga("resume", run, "--mode", "local", "--workers", "1", "--json")
+    assert json.loads(out)["digest"] == whole
+
+
+def test_tables_for_people(ga):
+    status, out, _ = ga("evolve", "--market", MARKET, *ONE)
+    assert status == 0
+    assert "history digest" in out
+    for command in (("runs",), ("strategies",), ("families",)):
+        status, out, _ = ga(*command)
+        assert status == 0
+        assert out.strip()
+    status, out, _ = ga("strategies", "--json", "--limit", "2")
+    assert len(json.loads(out)) == 2
+    status, out, _ = ga("families", "--json")
+    assert [f["name"] for f in json.loads(out)] == list(FAMILIES)
+
+
+def test_auto_without_a_cluster_is_local_and_says_why(ga):
+    status, out, err = ga("evolve", "--market", MARKET, *SMALL[:-2], "--workers", "1", "--json")
+    assert status == 0
+    assert json.loads(out)["mode"] == "local"
+    assert "no --address" in err
+
+
+def test_gaps_of_a_folder_are_reported(ga, tmp_path, make_frame):
+    folder = tmp_path / "coins"
+    folder.mkdir()
+    table = make_frame(500, freq="5min")
+    table.drop(index=range(100, 120)).to_csv(folder / "one.csv", index=False)
+    table.drop(index=range(300, 303)).to_csv(folder / "two.csv", index=False)
+    status, out, err = ga("evolve", "--market", str(folder), *ONE, "--json")
+    assert status == 0
+    assert json.loads(out)["market"]["missing_bars"] == 23
+    assert "2 gaps, 23 bars missing" in err
+    assert "one: 20 bars between" in err
+
+
+# --- bad input ---------------------------------------------------------------
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _bad_market(name: str, tmp_path: Path, make_frame) -> str:
+    table = make_frame()
+    path = tmp_path / "bad.csv"
+    if name == "missing file":
+        return str(tmp_path / "bad.csv")
+    if name == "empty file":
+        path.write_text("")
+        return str(path)
+    if name == "wrong columns":
+        table = table.rename(columns={"close": "last"})
+    elif name == "unsorted":
+        table.loc[[7, 8]] = table.loc[[8, 7]].to_numpy()
+    elif name == "repeated time":
+        table.loc[8, "time"] = table.loc[7, "time"]
+    elif name == "nan price":
+        table.loc[8, "close"] = np.nan
+    elif name == "negative price":
+        table.loc[8, "low"] = -1.0
+    elif name == "high below low":
+        table.loc[8, "high"] = table.loc[8, "low"] / 2
+    elif name == "one bar":
+        table = table.head(1)
+    elif name == "mixed time zones":
+        table["time"] += np.where(np.arange(len(table)) < 8, "Z", "+01:00")
+    elif name == "line break in a column's name":
+        table = table.rename(columns={"close": "clo\nse"})
+    table.to_csv(path, index=False)
+    return str(path)
+
+
+BAD_MARKETS = {
+    "missing file": ["bad.csv", "no such file"],
+    "empty file": ["bad.csv", "empty"],
+    "wrong columns": ["bad.csv", "column close is missing", "rename"],
+    "unsorted": ["bad.csv", "row 10", "column time", "earlier"],
+    "repeated time": ["bad.csv", "row 10", "column time", "repeats"],
+    "nan price": ["bad.csv", "row 10", "column close"],
+    "negative price": ["bad.csv", "row 10", "column low"],
+    "high below low": ["bad.csv", "row 10", "column high"],
+    "one bar": ["bad.csv", "1 bar", "longer"],
+    "mixed time zones": ["bad.csv", "row 10", "column time", "UTC"],
+    "line break in a column's name": ["bad.csv", "column close"],
+}
+
+BAD_OPTIONS = {
+    "population 0": (["--population-size", "0"], ["--population-size"]),
+    "negative generations": (["--generations", "-2"], ["--generations"]),
+    "no number": (["--generations", "many"], ["--generations"]),
+    "unknown family": (["--families", "rsi_filter,astrology"], ["astrology", "rsi_filter"]),
+    "unknown mode": (["--mode", "magic"], ["--mode"]),
+    "unknown option": (["--colour", "red"], ["--colour"]),
+    "negative seed": (["--seed", "-1"], ["--seed"]),
+    "no workers": (["--workers", "0"], ["--workers"]),
+    "no folds": (["--folds", "0"], ["folds"]),
+    "too many folds": (["--folds", "90"], ["folds"]),
+    "negative fee": (["--fee", "-1"], ["fee"]),
+    "nan slippage": (["--slippage", "nan"], ["slippage"]),
+    "negative top": (["--top", "-1"], ["--top"]),
+    "dead address": (["--mode", "distributed", "--address", "127.0.0.1:{port}"], ["--address"]),
+    "dead address, auto": (["--mode", "auto", "--address", "127.0.0.1:{port}"], ["--address"]),
+    "no address": (["--mode", "distributed", "--address", "nowhere"], ["--address", "HOST:PORT"]),
+    "bad port": (["--mode", "distributed", "--address", "a:99999"], ["--address"]),
+    "log in no folder": (["--log", "no/such/log"], ["--log", "no/such/log"]),
+}
+
+BAD_STORES = {
+    "no/such/folder/ledger.db": "folder",
+    "sqlite:////": "cannot be opened",
+    "mysql://u@h/db": "not supported",
+    "postgresql://u:secret@127.0.0.1:{port}/db": "cannot be opened",
+    "postgresql://u@h:abc/db": "not a URL",
+    "://": "not a URL",
+    " ": "empty",
+    "text.db": "not a database",
+}
+
+
+def refused(result: tuple[int, str, str], words: list[str], store: Path, before: bytes | None):
+    status, out, err = result
+    assert status == 2
+    assert out == ""
+    assert err.startswith("ga: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+    assert (store.read_bytes() if store.exists() else None) == before
+    assert not store.with_name("ga.db").exists()
+
+
+@pytest.mark.parametrize("name", BAD_MARKETS)
+def test_a_bad_market_is_refused_in_one_line(ga, store, tmp_path, make_frame, name):
+    spec = _bad_market(name, tmp_path, make_frame)
+    refused(ga("evolve", "--market", spec, *ONE), BAD_MARKETS[name], store, None)
+
+
+@pytest.mark.parametrize("name", BAD_OPTIONS)
+def test_a_bad_option_is_refused_in_one_line(ga, store, name):
+    options, words = BAD_OPTIONS[name]
+    options = [o.format(port=_free_port()) for o in options]
+    refused(ga("evolve", "--market", MARKET, *ONE, *options), words, store, None)
+
+
+@pytest.mark.parametrize("spec", BAD_STORES)
+@pytest.mark.parametrize("command", ["evolve", "runs", "resume"])
+def test_an_unreadable_store_is_refused_in_one_line(ga, store, tmp_path, spec, command):
+    text = "not a ledger " * 20
+    (tmp_path / "text.db").write_text(text)
+    argv = {"evolve": ("--market", MARKET, *ONE), "runs": (), "resume": ("abc",)}[command]
+    words = ["--store"]
+    if command == "evolve":
+        words.append(BAD_STORES[spec])
+    result = ga(command, *argv, at=spec.format(port=_free_port()))
+    refused(result, words, store, None)
+    assert "secret" not in result[2]
+    assert (tmp_path / "text.db").read_text() == text
+
+
+def test_bad_input_leaves_an_existing_ledger_untouched(ga, store, tmp_path, make_frame):
+    evolved(ga)
+    before = store.read_bytes()
+    for name in ("missing file", "nan price"):
+        spec = _bad_market(name, tmp_path, make_frame)
+        refused(ga("evolve", "--market", spec, *ONE), [], store, before)
+    for options, words in BAD_OPTIONS.values():
+        options = [o.format(port=_free_port()) for o in options]
+        refused(ga("evolve", "--market", MARKET, *ONE, *options), words, store, before)
+    refused(ga("resume", "nonsense"), ["nonsense", "runs"], store, before)
+    refused(ga("strategies", "--limit", "0"), ["--limit"], store, before)
+
+
+def test_a_market_that_changed_since_is_not_resumed(ga, store, tmp_path, make_frame):
+    path = tmp_path / "coin.csv"
+    make_frame(400).to_csv(path, index=False)
+    _, out, _ = ga("evolve", "--market", str(path), *ONE, "--json")
+    before = store.read_bytes()
+    make_frame(400, seed=1).to_csv(path, index=False)
+    result = ga("resume", json.loads(out)["run"], "--mode", "local")
+    refused(result, ["coin.csv", "has changed"], store, before)
+
+
+def test_as_a_process_it_ends_with_two_and_no_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ga", "evolve", "--market", "no.csv", "--generations", "1"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    refused((done.returncode, done.stdout, done.stderr), ["no.csv"], tmp_path / "ga.db", None)
+
+
+@pytest.mark.validation
+def test_distributed_on_a_cluster_of_its_own_gives_the_local_digest(ga):
+    local = evolved(ga)["digest"]
+    status, out, _ = ga(
+        "evolve", "--market", MARKET, *SMALL[:-1], "distributed", "--workers", "1", "--json"
+    )
+    assert status == 0
+    found = json.loads(out)
+    assert (found["mode"], found["fallbacks"]) == ("distributed", 0)
+    assert found["digest"] == local

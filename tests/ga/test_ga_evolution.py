@@ -1,0 +1,313 @@
+"""Variation and the population's state machine: bounds, keys, and histories equal to the bit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ga.errors import InputError
+from ga.evolution import GENESIS, Evolution, Plan, advance_digest
+from ga.families import FAMILIES, get_family
+from ga.fitness import Outcome
+from ga.genome import Genome
+from ga.variation import Purpose, crossover, keyed, mutate, random_genome, tournament
+
+PLAN = Plan(seed=11, population_size=60, generations=6)
+
+
+def key_of(genome: Genome) -> str:
+    return genome.hash
+
+
+def score(genome: Genome) -> Outcome:
+    """A cheap landscape with a best point in the middle of every gene's range."""
+    genes = get_family(genome.family).genes
+    misses = [
+        (value - gene.low) / (gene.high - gene.low) - 0.5
+        for gene, value in zip(genes, genome.genes, strict=True)
+    ]
+    return Outcome(key=key_of(genome), fitness=-sum(m * m for m in misses))
+
+
+def lawful(genome: Genome) -> bool:
+    genes = get_family(genome.family).genes
+    return len(genes) == len(genome.genes) and all(
+        g.low <= v <= g.high and math.isfinite(v) and (not g.integer or v == int(v))
+        for g, v in zip(genes, genome.genes, strict=True)
+    )
+
+
+def history(plan: Plan, judge=score) -> Evolution:
+    evolution = Evolution(plan)
+    while not evolution.done:
+        evolution.tell([judge(g) for g in evolution.ask()])
+    return evolution
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from(list(FAMILIES)),
+    seed=st.integers(0, 2**63 - 1),
+    steps=st.integers(1, 30),
+)
+def test_random_mutated_and_crossed_genomes_stay_lawful(name, seed, steps):
+    rng = keyed(seed, Purpose.AUDIT, 0, 0)
+    one, other = (random_genome(get_family(name), rng) for _ in range(2))
+    for _ in range(steps):
+        assert lawful(one)
+        one = mutate(crossover(one, other, rng), rng)
+    assert lawful(one)
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_random_genomes_reach_every_part_of_the_bounds(name):
+    family = get_family(name)
+    draws = np.array(
+        [random_genome(family, keyed(1, Purpose.AUDIT, 0, i)).genes for i in range(3000)]
+    )
+    for gene, column in zip(family.genes, draws.T, strict=True):
+        if gene.integer:
+            assert set(column) == set(range(int(gene.low), int(gene.high) + 1))
+        else:
+            quarters = np.histogram(column, 4, (gene.low, gene.high))[0]
+            assert quarters.min() > 600
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_mutation_moves_each_gene_both_ways_and_leaves_most_alone(name):
+    family = get_family(name)
+    middle = Genome(name, tuple(g.clip((g.low + g.high) / 2) for g in family.genes))
+    moved = np.array([mutate(middle, keyed(2, Purpose.AUDIT, 0, i)).genes for i in range(2000)])
+    change = np.sign(moved - np.array(middle.genes))
+    for column in change.T:
+        # A gene moves with a chance of 0.3, up as often as down.
+        assert 0.26 < np.mean(column != 0) < 0.34
+        assert 0.4 < np.mean(column[column != 0] > 0) < 0.6
+
+
+def test_crossover_takes_each_gene_from_either_parent_and_from_nowhere_else():
+    one = Genome("rsi_filter", (10.0, 25.0, 60.0, 0.0, 0.0))
+    other = Genome("rsi_filter", (20.0, 40.0, 80.0, 1.0, 1.0))
+    children = [crossover(one, other, keyed(3, Purpose.AUDIT, 0, i)).genes for i in range(400)]
+    first = np.array(children) == np.array(one.genes)
+    assert (first | (np.array(children) == np.array(other.genes))).all()
+    assert (np.abs(first.mean(axis=0) - 0.5) < 0.1).all()
+    assert len(set(children)) == 32
+    with pytest.raises(ValueError, match="one family"):
+        crossover(one, Genome("ema_crossover", one.genes), keyed(3, Purpose.AUDIT, 0, 0))
+
+
+def test_parents_never_change():
+    """A genome is immutable, and what breeding returns is never the parent's own storage."""
+    parent = Genome("rsi_filter", (14.0, 30.0, 70.0, 0.2, 0.3))
+    with pytest.raises(AttributeError):
+        parent.genes = ()
+    before = parent.genes
+    for i in range(50):
+        child = mutate(parent, keyed(4, Purpose.AUDIT, 0, i))
+        assert child is not parent
+        twin = crossover(parent, parent, keyed(4, Purpose.AUDIT, 1, i))
+        assert twin is not parent
+        assert twin == parent
+    assert parent.genes is before
+    evolution = Evolution(PLAN)
+    asked = evolution.ask()
+    copies = [(g.family, tuple(g.genes)) for g in asked]
+    evolution.tell([score(g) for g in asked])
+    assert [(g.family, g.genes) for g in asked] == copies
+
+
+def test_keyed_streams_do_not_depend_on_order_and_never_meet():
+    places = [
+        (seed, purpose, generation, index)
+        for seed in (0, 1, 2**63 - 1)
+        for purpose in Purpose
+        for generation in (0, 1, 70_000)
+        for index in (0, 1, 2**40)
+    ]
+    forward = {place: keyed(*place).random(5).tobytes() for place in places}
+    backward = {place: keyed(*place).random(5).tobytes() for place in reversed(places)}
+    assert forward == backward
+    assert len(set(forward.values())) == len(places)
+    # A long stream does not run into its neighbour's.
+    long = keyed(0, Purpose.BREED, 0, 0).random(10_000)
+    near = keyed(0, Purpose.BREED, 0, 1).random(10_000)
+    assert not set(long) & set(near)
+
+
+def test_tournament_takes_the_best_ranked_of_those_it_picks():
+    order, ranks = [3, 5, 8], [9, 9, 9, 1, 9, 0, 9, 9, 2]
+    wins = [tournament(order, ranks, keyed(1, Purpose.AUDIT, 0, i), 3) for i in range(2000)]
+    share = {i: wins.count(i) / 2000 for i in order}
+    # Best of three picks out of three: 19/27, then 7/27, then 1/27.
+    assert share[5] == pytest.approx(19 / 27, abs=0.04)
+    assert share[3] == pytest.approx(7 / 27, abs=0.04)
+    assert share[8] == pytest.approx(1 / 27, abs=0.02)
+
+
+def test_equal_plans_have_equal_histories_and_others_have_not():
+    digest = history(PLAN).digest
+    assert history(PLAN).digest == digest
+    for change in (
+        {"seed": 12},
+        {"population_size": 61},
+        {"generations": 7},
+        {"families": ("rsi_filter",)},
+    ):
+        assert history(replace(PLAN, **change)).digest != digest
+
+
+def test_every_individual_is_lawful_in_every_generation():
+    evolution = Evolution(PLAN)
+    while not evolution.done:
+        population = evolution.ask()
+        assert len(population) == 60
+        assert all(lawful(g) for g in population)
+        evolution.tell([score(g) for g in population])
+
+
+def test_evolution_beats_random_search():
+    plan = Plan(seed=1, population_size=60, generations=15)
+    evolved, evolution = [], Evolution(plan)
+    while not evolution.done:
+        outcomes = [score(g).fitness for g in evolution.ask()]
+        evolved.append(max(outcomes))
+        evolution.tell([score(g) for g in evolution.ask()])
+    families = list(FAMILIES.values())
+    random = [
+        score(random_genome(families[i % len(families)], keyed(99, Purpose.AUDIT, 0, i))).fitness
+        for i in range(900)
+    ]
+    assert evolved[-1] > max(random)
+    # Elitism: the best is never lost.
+    assert all(b >= a for a, b in pairwise(evolved))
+
+
+def test_elites_are_the_best_and_each_family_keeps_its_best():
+    evolution = Evolution(PLAN)
+    population = evolution.ask()
+    outcomes = [score(g) for g in population]
+    evolution.tell(outcomes)
+    following = evolution.ask()
+    ranked = sorted(zip(outcomes, population, strict=True), key=lambda p: (-p[0].fitness, p[0].key))
+    assert list(following[:3]) == [g for _, g in ranked[:3]]
+    for family in FAMILIES:
+        best = next(g for _, g in ranked if g.family == family)
+        assert best in following
+
+
+def test_failed_outcomes_are_never_selected():
+    """One family fails everywhere: nothing is bred from it, only reset newcomers carry it."""
+
+    def judge(genome: Genome) -> Outcome:
+        if genome.family == "rsi_filter":
+            return Outcome(key=key_of(genome), fitness=None, error="planted")
+        return replace(score(genome), fitness=-1e9)
+
+    evolution = Evolution(replace(PLAN, population_size=400, generations=3))
+    population = evolution.ask()
+    guilty = {g for g in population if g.family == "rsi_filter"}
+    evolution.tell([judge(g) for g in population])
+    following = evolution.ask()
+    assert not guilty & set(following)
+    # RESET_RATE 0.05 over four families: about five of 400.
+    assert sum(g.family == "rsi_filter" for g in following) < 15
+
+
+def test_when_all_fail_the_next_generation_is_new():
+    evolution = Evolution(PLAN)
+    first = evolution.ask()
+    evolution.tell([Outcome(key=key_of(g), fitness=None, error="planted") for g in first])
+    second = evolution.ask()
+    assert len(second) == 60
+    assert not set(first) & set(second)
+    assert all(lawful(g) for g in second)
+
+
+def test_ties_are_broken_by_key_not_by_place():
+    """Turning the population round changes no elite."""
+    evolution, turned = Evolution(PLAN), Evolution(PLAN)
+    turned._population.reverse()
+    for each in (evolution, turned):
+        each.tell([replace(score(g), fitness=0.5) for g in each.ask()])
+    assert set(evolution.ask()[:3]) == set(turned.ask()[:3])
+
+
+def test_a_resumed_history_is_the_undisturbed_one():
+    whole = history(PLAN)
+    for stop in range(1, PLAN.generations + 1):
+        evolution = Evolution(PLAN)
+        for _ in range(stop):
+            before, population = evolution.digest, evolution.ask()
+            outcomes = [score(g) for g in population]
+            evolution.tell(outcomes)
+        resumed = Evolution.resumed(
+            PLAN,
+            generation=stop - 1,
+            digest_before=before,
+            population=population,
+            outcomes=outcomes,
+        )
+        assert resumed.digest == evolution.digest
+        assert resumed.ask() == evolution.ask()
+        while not resumed.done:
+            resumed.tell([score(g) for g in resumed.ask()])
+        assert resumed.digest == whole.digest
+
+
+@settings(max_examples=100, deadline=None)
+@given(value=st.floats(-10, 10, allow_subnormal=False), data=st.data())
+def test_the_digest_depends_on_every_bit(value, data):
+    outcomes = [Outcome(key=f"{i:064x}", fitness=0.25 * i) for i in range(5)]
+    index = data.draw(st.integers(0, 4))
+    outcomes[index] = replace(outcomes[index], fitness=value)
+    digest = advance_digest(GENESIS, outcomes)
+    bit = np.float64(value).view(np.uint64) ^ np.uint64(1 << data.draw(st.integers(0, 62)))
+    changed = list(outcomes)
+    changed[index] = replace(outcomes[index], fitness=float(bit.view(np.float64)))
+    assert advance_digest(GENESIS, changed) != digest
+    changed[index] = replace(outcomes[index], fitness=None)
+    assert advance_digest(GENESIS, changed) != digest
+    changed[index] = replace(outcomes[index], key="f" * 64)
+    assert advance_digest(GENESIS, changed) != digest
+    assert advance_digest(GENESIS, outcomes[::-1]) != digest
+    assert advance_digest(digest, outcomes) != digest
+
+
+def test_telling_too_few_outcomes_is_refused():
+    evolution = Evolution(PLAN)
+    outcomes = [score(g) for g in evolution.ask()]
+    with pytest.raises(ValueError, match="59 outcomes for 60 genomes"):
+        evolution.tell(outcomes[:-1])
+    assert (evolution.generation, evolution.digest) == (0, GENESIS)
+
+
+@pytest.mark.parametrize(
+    ("change", "option"),
+    [
+        ({"population_size": 0}, "--population-size"),
+        ({"population_size": -3}, "--population-size"),
+        ({"generations": 0}, "--generations"),
+        ({"generations": -1}, "--generations"),
+        ({"seed": -1}, "--seed"),
+        ({"seed": 2**63}, "--seed"),
+        ({"families": ()}, "family"),
+        ({"families": ("astrology",)}, "astrology"),
+    ],
+)
+def test_bad_plans_are_refused(change, option):
+    with pytest.raises(InputError, match=option):
+        replace(PLAN, **change)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 15, 16, 17])
+def test_small_populations_keep_their_size(size):
+    evolution = history(Plan(seed=0, population_size=size, generations=4))
+    assert evolution.generation == 4
+    assert len(evolution.ask()) == size

@@ -1,0 +1,231 @@
+"""Every family: what its kernel must hold whatever its rule is, and its indicators."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import talib
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ga.errors import InputError
+from ga.families import FAMILIES, get_family
+from ga.families.rsi_filter import rsi
+from ga.genome import Genome
+from ga.market import Market
+from ga.sources import load_market, synthetic
+from ga.variation import Purpose, keyed, random_genome
+
+NAMES = tuple(FAMILIES)
+
+
+def genes_of(name: str, lanes: int, seed: int = 0) -> np.ndarray:
+    family = get_family(name)
+    draws = [random_genome(family, keyed(seed, Purpose.AUDIT, 0, i)).genes for i in range(lanes)]
+    return np.array(draws)
+
+
+def signals(name: str, market: Market, genes: np.ndarray, *, bars: int | None = None) -> np.ndarray:
+    arrays = (market.open, market.high, market.low, market.close, market.volume)
+    return get_family(name).kernel(*(a[0][:bars].copy() for a in arrays), np.atleast_2d(genes))
+
+
+@pytest.fixture(scope="module")
+def wild() -> Market:
+    """Enough volatility that every rule fires, at any threshold."""
+    return synthetic(assets=1, bars=1500, seed=21)
+
+
+def test_the_plan_s_bounds_are_kept():
+    expected = {
+        "ema_crossover": [(5, 15), (18, 34), (0.001, 0.05), (0.1, 1), (0, 0.02)],
+        "donchian_breakout": [(10, 30), (0.001, 0.02), (1, 3), (2, 10), (0, 1)],
+        "rsi_filter": [(10, 20), (25, 40), (60, 80), (0, 1), (0, 1)],
+    }
+    for name, bounds in expected.items():
+        assert [(g.low, g.high) for g in FAMILIES[name].genes] == bounds
+    assert all(name == family.name for name, family in FAMILIES.items())
+    with pytest.raises(InputError, match="unknown family 'astrology'"):
+        get_family("astrology")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_truncating_the_future_changes_no_past_signal(name, wild, data):
+    seed = data.draw(st.integers(0, 10_000))
+    cut = data.draw(st.integers(2, wild.bars - 1))
+    genes = genes_of(name, 3, seed)
+    whole = signals(name, wild, genes)
+    assert signals(name, wild, genes, bars=cut).tobytes() == whole[:cut].tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("spec", ["eurusd", "goog", "synthetic:assets=1,bars=1500,seed=21"])
+def test_every_gene_changes_some_signal(name, spec):
+    """From one end of its bounds to the other, for several of 200 backgrounds, on every market."""
+    family, wild = get_family(name), load_market(spec)
+    for index, gene in enumerate(family.genes):
+        low, high = genes_of(name, 200), genes_of(name, 200)
+        low[:, index], high[:, index] = gene.low, gene.high
+        differs = (signals(name, wild, low) != signals(name, wild, high)).any(axis=0)
+        assert differs.sum() >= 5, f"{name}.{gene.name} changes {differs.sum()} of 200"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_family_trades_both_sides_on_real_prices(name):
+    market = load_market("goog")
+    targets = signals(name, market, genes_of(name, 40))
+    assert (targets > 0).any(axis=0).mean() > 0.5
+    assert (targets < 0).any(axis=0).mean() > 0.5
+    assert np.abs(targets).max() <= 1.0
+    assert np.isfinite(targets).all()
+    assert (np.diff(targets, axis=0) != 0).sum(axis=0).mean() > 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("price", [1.0, 0.1, 1234.5678, 3e-8])
+@pytest.mark.parametrize("volume", [0.0, 7.3])
+def test_a_constant_market_is_never_traded(name, price, volume):
+    flat = np.full(600, price)
+    targets = get_family(name).kernel(
+        flat, flat, flat, flat, np.full(600, volume), genes_of(name, 30)
+    )
+    assert not targets.any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_market_without_volume_or_with_jumps_gives_no_nan(name, wild):
+    genes = genes_of(name, 30)
+    jumps = np.where(np.arange(wild.bars) % 97 == 0, 40.0, 1.0)
+    close = wild.close[0] * jumps
+    high, low = np.maximum(close, wild.open[0]), np.minimum(close, wild.open[0])
+    kernel = get_family(name).kernel
+    targets = kernel(wild.open[0], high, low, close, np.zeros(wild.bars), genes)
+    assert np.isfinite(targets).all()
+    assert np.abs(targets).max() <= 1.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lane_is_the_same_to_the_bit_alone_and_in_a_batch(name, wild):
+    genes = genes_of(name, 17, seed=3)
+    batch = signals(name, wild, genes)
+    shuffled = signals(name, wild, genes[::-1].copy())
+    assert shuffled[:, ::-1].tobytes() == batch.tobytes()
+    for lane in range(17):
+        alone = signals(name, wild, genes[lane])
+        assert alone.tobytes() == batch[:, lane : lane + 1].tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_signals_do_not_depend_on_the_currency(name, wild):
+    """All rules are ratios: quoting every price in units twice as small changes nothing."""
+    genes = genes_of(name, 20)
+    double = Market(
+        name="double",
+        assets=wild.assets,
+        times=wild.times.copy(),
+        open=wild.open * 2.0,
+        high=wild.high * 2.0,
+        low=wild.low * 2.0,
+        close=wild.close * 2.0,
+        volume=wild.volume.copy(),
+    )
+    assert signals(name, double, genes).tobytes() == signals(name, wild, genes).tobytes()
+
+
+@pytest.mark.parametrize("period", [10, 14, 20])
+def test_rsi_equals_ta_lib(wild, period):
+    np.testing.assert_allclose(
+        rsi(wild.close[0], period), talib.RSI(wild.close[0], period), rtol=0, atol=1e-9
+    )
+
+
+def ema(close: np.ndarray, period: int) -> np.ndarray:
+    """Started at the first close, as the family's docstring says."""
+    return talib.EMA(np.concatenate([np.full(period - 1, close[0]), close]), period)[period - 1 :]
+
+
+def test_ema_crossover_follows_ta_lib_s_averages(wild):
+    """TA-Lib starts at a mean; padded with the first close that mean is the first close."""
+    close = wild.close[0]
+    fast_n, slow_n, momentum, strength, trend = 7, 23, 0.004, 0.6, 0.002
+    separation = ema(close, fast_n) / ema(close, slow_n) - 1.0
+    held, expected = 0.0, np.zeros(close.size)
+    for t in range(slow_n, close.size):
+        moved = close[t] / close[t - slow_n] - 1.0
+        if separation[t] > trend and moved > momentum:
+            held = strength
+        elif separation[t] < -trend and moved < -momentum:
+            held = -strength
+        elif (held > 0 and separation[t] < 0) or (held < 0 and separation[t] > 0):
+            held = 0.0
+        expected[t] = held
+    genes = np.array([fast_n, slow_n, momentum, strength, trend])
+    assert (expected > 0).any()
+    assert (expected < 0).any()
+    np.testing.assert_array_equal(signals("ema_crossover", wild, genes)[:, 0], expected)
+
+
+def test_bollinger_bands_follow_ta_lib_s_bands(wild):
+    close = wild.close[0]
+    n, multiplier, squeeze, strength, scaling = 20, 2.0, 0.15, 0.03, 0.9
+    upper, middle, lower = talib.BBANDS(close, n, multiplier, multiplier)
+    b, width = (close - lower) / (upper - lower), (upper - lower) / middle
+    held, follows, expected = 0.0, False, np.zeros(close.size)
+    for t in range(n + 125, close.size):
+        before = width[t - 125 : t]
+        low, high = before.min(), before.max()
+        squeezed = width[t - 1] <= low + squeeze * (high - low)
+        size = min(1.0, scaling * abs(b[t] - 0.5))
+        if held == 0.0:
+            up = b[t] > 0.5
+            if squeezed and not -strength <= b[t] <= 1.0 + strength:
+                held, follows = (size if up else -size), True
+            elif not squeezed and not 0.0 <= b[t] <= 1.0:
+                held, follows = (-size if up else size), False
+        else:
+            above = b[t] > 0.5
+            # Out at the moving average: a follower when price falls back, a fader when it returns.
+            back = above != (held > 0) if follows else above == (held > 0)
+            if back:
+                held = 0.0
+        expected[t] = held
+    genes = np.array([n, multiplier, squeeze, strength, scaling])
+    found = signals("bollinger_bands", wild, genes)[:, 0]
+    assert len(np.unique(np.sign(expected))) == 3
+    # TA-Lib's one-pass variance is good to about 1e-9 here.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_donchian_enters_on_ta_lib_s_channel():
+    wild = synthetic(assets=1, bars=9000, seed=22)
+    close, volume = wild.close[0], wild.volume[0]
+    period, buffer, confirm = 15, 0.004, 1.2
+    upper = np.roll(talib.MAX(wild.high[0], period), 1)
+    lower = np.roll(talib.MIN(wild.low[0], period), 1)
+    mean_volume = np.roll(talib.SMA(volume, period), 1)
+    trend = close - talib.SMA(close, 8 * period)
+    grown = np.cumsum(close) / np.arange(1, close.size + 1)
+    trend[: 8 * period - 1] = (close - grown)[: 8 * period - 1]
+    genes = np.array([period, buffer, confirm, 4, 0.25])
+    targets = signals("donchian_breakout", wild, genes)[:, 0]
+    entries = np.flatnonzero((targets[1:] != 0) & (np.sign(targets[1:]) != np.sign(targets[:-1])))
+    broke_up = (close > upper * (1 + buffer)) & (volume >= confirm * mean_volume)
+    broke_down = (close < lower * (1 - buffer)) & (volume >= confirm * mean_volume)
+    fired = [t for t in range(2 * period, close.size) if broke_up[t] or broke_down[t]]
+    assert len(entries) > 100
+    assert (np.abs(targets[entries + 1]) == 0.75).sum() > 5
+    for t in entries + 1:
+        side = 1.0 if broke_up[t] else -1.0
+        assert broke_up[t] or broke_down[t]
+        assert targets[t] == side * (1.0 if side * trend[t] > 0 else 0.75)
+    # And no breakout is missed: each leaves a position on its side.
+    assert all((targets[t] > 0) == broke_up[t] for t in fired)
+
+
+def test_genes_and_hash_are_exact():
+    one = Genome("rsi_filter", (14.0, 30.0, 70.0, 0.2, 0.3))
+    assert one.hash == Genome("rsi_filter", (14.0, 30.0, 70.0, 0.2, 0.3)).hash
+    assert one.hash != Genome("rsi_filter", (14.0, 30.0, 70.0, 0.2, np.nextafter(0.3, 1))).hash
+    assert one.hash != Genome("ema_crossover", one.genes).hash

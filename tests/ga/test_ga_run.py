@@ -1,0 +1,372 @@
+"""Evaluators, the runner and the ledger together: one history, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from ga.errors import ClusterError, InputError
+from ga.evaluators import BatchResult, LocalEvaluator
+from ga.evolution import Evolution, Plan
+from ga.families import FAMILIES
+from ga.fitness import Outcome, evaluate_batch, in_sample
+from ga.genome import Genome
+from ga.ledger import open_ledger
+from ga.run import BatchLog, Runner
+
+PLAN = Plan(seed=3, population_size=40, generations=4)
+
+
+class Fake:
+    """An evaluator in this process: shuffles batches, and can be told to fail."""
+
+    def __init__(self, market, settings, *, mode="distributed", seed=0, lose_after=None, **faults):
+        self._market, self._settings, self._mode = market, settings, mode
+        self._rng = np.random.default_rng(seed)
+        self._left = lose_after
+        self._faults = faults
+        self.closed = False
+        self.asked: list[Genome] = []
+
+    @property
+    def mode(self) -> str:
+        return self._mode
+
+    @property
+    def workers(self) -> int:
+        return 3
+
+    def warm_up(self) -> None:
+        if self._faults.get("never_starts"):
+            raise ClusterError("planted: never started")
+
+    def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
+        self.asked += genomes
+        order = self._rng.permutation(len(genomes))
+        batches = [tuple(int(i) for i in order[at : at + 7]) for at in range(0, len(order), 7)]
+        if self._faults.get("drops_a_batch"):
+            batches = batches[1:]
+        if self._faults.get("doubles_a_batch"):
+            batches = [*batches, *batches[:2]]
+        for indices in batches:
+            if self._left is not None:
+                self._left -= 1
+                if self._left < 0:
+                    raise self._faults.get("error", ClusterError("planted: lost"))
+            batch = evaluate_batch(self._market, self._settings, [genomes[i] for i in indices])
+            yield BatchResult(indices=indices, batch=batch, node="fake", attempt=2)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def bench(market, settings, tmp_path):
+    """Runs a plan on a ledger of its own and returns its summary."""
+
+    class Bench:
+        seen = in_sample(market, settings)
+        fallbacks: list[str]
+        store = str(tmp_path / "ledger.db")
+
+        def fake(self, **faults) -> Fake:
+            return Fake(self.seen, settings, **faults)
+
+        def start(self, ledger) -> str:
+            return ledger.begin(
+                market=market, spec="planted", plan=PLAN, settings=settings, mode="local"
+            )
+
+        def go(self, evaluator, *, ledger=None, run=None, evolution=None, log=None, on=None):
+            self.fallbacks = []
+
+            def fall_back(error: ClusterError) -> Fake:
+                self.fallbacks.append(str(error))
+                if len(self.fallbacks) > 3:
+                    pytest.fail("fell back again and again")
+                return self.fake(mode="local", seed=99)
+
+            with (
+                closing(ledger or open_ledger(self.store, create=True)) as opened,
+                BatchLog(log) as batches,
+            ):
+                run = run or self.start(opened)
+                runner = Runner(
+                    run=run,
+                    evolution=evolution or Evolution(PLAN),
+                    market=self.seen,
+                    settings=settings,
+                    ledger=opened,
+                    evaluator=evaluator,
+                    fall_back=fall_back,
+                    log=batches,
+                    on_progress=on or (lambda _: None),
+                    known=opened.evaluated(run),
+                )
+                return runner.go()
+
+        def counts(self) -> dict[str, int]:
+            engine = sa.create_engine(f"sqlite:///{self.store}")
+            names = ("runs", "generations", "evaluations", "individuals")
+            with engine.connect() as connection:
+                found = {
+                    n: connection.execute(sa.text(f"SELECT count(*) FROM {n}")).scalar_one()
+                    for n in names
+                }
+            engine.dispose()
+            return found
+
+    return Bench()
+
+
+@pytest.fixture(scope="module")
+def digest(market, settings) -> str:
+    """The undisturbed history, without runner or ledger."""
+    from ga.fitness import evaluate
+
+    evolution, seen = Evolution(PLAN), in_sample(market, settings)
+    while not evolution.done:
+        evolution.tell(evaluate(seen, settings, evolution.ask()))
+    return evolution.digest
+
+
+@hypothesis_settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 1000))
+def test_the_order_of_batches_changes_nothing(bench, digest, seed):
+    assert bench.go(bench.fake(seed=seed)).digest == digest
+
+
+def test_one_and_two_local_workers_have_one_history(bench, digest, settings):
+    for workers in (1, 2):
+        evaluator = LocalEvaluator(
+            market=bench.seen, settings=settings, families=PLAN.families, workers=workers
+        )
+        with closing(evaluator):
+            summary = bench.go(evaluator)
+        assert summary.digest == digest
+        assert (summary.mode, summary.workers, summary.failed) == ("local", workers, 0)
+        assert set(summary.cpu_seconds_by_node) == {"local"}
+        assert summary.cpu_seconds > 0
+
+
+def test_a_killed_pool_worker_loses_nothing(bench, settings):
+    group = list(dict.fromkeys(Evolution(PLAN).ask())) * 40
+    evaluator = LocalEvaluator(
+        market=bench.seen, settings=settings, families=PLAN.families, workers=2
+    )
+    with closing(evaluator):
+        evaluator.warm_up()
+        victim = next(iter(evaluator._pool._processes))
+        results = []
+        for result in evaluator.evaluate(group):
+            if not results:
+                os.kill(victim, signal.SIGKILL)
+            results.append(result)
+    assert sorted(i for r in results for i in r.indices) == list(range(len(group)))
+    assert max(r.attempt for r in results) == 1
+    expected = {o.key: o for o in evaluate_batch(bench.seen, settings, group[:40]).outcomes}
+    assert all(expected[o.key] == o for r in results for o in r.batch.outcomes)
+
+
+@pytest.mark.parametrize("lose_after", [0, 1, 4, 9, 15])
+def test_a_lost_cluster_falls_back_to_the_same_history(bench, digest, lose_after, tmp_path):
+    cluster, log = bench.fake(lose_after=lose_after), tmp_path / "log.jsonl"
+    summary = bench.go(cluster, log=log)
+    assert summary.digest == digest
+    assert (summary.fallbacks, summary.mode) == (1, "local")
+    assert bench.fallbacks == ["planted: lost"]
+    assert cluster.closed
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [e["reason"] for e in events if e["event"] == "fallback"] == ["planted: lost"]
+    assert sum(e["event"] == "generation" for e in events) == 4
+    # What the cluster had answered is not done again.
+    assert sum(e["size"] for e in events if e["event"] == "batch") == summary.evaluations
+
+
+def test_a_cluster_that_never_starts_falls_back_before_the_first_generation(bench, digest):
+    cluster = bench.fake(never_starts=True)
+    summary = bench.go(cluster)
+    assert summary.digest == digest
+    assert (summary.fallbacks, cluster.asked) == (1, [])
+
+
+def test_this_machine_failing_too_ends_the_run_with_its_reason(bench):
+    """There is nothing behind local mode: falling back to it again would go on for ever."""
+    with pytest.raises(ClusterError, match="died 3 times"):
+        bench.go(bench.fake(mode="local", lose_after=2, error=ClusterError("died 3 times")))
+    assert bench.fallbacks == []
+    assert bench.counts()["generations"] == 0
+
+
+def test_missing_results_are_an_error_and_not_a_silent_loss(bench):
+    with pytest.raises(RuntimeError, match="ended with 7 genomes unanswered"):
+        bench.go(bench.fake(drops_a_batch=True))
+    assert bench.counts() == {"runs": 1, "generations": 0, "evaluations": 0, "individuals": 0}
+
+
+def test_results_that_come_twice_count_once(bench, digest):
+    summary = bench.go(bench.fake(doubles_a_batch=True))
+    assert summary.digest == digest
+    counts = bench.counts()
+    assert counts["evaluations"] == summary.evaluations
+    assert counts["individuals"] == 40 * 4
+
+
+def test_equal_genomes_are_evaluated_once(bench):
+    evaluator = bench.fake()
+    summary = bench.go(evaluator)
+    assert len(evaluator.asked) == len(set(evaluator.asked)) == summary.evaluations < 160
+    assert bench.counts()["evaluations"] == summary.evaluations
+
+
+@pytest.mark.parametrize("stop_at", [0, 3, 8, 14])
+def test_a_run_that_was_cut_short_resumes_to_the_same_history(bench, digest, stop_at):
+    store = open_ledger(bench.store, create=True)
+    run = bench.start(store)
+    with pytest.raises(OSError, match="planted: power"):
+        bench.go(
+            bench.fake(lose_after=stop_at, error=OSError("planted: power")), ledger=store, run=run
+        )
+    counts = bench.counts()
+    assert counts["individuals"] == 40 * counts["generations"]
+    with closing(open_ledger(bench.store, create=False)) as ledger:
+        last = ledger.last(run)
+        assert (last is None) == (counts["generations"] == 0)
+        assert ledger.run(run).finished_at is None
+    resumed = Evolution(PLAN)
+    if last is not None:
+        resumed = Evolution.resumed(
+            PLAN,
+            generation=last.generation,
+            digest_before=last.digest_before,
+            population=last.population,
+            outcomes=last.outcomes,
+        )
+    store = open_ledger(bench.store, create=False)
+    summary = bench.go(bench.fake(seed=5), ledger=store, run=run, evolution=resumed)
+    assert summary.digest == digest
+    with closing(open_ledger(bench.store, create=False)) as ledger:
+        record = ledger.run(run)
+        assert (record.digest, record.committed) == (digest, 4)
+        assert record.finished_at is not None
+
+
+@pytest.mark.parametrize("table", ["evaluations", "individuals", "generations", "runs"])
+def test_a_commit_that_fails_leaves_nothing_of_its_generation(bench, table):
+    """The statement on one table fails in the last generation, the only one that writes to all."""
+    ledger = open_ledger(bench.store, create=True)
+    run = bench.start(ledger)
+    seen = {"generations": 0}
+
+    def break_it(_conn, _cursor, statement, *_rest):
+        seen["generations"] += statement.startswith("INSERT INTO individuals")
+        verb = "UPDATE" if table == "runs" else "INSERT INTO"
+        if seen["generations"] >= (3 if table == "evaluations" else 4) and statement.startswith(
+            f"{verb} {table}"
+        ):
+            raise OSError("planted: disk full")
+
+    sa.event.listen(ledger._engine, "before_cursor_execute", break_it)
+    with pytest.raises(OSError, match="disk full"):
+        bench.go(bench.fake(), ledger=ledger, run=run)
+    counts = bench.counts()
+    assert (counts["generations"], counts["individuals"]) == (3, 120)
+    with closing(open_ledger(bench.store, create=False)) as opened:
+        assert {e for g in range(3) for e in (o.key for _, o in opened.individuals(run, g))} == set(
+            opened.evaluated(run)
+        )
+        assert opened.run(run).finished_at is None
+
+
+def test_the_ledger_refuses_an_evaluation_or_a_generation_twice(bench, settings):
+    population = Evolution(PLAN).ask()
+    outcomes = evaluate_batch(bench.seen, settings, population).outcomes
+    with closing(open_ledger(bench.store, create=True)) as ledger:
+        run = bench.start(ledger)
+
+        def commit(generation: int, fresh: dict[str, int]) -> None:
+            ledger.commit(
+                run,
+                generation=generation,
+                population=population,
+                outcomes=outcomes,
+                fresh=fresh,
+                digest="0" * 64,
+                seconds=0.1,
+                mode="local",
+                last=False,
+            )
+
+        fresh = {o.key: 1 for o in outcomes}
+        commit(0, fresh)
+        before = bench.counts()
+        with pytest.raises(sa.exc.IntegrityError):
+            commit(1, fresh)
+        with pytest.raises(sa.exc.IntegrityError):
+            commit(0, {})
+        assert bench.counts() == before
+
+
+def test_what_the_ledger_gives_back_is_what_it_was_given(bench, settings):
+    population = list(Evolution(PLAN).ask())
+    outcomes = list(evaluate_batch(bench.seen, settings, population).outcomes)
+    outcomes[3] = Outcome(key=outcomes[3].key, fitness=None, error="planted: línea\n'\"")
+    outcomes[4] = Outcome(key=outcomes[4].key, fitness=5e-324, trades=1, max_drawdown=0.1 + 0.2)
+    with closing(open_ledger(bench.store, create=True)) as ledger:
+        run = bench.start(ledger)
+        ledger.commit(
+            run,
+            generation=0,
+            population=population,
+            outcomes=outcomes,
+            fresh={o.key: 2 for o in outcomes},
+            digest="a" * 64,
+            seconds=0.1,
+            mode="local",
+            last=False,
+        )
+        last = ledger.last(run)
+        assert last is not None
+        assert list(last.population) == population
+        assert list(last.outcomes) == outcomes
+        assert ledger.evaluated(run) == {o.key: o for o in outcomes}
+        record = ledger.run(run[:6])
+        assert (record.plan, record.settings, record.committed) == (PLAN, settings, 1)
+        found = ledger.strategies(run, 100)
+        assert [s.outcome.fitness for s in found] == sorted(
+            {o.fitness for o in outcomes if o.fitness is not None}, reverse=True
+        )
+        with pytest.raises(InputError, match="no such run"):
+            ledger.run("nonsense")
+        with pytest.raises(InputError, match="no such run"):
+            ledger.run("%")
+
+
+def test_progress_counts_up_to_the_end(bench):
+    seen = []
+    summary = bench.go(bench.fake(), on=seen.append)
+    assert [p.evaluations for p in seen] == sorted(p.evaluations for p in seen)
+    assert seen[-1].evaluations == summary.evaluations
+    assert (seen[-1].generation, seen[-1].done) == (3, 40)
+    assert seen[-1].seconds_left == pytest.approx(0.0, abs=1e-6)
+    best = [p.best for p in seen if p.best is not None]
+    assert best == sorted(best)
+
+
+def test_the_families_are_all_in_play(bench):
+    summary = bench.go(bench.fake())
+    with closing(open_ledger(bench.store, create=False)) as ledger:
+        families = {g.family for g, _ in ledger.individuals(summary.run, 0)}
+    assert families == set(FAMILIES)

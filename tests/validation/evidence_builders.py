@@ -1,0 +1,286 @@
+"""Synthetic records: a run in which everything holds, and the means to damage it."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from validation.evidence import Event, Evidence, EvidenceWriter
+from validation.records import (
+    SCHEMA_VERSION,
+    Audit,
+    Close,
+    CpuWindow,
+    Environment,
+    Fault,
+    Generation,
+    Open,
+    Probe,
+    Record,
+    Recovery,
+    Scrape,
+    Usage,
+    Workload,
+)
+
+T0 = 1_760_000_000.0
+NODES = ("node-1", "node-2", "node-3", "node-4")
+LIMIT = 2 * 1024**3
+Timed = tuple[float, Record]
+
+
+def opening(run: str = "run-1", nodes: int = len(NODES)) -> Open:
+    return Open(
+        run=run,
+        seed=7,
+        schema=SCHEMA_VERSION,
+        backend="processes",
+        nodes=nodes,
+        cpus_per_node=0.4,
+        replay="pytest -m validation --replay 7",
+        started_at=T0,
+    )
+
+
+def workload(id_: str, begin: float, seconds: float, **changes: object) -> Workload:
+    base = Workload(
+        id=id_,
+        purpose="speedup",
+        arm="distributed",
+        pair=None,
+        seed=7,
+        market="eurusd",
+        nodes=4,
+        workers=4,
+        population_size=500,
+        generations=6,
+        exit_code=0,
+        seconds=seconds,
+        evaluations=3000,
+        digest="d" * 64,
+        started_at=T0 + begin,
+        finished_at=T0 + begin + seconds,
+        error=None,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def ledger(work: Workload) -> list[Record]:
+    """Generations and audit of a workload whose ledger is whole."""
+    each = work.seconds / work.generations
+    expected = work.population_size * work.generations
+    generations: list[Record] = [
+        Generation(
+            workload=work.id,
+            generation=number,
+            seconds=each,
+            individuals=work.population_size,
+            failed=0,
+            finished_at=work.started_at + (number + 1) * each,
+        )
+        for number in range(work.generations)
+    ]
+    audit = Audit(
+        workload=work.id,
+        expected=expected,
+        committed=expected,
+        lost=0,
+        doubled=0,
+        failed=0,
+        witnesses=(),
+        digest=work.digest,
+        recomputed_digest=work.digest,
+        sampled=24,
+        mismatched=0,
+    )
+    return [*generations, audit]
+
+
+def receipt(fault: str, target: str, at: float, work: str, *, confirmed: bool = True) -> Fault:
+    return Fault(
+        fault=fault,
+        target=target,
+        requested_at=at,
+        confirmed_at=at + 0.2,
+        confirmed=confirmed,
+        before={"pid": 12, "alive": True},
+        after={"pid": 12, "alive": False},
+        detail="",
+        workload=work,
+    )
+
+
+def recovery(work: Workload, target: str, at: float, total: float, **changes: object) -> Recovery:
+    base = Recovery(
+        workload=work.id,
+        target=target,
+        fault_at=at,
+        detected_s=1.2,
+        rescheduled_s=total / 3,
+        first_result_s=total / 2,
+        node_back_s=total,
+        window_s=120.0,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def passing(seed: int = 1) -> list[Timed]:
+    """A run of ten minutes in which every measured criterion holds."""
+    dice = random.Random(seed)
+    events: list[Timed] = [
+        (
+            T0,
+            Environment(
+                values={"python": "3.11.2", "ray": "2.60.0", "cpu": "Xeon", "cores": 2, "load": 0.3}
+            ),
+        )
+    ]
+
+    def add(work: Workload) -> None:
+        events.append((work.finished_at, work))
+        events.extend((work.finished_at, record) for record in ledger(work))
+
+    for begin, workers in ((5.0, 1), (35.0, 2)):
+        add(
+            workload(
+                f"reference-{workers}",
+                begin,
+                25.0,
+                purpose="reproducibility",
+                arm="local",
+                nodes=1,
+                workers=workers,
+                population_size=100,
+                generations=15,
+                digest="a" * 64,
+            )
+        )
+    down: list[tuple[str, float, float]] = []
+    for number in range(5):
+        begin = 70.0 + 35 * number
+        work = workload(
+            f"recovery-{number}",
+            begin,
+            28.0,
+            purpose="recovery",
+            population_size=100,
+            generations=15,
+            digest="a" * 64,
+        )
+        node = NODES[number % 3]
+        killed, back = T0 + begin + 6, T0 + begin + 10
+        events.append((killed, receipt("kill", node, killed, work.id)))
+        events.append((back, receipt("start", node, back, work.id)))
+        total = dice.uniform(8, 12)
+        events.append((killed + total, recovery(work, node, killed, total)))
+        down.append((node, killed, back + 15))
+        add(work)
+    clock = 260.0
+    for pair in range(4):
+        arms = ("local", "distributed") if pair % 2 == 0 else ("distributed", "local")
+        for arm in arms:
+            seconds = dice.uniform(58, 62) if arm == "local" else dice.uniform(19.5, 20.5)
+            work = workload(
+                f"speedup-{pair}-{arm}",
+                clock,
+                seconds,
+                arm=arm,
+                pair=pair,
+                nodes=1 if arm == "local" else 4,
+                workers=1 if arm == "local" else 4,
+            )
+            add(work)
+            clock += seconds + 3
+            if arm == "distributed":
+                for node in NODES:
+                    allotted = 0.4 * seconds
+                    used = allotted * dice.uniform(0.86, 0.93)
+                    window = CpuWindow(
+                        workload=work.id,
+                        node=node,
+                        used_s=used,
+                        allotted_s=allotted,
+                        useful_s=0.9 * used,
+                    )
+                    events.append((work.finished_at, window))
+    at = T0 + 1
+    while at < T0 + clock + 5:
+        events.append(
+            (
+                at,
+                Probe(
+                    probe="dashboard",
+                    ok=True,
+                    latency_s=dice.uniform(0.005, 0.05),
+                    detail="HTTP 200",
+                    excused=False,
+                ),
+            )
+        )
+        for target in ("head", *NODES):
+            away = any(n == target and a <= at <= b for n, a, b in down)
+            scrape = Scrape(target=target, up=not away, age_s=dice.uniform(0, 6), excused=away)
+            events.append((at, scrape))
+        for node in NODES:
+            memory = int(400e6 + dice.gauss(0, 5e6))
+            events.append(
+                (
+                    at,
+                    Usage(
+                        node=node,
+                        at=at,
+                        cpu_seconds=0.3 * (at - T0),
+                        memory_bytes=memory,
+                        oom_kills=0,
+                        limit_bytes=LIMIT,
+                    ),
+                )
+            )
+        at += 2
+    return sorted(events, key=lambda event: event[0])
+
+
+def change(
+    events: Iterable[Timed], kind: type[Record], edit: Callable[[Record], Record | None]
+) -> list[Timed]:
+    """Replace every record of a kind; ``None`` drops it."""
+    changed = [(at, edit(r) if isinstance(r, kind) else r) for at, r in events]
+    return [(at, record) for at, record in changed if record is not None]
+
+
+def evidence(events: Sequence[Timed], *, run: str = "run-1", closed: bool = True) -> Evidence:
+    """The record in memory, as ``read_evidence`` would give it."""
+    timed: list[Timed] = [(T0, opening(run)), *events]
+    if closed:
+        timed.append((timed[-1][0], Close(events=len(timed))))
+    return Evidence(
+        source=f"{run}.jsonl",
+        sha256="0" * 64,
+        closed=closed,
+        events=tuple(
+            Event(seq=seq, kind=record.KIND, at=at, data=record.data(), record=record)
+            for seq, (at, record) in enumerate(timed)
+        ),
+    )
+
+
+def write(path: Path, events: Sequence[Timed], *, run: str = "run-1") -> Path:
+    """The record as a file."""
+    now = T0
+    first = opening(run)
+    with EvidenceWriter(
+        path,
+        run=run,
+        seed=first.seed,
+        backend=first.backend,
+        nodes=first.nodes,
+        cpus_per_node=first.cpus_per_node,
+        replay=first.replay,
+        clock=lambda: now,
+    ) as writer:
+        for at, record in events:
+            now = at
+            writer.add(record)
+    return path

@@ -1,0 +1,108 @@
+"""The audit must see each way in which a ledger can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ga.cli import main
+from validation.audit import audit, find_run, read_generations
+from validation.records import Audit
+from validation.workload import Spec
+
+SPEC = Spec(seed=3, market="synthetic:assets=1,bars=400,seed=2", population_size=12, generations=4)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    arguments = ["evolve", "--market", SPEC.market, "--seed", "3", "--mode", "local"]
+    arguments += ["--workers", "1", "--population-size", "12", "--generations", "4"]
+    assert main([*arguments, "--store", url, "--json"]) == 0
+    return url
+
+
+def run_of(store: str) -> str:
+    run = find_run(store, since=0.0)
+    assert run is not None
+    return run
+
+
+def look(store: str) -> Audit:
+    return audit(store, run_of(store), "w", SPEC, seed=1)
+
+
+def damage(store: str, statement: str) -> None:
+    engine = sa.create_engine(store)
+    with engine.begin() as connection:
+        assert connection.execute(sa.text(statement)).rowcount > 0
+    engine.dispose()
+
+
+def test_a_sound_ledger_has_nothing_wrong(store: str) -> None:
+    found = look(store)
+    assert (found.expected, found.committed) == (48, 48)
+    assert (found.lost, found.doubled, found.failed, found.mismatched) == (0, 0, 0, 0)
+    assert found.digest == found.recomputed_digest
+    assert found.sampled == 24
+    assert found.witnesses == ()
+
+
+def test_a_missing_individual_is_lost_and_named(store: str) -> None:
+    damage(store, 'DELETE FROM individuals WHERE generation = 2 AND "index" = 5')
+    found = look(store)
+    assert found.lost == 1
+    assert "generation 2 index 5" in found.witnesses[0]
+    assert found.digest != found.recomputed_digest
+
+
+def test_a_missing_evaluation_is_lost(store: str) -> None:
+    damage(store, "DELETE FROM evaluations WHERE key IN (SELECT key FROM evaluations LIMIT 1)")
+    assert look(store).lost >= 1
+
+
+def test_an_extra_individual_is_doubled(store: str) -> None:
+    damage(
+        store,
+        "INSERT INTO individuals SELECT run, generation, 12, key FROM individuals"
+        ' WHERE generation = 1 AND "index" = 0',
+    )
+    found = look(store)
+    assert found.doubled == 1
+    assert found.committed == found.expected
+
+
+def test_an_evaluation_of_nobody_is_counted(store: str) -> None:
+    damage(
+        store,
+        "INSERT INTO evaluations (run, key, family, genes, trades, max_drawdown, generation,"
+        " attempts) SELECT run, 'ff', family, genes, trades, max_drawdown, generation, attempts"
+        " FROM evaluations LIMIT 1",
+    )
+    assert look(store).doubled == 1
+
+
+def test_a_changed_fitness_breaks_digest_and_sample(store: str) -> None:
+    damage(store, "UPDATE evaluations SET fitness = fitness + 1e-12")
+    found = look(store)
+    assert found.digest != found.recomputed_digest
+    assert found.mismatched == found.sampled
+
+
+def test_a_failed_evaluation_is_not_a_score(store: str) -> None:
+    damage(store, "UPDATE evaluations SET fitness = NULL, error = 'boom' WHERE generation = 3")
+    found = look(store)
+    assert found.failed > 0
+    assert any("boom" in witness for witness in found.witnesses)
+
+
+def test_generations_are_read_with_their_individuals(store: str) -> None:
+    damage(store, 'DELETE FROM individuals WHERE generation = 2 AND "index" = 5')
+    generations = read_generations(store, run_of(store), "w")
+    assert [g.individuals for g in generations] == [12, 12, 11, 12]
+
+
+def test_a_store_without_tables_holds_no_run(tmp_path: Path) -> None:
+    assert find_run(f"sqlite:///{tmp_path / 'empty.db'}", since=0.0) is None

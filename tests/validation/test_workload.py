@@ -1,0 +1,70 @@
+"""A workload's end is reported as it was: success, refusal, crash or hang."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from validation.workload import Ended, Evolve, Spec, plain
+
+SPEC = Spec(seed=1, market="synthetic:assets=1,bars=400", population_size=8, generations=2)
+SCRIPT = """
+import sys, time
+print({out!r})
+print({err!r}, file=sys.stderr)
+time.sleep({nap})
+sys.exit({code})
+"""
+
+
+def ended(
+    tmp_path: Path, *, out: str = "{}", err: str = "", nap: float = 0, code: int = 0
+) -> Ended:
+    script = SCRIPT.format(out=out, err=err, nap=nap, code=code)
+
+    def launch(_argv: Sequence[str], env: Mapping[str, str]) -> object:
+        return plain([sys.executable, "-c", script], env)
+
+    with Evolve(
+        SPEC,
+        store="sqlite:///unused.db",
+        folder=tmp_path,
+        name="w",
+        arguments=[],
+        env={},
+        launch=launch,  # type: ignore[arg-type]
+    ) as evolve:
+        return evolve.finish(5.0)
+
+
+def test_a_real_evolution_is_followed(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'l.db'}"
+    arguments = ["--mode", "local", "--workers", "1"]
+    with Evolve(
+        SPEC, store=store, folder=tmp_path, name="w", arguments=arguments, env={}
+    ) as evolve:
+        assert evolve.wait_ready(60.0)
+        result = evolve.finish(60.0)
+    assert result.exit_code == 0
+    assert result.digest is not None
+    assert result.run == result.result["run"]
+    assert sum(b.size for b in result.batches) == result.number("evaluations") > 0
+
+
+def test_a_refusal_keeps_its_last_line(tmp_path: Path) -> None:
+    result = ended(tmp_path, err="ga: bad market", code=2)
+    assert (result.exit_code, result.error, result.run) == (2, "ga: bad market", None)
+
+
+def test_a_hang_is_killed_and_said(tmp_path: Path) -> None:
+    result = ended(tmp_path, nap=60)
+    assert result.exit_code < 0
+    assert "killed by the gate" in str(result.error)
+
+
+@pytest.mark.parametrize("line", ["ray.exceptions.OutOfMemoryError: x", "MemoryError"])
+def test_exhausted_memory_is_noticed(tmp_path: Path, line: str) -> None:
+    assert ended(tmp_path, err=line, code=1).out_of_memory == (line,)

@@ -1,0 +1,192 @@
+"""``python -m validation gate | criteria | report``: verdicts from evidence files alone.
+
+Exit status of ``gate`` and ``report``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or unusable evidence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from validation.criteria import CRITERIA
+from validation.evidence import Evidence, EvidenceError, pool, read_evidence
+from validation.gate import Decision, GateResult, decide
+from validation.verdicts import Status, Verdict
+
+UNUSABLE: Final = 2
+STYLES: Final = {
+    Status.PASS: "bold green",
+    Status.FAIL: "bold red",
+    Status.INCONCLUSIVE: "bold yellow",
+}
+_DECISION_STYLES: Final = {
+    Decision.GO: "bold green",
+    Decision.NO_GO: "bold red",
+    Decision.INCONCLUSIVE: "bold yellow",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        if options.command == "criteria":
+            return _criteria(as_json=options.json)
+        evidence = _read(options.files)
+        result = decide(evidence)
+        if options.command == "report":
+            return _report(result, evidence, options.out)
+        return _gate(result, as_json=options.json)
+    except EvidenceError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+    return UNUSABLE
+
+
+def as_object(result: GateResult) -> dict[str, object]:
+    """A gate's result as JSON-serialisable values; infinite bounds become ``null``."""
+    return {
+        "decision": result.decision.value,
+        "exit_code": result.exit_code,
+        "verdicts": [
+            {
+                "criterion": criterion.id,
+                "status": result.verdicts[criterion.id].status.value,
+                "target": criterion.target,
+                "unit": criterion.unit,
+                "measured": result.verdicts[criterion.id].measured,
+                "interval": _bounds(result.verdicts[criterion.id]),
+                "reason": result.verdicts[criterion.id].reason,
+                "needs": result.verdicts[criterion.id].needs,
+            }
+            for criterion in result.criteria
+        ],
+        "sources": [
+            {
+                "path": source.path,
+                "run": source.run,
+                "sha256": source.sha256,
+                "events": source.events,
+                "closed": source.closed,
+                "replay": source.replay,
+            }
+            for source in result.sources
+        ],
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m validation", description="Judge recorded evidence: GO, NO-GO, INCONCLUSIVE."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    gate = commands.add_parser("gate", help="decide from evidence files; exits 0 GO, 1 NO-GO, 2")
+    gate.add_argument("files", nargs="+", metavar="FILE", type=Path)
+    gate.add_argument("--json", action="store_true", help="one object on stdout")
+    criteria = commands.add_parser("criteria", help="list every criterion")
+    criteria.add_argument("--json", action="store_true", help="a list of objects on stdout")
+    report = commands.add_parser("report", help="write report.html, junit.xml and summary.md anew")
+    report.add_argument("files", nargs="+", metavar="FILE", type=Path)
+    report.add_argument("--out", required=True, metavar="DIR", type=Path)
+    return parser
+
+
+def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
+    evidence = pool([read_evidence(path, allow_open=True) for path in files])
+    for record in evidence:
+        if not record.closed:
+            print(
+                f"{record.source}, line {len(record.events)}: record not closed, the run was cut "
+                "short; nothing is decided from it",
+                file=sys.stderr,
+            )
+    return evidence
+
+
+def _gate(result: GateResult, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(as_object(result), indent=2, ensure_ascii=False, allow_nan=False))
+        return result.exit_code
+    table = Table(show_lines=False, pad_edge=False)
+    for name in ("Criterion", "Target", "Verdict", "Measured", "Why"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("Criterion", "Verdict"))
+    for criterion in result.criteria:
+        verdict = result.verdicts[criterion.id]
+        why = verdict.reason
+        if verdict.needs and verdict.needs not in why:
+            why += f" (needs {verdict.needs})"
+        # Text, not str: a reason may hold brackets, which rich would take for markup.
+        table.add_row(
+            Text(criterion.id),
+            Text(criterion.target),
+            Text(verdict.status.value, style=STYLES[verdict.status]),
+            Text(verdict.measured or "-"),
+            Text(why),
+        )
+    console = _console()
+    console.print(table)
+    counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
+    console.print(Text(f"{result.decision.value}: {counts}", _DECISION_STYLES[result.decision]))
+    return result.exit_code
+
+
+def _criteria(*, as_json: bool) -> int:
+    if as_json:
+        rows = [
+            {
+                "id": criterion.id,
+                "statement": criterion.statement,
+                "target": criterion.target,
+                "unit": criterion.unit,
+                "clause": criterion.clause,
+                "evidence": criterion.evidence_needed,
+                "measured": criterion.measured,
+            }
+            for criterion in CRITERIA
+        ]
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return 0
+    table = Table(pad_edge=False)
+    for name in ("Criterion", "Statement", "Target", "Measured", "Evidence needed"):
+        table.add_column(name, overflow="fold", no_wrap=name == "Criterion")
+    for criterion in CRITERIA:
+        table.add_row(
+            Text(criterion.id),
+            Text(criterion.statement),
+            Text(criterion.target),
+            "yes" if criterion.measured else "not yet",
+            Text(criterion.evidence_needed),
+        )
+    _console().print(table)
+    return 0
+
+
+def _console() -> Console:
+    """Standard output; into a file or a pipe, wide enough for the table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=150)
+
+
+def _report(result: GateResult, evidence: Sequence[Evidence], out: Path) -> int:
+    # Imported here: the report's template engine is not needed to decide.
+    import reports
+
+    for path in reports.write(result, evidence, out):
+        print(path)
+    return result.exit_code
+
+
+def _bounds(verdict: Verdict) -> list[float | None] | None:
+    if verdict.interval is None:
+        return None
+    return [bound if math.isfinite(bound) else None for bound in verdict.interval]

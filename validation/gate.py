@@ -1,0 +1,98 @@
+"""Criteria together: GO, NO-GO or INCONCLUSIVE, and the exit status that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from validation.criteria import CRITERIA, Criterion
+from validation.evidence import Evidence, pool
+from validation.verdicts import Status, Verdict, judge
+
+
+class Decision(StrEnum):
+    """What the gate says about Phase 2."""
+
+    GO = "GO"
+    NO_GO = "NO-GO"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+_EXIT_CODES = {Decision.GO: 0, Decision.NO_GO: 1, Decision.INCONCLUSIVE: 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file that entered the decision."""
+
+    path: str
+    run: str
+    sha256: str
+    events: int
+    closed: bool
+    replay: str
+    """Shell command that repeats the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateResult:
+    """The decision and everything that it rests on."""
+
+    decision: Decision
+    criteria: tuple[Criterion, ...]
+    verdicts: Mapping[str, Verdict]
+    """By id of the criterion, in the order of ``criteria``."""
+    sources: tuple[Source, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 GO, 1 NO-GO, 2 INCONCLUSIVE."""
+        return _EXIT_CODES[self.decision]
+
+    def verdict(self, criterion: str) -> Verdict:
+        """Verdict on one criterion; KeyError names an unknown id."""
+        return self.verdicts[criterion]
+
+    def count(self, status: Status) -> int:
+        """How many criteria have a status."""
+        return sum(1 for verdict in self.verdicts.values() if verdict.status is status)
+
+
+def decide(evidence: Sequence[Evidence], *, criteria: Sequence[Criterion] = CRITERIA) -> GateResult:
+    """Judge every criterion on the pooled records.
+
+    One FAIL makes it NO-GO; GO takes a PASS of every criterion; all else is INCONCLUSIVE.
+
+    Raises:
+        EvidenceError: no record, or the same run twice.
+        ValueError: no criterion, or two with the same id.
+    """
+    records = pool(evidence)
+    verdicts = {criterion.id: judge(criterion.verdict, records) for criterion in criteria}
+    if not criteria or len(verdicts) != len(criteria):
+        raise ValueError("a gate needs criteria, each with an id of its own")
+    statuses = {verdict.status for verdict in verdicts.values()}
+    if Status.FAIL in statuses:
+        decision = Decision.NO_GO
+    elif statuses == {Status.PASS}:
+        decision = Decision.GO
+    else:
+        decision = Decision.INCONCLUSIVE
+    return GateResult(
+        decision=decision,
+        criteria=tuple(criteria),
+        verdicts=MappingProxyType(verdicts),
+        sources=tuple(
+            Source(
+                path=record.source,
+                run=record.run,
+                sha256=record.sha256,
+                events=len(record.events),
+                closed=record.closed,
+                replay=record.opening.replay,
+            )
+            for record in records
+        ),
+    )

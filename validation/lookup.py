@@ -1,0 +1,100 @@
+"""Questions that several checkers ask of one record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Final
+
+from validation.evidence import Evidence
+from validation.records import Fault, Workload
+from validation.verdicts import InconclusiveError
+
+HEAD: Final = "head"
+"""Name of the head node in usage and scrape events."""
+LONGEST_GAP_S: Final = 60.0
+"""A watcher silent for longer than this, while work went on, was not watching."""
+_RETURN_S: Final = 60.0
+"""After a fault was undone, a service may need this long until it answers again."""
+_DOWN: Final = frozenset({"kill", "pause", "partition"})
+_UNDO: Final = {"kill": "start", "pause": "resume", "partition": "heal"}
+
+
+def workloads(record: Evidence) -> dict[str, Workload]:
+    """Workloads of a run by id.
+
+    Raises:
+        InconclusiveError: two have the same id, so that other events cannot be told apart.
+    """
+    found: dict[str, Workload] = {}
+    for workload in record.all(Workload):
+        if workload.id in found:
+            raise InconclusiveError(f"run {record.run}: two workloads are called {workload.id}")
+        found[workload.id] = workload
+    return found
+
+
+def workload_of(known: dict[str, Workload], name: str, *, said_by: str) -> Workload:
+    """The workload that an event refers to.
+
+    Raises:
+        InconclusiveError: it is not in the record.
+    """
+    if name not in known:
+        raise InconclusiveError(f"{said_by} of workload {name}, which the record does not hold")
+    return known[name]
+
+
+def killed_during(record: Evidence, workload: Workload) -> bool:
+    """Whether a confirmed receipt shows a kill while the workload ran."""
+    return any(
+        fault.fault == "kill"
+        and fault.confirmed
+        and fault.workload == workload.id
+        and workload.started_at <= fault.requested_at <= workload.finished_at
+        for fault in record.all(Fault)
+    )
+
+
+def excused(record: Evidence, targets: Iterable[str], at: float) -> bool:
+    """Whether a confirmed receipt shows one of the targets down (or coming back) at a moment."""
+    names = set(targets)
+    receipts = [f for f in record.all(Fault) if f.confirmed and f.target in names]
+    for down in receipts:
+        if down.fault not in _DOWN or down.requested_at > at:
+            continue
+        undone = [
+            undo.confirmed_at
+            for undo in receipts
+            if undo.fault == _UNDO[down.fault] and undo.confirmed_at >= down.requested_at
+        ]
+        # A kill ends a pause or a partition too: only its own undo is waited for, or a start.
+        undone += [
+            undo.confirmed_at
+            for undo in receipts
+            if undo.fault == "start" and undo.confirmed_at >= down.requested_at
+        ]
+        if not undone or at <= min(undone) + _RETURN_S:
+            return True
+    return False
+
+
+def working_hours(record: Evidence) -> tuple[float, float] | None:
+    """From the start of the first to the end of the last distributed workload."""
+    work = [w for w in record.all(Workload) if w.arm == "distributed"]
+    if not work:
+        return None
+    return min(w.started_at for w in work), max(w.finished_at for w in work)
+
+
+def gap(record: Evidence, times: Sequence[float], watcher: str) -> str | None:
+    """A stretch of the distributed work that a watcher did not see, in words."""
+    hours = working_hours(record)
+    if hours is None or not times:
+        return None
+    begin, end = hours
+    marks = sorted([begin, *(t for t in times if begin <= t <= end), end])
+    longest = max(b - a for a, b in pairwise(marks))
+    if longest <= LONGEST_GAP_S:
+        return None
+    return f"{watcher} left {longest:.0f} s of the work unwatched (run {record.run})"
