@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"[{time.monotonic() - began:4.0f} s] {text}", file=sys.stderr, flush=True)
 
     facts = dict(environment())
-    facts.update(quick=int(options.quick), niceness=os.nice(0))
+    facts.update({name: version(name) for name in ("vectorbt", "backtesting")})
+    facts.update(niceness=os.nice(0), effort="quick" if options.quick else "full")
     effort = Effort.quick() if options.quick else Effort.full()
     status, found = _pytest([s for s in suites if s != "scaleout"], options.quick, folder, say)
     scaleout = ScaleOut(reason="not asked for")
@@ -89,17 +91,18 @@ def _pytest(
 
 
 def _print(measurements: Sequence[Measurement], scaleout: ScaleOut) -> None:
-    table = Table(title="Benchmarks (median; half of the samples lie between the quartiles)")
-    for name in ("suite", "benchmark", "median", "quartiles", "unit", "samples", "note"):
-        right = name in ("median", "quartiles", "samples")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for m in measurements:
-        low, high = m.middle_half
-        spread = f"{number(low)} .. {number(high)}"
-        count = str(len(m.samples))
-        table.add_row(m.suite, m.name, number(m.typical), spread, m.unit, count, m.note)
     console = Console()
-    console.print(table)
+    for suite in dict.fromkeys(m.suite for m in measurements):
+        table = Table(title=suite, title_justify="left")
+        for name in ("benchmark", "median", "middle half", "samples", "beside it"):
+            right = name in ("median", "middle half", "samples")
+            table.add_column(name, justify="right" if right else "left", overflow="fold")
+        for m in measurements:
+            if m.suite == suite:
+                spread = " .. ".join(number(edge) for edge in m.middle_half)
+                median = f"{number(m.typical)} {m.unit}"
+                table.add_row(m.name, median, spread, str(len(m.samples)), m.note)
+        console.print(table)
     if scaleout.reason:
         console.print(f"scale-out: {scaleout.reason}")
 

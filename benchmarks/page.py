@@ -15,7 +15,7 @@ from benchmarks.samples import Measurement
 from reports.svg import picture, tag
 
 _TITLES: Final = {
-    "kernels": "Kernels, 10,000 bars, one core",
+    "kernels": "Kernels on one core: one bar of one genome, 10,000 bars",
     "peers": "Beside other libraries, the same EMA crossover on 10,000 bars",
     "evolution": "One whole evolution, hourly EUR/USD, this machine",
     "scale-out": f"Scale-out on nodes of {CPUS_PER_NODE} CPU, arms taking turns",

@@ -114,9 +114,14 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
             say(f"unexpected exit: {line}")
     result = decide([read_evidence(evidence)])
     reports.write(result, [read_evidence(evidence)], folder)
+    publish(config, result, folder)
+    return result
+
+
+def publish(config: pytest.Config, result: GateResult, folder: Path) -> None:
+    """Make a decision the one that this pytest run reports and, with ``--gate``, exits by."""
     config.stash[_RESULT] = result
     config.stash[_FOLDER] = folder
-    return result
 
 
 def _speaker(config: pytest.Config) -> Callable[[str], None]:

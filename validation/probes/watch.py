@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import requests
 
-from fixtures.stack import Stack
+from fixtures.stack import NodeUsage, Stack
 from validation.evidence import EvidenceWriter
 from validation.records import Probe, Scrape, Usage
 
@@ -125,15 +125,18 @@ class Watch:
         return {row["metric"].get("node", ""): float(row["value"][1]) for row in result}
 
     def _usage(self) -> None:
+        self._read("head", self._stack.head_usage(), None)
         for node in self._stack.nodes:
-            usage = node.usage()
-            self._writer.add(
-                Usage(
-                    node=node.name,
-                    at=usage.at,
-                    cpu_seconds=usage.cpu_seconds,
-                    memory_bytes=usage.memory_bytes,
-                    oom_kills=usage.oom_kills,
-                    limit_bytes=node.limits.memory_bytes,
-                )
+            self._read(node.name, node.usage(), node.limits.memory_bytes)
+
+    def _read(self, name: str, usage: NodeUsage, limit: int | None) -> None:
+        self._writer.add(
+            Usage(
+                node=name,
+                at=usage.at,
+                cpu_seconds=usage.cpu_seconds,
+                memory_bytes=usage.memory_bytes,
+                oom_kills=usage.oom_kills,
+                limit_bytes=limit,
             )
+        )

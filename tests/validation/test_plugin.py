@@ -1,0 +1,90 @@
+"""pytest says what the gate said: FAIL fails, INCONCLUSIVE has a letter, --gate sets the status."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+CONFTEST = """
+from pathlib import Path
+import pytest
+from validation.gate import Decision, GateResult
+from validation.verdicts import Status, Verdict
+
+pytest_plugins = ["validation.plugin"]
+
+@pytest.fixture(scope="session")
+def gate_result(request):
+    from validation.plugin import publish
+
+    statuses = {statuses!r}
+    verdicts = {{
+        name: Verdict(status=Status(s), measured="1", reason="because " + name)
+        for name, s in statuses.items()
+    }}
+    result = GateResult(
+        decision=Decision({decision!r}), criteria=(), verdicts=verdicts, sources=()
+    )
+    publish(request.config, result, Path("out"))
+    return result
+"""
+
+TESTS = """
+import pytest
+
+@pytest.mark.parametrize("criterion", {names!r})
+def test_it(criterion, judge):
+    judge(criterion)
+"""
+
+
+def run(
+    pytester: pytest.Pytester, decision: str, *arguments: str, **statuses: str
+) -> pytest.RunResult:
+    pytester.makeconftest(CONFTEST.format(statuses=statuses, decision=decision))
+    pytester.makepyfile(TESTS.format(names=list(statuses)))
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
+
+
+def test_inconclusive_is_counted_apart_and_fails_nothing(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "INCONCLUSIVE", a="PASS", b="INCONCLUSIVE")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*test_inconclusive*.py .I*", "*gate: INCONCLUSIVE*"])
+    result.stdout.fnmatch_lines(["*1 passed, 1 inconclusive*"])
+    result.stdout.fnmatch_lines(["INCONCLUSIVE  b*because b", "report: out/report.html"])
+
+
+def test_fail_is_a_failed_test(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "NO-GO", a="FAIL", b="PASS")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*a: 1 -- because a*", "*1 failed, 1 passed*"])
+
+
+@pytest.mark.parametrize(
+    ("decision", "status", "code"), [("GO", "PASS", 0), ("INCONCLUSIVE", "INCONCLUSIVE", 2)]
+)
+def test_gate_option_makes_the_exit_status(
+    pytester: pytest.Pytester, decision: str, status: str, code: int
+) -> None:
+    assert run(pytester, decision, "--gate=phase2", a=status).ret == code
+
+
+def test_no_go_exits_1(pytester: pytest.Pytester) -> None:
+    assert run(pytester, "NO-GO", "--gate=phase2", a="FAIL").ret == 1
+
+
+def test_a_run_without_verdict_is_never_go(pytester: pytest.Pytester) -> None:
+    assert run(pytester, "GO", "--gate=phase2", "-k", "nothing", a="PASS").ret == 2
+
+
+def test_go_with_another_failed_test_is_not_0(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_other="def test_broken():\n    assert False\n")
+    assert run(pytester, "GO", "--gate=phase2", a="PASS").ret == 1
+
+
+@pytest.mark.parametrize("seed", ["-1", "x", str(2**63)])
+def test_a_bad_seed_is_refused(pytester: pytest.Pytester, seed: str) -> None:
+    result = run(pytester, "GO", f"--seed={seed}", a="PASS")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*seed must be a whole number*"])
