@@ -216,7 +216,10 @@ class Evolve:
         stdout, stderr = self._output["stdout"], self._output["stderr"]
         result: Mapping[str, object] = {}
         if code == 0:
-            result = json.loads(stdout)
+            try:
+                result = json.loads(stdout)
+            except json.JSONDecodeError as problem:
+                error = f"its stdout is not one JSON object: {problem}"
         elif error is None:
             lines = [line for line in stderr.strip().splitlines() if line.strip()]
             error = lines[-1] if lines else f"exit status {code}"

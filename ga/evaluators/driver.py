@@ -85,6 +85,8 @@ def main(connection: Connection, spec: DriverSpec) -> None:
     """Run the driver until it is told to close, or its coordinator is gone."""
     # Ctrl-C belongs to the coordinator, which then closes us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ray writes notices (a node lost, a task retried) on stdout, which is the coordinator's result.
+    os.dup2(2, 1)
     try:
         driver = _Driver(connection, spec)
         connection.send(Ready(driver.slots(), os.getpid()))

@@ -68,3 +68,9 @@ def test_a_hang_is_killed_and_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["ray.exceptions.OutOfMemoryError: x", "MemoryError"])
 def test_exhausted_memory_is_noticed(tmp_path: Path, line: str) -> None:
     assert ended(tmp_path, err=line, code=1).out_of_memory == (line,)
+
+
+def test_success_without_json_has_no_digest_and_says_why(tmp_path: Path) -> None:
+    result = ended(tmp_path, out="(raylet) a notice")
+    assert (result.exit_code, result.digest) == (0, None)
+    assert "not one JSON object" in str(result.error)
