@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_page(page, stamp=stamp, facts=facts, measurements=found, scaleout=scaleout)
     _print(found, scaleout)
     say(f"written: {page}")
-    return 1 if status else 0
+    return 1 if status or scaleout.broken else 0
 
 
 def _pytest(

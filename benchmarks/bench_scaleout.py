@@ -57,6 +57,8 @@ class ScaleOut:
     samples: tuple[Sample, ...] = ()
     reason: str = ""
     """Set when there is no measurement."""
+    broken: bool = False
+    """There should have been one: the stack or an arm failed."""
 
     def seconds(self, arm: str) -> list[float]:
         """Of every repeat, in order."""
@@ -107,7 +109,10 @@ def measure(effort: Effort, say: Say) -> ScaleOut:
                 )
             return _arms(stack, effort, say)
     except (StackError, ArmError) as error:
-        return ScaleOut(reason=f"not measured: {error}")
+        say(f"scale-out failed: {error}")
+        lines = str(error).strip().splitlines()
+        last = f" ... {lines[-1]}" if len(lines) > 1 else ""
+        return ScaleOut(reason=f"not measured: {lines[0]}{last}", broken=True)
 
 
 def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:

@@ -7,7 +7,6 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
-    Index,
     Integer,
     MetaData,
     String,
@@ -59,7 +58,6 @@ evaluations = Table(
     Column("generation", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
 )
-Index("evaluations_by_fitness", evaluations.c.run, evaluations.c.fitness)
 
 individuals = Table(
     "individuals",
