@@ -137,6 +137,7 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
                         at=time.time(),
                     )
                 )
+                say(f"  {samples[-1].seconds:.2f} s on {samples[-1].nodes_used} nodes")
     if len({s.digest for s in samples}) != 1:
         raise ArmError("the arms had different histories; their times cannot be compared")
     return ScaleOut(samples=tuple(samples))

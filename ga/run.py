@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
@@ -148,8 +149,17 @@ class Runner:
         evolution = self._evolution
         self._started = time.perf_counter()
         self._first = evolution.generation
-        while not evolution.done:
-            self._generation()
+        # The next generation is evaluated while the last one is committed; never more than one is
+        # uncommitted, and the run has ended only when all are.
+        with ThreadPoolExecutor(1, thread_name_prefix="ledger") as committer:
+            committing: Future[None] | None = None
+            while not evolution.done:
+                commit = self._generation()
+                if committing is not None:
+                    committing.result()
+                committing = committer.submit(commit)
+            if committing is not None:
+                committing.result()
         return Summary(
             run=self._run,
             digest=evolution.digest,
@@ -165,7 +175,8 @@ class Runner:
             cpu_seconds_by_node=dict(self._tally.cpu),
         )
 
-    def _generation(self) -> None:
+    def _generation(self) -> Callable[[], None]:
+        """Evaluate the current generation and move on; returns what commits it."""
         evolution = self._evolution
         began, generation = time.perf_counter(), evolution.generation
         population = evolution.ask()
@@ -178,18 +189,23 @@ class Runner:
         outcomes = [self._known[key] for key in keys]
         evolution.tell(outcomes)
         seconds = time.perf_counter() - began
-        self._ledger.commit(
-            self._run,
-            generation=generation,
-            population=population,
-            outcomes=outcomes,
-            fresh=attempts,
-            digest=evolution.digest,
-            seconds=seconds,
-            mode=self._evaluator.mode,
-            last=evolution.done,
-        )
-        self._log.write("generation", generation=generation, seconds=seconds)
+        digest, mode, last = evolution.digest, self._evaluator.mode, evolution.done
+
+        def commit() -> None:
+            self._ledger.commit(
+                self._run,
+                generation=generation,
+                population=population,
+                outcomes=outcomes,
+                fresh=attempts,
+                digest=digest,
+                seconds=seconds,
+                mode=mode,
+                last=last,
+            )
+            self._log.write("generation", generation=generation, seconds=seconds)
+
+        return commit
 
     def _evaluate(self, wanted: dict[str, Genome], keys: Sequence[str]) -> dict[str, int]:
         """Evaluate what is not known yet; returns key -> attempts."""

@@ -82,5 +82,5 @@ def tournament(
     order: Sequence[int], ranks: Sequence[int], rng: np.random.Generator, size: int
 ) -> int:
     """The best-ranked of ``size`` random members of ``order``."""
-    picks = (rng.random(size) * len(order)).astype(np.int64).tolist()
+    picks: list[int] = (rng.random(size) * len(order)).astype(np.int64).tolist()
     return min((order[p] for p in picks), key=ranks.__getitem__)

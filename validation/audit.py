@@ -152,8 +152,9 @@ def _individuals(connection: sa.Connection, run: str) -> tuple[list[_Row], int]:
     rows = []
     for member in connection.execute(query, {"run": run}):
         row = found.get(str(member.key))
-        genes: object = () if row is None else row.genes
-        numbers = json.loads(genes) if isinstance(genes, str) else genes
+        genes = [] if row is None else row.genes
+        # A JSON column read by plain SQL is text in SQLite and a list from PostgreSQL.
+        numbers: Sequence[float] = json.loads(genes) if isinstance(genes, str) else genes
         rows.append(
             _Row(
                 generation=int(member.generation),

@@ -23,6 +23,8 @@ CPUS_PER_NODE: Final = 0.4
 OUT: Final = Path("reports") / "out"
 
 _INCONCLUSIVE = pytest.StashKey[str]()
+_MARK: Final = "inconclusive"
+"""Attribute of a test report; it must live there to reach the terminal from xdist's workers."""
 _RESULT = pytest.StashKey["GateResult"]()
 _FOLDER = pytest.StashKey[Path]()
 
@@ -165,7 +167,7 @@ def pytest_runtest_makereport(
     """Mark the reports of inconclusive criteria."""
     report = yield
     if _INCONCLUSIVE in item.stash and call.when == "call":
-        report.inconclusive = item.stash[_INCONCLUSIVE]
+        setattr(report, _MARK, item.stash[_INCONCLUSIVE])
     return report
 
 
@@ -174,7 +176,7 @@ def pytest_report_teststatus(
     report: pytest.CollectReport | pytest.TestReport,
 ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
     """Give INCONCLUSIVE its own letter and its own count in the summary line."""
-    if getattr(report, "inconclusive", None) is not None:
+    if getattr(report, _MARK, None) is not None:
         return "inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})
     return None
 

@@ -122,6 +122,8 @@ class _Driver:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
+        # Computed once here, and carried along: else each batch would hash the whole market.
+        _ = spec.market.hash
         # The primary copy lives beside the driver and dies only with it; nodes fetch it once each
         # and map it without copying.
         self._market = ray.put(spec.market)

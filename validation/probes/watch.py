@@ -101,14 +101,12 @@ class Watch:
         now = time.time()
         for target in self._stack.scrape_targets:
             stamp = stamps.get(target)
-            self._writer.add(
-                Scrape(
-                    target=target,
-                    up=ups.get(target) == 1.0,
-                    age_s=None if stamp is None else max(0.0, now - stamp),
-                    excused=self._outages.excused(target),
-                )
-            )
+            age = None if stamp is None else max(0.0, now - stamp)
+            up = ups.get(target) == 1.0
+            # What is well needs no excuse.
+            bad = not up or age is None or age > PERIOD_SECONDS
+            excused = bad and self._outages.excused(target)
+            self._writer.add(Scrape(target=target, up=up, age_s=age, excused=excused))
 
     def query(self, expression: str) -> dict[str, float]:
         """Value of an instant query by target name; empty when Prometheus does not answer."""
