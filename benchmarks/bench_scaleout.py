@@ -1,8 +1,11 @@
-"""Scale-out: one evolution on one node outside Ray, and on 1, 2 and 4 nodes of the same size.
+"""Scale-out: one evolution on one node outside Ray, and on 1, 2 and 4 slots of a 4-node cluster.
 
 Every node is a fixed CPU quota, the local arm runs under the same quota, and the arms take turns:
 slow spells of the machine hit all of them. The ratio of a repeat is local seconds over distributed
-seconds, both without start-up. More nodes than workers stand idle: ``--workers`` limits the slots.
+seconds, both without start-up. ``--workers`` limits how many batches
+are in flight, but not which nodes do them: with fewer slots than nodes the work wanders, and each
+node brings a quota of its own. So only the widest arm is a clean ratio; the others say how many
+nodes did work.
 """
 
 from __future__ import annotations
@@ -79,7 +82,7 @@ class ScaleOut:
                 used = sorted({s.nodes_used for s in self.samples if s.arm == arm})
                 note = (
                     f"{ratio.point:.2f} x local, 95 % bounds {ratio.lower:.2f}"
-                    f" and {ratio.upper:.2f}; did work: {', '.join(map(str, used))} nodes"
+                    f" and {ratio.upper:.2f}; nodes that did work: {', '.join(map(str, used))}"
                 )
             found.append(
                 Measurement(
@@ -144,7 +147,7 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
 
 
 def _name(nodes: int) -> str:
-    return "local" if nodes == 0 else f"{nodes} node{'s' if nodes > 1 else ''}"
+    return "local" if nodes == 0 else f"{nodes} slot{'s' if nodes > 1 else ''}"
 
 
 def _evolve(stack: Stack, nodes: int, effort: Effort, store: Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from typing import Final, Self
 import requests
 
 from fixtures.stack import NodeUsage, Stack
+from validation.checks.health import FRESH_S
 from validation.evidence import EvidenceWriter
 from validation.records import Probe, Scrape, Usage
 
@@ -104,7 +105,7 @@ class Watch:
             age = None if stamp is None else max(0.0, now - stamp)
             up = ups.get(target) == 1.0
             # What is well needs no excuse.
-            bad = not up or age is None or age > PERIOD_SECONDS
+            bad = not up or age is None or age > FRESH_S
             excused = bad and self._outages.excused(target)
             self._writer.add(Scrape(target=target, up=up, age_s=age, excused=excused))
 
