@@ -1,11 +1,9 @@
-"""Scale-out: one evolution on one node outside Ray, and on 1, 2 and 4 slots of a 4-node cluster.
+"""Scale-out: one evolution on one node outside Ray, and on clusters of 1, 2 and 4 nodes.
 
-Every node is a fixed CPU quota, the local arm runs under the same quota, and the arms take turns:
-slow spells of the machine hit all of them. The ratio of a repeat is local seconds over distributed
-seconds, both without start-up. ``--workers`` limits how many batches
-are in flight, but not which nodes do them: with fewer slots than nodes the work wanders, and each
-node brings a quota of its own. So only the widest arm is a clean ratio; the others say how many
-nodes did work.
+Every node is a fixed CPU quota, the local arm runs under the same quota, and the arms take turns,
+up and down: slow spells of the machine hit all of them. The ratio of a repeat is local seconds over
+distributed seconds, both without start-up. Nodes that an arm does not use are killed: an idle one
+would lend the arm its quota.
 """
 
 from __future__ import annotations
@@ -30,6 +28,7 @@ CPUS_PER_NODE: Final = 0.4
 _MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
 _POPULATION: Final = 600
 _ARM_SECONDS: Final = 300.0
+_RESIZE_SECONDS: Final = 30.0
 
 Say = Callable[[str], None]
 
@@ -123,9 +122,12 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
     total = effort.repeats * (1 + len(effort.nodes))
     with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as folder:
         for repeat in range(effort.repeats):
-            for count in (0, *effort.nodes):
+            arms = (0, *effort.nodes)
+            for count in arms if repeat % 2 == 0 else reversed(arms):
                 name = _name(count)
                 say(f"scale-out {len(samples) + 1}/{total}: {name}")
+                if count:
+                    _resize(stack, count)
                 store = Path(folder) / f"{repeat}-{count}.db"
                 result = _evolve(stack, count, effort, store)
                 samples.append(
@@ -146,8 +148,24 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
     return ScaleOut(samples=tuple(samples))
 
 
+def _resize(stack: Stack, count: int) -> None:
+    """Have just the first ``count`` nodes alive."""
+    for index, node in enumerate(stack.nodes):
+        if (index < count) == node.alive:
+            continue
+        receipt = node.start() if index < count else node.kill()
+        if not receipt.confirmed:
+            raise ArmError(f"{receipt.fault} of {node.name} is not confirmed: {receipt.detail}")
+    wanted = {node.name for node in stack.nodes[:count]}
+    deadline = time.monotonic() + _RESIZE_SECONDS
+    while stack.alive_nodes() != wanted:
+        if time.monotonic() > deadline:
+            raise ArmError(f"the cluster did not come to {count} nodes")
+        time.sleep(0.1)
+
+
 def _name(nodes: int) -> str:
-    return "local" if nodes == 0 else f"{nodes} slot{'s' if nodes > 1 else ''}"
+    return "local" if nodes == 0 else f"{nodes} node{'s' if nodes > 1 else ''}"
 
 
 def _evolve(stack: Stack, nodes: int, effort: Effort, store: Path) -> Mapping[str, Any]:
@@ -157,8 +175,7 @@ def _evolve(stack: Stack, nodes: int, effort: Effort, store: Path) -> Mapping[st
     if nodes == 0:
         process = stack.on_one_node([*argv, "--mode", "local", "--workers", "1"])
     else:
-        argv += ["--mode", "distributed", "--workers", str(nodes)]
-        argv += ["--address", stack.endpoints.ray]
+        argv += ["--mode", "distributed", "--address", stack.endpoints.ray]
         process = _start(argv, stack.endpoints.env)
     try:
         out, err = process.communicate(timeout=_ARM_SECONDS)

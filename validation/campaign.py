@@ -50,13 +50,13 @@ FULL: Final = Scale(
     pairs=4,
     recoveries=5,
     speedup={"population_size": 500, "generations": 6},
-    evolution={"population_size": 1000, "generations": 60},
+    evolution={"population_size": 1000, "generations": 40},
 )
 SHORT: Final = Scale(
     pairs=3,
     recoveries=4,
     speedup={"population_size": 500, "generations": 5},
-    evolution={"population_size": 1000, "generations": 40},
+    evolution={"population_size": 1000, "generations": 30},
 )
 
 SPEEDUP_MARKET: Final = "synthetic:assets=4,bars=16000,seed=1"

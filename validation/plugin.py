@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NODES: Final = 4
 CPUS_PER_NODE: Final = 0.4
+STEADY_SECONDS: Final = 60.0
 OUT: Final = Path("reports") / "out"
 
 _INCONCLUSIVE = pytest.StashKey[str]()
@@ -63,7 +64,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     from validation.evidence import EvidenceWriter, read_evidence
     from validation.gate import decide
     from validation.probes import Outages, Watch
-    from validation.records import Environment
+    from validation.records import Environment, Note
 
     config = request.config
     seed = config.getoption("--replay")
@@ -99,7 +100,11 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     ):
         writer.add(Environment(values=environment()))
         outages = Outages()
-        with Watch(stack, writer, outages):
+        watch = Watch(stack, writer, outages)
+        say("waiting for a steady state: every Prometheus target up")
+        if not watch.steady(STEADY_SECONDS):
+            writer.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
+        with watch:
             campaign = Campaign(
                 stack,
                 writer,

@@ -13,7 +13,7 @@ from ga.fitness import Batch, Settings, evaluate_batch
 from ga.genome import Genome
 from ga.market import Market
 
-MIN_BATCH_SECONDS: Final = 0.02
+MIN_BATCH_SECONDS: Final = 0.03
 MAX_BATCH_SECONDS: Final = 0.2
 """CPU seconds of a batch: long against Ray's milliseconds a task, short against the barrier."""
 _LEARNING_RATE: Final = 0.3

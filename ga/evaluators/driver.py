@@ -12,11 +12,13 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ga.evaluators.base import BatchResult, CostModel, cut, probes
 from ga.fitness import Batch, Settings, evaluate_batch
@@ -28,6 +30,7 @@ _RETRIES: Final = 20
 """Times Ray may start a batch again because its node or worker process was lost."""
 _STARVED_SECONDS: Final = 60.0
 """How long the cluster may be without a single worker node before it counts as lost."""
+_BATCHES_A_SLOT: Final = 2
 _DUPLICATE_AFTER: Final = 8.0
 """A batch in flight this long, with nothing else to hand out, is started a second time; the first
 result wins. One stuck lease must not hang a generation (ray-project/ray issue 63405)."""
@@ -100,13 +103,30 @@ def main(connection: Connection, spec: DriverSpec) -> None:
             connection.send(Lost(f"{type(error).__name__}: {error}".splitlines()[0]))
 
 
+@dataclass(frozen=True)
+class _Flight:
+    """A batch that was handed to a node."""
+
+    indices: tuple[int, ...]
+    copy: int
+    node: str
+    since: float
+
+
+_Flying: TypeAlias = dict[Any, _Flight]
+
+
 class _Driver:
     def __init__(self, connection: Connection, spec: DriverSpec) -> None:
         import ray
 
         self._ray, self._connection, self._spec = ray, connection, spec
         self._costs = CostModel()
-        self._slots, self._slots_at = 0, 0.0
+        self._nodes: dict[str, int] = {}
+        self._seen_at = float("-inf")
+        self._tasks: dict[str, Any] = {}
+        self._warming: dict[str, list[Any]] = {}
+        """Of each node ever seen, the warm-up tasks that are not done."""
         if spec.address is None:
             ray.init(
                 num_cpus=spec.workers,
@@ -132,13 +152,36 @@ class _Driver:
         self._warm_up()
 
     def slots(self) -> int:
-        """CPUs of the cluster's live nodes, at most the workers asked for; read once a second."""
+        """CPUs of the nodes in use: all live ones, or as many as the workers asked for."""
         now = time.monotonic()
-        if now - self._slots_at > 1.0:
-            self._slots = int(self._ray.cluster_resources().get("CPU", 0))
-            self._slots_at = now
-        wanted = self._spec.workers
-        return self._slots if wanted is None else min(self._slots, wanted)
+        if now - self._seen_at > 1.0:
+            self._seen_at = now
+            self._nodes = self._live_nodes()
+        return sum(self._nodes.values())
+
+    def _live_nodes(self) -> dict[str, int]:
+        """Node id -> CPUs in use on it, in the order of the ids; those that are warm.
+
+        A worker process takes seconds to load the kernels. A node that joins does that beside the
+        work, or the whole generation would wait for its first batch.
+        """
+        left = self._spec.workers or sys.maxsize
+        found: dict[str, int] = {}
+        for node in sorted(self._ray.nodes(), key=lambda n: str(n["NodeID"])):
+            cpus = int(node["Resources"].get("CPU", 0)) if node["Alive"] else 0
+            if min(cpus, left) > 0:
+                found[node["NodeID"]] = min(cpus, left)
+                left -= found[node["NodeID"]]
+        for node, cpus in found.items():
+            if node not in self._warming:
+                task = self._on(node)
+                genomes = probes(self._spec.families)
+                self._warming[node] = [
+                    task.remote(self._market, self._settings, genomes) for _ in range(cpus)
+                ]
+            elif refs := self._warming[node]:
+                self._warming[node] = self._ray.wait(refs, num_returns=len(refs), timeout=0)[1]
+        return {node: cpus for node, cpus in found.items() if not self._warming[node]}
 
     def serve(self) -> None:
         """Answer requests until told to close."""
@@ -153,26 +196,19 @@ class _Driver:
             self._connection.send(Done())
 
     def _warm_up(self) -> None:
-        # One task a node and slot: each worker process loads the kernels and maps the market.
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        genomes = probes(self._spec.families)
-        waiting = []
-        for node in self._ray.nodes():
-            cpus = int(node["Resources"].get("CPU", 0)) if node["Alive"] else 0
-            where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
-            task = self._task.options(scheduling_strategy=where)
-            waiting += [
-                task.remote(self._market, self._settings, genomes) for _ in range(min(cpus, 64))
-            ]
         deadline = time.monotonic() + _STARVED_SECONDS
-        while waiting:
-            _, waiting = self._ray.wait(waiting, timeout=BEAT_SECONDS)
-            self._connection.send(Beat(self.slots()))
+        while self.slots() == 0 or any(self._warming.values()):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"workers were not ready after {_STARVED_SECONDS:.0f} s")
-        if self.slots() == 0:
-            raise TimeoutError("the cluster has no worker node with a CPU")
+                if self.slots() > 0:
+                    # One node is sick; the others are not kept waiting for it.
+                    break
+                raise TimeoutError(
+                    f"no worker node with a CPU was ready after {_STARVED_SECONDS:.0f} s"
+                )
+            self._connection.send(Beat(self.slots()))
+            time.sleep(BEAT_SECONDS)
+            self._seen_at = float("-inf")
+        genomes = probes(self._spec.families)
         for genome in genomes:
             for _ in range(2):
                 ref = self._task.remote(self._market, self._settings, [genome])
@@ -182,7 +218,7 @@ class _Driver:
     def _evaluate(self, genomes: Sequence[Genome]) -> None:
         todo = cut(genomes, self._costs, max(self.slots(), 1))
         todo.reverse()
-        flying: dict[Any, tuple[tuple[int, ...], int, float]] = {}
+        flying: _Flying = {}
         open_batches = set(todo)
         copies: dict[tuple[int, ...], int] = {}
         fed = time.monotonic()
@@ -193,55 +229,80 @@ class _Driver:
                 fed = now
             elif now - fed > _STARVED_SECONDS:
                 raise TimeoutError(f"no worker node for {_STARVED_SECONDS:.0f} s")
-            while todo and len(flying) < self._most_in_flight(slots):
-                self._launch(flying, copies, todo.pop(), genomes)
+            while todo and (node := self._free_node(flying)):
+                self._launch(flying, copies, todo.pop(), genomes, node)
             if not todo:
                 self._duplicate(flying, copies, genomes)
+            if not flying:
+                # No node to give work to; one may join.
+                self._connection.send(Beat(slots))
+                time.sleep(BEAT_SECONDS)
+                continue
             ready, _ = self._ray.wait(list(flying), num_returns=1, timeout=BEAT_SECONDS)
             if not ready:
                 self._connection.send(Beat(slots))
             for ref in ready:
-                indices, copy, _ = flying.pop(ref)
+                flight = flying.pop(ref)
+                indices = flight.indices
                 if indices not in open_batches:
                     continue
                 batch, node, attempt = self._ray.get(ref)
                 open_batches.discard(indices)
                 self._costs.learn([genomes[i] for i in indices], batch.cpu_seconds)
                 self._connection.send(
-                    BatchResult(indices=indices, batch=batch, node=node, attempt=attempt + copy)
+                    BatchResult(
+                        indices=indices, batch=batch, node=node, attempt=attempt + flight.copy
+                    )
                 )
         for ref in flying:
             self._ray.cancel(ref, force=False)
 
-    def _most_in_flight(self, slots: int) -> int:
-        # A second batch a slot waits beside the first, so that none idles for a round trip; but
-        # in a cluster larger than was asked for, it would not wait: it would take another slot.
-        return max(slots, 1) * (1 if self._slots > slots else 2)
+    def _on(self, node: str) -> Any:
+        """The task, placed on one node; Ray takes another one when that is lost.
+
+        Left to itself Ray reuses the leases it has, and a whole generation may queue on one node.
+        """
+        if node not in self._tasks:
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+            where = NodeAffinitySchedulingStrategy(node, soft=True)
+            self._tasks[node] = self._task.options(scheduling_strategy=where)
+        return self._tasks[node]
+
+    def _free_node(self, flying: _Flying) -> str | None:
+        """The node with the least to do, None when all have enough.
+
+        A second batch waits beside the one that runs, so that no slot idles for a round trip.
+        """
+        busy = Counter(flight.node for flight in flying.values())
+        load = {node: busy[node] / cpus for node, cpus in self._nodes.items()}
+        node = min(load, key=load.__getitem__, default=None)
+        return node if node is not None and load[node] < _BATCHES_A_SLOT else None
 
     def _launch(
         self,
-        flying: dict[Any, tuple[tuple[int, ...], int, float]],
+        flying: _Flying,
         copies: dict[tuple[int, ...], int],
         indices: tuple[int, ...],
         genomes: Sequence[Genome],
+        node: str,
     ) -> None:
         copy = copies.get(indices, -1) + 1
         copies[indices] = copy
         group = [genomes[i] for i in indices]
-        ref = self._task.remote(self._market, self._settings, group)
-        flying[ref] = (indices, copy, time.monotonic())
+        ref = self._on(node).remote(self._market, self._settings, group)
+        flying[ref] = _Flight(indices, copy, node, time.monotonic())
 
     def _duplicate(
-        self,
-        flying: dict[Any, tuple[tuple[int, ...], int, float]],
-        copies: dict[tuple[int, ...], int],
-        genomes: Sequence[Genome],
+        self, flying: _Flying, copies: dict[tuple[int, ...], int], genomes: Sequence[Genome]
     ) -> None:
         now = time.monotonic()
-        for indices, copy, since in list(flying.values()):
-            newest = copy == copies[indices]
-            if newest and copy < 3 and now - since > _DUPLICATE_AFTER * (copy + 1):
-                self._launch(flying, copies, indices, genomes)
+        for flight in list(flying.values()):
+            newest, copy = flight.copy == copies[flight.indices], flight.copy
+            if newest and copy < 3 and now - flight.since > _DUPLICATE_AFTER * (copy + 1):
+                others = [node for node in self._nodes if node != flight.node]
+                node = others[copy % len(others)] if others else flight.node
+                self._launch(flying, copies, flight.indices, genomes, node)
 
 
 def _evaluate(

@@ -356,7 +356,7 @@ def test_as_a_process_it_ends_with_two_and_no_traceback(tmp_path):
     refused((done.returncode, done.stdout, done.stderr), ["no.csv"], tmp_path / "ga.db", None)
 
 
-@pytest.mark.validation
+@pytest.mark.stack
 def test_distributed_on_a_cluster_of_its_own_gives_the_local_digest(ga):
     local = evolved(ga)["digest"]
     status, out, _ = ga(

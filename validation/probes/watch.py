@@ -15,7 +15,7 @@ from validation.records import Probe, Scrape, Usage
 
 PERIOD_SECONDS: Final = 2.0
 _TIMEOUT: Final = 5.0
-_SETTLE_SECONDS: Final = 10.0
+_SETTLE_SECONDS: Final = 30.0
 """After a node is back by its receipt, how long its exporter may take to be scraped again."""
 
 
@@ -108,6 +108,17 @@ class Watch:
             bad = not up or age is None or age > FRESH_S
             excused = bad and self._outages.excused(target)
             self._writer.add(Scrape(target=target, up=up, age_s=age, excused=excused))
+
+    def steady(self, seconds: float) -> bool:
+        """Wait until Prometheus sees every target up; False when it has not after ``seconds``."""
+        if self._stack.endpoints.prometheus is None:
+            return True
+        deadline = time.monotonic() + seconds
+        while any(self.query("up").get(name) != 1.0 for name in self._stack.scrape_targets):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+        return True
 
     def query(self, expression: str) -> dict[str, float]:
         """Value of an instant query by target name; empty when Prometheus does not answer."""
