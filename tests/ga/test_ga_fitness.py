@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ import pytest
 from ga import backtest, fitness
 from ga.backtest import Costs
 from ga.errors import InputError
-from ga.evaluators.base import CostModel, cut, probes
+from ga.evaluators.base import MAX_BATCH_SECONDS, MIN_BATCH_SECONDS, CostModel, cut, probes
 from ga.families import FAMILIES, get_family
 from ga.fitness import Settings, evaluate, evaluation_key, fold_ranges, holdout_sharpe, in_sample
 from ga.genome import Genome
@@ -206,9 +207,8 @@ def test_cut_fills_batches_by_cost_and_makes_the_last_ones_small():
     costs = CostModel()
     costs.learn(group[:10], 10 * 0.004)
     sizes = [len(batch) for batch in cut(group, costs, 4)]
-    # 0.2 s at 4 ms each, down to 0.02 s.
-    assert sizes[0] == 50
-    assert min(sizes[:-1]) in (5, 6)
+    assert sizes[0] == round(MAX_BATCH_SECONDS / 0.004)
+    assert min(sizes[:-1]) == math.ceil(MIN_BATCH_SECONDS / 0.004)
     assert sizes[:-1] == sorted(sizes[:-1], reverse=True)
 
 
