@@ -20,6 +20,7 @@ _LEFT, _RIGHT, _TOP = 62.0, 16.0, 30.0
 _BINS: Final = 240
 _MOST_ROWS: Final = 40
 _MOST_FAULTS: Final = 100
+_LABEL_WIDTH: Final = 84.0
 _DOWN: Final = ("kill", "pause", "partition")
 
 
@@ -85,6 +86,7 @@ def timeline(record: Evidence) -> Markup | None:
             ]
         points.append((x(end), bottom))
         parts.append(tag("path", tag("title", f"{arm} work"), d=path(points), class_=f"area {arm}"))
+    labelled = 0.0
     for fault in faults:
         at = x(fault.requested_at)
         state = "confirmed" if fault.confirmed else "not confirmed"
@@ -96,7 +98,8 @@ def timeline(record: Evidence) -> Markup | None:
                 tag("path", d=f"M{at - 5:.1f},20L{at + 5:.1f},20L{at:.1f},29Z", class_="faulthead"),
             )
         )
-        if len(faults) <= 12:
+        if at - labelled >= _LABEL_WIDTH:  # others are named by their title and in the table
+            labelled = at
             parts.append(
                 tag(
                     "text",

@@ -100,7 +100,7 @@ def _number(value: float) -> str:
         return "∞" if value > 0 else "-∞"
     if value == 0 or abs(value) >= 1e5 or abs(value) < 1e-3:
         return f"{value:.2g}"
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _xml(text: str) -> str:
