@@ -49,18 +49,18 @@ class Scale:
 FULL: Final = Scale(
     pairs=4,
     recoveries=5,
-    speedup={"population_size": 500, "generations": 6},
+    speedup={"population_size": 1000, "generations": 4},
     evolution={"population_size": 1000, "generations": 40},
 )
 SHORT: Final = Scale(
     pairs=3,
     recoveries=4,
-    speedup={"population_size": 500, "generations": 5},
+    speedup={"population_size": 1000, "generations": 3},
     evolution={"population_size": 1000, "generations": 30},
 )
 
 SPEEDUP_MARKET: Final = "synthetic:assets=4,bars=16000,seed=1"
-"""Heavy enough that a generation of 500 takes seconds on one node."""
+"""Heavy enough that a generation takes seconds on one node."""
 REAL_MARKET: Final = "eurusd"
 
 

@@ -7,6 +7,7 @@ above all missing, contradictory or unreadable evidence, is INCONCLUSIVE.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -80,7 +81,7 @@ def judge(function: VerdictFunction, records: Records) -> Verdict:
             needs="a run that reaches its end",
         )
     try:
-        return function(records)
+        verdict = function(records)
     except InconclusiveError as finding:
         return inconclusive(finding.reason, needs=finding.needs)
     except Exception as error:
@@ -88,6 +89,9 @@ def judge(function: VerdictFunction, records: Records) -> Verdict:
         return inconclusive(
             f"the checker failed: {type(error).__name__}: {error}", needs="a repaired checker"
         )
+    if verdict.interval is not None and any(math.isnan(bound) for bound in verdict.interval):
+        return inconclusive("the bounds are no numbers", needs="readings that are numbers")
+    return verdict
 
 
 def not_measured(by: str) -> VerdictFunction:

@@ -242,6 +242,28 @@ def passing(seed: int = 1) -> list[Timed]:
     return sorted(events, key=lambda event: event[0])
 
 
+def climbing(per_minute: float, seconds: float, *, noise: float = 2e6) -> list[Timed]:
+    """Memory of four nodes over some minutes; the first of them climbs."""
+    dice = random.Random(9)
+    return [
+        (
+            T0 + t,
+            Usage(
+                node=node,
+                at=T0 + t,
+                cpu_seconds=0.1 * t,
+                memory_bytes=int(
+                    4e8 + dice.gauss(0, noise) + (per_minute * t / 60 if node == NODES[0] else 0)
+                ),
+                oom_kills=0,
+                limit_bytes=LIMIT,
+            ),
+        )
+        for t in range(0, int(seconds), 2)
+        for node in NODES
+    ]
+
+
 def change(
     events: Iterable[Timed], kind: type[Record], edit: Callable[[Record], Record | None]
 ) -> list[Timed]:

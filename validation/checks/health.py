@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -117,7 +118,7 @@ def prometheus_collection(records: Records) -> Verdict:
             count += 1
             if not scrape.up:
                 misses.append(f"{scrape.target} was down")
-            elif scrape.age_s is None:
+            elif scrape.age_s is None or not math.isfinite(scrape.age_s):
                 problems.append(f"{scrape.target} was up without a sample")
             elif scrape.age_s > FRESH_S:
                 misses.append(f"{scrape.target}'s newest sample was {scrape.age_s:.0f} s old")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -48,7 +49,10 @@ def worker_recovery(records: Records) -> Verdict:
             unused.remove(receipt)
             total = recovery.total_s
             open_phases = [phase for phase, s in recovery.phases.items() if s is None]
-            if not receipt.confirmed:
+            if not all(math.isfinite(s) for s in recovery.phases.values() if s is not None):
+                # max() passes over NaN in silence, and every comparison with it is false.
+                problems.append(f"{name} has a phase that is no number")
+            elif not receipt.confirmed:
                 problems.append(f"the kill of {name.removeprefix('recovery of ')} is unconfirmed")
             elif any(s is not None and s >= RECOVERY_S for s in recovery.phases.values()):
                 slowest = max(s for s in recovery.phases.values() if s is not None)
