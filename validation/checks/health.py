@@ -111,7 +111,8 @@ def prometheus_collection(records: Records) -> Verdict:
                 continue
             times.setdefault(scrape.target, []).append(event.at)
             if scrape.excused:
-                if not excused(record, (scrape.target,), event.at):
+                # A good reading needs no excuse: one taken just before the fault is often marked.
+                if not _good(scrape) and not excused(record, (scrape.target,), event.at):
                     problems.append(f"{scrape.target} was excused without a receipt")
                 continue
             good[scrape.target] = good.get(scrape.target, 0) + 1
@@ -154,6 +155,10 @@ def prometheus_collection(records: Records) -> Verdict:
         reason=f"oldest sample {oldest:.1f} s",
     )
     return settle(verdict, sorted(set(problems)), needs=needs)
+
+
+def _good(scrape: Scrape) -> bool:
+    return scrape.up and scrape.age_s is not None and scrape.age_s <= FRESH_S
 
 
 @dataclass(frozen=True, kw_only=True)

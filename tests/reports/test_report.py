@@ -1,0 +1,132 @@
+"""The report: complete, offline, escaped, bounded in size."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from evidence_builders import T0, Timed, change, evidence, passing
+
+import reports
+from reports.svg import ticks
+from validation.criteria import CRITERIA
+from validation.gate import decide
+from validation.records import Audit, Generation, Note, Recovery, Workload
+
+HEALTHY = passing()
+EVIL = '<script>alert("x")</script>]]>|`\x00'
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Checks nesting and gathers what a browser would fetch or run."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [f"{k}={v}" for k, v in attrs if k in ("src", "href", "srcset", "data")]
+        self.fetched += [k for k, _ in attrs if k.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def written(tmp_path: Path, events: list[Timed], **options: bool) -> tuple[str, str, str]:
+    record = evidence(events, **options)
+    paths = reports.write(decide([record]), [record], tmp_path / "out")
+    assert [path.name for path in paths] == ["report.html", "junit.xml", "summary.md"]
+    page, junit, summary = (path.read_text(encoding="utf-8") for path in paths)
+    return page, junit, summary
+
+
+def test_the_page_is_whole_and_offline(tmp_path: Path) -> None:
+    page, _, _ = written(tmp_path, HEALTHY)
+    parsed = Page(page)
+    assert not parsed.fetched
+    assert not {"script", "link", "iframe", "img"} & set(parsed.tags)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert parsed.tags.count("h1") == 1
+    assert page.count('role="img"') == 3
+    for criterion in CRITERIA:
+        assert f">{criterion.id}<" in page
+    for text in ("prefers-color-scheme: dark", "--replay 7", "0" * 64, "INCONCLUSIVE", "Xeon"):
+        assert text in page
+
+
+def test_junit(tmp_path: Path) -> None:
+    events = change(HEALTHY, Audit, lambda r: dataclasses.replace(r, lost=1))
+    _, junit, _ = written(tmp_path, events)
+    suite = ElementTree.fromstring(junit)[0]
+    cases = {case.get("name"): case for case in suite.iter("testcase")}
+    assert list(cases) == [criterion.id for criterion in CRITERIA]
+    assert cases["no_data_loss"].find("failure") is not None
+    skipped = cases["uptime"].find("skipped")
+    assert skipped is not None
+    assert "not measured" in (skipped.get("message") or "")
+    assert len(cases["speedup"]) == 1
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("24", "1", "14")
+
+
+def test_summary(tmp_path: Path) -> None:
+    _, _, summary = written(tmp_path, HEALTHY)
+    rows = [line for line in summary.splitlines() if line.startswith("| `")]
+    assert len(rows) == 24
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
+
+
+def test_words_from_outside_stay_words(tmp_path: Path) -> None:
+    events = change(
+        HEALTHY, Audit, lambda r: dataclasses.replace(r, lost=1, witnesses=(EVIL, "line\nbreak"))
+    )
+    events = change(events, Recovery, lambda r: dataclasses.replace(r, target=EVIL))
+    events.append((T0 + 700, Note(text=EVIL)))
+    page, junit, summary = written(tmp_path, events)
+    assert "script" not in Page(page).tags
+    ElementTree.fromstring(junit)
+    assert "<script" not in summary
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_an_empty_record_has_a_report(tmp_path: Path, closed: bool) -> None:
+    page, _, summary = written(tmp_path, [(T0, Note(text="nothing"))], closed=closed)
+    Page(page)
+    assert ("cut short" in page) is not closed
+    assert ("cut short" in summary) is not closed
+
+
+def test_odd_records_have_a_report(tmp_path: Path) -> None:
+    events = change(HEALTHY, Recovery, lambda r: dataclasses.replace(r, node_back_s=None))
+    events = change(events, Generation, lambda r: dataclasses.replace(r, seconds=0.0))
+    events = change(events, Workload, lambda r: dataclasses.replace(r, seconds=0.0))
+    page, _, _ = written(tmp_path, events)
+    Page(page)
+    one = [e for e in HEALTHY if not isinstance(e[1], Generation) or e[1].generation == 0]
+    Page(written(tmp_path, one)[0])
+
+
+def test_the_page_stays_small_however_long_the_record(tmp_path: Path) -> None:
+    records = [evidence(passing(seed), run=f"run-{seed}") for seed in range(20)]
+    page = reports.write(decide(records), records, tmp_path)[0]
+    assert page.stat().st_size < 500_000
+
+
+@pytest.mark.parametrize("top", [0.0, 0.003, 1.0, 7.3, 99.0, 100.0, 12345.0])
+def test_ticks_cover_the_data(top: float) -> None:
+    marks = ticks(top)
+    assert marks[0] == 0
+    assert marks[-1] >= top
+    assert 2 <= len(marks) <= 12

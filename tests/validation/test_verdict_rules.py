@@ -1,0 +1,270 @@
+"""Verdicts: a healthy record passes, each planted defect fails, and holes never pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Sequence
+
+import pytest
+from evidence_builders import (
+    NODES,
+    T0,
+    Timed,
+    change,
+    climbing,
+    evidence,
+    ledger,
+    passing,
+    receipt,
+    recovery,
+    workload,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from validation.criteria import CRITERIA
+from validation.records import (
+    Audit,
+    CpuWindow,
+    Fault,
+    Generation,
+    Note,
+    Probe,
+    Record,
+    Recovery,
+    Scrape,
+    Usage,
+    Workload,
+)
+from validation.verdicts import Records, Status, Verdict, judge
+
+HEALTHY = passing()
+FUNCTIONS = {criterion.id: criterion.verdict for criterion in CRITERIA}
+MEASURED = [criterion.id for criterion in CRITERIA if criterion.measured]
+NEEDED: dict[str, tuple[type[Record], ...]] = {
+    "worker_recovery": (Recovery, Fault),
+    "dashboard": (Probe,),
+    "cycle_completion": (Workload, Generation),
+    "generation_time": (Workload, Generation),
+    "speedup": (Workload,),
+    "prometheus_collection": (Scrape, Usage),
+    "cpu_efficiency": (Workload, CpuWindow),
+    "memory_stability": (Usage,),
+    "no_data_loss": (Workload, Audit, Fault),
+    "reproducibility": (Workload, Fault),
+}
+
+
+def verdict(criterion: str, events: Sequence[Timed]) -> Verdict:
+    return judge(FUNCTIONS[criterion], [evidence(events)])
+
+
+def test_all_criteria_are_there() -> None:
+    assert " ".join(FUNCTIONS) == (
+        "uptime worker_recovery dashboard cycle_completion generation_time speedup "
+        "prometheus_collection grafana_functional container_stability cpu_efficiency "
+        "memory_stability network_latency cost_per_day no_data_loss reproducibility alerting "
+        "rollback autoscaling preemption backup_restore population_load service_load exposure "
+        "bad_input"
+    )
+    assert set(MEASURED) == set(NEEDED)
+
+
+@pytest.mark.parametrize("criterion", MEASURED)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_healthy_record_passes(criterion: str, seed: int) -> None:
+    said = verdict(criterion, passing(seed))
+    assert said.status is Status.PASS, said
+    assert said.measured
+    assert not said.needs
+
+
+@pytest.mark.parametrize("criterion", FUNCTIONS)
+def test_no_evidence_is_inconclusive(criterion: str) -> None:
+    said = verdict(criterion, [(T0, Note(text="nothing happened"))])
+    assert said.status is Status.INCONCLUSIVE
+    assert said.needs
+
+
+@pytest.mark.parametrize("criterion", FUNCTIONS)
+def test_an_open_record_is_inconclusive(criterion: str) -> None:
+    said = judge(FUNCTIONS[criterion], [evidence(HEALTHY, closed=False)])
+    assert said.status is Status.INCONCLUSIVE
+    assert "record not closed" in said.reason
+
+
+@pytest.mark.parametrize(
+    ("criterion", "kind"), [(c, kind) for c, kinds in NEEDED.items() for kind in kinds]
+)
+def test_without_a_needed_kind_nothing_passes(criterion: str, kind: type[Record]) -> None:
+    assert verdict(criterion, change(HEALTHY, kind, lambda _: None)).status is not Status.PASS
+
+
+@given(
+    criterion=st.sampled_from(MEASURED),
+    kinds=st.sets(st.sampled_from(sorted({k for ks in NEEDED.values() for k in ks}, key=str))),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=120, deadline=None)
+def test_less_evidence_never_turns_into_a_false_failure_of_services(
+    criterion: str, kinds: set[type[Record]], share: float, seed: int
+) -> None:
+    """Dropping readings at random gives PASS or INCONCLUSIVE, unless work itself is missing."""
+    dice = random.Random(seed)
+    kept = [(at, r) for at, r in HEALTHY if type(r) not in kinds or dice.random() < share]
+    kept.append((T0 + 700, Note(text="end")))
+    said = verdict(criterion, kept)
+    if criterion not in ("cycle_completion",):
+        assert said.status is not Status.FAIL, said
+    if said.status is Status.PASS:
+        for kind in NEEDED[criterion]:
+            assert any(isinstance(r, kind) for _, r in kept)
+
+
+@given(data=st.data())
+@settings(max_examples=120, deadline=None)
+def test_nan_never_passes(data: st.DataObject) -> None:
+    """NaN cannot be read from a file; even in memory it never passes the dependent criterion."""
+    fields = {
+        "worker_recovery": (Recovery, "node_back_s"),
+        "generation_time": (Generation, "seconds"),
+        "speedup": (Workload, "seconds"),
+        "cpu_efficiency": (CpuWindow, "used_s"),
+        "memory_stability": (Usage, "memory_bytes"),
+    }
+    criterion = data.draw(st.sampled_from(sorted(fields)))
+    kind, name = fields[criterion]
+    events = change(HEALTHY, kind, lambda r: dataclasses.replace(r, **{name: math.nan}))
+    assert verdict(criterion, events).status is Status.INCONCLUSIVE
+
+
+def test_a_checker_that_raises_is_inconclusive() -> None:
+    def broken(_records: Records) -> Verdict:
+        raise ZeroDivisionError("bug")
+
+    said = judge(broken, [evidence(HEALTHY)])
+    assert said.status is Status.INCONCLUSIVE
+    assert "ZeroDivisionError: bug" in said.reason
+
+
+def few_cycles(generations: int, failed: int) -> list[Timed]:
+    work = workload("w", 0, 60, generations=generations)
+    records = [r for r in ledger(work) if isinstance(r, Generation)]
+    return [
+        (T0, work),
+        *((T0, dataclasses.replace(r, failed=int(r.generation < failed))) for r in records),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("generations", "failed", "status", "needs"),
+    [
+        (59, 0, Status.PASS, ""),
+        (58, 0, Status.INCONCLUSIVE, "1 more cycle "),
+        (93, 1, Status.PASS, ""),
+        (92, 1, Status.INCONCLUSIVE, "1 more cycle "),
+        (19, 1, Status.INCONCLUSIVE, "74 more cycles"),
+        (20, 2, Status.FAIL, ""),
+        (3, 3, Status.FAIL, ""),
+    ],
+)
+def test_cycles(generations: int, failed: int, status: Status, needs: str) -> None:
+    said = verdict("cycle_completion", few_cycles(generations, failed))
+    assert said.status is status, said
+    assert needs in said.needs
+
+
+def test_cycles_of_a_crashed_workload_are_failures() -> None:
+    work = workload("w", 0, 60, generations=100, exit_code=-9)
+    kept = [r for r in ledger(work) if isinstance(r, Generation) and r.generation < 70]
+    said = verdict("cycle_completion", [(T0, work), *((T0, r) for r in kept)])
+    assert said.status is Status.FAIL
+    assert "70 of 100" in said.reason
+
+
+@pytest.mark.parametrize("seconds", [100, 150, 200, 300, 600])
+@pytest.mark.parametrize("per_minute", [50e6, 100e6])
+def test_a_steady_leak_never_passes(per_minute: float, seconds: float) -> None:
+    assert verdict("memory_stability", climbing(per_minute, seconds)).status is not Status.PASS
+
+
+def test_flat_memory_passes() -> None:
+    said = verdict("memory_stability", climbing(0, 120, noise=5e6))
+    assert said.status is Status.PASS, said
+
+
+def test_load_that_comes_and_goes_is_no_leak() -> None:
+    events = change(
+        climbing(0, 600, noise=3e6),
+        Usage,
+        lambda r: dataclasses.replace(
+            r,
+            memory_bytes=r.memory_bytes + (200_000_000 if (r.at - T0) % 80 > 55 else 0),  # type: ignore[attr-defined]
+        ),
+    )
+    assert verdict("memory_stability", events).status is Status.PASS
+
+
+def test_a_restart_is_no_leak() -> None:
+    events = change(
+        climbing(0, 600, noise=3e6),
+        Usage,
+        lambda r: dataclasses.replace(
+            r,
+            memory_bytes=r.memory_bytes // (20 if r.at < T0 + 200 else 1),  # type: ignore[attr-defined]
+        ),
+    )
+    for node in NODES:
+        events.insert(0, (T0, receipt("kill", node, T0 + 10, "w")))
+        events.insert(0, (T0, receipt("start", node, T0 + 199, "w")))
+    assert verdict("memory_stability", events).status is Status.PASS
+
+
+def test_slow_but_unsure_recoveries_are_inconclusive() -> None:
+    factor = iter([1.0, 9.0, 1.2, 10.0, 1.0])
+    events = change(
+        HEALTHY,
+        Recovery,
+        lambda r: dataclasses.replace(r, node_back_s=r.node_back_s * next(factor)),  # type: ignore[attr-defined]
+    )
+    said = verdict("worker_recovery", events)
+    assert said.status is Status.INCONCLUSIVE
+    assert "5 of 5 show only P(recovery < 120 s) > 55 %" in said.reason
+
+
+def test_a_good_reading_needs_no_excuse() -> None:
+    events = change(
+        HEALTHY,
+        Scrape,
+        lambda r: dataclasses.replace(r, excused=r.excused or r.target == "node-4"),  # type: ignore[attr-defined]
+    )
+    assert "node-4: 0 readings" in verdict("prometheus_collection", events).reason
+    few = [
+        (at, dataclasses.replace(r, excused=True))
+        if isinstance(r, Scrape) and r.up and at < T0 + 20
+        else (at, r)
+        for at, r in HEALTHY
+    ]
+    assert verdict("prometheus_collection", few).status is Status.PASS
+
+
+def test_two_runs_are_pooled() -> None:
+    """Names repeat between runs: nothing of one run may be taken for the other's."""
+    for criterion in MEASURED:
+        said = judge(
+            FUNCTIONS[criterion],
+            [evidence(HEALTHY, run="a"), evidence(passing(2), run="b")],
+        )
+        assert said.status is Status.PASS, said
+
+
+def test_one_receipt_proves_one_recovery() -> None:
+    work = workload("recovery-9", 600, 30, purpose="recovery")
+    events = [*HEALTHY, (T0 + 600, receipt("kill", "node-1", T0 + 605, work.id))]
+    events += [(T0 + 630, recovery(work, "node-1", T0 + 605, 9.0))] * 2
+    said = verdict("worker_recovery", events)
+    assert said.status is Status.INCONCLUSIVE
+    assert "no receipt" in said.reason
