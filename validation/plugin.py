@@ -118,7 +118,9 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
             campaign.recoveries()
             campaign.speedup()
         for line in stack.unexpected_exits:
+            # Said and kept: no criterion judges it yet (container_stability will).
             say(f"unexpected exit: {line}")
+            writer.add(Note(text=f"unexpected exit: {line}"))
     result = decide([read_evidence(evidence)])
     reports.write(result, [read_evidence(evidence)], folder)
     publish(config, result, folder)
