@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from ga.errors import InputError
 from ga.families import FAMILIES, get_family
 from ga.fitness import Outcome
 from ga.genome import Genome
 from ga.variation import (
-    CROSSOVER_RATE,
     RESET_RATE,
     TOURNAMENT_SIZE,
     Purpose,
     crossover,
+    genomes,
     keyed,
     mutate,
-    random_genome,
+    mutation_scale,
+    scatter,
     tournament,
 )
 
+MAX_GENES = max(len(family.genes) for family in FAMILIES.values())
+_NOBODY = Genome("", ())
 GENESIS = hashlib.sha256(b"genesis").hexdigest()
 """The digest of a history before its first generation."""
 
@@ -55,6 +61,12 @@ class Plan:
         """Best individuals carried over unchanged: one in twenty, at least one."""
         return max(1, self.population_size // 20)
 
+    @property
+    def quota(self) -> int:
+        """Individuals that every family keeps in each generation: a quarter of the population
+        shared evenly; 0 for populations of fewer than four a family."""
+        return self.population_size // (4 * len(self.families))
+
 
 def advance_digest(digest: str, outcomes: Sequence[Outcome]) -> str:
     """Extend a history's digest by one generation, in index order, to the last bit."""
@@ -78,7 +90,7 @@ class Evolution:
         self.plan = plan
         self.generation = 0
         self.digest = GENESIS
-        self._population = [self._newcomer(0, i) for i in range(plan.population_size)]
+        self._population = self._newcomers(0)
 
     @classmethod
     def resumed(
@@ -120,10 +132,17 @@ class Evolution:
         if not self.done:
             self._population = self._breed(outcomes)
 
-    def _newcomer(self, generation: int, index: int) -> Genome:
+    def _newcomers(self, generation: int) -> list[Genome]:
+        """A population that knows nothing yet, the families in equal numbers."""
         families = self.plan.families
-        rng = keyed(self.plan.seed, Purpose.INITIAL, generation, index)
-        return random_genome(get_family(families[index % len(families)]), rng)
+        rng = keyed(self.plan.seed, Purpose.INITIAL, generation)
+        uniform = rng.random((self.plan.population_size, MAX_GENES))
+        found: list[Genome] = [_NOBODY] * self.plan.population_size
+        for number, name in enumerate(families):
+            family = get_family(name)
+            rows = scatter(family, uniform[number :: len(families), : len(family.genes)])
+            found[number :: len(families)] = genomes(family, rows)
+        return found
 
     def _breed(self, outcomes: Sequence[Outcome]) -> list[Genome]:
         population, plan = self._population, self.plan
@@ -131,27 +150,61 @@ class Evolution:
         alive = [i for i, o in enumerate(outcomes) if o.fitness is not None]
         alive.sort(key=lambda i: (-(outcomes[i].fitness or 0.0), outcomes[i].key))
         if not alive:
-            return [self._newcomer(self.generation, i) for i in range(plan.population_size)]
-        ranks = [0] * len(population)
-        members: dict[str, list[int]] = {}
-        for rank, i in enumerate(alive):
-            ranks[i] = rank
-            members.setdefault(population[i].family, []).append(i)
-        children = self._elite(alive, outcomes, members)
-        while len(children) < plan.population_size:
-            index = len(children)
-            rng = keyed(plan.seed, Purpose.BREED, self.generation, index)
-            first = tournament(alive, ranks, rng, TOURNAMENT_SIZE)
-            family = population[first].family
-            second = tournament(members[family], ranks, rng, TOURNAMENT_SIZE)
-            child = population[first]
-            if rng.random() < CROSSOVER_RATE:
-                child = crossover(child, population[second], rng)
-            child = mutate(child, rng)
-            if rng.random() < RESET_RATE:
-                child = random_genome(get_family(plan.families[index % len(plan.families)]), rng)
-            children.append(child)
-        return children
+            return self._newcomers(self.generation)
+        members: dict[str, list[int]] = {name: [] for name in plan.families}
+        for i in alive:
+            members[population[i].family].append(i)
+        elite = self._elite(alive, outcomes, members)
+        count = plan.population_size - len(elite)
+        rng = keyed(plan.seed, Purpose.BREED, self.generation)
+        picks = rng.random((count, 2 * TOURNAMENT_SIZE + 2))
+        uniform = rng.random((count, 3 * MAX_GENES))
+        steps = rng.standard_normal((count, MAX_GENES))
+        scale = mutation_scale(self.generation, plan.generations)
+        winners = [alive[w] for w in tournament(len(alive), picks[:, :TOURNAMENT_SIZE])]
+        chosen = [population[i].family for i in winners]
+        wanted = self._quotas(chosen.copy(), elite)
+        children: list[Genome] = [_NOBODY] * count
+        for name in plan.families:
+            rows = np.flatnonzero(np.array([w == name for w in wanted], dtype=np.bool_))
+            if not rows.size:
+                continue
+            family = get_family(name)
+            width = len(family.genes)
+            fresh = scatter(family, uniform[rows, 2 * MAX_GENES : 2 * MAX_GENES + width])
+            if members[name]:
+                table = np.array([population[i].genes for i in members[name]])
+                place = {i: at for at, i in enumerate(members[name])}
+                # The winner is a parent; where a quota gave the child to another family, the
+                # winner of the same draws within that family.
+                near = tournament(len(table), picks[rows, :TOURNAMENT_SIZE])
+                near = np.array([place.get(winners[r], n) for r, n in zip(rows, near, strict=True)])
+                far = tournament(len(table), picks[rows, TOURNAMENT_SIZE : 2 * TOURNAMENT_SIZE])
+                happens, reset = picks[rows, -2], picks[rows, -1]
+                made = crossover(table[near], table[far], uniform[rows, :width], happens)
+                choice = uniform[rows, MAX_GENES : MAX_GENES + width]
+                made = mutate(family, made, choice, steps[rows, :width], scale)
+                fresh = np.where((reset < RESET_RATE)[:, None], fresh, made)
+            for row, child in zip(rows.tolist(), genomes(family, fresh), strict=True):
+                children[row] = child
+        return elite + children
+
+    def _quotas(self, wanted: list[str], elite: Sequence[Genome]) -> list[str]:
+        """The family of every child: as the tournament had it, but none below its quota."""
+        quota = self.plan.quota
+        have = Counter(wanted)
+        kept = Counter(g.family for g in elite)
+        spare = len(wanted) - 1
+        for name in self.plan.families:
+            while have[name] + kept[name] < quota and spare >= 0:
+                # The child gives way whose family has most to spare; late ones first.
+                taken = wanted[spare]
+                if have[taken] + kept[taken] > quota:
+                    wanted[spare] = name
+                    have[taken] -= 1
+                    have[name] += 1
+                spare -= 1
+        return wanted
 
     def _elite(
         self, alive: Sequence[int], outcomes: Sequence[Outcome], members: dict[str, list[int]]
@@ -162,9 +215,9 @@ class Evolution:
             if len(chosen) >= self.plan.elites:
                 break
             chosen.setdefault(outcomes[i].key, self._population[i])
-        if self.plan.population_size >= 4 * len(self.plan.families):
+        if self.plan.quota:
             for family in self.plan.families:
-                if family in members:
+                if members[family]:
                     best = members[family][0]
                     chosen.setdefault(outcomes[best].key, self._population[best])
         return list(chosen.values())

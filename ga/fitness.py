@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -16,14 +18,16 @@ from numpy.typing import NDArray
 from ga import backtest
 from ga.backtest import Costs
 from ga.errors import InputError
-from ga.families import KERNEL_VERSION, get_family
+from ga.families import KERNEL_VERSION, Changes, get_family
 from ga.genome import Genome
 from ga.market import Market
+from ga.panel import panels
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
-_TARGET_CELLS: Final = 512 * 1024
-"""Cells of one block of target positions (4 MiB): lanes are cut to stay in the cache."""
+_CELLS: Final = 1 << 20
+"""Lanes x bars worked off at once: bounds the memory, 12 MiB for changes that are seldom many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +36,29 @@ class Settings:
 
     costs: Costs = field(default_factory=Costs)
     folds: int = 4
-    """Walk-forward folds that the fitness is averaged over."""
+    """Walk-forward folds: consecutive stretches of history, each an in-sample part that the fitness
+    is averaged over, and an out-of-sample part after it that evolution is never told of."""
+    out_of_sample: float = 0.25
+    """Part of a fold that is out-of-sample."""
+    purge: int = 5
+    """Bars measured in neither part where one ends: as far as the learned families look ahead."""
+    embargo: float = 0.01
+    """Part of the history that is skipped after each out-of-sample part, so that what was known
+    there is not used again (Lopez de Prado, 2018, ch. 7)."""
     holdout: float = 0.2
-    """Last part of the history; evolution never sees it."""
+    """Last part of the history; measured once, for the final strategies."""
     warm_up: float = 0.1
-    """First part of the in-sample history; traded but not measured, so that rules have a past."""
+    """First part of the history; traded but not measured, so that rules have a past."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.folds <= 100:
             raise InputError(f"folds must be 1..100, not {self.folds}")
         if not 0.0 <= self.holdout <= 0.9:
             raise InputError(f"holdout must be 0..0.9, not {self.holdout}")
+        if not 0.0 <= self.out_of_sample <= 0.8:
+            raise InputError(f"out_of_sample must be 0..0.8, not {self.out_of_sample}")
+        if self.purge < 0 or not 0.0 <= self.embargo <= 0.2:
+            raise InputError("purge must not be negative and embargo must be 0..0.2")
         for name, value in asdict(self.costs).items():
             if not 0.0 <= value < 0.5:
                 raise InputError(f"{name} must be a fraction from 0 to below 0.5, not {value}")
@@ -74,26 +90,51 @@ def evaluation_key(genome: Genome, market_hash: str, settings: Settings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def in_sample(market: Market, settings: Settings) -> Market:
-    """The part of the market that evolution may see.
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Which bars are measured as what: ranges [start, stop), each (F, 2)."""
+
+    in_sample: Ints
+    out_of_sample: Ints
+    """(0, 2) if the settings have none."""
+
+
+def visible(market: Market, settings: Settings) -> Market:
+    """The market without its hold-out: all that workers are ever given.
 
     Raises:
         InputError: too few bars for the folds.
     """
     bars = int(market.bars * (1.0 - settings.holdout))
-    if bars < 20 * settings.folds:
+    parts = split(bars, settings)
+    if int(np.diff(parts.in_sample).min()) < 15:
         raise InputError(
-            f"market {market.name}: {bars} in-sample bars are too few for {settings.folds} folds;"
-            " give a longer history or fewer folds"
+            f"market {market.name}: {bars} bars before the hold-out are too few for"
+            f" {settings.folds} folds; give a longer history or fewer folds"
         )
     return market.head(bars)
 
 
-def fold_ranges(bars: int, settings: Settings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Starts and stops (F,) of equal, contiguous folds after the warm-up."""
-    first = int(bars * settings.warm_up)
-    edges = np.linspace(first, bars, settings.folds + 1).astype(np.int64)
-    return edges[:-1].copy(), edges[1:].copy()
+def split(bars: int, settings: Settings) -> Split:
+    """Cut ``bars`` visible bars into equal, consecutive folds after the warm-up.
+
+    Each is in-sample | purge | out-of-sample | purge and embargo.
+    """
+    edges = np.linspace(int(bars * settings.warm_up), bars, settings.folds + 1).astype(np.int64)
+    inside, outside = [], []
+    gap = settings.purge + int(settings.embargo * bars)
+    for start, stop in pairwise(edges.tolist()):
+        until = stop - gap
+        turn = start + round((until - start) * (1.0 - settings.out_of_sample))
+        if settings.out_of_sample:
+            inside.append((start, turn - settings.purge))
+            outside.append((turn, until))
+        else:
+            inside.append((start, until))
+    return Split(
+        in_sample=np.array(inside, dtype=np.int64),
+        out_of_sample=np.array(outside, dtype=np.int64).reshape(-1, 2),
+    )
 
 
 def sharpe(statistics: Floats, bars_per_year: float) -> Floats:
@@ -110,38 +151,44 @@ def sharpe(statistics: Floats, bars_per_year: float) -> Floats:
     return np.asarray(ratio * np.sqrt(bars_per_year), dtype=np.float64)
 
 
+class _Room(threading.local):
+    """Changes to be filled, kept between calls: fresh memory costs as much as a fast kernel."""
+
+    changes: Changes | None = None
+
+
+_room = _Room()
+
+
+def _changes(lanes: int, bars: int) -> Changes:
+    room = _room.changes
+    if room is None or room.targets.shape[1] != bars or room.counts.size < lanes:
+        _room.changes = room = Changes.empty(lanes, bars)
+    return room.first(lanes)
+
+
 def measure(
-    market: Market,
-    settings: Settings,
-    family: str,
-    genes: Floats,
-    starts: NDArray[np.int64],
-    stops: NDArray[np.int64],
+    market: Market, settings: Settings, family: str, genes: Floats, ranges: Ints
 ) -> Floats:
-    """Statistics (L, A, F, 6) of ``genes`` (L, G) over all assets and the given folds."""
-    kernel, wanted = get_family(family).kernel, len(get_family(family).genes)
-    if genes.ndim != 2 or genes.shape[1] != wanted:
+    """Statistics (L, A, F, 6) of ``genes`` (L, G) over all assets and the ranges (F, 2).
+
+    See ``ga.backtest.STATISTICS`` for the last axis.
+    """
+    rule = get_family(family)
+    if genes.ndim != 2 or genes.shape[1] != len(rule.genes):
         # Kernels are compiled without bounds checks and would read whatever lies behind.
-        raise ValueError(f"{family} has {wanted} genes, not {genes.shape[1:]}")
-    lanes = max(1, _TARGET_CELLS // market.bars)
-    out = np.empty((len(genes), len(market.assets), starts.size, len(backtest.STATISTICS)))
-    none = np.empty(0)
-    for asset in range(len(market.assets)):
-        funding = none if market.funding is None else market.funding[asset]
-        open_, close = market.open[asset], market.close[asset]
-        high, low, volume = market.high[asset], market.low[asset], market.volume[asset]
+        raise ValueError(f"{family} has {len(rule.genes)} genes, not {genes.shape[1:]}")
+    lanes = max(1, min(len(genes), _CELLS // market.bars))
+    starts, stops = ranges[:, 0].copy(), ranges[:, 1].copy()
+    out = np.empty((len(genes), len(market.assets), len(ranges), len(backtest.STATISTICS)))
+    for asset, panel in enumerate(panels(market)):
         for at in range(0, len(genes), lanes):
-            targets = kernel(open_, high, low, close, volume, genes[at : at + lanes])
-            out[at : at + lanes, asset] = backtest.run(
-                open_,
-                close,
-                funding,
-                targets,
-                starts,
-                stops,
-                settings.costs.fee,
-                settings.costs.slippage,
-            )
+            group = genes[at : at + lanes]
+            changes = _changes(len(group), market.bars)
+            rule.signals(panel, group, changes)
+            result = np.empty((len(group), *out.shape[2:]))
+            backtest.measure(panel, changes, starts, stops, settings.costs, result)
+            out[at : at + lanes, asset] = result
     return out
 
 
@@ -161,10 +208,10 @@ def evaluate(market: Market, settings: Settings, genomes: Sequence[Genome]) -> l
 def _family(
     market: Market, settings: Settings, family: str, genomes: Sequence[Genome]
 ) -> list[Outcome]:
-    starts, stops = fold_ranges(market.bars, settings)
+    ranges = split(market.bars, settings).in_sample
     try:
         genes = np.array([g.genes for g in genomes], dtype=np.float64)
-        statistics = measure(market, settings, family, genes, starts, stops)
+        statistics = measure(market, settings, family, genes, ranges)
     except Exception as error:
         # A genome's failure is a fact to record, whatever its type; alone, it is the guilty one.
         if len(genomes) > 1:
@@ -212,14 +259,3 @@ def evaluate_batch(market: Market, settings: Settings, genomes: Sequence[Genome]
         started_at=started,
         finished_at=time.time(),
     )
-
-
-def holdout_sharpe(market: Market, settings: Settings, genome: Genome) -> float | None:
-    """Mean annualised Sharpe ratio on the hold-out of the *whole* market; None without one."""
-    start = int(market.bars * (1.0 - settings.holdout))
-    if market.bars - start < 2:
-        return None
-    genes = np.array([genome.genes], dtype=np.float64)
-    bounds = np.array([start], dtype=np.int64), np.array([market.bars], dtype=np.int64)
-    statistics = measure(market, settings, genome.family, genes, *bounds)
-    return float(np.mean(sharpe(statistics, market.bars_per_year)))

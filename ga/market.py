@@ -171,7 +171,8 @@ def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
     ordered = sorted(series, key=lambda s: s.asset)
     times = ordered[0].times
     for other in ordered[1:]:
-        times = np.intersect1d(times, other.times, assume_unique=True)
+        if not np.array_equal(times, other.times):
+            times = np.intersect1d(times, other.times, assume_unique=True)
     if times.size < min_bars:
         detail = "" if len(series) == 1 else " shared by all its assets"
         raise InputError(
@@ -186,8 +187,13 @@ def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
         closures += closed
         unshared += int(s.times.size - times.size)
 
+    # The shared times are in every asset, so an asset of that many bars has just those.
+    shared = [
+        slice(None) if s.times.size == times.size else np.isin(s.times, times) for s in ordered
+    ]
+
     def pick(values: list[Floats]) -> Floats:
-        rows = [v[np.isin(s.times, times)] for s, v in zip(ordered, values, strict=True)]
+        rows = [v[keep] for v, keep in zip(values, shared, strict=True)]
         return np.ascontiguousarray(np.stack(rows))
 
     funding = [s.funding for s in ordered if s.funding is not None]

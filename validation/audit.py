@@ -18,7 +18,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from ga.backtest import Costs
-from ga.fitness import Settings, evaluate, in_sample
+from ga.fitness import Settings, evaluate, visible
 from ga.genome import Genome
 from ga.sources import load_market
 from validation.records import Audit, Generation
@@ -195,7 +195,7 @@ def _repeat(rows: Sequence[_Row], spec: Spec, stored: object, seed: int) -> tupl
     rng = np.random.Generator(np.random.Philox(key=[seed, _SAMPLE_PURPOSE]))
     picks = rng.choice(len(candidates), size=min(SAMPLE, len(candidates)), replace=False)
     chosen = [candidates[int(i)] for i in sorted(picks)]
-    market = in_sample(load_market(spec.market), settings)
+    market = visible(load_market(spec.market), settings)
     genomes = [Genome(str(row.family), row.genes) for row in chosen]
     differing = []
     for row, outcome in zip(chosen, evaluate(market, settings, genomes), strict=True):

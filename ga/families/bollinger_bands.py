@@ -1,8 +1,9 @@
 """Bollinger bands: fade %B outside the bands, or trade the breakout out of a squeeze.
 
 Bands = SMA +- multiplier x population standard deviation over lookback; %B = (close - lower) /
-(upper - lower); BandWidth = (upper - lower) / SMA (Bollinger, 2001). A squeeze is a bar whose
-BandWidth lay, one bar before, in the lowest `squeeze` part of its range over the last 125 bars.
+(upper - lower) = 1/2 + (close - SMA) / (2 multiplier deviations); BandWidth = (upper - lower) / SMA
+(Bollinger, 2001). A squeeze is a bar whose BandWidth lay, one bar before, in the lowest `squeeze`
+part of its range over the last 125 bars (the multiplier cancels out of that).
 In a squeeze: long above %B = 1 + breakout_strength, short below -breakout_strength, out at the SMA.
 Else: short above the upper band, long below the lower one, out at the SMA. The size is
 position_scaling x |%B - 1/2|, at most 1.
@@ -13,55 +14,106 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ga.families.base import Family, Floats, Gene
+from ga.families.base import Changes, Family, Floats, Gene
+from ga.families.indicators import deviation
+from ga.families.scan import ENTER, LONG, SHORT, blank, seek
+from ga.panel import Panel
 
-_RANGE = 125
+_SHORTEST, _LONGEST, _RANGE = 10, 40, 125
+_BELOW, _ABOVE = 4, 8
 
 
-@njit(cache=True)
-def positions(
-    _open: Floats, _high: Floats, _low: Floats, close: Floats, _volume: Floats, genes: Floats
-) -> Floats:
-    """Target positions (T, L); see ``ga.families.base.Kernel``."""
-    bars, lanes = close.size, genes.shape[0]
-    out = np.zeros((bars, lanes))
-    width = np.zeros(bars)
-    for lane in range(lanes):
-        n, multiplier, squeeze = int(genes[lane, 0]), genes[lane, 1], genes[lane, 2]
-        strength, scaling = genes[lane, 3], genes[lane, 4]
-        held, follows = 0.0, False
-        for t in range(n - 1, bars):
-            mean = 0.0
-            for k in range(t - n + 1, t + 1):
-                mean += close[k]
-            mean /= n
-            spread = 0.0
-            for k in range(t - n + 1, t + 1):
-                spread += (close[k] - mean) * (close[k] - mean)
-            half = multiplier * np.sqrt(spread / n)
-            width[t] = 2.0 * half / mean
-            if t < n + _RANGE:
-                continue
-            if half <= 1e-12 * mean:
-                # No band at all: nothing to trade on.
-                held = 0.0
-                continue
-            lowest = highest = width[t - 1]
-            for k in range(t - _RANGE, t - 1):
-                lowest = min(lowest, width[k])
-                highest = max(highest, width[k])
-            squeezed = width[t - 1] - lowest <= squeeze * (highest - lowest)
-            b = (close[t] - mean + half) / (2.0 * half)
-            size = min(1.0, scaling * abs(b - 0.5))
-            if held == 0.0:
-                if squeezed and (b > 1.0 + strength or b < -strength):
-                    held, follows = (size if b > 0.5 else -size), True
-                elif not squeezed and (b > 1.0 or b < 0.0):
-                    held, follows = (-size if b > 0.5 else size), False
-            elif (held * (b - 0.5) < 0.0) == follows:
-                held = 0.0
-            out[t, lane] = held
+@njit(cache=True, error_model="numpy")
+def bands(close: Floats) -> Floats:
+    """(2 P, T) for every lookback: z = (close - SMA) / deviation, 0 where there is no band; and
+    where the last bar's BandWidth lies in its range over 125 bars, 0..1, NaN before that."""
+    mean, std = deviation(close, _SHORTEST, _LONGEST)
+    rows = mean.shape[0]
+    out = np.full((2 * rows, close.size), np.nan)
+    # Positions of the smallest and largest widths still in the window, in order (a monotone deque).
+    low, high = np.empty(close.size, np.int64), np.empty(close.size, np.int64)
+    for row in range(rows):
+        n = _SHORTEST + row
+        width = std[row] / mean[row]
+        low_at = low_end = high_at = high_end = 0
+        for t in range(n - 1, close.size):
+            if t >= n + _RANGE:
+                span = width[high[high_at]] - width[low[low_at]]
+                part = (width[t - 1] - width[low[low_at]]) / span if span > 0.0 else 0.0
+                out[rows + row, t] = part
+                flat = std[row, t] <= 1e-12 * mean[row, t]
+                out[row, t] = 0.0 if flat else (close[t] - mean[row, t]) / std[row, t]
+            while low_end > low_at and width[low[low_end - 1]] >= width[t]:
+                low_end -= 1
+            low[low_end] = t
+            low_end += 1
+            while high_end > high_at and width[high[high_end - 1]] <= width[t]:
+                high_end -= 1
+            high[high_end] = t
+            high_end += 1
+            if low[low_at] <= t - _RANGE:
+                low_at += 1
+            if high[high_at] <= t - _RANGE:
+                high_at += 1
     return out
+
+
+@njit(cache=True, error_model="numpy")
+def _conditions(score, part, edge, beyond, squeeze, code):  # type: ignore[no-untyped-def]
+    for t in range(code.size):
+        z, squeezed = score[t], part[t] <= squeeze
+        calm = part[t] > squeeze
+        code[t] = (
+            np.uint8((squeezed & (z > beyond)) | (calm & (z < -edge))) * LONG
+            | np.uint8((squeezed & (z < -beyond)) | (calm & (z > edge))) * SHORT
+            | np.uint8(z <= 0.0) * _BELOW
+            | np.uint8(z >= 0.0) * _ABOVE
+        )
+
+
+@njit(cache=True, error_model="numpy")
+def _scan(bank, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+    rows, end = bank.shape[0] // 2, bank.shape[1]
+    code = blank(end)
+    words = code.view(np.uint64)
+    for lane in range(genes.shape[0]):
+        n, edge = int(genes[lane, 0]), genes[lane, 1]
+        scale = genes[lane, 4] / (2.0 * edge)
+        score = bank[n - _SHORTEST]
+        first = n + _RANGE
+        if first >= end:
+            counts[lane] = 0
+            continue
+        _conditions(
+            score[first:],
+            bank[rows + n - _SHORTEST, first:],
+            edge,
+            edge * (1.0 + 2.0 * genes[lane, 3]),
+            genes[lane, 2],
+            code[first:end],
+        )
+        count, wait = 0, ENTER
+        t = seek(words, first, wait)
+        while t < end:
+            held = 0.0
+            if wait != ENTER:
+                wait = ENTER
+            else:
+                # Over when z is back at the SMA from where it is now.
+                wait = _BELOW if score[t] > 0.0 else _ABOVE
+                size = min(1.0, scale * abs(score[t]))
+                held = size if code[t] & LONG else -size
+            bars[lane, count] = t
+            targets[lane, count] = held
+            count += 1
+            t = seek(words, t + 1, wait)
+        counts[lane] = count
+
+
+def signals(panel: Panel, genes: Floats, out: Changes) -> None:
+    """See ``ga.families.base.Signals``."""
+    bank = panel.bank("bollinger", lambda p: bands(p.close))
+    _scan(bank, genes, out.bars, out.targets, out.counts)
 
 
 FAMILY = Family(
@@ -69,11 +121,12 @@ FAMILY = Family(
     kind="volatility",
     rule="fade closes outside the bands, or follow the breakout out of a squeeze",
     genes=(
-        Gene(name="lookback", low=10, high=40, integer=True),
+        Gene(name="lookback", low=_SHORTEST, high=_LONGEST, integer=True),
         Gene(name="multiplier", low=1.5, high=2.5),
         Gene(name="squeeze", low=0.05, high=0.25),
         Gene(name="breakout_strength", low=0.01, high=0.05),
         Gene(name="position_scaling", low=0.5, high=1.5),
     ),
-    kernel=positions,
+    signals=signals,
+    history=_LONGEST + _RANGE,
 )

@@ -13,54 +13,103 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ga.families.base import Family, Floats, Gene
+from ga.families.base import Changes, Family, Floats, Gene
+from ga.families.indicators import close_sums, highest, lowest, volume_sums
+from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.panel import Panel
 
+_LONGEST = 30
 _TREND = 8
 """Channel periods of the trend. At two, a close beyond the channel is always beyond the mean too,
 and trend_bias would change nothing."""
 
 
-@njit(cache=True)
-def positions(
-    _open: Floats, high: Floats, low: Floats, close: Floats, volume: Floats, genes: Floats
-) -> Floats:
-    """Target positions (T, L); see ``ga.families.base.Kernel``."""
-    bars, lanes = close.size, genes.shape[0]
-    out = np.zeros((bars, lanes))
-    total = np.zeros(bars + 1)
-    volumes = np.zeros(bars + 1)
-    for t in range(bars):
-        total[t + 1] = total[t] + close[t]
-        volumes[t + 1] = volumes[t] + volume[t]
-    for lane in range(lanes):
-        period, buffer = int(genes[lane, 0]), genes[lane, 1]
-        confirm, hold, bias = genes[lane, 2], int(genes[lane, 3]), genes[lane, 4]
-        held, level, entered = 0.0, 0.0, 0
-        for t in range(2 * period, bars):
-            upper, lower = high[t - 1], low[t - 1]
-            for k in range(t - period, t - 1):
-                upper = max(upper, high[k])
-                lower = min(lower, low[k])
-            mean_volume = (volumes[t] - volumes[t - period]) / period
-            span = min(_TREND * period, t + 1)
-            trend = close[t] - (total[t + 1] - total[t + 1 - span]) / span
-            side = 0.0
-            if volume[t] >= confirm * mean_volume:
-                if close[t] > upper * (1.0 + buffer):
-                    side = 1.0
-                elif close[t] < lower * (1.0 - buffer):
-                    side = -1.0
-            if side != 0.0 and side * held <= 0.0:
+@njit(cache=True, error_model="numpy")
+def _conditions(close, volume, upper, lower, now, past, above, below, period, confirm, code):  # type: ignore[no-untyped-def]
+    for t in range(code.size):
+        c, u, b = close[t], upper[t], lower[t]
+        # Sums, not means: no division, and a market without volume compares 0 with 0.
+        loud = volume[t] * period >= confirm * (now[t] - past[t])
+        code[t] = (
+            np.uint8((c > u * above) & loud) * LONG
+            | np.uint8((c < b * below) & loud) * SHORT
+            | np.uint8(2.0 * c < u + b) * LEAVE_LONG
+            | np.uint8(2.0 * c > u + b) * LEAVE_SHORT
+        )
+
+
+@njit(cache=True, error_model="numpy")
+def _scan(close, volume, tops, bottoms, sums, volumes, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+    end = close.size
+    code = blank(end)
+    words = code.view(np.uint64)
+    for lane in range(genes.shape[0]):
+        period, hold, bias = int(genes[lane, 0]), int(genes[lane, 3]), genes[lane, 4]
+        upper, lower = tops[period - 1], bottoms[period - 1]
+        first = 2 * period
+        if first >= end:
+            counts[lane] = 0
+            continue
+        _conditions(
+            close[first:],
+            volume[first:],
+            upper[first - 1 :],
+            lower[first - 1 :],
+            volumes[first:],
+            volumes[first - period :],
+            1.0 + genes[lane, 1],
+            1.0 - genes[lane, 1],
+            float(period),
+            genes[lane, 2],
+            code[first:end],
+        )
+        count, wait, side = 0, ENTER, 0.0
+        t = seek(words, first, wait)
+        while t < end:
+            held, entered = 0.0, code[t] & wait & ENTER
+            if entered:
+                side = 1.0 if code[t] & wait & LONG else -1.0
+                span = min(_TREND * period, t + 1)
+                trend = close[t] * span - (sums[t + 1] - sums[t + 1 - span])
                 held = side if side * trend > 0.0 else side * (1.0 - bias)
-                level = upper if side > 0.0 else lower
-                entered = t
-            elif held != 0.0:
-                sign = 1.0 if held > 0.0 else -1.0
-                failed = t - entered <= hold and sign * (close[t] - level) < 0.0
-                if failed or sign * (close[t] - 0.5 * (upper + lower)) < 0.0:
-                    held = 0.0
-            out[t, lane] = held
-    return out
+            was_flat = wait == ENTER
+            wait = ENTER
+            if held != 0.0:
+                wait = SHORT | LEAVE_LONG if side > 0.0 else LONG | LEAVE_SHORT
+            if not (was_flat and held == 0.0):
+                bars[lane, count] = t
+                targets[lane, count] = held
+                count += 1
+            start = t
+            t = seek(words, t + 1, wait)
+            if held != 0.0:
+                level = upper[start - 1] if side > 0.0 else lower[start - 1]
+                for k in range(start + 1, min(t, start + hold + 1, end)):
+                    if side * (close[k] - level) < 0.0:
+                        # A false breakout: out at once, whatever comes.
+                        bars[lane, count] = k
+                        targets[lane, count] = 0.0
+                        count += 1
+                        wait = ENTER
+                        t = seek(words, k + 1, wait)
+                        break
+        counts[lane] = count
+
+
+def signals(panel: Panel, genes: Floats, out: Changes) -> None:
+    """See ``ga.families.base.Signals``."""
+    _scan(
+        panel.close,
+        panel.volume,
+        panel.bank("highest high", lambda p: highest(p.high, _LONGEST)),
+        panel.bank("lowest low", lambda p: lowest(p.low, _LONGEST)),
+        close_sums(panel)[0],
+        volume_sums(panel)[0],
+        genes,
+        out.bars,
+        out.targets,
+        out.counts,
+    )
 
 
 FAMILY = Family(
@@ -74,5 +123,6 @@ FAMILY = Family(
         Gene(name="false_breakout_filter", low=2, high=10, integer=True),
         Gene(name="trend_bias", low=0.0, high=1.0),
     ),
-    kernel=positions,
+    signals=signals,
+    history=8 * _LONGEST,
 )

@@ -11,37 +11,70 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ga.families.base import Family, Floats, Gene
+from ga.families.base import Changes, Family, Floats, Gene
+from ga.families.indicators import ema
+from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.panel import Panel
+
+_SHORTEST, _LONGEST = 5, 34
 
 
-@njit(cache=True)
-def positions(
-    _open: Floats, _high: Floats, _low: Floats, close: Floats, _volume: Floats, genes: Floats
-) -> Floats:
-    """Target positions (T, L); see ``ga.families.base.Kernel``."""
-    bars, lanes = close.size, genes.shape[0]
-    out = np.zeros((bars, lanes))
-    for lane in range(lanes):
-        fast_n, slow_n = genes[lane, 0], int(genes[lane, 1])
-        threshold, strength, trend = genes[lane, 2], genes[lane, 3], genes[lane, 4]
-        a_fast, a_slow = 2.0 / (fast_n + 1.0), 2.0 / (slow_n + 1.0)
-        fast = slow = close[0]
-        held = 0.0
-        for t in range(1, bars):
-            fast += a_fast * (close[t] - fast)
-            slow += a_slow * (close[t] - slow)
-            if t < slow_n:
-                continue
-            separation = fast / slow - 1.0
-            momentum = close[t] / close[t - slow_n] - 1.0
-            if separation > trend and momentum > threshold:
-                held = strength
-            elif separation < -trend and momentum < -threshold:
-                held = -strength
-            elif held * separation < 0.0:
-                held = 0.0
-            out[t, lane] = held
-    return out
+@njit(cache=True, error_model="numpy")
+def _conditions(fast, slow, close, past, up, down, rise, fall, code):  # type: ignore[no-untyped-def]
+    for t in range(code.size):
+        f, s, c, p = fast[t], slow[t], close[t], past[t]
+        code[t] = (
+            np.uint8((f > s * up) & (c > p * rise)) * LONG
+            | np.uint8((f < s * down) & (c < p * fall)) * SHORT
+            | np.uint8(f < s) * LEAVE_LONG
+            | np.uint8(f > s) * LEAVE_SHORT
+        )
+
+
+@njit(cache=True, error_model="numpy")
+def _scan(close, bank, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+    end = close.size
+    code = blank(end)
+    words = code.view(np.uint64)
+    for lane in range(genes.shape[0]):
+        n = int(genes[lane, 1])
+        fast, slow = bank[int(genes[lane, 0]) - _SHORTEST], bank[n - _SHORTEST]
+        trend, threshold, strength = genes[lane, 4], genes[lane, 2], genes[lane, 3]
+        if n >= end:
+            counts[lane] = 0
+            continue
+        _conditions(
+            fast[n:],
+            slow[n:],
+            close[n:],
+            close[: end - n],
+            1.0 + trend,
+            1.0 - trend,
+            1.0 + threshold,
+            1.0 - threshold,
+            code[n:end],
+        )
+        count, wait = 0, ENTER
+        t = seek(words, n, wait)
+        while t < end:
+            held = 0.0
+            if code[t] & wait & LONG:
+                held, wait = strength, SHORT | LEAVE_LONG
+            elif code[t] & wait & SHORT:
+                held, wait = -strength, LONG | LEAVE_SHORT
+            else:
+                wait = ENTER
+            bars[lane, count] = t
+            targets[lane, count] = held
+            count += 1
+            t = seek(words, t + 1, wait)
+        counts[lane] = count
+
+
+def signals(panel: Panel, genes: Floats, out: Changes) -> None:
+    """See ``ga.families.base.Signals``."""
+    bank = panel.bank("ema", lambda p: ema(p.close, _SHORTEST, _LONGEST))
+    _scan(panel.close, bank, genes, out.bars, out.targets, out.counts)
 
 
 FAMILY = Family(
@@ -55,5 +88,6 @@ FAMILY = Family(
         Gene(name="signal_strength", low=0.1, high=1.0),
         Gene(name="trend_filter", low=0.0, high=0.02),
     ),
-    kernel=positions,
+    signals=signals,
+    history=34,
 )

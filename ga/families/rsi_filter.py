@@ -1,10 +1,11 @@
 """RSI filter: fade the extremes of the relative strength index, or trade with it as a filter.
 
-RSI = 100 - 100 / (1 + mean gain / mean loss), Wilder's smoothing over rsi_period, first mean simple
-(Wilder, 1978). operation_mode < 0.5 fades: long below oversold, short above overbought, out at 50.
-From 0.5 on it follows the trend (close against the close rsi_period bars ago), long only while RSI
-is under overbought and above 50, short in the mirror case. divergence_weight moves size from every
-signal to those where price made a new extreme of rsi_period bars and RSI did not.
+RSI = 100 - 100 / (1 + mean gain / mean loss), Wilder's smoothing over rsi_period (Wilder, 1978).
+operation_mode < 0.5 fades: long below oversold, short above overbought, out at 50. From 0.5 on it
+follows the trend (close against the close rsi_period bars ago), long only while RSI is under
+overbought and above 50, short in the mirror case, out when that trend turns. divergence_weight
+moves size from every signal to those where price made a new extreme of rsi_period bars and RSI did
+not.
 """
 
 from __future__ import annotations
@@ -12,71 +13,107 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ga.families.base import Family, Floats, Gene
+from ga.families.base import Changes, Family, Floats, Gene
+from ga.families.indicators import rsi
+from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.panel import Panel
+
+_SHORTEST, _LONGEST = 10, 20
 
 
-@njit(cache=True)
-def rsi(close: Floats, period: int) -> Floats:
-    """Wilder's RSI (T,), 0..100; NaN before bar ``period``, 50 where nothing moved."""
-    out = np.full(close.size, np.nan)
-    gain = loss = 0.0
-    for t in range(1, close.size):
-        change = close[t] - close[t - 1]
-        up, down = max(change, 0.0), max(-change, 0.0)
-        if t <= period:
-            gain += up / period
-            loss += down / period
-        else:
-            gain = (gain * (period - 1) + up) / period
-            loss = (loss * (period - 1) + down) / period
-        if t >= period:
-            out[t] = 100.0 * gain / (gain + loss) if gain + loss > 0.0 else 50.0
+@njit(cache=True, error_model="numpy")
+def divergences(close: Floats, bank: Floats) -> Floats:
+    """(P, T): 1 where the close is at its low of the row's period before and the index is not, -1
+    where the close is at its high and the index is not, else 0."""
+    out = np.zeros(bank.shape)
+    for row in range(bank.shape[0]):
+        period = _SHORTEST + row
+        for t in range(2 * period, close.size):
+            low = high = index_low = index_high = True
+            for k in range(t - period, t):
+                low = low and close[k] >= close[t]
+                high = high and close[k] <= close[t]
+                if not low and not high:
+                    break
+                index_low = index_low and bank[row, k] >= bank[row, t]
+                index_high = index_high and bank[row, k] <= bank[row, t]
+            if low and not index_low:
+                out[row, t] = 1.0
+            elif high and not index_high:
+                out[row, t] = -1.0
     return out
 
 
-@njit(cache=True)
-def positions(
-    _open: Floats, _high: Floats, _low: Floats, close: Floats, _volume: Floats, genes: Floats
-) -> Floats:
-    """Target positions (T, L); see ``ga.families.base.Kernel``."""
-    bars, lanes = close.size, genes.shape[0]
-    out = np.zeros((bars, lanes))
-    for lane in range(lanes):
+@njit(cache=True, error_model="numpy")
+def _fading(index, oversold, overbought, code):  # type: ignore[no-untyped-def]
+    for t in range(code.size):
+        r = index[t]
+        code[t] = (
+            np.uint8(r < oversold) * LONG
+            | np.uint8(r > overbought) * SHORT
+            | np.uint8(r > 50.0) * LEAVE_LONG
+            | np.uint8(r < 50.0) * LEAVE_SHORT
+        )
+
+
+@njit(cache=True, error_model="numpy")
+def _following(index, close, past, oversold, overbought, code):  # type: ignore[no-untyped-def]
+    for t in range(code.size):
+        r, c, p = index[t], close[t], past[t]
+        code[t] = (
+            np.uint8((r > 50.0) & (r < overbought) & (c > p)) * LONG
+            | np.uint8((r < 50.0) & (r > oversold) & (c < p)) * SHORT
+            | np.uint8(c < p) * LEAVE_LONG
+            | np.uint8(c > p) * LEAVE_SHORT
+        )
+
+
+@njit(cache=True, error_model="numpy")
+def _scan(close, bank, divergence, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+    end = close.size
+    code = blank(end)
+    words = code.view(np.uint64)
+    for lane in range(genes.shape[0]):
         period = int(genes[lane, 0])
-        oversold, overbought = genes[lane, 1], genes[lane, 2]
-        fade, weight = genes[lane, 3] < 0.5, genes[lane, 4]
-        index = rsi(close, period)
-        held = 0.0
-        for t in range(2 * period, bars):
-            r = index[t]
-            side = 0.0
-            if fade:
-                if r < oversold:
-                    side = 1.0
-                elif r > overbought:
-                    side = -1.0
-                elif held * (r - 50.0) > 0.0:
-                    held = 0.0
-            else:
-                moved = close[t] - close[t - period]
-                if moved > 0.0 and 50.0 < r < overbought:
-                    side = 1.0
-                elif moved < 0.0 and oversold < r < 50.0:
-                    side = -1.0
-                elif held * moved < 0.0:
-                    held = 0.0
-            if side != 0.0 and side * held <= 0.0:
-                # Divergence: price at the extreme that opposes the new side, RSI not.
-                price_extreme, index_extreme = True, True
-                for k in range(t - period, t):
-                    if side * (close[k] - close[t]) < 0.0:
-                        price_extreme = False
-                    if side * (index[k] - r) < 0.0:
-                        index_extreme = False
-                diverges = price_extreme and not index_extreme
-                held = side * (1.0 - weight + (weight if diverges else 0.0))
-            out[t, lane] = held
-    return out
+        oversold, overbought, weight = genes[lane, 1], genes[lane, 2], genes[lane, 4]
+        index = bank[period - _SHORTEST]
+        first = 2 * period
+        if first >= end:
+            counts[lane] = 0
+            continue
+        if genes[lane, 3] < 0.5:
+            _fading(index[first:], oversold, overbought, code[first:end])
+        else:
+            now, past = close[first:], close[first - period :]
+            _following(index[first:], now, past, oversold, overbought, code[first:end])
+        held, count, wait = 0.0, 0, ENTER
+        t = seek(words, first, wait)
+        while t < end:
+            target = 0.0
+            if code[t] & wait & ENTER:
+                side = 1.0 if code[t] & wait & LONG else -1.0
+                diverges = divergence[period - _SHORTEST, t] == side
+                target = side if diverges else side * (1.0 - weight)
+            # Nothing without divergence: looked at again on the next bar.
+            wait = ENTER
+            if target > 0.0:
+                wait = SHORT | LEAVE_LONG
+            elif target < 0.0:
+                wait = LONG | LEAVE_SHORT
+            if target != held:
+                held = target
+                bars[lane, count] = t
+                targets[lane, count] = held
+                count += 1
+            t = seek(words, t + 1, wait)
+        counts[lane] = count
+
+
+def signals(panel: Panel, genes: Floats, out: Changes) -> None:
+    """See ``ga.families.base.Signals``."""
+    bank = panel.bank("rsi", lambda p: rsi(p.close, _SHORTEST, _LONGEST))
+    divergence = panel.bank("rsi divergence", lambda p: divergences(p.close, bank))
+    _scan(panel.close, bank, divergence, genes, out.bars, out.targets, out.counts)
 
 
 FAMILY = Family(
@@ -84,11 +121,12 @@ FAMILY = Family(
     kind="mean reversion",
     rule="fade the RSI's extremes, or follow the trend with the RSI as a filter; divergence sizes",
     genes=(
-        Gene(name="rsi_period", low=10, high=20, integer=True),
+        Gene(name="rsi_period", low=_SHORTEST, high=_LONGEST, integer=True),
         Gene(name="oversold", low=25.0, high=40.0),
         Gene(name="overbought", low=60.0, high=80.0),
         Gene(name="operation_mode", low=0.0, high=1.0),
         Gene(name="divergence_weight", low=0.0, high=1.0),
     ),
-    kernel=positions,
+    signals=signals,
+    history=2 * _LONGEST,
 )

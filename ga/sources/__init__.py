@@ -3,30 +3,57 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ga.errors import InputError
-from ga.market import Market
-from ga.sources.files import load_files
-from ga.sources.samples import SAMPLES, load_sample
-from ga.sources.synthetic import parse_synthetic, synthetic
+from ga.market import Market, align
+from ga.sources.files import file_source, load_files
+from ga.sources.hyperliquid import PREFIX, hyperliquid_source
+from ga.sources.samples import SAMPLES, load_sample, sample_source
+from ga.sources.select import Selection, Source, parse_selection
+from ga.sources.synthetic import parse_synthetic, synthetic, synthetic_source
 
 __all__ = ["load_files", "load_market", "load_sample", "synthetic"]
 
 
-def load_market(spec: str) -> Market:
-    """Load ``eurusd``, ``goog``, ``synthetic[:key=value,...]``, a file, or a folder of files.
+def load_market(
+    spec: str,
+    *,
+    assets: Sequence[str] | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    timeframe: str | None = None,
+) -> Market:
+    """Load a market, or the part of it that the options select.
+
+    Args:
+        spec: ``eurusd``, ``goog``, ``synthetic[:key=value,...]``,
+            ``hyperliquid:COIN[+COIN...][,interval=1h]``, a file, or a folder of files.
+        assets: Names of assets; all if None.
+        start: ISO 8601 time of the first bar, UTC if it has no offset.
+        end: ISO 8601 time that the last bar opens before.
+        timeframe: Coarser bars to make of the source's: ``4h``, ``1d``.
 
     Raises:
-        InputError: nothing of that name, or its content is refused (file, row and column named).
+        InputError: nothing of that name, its content is refused (file, row and column named), or
+            an option is bad or leaves no bar.
     """
+    selection = parse_selection(assets=assets, start=start, end=end, timeframe=timeframe)
+    source = _source(spec, selection)
+    return align(selection.name(source.name), selection.series(source))
+
+
+def _source(spec: str, selection: Selection) -> Source:
     if spec in SAMPLES:
-        return load_sample(spec)
+        return sample_source(spec)
     if spec == "synthetic" or spec.startswith("synthetic:"):
-        return synthetic(**parse_synthetic(spec))
+        return synthetic_source(**parse_synthetic(spec))
+    if spec == "hyperliquid" or spec.startswith(PREFIX):
+        return hyperliquid_source(spec, start=selection.start, end=selection.end)
     path = Path(spec)
     # os.path, unlike Path, has a plain "no" for a name that the system refuses outright.
     if not os.path.exists(path):
-        known = ", ".join([*SAMPLES, "synthetic"])
+        known = ", ".join([*SAMPLES, "synthetic", f"{PREFIX}BTC"])
         raise InputError(f"--market {spec}: no such file or folder; give a path or one of {known}")
-    return load_files(path)
+    return file_source(path)

@@ -1,4 +1,4 @@
-"""Markets from CSV and Parquet files: one asset a file, checked row by row.
+"""Markets from CSV, Parquet and Feather files: one asset a file, checked row by row.
 
 Columns (any case): a time column (``time``, ``date``, ``datetime``, ``timestamp``, ``open_time`` or
 an unnamed first one), ``open``, ``high``, ``low``, ``close``, and optionally ``volume`` and
@@ -8,6 +8,7 @@ microseconds or nanoseconds since the epoch.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -18,26 +19,42 @@ from numpy.typing import NDArray
 
 from ga.errors import InputError
 from ga.market import Floats, Market, Series, Times, align
+from ga.sources.select import Part, Selection, Source
 
-SUFFIXES: Final = (".csv", ".parquet")
+SUFFIXES: Final = (".csv", ".parquet", ".feather")
 _TIME_NAMES: Final = ("time", "date", "datetime", "timestamp", "open_time")
 _PRICES: Final = ("open", "high", "low", "close")
 _OFFSET: Final = r"(Z|z|[+-]\d{2}:?\d{2})$"
 
 
 def load_files(path: Path) -> Market:
-    """Load one file, or every CSV and Parquet file of a folder, as one market.
+    """Load one file, or every CSV, Parquet and Feather file of a folder, as one market.
 
     Raises:
         InputError: names the file, row and column at fault and what to do.
     """
+    source = file_source(path)
+    return align(source.name, Selection().series(source))
+
+
+def file_source(path: Path) -> Source:
+    """One file, or every CSV, Parquet and Feather file of a folder, not yet read.
+
+    Raises:
+        InputError: the folder holds no such file.
+    """
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
         if not files:
-            raise InputError(f"{path}: the folder holds no .csv or .parquet file; add one")
+            raise InputError(f"{path}: the folder holds no {_either(SUFFIXES)} file; add one")
     else:
         files = [path]
-    return align(path.stem, [read_series(file) for file in files])
+    parts = tuple(Part(asset=file.stem, read=partial(read_series, file)) for file in files)
+    return Source(name=path.stem, parts=parts)
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def read_series(path: Path, *, asset: str | None = None) -> Series:
@@ -88,9 +105,14 @@ def read_series(path: Path, *, asset: str | None = None) -> Series:
 def _read_frame(path: Path) -> pd.DataFrame:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"{path}: unknown file type {suffix!r}; give {' or '.join(SUFFIXES)}")
+        raise InputError(f"{path}: unknown file type {suffix!r}; give {_either(SUFFIXES)}")
     try:
-        frame = pd.read_csv(path) if suffix == ".csv" else pd.read_parquet(path).reset_index()
+        if suffix == ".csv":
+            frame = pd.read_csv(path)
+        elif suffix == ".feather":
+            frame = pd.read_feather(path).reset_index()
+        else:
+            frame = pd.read_parquet(path).reset_index()
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: the file is empty; give a file with a header and bars") from None
     except (OSError, ValueError) as error:

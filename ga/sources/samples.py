@@ -5,6 +5,7 @@ The package is found, not imported: only its CSV files are read.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 from ga.errors import InputError
 from ga.market import Market, align
 from ga.sources.files import read_series
+from ga.sources.select import Part, Selection, Source
 
 SAMPLES: Final = {"eurusd": "EURUSD.csv", "goog": "GOOG.csv"}
 """Hourly EUR/USD 2017-2018 (5 000 bars) and daily GOOG 2004-2013 (2 148 bars)."""
@@ -19,6 +21,15 @@ SAMPLES: Final = {"eurusd": "EURUSD.csv", "goog": "GOOG.csv"}
 
 def load_sample(name: str) -> Market:
     """Load a sample market by its name.
+
+    Raises:
+        InputError: the package that carries the data is not installed.
+    """
+    return align(name, Selection().series(sample_source(name)))
+
+
+def sample_source(name: str) -> Source:
+    """A sample market, not yet read.
 
     Raises:
         InputError: the package that carries the data is not installed.
@@ -33,4 +44,7 @@ def load_sample(name: str) -> Market:
     path = Path(next(iter(locations))) / "test" / SAMPLES[name]
     if not path.exists():
         raise InputError(f"--market {name}: this version of 'backtesting' has no {path.name}")
-    return align(name, [read_series(path, asset=name.upper())])
+    asset = name.upper()
+    return Source(
+        name=name, parts=(Part(asset=asset, read=partial(read_series, path, asset=asset)),)
+    )

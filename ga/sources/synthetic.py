@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from ga.errors import InputError
-from ga.market import Market
+from ga.market import Market, Series, align
+from ga.sources.select import Part, Selection, Source
 
 MAX_CELLS: Final = 50_000_000
 _EPOCH_2020: Final = 1_577_836_800 * 10**9
@@ -46,32 +48,47 @@ def synthetic(
     500 bars, so that trend and reversion rules both find something. Funding is a small
     mean-reverting series.
     """
-    rows: dict[str, list[np.ndarray]] = {k: [] for k in ("o", "h", "l", "c", "v", "f")}
-    for index in range(assets):
-        bits = np.random.Philox(key=[seed, _PURPOSE], counter=[0, 0, index, 0])
-        rng = np.random.Generator(bits)
-        regimes = bars // 500 + 1
-        volatility = np.repeat(rng.uniform(0.002, 0.008, regimes), 500)[:bars]
-        drift = np.repeat(rng.normal(0.0, 0.0004, regimes), 500)[:bars]
-        close = 100.0 * np.exp(np.cumsum(drift + volatility * rng.standard_normal(bars)))
-        before = np.concatenate([[100.0], close[:-1]])
-        open_ = before * np.exp(0.1 * volatility * rng.standard_normal(bars))
-        reach = volatility * 0.5
-        high = np.maximum(open_, close) * np.exp(reach * np.abs(rng.standard_normal(bars)))
-        low = np.minimum(open_, close) * np.exp(-reach * np.abs(rng.standard_normal(bars)))
-        volume = rng.lognormal(5.0, 0.6, bars) * (1.0 + 50.0 * np.abs(np.log(close / open_)))
-        funding = np.clip(np.cumsum(rng.normal(0.0, 2e-6, bars)), -5e-4, 5e-4)
-        for key, value in zip("ohlcvf", (open_, high, low, close, volume, funding), strict=True):
-            rows[key].append(value)
+    source = synthetic_source(assets=assets, bars=bars, seed=seed, step_minutes=step_minutes)
+    return align(source.name, Selection().series(source), min_bars=2)
+
+
+def synthetic_source(
+    *, assets: int = 2, bars: int = 5000, seed: int = 0, step_minutes: int = 60
+) -> Source:
+    """The assets of ``synthetic``, not yet made. One more asset changes no other."""
     step = step_minutes * 60 * 10**9
-    return Market(
+    walk = partial(_walk, bars=bars, seed=seed, step=step)
+    return Source(
         name=f"synthetic:assets={assets},bars={bars},seed={seed},step_minutes={step_minutes}",
-        assets=tuple(f"SYN{i:03d}" for i in range(assets)),
+        parts=tuple(Part(asset=_name(i), read=partial(walk, i)) for i in range(assets)),
+    )
+
+
+def _name(index: int) -> str:
+    return f"SYN{index:03d}"
+
+
+def _walk(index: int, *, bars: int, seed: int, step: int) -> Series:
+    bits = np.random.Philox(key=[seed, _PURPOSE], counter=[0, 0, index, 0])
+    rng = np.random.Generator(bits)
+    regimes = bars // 500 + 1
+    volatility = np.repeat(rng.uniform(0.002, 0.008, regimes), 500)[:bars]
+    drift = np.repeat(rng.normal(0.0, 0.0004, regimes), 500)[:bars]
+    close = 100.0 * np.exp(np.cumsum(drift + volatility * rng.standard_normal(bars)))
+    before = np.concatenate([[100.0], close[:-1]])
+    open_ = before * np.exp(0.1 * volatility * rng.standard_normal(bars))
+    reach = volatility * 0.5
+    high = np.maximum(open_, close) * np.exp(reach * np.abs(rng.standard_normal(bars)))
+    low = np.minimum(open_, close) * np.exp(-reach * np.abs(rng.standard_normal(bars)))
+    volume = rng.lognormal(5.0, 0.6, bars) * (1.0 + 50.0 * np.abs(np.log(close / open_)))
+    funding = np.clip(np.cumsum(rng.normal(0.0, 2e-6, bars)), -5e-4, 5e-4)
+    return Series(
+        asset=_name(index),
         times=_EPOCH_2020 + step * np.arange(bars, dtype=np.int64),
-        open=np.stack(rows["o"]),
-        high=np.stack(rows["h"]),
-        low=np.stack(rows["l"]),
-        close=np.stack(rows["c"]),
-        volume=np.stack(rows["v"]),
-        funding=np.stack(rows["f"]),
+        open=open_,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        funding=funding,
     )

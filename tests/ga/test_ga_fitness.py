@@ -9,12 +9,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ga import backtest, fitness
+from ga import fitness
+from ga.appraisal import PARTS, appraise, equity
 from ga.backtest import Costs
 from ga.errors import InputError
 from ga.evaluators.base import MAX_BATCH_SECONDS, MIN_BATCH_SECONDS, CostModel, cut, probes
-from ga.families import FAMILIES, get_family
-from ga.fitness import Settings, evaluate, evaluation_key, fold_ranges, holdout_sharpe, in_sample
+from ga.families import FAMILIES
+from ga.fitness import Settings, evaluate, evaluation_key, split, visible
 from ga.genome import Genome
 from ga.sources import synthetic
 from ga.variation import Purpose, keyed, random_genome
@@ -46,84 +47,88 @@ def with_future(market, bars, seed=1):
 
 
 def test_fitness_is_the_mean_sharpe_over_assets_and_folds(market, settings):
-    """Recomputed by hand from the equity curve of every asset and fold."""
-    seen = in_sample(market, settings)
+    """Recomputed from the equity curve of every asset and fold."""
+    seen = visible(market, settings)
     assert seen.bars == 720
-    edges = [72, 288, 504, 720]
-    for genome in genomes(8):
+    for genome in genomes(28):
         (outcome,) = evaluate(seen, settings, [genome])
-        ratios, fills, drawdowns = [], 0, []
+        curves = equity(seen, settings, genome)
+        ratios, drawdowns = [], []
         for asset in range(2):
-            arrays = [
-                getattr(seen, n)[asset].copy() for n in ("open", "high", "low", "close", "volume")
-            ]
-            targets = get_family(genome.family).kernel(*arrays, np.array([genome.genes]))
-            for start, stop in pairwise(edges):
-                fold = np.array([start]), np.array([stop])
-                costs = settings.costs
-                args = (arrays[0], arrays[3], seen.funding[asset], targets, *fold)
-                mean, std, _, worst, trades, _ = backtest.run(*args, costs.fee, costs.slippage)[
-                    0, 0
-                ]
-                ratios.append(mean / std * np.sqrt(8766.0) if std > 0 else 0.0)
-                fills += int(trades)
-                drawdowns.append(worst)
-        assert outcome.fitness == pytest.approx(np.mean(ratios), rel=1e-12)
-        assert outcome.trades == fills
-        assert outcome.max_drawdown == max(drawdowns)
+            for start, stop in split(720, settings).in_sample:
+                curve = curves[start - 1 : stop, asset]
+                returns = curve[1:] / curve[:-1] - 1.0
+                std = returns.std(ddof=1)
+                ratios.append(returns.mean() / std * np.sqrt(8766.0) if std > 1e-12 else 0.0)
+                drawdowns.append((1.0 - curve / np.maximum.accumulate(curve)).max())
+        assert outcome.fitness == pytest.approx(np.mean(ratios), rel=1e-9, abs=1e-9)
+        assert outcome.max_drawdown == pytest.approx(max(drawdowns), abs=1e-12)
 
 
-def test_folds_are_contiguous_after_the_warm_up(settings):
-    starts, stops = fold_ranges(720, settings)
-    assert list(starts) == [72, 288, 504]
-    assert list(stops) == [288, 504, 720]
+def test_folds_are_consecutive_with_gaps_between_them(settings):
+    parts = split(720, settings)
+    gap = 5 + 7
+    assert parts.in_sample[:, 0].tolist() == [72, 288, 504]
+    assert parts.out_of_sample[:, 1].tolist() == [288 - gap, 504 - gap, 720 - gap]
+    # 204 bars a fold, three quarters in-sample, and the purge before the rest.
+    assert parts.in_sample[0].tolist() == [72, 72 + 153 - 5]
+    assert parts.out_of_sample[0].tolist() == [72 + 153, 276]
+    bars = np.zeros(720, dtype=int)
+    for start, stop in (*parts.in_sample, *parts.out_of_sample):
+        bars[start:stop] += 1
+    assert bars.max() == 1
+    alone = split(720, replace(settings, out_of_sample=0.0))
+    assert alone.in_sample[0].tolist() == [72, 276]
+    assert alone.out_of_sample.shape == (0, 2)
 
 
-def test_the_holdout_is_never_seen(market, settings):
-    """Other prices in the hold-out change no fitness and no key; they change the hold-out's own
-    figure, so the test would notice."""
+def test_neither_holdout_nor_out_of_sample_bars_are_seen(market, settings):
+    """Other prices there change no fitness; they change their own figures, so the test would
+    notice."""
+    group = genomes(40)
+    one = evaluate(visible(market, settings), settings, group)
     changed = with_future(market, 720)
     assert changed.hash != market.hash
-    group = genomes(40)
-    one = evaluate(in_sample(market, settings), settings, group)
-    assert evaluate(in_sample(changed, settings), settings, group) == one
-    held = [holdout_sharpe(m, settings, g) for m in (market, changed) for g in group]
-    assert held[:40] != held[40:]
-    # And the fence stands exactly there: the last bar before it does matter.
-    earlier = evaluate(in_sample(with_future(market, 719), settings), settings, group)
-    assert [o.fitness for o in earlier] != [o.fitness for o in one]
+    assert evaluate(visible(changed, settings), settings, group) == one
+    before, after = (
+        [a.sharpe("hold-out") for a in appraise(m, settings, group)] for m in (market, changed)
+    )
+    assert before != after
+    # The last fold's out-of-sample part follows everything that is measured in-sample.
+    start = int(split(720, settings).out_of_sample[-1, 0])
+    late = with_future(market, start)
+    fitness_late = [o.fitness for o in evaluate(visible(late, settings), settings, group)]
+    assert fitness_late == [o.fitness for o in one]
+    earlier = with_future(market, start - 6)
+    fitness_early = [o.fitness for o in evaluate(visible(earlier, settings), settings, group)]
+    assert fitness_early != [o.fitness for o in one]
 
 
-def test_the_holdout_figure_is_that_of_its_bars_alone(market, settings):
-    changed = with_future(market, 0, seed=4)
-    merged = {}
-    for name in ("open", "high", "low", "close", "volume"):
-        array = getattr(changed, name).copy()
-        array[:, 300:] = getattr(market, name)[:, 300:]
-        merged[name] = array
-    late = replace(market, times=market.times.copy(), funding=market.funding.copy(), **merged)
-    for genome in genomes(8):
-        # All rules forget within 420 bars, all but the averages' last bits.
-        one, other = (holdout_sharpe(m, settings, genome) for m in (market, late))
-        if genome.family in ("donchian_breakout", "bollinger_bands"):
-            continue
-        assert one == pytest.approx(other, rel=1e-6, abs=1e-9)
-    assert holdout_sharpe(market, Settings(holdout=0.0), genomes(1)[0]) is None
+def test_an_appraisal_has_every_part_and_agrees_with_the_fitness(market, settings):
+    for genome in genomes(14):
+        (outcome,) = evaluate(visible(market, settings), settings, [genome])
+        (found,) = appraise(market, settings, [genome])
+        assert found.sharpe("in-sample") == pytest.approx(outcome.fitness, rel=1e-9, abs=1e-9)
+        assert {m.part for m in found.measured} == set(PARTS)
+        assert len(found.measured) == 2 * (3 + 3 + 1)
+    (found,) = appraise(market, Settings(holdout=0.0, out_of_sample=0.0), genomes(1))
+    assert found.sharpe("hold-out") is None
+    assert found.sharpe("out-of-sample") is None
 
 
 def test_outcomes_do_not_depend_on_the_batch(market, settings, monkeypatch):
-    seen, group = in_sample(market, settings), genomes(50)
+    seen, group = visible(market, settings), genomes(50)
     together = evaluate(seen, settings, group)
     order = np.random.default_rng(0).permutation(50)
     shuffled = evaluate(seen, settings, [group[i] for i in order])
     assert [shuffled[list(order).index(i)] for i in range(50)] == together
     assert [evaluate(seen, settings, [g])[0] for g in group] == together
-    monkeypatch.setattr(fitness, "_TARGET_CELLS", 3 * seen.bars)
+    monkeypatch.setattr(fitness, "_CELLS", 3 * seen.bars)
     assert evaluate(seen, settings, group) == together
 
 
 def test_a_guilty_genome_spoils_no_other(market, settings):
-    seen = in_sample(market, settings)
+    seen = visible(market, settings)
     group = genomes(12)
     clean = evaluate(seen, settings, group)
     bad = Genome("ema_crossover", (5.0, 20.0))
@@ -137,7 +142,7 @@ def test_a_guilty_genome_spoils_no_other(market, settings):
 
 
 def test_a_fitness_that_is_not_finite_is_a_failure(market, settings):
-    seen = in_sample(market, settings)
+    seen = visible(market, settings)
     genome = Genome("ema_crossover", (5.0, 20.0, 0.001, np.nan, 0.0))
     (outcome,) = evaluate(seen, settings, [genome])
     assert outcome.fitness is None
@@ -186,7 +191,7 @@ def test_bad_settings_are_refused(bad):
 
 def test_too_few_bars_for_the_folds_are_refused():
     with pytest.raises(InputError, match="too few for 20 folds"):
-        in_sample(synthetic(bars=300), Settings(folds=20))
+        visible(synthetic(bars=300), Settings(folds=20))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 100, 1001])
@@ -199,11 +204,11 @@ def test_cut_gives_every_genome_to_exactly_one_batch(count, slots):
     assert all(batches)
     # Families stay together: each begins once.
     families = [group[i].family for batch in batches for i in batch]
-    assert sum(a != b for a, b in pairwise(families)) <= 3
+    assert sum(a != b for a, b in pairwise(families)) < len(FAMILIES)
 
 
 def test_cut_fills_batches_by_cost_and_makes_the_last_ones_small():
-    group = [g for g in genomes(4000) if g.family == "ema_crossover"]
+    group = [g for g in genomes(14_000) if g.family == "ema_crossover"]
     costs = CostModel()
     costs.learn(group[:10], 10 * 0.004)
     sizes = [len(batch) for batch in cut(group, costs, 4)]

@@ -19,7 +19,7 @@ from ga.errors import ClusterError, InputError
 from ga.evaluators import BatchResult, LocalEvaluator
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES
-from ga.fitness import Outcome, evaluate_batch, in_sample
+from ga.fitness import Outcome, evaluate_batch, visible
 from ga.genome import Genome
 from ga.ledger import open_ledger
 from ga.run import BatchLog, Runner
@@ -79,7 +79,7 @@ def bench(market, settings, tmp_path):
     """Runs a plan on a ledger of its own and returns its summary."""
 
     class Bench:
-        seen = in_sample(market, settings)
+        seen = visible(market, settings)
         fallbacks: list[str]
         store = str(tmp_path / "ledger.db")
 
@@ -138,7 +138,7 @@ def digest(market, settings) -> str:
     """The undisturbed history, without runner or ledger."""
     from ga.fitness import evaluate
 
-    evolution, seen = Evolution(PLAN), in_sample(market, settings)
+    evolution, seen = Evolution(PLAN), visible(market, settings)
     while not evolution.done:
         evolution.tell(evaluate(seen, settings, evolution.ask()))
     return evolution.digest

@@ -21,16 +21,17 @@ def _same(market, table):
         np.testing.assert_array_equal(getattr(market, name)[0], table[name].to_numpy())
 
 
-def test_csv_and_parquet_give_the_same_market_to_the_bit(tmp_path, make_frame):
+def test_csv_parquet_and_feather_give_the_same_market_to_the_bit(tmp_path, make_frame):
     table = make_frame()
     table["funding"] = np.linspace(-1e-4, 1e-4, len(table))
-    for folder in ("csv", "parquet"):
+    for folder in ("csv", "parquet", "feather"):
         (tmp_path / folder).mkdir()
     table.to_csv(tmp_path / "csv" / "coin.csv", index=False)
     table.to_parquet(tmp_path / "parquet" / "coin.parquet", index=False)
+    table.to_feather(tmp_path / "feather" / "coin.feather")
     one = load_market(str(tmp_path / "csv"))
     other = load_market(str(tmp_path / "parquet"))
-    assert one.hash == other.hash
+    assert one.hash == other.hash == load_market(str(tmp_path / "feather")).hash
     assert one.assets == other.assets == ("coin",)
     _same(one, table)
     np.testing.assert_array_equal(one.funding[0], table["funding"].to_numpy())
@@ -249,6 +250,8 @@ def test_a_missing_column_is_named(write_csv, column):
         ("ragged.csv", b"time,open\n1,2\n1,2,3,4\n", "cannot be read"),
         ("fake.parquet", b"PAR1 but not really", "cannot be read"),
         ("empty.parquet", b"", "cannot be read"),
+        ("fake.feather", b"ARROW1 but not really", "cannot be read"),
+        ("empty.feather", b"", "cannot be read"),
         ("prices.xlsx", b"PK", "unknown file type"),
         ("one.csv", b"time,open,high,low,close\n2024-01-01,1,1,1,1\n", "1 bar"),
     ],
@@ -266,7 +269,7 @@ def test_a_missing_file_is_refused(spec):
 
 
 def test_folders_without_use_are_refused(tmp_path, make_frame):
-    with pytest.raises(InputError, match=r"holds no \.csv or \.parquet"):
+    with pytest.raises(InputError, match=r"holds no \.csv, \.parquet or \.feather"):
         load_market(str(tmp_path))
     make_frame().to_csv(tmp_path / "a.csv", index=False)
     make_frame(start="2030-01-01").to_csv(tmp_path / "b.csv", index=False)
@@ -305,3 +308,76 @@ def test_real_file_keeps_its_row_numbers(tmp_path):
     line = 1 + lines.index(rows[12])
     with pytest.raises(InputError, match=rf"row {line}, column low"):
         load_market(str(path))
+
+
+# Runs kept in a store name these hashes: a source that reads other bits makes them unresumable.
+HASHES = {
+    "eurusd": "453172d090c33d4ba2f5a5cc712fdddf085e7d1e89da75892f56b056499c47c7",
+    "synthetic": "17ed9e796c613e9a5c981dd270789576c0bc74ea3d1189a099aec4d6451ccffc",
+}
+
+
+@pytest.mark.parametrize("spec", HASHES)
+def test_a_market_without_selection_stays_what_it_always_was(spec):
+    market = load_market(spec)
+    assert market.hash == HASHES[spec]
+    assert "[" not in market.name
+    everything = load_market(spec, start="1970-01-01", end="9999-12-31", timeframe="1h")
+    assert everything.hash == market.hash
+    assert everything.name.endswith("[start=1970-01-01,end=9999-12-31,timeframe=1h]")
+
+
+def test_assets_and_times_are_selected_before_alignment(tmp_path, make_frame):
+    a, b = make_frame(600, seed=1), make_frame(500, seed=2)
+    a.to_csv(tmp_path / "a.csv", index=False)
+    b.to_parquet(tmp_path / "b.parquet")
+    (tmp_path / "c.csv").write_text("not read unless asked for")
+    market = load_market(
+        str(tmp_path), assets=["b", "a"], start="2024-01-02T03:00", end="2024-01-15T03:00+03:00"
+    )
+    kept = a[(a["time"] >= "2024-01-02T03:00") & (a["time"] < "2024-01-15T00:00")]
+    assert market.assets == ("a", "b")
+    _same(market, kept)
+    selected = "assets=a+b,start=2024-01-02T03:00,end=2024-01-15T03:00+03:00"
+    assert market.name == f"{tmp_path.name}[{selected}]"
+    alone = load_market(str(tmp_path), assets=["a"])
+    assert alone.bars == 600
+    assert alone.report.unshared == 0
+
+
+def test_synthetic_assets_are_selected_by_name():
+    wide = load_market("synthetic:assets=5,bars=300")
+    market = load_market("synthetic:assets=5,bars=300", assets=["SYN003"])
+    np.testing.assert_array_equal(market.close[0], wide.close[3])
+
+
+def test_timeframe_makes_days_of_hours():
+    market = load_market("synthetic:assets=2,bars=6000", timeframe="1d")
+    hours = load_market("synthetic:assets=2,bars=6000")
+    assert market.bars == 250
+    np.testing.assert_array_equal(market.open, hours.open[:, ::24])
+    np.testing.assert_array_equal(market.close, hours.close[:, 23::24])
+    assert market.bars_per_year == pytest.approx(365.25)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"assets": ["EURUSD", "GBP"]}, "--assets EURUSD,GBP: market eurusd has no GBP; it has EU"),
+        ({"assets": []}, "--assets: a name is empty"),
+        ({"assets": ["EURUSD", " "]}, "--assets: a name is empty"),
+        ({"start": "yesterday"}, "--start yesterday: not an ISO 8601 time; .* 2024-01-31T12:00"),
+        ({"end": "2024-13-01"}, "--end 2024-13-01: not an ISO 8601 time"),
+        ({"end": ""}, "--end : not an ISO 8601 time"),
+        ({"start": "1700000000"}, "--start 1700000000: not an ISO 8601 time"),
+        ({"start": "2018-01-01", "end": "2018-01-01"}, "--start .* is not before --end"),
+        ({"start": "2030-01-01"}, "EURUSD has no bar .* from 2017-04-19T09:00:00 to 2018-02-07T15"),
+        ({"end": "0001-01-01T00:00:00+10:00"}, "EURUSD has no bar in the range"),
+        ({"start": "2018-02-01"}, "bars, at least 200 are needed"),
+        ({"timeframe": "1w"}, "bars, at least 200 are needed"),
+        ({"timeframe": "30m"}, "--timeframe 30m: the bars of EURUSD are of 1h"),
+    ],
+)
+def test_bad_selections_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        load_market("eurusd", **options)

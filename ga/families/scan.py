@@ -1,0 +1,52 @@
+"""From conditions to changes: how rules skip the bars in which nothing can happen.
+
+A rule first writes one byte a bar, whose bits say which conditions hold there; such a loop has no
+branches and becomes SIMD. Then it jumps from bar to bar that has a bit it waits for, eight at once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+LONG: Final = 1
+SHORT: Final = 2
+LEAVE_LONG: Final = 4
+LEAVE_SHORT: Final = 8
+ENTER: Final = LONG | SHORT
+
+_ALL_BYTES = np.uint64(0x0101010101010101)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _trailing_zeros(_typing_context, _word):  # type: ignore[no-untyped-def]
+    def codegen(_context, builder, _signature, args):  # type: ignore[no-untyped-def]
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), codegen
+
+
+@njit(cache=True, error_model="numpy")
+def blank(bars):  # type: ignore[no-untyped-def]
+    """Bytes for ``bars`` and some more, in which every bit is set, so that a search always ends."""
+    code = np.empty((bars // 8 + 2) * 8, np.uint8)
+    code[bars:] = 255
+    return code
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def seek(words, t, bits):  # type: ignore[no-untyped-def]
+    """First bar from ``t`` on with any of ``bits`` in its byte; words are the bytes as uint64."""
+    mask = np.uint64(bits) * _ALL_BYTES
+    w = t >> 3
+    word = (words[w] & mask) >> np.uint64((t & 7) << 3)
+    if word != 0:
+        return t + np.int64(_trailing_zeros(word) >> np.uint64(3))
+    w += 1
+    while words[w] & mask == 0:
+        w += 1
+    return (w << 3) + np.int64(_trailing_zeros(words[w] & mask) >> np.uint64(3))

@@ -1,0 +1,78 @@
+"""Panel: one asset of a market with its indicator banks.
+
+A bank is a table of one indicator over all its whole-number periods, (P, T), built when a family
+first asks for it and shared by all genomes that follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ga.market import Market
+
+Floats = NDArray[np.float64]
+
+MAX_BANK_BYTES: Final = 1 << 30
+"""Banks of one market are dropped and rebuilt on demand beyond this."""
+_HOUR: Final = 3600 * 10**9
+
+
+class Panel:
+    """One asset's prices, C-ordered and read-only, and its banks."""
+
+    def __init__(self, market: Market, asset: int) -> None:
+        self.open: Floats = market.open[asset]
+        """(T,), likewise high, low, close, volume."""
+        self.high: Floats = market.high[asset]
+        self.low: Floats = market.low[asset]
+        self.close: Floats = market.close[asset]
+        self.volume: Floats = market.volume[asset]
+        self.funding: Floats | None = None if market.funding is None else market.funding[asset]
+        """(T,) fraction of the position's value that longs pay to shorts over the bar."""
+        self.bars_per_year = market.bars_per_year if market.bars > 1 else 1.0
+        self.hours_per_bar = market.step / _HOUR if market.bars > 1 else 1.0
+        self._banks: dict[str, Floats] = {}
+
+    @property
+    def bars(self) -> int:
+        """Number of bars ``T``."""
+        return int(self.close.size)
+
+    @property
+    def bank_bytes(self) -> int:
+        """Memory of the banks built so far."""
+        return sum(bank.nbytes for bank in self._banks.values())
+
+    def bank(self, name: str, build: Callable[[Panel], Floats]) -> Floats:
+        """The table called ``name``, built on first use."""
+        found = self._banks.get(name)
+        if found is None:
+            found = self._banks[name] = build(self)
+            found.flags.writeable = False
+        return found
+
+    def forget(self) -> None:
+        """Drop all banks; they are rebuilt on demand."""
+        self._banks.clear()
+
+
+_panels: WeakKeyDictionary[Market, tuple[Panel, ...]] = WeakKeyDictionary()
+"""Panels live as long as their market and are never sent to another process."""
+
+
+def panels(market: Market) -> tuple[Panel, ...]:
+    """The panels of a market, one an asset, made once."""
+    found = _panels.get(market)
+    if found is None:
+        found = _panels[market] = tuple(Panel(market, a) for a in range(len(market.assets)))
+    elif sum(panel.bank_bytes for panel in found) > MAX_BANK_BYTES:
+        for panel in found:
+            panel.forget()
+    return found
+
+
