@@ -1,4 +1,4 @@
-"""What final strategies are worth: each part of the history side by side, and what luck explains."""
+"""What final strategies are worth: every part of the history, and what luck explains of it."""
 
 from __future__ import annotations
 

@@ -33,7 +33,6 @@ equity at the start, largest drawdown as a fraction, number of fills, share of b
 position."""
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Costs:
     """Trading costs as fractions of the traded value."""
@@ -230,7 +229,7 @@ def _fold(
     scratch: Floats,
     out: Floats,
 ) -> bool:
-    """Fill ``out`` (6,) for bars [start, stop) of an account that is flat before ``event``; False if
+    """Fill ``out`` (6,) for bars [start, stop) of an account flat before ``event``; False if
     the account was closed on the way."""
     row, first, second = scratch[0], scratch[1], scratch[2]
     # Equity at the close of t is cash + units * adjusted[t]: cash has the funding paid so far added

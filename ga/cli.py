@@ -1,4 +1,4 @@
-"""The command line of the engine: ``python -m ga evolve|resume|runs|strategies|families``."""
+"""The command line of the engine: ``python -m ga evolve|resume|...``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ import argparse
 import json
 import os
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
+from ga import inspect
+from ga.appraisal import Appraisal, appraise, find_edge
 from ga.backtest import Costs
 from ga.choose import make_evaluator
-from ga.console import ProgressLine, gap_lines, print_strategies, table
+from ga.console import ProgressLine, gap_lines, print_families, print_strategies
 from ga.errors import ClusterError, InputError
 from ga.evaluators import Evaluator, LocalEvaluator
 from ga.evolution import Evolution, Plan
-from ga.families import FAMILIES
-from ga.fitness import Settings, holdout_sharpe, in_sample
+from ga.families import FAMILIES, usable_families
+from ga.fitness import Settings, visible
+from ga.inspect import spec_of, strategy_row
 from ga.ledger import Ledger, RunRecord, StrategyRecord, open_ledger
 from ga.market import Market
+from ga.overfit import Edge
 from ga.run import BatchLog, Runner, Summary
-from ga.sources import load_market
 
 DEFAULT_STORE = "sqlite:///ga.db"
+_SAMPLE = 64
+"""Strategies drawn from all that were tried, to see how widely luck spreads."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,16 +64,26 @@ def _parser() -> argparse.ArgumentParser:
             f" belongs in the variable GA_STORE (default: that, else {DEFAULT_STORE})",
         )
 
+    def market(command: argparse.ArgumentParser, *, required: bool) -> None:
+        command.add_argument(
+            "--market",
+            required=required,
+            help="eurusd, goog, synthetic[:assets=2,bars=5000,seed=0], hyperliquid:BTC+ETH, a file"
+            " (.csv, .parquet, .feather), or a folder of files",
+        )
+        command.add_argument("--assets", help="comma-separated (default: all that it has)")
+        command.add_argument("--start", help="first bar, ISO 8601, UTC if it has no offset")
+        command.add_argument("--end", help="bars before this time only")
+        command.add_argument("--timeframe", help="coarser bars made of the market's: 4h, 1d")
+
     evolve = add("evolve", "Evolve strategies on a market.")
-    evolve.add_argument(
-        "--market",
-        required=True,
-        help="eurusd, goog, synthetic[:assets=2,bars=5000,seed=0], a file, or a folder of files",
-    )
+    market(evolve, required=True)
     evolve.add_argument("--population-size", type=int, default=200)
     evolve.add_argument("--generations", type=int, default=20)
     evolve.add_argument("--seed", type=int, default=0, help="fixes the history (default: 0)")
-    evolve.add_argument("--families", help="comma-separated (default: all)")
+    evolve.add_argument(
+        "--families", help="comma-separated (default: all that the market has the data for)"
+    )
     evolve.add_argument("--folds", type=int, default=4, help="walk-forward folds (default: 4)")
     evolve.add_argument("--fee", type=float, default=Costs().fee, help="fraction of traded value")
     evolve.add_argument("--slippage", type=float, default=Costs().slippage)
@@ -87,6 +101,18 @@ def _parser() -> argparse.ArgumentParser:
     strategies.add_argument("--limit", type=int, default=20)
     store(strategies)
     add("families", "List the parameter families and their genes.")
+    show = add("show", "Show one strategy by part, fold and asset, with its equity curve.")
+    show.add_argument("strategy", help="the start of its key, as `strategies` lists it")
+    show.add_argument("--out", type=Path, help="write a page with the curve here (.html)")
+    store(show)
+    export = add("export", "Write one strategy as JSON that needs no ledger.")
+    export.add_argument("strategy")
+    export.add_argument("--out", type=Path, help="file (default: stdout)")
+    store(export)
+    signals = add("signals", "When a strategy changes its target position, on any market.")
+    signals.add_argument("strategy", help="the start of its key, or a file that `export` wrote")
+    market(signals, required=True)
+    store(signals)
     return parser
 
 
@@ -95,9 +121,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     handlers = {
         "evolve": _evolve,
         "resume": _resume,
-        "runs": _runs,
-        "strategies": _strategies,
-        "families": _families,
+        "runs": inspect.runs,
+        "strategies": inspect.strategies,
+        "families": inspect.families,
+        "show": inspect.show,
+        "export": inspect.export,
+        "signals": inspect.signals,
     }
     try:
         options = _parser().parse_args(argv)
@@ -115,19 +144,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evolve(options: argparse.Namespace) -> int:
-    families = tuple(options.families.split(",")) if options.families else tuple(FAMILIES)
+    named = tuple(options.families.split(",")) if options.families else None
+    # Refused before a market is read, if a number or a name is wrong already.
     plan = Plan(
         seed=options.seed,
         population_size=options.population_size,
         generations=options.generations,
-        families=families,
+        families=named or tuple(FAMILIES),
     )
     settings = Settings(
         costs=Costs(fee=options.fee, slippage=options.slippage), folds=options.folds
     )
     _check_top(options.top)
-    market = load_market(options.market)
-    seen = in_sample(market, settings)
+    spec = spec_of(options)
+    market = spec.load()
+    seen = visible(market, settings)
+    usable, left_out = usable_families(seen, named)
+    plan = replace(plan, families=usable)
     # The store is opened last of all that can be refused, so that bad input leaves it untouched;
     # and only then is anything printed, so that a refusal is one line.
     _check_log(options.log)
@@ -144,12 +177,12 @@ def _evolve(options: argparse.Namespace) -> int:
     except InputError:
         choice.evaluator.close()
         raise
-    for line in gap_lines(market):
+    for line in (*gap_lines(market), *left_out):
         print(line, file=sys.stderr)
     print(f"mode: {choice.reason}; seed {plan.seed}", file=sys.stderr)
     run = ledger.begin(
         market=market,
-        spec=_portable(options.market),
+        spec=spec.pinned(market),
         plan=plan,
         settings=settings,
         mode=choice.evaluator.mode,
@@ -162,16 +195,16 @@ def _resume(options: argparse.Namespace) -> int:
     _check_log(options.log)
     ledger = open_ledger(options.store, create=False)
     record = ledger.run(options.run)
-    market = load_market(record.market)
+    market = record.market.load()
     if market.hash != record.market_hash:
         raise InputError(
-            f"run {record.run}: market {record.market} has changed since the run began;"
+            f"run {record.run}: market {record.market.spec} has changed since the run began;"
             " restore the data it was started on"
         )
     evolution = _restore(ledger, record)
     choice = make_evaluator(
         options.mode,
-        market=in_sample(market, record.settings),
+        market=visible(market, record.settings),
         settings=record.settings,
         plan=record.plan,
         workers=options.workers,
@@ -212,7 +245,7 @@ def _drive(
     def fall_back(error: ClusterError) -> Evaluator:
         print(f"ga: {error}; continuing on this machine", file=sys.stderr)
         return LocalEvaluator(
-            market=in_sample(market, settings),
+            market=visible(market, settings),
             settings=settings,
             families=families,
             workers=options.workers or os.cpu_count() or 1,
@@ -222,7 +255,7 @@ def _drive(
         runner = Runner(
             run=run,
             evolution=evolution,
-            market=in_sample(market, settings),
+            market=visible(market, settings),
             settings=settings,
             ledger=ledger,
             evaluator=evaluator,
@@ -236,12 +269,16 @@ def _drive(
         finally:
             runner.evaluator.close()
     best = ledger.strategies(run, options.top)
+    edge = _edge(ledger, run, market, settings)
+    families_at_end = ledger.family_counts(run)
     ledger.close()
-    holdouts = [holdout_sharpe(market, settings, s.genome) for s in best]
+    appraisals = appraise(market, settings, [s.genome for s in best])
     if options.json:
-        print(json.dumps(_json(summary, market, best, holdouts)))
+        print(json.dumps(_json(summary, market, best, appraisals, edge, families_at_end)))
     else:
-        print_strategies(best, holdouts)
+        print_strategies(best, appraisals)
+        print_families(families_at_end)
+        print(f"{edge.statement}" if edge else "no strategy has a fitness: nothing to appraise")
         print(
             f"run {run}: {summary.evaluations:,} evaluations in {summary.seconds:.1f} s"
             f" ({summary.evaluations_per_second:,.0f}/s, {summary.mode}, {summary.workers} workers)"
@@ -250,23 +287,21 @@ def _drive(
     return 0
 
 
-def _strategy(strategy: StrategyRecord) -> dict[str, object]:
-    names = [gene.name for gene in FAMILIES[strategy.genome.family].genes]
-    return {
-        "family": strategy.genome.family,
-        "genes": dict(zip(names, strategy.genome.genes, strict=True)),
-        "fitness": strategy.outcome.fitness,
-        "trades": strategy.outcome.trades,
-        "max_drawdown": strategy.outcome.max_drawdown,
-        "generation": strategy.generation,
-    }
+def _edge(ledger: Ledger, run: str, market: Market, settings: Settings) -> Edge | None:
+    best = ledger.strategies(run, 1)
+    if not best:
+        return None
+    trials, sample = ledger.trials(run, _SAMPLE)
+    return find_edge(market, settings, best[0].genome, sample, trials)
 
 
 def _json(
     summary: Summary,
     market: Market,
     best: Sequence[StrategyRecord],
-    holdouts: Sequence[float | None],
+    appraisals: Sequence[Appraisal],
+    edge: Edge | None,
+    families_at_end: Mapping[str, int],
 ) -> dict[str, object]:
     return {
         **asdict(summary),
@@ -280,8 +315,16 @@ def _json(
             "missing_bars": market.report.missing,
         },
         "best": [
-            {**_strategy(s), "holdout_sharpe": h} for s, h in zip(best, holdouts, strict=True)
+            {
+                **strategy_row(s),
+                "in_sample_sharpe": a.sharpe("in-sample"),
+                "out_of_sample_sharpe": a.sharpe("out-of-sample"),
+                "holdout_sharpe": a.sharpe("hold-out"),
+            }
+            for s, a in zip(best, appraisals, strict=True)
         ],
+        "families": dict(families_at_end),
+        "edge": None if edge is None else {**asdict(edge), "shown": edge.shown},
     }
 
 
@@ -293,69 +336,3 @@ def _check_top(top: int) -> None:
 def _check_log(path: Path | None) -> None:
     with BatchLog(path):
         return
-
-
-def _portable(spec: str) -> str:
-    """A market spec that still means the same from another folder."""
-    path = Path(spec)
-    return str(path.resolve()) if path.exists() else spec
-
-
-def _runs(options: argparse.Namespace) -> int:
-    ledger = open_ledger(options.store, create=False)
-    records = ledger.runs()
-    ledger.close()
-    rows = [
-        {
-            "run": r.run,
-            "created": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(r.created_at)),
-            "market": r.market,
-            "seed": r.plan.seed,
-            "population": r.plan.population_size,
-            "generations": f"{r.committed}/{r.plan.generations}",
-            "state": "done" if r.finished_at else "unfinished",
-            "digest": r.digest if options.json else r.digest[:12],
-        }
-        for r in records
-    ]
-    if options.json:
-        print(json.dumps(rows))
-    else:
-        table("Runs", rows)
-    return 0
-
-
-def _strategies(options: argparse.Namespace) -> int:
-    if not 1 <= options.limit <= 100_000:
-        raise InputError(f"--limit must be 1..100000, not {options.limit}")
-    ledger = open_ledger(options.store, create=False)
-    run = ledger.run(options.run).run if options.run else None
-    found = ledger.strategies(run, options.limit)
-    ledger.close()
-    if options.json:
-        print(json.dumps([{"run": s.run, **_strategy(s)} for s in found]))
-    else:
-        print_strategies(found, [])
-    return 0
-
-
-def _families(options: argparse.Namespace) -> int:
-    rows = [
-        {
-            "name": f.name,
-            "type": f.kind,
-            "rule": f.rule,
-            "genes": [
-                {"name": g.name, "low": g.low, "high": g.high, "integer": g.integer}
-                for g in f.genes
-            ],
-        }
-        for f in FAMILIES.values()
-    ]
-    if options.json:
-        print(json.dumps(rows))
-    else:
-        for row, family in zip(rows, FAMILIES.values(), strict=True):
-            row["genes"] = "; ".join(f"{g.name} {g.low:g}..{g.high:g}" for g in family.genes)
-        table("Families", rows)
-    return 0

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from ga.appraisal import PARTS, Appraisal
 from ga.families import FAMILIES
 from ga.ledger import StrategyRecord
 from ga.market import Market
@@ -107,23 +108,31 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     Console().print(drawn if rows else f"{title}: none")
 
 
-def print_strategies(
-    strategies: Sequence[StrategyRecord], holdouts: Sequence[float | None]
-) -> None:
-    """Print strategies with their genes; ``holdouts`` may be empty."""
+def print_strategies(strategies: Sequence[StrategyRecord], appraisals: Sequence[Appraisal]) -> None:
+    """Print strategies with their genes; ``appraisals`` may be empty."""
     rows = []
     for i, strategy in enumerate(strategies):
         genome, outcome = strategy.genome, strategy.outcome
-        genes = FAMILIES[genome.family].genes
-        pairs = zip(genes, genome.genes, strict=True)
-        row: dict[str, object] = {"family": genome.family, "fitness": f"{outcome.fitness:.4f}"}
-        if holdouts:
-            holdout = holdouts[i]
-            row["hold-out"] = "-" if holdout is None else f"{holdout:.4f}"
+        row: dict[str, object] = {"key": outcome.key[:10], "family": genome.family}
+        row["in-sample"] = f"{outcome.fitness:.3f}"
+        if appraisals:
+            for part in PARTS[1:]:
+                value = appraisals[i].sharpe(part)
+                row[part] = "-" if value is None else f"{value:.3f}"
         else:
             row["run"] = strategy.run
         row["drawdown"] = f"{outcome.max_drawdown:.1%}"
         row["trades"] = outcome.trades
-        row["genes"] = "\n".join(f"{g.name} {v:.4g}" for g, v in pairs)
         rows.append(row)
-    table("Best strategies (fitness: mean annualised net Sharpe, in sample)", rows)
+    table("Best strategies: annualised net Sharpe ratios, evolved on in-sample alone", rows)
+    for strategy in strategies:
+        genes = FAMILIES[strategy.genome.family].genes
+        pairs = zip(genes, strategy.genome.genes, strict=True)
+        listed = ", ".join(f"{gene.name} {value:.4g}" for gene, value in pairs)
+        print(f"{strategy.outcome.key[:10]} {listed}")
+
+
+def print_families(counts: Mapping[str, int]) -> None:
+    """Print how many individuals of the last generation belong to each family."""
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    print(f"families at the end: {listed or 'none'}")

@@ -49,6 +49,9 @@ class Settings:
     """Last part of the history; measured once, for the final strategies."""
     warm_up: float = 0.1
     """First part of the history; traded but not measured, so that rules have a past."""
+    min_trades: int = 10
+    """Fills that a fold needs on an asset for its Sharpe ratio to count in full: below, a ratio
+    above zero is scaled down in proportion, so that one lucky trade is not a strategy."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.folds <= 100:
@@ -57,6 +60,8 @@ class Settings:
             raise InputError(f"holdout must be 0..0.9, not {self.holdout}")
         if not 0.0 <= self.out_of_sample <= 0.8:
             raise InputError(f"out_of_sample must be 0..0.8, not {self.out_of_sample}")
+        if not 0 <= self.min_trades <= 10_000:
+            raise InputError(f"min_trades must be 0..10000, not {self.min_trades}")
         if self.purge < 0 or not 0.0 <= self.embargo <= 0.2:
             raise InputError("purge must not be negative and embargo must be 0..0.2")
         for name, value in asdict(self.costs).items():
@@ -76,7 +81,7 @@ class Outcome:
 
     key: str
     fitness: float | None
-    """Mean annualised net Sharpe ratio over assets and folds."""
+    """See ``score``."""
     trades: int = 0
     """Fills over all assets and folds."""
     max_drawdown: float = 0.0
@@ -151,6 +156,16 @@ def sharpe(statistics: Floats, bars_per_year: float) -> Floats:
     return np.asarray(ratio * np.sqrt(bars_per_year), dtype=np.float64)
 
 
+def score(statistics: Floats, bars_per_year: float, settings: Settings) -> Floats:
+    """Fitness (L,) of statistics (L, A, F, 6): the mean over assets and folds of the annualised net
+    Sharpe ratio, those above zero scaled down where there were few trades."""
+    ratios = sharpe(statistics, bars_per_year)
+    if settings.min_trades:
+        enough = np.minimum(statistics[..., 4] / settings.min_trades, 1.0)
+        ratios = np.where(ratios > 0.0, ratios * enough, ratios)
+    return np.asarray(ratios.reshape(len(ratios), -1).mean(axis=1))
+
+
 class _Room(threading.local):
     """Changes to be filled, kept between calls: fresh memory costs as much as a fast kernel."""
 
@@ -167,9 +182,7 @@ def _changes(lanes: int, bars: int) -> Changes:
     return room.first(lanes)
 
 
-def measure(
-    market: Market, settings: Settings, family: str, genes: Floats, ranges: Ints
-) -> Floats:
+def measure(market: Market, settings: Settings, family: str, genes: Floats, ranges: Ints) -> Floats:
     """Statistics (L, A, F, 6) of ``genes`` (L, G) over all assets and the ranges (F, 2).
 
     See ``ga.backtest.STATISTICS`` for the last axis.
@@ -218,11 +231,11 @@ def _family(
             return [o for g in genomes for o in _family(market, settings, family, [g])]
         key = evaluation_key(genomes[0], market.hash, settings)
         return [Outcome(key=key, fitness=None, error=f"{type(error).__name__}: {error}")]
-    ratios = sharpe(statistics, market.bars_per_year)
+    scores = score(statistics, market.bars_per_year, settings)
     outcomes = []
     for lane, genome in enumerate(genomes):
         key = evaluation_key(genome, market.hash, settings)
-        value = float(np.mean(ratios[lane]))
+        value = float(scores[lane])
         if not np.isfinite(value):
             outcomes.append(Outcome(key=key, fitness=None, error="fitness is not finite"))
             continue

@@ -52,7 +52,7 @@ def probabilistic_sharpe(returns: Floats, benchmark: float = 0.0) -> float:
 
 
 def expected_maximum(trials: int, spread: float) -> float:
-    """Expected largest of ``trials`` Sharpe ratios that are all truly zero and spread by ``spread``.
+    """Expected largest of ``trials`` Sharpe ratios that are truly zero and spread by ``spread``.
 
     Bailey and Lopez de Prado, "The Deflated Sharpe Ratio", 2014, eq. 1.
     """

@@ -74,5 +74,3 @@ def panels(market: Market) -> tuple[Panel, ...]:
         for panel in found:
             panel.forget()
     return found
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -23,8 +24,18 @@ from ga.families import (
     vwap_reversion,
 )
 from ga.families.base import Changes, Family, Gene, Signals
+from ga.market import Market
 
-__all__ = ["FAMILIES", "KERNEL_VERSION", "Changes", "Family", "Gene", "Signals", "get_family"]
+__all__ = [
+    "FAMILIES",
+    "KERNEL_VERSION",
+    "Changes",
+    "Family",
+    "Gene",
+    "Signals",
+    "get_family",
+    "usable_families",
+]
 
 KERNEL_VERSION: Final = 3
 """Part of every evaluation key: raise it whenever any kernel or the backtest changes a result."""
@@ -62,3 +73,39 @@ def get_family(name: str) -> Family:
         return FAMILIES[name]
     except KeyError:
         raise InputError(f"unknown family {name!r}; use one of {', '.join(FAMILIES)}") from None
+
+
+def usable_families(
+    market: Market, named: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which families a market has the data for, and a line for each that is left out.
+
+    Args:
+        market: what evolution may see. named: families that were asked for; all if None.
+
+    Raises:
+        InputError: a family that was asked for, or every one, lacks data.
+    """
+    usable, left_out = [], []
+    for name in named or FAMILIES:
+        family = get_family(name)
+        lacking = ""
+        if family.needs_funding and market.funding is None:
+            lacking = f"{name} needs a market with a funding column; this one has none"
+        elif 2 * family.history > market.bars:
+            lacking = (
+                f"{name} needs {2 * family.history} bars before the hold-out;"
+                f" market {market.name} has {market.bars}"
+            )
+        if lacking and named:
+            raise InputError(f"--families: {lacking}; leave it out, or give it the data")
+        if lacking:
+            left_out.append(f"family left out: {lacking}")
+        else:
+            usable.append(name)
+    if not usable:
+        raise InputError(
+            f"market {market.name}: {market.bars} bars before the hold-out are too few for any"
+            " family; give a longer history"
+        )
+    return tuple(usable), tuple(left_out)

@@ -21,14 +21,14 @@ _SHORTEST, _LONGEST, _CALM = 10, 20, 100
 
 
 @njit(cache=True, error_model="numpy")
-def _conditions(close, before, ranges, code):  # type: ignore[no-untyped-def]
+def _conditions(close, before, ranges, code):
     for t in range(code.size):
         move = close[t] - before[t]
         code[t] = np.uint8(move > ranges[t]) * LONG | np.uint8(move < -ranges[t]) * SHORT
 
 
 @njit(cache=True, error_model="numpy")
-def _leave(close, t, side, stopping, trailing, unit):  # type: ignore[no-untyped-def]
+def _leave(close, t, side, stopping, trailing, unit):
     """The bar at whose close a position entered at t is stopped; the number of bars if never."""
     best = side * close[t]
     stop, armed = best - stopping * unit, best + unit
@@ -44,7 +44,7 @@ def _leave(close, t, side, stopping, trailing, unit):  # type: ignore[no-untyped
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(close, bank, sums, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(close, bank, sums, genes, bars, targets, counts):
     end = close.size
     code = blank(end)
     words = code.view(np.uint64)

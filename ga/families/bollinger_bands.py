@@ -59,7 +59,7 @@ def bands(close: Floats) -> Floats:
 
 
 @njit(cache=True, error_model="numpy")
-def _conditions(score, part, edge, beyond, squeeze, code):  # type: ignore[no-untyped-def]
+def _conditions(score, part, edge, beyond, squeeze, code):
     for t in range(code.size):
         z, squeezed = score[t], part[t] <= squeeze
         calm = part[t] > squeeze
@@ -72,7 +72,7 @@ def _conditions(score, part, edge, beyond, squeeze, code):  # type: ignore[no-un
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(bank, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(bank, genes, bars, targets, counts):
     rows, end = bank.shape[0] // 2, bank.shape[1]
     code = blank(end)
     words = code.view(np.uint64)

@@ -25,7 +25,7 @@ and trend_bias would change nothing."""
 
 
 @njit(cache=True, error_model="numpy")
-def _conditions(close, volume, upper, lower, now, past, above, below, period, confirm, code):  # type: ignore[no-untyped-def]
+def _conditions(close, volume, upper, lower, now, past, above, below, period, confirm, code):
     for t in range(code.size):
         c, u, b = close[t], upper[t], lower[t]
         # Sums, not means: no division, and a market without volume compares 0 with 0.
@@ -39,7 +39,7 @@ def _conditions(close, volume, upper, lower, now, past, above, below, period, co
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(close, volume, tops, bottoms, sums, volumes, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(close, volume, tops, bottoms, sums, volumes, genes, bars, targets, counts):
     end = close.size
     code = blank(end)
     words = code.view(np.uint64)

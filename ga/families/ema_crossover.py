@@ -20,7 +20,7 @@ _SHORTEST, _LONGEST = 5, 34
 
 
 @njit(cache=True, error_model="numpy")
-def _conditions(fast, slow, close, past, up, down, rise, fall, code):  # type: ignore[no-untyped-def]
+def _conditions(fast, slow, close, past, up, down, rise, fall, code):
     for t in range(code.size):
         f, s, c, p = fast[t], slow[t], close[t], past[t]
         code[t] = (
@@ -32,7 +32,7 @@ def _conditions(fast, slow, close, past, up, down, rise, fall, code):  # type: i
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(close, bank, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(close, bank, genes, bars, targets, counts):
     end = close.size
     code = blank(end)
     words = code.view(np.uint64)

@@ -51,9 +51,9 @@ def features(panel: Panel) -> Floats:
 
 
 def ahead(panel: Panel) -> Floats:
-    """(T,) relative change of the close over the next HORIZON bars; for training, never for trading.
+    """(T,) relative change of the close over the next HORIZON bars, NaN for the last ones.
 
-    The last HORIZON values are NaN.
+    For training on the past, never for trading.
     """
 
     def build(p: Panel) -> Floats:

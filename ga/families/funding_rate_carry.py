@@ -1,11 +1,11 @@
 """Funding rate carry: take the side that is paid the funding of a perpetual future.
 
-Rate = funding of the last funding_persistence hours, scaled to a week. Signal = rate + rate_momentum
-x (rate - rate one such span before). Short while longs pay (signal above zero and above
-funding_threshold), long while shorts pay (signal below zero and below funding_threshold). Every
-carry_duration hours the position is reviewed, and closed unless it would be entered again; before
-that it is closed once the signal in its favour is under (2 reversal_sensitivity - 1) x what it was
-at entry: at 1 by any weakening, below 1/2 only by a reversal.
+Rate = funding of the last funding_persistence hours, scaled to a week. Signal = rate +
+rate_momentum x (rate - rate one such span before). Short while longs pay (signal above zero and
+above funding_threshold), long while shorts pay (signal below zero and below funding_threshold).
+Every carry_duration hours the position is reviewed, and closed unless it would be entered again;
+before that it is closed once the signal in its favour is under (2 reversal_sensitivity - 1) x what
+it was at entry: at 1 by any weakening, below 1/2 only by a reversal.
 
 The carry of perpetual futures: Koijen, Moskowitz, Pedersen and Vrugt, "Carry" (2018).
 """
@@ -25,7 +25,7 @@ _WEEK = 168.0
 
 
 @njit(cache=True, error_model="numpy")
-def _conditions(sums, middle, first, now, past, rich, cheap, signal, code):  # type: ignore[no-untyped-def]
+def _conditions(sums, middle, first, now, past, rich, cheap, signal, code):
     for t in range(code.size):
         value = now * (sums[t] - middle[t]) - past * (middle[t] - first[t])
         signal[t] = value
@@ -33,7 +33,7 @@ def _conditions(sums, middle, first, now, past, rich, cheap, signal, code):  # t
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(sums, hours, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(sums, hours, genes, bars, targets, counts):
     end = sums.size - 1
     code, signal = blank(end), np.empty(end)
     words = code.view(np.uint64)

@@ -29,7 +29,9 @@ def middles(high: Floats, low: Floats, longest: int) -> Floats:
 
 
 @njit(cache=True, error_model="numpy")
-def _conditions(close, past, tenkan, kijun, tenkan_before, kijun_before, slow_before, confirm, code):  # type: ignore[no-untyped-def]
+def _conditions(
+    close, past, tenkan, kijun, tenkan_before, kijun_before, slow_before, confirm, code
+):
     for t in range(code.size):
         c, line = close[t], kijun[t]
         a, b = 0.5 * (tenkan_before[t] + kijun_before[t]), slow_before[t]
@@ -46,7 +48,7 @@ def _conditions(close, past, tenkan, kijun, tenkan_before, kijun_before, slow_be
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(close, bank, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(close, bank, genes, bars, targets, counts):
     end = close.size
     code = blank(end)
     words = code.view(np.uint64)

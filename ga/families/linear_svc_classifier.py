@@ -38,7 +38,7 @@ def _fit(rows: Floats, up: Floats, penalty: float) -> Floats:
 
     model = LinearSVC(C=penalty, dual=False, tol=_TOLERANCE, random_state=_NO_DRAWS)
     model.fit(rows, up)
-    return np.append(model.coef_[0], model.intercept_[0])
+    return np.asarray(np.append(model.coef_[0], model.intercept_[0]))
 
 
 def _votes(weights: Floats, rows: Floats) -> Floats:

@@ -70,7 +70,7 @@ def _activity(panel: Panel) -> Floats:
 
 
 @njit(cache=True, error_model="numpy")
-def _conditions(slope, before, activity, now, past, fixed, moving, code):  # type: ignore[no-untyped-def]
+def _conditions(slope, before, activity, now, past, fixed, moving, code):
     for t in range(code.size):
         signal, need = now * slope[t] + past * before[t], fixed + moving * activity[t]
         code[t] = (
@@ -82,7 +82,7 @@ def _conditions(slope, before, activity, now, past, fixed, moving, code):  # typ
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(bank, activity, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(bank, activity, genes, bars, targets, counts):
     rows, end = bank.shape[0] // 2, bank.shape[1]
     code = blank(end)
     words = code.view(np.uint64)

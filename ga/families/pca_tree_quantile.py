@@ -3,7 +3,7 @@
 At bars 500, 1000, ... the forest is renewed by a quarter: n_estimators / 4 extremely randomised
 trees (Geurts, Ernst and Wehenkel, 2006; scikit-learn's ExtraTreeRegressor) of at most `depth`
 levels are fitted on the first `components` principal components of the features over the last
-`feature_window` bars whose outcome five bars on is known by then, and the oldest quarter is dropped.
+`feature_window` bars whose outcome five bars on is known by then; the oldest quarter is dropped.
 They predict which of `quantile_bins` quantiles the outcome falls in, scaled to -1..1. Each quarter
 keeps its own components; draws are keyed by genome and bar. Long while the mean prediction is above
 the (1 + signal_quantile) / 2 quantile of its predictions over the window, short below the mirror.
@@ -41,7 +41,7 @@ class _Quarter:
 
 
 @njit(cache=True, error_model="numpy")
-def _sums(rows, left, right, feature, threshold, value, roots, out):  # type: ignore[no-untyped-def]
+def _sums(rows, left, right, feature, threshold, value, roots, out):
     """Add every tree's prediction for rows (N, K) to out (N,)."""
     for i in range(rows.shape[0]):
         total = 0.0
@@ -55,7 +55,9 @@ def _sums(rows, left, right, feature, threshold, value, roots, out):  # type: ig
         out[i] += total
 
 
-def _fit(rows: Floats, target: Floats, *, components: int, depth: int, trees: int, seed: int) -> _Quarter:
+def _fit(
+    rows: Floats, target: Floats, *, components: int, depth: int, trees: int, seed: int
+) -> _Quarter:
     from sklearn.tree import ExtraTreeRegressor
 
     mean = rows.mean(axis=0)
@@ -65,7 +67,9 @@ def _fit(rows: Floats, target: Floats, *, components: int, depth: int, trees: in
     # An eigenvector's sign is arbitrary: the largest part is made positive.
     axes *= np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(components)])
     scores = np.ascontiguousarray(away @ axes, dtype=np.float32)
-    parts: dict[str, list[np.ndarray]] = {k: [] for k in ("left", "right", "feature", "threshold", "value")}
+    parts: dict[str, list[np.ndarray]] = {
+        k: [] for k in ("left", "right", "feature", "threshold", "value")
+    }
     roots, nodes = [], 0
     draws = np.random.RandomState(seed)
     for _ in range(trees):

@@ -45,7 +45,7 @@ def divergences(close: Floats, bank: Floats) -> Floats:
 
 
 @njit(cache=True, error_model="numpy")
-def _fading(index, oversold, overbought, code):  # type: ignore[no-untyped-def]
+def _fading(index, oversold, overbought, code):
     for t in range(code.size):
         r = index[t]
         code[t] = (
@@ -57,7 +57,7 @@ def _fading(index, oversold, overbought, code):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _following(index, close, past, oversold, overbought, code):  # type: ignore[no-untyped-def]
+def _following(index, close, past, oversold, overbought, code):
     for t in range(code.size):
         r, c, p = index[t], close[t], past[t]
         code[t] = (
@@ -69,7 +69,7 @@ def _following(index, close, past, oversold, overbought, code):  # type: ignore[
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(close, bank, divergence, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(close, bank, divergence, genes, bars, targets, counts):
     end = close.size
     code = blank(end)
     words = code.view(np.uint64)

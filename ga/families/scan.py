@@ -22,16 +22,16 @@ ENTER: Final = LONG | SHORT
 _ALL_BYTES = np.uint64(0x0101010101010101)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _trailing_zeros(_typing_context, _word):  # type: ignore[no-untyped-def]
-    def codegen(_context, builder, _signature, args):  # type: ignore[no-untyped-def]
+@intrinsic
+def _trailing_zeros(_typing_context, _word):
+    def codegen(_context, builder, _signature, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
 
     return types.uint64(types.uint64), codegen
 
 
 @njit(cache=True, error_model="numpy")
-def blank(bars):  # type: ignore[no-untyped-def]
+def blank(bars):
     """Bytes for ``bars`` and some more, in which every bit is set, so that a search always ends."""
     code = np.empty((bars // 8 + 2) * 8, np.uint8)
     code[bars:] = 255
@@ -39,7 +39,7 @@ def blank(bars):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def seek(words, t, bits):  # type: ignore[no-untyped-def]
+def seek(words, t, bits):
     """First bar from ``t`` on with any of ``bits`` in its byte; words are the bytes as uint64."""
     mask = np.uint64(bits) * _ALL_BYTES
     w = t >> 3

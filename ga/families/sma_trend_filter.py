@@ -19,21 +19,24 @@ from ga.panel import Panel
 
 
 @njit(cache=True, error_model="numpy")
-def _conditions(close, past, sums, fast_sums, slow_sums, paths, path_before, fast, slow, need, lead, code):  # type: ignore[no-untyped-def]
+def _conditions(
+    close, past, sums, fast_sums, slow_sums, paths, path_before, fast, slow, need, lead, code
+):
     for t in range(code.size):
         c, path = close[t], paths[t] - path_before[t]
         move = c - past[t]
         quick, lasting = (sums[t] - fast_sums[t]) * fast, (sums[t] - slow_sums[t]) * slow
         code[t] = (
             np.uint8((move > need * path) & (quick > lasting) & (c - quick > lead * path)) * LONG
-            | np.uint8((-move > need * path) & (quick < lasting) & (quick - c > lead * path)) * SHORT
+            | np.uint8((-move > need * path) & (quick < lasting) & (quick - c > lead * path))
+            * SHORT
             | np.uint8((quick < lasting) | (c < lasting)) * LEAVE_LONG
             | np.uint8((quick > lasting) | (c > lasting)) * LEAVE_SHORT
         )
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(close, sums, paths, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(close, sums, paths, genes, bars, targets, counts):
     end = close.size
     code = blank(end)
     words = code.view(np.uint64)

@@ -37,7 +37,7 @@ def slow_d(fast: Floats, shortest: int, longest: int) -> Floats:
 
 
 @njit(cache=True, error_model="numpy")
-def _conditions(fast, slow, fast_before, slow_before, overbought, oversold, code):  # type: ignore[no-untyped-def]
+def _conditions(fast, slow, fast_before, slow_before, overbought, oversold, code):
     for t in range(code.size):
         a, y = fast[t], slow[t]
         crossed_up = (a > y) & (fast_before[t] <= slow_before[t])
@@ -51,7 +51,7 @@ def _conditions(fast, slow, fast_before, slow_before, overbought, oversold, code
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(close, fast, slow, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(close, fast, slow, genes, bars, targets, counts):
     end = close.size
     spans = slow.shape[0] // fast.shape[0]
     code = blank(end)

@@ -35,7 +35,7 @@ def mean_squares(sums: Floats, shortest: int, longest: int, times: int) -> Float
 
 
 @njit(cache=True, error_model="numpy")
-def _conditions(price, past, short, long, spread, ratio, code):  # type: ignore[no-untyped-def]
+def _conditions(price, past, short, long, spread, ratio, code):
     for t in range(code.size):
         move = price[t] - past[t]
         far = move * move > spread * short[t]
@@ -49,7 +49,7 @@ def _conditions(price, past, short, long, spread, ratio, code):  # type: ignore[
 
 
 @njit(cache=True, error_model="numpy")
-def _next_regime(words, t, end, high, persistence):  # type: ignore[no-untyped-def]
+def _next_regime(words, t, end, high, persistence):
     """The bar from t on at which the other regime has lasted long enough."""
     other, same = (_LOW, _HIGH) if high else (_HIGH, _LOW)
     while True:
@@ -62,7 +62,7 @@ def _next_regime(words, t, end, high, persistence):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(price, fast, slow, per_year, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(price, fast, slow, per_year, genes, bars, targets, counts):
     end = price.size
     code = blank(end)
     words = code.view(np.uint64)

@@ -21,7 +21,24 @@ from ga.panel import Panel
 
 
 @njit(cache=True, error_model="numpy")
-def _conditions(close, volume, money, money_before, weights, weights_before, volumes, volumes_before, paths, paths_before, above, below, n, confirm, multiplier, code):  # type: ignore[no-untyped-def]
+def _conditions(
+    close,
+    volume,
+    money,
+    money_before,
+    weights,
+    weights_before,
+    volumes,
+    volumes_before,
+    paths,
+    paths_before,
+    above,
+    below,
+    n,
+    confirm,
+    multiplier,
+    code,
+):
     for t in range(code.size):
         # The VWAP is cash / shares; compared without dividing.
         cash, shares = money[t] - money_before[t], weights[t] - weights_before[t]
@@ -37,7 +54,7 @@ def _conditions(close, volume, money, money_before, weights, weights_before, vol
 
 
 @njit(cache=True, error_model="numpy")
-def _scan(close, volume, money, weights, volumes, paths, genes, bars, targets, counts):  # type: ignore[no-untyped-def]
+def _scan(close, volume, money, weights, volumes, paths, genes, bars, targets, counts):
     end = close.size
     code = blank(end)
     words = code.view(np.uint64)

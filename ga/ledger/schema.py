@@ -23,6 +23,7 @@ runs = Table(
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
     Column("market", Text, nullable=False),
+    Column("selection", JSON, nullable=False),
     Column("market_hash", String(64), nullable=False),
     Column("seed", String(20), nullable=False),
     Column("population_size", Integer, nullable=False),

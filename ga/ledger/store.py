@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine, make_url
@@ -19,6 +19,7 @@ from ga.fitness import Outcome, Settings
 from ga.genome import Genome
 from ga.ledger.schema import evaluations, generations, individuals, metadata, runs
 from ga.market import Market
+from ga.sources import MarketSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,8 @@ class RunRecord:
     run: str
     created_at: float
     finished_at: float | None
-    market: str
-    """The spec that the market was loaded from."""
+    market: MarketSpec
+    """What the market was loaded from."""
     market_hash: str
     plan: Plan
     settings: Settings
@@ -109,8 +110,11 @@ def open_ledger(store: str, *, create: bool) -> Ledger:
     try:
         if create:
             metadata.create_all(engine)
-        elif not sa.inspect(engine).has_table("runs"):
+        seen = sa.inspect(engine)
+        if not seen.has_table("runs"):
             raise InputError(f"--store {shown}: holds no ledger; run an evolution first")
+        if "selection" not in {column["name"] for column in seen.get_columns("runs")}:
+            raise InputError(f"--store {shown}: was written by an earlier version; give a new file")
     except sa.exc.DBAPIError as error:
         engine.dispose()
         reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
@@ -130,13 +134,16 @@ class Ledger:
         """Give the connections back."""
         self._engine.dispose()
 
-    def begin(self, *, market: Market, spec: str, plan: Plan, settings: Settings, mode: str) -> str:
+    def begin(
+        self, *, market: Market, spec: MarketSpec, plan: Plan, settings: Settings, mode: str
+    ) -> str:
         """Record a new run and return its id."""
         run = uuid.uuid4().hex[:12]
         row = {
             "run": run,
             "created_at": time.time(),
-            "market": spec,
+            "market": spec.spec,
+            "selection": {k: v for k, v in asdict(spec).items() if k != "spec"},
             "market_hash": market.hash,
             "seed": str(plan.seed),
             "population_size": plan.population_size,
@@ -283,6 +290,67 @@ class Ledger:
                 for row in connection.execute(query)
             ]
 
+    def strategy(self, key: str) -> StrategyRecord:
+        """One strategy by the start of its key; of several runs that have it, the latest.
+
+        Raises:
+            InputError: none, or several.
+        """
+        table = evaluations
+        query = (
+            sa.select(table)
+            .join(runs, runs.c.run == table.c.run)
+            .where(table.c.key.startswith(key, autoescape=True), table.c.fitness.is_not(None))
+            .order_by(runs.c.created_at.desc())
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        if len(key) < 4 or len({row.key for row in rows}) != 1:
+            what = "several keys start so" if rows else "no such strategy"
+            raise InputError(
+                f"strategy {key}: {what}; list their keys with: python -m ga strategies"
+            )
+        row = rows[0]
+        return StrategyRecord(
+            run=row.run, genome=_genome(row), outcome=_outcome(row), generation=row.generation
+        )
+
+    def trials(self, run: str, sample: int) -> tuple[int, list[Genome]]:
+        """How many strategies a run evaluated, and a fair sample: keys are hashes, so the first by
+        key are as good as drawn."""
+        mine = sa.and_(evaluations.c.run == run, evaluations.c.fitness.is_not(None))
+        query = sa.select(evaluations.c.family, evaluations.c.genes).where(mine)
+        with self._engine.connect() as connection:
+            count = connection.execute(
+                sa.select(sa.func.count()).select_from(evaluations).where(mine)
+            ).scalar_one()
+            rows = connection.execute(query.order_by(evaluations.c.key).limit(sample)).all()
+        return int(count), [_genome(cast(sa.Row[tuple[object, ...]], row)) for row in rows]
+
+    def family_counts(self, run: str) -> dict[str, int]:
+        """Individuals of each family in a run's last committed generation, most first."""
+        last = (
+            sa.select(sa.func.max(generations.c.generation))
+            .where(generations.c.run == run)
+            .scalar_subquery()
+        )
+        count = sa.func.count().label("count")
+        query = (
+            sa.select(evaluations.c.family, count)
+            .select_from(individuals)
+            .join(
+                evaluations,
+                sa.and_(
+                    individuals.c.run == evaluations.c.run, individuals.c.key == evaluations.c.key
+                ),
+            )
+            .where(individuals.c.run == run, individuals.c.generation == last)
+            .group_by(evaluations.c.family)
+            .order_by(count.desc(), evaluations.c.family)
+        )
+        with self._engine.connect() as connection:
+            return {str(row.family): int(row[1]) for row in connection.execute(query)}
+
     def _individuals(
         self, connection: sa.Connection, run: str, generation: int
     ) -> list[tuple[Genome, Outcome]]:
@@ -310,7 +378,7 @@ class Ledger:
             run=row.run,
             created_at=row.created_at,
             finished_at=row.finished_at,
-            market=row.market,
+            market=MarketSpec(spec=row.market, **_selection(row.selection)),
             market_hash=row.market_hash,
             plan=Plan(
                 seed=int(row.seed),
@@ -323,6 +391,13 @@ class Ledger:
             committed=0 if last is None else int(last.generation) + 1,
             digest=GENESIS if last is None else str(last.digest),
         )
+
+
+def _selection(stored: Mapping[str, object]) -> dict[str, Any]:
+    found = dict(stored)
+    if found.get("assets") is not None:
+        found["assets"] = tuple(cast(Sequence[str], found["assets"]))
+    return found
 
 
 def _genome(row: sa.Row[tuple[object, ...]]) -> Genome:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ga.errors import InputError
@@ -14,7 +16,43 @@ from ga.sources.samples import SAMPLES, load_sample, sample_source
 from ga.sources.select import Selection, Source, parse_selection
 from ga.sources.synthetic import parse_synthetic, synthetic, synthetic_source
 
-__all__ = ["load_files", "load_market", "load_sample", "synthetic"]
+__all__ = ["MarketSpec", "load_files", "load_market", "load_sample", "synthetic"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarketSpec:
+    """What a user asked for: enough to load the same market again."""
+
+    spec: str
+    assets: tuple[str, ...] | None = None
+    start: str | None = None
+    end: str | None = None
+    timeframe: str | None = None
+
+    def load(self) -> Market:
+        """See ``load_market``."""
+        return load_market(
+            self.spec,
+            assets=self.assets,
+            start=self.start,
+            end=self.end,
+            timeframe=self.timeframe,
+        )
+
+    def pinned(self, market: Market) -> MarketSpec:
+        """The spec that means the same from another folder and at a later time."""
+        path = Path(self.spec)
+        spec = str(path.resolve()) if path.exists() and self.spec not in SAMPLES else self.spec
+        pinned = replace(self, spec=spec)
+        if self.spec.startswith(PREFIX):
+            # An exchange's history grows: what was loaded is asked for by its times from now on.
+            first, after = int(market.times[0]), int(market.times[-1]) + market.step
+            pinned = replace(pinned, start=_iso(first), end=_iso(after))
+        return pinned
+
+
+def _iso(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat()
 
 
 def load_market(

@@ -158,7 +158,9 @@ def test_signals_do_not_depend_on_the_currency(name, wild):
     """All rules are ratios: quoting every price in units twice as small changes nothing."""
     genes = genes_of(name, lanes_of(name, 20))
     prices = {k: getattr(wild, k)[0] * 2.0 for k in ("open", "high", "low", "close")}
-    assert signals(name, of(wild, **prices), genes).tobytes() == signals(name, wild, genes).tobytes()
+    assert (
+        signals(name, of(wild, **prices), genes).tobytes() == signals(name, wild, genes).tobytes()
+    )
 
 
 def test_carry_refuses_a_market_without_funding():

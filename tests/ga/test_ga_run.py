@@ -23,6 +23,7 @@ from ga.fitness import Outcome, evaluate_batch, visible
 from ga.genome import Genome
 from ga.ledger import open_ledger
 from ga.run import BatchLog, Runner
+from ga.sources import MarketSpec
 
 PLAN = Plan(seed=3, population_size=40, generations=4)
 
@@ -88,7 +89,11 @@ def bench(market, settings, tmp_path):
 
         def start(self, ledger) -> str:
             return ledger.begin(
-                market=market, spec="planted", plan=PLAN, settings=settings, mode="local"
+                market=market,
+                spec=MarketSpec(spec="planted"),
+                plan=PLAN,
+                settings=settings,
+                mode="local",
             )
 
         def go(self, evaluator, *, ledger=None, run=None, evolution=None, log=None, on=None):
