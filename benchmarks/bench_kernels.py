@@ -1,6 +1,6 @@
-"""Each family's kernel, the backtest, and the whole evaluation, at 10,000 bars on one core.
+"""Each family's signals, its accounting and whole evaluation, at 10,000 bars on one core.
 
-Nanoseconds are for one bar of one genome.
+Nanoseconds are for one bar of one genome. Banks are built before and reported apart.
 """
 
 from __future__ import annotations
@@ -12,58 +12,89 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
 from ga import backtest
-from ga.backtest import Costs
-from ga.families import FAMILIES
-from ga.fitness import Settings, evaluate, fold_ranges
-from ga.genome import Genome
+from ga.families import FAMILIES, Changes, usable_families
+from ga.families.base import Floats
+from ga.fitness import Settings, measure, split
 from ga.market import Market
-from ga.variation import Purpose, keyed, random_genome
+from ga.panel import Panel
+from ga.variation import Purpose, keyed, scatter
 
 UNIT = "ns/bar"
+RULES = [name for name, family in FAMILIES.items() if not family.learned]
+LEARNED = [name for name, family in FAMILIES.items() if family.learned]
 
 
-def genomes(family: str, count: int) -> list[Genome]:
-    """Random genomes of one family, always the same."""
-    return [
-        random_genome(FAMILIES[family], keyed(1, Purpose.AUDIT, 0, index)) for index in range(count)
-    ]
+def genes_of(family: str, count: int) -> Floats:
+    """Random genes (count, G) of one family, always the same."""
+    rule = FAMILIES[family]
+    return scatter(rule, keyed(1, Purpose.AUDIT, 0).random((count, len(rule.genes))))
 
 
-def _info(benchmark: BenchmarkFixture, label: str, cells: int) -> None:
-    benchmark.extra_info.update(suite="kernels", label=label, unit=UNIT, scale=1e9 / cells)
+def _info(benchmark: BenchmarkFixture, label: str, unit: str, scale: float, note: str = "") -> None:
+    benchmark.extra_info.update(suite="kernels", label=label, unit=unit, scale=scale, note=note)
 
 
-@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize("family", RULES)
+def test_bank(benchmark: BenchmarkFixture, market: Market, effort: Effort, family: str) -> None:
+    """Indicator banks of one family, from nothing, for one genome's signals."""
+    panel, genes = Panel(market, 0), genes_of(family, 1)
+    changes = Changes.empty(1, market.bars)
+
+    def build() -> None:
+        panel.forget()
+        FAMILIES[family].signals(panel, genes, changes)
+
+    timed(benchmark, build, rounds=effort.rounds, warm_up=2)
+    _info(benchmark, f"bank: {family}", "ms a market", 1e3)
+
+
+@pytest.mark.parametrize("family", RULES)
 def test_signals(benchmark: BenchmarkFixture, market: Market, effort: Effort, family: str) -> None:
-    """Target positions alone."""
-    genes = np.array([g.genes for g in genomes(family, effort.lanes)])
-    prices = (market.open[0], market.high[0], market.low[0], market.close[0], market.volume[0])
-    kernel = FAMILIES[family].kernel
-    targets = timed(benchmark, kernel, *prices, genes, rounds=effort.rounds, warm_up=2)
-    assert targets.shape == (market.bars, effort.lanes)
-    _info(benchmark, f"signals: {family}", targets.size)
+    """Changes of the target position alone."""
+    panel, genes = Panel(market, 0), genes_of(family, effort.lanes)
+    changes = Changes.empty(effort.lanes, market.bars)
+    signals = FAMILIES[family].signals
+    timed(benchmark, signals, panel, genes, changes, rounds=effort.rounds, warm_up=2)
+    _info(benchmark, f"signals: {family}", UNIT, 1e9 / changes.targets.size)
 
 
-def test_backtest(benchmark: BenchmarkFixture, market: Market, effort: Effort) -> None:
-    """Fills, costs and statistics of given positions."""
-    genes = np.array([g.genes for g in genomes("ema_crossover", effort.lanes)])
-    prices = (market.open[0], market.high[0], market.low[0], market.close[0], market.volume[0])
-    targets = FAMILIES["ema_crossover"].kernel(*prices, genes)
-    starts, stops = fold_ranges(market.bars, Settings())
-    costs = Costs()
-    nothing = np.empty(0)
-    args = (prices[0], prices[3], nothing, targets, starts, stops, costs.fee, costs.slippage)
-    timed(benchmark, backtest.run, *args, rounds=effort.rounds, warm_up=2)
-    _info(benchmark, "backtest", targets.size)
+@pytest.mark.parametrize("family", RULES)
+def test_accounting(
+    benchmark: BenchmarkFixture, market: Market, effort: Effort, family: str
+) -> None:
+    """Fills, costs and statistics of given changes over the folds."""
+    panel, genes = Panel(market, 0), genes_of(family, effort.lanes)
+    changes = Changes.empty(effort.lanes, market.bars)
+    FAMILIES[family].signals(panel, genes, changes)
+    ranges, settings = split(market.bars, Settings()).in_sample, Settings()
+    out = np.empty((effort.lanes, len(ranges), len(backtest.STATISTICS)))
+    args = (panel, changes, ranges[:, 0].copy(), ranges[:, 1].copy(), settings.costs, out)
+    timed(benchmark, backtest.measure, *args, rounds=effort.rounds, warm_up=2)
+    fills = out[..., 4].sum(axis=1).mean()
+    note = f"{fills:.0f} fills, {out[..., 5].mean():.0%} of bars held"
+    _info(benchmark, f"accounting: {family}", UNIT, 1e9 / changes.targets.size, note)
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "all families"])
-def test_evaluate(benchmark: BenchmarkFixture, market: Market, effort: Effort, family: str) -> None:
-    """From genomes to outcomes: what a worker does with a batch."""
-    names = list(FAMILIES) if family == "all families" else [family]
-    group = [g for name in names for g in genomes(name, effort.lanes // len(names))]
-    outcomes = timed(
-        benchmark, evaluate, market, Settings(), group, rounds=effort.rounds, warm_up=2
-    )
-    assert all(o.error is None for o in outcomes)
-    _info(benchmark, f"evaluate: {family}", market.bars * len(group))
+@pytest.mark.parametrize("family", RULES)
+def test_evaluation(
+    benchmark: BenchmarkFixture, market: Market, effort: Effort, family: str
+) -> None:
+    """Both, as a worker does them: all costs and statistics on."""
+    genes, ranges = genes_of(family, effort.lanes), split(market.bars, Settings()).in_sample
+    args = (market, Settings(), family, genes, ranges)
+    timed(benchmark, measure, *args, rounds=effort.rounds, warm_up=2)
+    _info(benchmark, f"evaluation: {family}", UNIT, 1e9 / (market.bars * effort.lanes))
+
+
+@pytest.mark.parametrize("family", LEARNED)
+def test_learned(benchmark: BenchmarkFixture, market: Market, effort: Effort, family: str) -> None:
+    """One genome of a learned family, refits and all; random genomes, one a round."""
+    usable_families(market, [family])
+    ranges, settings = split(market.bars, Settings()).in_sample, Settings()
+    every = iter(np.tile(genes_of(family, 30), (4, 1)))
+
+    def one() -> None:
+        measure(market, settings, family, next(every)[None], ranges)
+
+    timed(benchmark, one, rounds=effort.rounds, warm_up=2)
+    _info(benchmark, f"learned: {family}", "ms an evaluation", 1e3)

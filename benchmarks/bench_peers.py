@@ -42,9 +42,9 @@ def pairs(count: int) -> list[tuple[int, int]]:
 def ours(market: Market, periods: list[tuple[int, int]]) -> Floats:
     """Statistics (L, 6). A threshold of -1 always holds: what is left is the crossover."""
     genes = np.array([(fast, slow, -1.0, 1.0, 0.0) for fast, slow in periods])
-    whole = np.array([0]), np.array([market.bars])
+    whole = np.array([[0, market.bars]])
     settings = Settings(costs=COSTS)
-    return measure(market, settings, "ema_crossover", genes, *whole)[:, 0, 0]
+    return measure(market, settings, "ema_crossover", genes, whole)[:, 0, 0]
 
 
 def with_vectorbt(market: Market, periods: list[tuple[int, int]]) -> Any:
@@ -128,19 +128,19 @@ def _info(benchmark: BenchmarkFixture, label: str, backtests: int, note: str) ->
     )
 
 
-def test_this_engine(benchmark: BenchmarkFixture, market: Market, effort: Effort) -> None:
+def test_this_engine(benchmark: BenchmarkFixture, plain_market: Market, effort: Effort) -> None:
     """All pairs in one call."""
     periods = pairs(effort.lanes)
-    timed(benchmark, ours, market, periods, rounds=effort.rounds, warm_up=2)
+    timed(benchmark, ours, plain_market, periods, rounds=effort.rounds, warm_up=2)
     _info(benchmark, "this engine", len(periods), f"{len(periods)} at once")
 
 
-def test_vectorbt(benchmark: BenchmarkFixture, market: Market, effort: Effort) -> None:
+def test_vectorbt(benchmark: BenchmarkFixture, plain_market: Market, effort: Effort) -> None:
     """All pairs in one call; the equity at the end and every fill must be ours."""
     periods = pairs(effort.lanes)
     rounds = max(2, effort.rounds // 5)
-    portfolio = timed(benchmark, with_vectorbt, market, periods, rounds=rounds, warm_up=1)
-    statistics = ours(market, periods)
+    portfolio = timed(benchmark, with_vectorbt, plain_market, periods, rounds=rounds, warm_up=1)
+    statistics = ours(plain_market, periods)
     growth, trades = (statistics[:, STATISTICS.index(n)] for n in ("growth", "trades"))
     np.testing.assert_allclose(portfolio.value().to_numpy()[-1], growth, rtol=1e-6)
     np.testing.assert_array_equal(portfolio.orders.count().to_numpy(), trades)
@@ -148,13 +148,13 @@ def test_vectorbt(benchmark: BenchmarkFixture, market: Market, effort: Effort) -
     _info(benchmark, f"vectorbt {vbt.__version__}", len(periods), note)
 
 
-def test_backtesting_py(benchmark: BenchmarkFixture, market: Market, effort: Effort) -> None:
+def test_backtesting_py(benchmark: BenchmarkFixture, plain_market: Market, effort: Effort) -> None:
     """One pair a call. Its fills are counted as closed trades, and its sizing differs a little."""
     import backtesting
 
     rounds = max(2, effort.rounds // 5)
-    result = timed(benchmark, with_backtesting, market, 9, 26, rounds=rounds, warm_up=1)
-    growth, fills = ours(market, [(9, 26)])[0, [2, 4]]
+    result = timed(benchmark, with_backtesting, plain_market, 9, 26, rounds=rounds, warm_up=1)
+    growth, fills = ours(plain_market, [(9, 26)])[0, [2, 4]]
     assert abs(int(result["# Trades"]) - int(fills)) <= 1
     note = (
         f"one at a time; equity x {result['Equity Final [$]'] / 1e9:.3f}"

@@ -22,15 +22,20 @@ def effort(request: pytest.FixtureRequest) -> Effort:
 
 @pytest.fixture(scope="session")
 def market() -> Market:
-    """One asset of 10,000 hourly bars, without funding (peers have none)."""
-    made = synthetic(assets=1, bars=10_000, seed=1)
+    """One asset of 10,000 hourly bars, with funding."""
+    return synthetic(assets=1, bars=10_000, seed=1)
+
+
+@pytest.fixture(scope="session")
+def plain_market(market: Market) -> Market:
+    """The same without funding, which peers do not know."""
     return Market(
-        name=made.name,
-        assets=made.assets,
-        times=made.times,
-        open=made.open,
-        high=made.high,
-        low=made.low,
-        close=made.close,
-        volume=made.volume,
+        name=market.name,
+        assets=market.assets,
+        times=market.times,
+        open=market.open,
+        high=market.high,
+        low=market.low,
+        close=market.close,
+        volume=market.volume,
     )

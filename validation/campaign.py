@@ -49,14 +49,14 @@ class Scale:
 FULL: Final = Scale(
     pairs=4,
     recoveries=5,
-    speedup={"population_size": 1000, "generations": 4},
-    evolution={"population_size": 1000, "generations": 40},
+    speedup={"population_size": 900, "generations": 4},
+    evolution={"population_size": 500, "generations": 24},
 )
 SHORT: Final = Scale(
     pairs=3,
     recoveries=4,
-    speedup={"population_size": 1000, "generations": 3},
-    evolution={"population_size": 1000, "generations": 30},
+    speedup={"population_size": 900, "generations": 3},
+    evolution={"population_size": 500, "generations": 16},
 )
 
 SPEEDUP_MARKET: Final = "synthetic:assets=4,bars=16000,seed=1"

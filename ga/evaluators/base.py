@@ -17,6 +17,8 @@ MIN_BATCH_SECONDS: Final = 0.03
 MAX_BATCH_SECONDS: Final = 0.2
 """CPU seconds of a batch: long against Ray's milliseconds a task, short against the barrier."""
 _LEARNING_RATE: Final = 0.3
+_GUESS: Final = 0.002
+_GUESS_LEARNED: Final = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,11 @@ class CostModel:
         self._seconds: dict[str, float] = {}
 
     def estimate(self, family: str) -> float:
-        """Seconds for one genome; a guess of 2 ms for a family not seen yet."""
-        return self._seconds.get(family, 0.002)
+        """Seconds for one genome; a guess for a family not seen yet."""
+        known = self._seconds.get(family)
+        if known is not None:
+            return known
+        return _GUESS_LEARNED if get_family(family).learned else _GUESS
 
     def learn(self, genomes: Sequence[Genome], seconds: float) -> None:
         """Take in what a batch took. Batches hold one family as a rule; else shares are scaled."""

@@ -38,11 +38,13 @@ def _fit(rows: Floats, up: Floats, penalty: float) -> Floats:
 
     model = LinearSVC(C=penalty, dual=False, tol=_TOLERANCE, random_state=_NO_DRAWS)
     model.fit(rows, up)
-    return np.asarray(np.append(model.coef_[0], model.intercept_[0]))
+    weights: Floats = np.append(model.coef_[0], model.intercept_[0])
+    return weights
 
 
 def _votes(weights: Floats, rows: Floats) -> Floats:
-    return np.sign(rows @ weights[:-1] + weights[-1])
+    votes: Floats = np.sign(rows @ weights[:-1] + weights[-1])
+    return votes
 
 
 def _two_classes(up: Floats) -> bool:

@@ -6,7 +6,7 @@ branches and becomes SIMD. Then it jumps from bar to bar that has a bit it waits
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
@@ -22,12 +22,14 @@ ENTER: Final = LONG | SHORT
 _ALL_BYTES = np.uint64(0x0101010101010101)
 
 
-@intrinsic
-def _trailing_zeros(_typing_context, _word):
+def _cttz(_typing_context, _word):
     def codegen(_context, builder, _signature, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
 
     return types.uint64(types.uint64), codegen
+
+
+_trailing_zeros: Any = intrinsic(_cttz)
 
 
 @njit(cache=True, error_model="numpy")
