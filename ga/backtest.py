@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ga.families.base import Changes
+from ga.jit import kernel
 from ga.panel import Panel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_BLOCK: Final = 64
 STATISTICS: Final = ("mean", "std", "growth", "max_drawdown", "trades", "exposure")
 """Columns of a result: mean and standard deviation (n-1) of the bar returns, equity at the end over
 equity at the start, largest drawdown as a fraction, number of fills, share of bars with a
@@ -41,7 +42,7 @@ class Costs:
     slippage: float = 0.0001
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 def _fill(
     cash: float, units: float, price: float, target: float, fee: float, slippage: float
 ) -> tuple[float, float]:
@@ -54,7 +55,7 @@ def _fill(
     return cash - change * paid - abs(change) * paid * fee, units + change
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def account(
     open_: Floats,
     close: Floats,
@@ -91,7 +92,7 @@ def account(
     return equity, held, fills
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def statistics(
     equity: Floats, held: Floats, fills: Floats, starts: Ints, stops: Ints, out: Floats
 ) -> None:
@@ -115,7 +116,7 @@ def statistics(
         _summary(out[fold], n, total, squares, base, before, worst, trades, exposed)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 def _summary(
     row: Floats,
     n: int,
@@ -136,49 +137,59 @@ def _summary(
     row[5] = exposed / n
 
 
-@njit(cache=True, error_model="numpy")
-def _returns(equity: Floats, half: int, first: Floats, second: Floats) -> None:
-    """Of 2 x half returns, add those half a row apart: ``first`` (half,) their sums, ``second``
-    those of their squares. One division for two returns."""
-    for t in range(half):
-        a, b = equity[t], equity[t + half]
-        inverse = 1.0 / (a * b)
-        x = (equity[t + 1] - a) * (b * inverse)
-        y = (equity[t + half + 1] - b) * (a * inverse)
-        first[t] = x + y
-        second[t] = x * x + y * y
+@kernel()
+def _sums(equity: Floats, totals: Floats, squares: Floats) -> tuple[float, float]:
+    """Sum of the returns of equity (64 k + 1,) and of their squares.
+
+    In 64 chains that are added up in a fixed order: SIMD without fastmath, and the same bits
+    whatever the vector width.
+    """
+    totals[:] = 0.0
+    squares[:] = 0.0
+    for k in range(0, equity.size - 1, _BLOCK):
+        now, before = equity[k + 1 : k + _BLOCK + 1], equity[k : k + _BLOCK]
+        for j in range(_BLOCK):
+            change = (now[j] - before[j]) / before[j]
+            totals[j] += change
+            squares[j] += change * change
+    total = square = 0.0
+    for j in range(_BLOCK):
+        total += totals[j]
+        square += squares[j]
+    return total, square
 
 
-@njit(cache=True, error_model="numpy")
-def _total(values: Floats, n: int) -> float:
-    """Sum of n values, a multiple of four, in four interleaved chains."""
-    a = b = c = d = 0.0
-    for t in range(0, n, 4):
-        a += values[t]
-        b += values[t + 1]
-        c += values[t + 2]
-        d += values[t + 3]
-    return (a + b) + (c + d)
+@kernel()
+def _outside(equity: Floats, peak: float, floor: float) -> int:
+    found = 0
+    for t in range(equity.size):
+        found += (1 if equity[t] > peak else 0) + (1 if equity[t] < floor else 0)
+    return found
 
 
-@njit(cache=True, error_model="numpy")
-def _drawdown(equity: Floats, n: int) -> tuple[float, float]:
-    """Largest drawdown over equity[0..n], as a fraction, and the smallest value below a peak."""
+@kernel()
+def _drawdown(equity: Floats) -> tuple[float, float]:
+    """Largest drawdown, as a fraction, and the smallest value below a peak."""
     peak = floor = lowest = equity[0]
     ratio = 1.0
-    for t in range(1, n + 1):
-        now = equity[t]
-        if now > peak:
-            peak = now
-            floor = peak * ratio
-        elif now < floor:
-            ratio = now / peak
-            floor = now
-            lowest = min(lowest, now)
+    for k in range(0, equity.size, _BLOCK):
+        part = equity[k : k + _BLOCK]
+        if _outside(part, peak, floor) == 0:
+            continue
+        # A new peak or a deeper drawdown lies in this block.
+        for t in range(part.size):
+            now = part[t]
+            if now > peak:
+                peak = now
+                floor = peak * ratio
+            elif now < floor:
+                ratio = now / peak
+                floor = now
+                lowest = min(lowest, now)
     return 1.0 - ratio, lowest
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _closes(adjusted: Floats, cash: float, units: float) -> bool:
     """Whether equity is not above zero at some close."""
     found = 0
@@ -187,33 +198,22 @@ def _closes(adjusted: Floats, cash: float, units: float) -> bool:
     return found > 0
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 def _hold(
     row: Floats, m: int, adjusted: Floats, start: int, stop: int, cash: float, units: float
 ) -> None:
-    """Lay out the equity of bars [start, stop) from row[m] on, in eights: what goes over the end is
-    written over by what follows."""
-    for t in range(start, stop, 8):
-        a = cash + units * adjusted[t]
-        b = cash + units * adjusted[t + 1]
-        c = cash + units * adjusted[t + 2]
-        d = cash + units * adjusted[t + 3]
-        e = cash + units * adjusted[t + 4]
-        f = cash + units * adjusted[t + 5]
-        g = cash + units * adjusted[t + 6]
-        h = cash + units * adjusted[t + 7]
-        k = m + t - start
-        row[k] = a
-        row[k + 1] = b
-        row[k + 2] = c
-        row[k + 3] = d
-        row[k + 4] = e
-        row[k + 5] = f
-        row[k + 6] = g
-        row[k + 7] = h
+    """Lay out the equity of bars [start, stop) from row[m] on.
+
+    Unsigned, because numba looks for negative places otherwise, which takes longer than the work.
+    """
+    k, t, end, one = np.uint64(m), np.uint64(start), np.uint64(stop), np.uint64(1)
+    while t < end:
+        row[k] = cash + units * adjusted[t]
+        k += one
+        t += one
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _fold(
     open_: Floats,
     inverse: Floats,
@@ -222,24 +222,31 @@ def _fold(
     bars: NDArray[np.int32],
     targets: Floats,
     event: int,
+    at: int,
+    cash: float,
+    units: float,
     start: int,
     stop: int,
     fee: float,
     slippage: float,
     scratch: Floats,
     out: Floats,
-) -> bool:
-    """Fill ``out`` (6,) for bars [start, stop) of an account flat before ``event``; False if
-    the account was closed on the way."""
-    row, first, second = scratch[0], scratch[1], scratch[2]
-    # Equity at the close of t is cash + units * adjusted[t]: cash has the funding paid so far added
-    # back, and the adjusted close has it taken off.
-    cash, units = 1.0, 0.0
+) -> tuple[bool, int, float, float]:
+    """Fill ``out`` (6,) for bars [start, stop) of an account that stands as given before ``event``,
+    its bars before ``at`` done.
+
+    Equity at the close of t is cash + units * adjusted[t]: cash has the funding paid so far added
+    back, and the adjusted close has it taken off.
+
+    Returns:
+        False if the account was closed on the way; the next event, cash and units at the end.
+    """
+    row = scratch[0]
     dear, cheap = 1.0 + slippage, 1.0 - slippage
     bought, sold = dear * (1.0 + fee), cheap * (1.0 - fee)
     most = 1.0 / bought
     trades = exposed = 0.0
-    at, m = 0, 0
+    m = 0
     if start == 0:
         row[0] = 1.0
         m = 1
@@ -254,7 +261,7 @@ def _fold(
                 m += until - at
                 exposed += until - at
             elif _closes(adjusted[at:until], cash, units):
-                return False
+                return False, event, cash, units
         at = max(at, until)
         if until == limit:
             if m:
@@ -287,20 +294,19 @@ def _fold(
                 row[m] = cash
                 m += 1
             at = until + 1
-    last, n = row[m - 1], m - 1
-    worst, lowest = _drawdown(row, n)
+    last = row[m - 1]
+    worst, lowest = _drawdown(row[:m])
     if lowest <= 0.0:
-        return False
+        return False, event, cash, units
     # Filled up with bars in which nothing happens.
-    half = (n + 7) // 8 * 4
-    row[m : 2 * half + 1] = last
-    _returns(row, half, first, second)
-    total, squares = _total(first, half), _total(second, half)
+    padded = (m - 1 + _BLOCK - 1) // _BLOCK * _BLOCK + 1
+    row[m:padded] = last
+    total, squares = _sums(row[:padded], scratch[1, :_BLOCK], scratch[2, :_BLOCK])
     _summary(out, stop - start, total, squares, row[0], last, worst, trades, exposed)
-    return True
+    return True, event, cash, units
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _lanes(
     open_: Floats,
     inverse: Floats,
@@ -316,35 +322,49 @@ def _lanes(
     slippage: float,
     out: Floats,
 ) -> None:
-    scratch = np.empty((3, close.size + 16))
+    scratch = np.empty((3, close.size + _BLOCK + 2))
     for lane in range(counts.size):
         when, what = bars[lane, : counts[lane]], targets[lane, : counts[lane]]
-        event = 0
+        event = at = 0
+        cash, units = 1.0, 0.0
+        flat, sound = 0, True
         for fold in range(starts.size):
-            while event < when.size and when[event] + 1 < starts[fold]:
-                event += 1
-            # Back to where the account was flat: everything after it scales with its equity.
-            begin = event
-            while begin > 0 and what[begin - 1] != 0.0:
+            start, stop = starts[fold], stops[fold]
+            # The last event before the fold after which the account was flat: nothing before it
+            # counts, since all that follows scales with the equity it begins with.
+            first = event
+            while first < when.size and when[first] + 1 < start:
+                first += 1
+            begin, least = first, event if sound else flat
+            while begin > least and what[begin - 1] != 0.0:
                 begin -= 1
-            done = _fold(
-                open_,
-                inverse,
-                adjusted,
-                paid,
-                when,
-                what,
-                begin,
-                starts[fold],
-                stops[fold],
-                fee,
-                slippage,
-                scratch,
-                out[lane, fold],
-            )
+            if begin == 0 or what[begin - 1] == 0.0:
+                cash, units, at, event, flat, sound = 1.0, 0.0, 0, begin, begin, True
+            done = False
+            if sound:
+                done, event, cash, units = _fold(
+                    open_,
+                    inverse,
+                    adjusted,
+                    paid,
+                    when,
+                    what,
+                    event,
+                    at,
+                    cash,
+                    units,
+                    start,
+                    stop,
+                    fee,
+                    slippage,
+                    scratch,
+                    out[lane, fold],
+                )
+                at = stop
             if not done:
+                sound = False
                 equity, held, fills = account(
-                    open_, close, paid, when[begin:], what[begin:], fee, slippage
+                    open_, close, paid, when[flat:], what[flat:], fee, slippage
                 )
                 part = slice(fold, fold + 1)
                 statistics(equity, held, fills, starts[part], stops[part], out[lane, part])
@@ -358,9 +378,8 @@ def funding_paid(panel: Panel) -> Floats:
 
 
 def _adjusted(panel: Panel) -> Floats:
-    """(1, T + 8): see ``_fold`` and ``_hold``."""
-    table = panel.close[None, :] - panel.bank("funding paid", funding_paid)
-    return np.pad(table, ((0, 0), (0, 8)))
+    """(1, T): see ``_fold``."""
+    return panel.close[None, :] - panel.bank("funding paid", funding_paid)
 
 
 def measure(

@@ -10,32 +10,33 @@ true range of 100 bars / ATR, so that more is risked when ATR is low.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import atr, prefix, true_range
 from ga.families.scan import ENTER, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 _SHORTEST, _LONGEST, _CALM = 10, 20, 100
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _conditions(close, before, ranges, code):
     for t in range(code.size):
         move = close[t] - before[t]
         code[t] = np.uint8(move > ranges[t]) * LONG | np.uint8(move < -ranges[t]) * SHORT
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _leave(close, t, side, stopping, trailing, unit):
     """The bar at whose close a position entered at t is stopped; the number of bars if never."""
     best = side * close[t]
     stop, armed = best - stopping * unit, best + unit
-    for k in range(t + 1, close.size):
-        price = side * close[k]
+    after = close[t + 1 :]
+    for k in range(after.size):
+        price = side * after[k]
         if price <= stop:
-            return k
+            return t + 1 + k
         if price > best:
             best = price
             if best >= armed:
@@ -43,7 +44,7 @@ def _leave(close, t, side, stopping, trailing, unit):
     return close.size
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(close, bank, sums, genes, bars, targets, counts):
     end = close.size
     code = blank(end)

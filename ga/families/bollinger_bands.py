@@ -12,18 +12,18 @@ position_scaling x |%B - 1/2|, at most 1.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import deviation
 from ga.families.scan import ENTER, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 _SHORTEST, _LONGEST, _RANGE = 10, 40, 125
 _BELOW, _ABOVE = 4, 8
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def bands(close: Floats) -> Floats:
     """(2 P, T) for every lookback: z = (close - SMA) / deviation, 0 where there is no band; and
     where the last bar's BandWidth lies in its range over 125 bars, 0..1, NaN before that."""
@@ -58,7 +58,7 @@ def bands(close: Floats) -> Floats:
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _conditions(score, part, edge, beyond, squeeze, code):
     for t in range(code.size):
         z, squeezed = score[t], part[t] <= squeeze
@@ -71,7 +71,7 @@ def _conditions(score, part, edge, beyond, squeeze, code):
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(bank, genes, bars, targets, counts):
     rows, end = bank.shape[0] // 2, bank.shape[1]
     code = blank(end)

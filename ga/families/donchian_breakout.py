@@ -11,11 +11,11 @@ fewer) is cut by trend_bias.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import close_sums, highest, lowest, volume_sums
 from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 _LONGEST = 30
@@ -24,7 +24,7 @@ _TREND = 8
 and trend_bias would change nothing."""
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _conditions(close, volume, upper, lower, now, past, above, below, period, confirm, code):
     for t in range(code.size):
         c, u, b = close[t], upper[t], lower[t]
@@ -38,7 +38,7 @@ def _conditions(close, volume, upper, lower, now, past, above, below, period, co
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(close, volume, tops, bottoms, sums, volumes, genes, bars, targets, counts):
     end = close.size
     code = blank(end)

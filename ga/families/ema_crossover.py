@@ -9,17 +9,17 @@ flat again when the averages cross back. The position's size is signal_strength.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import ema
 from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 _SHORTEST, _LONGEST = 5, 34
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _conditions(fast, slow, close, past, up, down, rise, fall, code):
     for t in range(code.size):
         f, s, c, p = fast[t], slow[t], close[t], past[t]
@@ -31,7 +31,7 @@ def _conditions(fast, slow, close, past, up, down, rise, fall, code):
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(close, bank, genes, bars, targets, counts):
     end = close.size
     code = blank(end)

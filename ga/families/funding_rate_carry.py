@@ -13,18 +13,18 @@ The carry of perpetual futures: Koijen, Moskowitz, Pedersen and Vrugt, "Carry" (
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.errors import InputError
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import prefix
 from ga.families.scan import ENTER, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 _WEEK = 168.0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _conditions(sums, middle, first, now, past, rich, cheap, signal, code):
     for t in range(code.size):
         value = now * (sums[t] - middle[t]) - past * (middle[t] - first[t])
@@ -32,7 +32,7 @@ def _conditions(sums, middle, first, now, past, rich, cheap, signal, code):
         code[t] = np.uint8(value < cheap) * LONG | np.uint8(value > rich) * SHORT
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(sums, hours, genes, bars, targets, counts):
     end = sums.size - 1
     code, signal = blank(end), np.empty(end)

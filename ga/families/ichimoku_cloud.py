@@ -12,23 +12,23 @@ cloud's thickness over the distance of the close from its far edge.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import highest, lowest
 from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 _LONGEST = 80
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def middles(high: Floats, low: Floats, longest: int) -> Floats:
     """(longest, T) middles of the ranges over 1..longest bars."""
     return 0.5 * (highest(high, longest) + lowest(low, longest))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _conditions(
     close, past, tenkan, kijun, tenkan_before, kijun_before, slow_before, confirm, code
 ):
@@ -47,7 +47,7 @@ def _conditions(
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(close, bank, genes, bars, targets, counts):
     end = close.size
     code = blank(end)

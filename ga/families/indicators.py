@@ -7,15 +7,15 @@ signal may not look there, and equal TA-Lib (tests/ga/test_ga_indicators.py).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ga.jit import kernel
 from ga.panel import Panel
 
 Floats = NDArray[np.float64]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def ema(values: Floats, shortest: int, longest: int) -> Floats:
     """Exponential moving averages, weight 2/(n+1), started at the first value (Appel, 1979)."""
     out = np.empty((longest - shortest + 1, values.size))
@@ -28,7 +28,7 @@ def ema(values: Floats, shortest: int, longest: int) -> Floats:
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def highest(values: Floats, longest: int) -> Floats:
     """Rolling maxima of periods 1..longest; shorter at the start. Row n from row n-1."""
     out = np.empty((longest, values.size))
@@ -42,13 +42,13 @@ def highest(values: Floats, longest: int) -> Floats:
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def lowest(values: Floats, longest: int) -> Floats:
     """Rolling minima of periods 1..longest; shorter at the start."""
     return -highest(-values, longest)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def prefix(values: Floats) -> Floats:
     """(1, T + 1) sums of the first 0..T values: a rolling sum in one subtraction."""
     out = np.zeros((1, values.size + 1))
@@ -57,7 +57,7 @@ def prefix(values: Floats) -> Floats:
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def rsi(close: Floats, shortest: int, longest: int) -> Floats:
     """Wilder's relative strength index, 0..100; NaN before a row's period, 50 where nothing moved.
 
@@ -81,7 +81,7 @@ def rsi(close: Floats, shortest: int, longest: int) -> Floats:
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def stochastic_k(high: Floats, low: Floats, close: Floats, shortest: int, longest: int) -> Floats:
     """Raw %K, 100 * (close - lowest low) / (highest high - lowest low) (Lane, 1984); 50 where the
     range is nothing, NaN before a row's period."""
@@ -95,7 +95,7 @@ def stochastic_k(high: Floats, low: Floats, close: Floats, shortest: int, longes
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def true_range(high: Floats, low: Floats, close: Floats) -> Floats:
     """(T,) max(high, previous close) - min(low, previous close); high - low on the first bar."""
     out = high - low
@@ -104,7 +104,7 @@ def true_range(high: Floats, low: Floats, close: Floats) -> Floats:
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def atr(high: Floats, low: Floats, close: Floats, shortest: int, longest: int) -> Floats:
     """Average true range with Wilder's smoothing, first mean simple over bars 1..n (Wilder, 1978);
     NaN before a row's period."""
@@ -123,7 +123,7 @@ def atr(high: Floats, low: Floats, close: Floats, shortest: int, longest: int) -
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def deviation(values: Floats, shortest: int, longest: int) -> tuple[Floats, Floats]:
     """Rolling means and population standard deviations, both taken anew for every bar, so that no
     rounding error is carried along; NaN before a row's period."""

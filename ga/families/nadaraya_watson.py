@@ -11,18 +11,18 @@ changes sign. The threshold is multiplied by 1 - volatility_adaptation + volatil
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import path_sums
 from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 _SHORTEST, _LONGEST = 5, 40
 _FAST, _SLOW = 50, 250
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def estimates(close: Floats) -> Floats:
     """(2 P, T): Gaussian rows, then Epanechnikov rows, for every bandwidth; NaN before the window
     is full."""
@@ -46,7 +46,7 @@ def estimates(close: Floats) -> Floats:
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def slopes(lines: Floats) -> Floats:
     """(2 P, T) relative changes of the estimates over their bandwidth; NaN before."""
     out = np.full(lines.shape, np.nan)
@@ -69,7 +69,7 @@ def _activity(panel: Panel) -> Floats:
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _conditions(slope, before, activity, now, past, fixed, moving, code):
     for t in range(code.size):
         signal, need = now * slope[t] + past * before[t], fixed + moving * activity[t]
@@ -81,7 +81,7 @@ def _conditions(slope, before, activity, now, past, fixed, moving, code):
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(bank, activity, genes, bars, targets, counts):
     rows, end = bank.shape[0] // 2, bank.shape[1]
     code = blank(end)

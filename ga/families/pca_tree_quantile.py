@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene, Ints, seed_of
 from ga.families.features import HORIZON, REFIT, ahead, features, trusting_scikit_learn
+from ga.jit import kernel
 from ga.panel import Panel
 
 _QUARTERS: Final = 4
@@ -40,7 +40,7 @@ class _Quarter:
     roots: Ints
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _sums(rows, left, right, feature, threshold, value, roots, out):
     """Add every tree's prediction for rows (N, K) to out (N,)."""
     for i in range(rows.shape[0]):

@@ -11,17 +11,17 @@ not.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import rsi
 from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 _SHORTEST, _LONGEST = 10, 20
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def divergences(close: Floats, bank: Floats) -> Floats:
     """(P, T): 1 where the close is at its low of the row's period before and the index is not, -1
     where the close is at its high and the index is not, else 0."""
@@ -44,7 +44,7 @@ def divergences(close: Floats, bank: Floats) -> Floats:
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _fading(index, oversold, overbought, code):
     for t in range(code.size):
         r = index[t]
@@ -56,7 +56,7 @@ def _fading(index, oversold, overbought, code):
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _following(index, close, past, oversold, overbought, code):
     for t in range(code.size):
         r, c, p = index[t], close[t], past[t]
@@ -68,7 +68,7 @@ def _following(index, close, past, oversold, overbought, code):
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(close, bank, divergence, genes, bars, targets, counts):
     end = close.size
     code = blank(end)

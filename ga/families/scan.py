@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from ga.jit import kernel
 
 LONG: Final = 1
 SHORT: Final = 2
@@ -32,7 +34,7 @@ def _cttz(_typing_context, _word):
 _trailing_zeros: Any = intrinsic(_cttz)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def blank(bars):
     """Bytes for ``bars`` and some more, in which every bit is set, so that a search always ends."""
     code = np.empty((bars // 8 + 2) * 8, np.uint8)
@@ -40,15 +42,15 @@ def blank(bars):
     return code
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 def seek(words, t, bits):
     """First bar from ``t`` on with any of ``bits`` in its byte; words are the bytes as uint64."""
     mask = np.uint64(bits) * _ALL_BYTES
-    w = t >> 3
-    word = (words[w] & mask) >> np.uint64((t & 7) << 3)
+    w, one = np.uint64(t) >> np.uint64(3), np.uint64(1)
+    word = (words[w] & mask) >> ((np.uint64(t) & np.uint64(7)) << np.uint64(3))
     if word != 0:
         return t + np.int64(_trailing_zeros(word) >> np.uint64(3))
-    w += 1
+    w += one
     while words[w] & mask == 0:
-        w += 1
-    return (w << 3) + np.int64(_trailing_zeros(words[w] & mask) >> np.uint64(3))
+        w += one
+    return np.int64((w << np.uint64(3)) + (_trailing_zeros(words[w] & mask) >> np.uint64(3)))

@@ -10,15 +10,15 @@ mirror case. Out when the averages or the close and the slow average cross back.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import close_sums, path_sums
 from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _conditions(
     close, past, sums, fast_sums, slow_sums, paths, path_before, fast, slow, need, lead, code
 ):
@@ -35,7 +35,7 @@ def _conditions(
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(close, sums, paths, genes, bars, targets, counts):
     end = close.size
     code = blank(end)

@@ -10,17 +10,17 @@ back on the far side of 50. divergence_sensitivity cuts the size of signals with
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import stochastic_k
 from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 _K, _D = (10, 20), (2, 5)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def slow_d(fast: Floats, shortest: int, longest: int) -> Floats:
     """(K x D, T) simple means of shortest..longest values of every row of ``fast``."""
     spans = longest - shortest + 1
@@ -36,7 +36,7 @@ def slow_d(fast: Floats, shortest: int, longest: int) -> Floats:
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _conditions(fast, slow, fast_before, slow_before, overbought, oversold, code):
     for t in range(code.size):
         a, y = fast[t], slow[t]
@@ -50,7 +50,7 @@ def _conditions(fast, slow, fast_before, slow_before, overbought, oversold, code
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(close, fast, slow, genes, bars, targets, counts):
     end = close.size
     spans = slow.shape[0] // fast.shape[0]

@@ -11,18 +11,18 @@ once the other side has lasted regime_persistence bars. Size = 20 position_base 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import prefix
 from ga.families.scan import ENTER, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 _SHORTEST, _LONGEST, _SLOW = 10, 40, 4
 _HIGH, _LOW = 4, 8
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def mean_squares(sums: Floats, shortest: int, longest: int, times: int) -> Floats:
     """(P, T) rolling means over times x n bars, n = shortest..longest, of what ``sums`` (T+1) adds
     up; 0 before that."""
@@ -34,7 +34,7 @@ def mean_squares(sums: Floats, shortest: int, longest: int, times: int) -> Float
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _conditions(price, past, short, long, spread, ratio, code):
     for t in range(code.size):
         move = price[t] - past[t]
@@ -48,7 +48,7 @@ def _conditions(price, past, short, long, spread, ratio, code):
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _next_regime(words, t, end, high, persistence):
     """The bar from t on at which the other regime has lasted long enough."""
     other, same = (_LOW, _HIGH) if high else (_HIGH, _LOW)
@@ -61,7 +61,7 @@ def _next_regime(words, t, end, high, persistence):
             return begins + persistence - 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(price, fast, slow, per_year, genes, bars, targets, counts):
     end = price.size
     code = blank(end)

@@ -12,15 +12,15 @@ ratio (1995) over the period: less against a trend.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import path_sums, prefix
 from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.jit import kernel
 from ga.panel import Panel
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _conditions(
     close,
     volume,
@@ -53,7 +53,7 @@ def _conditions(
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _scan(close, volume, money, weights, volumes, paths, genes, bars, targets, counts):
     end = close.size
     code = blank(end)
