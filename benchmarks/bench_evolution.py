@@ -1,18 +1,34 @@
-"""One whole ``python -m ga evolve`` on hourly EUR/USD in local mode, with one worker and all."""
+"""Whole evolutions in local mode: the command on hourly EUR/USD, and 10,000 backtests of five
+assets beside a DEAP loop around vectorbt."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+import time
+import warnings
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
+from ga import fitness
+from ga.errors import ClusterError
+from ga.evaluators import LocalEvaluator
+from ga.evolution import Evolution, Plan
+from ga.families import FAMILIES
+from ga.fitness import Settings, visible
+from ga.ledger import open_ledger
+from ga.market import Market
+from ga.run import BatchLog, Runner, Summary
+from ga.sources import MarketSpec, synthetic
 
 POPULATION = 200
 
@@ -42,3 +58,148 @@ def test_evolve(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, wor
         samples=[r["evaluations_per_second"] for r in measured],
         note=f"{POPULATION} x {effort.generations} on 5,000 bars; start-up {start:.1f} s not in it",
     )
+
+
+ASSETS, BARS, INDIVIDUALS, GENERATIONS = 5, 5760, 500, 20
+RULES = tuple(name for name, family in FAMILIES.items() if not family.learned)
+
+
+def test_start(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort) -> None:
+    """From nothing to the first evaluation in a process that finds its kernels compiled."""
+    argv = [sys.executable, "-m", "ga", "evolve", "--market", "eurusd", "--workers", "1", "--json"]
+    argv += ["--population-size", "1", "--generations", "1", "--top", "0"]
+    argv += ["--families", "ema_crossover", "--store", str(tmp_path / "ledger.db")]
+    starts = []
+
+    def begin() -> None:
+        began = time.time()
+        log = tmp_path / f"log{len(starts)}"
+        done = subprocess.run([*argv, "--log", str(log)], capture_output=True, check=False)
+        assert done.returncode == 0
+        ready = [json.loads(line) for line in log.read_text().splitlines()]
+        starts.append(next(line["at"] for line in ready if line["event"] == "ready") - began)
+
+    timed(benchmark, begin, rounds=effort.whole_rounds, warm_up=1)
+    benchmark.extra_info.update(
+        suite="evolution", label="start, second process", unit="s", scale=1.0
+    )
+    benchmark.extra_info["seconds"] = starts[1:]
+    benchmark.extra_info["note"] = f"to the first evaluation: {median(starts[1:]):.2f} s"
+
+
+def test_ten_thousand(
+    benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 x 20 on 5 assets x 5,760 visible bars, rule families, ledger on, one process."""
+    spent: list[float] = []
+    real = fitness.measure
+
+    def watched(*args: Any) -> Any:
+        began = time.perf_counter()
+        found = real(*args)
+        spent[-1] += time.perf_counter() - began
+        return found
+
+    monkeypatch.setattr(fitness, "measure", watched)
+    market = synthetic(assets=ASSETS, bars=BARS * 5 // 4, seed=3)
+    settings = Settings()
+    seen = visible(market, settings)
+    assert seen.bars == BARS
+    plan = Plan(seed=1, population_size=INDIVIDUALS, generations=GENERATIONS, families=RULES)
+    summaries: list[Summary] = []
+
+    def evolve() -> None:
+        spent.append(0.0)
+        ledger = open_ledger(f"sqlite:///{tmp_path}/{len(spent)}.db", create=True)
+        evaluator = LocalEvaluator(market=seen, settings=settings, families=RULES, workers=1)
+        spec = MarketSpec(spec=market.name)
+        run = ledger.begin(market=market, spec=spec, plan=plan, settings=settings, mode="local")
+        evaluator.warm_up()
+        spent[-1] = 0.0
+        runner = Runner(
+            run=run,
+            evolution=Evolution(plan),
+            market=seen,
+            settings=settings,
+            ledger=ledger,
+            evaluator=evaluator,
+            fall_back=_no_fall_back,
+            log=BatchLog(None),
+            on_progress=lambda _: None,
+        )
+        evaluator.warm_up = lambda: None  # type: ignore[method-assign]
+        summaries.append(runner.go())
+        ledger.close()
+
+    timed(benchmark, evolve, rounds=effort.whole_rounds, warm_up=1)
+    measured, kernels = summaries[1:], spent[1:]
+    assert len({s.digest for s in summaries}) == 1
+    shares = [k / s.seconds for k, s in zip(kernels, measured, strict=True)]
+    benchmark.extra_info.update(
+        suite="ten thousand backtests",
+        label="this engine",
+        unit="evaluations/s",
+        samples=[s.evaluations / s.seconds for s in measured],
+        note=f"{INDIVIDUALS} x {GENERATIONS}, {ASSETS} x {BARS} bars, SQLite;"
+        f" {median(shares):.0%} of the time in kernels",
+    )
+
+
+def _no_fall_back(error: ClusterError) -> LocalEvaluator:
+    raise error
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_deap_around_vectorbt(benchmark: BenchmarkFixture, effort: Effort) -> None:
+    """What one would write first: DEAP's eaSimple, each individual an EMA crossover in vectorbt."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from deap import algorithms, base, creator, tools
+
+        from benchmarks.bench_peers import with_vectorbt
+    market = visible(synthetic(assets=ASSETS, bars=BARS * 5 // 4, seed=3), Settings())
+    parts = [one_asset(market, a) for a in range(ASSETS)]
+    random.seed(1)
+    if not hasattr(creator, "Pair"):
+        creator.create("Up", base.Fitness, weights=(1.0,))
+        creator.create("Pair", list, fitness=creator.Up)
+    box = base.Toolbox()
+    box.register("fast", random.randint, 5, 15)
+    box.register("slow", random.randint, 18, 34)
+    box.register("individual", tools.initCycle, creator.Pair, (box.fast, box.slow), 1)
+    box.register("population", tools.initRepeat, list, box.individual)
+    box.register("mate", tools.cxUniform, indpb=0.5)
+    box.register("mutate", tools.mutUniformInt, low=[5, 18], up=[15, 34], indpb=0.5)
+    box.register("select", tools.selTournament, tournsize=3)
+    done = [0]
+
+    def score(pair: list[int]) -> tuple[float]:
+        done[0] += 1
+        ratios = [float(with_vectorbt(part, [(pair[0], pair[1])]).sharpe_ratio()) for part in parts]
+        return (sum(ratios) / len(ratios),)
+
+    box.register("evaluate", score)
+    rates = []
+
+    def evolve() -> None:
+        done[0] = 0
+        began = time.perf_counter()
+        algorithms.eaSimple(box.population(8), box, cxpb=0.9, mutpb=0.5, ngen=2, verbose=False)
+        rates.append(done[0] / (time.perf_counter() - began))
+
+    timed(benchmark, evolve, rounds=max(2, effort.whole_rounds // 2), warm_up=1)
+    benchmark.extra_info.update(
+        suite="ten thousand backtests",
+        label="DEAP around vectorbt",
+        unit="evaluations/s",
+        samples=rates[1:],
+        note="measured on 8 x 2 individuals, one EMA crossover on each of the 5 assets",
+    )
+
+
+def one_asset(market: Market, asset: int) -> Market:
+    """One asset of a market, without funding."""
+    part = slice(asset, asset + 1)
+    names = ("open", "high", "low", "close", "volume")
+    arrays = {name: getattr(market, name)[part].copy() for name in names}
+    return Market(name=market.name, assets=market.assets[part], times=market.times.copy(), **arrays)

@@ -27,6 +27,10 @@ class Effort:
     """Scale-out arms beside the local one."""
     scale_generations: int
     """Of a scale-out arm, with 600 individuals."""
+    search_seeds: int
+    """Seeds of every search."""
+    search_budget: int
+    """Different genomes that a search may evaluate."""
 
     @classmethod
     def full(cls) -> Self:
@@ -39,6 +43,8 @@ class Effort:
             repeats=4,
             nodes=(1, 2, 4),
             scale_generations=8,
+            search_seeds=10,
+            search_budget=600,
         )
 
     @classmethod
@@ -52,6 +58,8 @@ class Effort:
             repeats=3,
             nodes=(4,),
             scale_generations=3,
+            search_seeds=3,
+            search_budget=300,
         )
 
 
