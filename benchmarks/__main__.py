@@ -22,7 +22,7 @@ from benchmarks.page import number, write_page
 from benchmarks.samples import Effort, Measurement, from_pytest
 from validation.environment import environment
 
-SUITES: Final = ("kernels", "peers", "evolution", "search", "scaleout")
+SUITES: Final = ("kernels", "peers", "evolution", "search", "null", "scaleout")
 _HERE: Final = Path(__file__).parent
 _OUT: Final = _HERE.parent / "reports" / "out"
 

@@ -69,7 +69,7 @@ def test_start(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort) -> N
     argv = [sys.executable, "-m", "ga", "evolve", "--market", "eurusd", "--workers", "1", "--json"]
     argv += ["--population-size", "1", "--generations", "1", "--top", "0"]
     argv += ["--families", "ema_crossover", "--store", str(tmp_path / "ledger.db")]
-    starts = []
+    starts: list[float] = []
 
     def begin() -> None:
         began = time.time()
@@ -179,7 +179,7 @@ def test_deap_around_vectorbt(benchmark: BenchmarkFixture, effort: Effort) -> No
         return (sum(ratios) / len(ratios),)
 
     box.register("evaluate", score)
-    rates = []
+    rates: list[float] = []
 
     def evolve() -> None:
         done[0] = 0

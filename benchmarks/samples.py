@@ -31,6 +31,8 @@ class Effort:
     """Seeds of every search."""
     search_budget: int
     """Different genomes that a search may evaluate."""
+    null_seeds: int
+    """Runs on random walks."""
 
     @classmethod
     def full(cls) -> Self:
@@ -45,6 +47,7 @@ class Effort:
             scale_generations=8,
             search_seeds=10,
             search_budget=600,
+            null_seeds=40,
         )
 
     @classmethod
@@ -60,6 +63,7 @@ class Effort:
             scale_generations=3,
             search_seeds=3,
             search_budget=300,
+            null_seeds=20,
         )
 
 

@@ -41,6 +41,8 @@ class GapReport:
     """Weekend closures of a market that never trades on a Saturday; not counted as gaps."""
     unshared: int = 0
     """Bars dropped because not every asset had them."""
+    left_out: tuple[str, ...] = ()
+    """Assets with too few bars, where others have enough; one line each."""
 
     @property
     def missing(self) -> int:
@@ -156,14 +158,29 @@ def _gaps(series: Series) -> tuple[list[Gap], int]:
     return gaps, closures
 
 
+ENOUGH_BARS: Final = 1250
+"""With these every family has the history that its longest gene needs (``usable_families``)."""
+
+
 def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
     """Put assets on one time axis: the bars that all of them have. Gaps are found and reported.
+
+    An asset with fewer than ``ENOUGH_BARS`` is left out where another one has as many: it would
+    take their history from the others.
 
     Raises:
         InputError: two assets have the same name, or fewer than ``min_bars`` bars are shared.
     """
     if not series:
         raise InputError(f"market {name}: no asset found; give a CSV or Parquet file or a folder")
+    most = max(s.times.size for s in series)
+    short = [s for s in series if s.times.size < ENOUGH_BARS <= most]
+    if short:
+        series = [s for s in series if s.times.size >= ENOUGH_BARS]
+    left_out = tuple(
+        f"asset {s.asset} left out: {s.times.size:,} bars, {ENOUGH_BARS:,} are needed beside others"
+        for s in short
+    )
     names = [s.asset for s in series]
     for asset in names:
         if names.count(asset) > 1:
@@ -213,5 +230,5 @@ def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
         close=pick([s.close for s in ordered]),
         volume=pick([s.volume for s in ordered]),
         funding=pick(funding) if funding else None,
-        report=GapReport(gaps=tuple(gaps), closures=closures, unshared=unshared),
+        report=GapReport(gaps=tuple(gaps), closures=closures, unshared=unshared, left_out=left_out),
     )

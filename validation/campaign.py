@@ -40,28 +40,30 @@ class Scale:
 
     pairs: int
     recoveries: int
-    speedup: Mapping[str, int]
+    speedup: tuple[int, int]
     """Population size and generations of a speed-up workload."""
-    evolution: Mapping[str, int]
-    """Population size and generations of an evolution on real prices."""
+    evolution: tuple[int, int]
+    """Population size and generations of the evolution that is broken and repeated."""
 
 
 FULL: Final = Scale(
     pairs=4,
     recoveries=5,
-    speedup={"population_size": 900, "generations": 4},
-    evolution={"population_size": 500, "generations": 24},
+    speedup=(200, 4),
+    evolution=(1000, 40),
 )
 SHORT: Final = Scale(
     pairs=3,
     recoveries=4,
-    speedup={"population_size": 900, "generations": 3},
-    evolution={"population_size": 500, "generations": 16},
+    speedup=(200, 3),
+    evolution=(1000, 24),
 )
 
-SPEEDUP_MARKET: Final = "synthetic:assets=4,bars=16000,seed=1"
-"""Heavy enough that a generation takes seconds on one node."""
 REAL_MARKET: Final = "eurusd"
+SPEEDUP_FAMILIES: Final = "pca_tree_quantile"
+"""The one whose evaluations take tens of milliseconds. The rule families take tens of microseconds: a
+generation of them is done on one node before it could be sent to four, and ``--mode auto`` says so.
+"""
 
 
 class Campaign:
@@ -96,7 +98,14 @@ class Campaign:
 
     def speedup(self) -> None:
         """Pairs of the same evolution on one node and on all, arms in alternating order."""
-        spec = Spec(seed=self._seed, market=SPEEDUP_MARKET, **self._scale.speedup)
+        self._writer.add(Note(text=f"speed-up workloads evolve {SPEEDUP_FAMILIES}"))
+        spec = Spec(
+            seed=self._seed,
+            market=REAL_MARKET,
+            families=SPEEDUP_FAMILIES,
+            population_size=self._scale.speedup[0],
+            generations=self._scale.speedup[1],
+        )
         for pair in range(self._scale.pairs):
             arms: list[Arm] = ["local", "distributed"]
             if pair % 2:
@@ -124,7 +133,10 @@ class Campaign:
             self._broken(self._real(), node, delay)
 
     def _real(self) -> Spec:
-        return Spec(seed=self._seed, market=REAL_MARKET, **self._scale.evolution)
+        size, generations = self._scale.evolution
+        return Spec(
+            seed=self._seed, market=REAL_MARKET, population_size=size, generations=generations
+        )
 
     def _local(self, spec: Spec, *, purpose: Purpose, pair: int | None) -> None:
         name = self._name(purpose, "local")

@@ -27,6 +27,8 @@ class Spec:
     market: str
     population_size: int
     generations: int
+    families: str = ""
+    """Comma-separated; empty for all that the market has the data for."""
 
     @property
     def individuals(self) -> int:
@@ -145,6 +147,8 @@ class Evolve:
         argv += ["--market", spec.market, "--seed", str(spec.seed)]
         argv += ["--population-size", str(spec.population_size)]
         argv += ["--generations", str(spec.generations)]
+        if spec.families:
+            argv += ["--families", spec.families]
         argv += ["--log", str(self._log.path), *arguments]
         # The URL carries a password: it goes by the environment, not by the command line.
         self.started_at = time.time()

@@ -18,7 +18,7 @@ MAX_BATCH_SECONDS: Final = 0.2
 """CPU seconds of a batch: long against Ray's milliseconds a task, short against the barrier."""
 _LEARNING_RATE: Final = 0.3
 _GUESS: Final = 0.002
-_GUESS_LEARNED: Final = 0.1
+_GUESS_LEARNED: Final = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)

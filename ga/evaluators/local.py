@@ -10,7 +10,6 @@ from typing import Final
 
 from ga.errors import ClusterError
 from ga.evaluators.base import BatchResult, CostModel, cut, probes
-from ga.families import get_family
 from ga.fitness import Batch, Settings, evaluate_batch
 from ga.genome import Genome
 from ga.market import Market
@@ -55,14 +54,9 @@ class LocalEvaluator:
         return self._workers
 
     def warm_up(self) -> None:
-        """Compile (or load from the cache) every kernel in every process.
-
-        In this process the learned families are left until they are needed: loading scikit-learn
-        takes longer than all the rest.
-        """
+        """Compile (or load from the cache) every kernel in every process."""
         genomes = probes(self._families)
         if self._pool is None:
-            genomes = [g for g in genomes if not get_family(g.family).learned]
             evaluate_batch(self._market, self._settings, genomes)
         else:
             # One alone first: what it compiles, the others load from the cache.

@@ -5,8 +5,6 @@ Each is about -3..3 on ordinary data and known at the close of its bar.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -34,15 +32,6 @@ HORIZON: Final = 5
 """Bars ahead that the models predict."""
 REFIT: Final = 500
 """Bars between two fits: at bars 500, 1000, ... of the market, whatever its length."""
-
-
-@contextmanager
-def trusting_scikit_learn() -> Iterator[None]:
-    """Without scikit-learn's checks of arguments and values, which cost more than a small fit."""
-    from sklearn import config_context
-
-    with config_context(assume_finite=True, skip_parameter_validation=True):
-        yield
 
 
 def features(panel: Panel) -> Floats:

@@ -1,68 +1,150 @@
 """Linear support vector classifier: the sign of the next returns from features of the past.
 
 At bars 500, 1000, ... models are fitted on the last `lookback` bars whose outcome five bars on is
-known by then: scikit-learn's LinearSVC (squared hinge loss, penalty C; Fan et al., LIBLINEAR, 2008)
-on the first `feature_count` features, standardised on the window. Only bars in the outer two of
-`quantile_bins` quantiles of the outcome are trained on, up against down. `ensemble_size` models are
-fitted on halves of them drawn at random, keyed by the genome; the position is the mean of their
-votes. Before that the window is cut into `cv_folds` consecutive parts, each predicted from the
-others: if that is right in no more than half of the cases, the position is flat until the next fit.
+known by then: weights w that minimise |w|^2 / 2 + C sum max(0, 1 - y w.x)^2, the L2-regularised
+squared hinge loss of LIBLINEAR (Fan et al., 2008) and of scikit-learn's LinearSVC, by Newton's
+method (Keerthi and DeCoste, 2005), on the first `feature_count` features, standardised on the
+window, and a constant. Only bars in the outer two of `quantile_bins` quantiles of the outcome are
+trained on, up against down. `ensemble_size` models are fitted on halves of them drawn at random,
+keyed by the genome; the position is the mean of their votes. Before that the window is cut into
+`cv_folds` consecutive parts, each predicted from the others: if that is right in no more than half
+of the cases, the position is flat until the next fit.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene, seed_of
-from ga.families.features import (
-    COUNT,
-    HORIZON,
-    REFIT,
-    ahead,
-    features,
-    trusting_scikit_learn,
-)
+from ga.families.features import COUNT, HORIZON, REFIT, ahead, features
+from ga.jit import kernel
 from ga.panel import Panel
 
-_SHORTEST: Final = 20
-_TOLERANCE: Final = 1e-3
-_NO_DRAWS: Final = np.random.RandomState(0)
-"""LinearSVC wants a source of random numbers; the primal solver draws none."""
+_SHORTEST = 20
+_STEPS = 50
 
 
-def _fit(rows: Floats, up: Floats, penalty: float) -> Floats:
-    """(F + 1,) weights and intercept of a LinearSVC."""
-    from sklearn.svm import LinearSVC
+@kernel()
+def _solve(matrix: Floats, right: Floats) -> Floats:
+    """x with matrix x = right, for a positive definite matrix (D, D), by Cholesky in place."""
+    size = right.size
+    for i in range(size):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = np.sqrt(total) if i == j else total / matrix[j, j]
+    out = right.copy()
+    for i in range(size):
+        for k in range(i):
+            out[i] -= matrix[i, k] * out[k]
+        out[i] /= matrix[i, i]
+    for i in range(size - 1, -1, -1):
+        for k in range(i + 1, size):
+            out[i] -= matrix[k, i] * out[k]
+        out[i] /= matrix[i, i]
+    return out
 
-    model = LinearSVC(C=penalty, dual=False, tol=_TOLERANCE, random_state=_NO_DRAWS)
-    model.fit(rows, up)
-    weights: Floats = np.append(model.coef_[0], model.intercept_[0])
+
+@kernel()
+def _loss(rows: Floats, up: Floats, used: Floats, weights: Floats, penalty: float) -> float:
+    total = 0.5 * np.dot(weights, weights)
+    for i in range(rows.shape[0]):
+        if used[i] != 0.0:
+            short = 1.0 - up[i] * np.dot(rows[i], weights)
+            if short > 0.0:
+                total += penalty * short * short
+    return total
+
+
+@kernel()
+def fit(rows: Floats, up: Floats, used: Floats, penalty: float) -> Floats:
+    """(D,) weights of a linear SVM.
+
+    Args:
+        rows: (N, D) with a constant column. up: (N,) 1 or -1. used: (N,) 0 for rows left out.
+    """
+    size = rows.shape[1]
+    weights = np.zeros(size)
+    loss = _loss(rows, up, used, weights, penalty)
+    for _ in range(_STEPS):
+        slope = weights.copy()
+        curve = np.eye(size)
+        for i in range(rows.shape[0]):
+            if used[i] == 0.0:
+                continue
+            short = 1.0 - up[i] * np.dot(rows[i], weights)
+            if short > 0.0:
+                for j in range(size):
+                    pull = 2.0 * penalty * rows[i, j]
+                    slope[j] -= pull * up[i] * short
+                    for k in range(j + 1):
+                        curve[j, k] += pull * rows[i, k]
+        if np.dot(slope, slope) < 1e-16 * (1.0 + np.dot(weights, weights)):
+            break
+        step = _solve(curve, slope)
+        size_of_step = 1.0
+        while size_of_step > 1e-6:
+            tried = weights - size_of_step * step
+            lower = _loss(rows, up, used, tried, penalty)
+            if lower < loss:
+                break
+            size_of_step *= 0.5
+        if size_of_step <= 1e-6:
+            break
+        weights, loss = tried, lower
     return weights
 
 
-def _votes(weights: Floats, rows: Floats) -> Floats:
-    votes: Floats = np.sign(rows @ weights[:-1] + weights[-1])
-    return votes
+@kernel()
+def _both(up: Floats, used: Floats) -> bool:
+    """Whether both classes are among the rows that are used."""
+    ups = downs = 0
+    for i in range(up.size):
+        if used[i] != 0.0:
+            if up[i] > 0.0:
+                ups += 1
+            else:
+                downs += 1
+    return ups > 0 and downs > 0
 
 
-def _two_classes(up: Floats) -> bool:
-    return bool(up.any() and not up.all())
-
-
+@kernel()
 def _trusted(rows: Floats, up: Floats, penalty: float, folds: int) -> bool:
     """Whether consecutive parts are predicted from the others better than by chance."""
-    edges = np.linspace(0, len(rows), folds + 1).astype(np.int64)
+    count = rows.shape[0]
+    used = np.ones(count)
     right = 0
-    for i in range(folds):
-        inside = np.zeros(len(rows), dtype=np.bool_)
-        inside[edges[i] : edges[i + 1]] = True
-        if not inside.any() or not _two_classes(up[~inside]):
-            continue
-        votes = _votes(_fit(rows[~inside], up[~inside], penalty), rows[inside])
-        right += int(np.sum((votes > 0) == up[inside]))
-    return 2 * right > len(rows)
+    for fold in range(folds):
+        start, stop = fold * count // folds, (fold + 1) * count // folds
+        used[start:stop] = 0.0
+        if stop > start and _both(up, used):
+            weights = fit(rows, up, used, penalty)
+            for i in range(start, stop):
+                right += 1 if (np.dot(rows[i], weights) > 0.0) == (up[i] > 0.0) else 0
+        used[start:stop] = 1.0
+    return 2 * right > count
+
+
+@kernel()
+def _votes(
+    rows: Floats, up: Floats, coming: Floats, drawn: Floats, penalty: float, folds: int
+) -> Floats:
+    """(M,) mean vote of the ensemble for coming rows (M, D); nothing if it is not trusted.
+
+    Args:
+        drawn: (ensemble, N) 1 for the rows that a model is fitted on.
+    """
+    votes = np.zeros(coming.shape[0])
+    if not _trusted(rows, up, penalty, folds):
+        return votes
+    everything = np.ones(rows.shape[0])
+    for model in range(drawn.shape[0]):
+        used = drawn[model] if _both(up, drawn[model]) else everything
+        weights = fit(rows, up, used, penalty)
+        for i in range(coming.shape[0]):
+            votes[i] += np.sign(np.dot(coming[i], weights))
+    return votes / drawn.shape[0]
 
 
 def predict(panel: Panel, genes: Floats) -> Floats:
@@ -77,31 +159,29 @@ def predict(panel: Panel, genes: Floats) -> Floats:
         result = outcome[window]
         lower, upper = np.quantile(result, [1.0 / bins, 1.0 - 1.0 / bins])
         chosen = ((result > upper) | (result <= lower)) & (result != 0.0)
-        if chosen.sum() < 4:
+        up = np.where(result[chosen] > 0.5 * (upper + lower), 1.0, -1.0)
+        if up.size < 4 or not _both(up, np.ones(up.size)):
             continue
-        rows, up = table[window], result[chosen] > 0.5 * (upper + lower)
-        mean, spread = rows.mean(axis=0), rows.std(axis=0)
+        seen = table[window]
+        mean, spread = seen.mean(axis=0), seen.std(axis=0)
         scale = np.where(spread > 0.0, spread, 1.0)
-        rows = ((rows - mean) / scale)[chosen]
-        if not _two_classes(up) or not _trusted(rows, up, penalty, folds):
-            continue
-        ahead_rows = (table[at : at + REFIT] - mean) / scale
-        rng = np.random.Generator(np.random.Philox(key=[seed, at]))
-        votes = np.zeros(len(ahead_rows))
-        for _ in range(ensemble):
-            drawn = rng.random(len(rows)) < 0.5
-            if ensemble == 1 or not _two_classes(up[drawn]):
-                drawn[:] = True
-            votes += _votes(_fit(rows[drawn], up[drawn], penalty), ahead_rows)
-        out[at : at + REFIT] = votes / ensemble
+        rows = np.ones((up.size, count + 1))
+        rows[:, :count] = (seen[chosen] - mean) / scale
+        after = table[at : at + REFIT]
+        coming = np.ones((len(after), count + 1))
+        coming[:, :count] = (after - mean) / scale
+        drawn = np.ones((ensemble, up.size))
+        if ensemble > 1:
+            rng = np.random.Generator(np.random.Philox(key=[seed, at]))
+            drawn = (rng.random((ensemble, up.size)) < 0.5).astype(np.float64)
+        out[at : at + REFIT] = _votes(rows, up, coming, drawn, penalty, folds)
     return out
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:
     """See ``ga.families.base.Signals``."""
-    with trusting_scikit_learn():
-        for lane in range(len(genes)):
-            out.put(lane, predict(panel, genes[lane]))
+    for lane in range(len(genes)):
+        out.put(lane, predict(panel, genes[lane]))
 
 
 FAMILY = Family(

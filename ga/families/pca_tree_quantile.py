@@ -1,108 +1,192 @@
 """PCA and trees: predict the next returns, trade what lies beyond the window's quantiles.
 
 At bars 500, 1000, ... the forest is renewed by a quarter: n_estimators / 4 extremely randomised
-trees (Geurts, Ernst and Wehenkel, 2006; scikit-learn's ExtraTreeRegressor) of at most `depth`
-levels are fitted on the first `components` principal components of the features over the last
-`feature_window` bars whose outcome five bars on is known by then; the oldest quarter is dropped.
-They predict which of `quantile_bins` quantiles the outcome falls in, scaled to -1..1. Each quarter
-keeps its own components; draws are keyed by genome and bar. Long while the mean prediction is above
-the (1 + signal_quantile) / 2 quantile of its predictions over the window, short below the mirror.
+trees (Geurts, Ernst and Wehenkel, 2006, as scikit-learn's ExtraTreeRegressor: at each node one
+threshold a component, drawn evenly between its extremes, the best of them by squared error) of at
+most `depth` levels are fitted on the first `components` principal components of the features over
+the last `feature_window` bars whose outcome five bars on is known by then; the oldest quarter is
+dropped. They predict which of `quantile_bins` quantiles the outcome falls in, scaled to -1..1. Each
+quarter keeps its own components; draws are keyed by genome and bar. Long while the mean prediction
+is above the (1 + signal_quantile) / 2 quantile of its predictions over the window, short below the
+mirror.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene, Ints, seed_of
-from ga.families.features import HORIZON, REFIT, ahead, features, trusting_scikit_learn
+from ga.families.features import HORIZON, REFIT, ahead, features
 from ga.jit import kernel
 from ga.panel import Panel
 
-_QUARTERS: Final = 4
+_QUARTERS = 4
+
+
+@kernel()
+def grow(
+    rows: Floats,
+    target: Floats,
+    draws: Floats,
+    feature: Ints,
+    threshold: Floats,
+    value: Floats,
+) -> None:
+    """Grow one tree: node i has children 2 i + 1 and 2 i + 2.
+
+    Args:
+        rows: (N, K), by columns. target: (N,). draws: (nodes, K) uniform numbers.
+        feature: (nodes,) filled; -1 for a leaf. threshold: (nodes,) up to which a row goes left.
+        value: (nodes,) mean target.
+    """
+    count, width = rows.shape
+    # Unsigned places: numba looks for negative ones otherwise, in every loop.
+    order, spare = np.arange(count).astype(np.uint64), np.empty(count, np.uint64)
+    starts, stops = np.zeros(feature.size, np.int64), np.zeros(feature.size, np.int64)
+    stops[0] = count
+    for node in range(feature.size):
+        feature[node] = -1
+        mine = order[starts[node] : stops[node]]
+        size = mine.size
+        if size == 0:
+            continue
+        total = 0.0
+        first = target[mine[0]]
+        alike = True
+        for i in range(size):
+            y = target[mine[i]]
+            total += y
+            alike = alike and y == first
+        value[node] = total / size
+        if alike or size < 2 or 2 * node + 2 >= feature.size:
+            continue
+        best, best_cut, best_gain = -1, 0.0, -1.0
+        for k in range(width):
+            column = rows[:, k]
+            low = high = column[mine[0]]
+            for i in range(size):
+                x = column[mine[i]]
+                low = x if x < low else low
+                high = x if x > high else high
+            if not high > low:
+                continue
+            cut = low + draws[node, k] * (high - low)
+            if cut >= high:
+                cut = low
+            left, left_total = 0, 0.0
+            for i in range(size):
+                below = column[mine[i]] <= cut
+                left += 1 if below else 0
+                left_total += target[mine[i]] if below else 0.0
+            right, right_total = size - left, total - left_total
+            # Least squared error is the greatest sum of squared totals over sizes.
+            gain = left_total * left_total / left + right_total * right_total / right
+            if gain > best_gain:
+                best, best_cut, best_gain = k, cut, gain
+        if best < 0:
+            continue
+        feature[node], threshold[node] = best, best_cut
+        column = rows[:, best]
+        at, other = 0, 0
+        for i in range(size):
+            row = mine[i]
+            if column[row] <= best_cut:
+                mine[at] = row
+                at += 1
+            else:
+                spare[other] = row
+                other += 1
+        mine[at:] = spare[:other]
+        turn = starts[node] + at
+        starts[2 * node + 1], stops[2 * node + 1] = starts[node], turn
+        starts[2 * node + 2], stops[2 * node + 2] = turn, stops[node]
+
+
+@kernel()
+def forest(
+    rows: Floats,
+    target: Floats,
+    draws: Floats,
+    features_: Ints,
+    thresholds: Floats,
+    values: Floats,
+) -> None:
+    """Grow trees into (trees, nodes) tables; draws (trees, nodes, K)."""
+    for tree in range(draws.shape[0]):
+        grow(rows, target, draws[tree], features_[tree], thresholds[tree], values[tree])
+
+
+@kernel()
+def add_predictions(
+    rows: Floats, features_: Ints, thresholds: Floats, values: Floats, out: Floats
+) -> None:
+    """Add every tree's prediction for rows (N, K) to out (N,)."""
+    one, two = np.uint64(1), np.uint64(2)
+    for tree in range(features_.shape[0]):
+        feature, threshold, value = features_[tree], thresholds[tree], values[tree]
+        for i in range(rows.shape[0]):
+            row, node = rows[i], np.uint64(0)
+            while feature[node] >= 0:
+                left = row[np.uint64(feature[node])] <= threshold[node]
+                node = two * node + (one if left else two)
+            out[i] += value[node]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Quarter:
-    """Trees of one fit, laid end to end, and the components they were fitted on."""
+    """Trees of one fit, and the components they were fitted on."""
 
     mean: Floats
     axes: Floats
     """(F, K)"""
-    left: Ints
-    """(N,) child of a node if its value is at most the threshold; itself for a leaf."""
-    right: Ints
-    feature: Ints
-    threshold: Floats
-    value: Floats
-    roots: Ints
-
-
-@kernel()
-def _sums(rows, left, right, feature, threshold, value, roots, out):
-    """Add every tree's prediction for rows (N, K) to out (N,)."""
-    for i in range(rows.shape[0]):
-        total = 0.0
-        for root in roots:
-            node = root
-            while left[node] != node:
-                # scikit-learn compares in float32.
-                below = np.float32(rows[i, feature[node]]) <= threshold[node]
-                node = left[node] if below else right[node]
-            total += value[node]
-        out[i] += total
+    features: Ints
+    """(trees, nodes), likewise the others."""
+    thresholds: Floats
+    values: Floats
 
 
 def _fit(
-    rows: Floats, target: Floats, *, components: int, depth: int, trees: int, seed: int
+    rows: Floats,
+    target: Floats,
+    *,
+    components: int,
+    depth: int,
+    trees: int,
+    rng: np.random.Generator,
 ) -> _Quarter:
-    from sklearn.tree import ExtraTreeRegressor
-
     mean = rows.mean(axis=0)
     away = rows - mean
     vectors = np.linalg.eigh(away.T @ away)[1]
     axes = np.ascontiguousarray(vectors[:, ::-1][:, :components])
     # An eigenvector's sign is arbitrary: the largest part is made positive.
     axes *= np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(components)])
-    scores = np.ascontiguousarray(away @ axes, dtype=np.float32)
-    parts: dict[str, list[np.ndarray]] = {
-        k: [] for k in ("left", "right", "feature", "threshold", "value")
-    }
-    roots, nodes = [], 0
-    draws = np.random.RandomState(seed)
-    for _ in range(trees):
-        tree = ExtraTreeRegressor(max_depth=depth, max_features=None, random_state=draws)
-        tree.fit(scores, target, check_input=False)
-        found = tree.tree_
-        own = np.arange(found.node_count)
-        leaf = found.children_left < 0
-        roots.append(nodes)
-        parts["left"].append(nodes + np.where(leaf, own, found.children_left))
-        parts["right"].append(nodes + np.where(leaf, own, found.children_right))
-        parts["feature"].append(found.feature)
-        parts["threshold"].append(found.threshold)
-        parts["value"].append(found.value[:, 0, 0])
-        nodes += found.node_count
-    return _Quarter(
+    nodes = 2 ** (depth + 1) - 1
+    quarter = _Quarter(
         mean=mean,
         axes=axes,
-        roots=np.array(roots, dtype=np.int64),
-        left=np.concatenate(parts["left"]).astype(np.int64),
-        right=np.concatenate(parts["right"]).astype(np.int64),
-        feature=np.concatenate(parts["feature"]).astype(np.int64),
-        threshold=np.concatenate(parts["threshold"]),
-        value=np.concatenate(parts["value"]),
+        features=np.empty((trees, nodes), np.int64),
+        thresholds=np.empty((trees, nodes)),
+        values=np.empty((trees, nodes)),
     )
+    draws = rng.random((trees, nodes, components))
+    forest(
+        np.asfortranarray(away @ axes),
+        target,
+        draws,
+        quarter.features,
+        quarter.thresholds,
+        quarter.values,
+    )
+    return quarter
 
 
 def _mean_prediction(quarters: list[_Quarter], rows: Floats) -> Floats:
     out, trees = np.zeros(len(rows)), 0
     for q in quarters:
-        scores = (rows - q.mean) @ q.axes
-        _sums(scores, q.left, q.right, q.feature, q.threshold, q.value, q.roots, out)
-        trees += q.roots.size
+        add_predictions((rows - q.mean) @ q.axes, q.features, q.thresholds, q.values, out)
+        trees += len(q.features)
     return out / trees
 
 
@@ -117,19 +201,17 @@ def predict(panel: Panel, genes: Floats) -> Floats:
     for at in range(REFIT, panel.bars, REFIT):
         first = max(0, at - HORIZON - window + 1)
         rows, result = table[first : at - HORIZON + 1], outcome[first : at - HORIZON + 1]
-        edges = np.quantile(result, np.arange(1, bins) / bins)
-        target = 2.0 * np.searchsorted(edges, result) / (bins - 1) - 1.0
         if result.min() == result.max():
             continue
-        # Rounded up, so that four quarters are never fewer trees than asked for.
-        share = -(-trees // _QUARTERS)
+        edges = np.quantile(result, np.arange(1, bins) / bins)
         fresh = _fit(
             rows,
-            target,
+            2.0 * np.searchsorted(edges, result) / (bins - 1) - 1.0,
             components=components,
             depth=depth,
-            trees=share,
-            seed=int(np.random.SeedSequence([seed, at]).generate_state(1)[0]) // 2,
+            # Rounded up, so that four quarters are never fewer trees than asked for.
+            trees=-(-trees // _QUARTERS),
+            rng=np.random.Generator(np.random.Philox(key=[seed, at])),
         )
         quarters = [*quarters[-_QUARTERS + 1 :], fresh]
         usual = _mean_prediction(quarters, rows)
@@ -141,9 +223,8 @@ def predict(panel: Panel, genes: Floats) -> Floats:
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:
     """See ``ga.families.base.Signals``."""
-    with trusting_scikit_learn():
-        for lane in range(len(genes)):
-            out.put(lane, predict(panel, genes[lane]))
+    for lane in range(len(genes)):
+        out.put(lane, predict(panel, genes[lane]))
 
 
 FAMILY = Family(
