@@ -5,15 +5,25 @@ Nanoseconds are for one bar of one genome. Banks are built before and reported a
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
+from sklearn.decomposition import PCA
+from sklearn.ensemble import BaggingClassifier, ExtraTreesRegressor
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
 from ga import backtest
 from ga.families import FAMILIES, Changes, usable_families
 from ga.families.base import Floats
+from ga.families.features import HORIZON, REFIT, ahead, features
 from ga.fitness import Settings, measure, split
 from ga.market import Market
 from ga.panel import Panel
@@ -98,3 +108,49 @@ def test_learned(benchmark: BenchmarkFixture, market: Market, effort: Effort, fa
 
     timed(benchmark, one, rounds=effort.rounds, warm_up=2)
     _info(benchmark, f"learned: {family}", "ms an evaluation", 1e3)
+
+
+def test_plain_scikit_learn(benchmark: BenchmarkFixture, market: Market, effort: Effort) -> None:
+    """The same schedule of fits with LinearSVC as one would write it, for comparison."""
+    genes = iter(np.tile(genes_of("linear_svc_classifier", 30), (4, 1)))
+    panel = Panel(market, 0)
+    table, outcome = features(panel), ahead(panel)
+
+    def one() -> None:
+        lookback, count, penalty, ensemble, folds, _ = next(genes)
+        for at in range(REFIT, market.bars, REFIT):
+            window = slice(at - HORIZON - int(lookback) + 1, at - HORIZON + 1)
+            rows, up = table[window, : int(count)], outcome[window] > 0.0
+            model = make_pipeline(StandardScaler(), LinearSVC(C=penalty, dual=False, tol=1e-3))
+            cross_val_score(model, rows, up, cv=KFold(int(folds)), error_score=0.0)
+            if 0 < up.sum() < up.size:
+                bagged = BaggingClassifier(model, int(ensemble), max_samples=0.5, random_state=0)
+                bagged.fit(rows, up).predict(table[at : at + REFIT, : int(count)])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        timed(benchmark, one, rounds=max(3, effort.rounds // 5), warm_up=1)
+    _info(benchmark, "learned: plain scikit-learn SVC loop", "ms an evaluation", 1e3)
+
+
+def test_plain_scikit_learn_trees(
+    benchmark: BenchmarkFixture, market: Market, effort: Effort
+) -> None:
+    """The same schedule of fits with PCA and ExtraTreesRegressor, for comparison."""
+    genes = iter(np.tile(genes_of("pca_tree_quantile", 30), (4, 1)))
+    panel = Panel(market, 0)
+    table, outcome = features(panel), ahead(panel)
+
+    def one() -> None:
+        components, depth, trees, _, length, _ = next(genes)
+        kept: list[Any] = []
+        for at in range(REFIT, market.bars, REFIT):
+            window = slice(max(0, at - HORIZON - int(length) + 1), at - HORIZON + 1)
+            forest = ExtraTreesRegressor(-(-int(trees) // 4), max_depth=int(depth), random_state=0)
+            model = make_pipeline(PCA(int(components)), forest)
+            kept = [*kept[-3:], model.fit(table[window], outcome[window])]
+            for rows in (table[window], table[at : at + REFIT]):
+                np.mean([m.predict(rows) for m in kept], axis=0)
+
+    timed(benchmark, one, rounds=max(3, effort.rounds // 5), warm_up=1)
+    _info(benchmark, "learned: plain scikit-learn tree loop", "ms an evaluation", 1e3)

@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
+from math import isfinite
 from typing import Final
 
 import numpy as np
@@ -91,8 +92,14 @@ class Outcome:
 
 def evaluation_key(genome: Genome, market_hash: str, settings: Settings) -> str:
     """The identity of an evaluation: family, genes, market, settings and kernel version."""
-    text = "\x00".join((genome.hash, market_hash, settings.hash))
-    return hashlib.sha256(text.encode()).hexdigest()
+    digest = _key_base(market_hash, settings.hash).copy()
+    digest.update(genome.packed)
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _key_base(market_hash: str, settings_hash: str) -> hashlib._Hash:
+    return hashlib.sha256(f"{market_hash}\x00{settings_hash}\x00".encode())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,22 +238,16 @@ def _family(
             return [o for g in genomes for o in _family(market, settings, family, [g])]
         key = evaluation_key(genomes[0], market.hash, settings)
         return [Outcome(key=key, fitness=None, error=f"{type(error).__name__}: {error}")]
-    scores = score(statistics, market.bars_per_year, settings)
+    scores = score(statistics, market.bars_per_year, settings).tolist()
+    trades = statistics[..., 4].sum(axis=(1, 2)).astype(np.int64).tolist()
+    worst = statistics[..., 3].max(axis=(1, 2)).tolist()
     outcomes = []
-    for lane, genome in enumerate(genomes):
+    for genome, value, fills, drawdown in zip(genomes, scores, trades, worst, strict=True):
         key = evaluation_key(genome, market.hash, settings)
-        value = float(scores[lane])
-        if not np.isfinite(value):
+        if isfinite(value):
+            outcomes.append(Outcome(key=key, fitness=value, trades=fills, max_drawdown=drawdown))
+        else:
             outcomes.append(Outcome(key=key, fitness=None, error="fitness is not finite"))
-            continue
-        outcomes.append(
-            Outcome(
-                key=key,
-                fitness=value,
-                trades=int(statistics[lane, ..., 4].sum()),
-                max_drawdown=float(statistics[lane, ..., 3].max()),
-            )
-        )
     return outcomes
 
 

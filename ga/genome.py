@@ -16,8 +16,12 @@ class Genome:
     genes: tuple[float, ...]
     """One value a gene in the family's order; whole-number genes hold whole floats."""
 
+    @property
+    def packed(self) -> bytes:
+        """The family and the exact bits of the genes."""
+        return self.family.encode() + b"\x00" + struct.pack(f"<{len(self.genes)}d", *self.genes)
+
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the family and the exact bits of the genes."""
-        packed = struct.pack(f"<{len(self.genes)}d", *self.genes)
-        return hashlib.sha256(self.family.encode() + b"\x00" + packed).hexdigest()
+        """SHA-256 of ``packed``."""
+        return hashlib.sha256(self.packed).hexdigest()

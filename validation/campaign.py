@@ -61,9 +61,8 @@ SHORT: Final = Scale(
 
 REAL_MARKET: Final = "eurusd"
 SPEEDUP_FAMILIES: Final = "pca_tree_quantile"
-"""The one whose evaluations take tens of milliseconds. The rule families take tens of microseconds: a
-generation of them is done on one node before it could be sent to four, and ``--mode auto`` says so.
-"""
+"""The one whose evaluations take tens of milliseconds. Rule families take tens of microseconds: a
+generation of them is done on one node before it could be sent to four."""
 
 
 class Campaign:
