@@ -92,6 +92,8 @@ def _pytest(
 
 def _print(measurements: Sequence[Measurement], scaleout: ScaleOut) -> None:
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=130)
     for suite in dict.fromkeys(m.suite for m in measurements):
         table = Table(title=suite, title_justify="left")
         for name in ("benchmark", "median", "middle half", "samples", "beside it"):

@@ -40,8 +40,15 @@ def genes_of(family: str, count: int) -> Floats:
     return scatter(rule, keyed(1, Purpose.AUDIT, 0).random((count, len(rule.genes))))
 
 
-def _info(benchmark: BenchmarkFixture, label: str, unit: str, scale: float, note: str = "") -> None:
-    benchmark.extra_info.update(suite="kernels", label=label, unit=unit, scale=scale, note=note)
+def _info(
+    benchmark: BenchmarkFixture,
+    label: str,
+    unit: str,
+    scale: float,
+    note: str = "",
+    suite: str = "kernels",
+) -> None:
+    benchmark.extra_info.update(suite=suite, label=label, unit=unit, scale=scale, note=note)
 
 
 @pytest.mark.parametrize("family", RULES)
@@ -55,7 +62,7 @@ def test_bank(benchmark: BenchmarkFixture, market: Market, effort: Effort, famil
         FAMILIES[family].signals(panel, genes, changes)
 
     timed(benchmark, build, rounds=effort.rounds, warm_up=2)
-    _info(benchmark, f"bank: {family}", "ms a market", 1e3)
+    _info(benchmark, family, "ms a market", 1e3, suite="banks")
 
 
 @pytest.mark.parametrize("family", RULES)
@@ -107,7 +114,7 @@ def test_learned(benchmark: BenchmarkFixture, market: Market, effort: Effort, fa
         measure(market, settings, family, next(every)[None], ranges)
 
     timed(benchmark, one, rounds=effort.rounds, warm_up=2)
-    _info(benchmark, f"learned: {family}", "ms an evaluation", 1e3)
+    _info(benchmark, family, "ms an evaluation", 1e3, suite="learned")
 
 
 def test_plain_scikit_learn(benchmark: BenchmarkFixture, market: Market, effort: Effort) -> None:
@@ -130,7 +137,7 @@ def test_plain_scikit_learn(benchmark: BenchmarkFixture, market: Market, effort:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         timed(benchmark, one, rounds=max(3, effort.rounds // 5), warm_up=1)
-    _info(benchmark, "learned: plain scikit-learn SVC loop", "ms an evaluation", 1e3)
+    _info(benchmark, "plain scikit-learn, SVC", "ms an evaluation", 1e3, suite="learned")
 
 
 def test_plain_scikit_learn_trees(
@@ -153,4 +160,4 @@ def test_plain_scikit_learn_trees(
                 np.mean([m.predict(rows) for m in kept], axis=0)
 
     timed(benchmark, one, rounds=max(3, effort.rounds // 5), warm_up=1)
-    _info(benchmark, "learned: plain scikit-learn tree loop", "ms an evaluation", 1e3)
+    _info(benchmark, "plain scikit-learn, trees", "ms an evaluation", 1e3, suite="learned")

@@ -130,16 +130,42 @@ def from_pytest(report: Mapping[str, Any]) -> list[Measurement]:
                 note=extra.get("note", ""),
             )
         )
+    found += _geometric_mean(found)
     return [_compared(m, found) for m in found]
 
 
+def _geometric_mean(found: Sequence[Measurement]) -> list[Measurement]:
+    """One line over all families' evaluations, round by round."""
+    each = [m for m in found if m.name.startswith("evaluation: ")]
+    if len(each) < 2:
+        return []
+    rounds = min(len(m.samples) for m in each)
+    means = [math.exp(sum(math.log(m.samples[i]) for m in each) / len(each)) for i in range(rounds)]
+    slowest = max(each, key=lambda m: m.typical)
+    return [
+        Measurement(
+            suite=each[0].suite,
+            name=f"geometric mean of {len(each)} rule families",
+            unit=each[0].unit,
+            samples=tuple(means),
+            note=f"slowest: {slowest.name.split()[-1]}, {slowest.typical:.2f} {slowest.unit}",
+        )
+    ]
+
+
+_RIVALS = ("peers", "ten thousand backtests")
+"""Suites whose members do the same work: each is set beside the best."""
+
+
 def _compared(measurement: Measurement, others: Sequence[Measurement]) -> Measurement:
-    """In the suite ``peers``, add the ratio to its fastest member."""
+    """In the suites of rivals, add how many times worse than the best one it is."""
     rivals = [m for m in others if m.suite == measurement.suite]
-    if measurement.suite != "peers" or len(rivals) < 2:
+    if measurement.suite not in _RIVALS or len(rivals) < 2:
         return measurement
-    fastest = min(rivals, key=lambda m: m.typical)
-    ratio = measurement.typical / fastest.typical
+    if measurement.lower_is_better:
+        ratio = measurement.typical / min(m.typical for m in rivals)
+    else:
+        ratio = max(m.typical for m in rivals) / measurement.typical
     said = "1 x" if math.isclose(ratio, 1.0) else f"{ratio:,.0f} x"
     note = f"{said}; {measurement.note}" if measurement.note else said
     return Measurement(
