@@ -75,7 +75,8 @@ def write_page(
 
 def _spread(members: Sequence[Measurement]) -> float:
     medians = [m.typical for m in members]
-    return max(medians) / min(medians) if min(medians) > 0 else 1.0
+    drawable = all(sample > 0 for m in members for sample in m.samples)
+    return max(medians) / min(medians) if drawable else 1.0
 
 
 def _strip(measurement: Measurement, members: Sequence[Measurement], logarithmic: bool) -> Markup:
@@ -88,7 +89,7 @@ def _strip(measurement: Measurement, members: Sequence[Measurement], logarithmic
             span = math.log(max(values) / low) or 1.0
             share = math.log(value / low) / span
         else:
-            share = value / max(values)
+            share = max(value, 0.0) / (max(values) or 1.0)
         return _PAD + share * (_WIDTH - 2 * _PAD)
 
     first, third = measurement.middle_half

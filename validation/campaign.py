@@ -50,13 +50,13 @@ FULL: Final = Scale(
     pairs=4,
     recoveries=5,
     speedup=(200, 4),
-    evolution=(1000, 40),
+    evolution=(1000, 28),
 )
 SHORT: Final = Scale(
     pairs=3,
     recoveries=4,
     speedup=(200, 3),
-    evolution=(1000, 24),
+    evolution=(1000, 20),
 )
 
 REAL_MARKET: Final = "eurusd"
