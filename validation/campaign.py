@@ -49,13 +49,13 @@ class Scale:
 FULL: Final = Scale(
     pairs=4,
     recoveries=5,
-    speedup=(200, 4),
+    speedup=(160, 4),
     evolution=(1000, 28),
 )
 SHORT: Final = Scale(
     pairs=3,
     recoveries=4,
-    speedup=(200, 3),
+    speedup=(160, 3),
     evolution=(1000, 20),
 )
 
