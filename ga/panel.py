@@ -36,6 +36,8 @@ class Panel:
         """(T,) fraction of the position's value that longs pay to shorts over the bar."""
         self.bars_per_year = market.bars_per_year if market.bars > 1 else 1.0
         self.hours_per_bar = market.step / _HOUR if market.bars > 1 else 1.0
+        self.bank_bytes = 0
+        """Memory of the banks built so far."""
         self._banks: dict[str, Floats] = {}
 
     @property
@@ -43,22 +45,19 @@ class Panel:
         """Number of bars ``T``."""
         return int(self.close.size)
 
-    @property
-    def bank_bytes(self) -> int:
-        """Memory of the banks built so far."""
-        return sum(bank.nbytes for bank in self._banks.values())
-
     def bank(self, name: str, build: Callable[[Panel], Floats]) -> Floats:
         """The table called ``name``, built on first use."""
         found = self._banks.get(name)
         if found is None:
             found = self._banks[name] = build(self)
             found.flags.writeable = False
+            self.bank_bytes += found.nbytes
         return found
 
     def forget(self) -> None:
         """Drop all banks; they are rebuilt on demand."""
         self._banks.clear()
+        self.bank_bytes = 0
 
 
 _panels: WeakKeyDictionary[Market, tuple[Panel, ...]] = WeakKeyDictionary()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,7 +185,7 @@ class Runner:
         for key, genome in zip(keys, population, strict=True):
             if key not in self._known:
                 wanted.setdefault(key, genome)
-        attempts = self._evaluate(wanted, keys)
+        attempts = self._evaluate(wanted)
         outcomes = [self._known[key] for key in keys]
         evolution.tell(outcomes)
         seconds = time.perf_counter() - began
@@ -207,18 +207,18 @@ class Runner:
 
         return commit
 
-    def _evaluate(self, wanted: dict[str, Genome], keys: Sequence[str]) -> dict[str, int]:
+    def _evaluate(self, wanted: dict[str, Genome]) -> dict[str, int]:
         """Evaluate what is not known yet; returns key -> attempts."""
         attempts: dict[str, int] = {}
         while True:
             left = {k: g for k, g in wanted.items() if k not in attempts}
             if not left:
-                self._report(keys)
+                self._report(1.0)
                 return attempts
             try:
                 for result in self._evaluator.evaluate(list(left.values())):
                     self._take(result, attempts)
-                    self._report(keys)
+                    self._report(len(attempts) / len(wanted))
             except ClusterError as error:
                 self._take_over(error)
                 continue
@@ -263,17 +263,17 @@ class Runner:
         self._evaluator = self._fall_back(error)
         self._evaluator.warm_up()
 
-    def _report(self, keys: Sequence[str]) -> None:
+    def _report(self, share: float) -> None:
+        """Tell how far the run is, ``share`` of its current generation done."""
         plan, evolution = self._evolution.plan, self._evolution
         spent = time.perf_counter() - self._started
-        done = sum(key in self._known for key in keys)
-        finished = evolution.generation - self._first + done / plan.population_size
+        finished = evolution.generation - self._first + share
         total = plan.generations - self._first
         self._on_progress(
             Progress(
                 generation=evolution.generation,
                 generations=plan.generations,
-                done=done,
+                done=round(share * plan.population_size),
                 population_size=plan.population_size,
                 evaluations=self._tally.evaluations,
                 best=self._best,

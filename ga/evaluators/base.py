@@ -97,22 +97,33 @@ def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[i
     Guided self-scheduling (Polychronopoulos and Kuck, 1987): each batch takes a fixed share of what
     is left, so that all slots end together. Families stay together, for the kernels' sake.
     """
-    order = sorted(range(len(genomes)), key=lambda i: (genomes[i].family, i))
-    left = sum(costs.estimate(g.family) for g in genomes)
+    by_family: dict[str, list[int]] = {}
+    for index, genome in enumerate(genomes):
+        by_family.setdefault(genome.family, []).append(index)
+    estimates = {family: costs.estimate(family) for family in by_family}
+    left = sum(estimates[family] * len(indices) for family, indices in by_family.items())
     batches: list[tuple[int, ...]] = []
     current: list[int] = []
     filled = 0.0
-    for index in order:
-        current.append(index)
-        filled += costs.estimate(genomes[index].family)
-        limit = min(max(left / (2 * max(slots, 1)), MIN_BATCH_SECONDS), MAX_BATCH_SECONDS)
-        if filled >= limit:
-            batches.append(tuple(current))
-            left -= filled
-            current, filled = [], 0.0
+    limit = _limit(left, slots)
+    for family in sorted(by_family):
+        cost = estimates[family]
+        for index in by_family[family]:
+            current.append(index)
+            filled += cost
+            if filled >= limit:
+                batches.append(tuple(current))
+                left -= filled
+                current, filled = [], 0.0
+                limit = _limit(left, slots)
     if current:
         batches.append(tuple(current))
     return batches
+
+
+def _limit(left: float, slots: int) -> float:
+    """Seconds of the next batch when so many are left."""
+    return min(max(left / (2 * max(slots, 1)), MIN_BATCH_SECONDS), MAX_BATCH_SECONDS)
 
 
 def probes(families: Sequence[str]) -> list[Genome]:

@@ -10,7 +10,15 @@ from typing import Final
 from validation import statistics
 from validation.evidence import Evidence
 from validation.lookup import HEAD, excused, gap
-from validation.records import Environment, Fault, MemoryFailure, Probe, Scrape, Usage
+from validation.records import (
+    Environment,
+    Fault,
+    MemoryFailure,
+    Probe,
+    Scrape,
+    Usage,
+    Workload,
+)
 from validation.verdicts import (
     InconclusiveError,
     Records,
@@ -250,7 +258,10 @@ def _stretches(record: Evidence, node: str, usages: Sequence[Usage]) -> list[_St
         for fault in record.all(Fault)
         if fault.target == node and fault.fault in ("kill", "start")
     )
-    begins = [usages[0].at] + [at for at, fault in cuts if fault == "start"]
+    # An idle node is no baseline: its first work would look like a leak.
+    work = [w.started_at for w in record.all(Workload) if w.arm == "distributed"]
+    first = max([usages[0].at, *([min(work)] if work else [])])
+    begins = [first] + [at for at, fault in cuts if fault == "start" and at > first]
     limit = _limit(record, node, usages)
     found = []
     for begin in begins:
