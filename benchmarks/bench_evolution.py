@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -175,7 +176,10 @@ def test_deap_around_vectorbt(benchmark: BenchmarkFixture, effort: Effort) -> No
 
     def score(pair: list[int]) -> tuple[float]:
         done[0] += 1
-        ratios = [float(with_vectorbt(part, [(pair[0], pair[1])]).sharpe_ratio()) for part in parts]
+        ratios = [
+            float(np.squeeze(with_vectorbt(part, [(pair[0], pair[1])]).sharpe_ratio()))
+            for part in parts
+        ]
         return (sum(ratios) / len(ratios),)
 
     box.register("evaluate", score)

@@ -50,8 +50,10 @@ def ours(market: Market, periods: list[tuple[int, int]]) -> Floats:
 def with_vectorbt(market: Market, periods: list[tuple[int, int]]) -> Any:
     """The portfolio of all columns at once, with its statistics drawn."""
     close = pd.Series(market.close[0], index=pd.to_datetime(market.times))
-    fast = vbt.MA.run(close, window=[f for f, _ in periods], ewm=True).ma.to_numpy()
-    slow = vbt.MA.run(close, window=[s for _, s in periods], ewm=True).ma.to_numpy()
+    # One column comes back without its axis.
+    shape = market.bars, len(periods)
+    fast = vbt.MA.run(close, window=[f for f, _ in periods], ewm=True).ma.to_numpy().reshape(shape)
+    slow = vbt.MA.run(close, window=[s for _, s in periods], ewm=True).ma.to_numpy().reshape(shape)
     targets = np.where(fast > slow, 1.0, -1.0)
     first = np.array([s for _, s in periods])
     targets[np.arange(market.bars)[:, None] < first] = 0.0

@@ -14,7 +14,6 @@ from ga.fitness import Settings, measure, sharpe, split
 from ga.genome import Genome
 from ga.market import Market
 from ga.overfit import Edge, backtest_overfitting, deflated_sharpe, probabilistic_sharpe
-from ga.overfit import sharpe_ratio as bar_sharpe
 from ga.panel import panels
 
 Floats = NDArray[np.float64]
@@ -145,13 +144,11 @@ def find_edge(
     own = portfolio_returns(market, settings, best)
     tried = [own, *(portfolio_returns(market, settings, g) for g in others if g != best)]
     table = np.column_stack([returns[seen] for returns in tried])
-    # Strategies that never trade tell nothing of how widely luck spreads.
+    # Strategies that never trade are neither good nor bad.
     table = table[:, table.any(axis=0)]
-    ratios = [bar_sharpe(column) for column in table.T]
-    spread = float(np.std(ratios, ddof=1)) if len(ratios) > 1 else 0.0
     return Edge(
         trials=trials,
-        deflated=deflated_sharpe(own[seen], trials=trials, spread=spread),
+        deflated=deflated_sharpe(own[seen], trials=trials),
         overfitting=backtest_overfitting(table),
         holdout=probabilistic_sharpe(own[last]) if last.sum() > 2 else None,
     )

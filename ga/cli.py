@@ -29,7 +29,7 @@ from ga.run import BatchLog, Runner, Summary
 
 DEFAULT_STORE = "sqlite:///ga.db"
 _SAMPLE = 64
-"""Strategies drawn from all that were tried, to see how widely luck spreads."""
+"""Strategies drawn from all that were tried, for the probability of overfitting."""
 
 
 class _Parser(argparse.ArgumentParser):

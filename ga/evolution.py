@@ -29,6 +29,10 @@ from ga.variation import (
 
 MAX_GENES = max(len(family.genes) for family in FAMILIES.values())
 _NOBODY = Genome("", ())
+QUOTA = 0.25
+"""Part of the population that is shared evenly among the families in the end."""
+COMPETE_FROM = 0.6
+"""Part of the generations after which families compete for all the rest."""
 GENESIS = hashlib.sha256(b"genesis").hexdigest()
 """The digest of a history before its first generation."""
 
@@ -61,11 +65,15 @@ class Plan:
         """Best individuals carried over unchanged: one in twenty, at least one."""
         return max(1, self.population_size // 20)
 
-    @property
-    def quota(self) -> int:
-        """Individuals that every family keeps in each generation: a quarter of the population
-        shared evenly; 0 for populations of fewer than four a family."""
-        return self.population_size // (4 * len(self.families))
+    def quota(self, generation: int) -> int:
+        """Individuals that every family keeps in a generation: the population shared evenly at
+        first, so that each family is searched before they compete, and a quarter of that from 60 %
+        of the generations on; 0 for populations of fewer than four a family."""
+        if self.population_size < 4 * len(self.families):
+            return 0
+        progress = generation / max(self.generations - 1, 1)
+        share = QUOTA + (1.0 - QUOTA) * max(0.0, 1.0 - progress / COMPETE_FROM)
+        return int(self.population_size * share / len(self.families))
 
 
 def advance_digest(digest: str, outcomes: Sequence[Outcome]) -> str:
@@ -191,7 +199,7 @@ class Evolution:
 
     def _quotas(self, wanted: list[str], elite: Sequence[Genome]) -> list[str]:
         """The family of every child: as the tournament had it, but none below its quota."""
-        quota = self.plan.quota
+        quota = self.plan.quota(self.generation)
         have = Counter(wanted)
         kept = Counter(g.family for g in elite)
         spare = len(wanted) - 1
@@ -215,7 +223,7 @@ class Evolution:
             if len(chosen) >= self.plan.elites:
                 break
             chosen.setdefault(outcomes[i].key, self._population[i])
-        if self.plan.quota:
+        if self.plan.quota(self.generation):
             for family in self.plan.families:
                 if members[family]:
                     best = members[family][0]

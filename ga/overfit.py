@@ -63,15 +63,14 @@ def expected_maximum(trials: int, spread: float) -> float:
     return spread * ((1.0 - _EULER_MASCHERONI) * first + _EULER_MASCHERONI * second)
 
 
-def deflated_sharpe(returns: Floats, *, trials: int, spread: float) -> float:
-    """Probability that (T,) returns beat the best that luck gives among ``trials``.
+def deflated_sharpe(returns: Floats, *, trials: int) -> float:
+    """Probability that (T,) returns beat the best that luck gives among ``trials`` strategies.
 
-    Args:
-        trials: how many different strategies were tried. spread: standard deviation of their Sharpe
-            ratios (a bar's), at least that of an estimate from as many returns, 1/sqrt(T).
+    The spread of the trials' Sharpe ratios is that of estimates of nothing, 1 / sqrt(T) (Lo, 2002),
+    not the one seen: in an evolved population that one measures the edge itself, and a true edge
+    would raise the bar against itself. Trials count as independent, which errs on the safe side.
     """
-    least = 1.0 / sqrt(max(returns.size, 1))
-    return probabilistic_sharpe(returns, expected_maximum(trials, max(spread, least)))
+    return probabilistic_sharpe(returns, expected_maximum(trials, 1.0 / sqrt(max(returns.size, 1))))
 
 
 def backtest_overfitting(returns: Floats) -> float | None:

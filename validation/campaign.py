@@ -49,14 +49,14 @@ class Scale:
 FULL: Final = Scale(
     pairs=4,
     recoveries=5,
-    speedup=(160, 4),
-    evolution=(1000, 28),
+    speedup=(140, 4),
+    evolution=(700, 28),
 )
 SHORT: Final = Scale(
     pairs=3,
     recoveries=4,
-    speedup=(160, 3),
-    evolution=(1000, 20),
+    speedup=(140, 3),
+    evolution=(700, 20),
 )
 
 REAL_MARKET: Final = "eurusd"

@@ -120,8 +120,8 @@ def test_crossover_takes_each_gene_from_either_parent_and_from_nowhere_else():
 def test_steps_become_finer():
     sizes = [mutation_scale(g, 20) for g in range(20)]
     assert sizes == sorted(sizes, reverse=True)
-    assert (sizes[0], sizes[-1]) == (pytest.approx(0.2), pytest.approx(0.02))
-    assert mutation_scale(0, 1) == pytest.approx(0.2)
+    assert (sizes[0], sizes[-1]) == (pytest.approx(0.4), pytest.approx(0.1))
+    assert mutation_scale(0, 1) == pytest.approx(0.4)
 
 
 def test_parents_never_change():
@@ -169,11 +169,11 @@ def test_no_family_falls_under_its_quota():
         return replace(score(genome), fitness=score(genome).fitness + better)
 
     plan = Plan(seed=3, population_size=280, generations=12)
-    assert plan.quota == 5
+    assert [plan.quota(g) for g in (0, 3, 11)] == [20, 13, 5]
     evolution = Evolution(plan)
     while not evolution.done:
         counts = Counter(g.family for g in evolution.ask())
-        assert min(counts[name] for name in FAMILIES) >= plan.quota
+        assert min(counts[name] for name in FAMILIES) >= plan.quota(evolution.generation)
         evolution.tell([judge(g) for g in evolution.ask()])
     assert counts["rsi_filter"] > 0.6 * 280
 
@@ -244,7 +244,7 @@ def test_failed_outcomes_are_never_selected():
     following = evolution.ask()
     assert not guilty & set(following)
     # Only its quota, all of it newcomers.
-    assert sum(g.family == "rsi_filter" for g in following) == evolution.plan.quota == 25
+    assert sum(g.family == "rsi_filter" for g in following) == evolution.plan.quota(1) == 37
 
 
 def test_when_all_fail_the_next_generation_is_new():

@@ -45,9 +45,8 @@ def test_the_best_of_many_that_are_nothing_is_seldom_called_something():
         returns = np.random.default_rng(seed).normal(0.0, 0.01, (250, 200))
         ratios = returns.mean(axis=0) / returns.std(axis=0, ddof=1)
         best = returns[:, ratios.argmax()]
-        spread = float(ratios.std(ddof=1))
         assert probabilistic_sharpe(best) > 0.9
-        claims += deflated_sharpe(best, trials=200, spread=spread) > 0.95
+        claims += deflated_sharpe(best, trials=200) > 0.95
     assert claims <= 400 * 0.05
 
 
@@ -56,7 +55,7 @@ def test_a_true_edge_is_found():
     returns[:, 7] += 0.003
     ratios = returns.mean(axis=0) / returns.std(axis=0, ddof=1)
     assert ratios.argmax() == 7
-    found = deflated_sharpe(returns[:, 7], trials=50, spread=float(ratios.std(ddof=1)))
+    found = deflated_sharpe(returns[:, 7], trials=50)
     assert found > 0.95
     assert backtest_overfitting(returns) < 0.05
 
@@ -90,13 +89,13 @@ def test_overfitting_is_the_share_of_ways_to_choose():
 def test_all_are_probabilities(seed, bars, scale):
     returns = np.random.default_rng(seed).normal(0.0, 1.0, bars) * scale
     assert 0.0 <= probabilistic_sharpe(returns) <= 1.0
-    assert 0.0 <= deflated_sharpe(returns, trials=10, spread=0.1) <= 1.0
+    assert 0.0 <= deflated_sharpe(returns, trials=10) <= 1.0
     assert np.isfinite(sharpe_ratio(returns))
 
 
 def test_more_trials_never_make_an_edge_likelier():
     returns = np.random.default_rng(5).normal(0.001, 0.01, 500)
-    found = [deflated_sharpe(returns, trials=n, spread=0.05) for n in (1, 2, 10, 100, 10_000)]
+    found = [deflated_sharpe(returns, trials=n) for n in (1, 2, 10, 100, 10_000)]
     assert found == sorted(found, reverse=True)
 
 
