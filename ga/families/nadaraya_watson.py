@@ -14,7 +14,7 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import path_sums
-from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.families.scan import LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, walk
 from ga.jit import kernel
 from ga.panel import Panel
 
@@ -85,7 +85,6 @@ def _conditions(slope, before, activity, now, past, fixed, moving, code):
 def _scan(bank, activity, genes, bars, targets, counts):
     rows, end = bank.shape[0] // 2, bank.shape[1]
     code = blank(end)
-    words = code.view(np.uint64)
     for lane in range(genes.shape[0]):
         h, gaussian = int(genes[lane, 0]), genes[lane, 1] < 0.5
         threshold, smoothing, adapt = genes[lane, 2], genes[lane, 3], genes[lane, 4]
@@ -104,21 +103,7 @@ def _scan(bank, activity, genes, bars, targets, counts):
             threshold * adapt,
             code[first:end],
         )
-        count, wait = 0, ENTER
-        t = seek(words, first, wait)
-        while t < end:
-            held = 0.0
-            if wait != ENTER:
-                wait = ENTER
-            elif code[t] & LONG:
-                held, wait = 1.0, LEAVE_LONG
-            else:
-                held, wait = -1.0, LEAVE_SHORT
-            bars[lane, count] = t
-            targets[lane, count] = held
-            count += 1
-            t = seek(words, t + 1, wait)
-        counts[lane] = count
+        counts[lane] = walk(code, first, end, bars[lane], targets[lane])
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:

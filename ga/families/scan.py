@@ -54,3 +54,25 @@ def seek(words, t, bits):
     while words[w] & mask == 0:
         w += one
     return np.int64((w << np.uint64(3)) + (_trailing_zeros(words[w] & mask) >> np.uint64(3)))
+
+
+@kernel()
+def walk(code, first, end, bars, targets):
+    """Fill one lane of whole positions that are entered flat and left by their own bit; returns how
+    many changes there are."""
+    words = code.view(np.uint64)
+    count, wait = 0, ENTER
+    t = seek(words, first, wait)
+    while t < end:
+        held = 0.0
+        if wait != ENTER:
+            wait = ENTER
+        elif code[t] & LONG:
+            held, wait = 1.0, LEAVE_LONG
+        else:
+            held, wait = -1.0, LEAVE_SHORT
+        bars[count] = t
+        targets[count] = held
+        count += 1
+        t = seek(words, t + 1, wait)
+    return count

@@ -13,7 +13,7 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import close_sums, path_sums
-from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.families.scan import LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, walk
 from ga.jit import kernel
 from ga.panel import Panel
 
@@ -39,7 +39,6 @@ def _conditions(
 def _scan(close, sums, paths, genes, bars, targets, counts):
     end = close.size
     code = blank(end)
-    words = code.view(np.uint64)
     for lane in range(genes.shape[0]):
         fast, slow, span = int(genes[lane, 0]), int(genes[lane, 1]), int(genes[lane, 2])
         first = slow - 1
@@ -61,21 +60,7 @@ def _scan(close, sums, paths, genes, bars, targets, counts):
             genes[lane, 4] / span,
             code[first:end],
         )
-        count, wait = 0, ENTER
-        t = seek(words, first, wait)
-        while t < end:
-            held = 0.0
-            if wait != ENTER:
-                wait = ENTER
-            elif code[t] & LONG:
-                held, wait = 1.0, LEAVE_LONG
-            else:
-                held, wait = -1.0, LEAVE_SHORT
-            bars[lane, count] = t
-            targets[lane, count] = held
-            count += 1
-            t = seek(words, t + 1, wait)
-        counts[lane] = count
+        counts[lane] = walk(code, first, end, bars[lane], targets[lane])
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:

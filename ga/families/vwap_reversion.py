@@ -2,11 +2,12 @@
 
 VWAP = sum(typical price x volume) / sum(volume) over vwap_period, typical price = (high + low +
 close) / 3 (Berkowitz, Logue and Noser, 1988); without volume all bars weigh the same. Enter against
-a deviation |close / VWAP - 1| above reversion_threshold that is also above deviation_multiplier x
-sqrt(vwap_period) / 2 x the mean absolute change of the close over the period, about a standard
-deviation of a random walk from its mean, with a volume of at least volume_confirmation
-x its mean. Out when the close is back at the VWAP. Size = 1 - regime_weight x Kaufman's efficiency
-ratio (1995) over the period: less against a trend.
+a deviation of the close from the VWAP above sqrt((reversion_threshold x VWAP)^2 +
+(deviation_multiplier x d)^2), so that either counts on quiet and on wild markets, with a volume of
+at least volume_confirmation x its mean; d = sqrt(vwap_period) / 2 x the mean absolute change of the
+close over the period, about the standard deviation of a random walk from its mean. Out when the
+close is back at the VWAP. Size = 1 - regime_weight x Kaufman's efficiency ratio (1995) over the
+period: less against a trend.
 """
 
 from __future__ import annotations
@@ -32,8 +33,7 @@ def _conditions(
     volumes_before,
     paths,
     paths_before,
-    above,
-    below,
+    threshold,
     n,
     confirm,
     multiplier,
@@ -43,11 +43,12 @@ def _conditions(
         # The VWAP is cash / shares; compared without dividing.
         cash, shares = money[t] - money_before[t], weights[t] - weights_before[t]
         worth = close[t] * shares
-        least = multiplier * (paths[t] - paths_before[t]) * shares
+        usual, least = multiplier * (paths[t] - paths_before[t]) * shares, threshold * cash
+        far = (worth - cash) * (worth - cash) > usual * usual + least * least
         loud = volume[t] * n >= confirm * (volumes[t] - volumes_before[t])
         code[t] = (
-            np.uint8((worth < cash * below) & (cash - worth > least) & loud) * LONG
-            | np.uint8((worth > cash * above) & (worth - cash > least) & loud) * SHORT
+            np.uint8((worth < cash) & far & loud) * LONG
+            | np.uint8((worth > cash) & far & loud) * SHORT
             | np.uint8(worth >= cash) * LEAVE_LONG
             | np.uint8(worth <= cash) * LEAVE_SHORT
         )
@@ -74,8 +75,7 @@ def _scan(close, volume, money, weights, volumes, paths, genes, bars, targets, c
             volumes[1:],
             paths[n + 1 :],
             paths[1:],
-            1.0 + genes[lane, 1],
-            1.0 - genes[lane, 1],
+            genes[lane, 1],
             float(n),
             genes[lane, 2],
             0.5 * genes[lane, 3] / np.sqrt(n),
