@@ -31,16 +31,17 @@ def _conditions(close, before, ranges, code):
 def _leave(close, t, side, stopping, trailing, unit):
     """The bar at whose close a position entered at t is stopped; the number of bars if never."""
     best = side * close[t]
-    stop, armed = best - stopping * unit, best + unit
+    distance, armed = trailing * unit, best + unit
+    stop = best - stopping * unit
     after = close[t + 1 :]
     for k in range(after.size):
         price = side * after[k]
         if price <= stop:
             return t + 1 + k
-        if price > best:
-            best = price
-            if best >= armed:
-                stop = max(stop, best - trailing * unit)
+        # Without branches: new highs cannot be predicted.
+        best = price if price > best else best
+        trail = best - distance if best >= armed else stop
+        stop = trail if trail > stop else stop
     return close.size
 
 
