@@ -92,7 +92,7 @@ def test_random_genomes_reach_every_part_of_the_bounds(name):
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
-def test_mutation_moves_at_least_one_gene_both_ways_and_leaves_most_alone(name):
+def test_mutation_moves_at_least_one_gene_both_ways_and_leaves_some_alone(name):
     family = get_family(name)
     rng, shape = keyed(2, Purpose.AUDIT, 0), (3000, len(family.genes))
     middle = np.array([[g.clip((g.low + g.high) / 2) for g in family.genes]] * 3000)
@@ -100,8 +100,8 @@ def test_mutation_moves_at_least_one_gene_both_ways_and_leaves_most_alone(name):
     change = np.sign(moved - middle)
     assert (change != 0).any(axis=1).all()
     for column in change.T:
-        # A chance of 0.3 each, and one more gene where none was chosen; up as often as down.
-        assert 0.27 < np.mean(column != 0) < 0.42
+        # A chance of 0.7 each, and one gene where none was chosen; up as often as down.
+        assert 0.67 < np.mean(column != 0) < 0.75
         assert 0.4 < np.mean(column[column != 0] > 0) < 0.6
 
 
