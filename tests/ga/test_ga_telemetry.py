@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from engine import PLAN, Engine
+from engine import Engine
 from prometheus_client.parser import text_string_to_metric_families
 
 import ga.fitness
@@ -138,11 +138,15 @@ def test_at_every_moment_they_are_not_ahead_of_the_ledger(engine: Engine) -> Non
         assert generations[-1] <= committed[0]
 
     with MetricsServer(telemetry.registry, 0) as server:
-        engine.go(run, telemetry=telemetry, on_progress=look)
+        engine.go(run, telemetry=telemetry, on_progress=look, before=look)
     assert generations == sorted(generations)
     assert generations[-1] >= 2
-    assert 0 < max(in_flight) < PLAN.population_size
-    assert min(in_flight) == 0
+    # The first generation, where no two genomes are equal: handed out, then answered in batches.
+    first = in_flight[: in_flight.index(0) + 1]
+    assert first[0] == 40
+    assert len(first) > 3
+    assert first == sorted(set(first), reverse=True)
+    assert in_flight[-1] == 0
 
 
 def test_a_fall_back_is_counted_and_changes_the_mode(engine: Engine) -> None:
