@@ -276,8 +276,10 @@ class Runner:
                 self._report(1.0)
                 return attempts
             try:
-                results = self._evaluator.evaluate(list(left.values()))
-                for result in self._telemetry.watch(results, len(left)):
+                self._telemetry.mode(self._evaluator.mode)
+                genomes = list(left.values())
+                # Nothing else holds the results: leaving the loop ends the evaluator's part too.
+                for result in self._telemetry.watch(self._evaluator.evaluate(genomes), len(left)):
                     self._take(result, attempts)
                     self._report(len(attempts) / len(wanted))
             except ClusterError as error:
@@ -320,7 +322,6 @@ class Runner:
         self._log.write("fallback", reason=redact(str(error)))
         self._evaluator.close()
         self._evaluator = self._fall_back(error)
-        self._telemetry.mode(self._evaluator.mode)
         self._evaluator.warm_up()
 
     def _report(self, share: float) -> None:

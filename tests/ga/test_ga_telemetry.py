@@ -18,6 +18,8 @@ import ga.fitness
 from fixtures import services
 from ga.cache import open_cache
 from ga.errors import ClusterError, InputError
+from ga.evaluators import BatchResult
+from ga.fitness import Batch
 from ga.telemetry import MetricsServer, Telemetry
 
 Series = dict[tuple[str, tuple[str, ...]], float]
@@ -166,6 +168,26 @@ def test_a_fall_back_is_counted_and_changes_the_mode(engine: Engine) -> None:
     assert one(series, "ga_fallbacks_total") == 1
     assert (series["ga_mode", ("local",)], series["ga_mode", ("distributed",)]) == (1, 0)
     assert counted(series) == ledger_counts(engine)
+
+
+def test_who_stops_listening_ends_the_evaluator_s_part_and_what_is_in_flight() -> None:
+    ended = []
+
+    def results():
+        try:
+            for at in range(9):
+                batch = Batch(outcomes=(), cpu_seconds=0.0, started_at=1.0, finished_at=2.0)
+                yield BatchResult(indices=(at,), batch=batch, node="n")
+        finally:
+            ended.append(True)
+
+    telemetry = Telemetry("a")
+    for result in telemetry.watch(results(), 9):
+        if result.indices == (2,):
+            assert telemetry.registry.get_sample_value("ga_in_flight", {"run": "a"}) == 6
+            break
+    assert ended == [True]
+    assert telemetry.registry.get_sample_value("ga_in_flight", {"run": "a"}) == 0
 
 
 def test_two_runs_in_one_process_do_not_mix() -> None:
