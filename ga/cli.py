@@ -6,7 +6,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +15,7 @@ from typing import NoReturn
 from ga import inspect
 from ga.appraisal import Appraisal, appraise, find_edge
 from ga.backtest import Costs
+from ga.cache import Cache, check_cache, open_cache
 from ga.choose import make_evaluator
 from ga.console import ProgressLine, gap_lines, print_families, print_strategies
 from ga.errors import ClusterError, InputError
@@ -25,7 +27,9 @@ from ga.inspect import spec_of, strategy_row
 from ga.ledger import Ledger, RunRecord, StrategyRecord, open_ledger
 from ga.market import Market
 from ga.overfit import Edge
+from ga.redact import redact
 from ga.run import BatchLog, Runner, Summary
+from ga.telemetry import MetricsServer, Telemetry, check_port
 
 DEFAULT_STORE = "sqlite:///ga.db"
 _SAMPLE = 64
@@ -55,6 +59,18 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--address", help="HOST:PORT of a Ray cluster")
         command.add_argument("--top", type=int, default=5, help="strategies to show (default: 5)")
         command.add_argument("--log", type=Path, help="append a JSON line for every batch here")
+        command.add_argument(
+            "--cache",
+            default=os.environ.get("GA_CACHE_URL"),
+            help="outcomes of earlier runs: redis://HOST:PORT/DB; a URL with a password belongs in"
+            " the variable GA_CACHE_URL, or the password in a file that GA_CACHE_PASSWORD_FILE"
+            " names (default: that variable, else none)",
+        )
+        command.add_argument(
+            "--metrics-port",
+            type=int,
+            help="serve Prometheus series on 127.0.0.1; 0: on any free port (default: none)",
+        )
 
     def store(command: argparse.ArgumentParser) -> None:
         command.add_argument(
@@ -133,10 +149,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return handlers[options.command](options)
     except InputError as error:
         # One line, whatever a file name, a column or a driver's message brought in.
-        print("ga:", " ".join(str(error).split()), file=sys.stderr)
+        print("ga:", redact(" ".join(str(error).split())), file=sys.stderr)
         return 2
     except ClusterError as error:
-        print(f"ga: {error}", file=sys.stderr)
+        print(f"ga: {redact(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("ga: interrupted; go on with: python -m ga resume RUN", file=sys.stderr)
@@ -164,6 +180,7 @@ def _evolve(options: argparse.Namespace) -> int:
     # The store is opened last of all that can be refused, so that bad input leaves it untouched;
     # and only then is anything printed, so that a refusal is one line.
     _check_log(options.log)
+    _check_services(options)
     choice = make_evaluator(
         options.mode,
         market=seen,
@@ -187,12 +204,15 @@ def _evolve(options: argparse.Namespace) -> int:
         settings=settings,
         mode=choice.evaluator.mode,
     )
-    return _drive(options, ledger, run, Evolution(plan), market, settings, choice.evaluator)
+    return _drive(
+        options, ledger, run, Evolution(plan), market, settings, choice.evaluator, left_out
+    )
 
 
 def _resume(options: argparse.Namespace) -> int:
     _check_top(options.top)
     _check_log(options.log)
+    _check_services(options)
     ledger = open_ledger(options.store, create=False)
     record = ledger.run(options.run)
     market = record.market.load()
@@ -239,6 +259,7 @@ def _drive(
     market: Market,
     settings: Settings,
     evaluator: Evaluator,
+    left_out: Sequence[str] = (),
 ) -> int:
     families = evolution.plan.families
 
@@ -251,7 +272,13 @@ def _drive(
             workers=options.workers or os.cpu_count() or 1,
         )
 
-    with ProgressLine() as progress, BatchLog(options.log) as log:
+    with (
+        ProgressLine() as progress,
+        BatchLog(options.log, run) as log,
+        _services(options, run, log) as (cache, telemetry),
+    ):
+        for line in left_out:
+            log.write("left_out", level="warning", text=line)
         runner = Runner(
             run=run,
             evolution=evolution,
@@ -263,6 +290,8 @@ def _drive(
             log=log,
             on_progress=progress.show,
             known=ledger.evaluated(run),
+            cache=cache,
+            telemetry=telemetry,
         )
         try:
             summary = runner.go()
@@ -282,9 +311,28 @@ def _drive(
         print(
             f"run {run}: {summary.evaluations:,} evaluations in {summary.seconds:.1f} s"
             f" ({summary.evaluations_per_second:,.0f}/s, {summary.mode}, {summary.workers} workers)"
+            + (f"; {summary.cached:,} more from the cache" if summary.cached else "")
         )
         print(f"history digest {summary.digest}")
     return 0
+
+
+@contextmanager
+def _services(
+    options: argparse.Namespace, run: str, log: BatchLog
+) -> Iterator[tuple[Cache | None, Telemetry]]:
+    """The cache and the series of a run, as the options ask for them."""
+    telemetry = Telemetry(run)
+    with ExitStack() as opened:
+        if options.metrics_port is not None:
+            server = MetricsServer(telemetry.registry, options.metrics_port)
+            opened.enter_context(server)
+            log.write("metrics", url=server.url)
+            print(f"metrics: {server.url}", file=sys.stderr)
+        cache = open_cache(options.cache, warn=lambda text: log.warn("cache", text))
+        if cache is not None:
+            opened.callback(cache.close)
+        yield cache, telemetry
 
 
 def _edge(ledger: Ledger, run: str, market: Market, settings: Settings) -> Edge | None:
@@ -331,6 +379,13 @@ def _json(
 def _check_top(top: int) -> None:
     if not 0 <= top <= 1000:
         raise InputError(f"--top must be 0..1000, not {top}")
+
+
+def _check_services(options: argparse.Namespace) -> None:
+    if options.cache:
+        check_cache(options.cache)
+    if options.metrics_port is not None:
+        check_port(options.metrics_port)
 
 
 def _check_log(path: Path | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
+from ga.cache import Cache
 from ga.errors import ClusterError, InputError
 from ga.evaluators import BatchResult, Evaluator
 from ga.evolution import Evolution
@@ -17,6 +20,8 @@ from ga.fitness import Outcome, Settings, evaluation_key
 from ga.genome import Genome
 from ga.ledger import Ledger
 from ga.market import Market
+from ga.redact import redact
+from ga.telemetry import Telemetry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,8 @@ class Summary:
     evaluations: int
     """Evaluations done by this process; equal genomes are evaluated once."""
     failed: int
+    cached: int
+    """Outcomes taken from the cache instead; not among ``evaluations``."""
     fallbacks: int
     """Times the cluster was lost and this machine took over."""
     seconds: float
@@ -63,9 +70,15 @@ class Summary:
 
 
 class BatchLog:
-    """Append-only JSON Lines of what happened to batches, for whoever watches from outside."""
+    """Append-only JSON Lines of what happened in a run, for whoever watches from outside.
 
-    def __init__(self, path: Path | None) -> None:
+    Every line has its ``event``, the time and the ``run``.
+    """
+
+    def __init__(self, path: Path | None, run: str | None = None) -> None:
+        self._run = run
+        # The committer and the cache write from threads of their own.
+        self._lock = threading.Lock()
         try:
             self._file: IO[str] | None = None if path is None else path.open("a", buffering=1)
         except OSError as error:
@@ -82,15 +95,24 @@ class BatchLog:
             self._file.close()
 
     def write(self, event: str, **fields: object) -> None:
-        """Write one event with the time."""
+        """Write one event."""
         if self._file is not None:
-            self._file.write(json.dumps({"event": event, "at": time.time(), **fields}) + "\n")
+            line = {"event": event, "at": time.time(), "run": self._run, **fields}
+            with self._lock:
+                self._file.write(json.dumps(line) + "\n")
+
+    def warn(self, event: str, text: str) -> None:
+        """Write an event that a person should know of too, and say it on stderr."""
+        text = redact(text)
+        self.write(event, level="warning", text=text)
+        print(f"ga: {text}", file=sys.stderr)
 
 
 @dataclass
 class _Tally:
     evaluations: int = 0
     failed: int = 0
+    cached: int = 0
     fallbacks: int = 0
     cpu: dict[str, float] = field(default_factory=dict)
 
@@ -101,6 +123,8 @@ class Runner:
     Args:
         fall_back: makes the local evaluator that takes over when the cluster is lost.
         known: outcomes by key that the ledger has already, when a run is resumed.
+        cache: asked before work is handed out, and given what was evaluated; closed by the caller.
+        telemetry: told of the run; None: one that nobody looks at.
     """
 
     def __init__(
@@ -116,12 +140,15 @@ class Runner:
         log: BatchLog,
         on_progress: Callable[[Progress], None],
         known: dict[str, Outcome] | None = None,
+        cache: Cache | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._run, self._evolution = run, evolution
         self._market_hash, self._settings = market.hash, settings
         self._ledger, self._evaluator = ledger, evaluator
         self._fall_back, self._log = fall_back, log
         self._on_progress = on_progress
+        self._cache, self._telemetry = cache, telemetry or Telemetry(run)
         self._known = known or {}
         self._best: float | None = max(
             (o.fitness for o in self._known.values() if o.fitness is not None), default=None
@@ -145,7 +172,8 @@ class Runner:
     def go(self) -> Summary:
         """Run to the last generation."""
         startup = self.warm_up()
-        self._log.write("ready", run=self._run, workers=self._evaluator.workers)
+        self._log.write("ready", workers=self._evaluator.workers)
+        self._telemetry.mode(self._evaluator.mode)
         evolution = self._evolution
         self._started = time.perf_counter()
         self._first = evolution.generation
@@ -168,6 +196,7 @@ class Runner:
             generations=evolution.generation,
             evaluations=self._tally.evaluations,
             failed=self._tally.failed,
+            cached=self._tally.cached,
             fallbacks=self._tally.fallbacks,
             seconds=time.perf_counter() - self._started,
             startup_seconds=startup,
@@ -185,11 +214,14 @@ class Runner:
         for key, genome in zip(keys, population, strict=True):
             if key not in self._known:
                 wanted.setdefault(key, genome)
-        attempts = self._evaluate(wanted)
+        attempts = self._recall(wanted)
+        attempts |= self._evaluate({k: g for k, g in wanted.items() if k not in attempts})
+        self._remember(attempts)
         outcomes = [self._known[key] for key in keys]
         evolution.tell(outcomes)
         seconds = time.perf_counter() - began
         digest, mode, last = evolution.digest, self._evaluator.mode, evolution.done
+        best = self._best
 
         def commit() -> None:
             self._ledger.commit(
@@ -203,9 +235,37 @@ class Runner:
                 mode=mode,
                 last=last,
             )
+            self._telemetry.committed(wanted, self._known, attempts, best)
             self._log.write("generation", generation=generation, seconds=seconds)
 
         return commit
+
+    def _recall(self, wanted: dict[str, Genome]) -> dict[str, int]:
+        """Take from the cache what it has; returns key -> 0 attempts."""
+        if self._cache is None:
+            return {}
+        damaged = self._cache.damaged
+        found = self._cache.get_many(list(wanted))
+        for outcome in found.values():
+            self._learn(outcome)
+        self._tally.cached += len(found)
+        self._telemetry.asked_cache(
+            hits=len(found),
+            misses=len(wanted) - len(found),
+            damaged=self._cache.damaged - damaged,
+        )
+        return dict.fromkeys(found, 0)
+
+    def _remember(self, attempts: dict[str, int]) -> None:
+        """Give the cache what did not come from it."""
+        if self._cache is not None:
+            self._cache.put_many(self._known[key] for key, tries in attempts.items() if tries)
+
+    def _learn(self, outcome: Outcome) -> None:
+        self._known[outcome.key] = outcome
+        fitness = outcome.fitness
+        if fitness is not None and (self._best is None or fitness > self._best):
+            self._best = fitness
 
     def _evaluate(self, wanted: dict[str, Genome]) -> dict[str, int]:
         """Evaluate what is not known yet; returns key -> attempts."""
@@ -216,7 +276,10 @@ class Runner:
                 self._report(1.0)
                 return attempts
             try:
-                for result in self._evaluator.evaluate(list(left.values())):
+                self._telemetry.mode(self._evaluator.mode)
+                genomes = list(left.values())
+                # Nothing else holds the results: leaving the loop ends the evaluator's part too.
+                for result in self._telemetry.watch(self._evaluator.evaluate(genomes), len(left)):
                     self._take(result, attempts)
                     self._report(len(attempts) / len(wanted))
             except ClusterError as error:
@@ -234,12 +297,9 @@ class Runner:
             if outcome.key in attempts:
                 continue
             attempts[outcome.key] = result.attempt + 1
-            self._known[outcome.key] = outcome
+            self._learn(outcome)
             self._tally.evaluations += 1
-            if outcome.fitness is None:
-                self._tally.failed += 1
-            elif self._best is None or outcome.fitness > self._best:
-                self._best = outcome.fitness
+            self._tally.failed += outcome.fitness is None
         cpu = self._tally.cpu
         cpu[result.node] = cpu.get(result.node, 0.0) + batch.cpu_seconds
         self._log.write(
@@ -258,7 +318,8 @@ class Runner:
             # Nothing is behind this machine: the same would happen again, for ever.
             raise error
         self._tally.fallbacks += 1
-        self._log.write("fallback", reason=str(error))
+        self._telemetry.fell_back()
+        self._log.write("fallback", reason=redact(str(error)))
         self._evaluator.close()
         self._evaluator = self._fall_back(error)
         self._evaluator.warm_up()

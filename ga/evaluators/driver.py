@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -75,6 +76,16 @@ class Lost:
     reason: str
 
 
+def _ask_for_a_token() -> None:
+    """Make the cluster that this process is about to start refuse everybody else.
+
+    Ray listens on every address and runs anyone's code. Its processes are children of this one:
+    they have the token from the environment, so it is in no file and on no command line.
+    """
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def local_address(target: str) -> str:
     """The address of this machine that ``target`` (``host:port``) can reach it by."""
     host, _, port = target.rpartition(":")
@@ -118,6 +129,8 @@ _Flying: TypeAlias = dict[Any, _Flight]
 
 class _Driver:
     def __init__(self, connection: Connection, spec: DriverSpec) -> None:
+        if spec.address is None:
+            _ask_for_a_token()
         import ray
 
         self._ray, self._connection, self._spec = ray, connection, spec
@@ -129,6 +142,8 @@ class _Driver:
         """Of each node ever seen, the warm-up tasks that are not done."""
         if spec.address is None:
             ray.init(
+                # Without this word RAY_ADDRESS would name a cluster that others started.
+                address="local",
                 num_cpus=spec.workers,
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",

@@ -74,6 +74,9 @@ def _url(store: str) -> URL:
         raise InputError(
             "--store: not a URL; give sqlite:///FILE or postgresql://USER@HOST:PORT/NAME"
         ) from None
+    if "@" in (url.host or ""):
+        # The rest of a password; the database's driver would repeat it as the name of a host.
+        raise InputError("--store: a password with @ in it must be written with %40 instead")
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):

@@ -78,11 +78,13 @@ class Watch:
     def _dashboard(self) -> None:
         began = time.monotonic()
         try:
-            url = self._stack.endpoints.dashboard.rstrip("/") + "/api/version"
-            response = requests.get(url, timeout=_TIMEOUT)
+            ends = self._stack.endpoints
+            url = ends.dashboard.rstrip("/") + "/api/version"
+            response = requests.get(url, headers=ends.headers, timeout=_TIMEOUT)
             ok = response.status_code == 200 and "ray_version" in response.json()
             detail = f"HTTP {response.status_code}"
-        except (requests.RequestException, ValueError) as error:
+        except (OSError, ValueError) as error:
+            # requests' errors are OSErrors, and so is a token file that is gone.
             ok, detail = False, f"{type(error).__name__}: {error}"
         self._writer.add(
             Probe(

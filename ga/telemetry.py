@@ -1,0 +1,168 @@
+"""What Prometheus may ask of a run. What the ledger counts too is counted when it is committed, so
+that the series agree with the ledger at every moment."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, Self
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from ga.errors import InputError
+from ga.evaluators import BatchResult
+from ga.families import KERNEL_VERSION
+from ga.fitness import Outcome
+from ga.genome import Genome
+
+MODES: Final = ("local", "distributed")
+_LOOPBACK: Final = "127.0.0.1"
+_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Around the 0.03 to 0.2 CPU seconds that batches are cut to; a node's quota stretches them."""
+
+
+def _version() -> str:
+    try:
+        return version("evolution-gate")
+    except PackageNotFoundError:
+        # Run from a checkout that is not installed.
+        return "unknown"
+
+
+class Telemetry:
+    """The series of one run, in a registry of their own, all with the label ``run``."""
+
+    def __init__(self, run: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._run = run
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(name, text, ["run"], registry=registry).labels(run)
+
+        self._generations = counter("ga_generations", "Generations in the ledger.")
+        self._attempts = counter("ga_attempts", "Attempts at the evaluations in the ledger.")
+        self._fallbacks = counter("ga_fallbacks", "Times this machine took over from a cluster.")
+        self._hits = counter("ga_cache_hits", "Outcomes found in the cache.")
+        self._misses = counter("ga_cache_misses", "Outcomes not found in the cache.")
+        self._damaged = counter("ga_cache_damaged", "Values in the cache that were not ours.")
+        self._evaluations = Counter(
+            "ga_evaluations",
+            "Evaluations in the ledger: ok, failed, or (ok, but) cached.",
+            ["run", "family", "outcome"],
+            registry=registry,
+        )
+        text = "Time a batch took on its worker."
+        self._batch_seconds = Histogram(
+            "ga_batch_seconds", text, ["run"], buckets=_BUCKETS, registry=registry
+        ).labels(run)
+        text = "Evaluations handed to the evaluator and not answered yet."
+        self._in_flight = Gauge("ga_in_flight", text, ["run"], registry=registry).labels(run)
+        text = "Best fitness in the ledger; not there before the first."
+        self._best = Gauge("ga_best_fitness", text, ["run"], registry=registry)
+        self._mode = Gauge("ga_mode", "1 for the mode in use.", ["run", "mode"], registry=registry)
+        info = Gauge(
+            "ga_build_info",
+            "1, with what runs as labels.",
+            ["run", "version", "kernel_version", "python"],
+            registry=registry,
+        )
+        made_of = (_version(), str(KERNEL_VERSION), platform.python_version())
+        info.labels(run, *made_of).set(1)
+
+    def watch(self, results: Iterator[BatchResult], asked: int) -> Iterator[BatchResult]:
+        """Pass an evaluator's results on, timing batches and counting what is in flight."""
+        self._in_flight.set(asked)
+        try:
+            for result in results:
+                self._in_flight.dec(len(result.indices))
+                batch = result.batch
+                # The worker's clock may be set back meanwhile.
+                self._batch_seconds.observe(max(0.0, batch.finished_at - batch.started_at))
+                yield result
+        finally:
+            self._in_flight.set(0)
+
+    def mode(self, mode: str) -> None:
+        """The mode in use from now on."""
+        for name in MODES:
+            self._mode.labels(self._run, name).set(name == mode)
+
+    def fell_back(self) -> None:
+        """The cluster was lost."""
+        self._fallbacks.inc()
+
+    def asked_cache(self, *, hits: int, misses: int, damaged: int) -> None:
+        """The cache was asked; damaged values are misses too."""
+        self._hits.inc(hits)
+        self._misses.inc(misses)
+        self._damaged.inc(damaged)
+
+    def committed(
+        self,
+        genomes: Mapping[str, Genome],
+        outcomes: Mapping[str, Outcome],
+        attempts: Mapping[str, int],
+        best: float | None,
+    ) -> None:
+        """A generation is in the ledger.
+
+        Args:
+            genomes: by key, at least those of ``attempts``.
+            outcomes: by key, at least those of ``attempts``.
+            attempts: the evaluations that are new with it; 0 from the cache.
+            best: the run's best fitness up to it.
+        """
+        tally: Tally[tuple[str, str]] = Tally()
+        for key, tries in attempts.items():
+            failed = outcomes[key].fitness is None
+            tally[genomes[key].family, "failed" if failed else "ok" if tries else "cached"] += 1
+        for (family, what), count in tally.items():
+            self._evaluations.labels(self._run, family, what).inc(count)
+        self._attempts.inc(sum(attempts.values()))
+        if best is not None:
+            self._best.labels(self._run).set(best)
+        self._generations.inc()
+
+
+def check_port(port: int) -> None:
+    """Refuse a port that cannot be served on.
+
+    Raises:
+        InputError: not 0..65535, taken, or not allowed.
+    """
+    if not 0 <= port <= 65535:
+        raise InputError(f"--metrics-port must be 0..65535, not {port}")
+    try:
+        socket.create_server((_LOOPBACK, port)).close()
+    except OSError as error:
+        raise InputError(
+            f"--metrics-port {port}: {error.strerror}; give another one, or 0 for any that is free"
+        ) from None
+
+
+class MetricsServer:
+    """Shows a registry at ``http://127.0.0.1:PORT/metrics``, to this machine only.
+
+    Args:
+        port: 0 for any that is free; see ``check_port``.
+    """
+
+    def __init__(self, registry: CollectorRegistry, port: int) -> None:
+        check_port(port)
+        self._server, self._thread = start_http_server(port, _LOOPBACK, registry)
+
+    @property
+    def url(self) -> str:
+        """What Prometheus must scrape."""
+        return f"http://{_LOOPBACK}:{self._server.server_port}/metrics"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

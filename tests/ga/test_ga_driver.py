@@ -1,0 +1,85 @@
+"""A cluster that the engine starts itself: it is nobody else's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fixtures import proc
+from ga.evaluators.cluster import ClusterEvaluator
+from ga.evolution import Evolution, Plan
+from ga.fitness import evaluate_batch, visible
+
+pytestmark = pytest.mark.stack
+
+_CONNECT = """
+import sys, ray
+try:
+    ray.init(address=sys.argv[1], _node_ip_address="127.0.0.1", log_to_driver=False)
+except BaseException as error:
+    print(f"REFUSED {type(error).__name__} {error}")
+else:
+    print("LET IN")
+"""
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """The processes below one, however deep."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield int(child)
+            yield from descendants(int(child))
+
+
+def test_the_cluster_of_a_run_lets_nobody_in_without_its_token(
+    market, settings, monkeypatch, tmp_path: Path
+) -> None:
+    # Neither a cluster that is named in the environment nor a mode that is set there is used.
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    seen = visible(market, settings)
+    plan = Plan(seed=3, population_size=20, generations=1, families=("ema_crossover",))
+    genomes = Evolution(plan).ask()
+    cluster = ClusterEvaluator(market=seen, settings=settings, families=plan.families, workers=1)
+    with closing(cluster):
+        cluster.warm_up()
+        found = {o.key: o for r in cluster.evaluate(genomes) for o in r.batch.outcomes}
+        commands = {pid: proc.command(pid) or [] for pid in descendants(os.getpid())}
+        (gcs,) = (pid for pid, argv in commands.items() if argv and "gcs_server" in argv[0])
+        variables = dict(
+            part.split("=", 1)
+            for part in Path(f"/proc/{gcs}/environ").read_text().split("\0")
+            if "=" in part
+        )
+        token = variables["RAY_AUTH_TOKEN"]
+        assert len(token) == 64
+        assert not any(token in word for argv in commands.values() for word in argv)
+        (address,) = {
+            word.partition("=")[2]
+            for argv in commands.values()
+            for word in argv
+            if word.startswith(("--gcs-address=", "--gcs_address="))
+        }
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+            monkeypatch.delenv(name)
+
+        def connect(**env: str) -> str:
+            return subprocess.run(
+                [sys.executable, "-c", _CONNECT, address],
+                env={**os.environ, "RAY_AUTH_MODE": "token", **env},
+                capture_output=True,
+                text=True,
+                timeout=60,
+            ).stdout
+
+        # It is the token alone that makes the difference.
+        assert connect(RAY_AUTH_MODE="disabled").startswith("REFUSED")
+        assert connect(RAY_AUTH_TOKEN=token).startswith("LET IN")
+    assert found == {o.key: o for o in evaluate_batch(seen, settings, genomes).outcomes}
