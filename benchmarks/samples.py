@@ -46,7 +46,7 @@ class Effort:
             nodes=(1, 2, 4),
             scale_generations=8,
             search_seeds=10,
-            search_budget=1000,
+            search_budget=800,
             null_seeds=40,
         )
 
