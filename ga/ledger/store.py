@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from ga.errors import InputError
 from ga.evolution import GENESIS, Plan
 from ga.fitness import Outcome, Settings
 from ga.genome import Genome
+from ga.ledger.rows import insert, text
 from ga.ledger.schema import evaluations, generations, individuals, metadata, runs
 from ga.market import Market
 from ga.sources import MarketSpec
@@ -175,25 +177,22 @@ class Ledger:
             fresh: key -> attempts, of the evaluations that were done in this generation.
             last: mark the run finished.
         """
-        new: dict[str, dict[str, object]] = {}
+        new: dict[str, Sequence[object]] = {}
         for genome, outcome in zip(population, outcomes, strict=True):
             if outcome.key in fresh:
-                new[outcome.key] = {
-                    "run": run,
-                    "key": outcome.key,
-                    "family": genome.family,
-                    "genes": list(genome.genes),
-                    "fitness": outcome.fitness,
-                    "trades": outcome.trades,
-                    "max_drawdown": outcome.max_drawdown,
-                    "error": outcome.error,
-                    "generation": generation,
-                    "attempts": fresh[outcome.key],
-                }
-        members = [
-            {"run": run, "generation": generation, "index": i, "key": outcome.key}
-            for i, outcome in enumerate(outcomes)
-        ]
+                new[outcome.key] = (
+                    run,
+                    outcome.key,
+                    genome.family,
+                    json.dumps(genome.genes),
+                    outcome.fitness,
+                    outcome.trades,
+                    outcome.max_drawdown,
+                    text(outcome.error),
+                    generation,
+                    fresh[outcome.key],
+                )
+        members = [(run, generation, i, outcome.key) for i, outcome in enumerate(outcomes)]
         now = time.time()
         summary = {
             "run": run,
@@ -205,9 +204,8 @@ class Ledger:
             "digest": digest,
         }
         with self._engine.begin() as connection:
-            if new:
-                connection.execute(sa.insert(evaluations), list(new.values()))
-            connection.execute(sa.insert(individuals), members)
+            insert(connection, evaluations, list(new.values()))
+            insert(connection, individuals, members)
             connection.execute(sa.insert(generations).values(summary))
             if last:
                 done = sa.update(runs).where(runs.c.run == run).values(finished_at=now)
