@@ -18,7 +18,7 @@ from ga.backtest import Costs
 from ga.cache import Cache, check_cache, open_cache
 from ga.choose import make_evaluator
 from ga.console import ProgressLine, gap_lines, print_families, print_strategies
-from ga.errors import ClusterError, InputError
+from ga.errors import ClusterError, InputError, LedgerError
 from ga.evaluators import Evaluator, LocalEvaluator
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES, usable_families
@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # One line, whatever a file name, a column or a driver's message brought in.
         print("ga:", redact(" ".join(str(error).split())), file=sys.stderr)
         return 2
-    except ClusterError as error:
+    except (ClusterError, LedgerError) as error:
         print(f"ga: {redact(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -204,9 +204,10 @@ def _evolve(options: argparse.Namespace) -> int:
         settings=settings,
         mode=choice.evaluator.mode,
     )
-    return _drive(
-        options, ledger, run, Evolution(plan), market, settings, choice.evaluator, left_out
-    )
+    with ledger.own(run):
+        return _drive(
+            options, ledger, run, Evolution(plan), market, settings, choice.evaluator, left_out
+        )
 
 
 def _resume(options: argparse.Namespace) -> int:
@@ -221,21 +222,25 @@ def _resume(options: argparse.Namespace) -> int:
             f"run {record.run}: market {record.market.spec} has changed since the run began;"
             " restore the data it was started on"
         )
-    evolution = _restore(ledger, record)
-    choice = make_evaluator(
-        options.mode,
-        market=visible(market, record.settings),
-        settings=record.settings,
-        plan=record.plan,
-        workers=options.workers,
-        address=options.address,
-    )
-    print(
-        f"resuming run {record.run} at generation {evolution.generation + 1} of"
-        f" {record.plan.generations}; mode: {choice.reason}",
-        file=sys.stderr,
-    )
-    return _drive(options, ledger, record.run, evolution, market, record.settings, choice.evaluator)
+    # Owned before it is read: whoever had it before commits no more.
+    with ledger.own(record.run):
+        evolution = _restore(ledger, record)
+        choice = make_evaluator(
+            options.mode,
+            market=visible(market, record.settings),
+            settings=record.settings,
+            plan=record.plan,
+            workers=options.workers,
+            address=options.address,
+        )
+        print(
+            f"resuming run {record.run} at generation {evolution.generation + 1} of"
+            f" {record.plan.generations}; mode: {choice.reason}",
+            file=sys.stderr,
+        )
+        return _drive(
+            options, ledger, record.run, evolution, market, record.settings, choice.evaluator
+        )
 
 
 def _restore(ledger: Ledger, record: RunRecord) -> Evolution:

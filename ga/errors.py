@@ -9,3 +9,7 @@ class InputError(ValueError):
 
 class ClusterError(RuntimeError):
     """The Ray cluster cannot be reached or was lost; the message says what to do."""
+
+
+class LedgerError(RuntimeError):
+    """The ledger is lost, damaged, or another process's by now; the message says what to do."""

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from ga.ledger.store import Committed, Ledger, RunRecord, StrategyRecord, open_ledger
+from ga.ledger.store import (
+    Attempt,
+    Committed,
+    Ledger,
+    RunRecord,
+    StrategyRecord,
+    open_ledger,
+)
 
-__all__ = ["Committed", "Ledger", "RunRecord", "StrategyRecord", "open_ledger"]
+__all__ = ["Attempt", "Committed", "Ledger", "RunRecord", "StrategyRecord", "open_ledger"]

@@ -1,4 +1,7 @@
-"""The ledger's tables, equal on SQLite and PostgreSQL."""
+"""The ledger's tables, equal on SQLite and PostgreSQL.
+
+A change here needs a new file in ``migrations/versions``; a test compares the two.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,9 @@ runs = Table(
     Column("families", JSON, nullable=False),
     Column("settings", JSON, nullable=False),
     Column("mode", String(16), nullable=False),
+    # Who writes: see ``ga.ledger.ownership``.
+    Column("token", Integer, nullable=False, server_default="0"),
+    Column("owner", Text),
 )
 
 generations = Table(
@@ -67,4 +73,18 @@ individuals = Table(
     Column("generation", Integer, primary_key=True),
     Column("index", Integer, primary_key=True),
     Column("key", String(64), nullable=False),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("run", ForeignKey("runs.run"), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("key", String(64), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("error", Text),
+    Column("at", Double, nullable=False),
 )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.engine import Engine
 
 from ga.backtest import Costs
-from ga.errors import InputError
+from ga.errors import InputError, LedgerError
 from ga.evolution import GENESIS, Plan
 from ga.fitness import Outcome, Settings
 from ga.genome import Genome
-from ga.ledger.schema import evaluations, generations, individuals, metadata, runs
+from ga.ledger.connect import engine_of, file_of, url_of, wait_for_restarts
+from ga.ledger.ownership import Owner
+from ga.ledger.rows import insert, text
+from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
+from ga.ledger.upgrade import upgrade
 from ga.market import Market
 from ga.sources import MarketSpec
 
@@ -51,6 +56,22 @@ class Committed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try at an evaluation that ended in no acknowledged result, or was made again."""
+
+    key: str
+    attempt: int
+    """0 for the first try."""
+    node: str
+    """Address of the node; ``local`` on this machine."""
+    outcome: str
+    """What became of it, in a word of at most 16 letters: lost, timeout, crashed, ..."""
+    error: str | None = None
+    at: float
+    """Unix seconds when it was given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StrategyRecord:
     """One evaluated genome of a run."""
 
@@ -61,69 +82,35 @@ class StrategyRecord:
     """The generation it was first evaluated in."""
 
 
-def _url(store: str) -> URL:
-    if not store.strip():
-        # SQLite would take it for a database in memory, and the history would be gone at the end.
-        raise InputError("--store: empty; give a file, sqlite:///FILE or postgresql://...")
-    if "://" not in store:
-        store = f"sqlite:///{store}"
-    try:
-        url = make_url(store)
-    except (sa.exc.ArgumentError, ValueError):
-        # ValueError: a port that is no number.
-        raise InputError(
-            "--store: not a URL; give sqlite:///FILE or postgresql://USER@HOST:PORT/NAME"
-        ) from None
-    if "@" in (url.host or ""):
-        # The rest of a password; the database's driver would repeat it as the name of a host.
-        raise InputError("--store: a password with @ in it must be written with %40 instead")
-    if url.drivername in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+psycopg")
-    if url.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise InputError(
-            f"--store: {url.drivername} is not supported; give sqlite:///FILE or postgresql://..."
-        )
-    return url
-
-
-def _pragmas(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
 def open_ledger(store: str, *, create: bool) -> Ledger:
     """Open the ledger at a file or URL; with ``create``, make what is missing.
+
+    A ledger of an earlier version is upgraded.
 
     Raises:
         InputError: it cannot be opened, is not a ledger, or is missing and ``create`` is false.
     """
-    url = _url(store)
+    url = url_of(store)
     shown = url.render_as_string(hide_password=True)
-    if url.drivername == "sqlite" and url.database:
-        path = Path(url.database)
+    path = file_of(url)
+    if path is not None:
         if not create and not path.exists():
             raise InputError(f"--store {shown}: no such file; run an evolution first")
         if not path.parent.is_dir():
             raise InputError(f"--store {shown}: folder {path.parent} does not exist; make it")
-    engine = sa.create_engine(url, pool_pre_ping=True)
-    if url.drivername == "sqlite":
-        sa.event.listen(engine, "connect", _pragmas)
+    engine = engine_of(url)
     try:
-        if create:
-            metadata.create_all(engine)
-        seen = sa.inspect(engine)
-        if not seen.has_table("runs"):
-            raise InputError(f"--store {shown}: holds no ledger; run an evolution first")
-        if "selection" not in {column["name"] for column in seen.get_columns("runs")}:
-            raise InputError(f"--store {shown}: was written by an earlier version; give a new file")
+        upgrade(engine, shown, create=create)
     except sa.exc.DBAPIError as error:
         engine.dispose()
         reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
         raise InputError(
             f"--store {shown}: cannot be opened ({reason}); check that it exists and is readable"
         ) from None
+    except InputError:
+        engine.dispose()
+        raise
+    wait_for_restarts(engine)
     return Ledger(engine)
 
 
@@ -132,10 +119,34 @@ class Ledger:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._owners: dict[str, Owner] = {}
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Give the connections and all runs back."""
+        for run in list(self._owners):
+            self._owners.pop(run).release()
         self._engine.dispose()
+
+    @contextmanager
+    def own(self, run: str) -> Iterator[Owner]:
+        """Be the only one that commits generations of ``run``, until the block ends.
+
+        Raises:
+            InputError: another process evolves the run.
+        """
+        if run in self._owners:
+            raise ValueError(f"this ledger owns run {run} already")
+        owner = self._owner(run)
+        try:
+            yield owner
+        finally:
+            self._owners.pop(run, None)
+            owner.release()
+
+    def _owner(self, run: str) -> Owner:
+        if run not in self._owners:
+            self._owners[run] = Owner(self._engine, run, file_of(self._engine.url))
+        return self._owners[run]
 
     def begin(
         self, *, market: Market, spec: MarketSpec, plan: Plan, settings: Settings, mode: str
@@ -171,50 +182,73 @@ class Ledger:
         seconds: float,
         mode: str,
         last: bool,
+        tried: Sequence[Attempt] = (),
     ) -> None:
-        """Write one generation in one transaction.
+        """Write one generation in one transaction; the run is owned from then on.
+
+        A database that is away or locked is waited for, up to a minute.
 
         Args:
             fresh: key -> attempts, of the evaluations that were done in this generation.
             last: mark the run finished.
+            tried: the tries that came to nothing, in the order they are to be kept in.
+
+        Raises:
+            LedgerError: the database stayed away, another process owns the run, or the generation
+                before is missing.
         """
-        new: dict[str, dict[str, object]] = {}
+        new: dict[str, Sequence[object]] = {}
         for genome, outcome in zip(population, outcomes, strict=True):
             if outcome.key in fresh:
-                new[outcome.key] = {
-                    "run": run,
-                    "key": outcome.key,
-                    "family": genome.family,
-                    "genes": list(genome.genes),
-                    "fitness": outcome.fitness,
-                    "trades": outcome.trades,
-                    "max_drawdown": outcome.max_drawdown,
-                    "error": outcome.error,
-                    "generation": generation,
-                    "attempts": fresh[outcome.key],
-                }
-        members = [
-            {"run": run, "generation": generation, "index": i, "key": outcome.key}
-            for i, outcome in enumerate(outcomes)
+                new[outcome.key] = (
+                    run,
+                    outcome.key,
+                    genome.family,
+                    json.dumps(genome.genes),
+                    outcome.fitness,
+                    outcome.trades,
+                    outcome.max_drawdown,
+                    text(outcome.error),
+                    generation,
+                    fresh[outcome.key],
+                )
+        members = [(run, generation, i, outcome.key) for i, outcome in enumerate(outcomes)]
+        failures = [
+            (
+                run,
+                generation,
+                number,
+                one.key,
+                one.attempt,
+                text(one.node),
+                one.outcome[:16],
+                text(one.error),
+                one.at,
+            )
+            for number, one in enumerate(tried)
         ]
         now = time.time()
-        summary = {
-            "run": run,
-            "generation": generation,
-            "finished_at": now,
-            "seconds": seconds,
-            "mode": mode,
-            "failed": sum(o.error is not None for o in outcomes),
-            "digest": digest,
-        }
-        with self._engine.begin() as connection:
-            if new:
-                connection.execute(sa.insert(evaluations), list(new.values()))
-            connection.execute(sa.insert(individuals), members)
-            connection.execute(sa.insert(generations).values(summary))
+        failed = sum(o.error is not None for o in outcomes)
+        summary = (run, generation, now, seconds, mode, failed, digest)
+
+        def done(connection: sa.Connection) -> bool:
+            return _digest(connection, run, generation) == digest
+
+        def write(connection: sa.Connection) -> None:
+            if generation and _digest(connection, run, generation - 1) is None:
+                raise LedgerError(
+                    f"run {run}: generation {generation} cannot be committed before"
+                    f" {generation - 1}; nothing was written"
+                )
+            insert(connection, evaluations, list(new.values()))
+            insert(connection, individuals, members)
+            insert(connection, attempts, failures)
+            insert(connection, generations, [summary])
             if last:
-                done = sa.update(runs).where(runs.c.run == run).values(finished_at=now)
-                connection.execute(done)
+                over = sa.update(runs).where(runs.c.run == run).values(finished_at=now)
+                connection.execute(over)
+
+        self._owner(run).write(write, done=done)
 
     def runs(self) -> list[RunRecord]:
         """All runs, newest first."""
@@ -394,6 +428,11 @@ class Ledger:
             committed=0 if last is None else int(last.generation) + 1,
             digest=GENESIS if last is None else str(last.digest),
         )
+
+
+def _digest(connection: sa.Connection, run: str, generation: int) -> str | None:
+    mine = sa.and_(generations.c.run == run, generations.c.generation == generation)
+    return connection.execute(sa.select(generations.c.digest).where(mine)).scalar()
 
 
 def _selection(stored: Mapping[str, object]) -> dict[str, Any]:

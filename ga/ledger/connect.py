@@ -1,0 +1,109 @@
+"""From a file or URL to an engine, for SQLite and for PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+from ga.errors import InputError
+
+PATIENCE: Final = 60.0
+"""Seconds that a database in use may be away: PostgreSQL is back 0.2 s to several after a crash."""
+_PRAGMAS: Final = (
+    "busy_timeout=30000",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+)
+_POSTGRES: Final = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
+"""Without them a connection to a host that has vanished waits for many minutes."""
+
+
+def url_of(store: str) -> URL:
+    """The URL of a store, as ``--store`` gives it.
+
+    Raises:
+        InputError: not a file or URL, or of another database.
+    """
+    if not store.strip():
+        # SQLite would take it for a database in memory, and the history would be gone at the end.
+        raise InputError("--store: empty; give a file, sqlite:///FILE or postgresql://...")
+    if "://" not in store:
+        store = f"sqlite:///{store}"
+    try:
+        url = make_url(store)
+    except (sa.exc.ArgumentError, ValueError):
+        # ValueError: a port that is no number.
+        raise InputError(
+            "--store: not a URL; give sqlite:///FILE or postgresql://USER@HOST:PORT/NAME"
+        ) from None
+    if "@" in (url.host or ""):
+        # The rest of a password; the database's driver would repeat it as the name of a host.
+        raise InputError("--store: a password with @ in it must be written with %40 instead")
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise InputError(
+            f"--store: {url.drivername} is not supported; give sqlite:///FILE or postgresql://..."
+        )
+    return url
+
+
+def file_of(url: URL) -> Path | None:
+    """The file of an SQLite store; None for PostgreSQL and for memory."""
+    if url.drivername != "sqlite" or not url.database or url.database == ":memory:":
+        return None
+    return Path(url.database)
+
+
+def engine_of(url: URL) -> Engine:
+    """An engine whose transactions are real ones on both databases."""
+    if url.drivername != "sqlite":
+        timeouts = {name: v for name, v in _POSTGRES.items() if name not in url.query}
+        return sa.create_engine(url, pool_pre_ping=True, connect_args=timeouts)
+    engine = sa.create_engine(url)
+    sa.event.listen(engine, "connect", _set_up)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _set_up(connection: DBAPIConnection, _record: object) -> None:
+    # Python's driver would begin a transaction at the first INSERT only, and never for a SELECT or
+    # CREATE: neither a snapshot of several SELECTs nor a migration would be one transaction.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', '')}")
+
+
+def wait_for_restarts(engine: Engine) -> None:
+    """From now on, whoever needs a connection to PostgreSQL waits while it is being restarted."""
+    if engine.dialect.name == "postgresql":
+        sa.event.listen(engine, "do_connect", _connect)
+
+
+def _connect(
+    dialect: DefaultDialect, _record: object, cargs: Sequence[object], cparams: dict[str, Any]
+) -> DBAPIConnection:
+    deadline, pause = time.monotonic() + PATIENCE, 0.05
+    while True:
+        try:
+            return dialect.connect(*cargs, **cparams)
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 1.0)

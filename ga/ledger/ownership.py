@@ -1,0 +1,184 @@
+"""Who may write a run: exactly one process, by a lock and a fencing token.
+
+The lock keeps a second coordinator out. It can be lost without its owner knowing: a restarted
+PostgreSQL has forgotten it. So each owner also takes the next number of the run, its token, and
+each of its transactions first asks for that token: one who was followed by another writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from ga.errors import InputError, LedgerError
+from ga.ledger.connect import PATIENCE
+from ga.ledger.locks import FileLock, take_in_session
+from ga.ledger.schema import runs
+
+_GRACE: Final = 2.0
+"""Seconds that PostgreSQL may take to notice that the last owner is dead."""
+_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class Owner:
+    """The right to write one run, until ``release``. May be used from any thread.
+
+    Raises:
+        InputError: another process evolves the run.
+    """
+
+    def __init__(self, engine: Engine, run: str, beside: Path | None) -> None:
+        self.run = run
+        self._engine = engine
+        self._mutex = threading.Lock()
+        self._file: FileLock | None = None
+        self._session: sa.Connection | None = None
+        if beside is not None:
+            self._file = FileLock.take(beside.with_name(f"{beside.name}.{run}.lock"))
+            if self._file is None:
+                raise self._refused()
+        try:
+            if not self._connect(time.monotonic() + _GRACE):
+                raise self._refused()
+            self.token = self._take_token()
+        except BaseException:
+            self.release()
+            raise
+
+    def write(
+        self, work: Callable[[sa.Connection], None], *, done: Callable[[sa.Connection], bool]
+    ) -> None:
+        """Do ``work`` in one transaction, exactly once.
+
+        While the database is away or locked it is tried again, for a minute. An answer that was
+        lost with the connection may have been a success: so then ``done`` is asked first.
+
+        Raises:
+            LedgerError: the database stayed away, or another process owns the run by now.
+        """
+        with self._mutex:
+            deadline, pause, tried = 0.0, _PAUSE, False
+            while True:
+                try:
+                    self._once(work, done if tried else None, deadline)
+                    return
+                except sa.exc.DBAPIError as error:
+                    if not _passes(error):
+                        raise
+                    reason = _reason(error)
+                self._disconnect()
+                now = time.monotonic()
+                deadline = deadline or now + PATIENCE
+                if now > deadline:
+                    raise LedgerError(
+                        f"run {self.run}: the ledger could not be written for {PATIENCE:.0f} s"
+                        f" ({reason}); start the database, then: python -m ga resume {self.run}"
+                    )
+                tried = True
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def release(self) -> None:
+        """Let others have the run. Nothing is written: the lock ends with the session."""
+        self._disconnect()
+        if self._file is not None:
+            self._file.release()
+            self._file = None
+
+    def _once(
+        self,
+        work: Callable[[sa.Connection], None],
+        done: Callable[[sa.Connection], bool] | None,
+        deadline: float,
+    ) -> None:
+        if self._session is None and not self._connect(deadline):
+            raise self._overtaken("its lock is held by another session")
+        assert self._session is not None
+        with self._session.begin():
+            # A write, not a read: from here on a follower has to wait for this transaction.
+            mine = sa.and_(runs.c.run == self.run, runs.c.token == self.token)
+            fence = sa.update(runs).where(mine).values(token=self.token)
+            if self._session.execute(fence).rowcount != 1:
+                raise self._overtaken("it was taken over")
+            if done is None or not done(self._session):
+                work(self._session)
+
+    def _connect(self, deadline: float) -> bool:
+        """Open a session, and lock the run in it; False if another has it until the deadline."""
+        session = self._engine.connect()
+        try:
+            if session.dialect.name == "postgresql":
+                while not self._locked(session):
+                    if time.monotonic() > deadline:
+                        session.close()
+                        return False
+                    time.sleep(_PAUSE)
+        except BaseException:
+            session.invalidate()
+            session.close()
+            raise
+        self._session = session
+        return True
+
+    def _locked(self, session: sa.Connection) -> bool:
+        with session.begin():
+            return take_in_session(session, self.run)
+
+    def _disconnect(self) -> None:
+        if self._session is not None:
+            # Not back to the pool: the lock is the session's, and ends with it.
+            self._session.invalidate()
+            self._session.close()
+            self._session = None
+
+    def _take_token(self) -> int:
+        assert self._session is not None
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        name = f"process {os.getpid()} on {socket.gethostname()} since {since}"
+        this = runs.c.run == self.run
+        with self._session.begin():
+            change = sa.update(runs).where(this).values(token=runs.c.token + 1, owner=name)
+            if self._session.execute(change).rowcount != 1:
+                raise InputError(f"run {self.run}: no such run; list them with: python -m ga runs")
+            return int(self._session.execute(sa.select(runs.c.token).where(this)).scalar_one())
+
+    def _refused(self) -> InputError:
+        with self._engine.connect() as connection:
+            query = sa.select(runs.c.owner).where(runs.c.run == self.run)
+            name = connection.execute(query).scalar()
+        return InputError(
+            f"run {self.run} is being evolved by another process"
+            f" ({name or 'it has just begun'}); wait for its end, or stop it"
+        )
+
+    def _overtaken(self, how: str) -> LedgerError:
+        return LedgerError(
+            f"run {self.run}: another process evolves it now ({how}); this one has stopped, and"
+            " has written nothing since"
+        )
+
+
+def _passes(error: sa.exc.DBAPIError) -> bool:
+    """Whether the same may well succeed when it is tried again."""
+    cause = error.orig
+    if isinstance(cause, sqlite3.OperationalError):
+        return (cause.sqlite_errorcode & 0xFF) in _BUSY
+    return error.connection_invalidated or isinstance(
+        cause, psycopg.OperationalError | psycopg.InterfaceError
+    )
+
+
+def _reason(error: sa.exc.DBAPIError) -> str:
+    return (str(error.orig).strip().splitlines() or ["connection lost"])[0]
