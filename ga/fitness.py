@@ -127,6 +127,7 @@ def visible(market: Market, settings: Settings) -> Market:
     return market.head(bars)
 
 
+@lru_cache(maxsize=64)
 def split(bars: int, settings: Settings) -> Split:
     """Cut ``bars`` visible bars into equal, consecutive folds after the warm-up.
 
