@@ -18,6 +18,7 @@ from ga.choose import make_evaluator
 from ga.console import ProgressLine, gap_lines, print_families, print_strategies
 from ga.errors import ClusterError, InputError
 from ga.evaluators import Evaluator, LocalEvaluator
+from ga.evaluators.standby import Standby
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES, usable_families
 from ga.fitness import Settings, visible
@@ -251,6 +252,16 @@ def _drive(
             workers=options.workers or os.cpu_count() or 1,
         )
 
+    def connect() -> Evaluator:
+        return make_evaluator(
+            "distributed",
+            market=visible(market, settings),
+            settings=settings,
+            plan=evolution.plan,
+            workers=options.workers,
+            address=options.address,
+        ).evaluator
+
     with ProgressLine() as progress, BatchLog(options.log) as log:
         runner = Runner(
             run=run,
@@ -263,6 +274,7 @@ def _drive(
             log=log,
             on_progress=progress.show,
             known=ledger.evaluated(run),
+            stand_by=lambda: Standby(connect),
         )
         try:
             summary = runner.go()

@@ -12,6 +12,7 @@ from typing import IO, Self
 
 from ga.errors import ClusterError, InputError
 from ga.evaluators import BatchResult, Evaluator
+from ga.evaluators.standby import Standby
 from ga.evolution import Evolution
 from ga.fitness import Outcome, Settings, evaluation_key
 from ga.genome import Genome
@@ -49,6 +50,8 @@ class Summary:
     failed: int
     fallbacks: int
     """Times the cluster was lost and this machine took over."""
+    takebacks: int
+    """Times the cluster was back and took over again."""
     seconds: float
     """From the first evaluation to the last commit; workers were loaded before."""
     startup_seconds: float
@@ -92,6 +95,7 @@ class _Tally:
     evaluations: int = 0
     failed: int = 0
     fallbacks: int = 0
+    takebacks: int = 0
     cpu: dict[str, float] = field(default_factory=dict)
 
 
@@ -100,6 +104,7 @@ class Runner:
 
     Args:
         fall_back: makes the local evaluator that takes over when the cluster is lost.
+        stand_by: tries the cluster again beside the local work; None: it stays lost.
         known: outcomes by key that the ledger has already, when a run is resumed.
     """
 
@@ -116,12 +121,15 @@ class Runner:
         log: BatchLog,
         on_progress: Callable[[Progress], None],
         known: dict[str, Outcome] | None = None,
+        stand_by: Callable[[], Standby] | None = None,
     ) -> None:
         self._run, self._evolution = run, evolution
         self._market_hash, self._settings = market.hash, settings
         self._ledger, self._evaluator = ledger, evaluator
         self._fall_back, self._log = fall_back, log
         self._on_progress = on_progress
+        self._stand_by = stand_by
+        self._standby: Standby | None = None
         self._known = known or {}
         self._best: float | None = max(
             (o.fitness for o in self._known.values() if o.fitness is not None), default=None
@@ -144,6 +152,13 @@ class Runner:
 
     def go(self) -> Summary:
         """Run to the last generation."""
+        try:
+            return self._go()
+        finally:
+            if self._standby is not None:
+                self._standby.close()
+
+    def _go(self) -> Summary:
         startup = self.warm_up()
         self._log.write("ready", run=self._run, workers=self._evaluator.workers)
         evolution = self._evolution
@@ -169,6 +184,7 @@ class Runner:
             evaluations=self._tally.evaluations,
             failed=self._tally.failed,
             fallbacks=self._tally.fallbacks,
+            takebacks=self._tally.takebacks,
             seconds=time.perf_counter() - self._started,
             startup_seconds=startup,
             cpu_seconds=sum(self._tally.cpu.values()),
@@ -211,6 +227,7 @@ class Runner:
         """Evaluate what is not known yet; returns key -> attempts."""
         attempts: dict[str, int] = {}
         while True:
+            self._take_back()
             left = {k: g for k, g in wanted.items() if k not in attempts}
             if not left:
                 self._report(1.0)
@@ -219,11 +236,13 @@ class Runner:
                 for result in self._evaluator.evaluate(list(left.values())):
                     self._take(result, attempts)
                     self._report(len(attempts) / len(wanted))
+                    if self._standby is not None and self._standby.ready:
+                        break
             except ClusterError as error:
                 self._take_over(error)
                 continue
             missing = sum(key not in attempts for key in wanted)
-            if missing:
+            if missing and not (self._standby is not None and self._standby.ready):
                 raise RuntimeError(
                     f"evaluator {self._evaluator.mode} ended with {missing} genomes unanswered"
                 )
@@ -238,6 +257,7 @@ class Runner:
             self._tally.evaluations += 1
             if outcome.fitness is None:
                 self._tally.failed += 1
+                self._log.write("failed", key=outcome.key, error=outcome.error)
             elif self._best is None or outcome.fitness > self._best:
                 self._best = outcome.fitness
         cpu = self._tally.cpu
@@ -261,7 +281,24 @@ class Runner:
         self._log.write("fallback", reason=str(error))
         self._evaluator.close()
         self._evaluator = self._fall_back(error)
+        if self._stand_by is not None:
+            self._standby = self._stand_by()
         self._evaluator.warm_up()
+
+    def _take_back(self) -> None:
+        """Go on with the cluster if it is back; what this machine had in flight is done there."""
+        returned = None if self._standby is None else self._standby.take()
+        if self._standby is None or returned is None:
+            return
+        self._standby.close()
+        self._standby = None
+        self._tally.takebacks += 1
+        reason = (
+            f"cluster answered at try {returned.tries}, {returned.seconds:.0f} s after its loss"
+        )
+        self._log.write("takeback", reason=reason, tries=returned.tries, seconds=returned.seconds)
+        self._evaluator.close()
+        self._evaluator = returned.evaluator
 
     def _report(self, share: float) -> None:
         """Tell how far the run is, ``share`` of its current generation done."""

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from ga.errors import ClusterError, InputError
-from ga.evaluators.base import BatchResult
+from ga.evaluators.base import PATIENCE_SECONDS, AwakeClock, BatchResult
 from ga.evaluators.driver import Beat, Done, DriverSpec, Lost, Ready, main
 from ga.fitness import Settings
 from ga.genome import Genome
@@ -21,6 +21,7 @@ _START_SECONDS: Final = 120.0
 _SILENT_SECONDS: Final = 30.0
 """A driver not heard for this long is taken for hung, and killed."""
 _CONNECT_SECONDS: Final = 3.0
+_CLOSE_SECONDS: Final = 10.0
 
 
 def check_address(address: str) -> None:
@@ -54,6 +55,7 @@ class ClusterEvaluator:
         families: Sequence[str],
         address: str | None = None,
         workers: int | None = None,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         if find_spec("ray") is None:
             raise InputError(
@@ -69,6 +71,7 @@ class ClusterEvaluator:
             market=market,
             settings=settings,
             families=tuple(families),
+            patience=patience,
         )
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
@@ -110,23 +113,24 @@ class ClusterEvaluator:
                 return
 
     def close(self) -> None:
-        """See ``Evaluator``. Ends the driver, by force if it does not listen."""
-        if self._process.is_alive():
+        """See ``Evaluator``. Ends the driver, by force if it does not listen.
+
+        May be called from another thread than the one that waits, which then gets ``ClusterError``.
+        """
+        if self._slots and self._process.is_alive():
             try:
                 self._connection.send(("close",))
             except OSError:
                 # It died in between; joining it below is all that is left.
                 self._process.kill()
-            self._process.join(10.0)
-            if self._process.is_alive():
-                self._process.kill()
+            self._process.join(_CLOSE_SECONDS)
+        self._process.kill()
         self._process.join()
-        self._connection.close()
 
-    def _hear(self, timeout: float) -> object:
+    def _hear(self, seconds: float) -> object:
         try:
-            if not self._connection.poll(timeout):
-                raise self._lost(f"driver silent for {timeout:.0f} s")
+            if not self._heard(seconds):
+                raise self._lost(f"driver silent for {seconds:.0f} s")
             message = self._connection.recv()
         except (EOFError, OSError):
             raise self._lost("driver process died") from None
@@ -135,6 +139,14 @@ class ClusterEvaluator:
         if isinstance(message, Beat):
             self._slots = message.slots
         return message
+
+    def _heard(self, seconds: float) -> bool:
+        """Whether there is a message within so many seconds that this process was awake."""
+        clock = AwakeClock()
+        while clock() < seconds:
+            if self._connection.poll(0.5):
+                return True
+        return False
 
     def _lost(self, reason: str) -> ClusterError:
         self._process.kill()

@@ -1,0 +1,88 @@
+"""What every worker process does with a batch, on this machine and on a cluster's nodes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final
+
+from ga.fitness import Batch, Settings, evaluate_batch
+from ga.genome import Genome
+from ga.market import Market
+
+ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
+"""One thread a worker: more would take the other workers' cores, and sum in another order."""
+_MEMORY: Final = 1 << 30
+_MEMORY_A_BAR: Final = 1 << 13
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def work(market: Market, settings: Settings, genomes: Sequence[Genome]) -> Batch:
+    """Evaluate a batch within bounds: 1 GiB of memory, and 8 KiB a bar of an asset, beside what the
+    process had before. A genome that wants more fails with "out of memory", alike everywhere,
+    before the machine comes to an end of its own."""
+    with _bounded(_MEMORY + _MEMORY_A_BAR * market.bars * len(market.assets)):
+        return evaluate_batch(market, settings, genomes)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Processes started meanwhile compute with one thread: libraries read this when loaded."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def serve(connection: Connection, parent: int, market: Market, settings: Settings) -> None:
+    """A pool's worker: say that it is up, then answer genomes with a ``Batch``, until the end."""
+    # Ctrl-C belongs to the parent, which then ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _bind_to(parent)
+    connection.send(None)
+    while True:
+        try:
+            genomes = connection.recv()
+        except EOFError:
+            return
+        connection.send(work(market, settings, genomes))
+
+
+def _bind_to(parent: int) -> None:
+    """Die with the parent, even while computing, and before it when memory runs out."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+@contextmanager
+def _bounded(extra: int) -> Iterator[None]:
+    if sys.platform != "linux":
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    data = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    set_already = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([data + extra, *set_already]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
