@@ -255,7 +255,7 @@ def test_no_node_at_all_is_the_end_after_a_minute_and_the_driver_is_heard_meanwh
 
 def test_a_batch_that_is_lost_for_ever_is_the_end_and_not_a_failed_genome():
     class Cursed(Fleet):
-        def _fate(self, group, node, apart):
+        def _fate(self, *_):
             return Fault.LOST, 0.1
 
     with pytest.raises(RuntimeError, match="never came back"):
