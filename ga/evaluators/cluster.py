@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -79,6 +81,7 @@ class ClusterEvaluator:
         self._process.start()
         theirs.close()
         self._slots = 0
+        self._ended = False
 
     @property
     def mode(self) -> str:
@@ -121,11 +124,10 @@ class ClusterEvaluator:
             try:
                 self._connection.send(("close",))
             except OSError:
-                # It died in between; joining it below is all that is left.
-                self._process.kill()
+                # It died in between; ending what it left is all that is left to do.
+                self._kill()
             self._process.join(_CLOSE_SECONDS)
-        self._process.kill()
-        self._process.join()
+        self._kill()
 
     def _hear(self, seconds: float) -> object:
         try:
@@ -136,7 +138,7 @@ class ClusterEvaluator:
             raise self._lost("driver process died") from None
         if isinstance(message, Lost):
             raise self._lost(message.reason)
-        if isinstance(message, Beat):
+        if isinstance(message, Beat | Done):
             self._slots = message.slots
         return message
 
@@ -148,7 +150,18 @@ class ClusterEvaluator:
                 return True
         return False
 
-    def _lost(self, reason: str) -> ClusterError:
+    def _kill(self) -> None:
+        """End the driver and all that it started. Once: its id may be another's after that."""
+        driver = self._process.pid
+        if self._ended or driver is None:
+            return
+        self._ended = True
+        with contextlib.suppress(ProcessLookupError):
+            # No group of its own yet, or nothing left of it.
+            os.killpg(driver, signal.SIGKILL)
         self._process.kill()
         self._process.join()
+
+    def _lost(self, reason: str) -> ClusterError:
+        self._kill()
         return ClusterError(f"cluster lost: {reason}")

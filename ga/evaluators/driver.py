@@ -64,6 +64,8 @@ class Beat:
 class Done:
     """All genomes of the last request are answered."""
 
+    slots: int
+
 
 @dataclass(frozen=True)
 class Lost:
@@ -85,6 +87,8 @@ def main(connection: Connection, spec: DriverSpec) -> None:
     """Run the driver until it is told to close, or its coordinator is gone."""
     # Ctrl-C belongs to the coordinator, which then closes us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A group of our own, with all that Ray starts: some of its agents would outlive it.
+    os.setpgid(0, 0)
     # Ray writes notices (a node lost, a task retried) on stdout, which is the coordinator's result.
     os.dup2(2, 1)
     # What Ray's processes on this machine inherit: the niceness and threads of the local pool. Of a
@@ -240,7 +244,7 @@ class _Driver:
             dispatcher = self._dispatcher(request[1])
             for result in dispatcher.run():
                 self._connection.send(result)
-            self._connection.send(Done())
+            self._connection.send(Done(self.fleet.slots))
 
     def _beat(self) -> None:
         self._connection.send(Beat(self.fleet.slots))

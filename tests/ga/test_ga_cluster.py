@@ -1,0 +1,169 @@
+"""Evaluation on a real Ray cluster that is broken on purpose."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import fixtures
+from fixtures import Stack
+from ga.errors import ClusterError
+from ga.evaluators.cluster import ClusterEvaluator
+from ga.evolution import Evolution, Plan
+from ga.families import FAMILIES
+from ga.fitness import Outcome, evaluate_batch, visible
+from tests.ga.poison import POISONS, deadly
+from tests.ga.test_ga_pool import ERRORS, by_index, dosed
+
+pytestmark = pytest.mark.stack
+
+PLAN = Plan(seed=3, population_size=40, generations=4)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with fixtures.start_stack(nodes=2) as stack:
+        yield stack
+
+
+@pytest.fixture(autouse=True)
+def _reachable(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in stack.endpoints.env.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def seen(market, settings):
+    return visible(market, settings)
+
+
+@pytest.fixture
+def connect(stack, seen, settings):
+    """Makes evaluators on the stack; the test closes them."""
+
+    def connect(**changes) -> ClusterEvaluator:
+        known = {"settings": settings, "families": tuple(FAMILIES), "address": stack.endpoints.ray}
+        return ClusterEvaluator(**{"market": seen, **known, **changes})
+
+    return connect
+
+
+def until(done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def children(pid: int) -> set[int]:
+    """All descendants of a process."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                text = (folder / "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                # It ended while we looked.
+                continue
+            parents[int(folder.name)] = int(text.rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def running(pids: set[int]) -> set[int]:
+    alive = set()
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            # Gone, which is what is waited for.
+            continue
+        if state not in "ZX":
+            alive.add(pid)
+    return alive
+
+
+def test_poison_fails_as_it_does_on_one_machine_and_the_cluster_goes_on(connect, seen, poisonous):
+    group = [g for name in POISONS for g in dosed(name.removeprefix("poison_"), 6, deadly_at=2)]
+    evaluator = connect(settings=poisonous, families=tuple(POISONS), patience=12.0)
+    with closing(evaluator):
+        evaluator.warm_up()
+        found = by_index(evaluator.evaluate(group))
+        again = by_index(evaluator.evaluate(group[:2]))
+        assert evaluator.workers == 2
+    expected = iter(evaluate_batch(seen, poisonous, [g for g in group if not deadly(g)]).outcomes)
+    errors = {**ERRORS, "poison_hang": "took longer than 12 s"}
+    for index, genome in enumerate(group):
+        if deadly(genome):
+            outcome = found[index]
+            assert (outcome.fitness, outcome.error) == (None, errors[genome.family])
+        else:
+            assert found[index] == next(expected)
+    assert again == {i: found[i] for i in range(2)}
+
+
+def test_nodes_that_come_and_go_change_the_slots_and_nothing_else(connect, stack, seen, settings):
+    population = list(dict.fromkeys(Evolution(PLAN).ask()))
+    expected = dict(enumerate(evaluate_batch(seen, settings, population).outcomes))
+    node = stack.nodes[0]
+    with closing(connect()) as evaluator:
+        evaluator.warm_up()
+        assert evaluator.workers == 2
+        assert node.kill().confirmed
+
+        def answered() -> dict[int, Outcome]:
+            return by_index(evaluator.evaluate(population))
+
+        # Every answer brings the number that it was given with.
+        assert answered() == expected
+        until(lambda: answered() == expected and evaluator.workers == 1, 30)
+        assert node.start().confirmed
+        # It counts only when it is warm.
+        until(lambda: answered() == expected and evaluator.workers == 2, 60)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_driver_that_is_killed_or_hangs_is_a_lost_cluster_and_leaves_nothing(
+    connect, seen, settings, how, monkeypatch
+):
+    monkeypatch.setattr("ga.evaluators.cluster._SILENT_SECONDS", 5.0)
+    population = list(dict.fromkeys(Evolution(PLAN).ask())) * 50
+    with closing(connect()) as evaluator:
+        evaluator.warm_up()
+        driver = evaluator._process.pid
+        family = children(driver) | {driver}
+        answers = evaluator.evaluate(population)
+        results = [next(answers)]
+        os.kill(driver, how)
+        # Nothing is raised before all that it had answered is taken.
+        with pytest.raises(ClusterError, match=r"driver (process died|silent for 5 s)"):
+            results.extend(answers)
+    until(lambda: not running(family), 10)
+    expected = evaluate_batch(seen, settings, population[:40]).outcomes
+    for result in results:
+        for index, outcome in zip(result.indices, result.batch.outcomes, strict=True):
+            assert outcome == expected[index % 40]
+
+
+def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect):
+    before = children(os.getpid())
+    with closing(connect(address=None, workers=1)) as evaluator:
+        evaluator.warm_up()
+        family = children(os.getpid()) - before
+        assert len(family) > 3
+        # The niceness of its workers is that of the local pool's.
+        assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in family} == {
+            os.getpriority(os.PRIO_PROCESS, 0)
+        }
+        os.kill(evaluator._process.pid, signal.SIGKILL)
+        with pytest.raises(ClusterError, match="cluster lost"):
+            list(evaluator.evaluate(Evolution(PLAN).ask()))
+    until(lambda: not running(family), 20)
