@@ -14,10 +14,15 @@ import pytest
 import fixtures
 from fixtures import Stack
 from ga.errors import ClusterError
+from ga.evaluators import LocalEvaluator
 from ga.evaluators.cluster import ClusterEvaluator
+from ga.evaluators.standby import Standby
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES
 from ga.fitness import Outcome, evaluate_batch, visible
+from ga.ledger import open_ledger
+from ga.run import BatchLog, Progress, Runner
+from ga.sources import MarketSpec
 from tests.ga.poison import POISONS, deadly
 from tests.ga.test_ga_pool import ERRORS, by_index, dosed
 
@@ -151,6 +156,58 @@ def test_a_driver_that_is_killed_or_hangs_is_a_lost_cluster_and_leaves_nothing(
     for result in results:
         for index, outcome in zip(result.indices, result.batch.outcomes, strict=True):
             assert outcome == expected[index % 40]
+
+
+def test_a_run_goes_over_to_this_machine_and_back_with_one_history(
+    connect, market, seen, settings, tmp_path
+):
+    cluster, standbys = connect(), []
+
+    def stand_by() -> Standby:
+        standbys.append(Standby(connect, first=0.2))
+        return standbys[-1]
+
+    def fall_back(_: ClusterError) -> LocalEvaluator:
+        return LocalEvaluator(market=seen, settings=settings, families=PLAN.families, workers=1)
+
+    def progress(_: Progress) -> None:
+        if cluster._process.is_alive():
+            os.kill(cluster._process.pid, signal.SIGKILL)
+            cluster._process.join()
+        elif standbys:
+            # The run is short, and would be over before the cluster is back.
+            standbys[0]._thread.join(60.0)
+            assert standbys[0].ready or not standbys[0]._thread.is_alive()
+
+    with (
+        closing(open_ledger(str(tmp_path / "ledger.db"), create=True)) as ledger,
+        BatchLog(tmp_path / "log") as log,
+    ):
+        run = ledger.begin(
+            market=market, spec=MarketSpec(spec="-"), plan=PLAN, settings=settings, mode="-"
+        )
+        runner = Runner(
+            run=run,
+            evolution=Evolution(PLAN),
+            market=seen,
+            settings=settings,
+            ledger=ledger,
+            evaluator=cluster,
+            fall_back=fall_back,
+            stand_by=stand_by,
+            log=log,
+            on_progress=progress,
+        )
+        try:
+            summary = runner.go()
+        finally:
+            runner.evaluator.close()
+        assert len(ledger.evaluated(run)) == summary.evaluations
+    assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 1, "distributed")
+    evolution = Evolution(PLAN)
+    while not evolution.done:
+        evolution.tell(evaluate_batch(seen, settings, evolution.ask()).outcomes)
+    assert summary.digest == evolution.digest
 
 
 def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect):
