@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ga.errors import ClusterError, InputError
 from ga.evaluators import Evaluator, LocalEvaluator
-from ga.evaluators.base import calibrate
 from ga.evaluators.cluster import ClusterEvaluator
 from ga.evolution import Evolution, Plan
 from ga.fitness import Settings
+from ga.genome import Genome
 from ga.market import Market
 
-_PROBE_GENOMES: Final = 256
+_SAMPLE: Final = 256
+"""Genomes whose evaluation is timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,40 +68,72 @@ def make_evaluator(
         return Choice(evaluator=cluster(), reason="--mode distributed")
     if address is None:
         return Choice(evaluator=local(), reason="local: no --address of a cluster was given")
-    return _measured(local, cluster, market, settings, plan)
+    return _measured(local, cluster, plan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What an evaluator takes for a generation: ``fixed + each * population_size`` seconds."""
+
+    fixed: float
+    """Barrier: the round trip, and the wait for the last batch."""
+    each: float
+    """One genome's share of the time of all slots."""
+
+    def generation(self, population_size: int) -> float:
+        """Seconds of a generation in which no genome is known yet."""
+        return self.fixed + self.each * population_size
+
+
+def measure(evaluator: Evaluator, sample: Sequence[Genome]) -> Cost:
+    """Time a sample and a quarter of it: two points of the line.
+
+    Wall time, so that a node's quota, its niceness and whoever else works on it are in it.
+
+    Raises:
+        ClusterError: the workers were lost.
+    """
+    # Each genome twice: the first time round the estimates of batches' costs settle.
+    seconds = {}
+    for size in (len(sample), len(sample), len(sample) // 4):
+        began = time.perf_counter()
+        for _ in evaluator.evaluate(sample[:size]):
+            pass
+        seconds[size] = time.perf_counter() - began
+    (many, long), (few, short) = seconds.items()
+    # Noise may make the smaller sample slower; a genome never takes less than no time.
+    each = max(0.0, long - short) / max(many - few, 1)
+    return Cost(fixed=max(0.0, long - each * many), each=each)
 
 
 def _measured(
-    local: Callable[[], LocalEvaluator],
-    cluster: Callable[[], ClusterEvaluator],
-    market: Market,
-    settings: Settings,
-    plan: Plan,
+    local: Callable[[], LocalEvaluator], cluster: Callable[[], ClusterEvaluator], plan: Plan
 ) -> Choice:
-    costs = calibrate(market, settings, plan.families)
-    generation = sum(costs.values()) / len(costs) * plan.population_size
-    here = local()
-    seconds_here = generation / min(here.workers, os.cpu_count() or 1)
+    population = Evolution(plan).ask()
+    # Genomes of all families in their shares, as a generation has them.
+    sample = [population[i * len(population) // _SAMPLE] for i in range(_SAMPLE)]
     remote = cluster()
     try:
         remote.warm_up()
-        sample = Evolution(plan).ask()[:_PROBE_GENOMES]
-        began = time.perf_counter()
-        cpu = sum(result.batch.cpu_seconds for result in remote.evaluate(sample))
-        spent = time.perf_counter() - began
+        there = measure(remote, sample)
     except ClusterError as error:
         remote.close()
-        return Choice(evaluator=here, reason=f"local: {error}")
-    # What the sample took beyond its own share of the work is the cost of the barrier.
-    barrier = max(0.0, spent - cpu / max(remote.workers, 1))
-    scaled = spent - barrier if spent > barrier else 0.0
-    seconds_there = barrier + scaled * plan.population_size / len(sample)
-    numbers = (
-        f"a generation of {plan.population_size} would take {seconds_there:.3f} s on the cluster"
-        f" ({remote.workers} slots) and {seconds_here:.3f} s here ({here.workers} processes)"
+        return Choice(evaluator=local(), reason=f"local: {error}")
+    here_evaluator = local()
+    here_evaluator.warm_up()
+    here = measure(here_evaluator, sample)
+    size = plan.population_size
+    numbers = "; ".join(
+        f"{where} {cost.generation(size):.3f} s a generation of {size}"
+        f" ({1e3 * cost.fixed:.1f} ms and {1e6 * cost.each:.0f} us a genome,"
+        f" {evaluator.workers} {units})"
+        for where, cost, evaluator, units in (
+            ("cluster", there, remote, "slots"),
+            ("here", here, here_evaluator, "processes"),
+        )
     )
-    if seconds_there < seconds_here:
-        here.close()
+    if there.generation(size) < here.generation(size):
+        here_evaluator.close()
         return Choice(evaluator=remote, reason=f"distributed: {numbers}")
     remote.close()
-    return Choice(evaluator=here, reason=f"local: {numbers}")
+    return Choice(evaluator=here_evaluator, reason=f"local: {numbers}")

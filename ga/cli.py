@@ -20,6 +20,7 @@ from ga.choose import make_evaluator
 from ga.console import ProgressLine, gap_lines, print_families, print_strategies
 from ga.errors import ClusterError, InputError, LedgerError
 from ga.evaluators import Evaluator, LocalEvaluator
+from ga.evaluators.standby import Standby
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES, usable_families
 from ga.fitness import Settings, visible
@@ -277,6 +278,16 @@ def _drive(
             workers=options.workers or os.cpu_count() or 1,
         )
 
+    def connect() -> Evaluator:
+        return make_evaluator(
+            "distributed",
+            market=visible(market, settings),
+            settings=settings,
+            plan=evolution.plan,
+            workers=options.workers,
+            address=options.address,
+        ).evaluator
+
     with (
         ProgressLine() as progress,
         BatchLog(options.log, run) as log,
@@ -297,6 +308,7 @@ def _drive(
             known=ledger.evaluated(run),
             cache=cache,
             telemetry=telemetry,
+            stand_by=lambda: Standby(connect),
         )
         try:
             summary = runner.go()

@@ -230,15 +230,21 @@ def _family(
     market: Market, settings: Settings, family: str, genomes: Sequence[Genome]
 ) -> list[Outcome]:
     ranges = split(market.bars, settings).in_sample
+    statistics, failure = None, ""
     try:
         genes = np.array([g.genes for g in genomes], dtype=np.float64)
         statistics = measure(market, settings, family, genes, ranges)
+    except MemoryError:
+        failure = "out of memory"
     except Exception as error:
         # A genome's failure is a fact to record, whatever its type; alone, it is the guilty one.
+        failure = f"{type(error).__name__}: {error}"
+    if statistics is None:
+        # Only here is the error gone, and with it the memory that its frames held.
         if len(genomes) > 1:
             return [o for g in genomes for o in _family(market, settings, family, [g])]
         key = evaluation_key(genomes[0], market.hash, settings)
-        return [Outcome(key=key, fitness=None, error=f"{type(error).__name__}: {error}")]
+        return [Outcome(key=key, fitness=None, error=failure)]
     scores = score(statistics, market.bars_per_year, settings).tolist()
     trades = statistics[..., 4].sum(axis=(1, 2)).astype(np.int64).tolist()
     worst = statistics[..., 3].max(axis=(1, 2)).tolist()

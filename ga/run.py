@@ -15,6 +15,7 @@ from typing import IO, Self
 from ga.cache import Cache
 from ga.errors import ClusterError, InputError
 from ga.evaluators import BatchResult, Evaluator
+from ga.evaluators.standby import Standby
 from ga.evolution import Evolution
 from ga.fitness import Outcome, Settings, evaluation_key
 from ga.genome import Genome
@@ -56,6 +57,8 @@ class Summary:
     """Outcomes taken from the cache instead; not among ``evaluations``."""
     fallbacks: int
     """Times the cluster was lost and this machine took over."""
+    takebacks: int
+    """Times the cluster was back and took over again."""
     seconds: float
     """From the first evaluation to the last commit; workers were loaded before."""
     startup_seconds: float
@@ -114,6 +117,7 @@ class _Tally:
     failed: int = 0
     cached: int = 0
     fallbacks: int = 0
+    takebacks: int = 0
     cpu: dict[str, float] = field(default_factory=dict)
 
 
@@ -122,6 +126,7 @@ class Runner:
 
     Args:
         fall_back: makes the local evaluator that takes over when the cluster is lost.
+        stand_by: tries the cluster again beside the local work; None: it stays lost.
         known: outcomes by key that the ledger has already, when a run is resumed.
         cache: asked before work is handed out, and given what was evaluated; closed by the caller.
         telemetry: told of the run; None: one that nobody looks at.
@@ -142,6 +147,7 @@ class Runner:
         known: dict[str, Outcome] | None = None,
         cache: Cache | None = None,
         telemetry: Telemetry | None = None,
+        stand_by: Callable[[], Standby] | None = None,
     ) -> None:
         self._run, self._evolution = run, evolution
         self._market_hash, self._settings = market.hash, settings
@@ -149,6 +155,8 @@ class Runner:
         self._fall_back, self._log = fall_back, log
         self._on_progress = on_progress
         self._cache, self._telemetry = cache, telemetry or Telemetry(run)
+        self._stand_by = stand_by
+        self._standby: Standby | None = None
         self._known = known or {}
         self._best: float | None = max(
             (o.fitness for o in self._known.values() if o.fitness is not None), default=None
@@ -171,6 +179,13 @@ class Runner:
 
     def go(self) -> Summary:
         """Run to the last generation."""
+        try:
+            return self._go()
+        finally:
+            if self._standby is not None:
+                self._standby.close()
+
+    def _go(self) -> Summary:
         startup = self.warm_up()
         self._log.write("ready", workers=self._evaluator.workers)
         self._telemetry.mode(self._evaluator.mode)
@@ -198,6 +213,7 @@ class Runner:
             failed=self._tally.failed,
             cached=self._tally.cached,
             fallbacks=self._tally.fallbacks,
+            takebacks=self._tally.takebacks,
             seconds=time.perf_counter() - self._started,
             startup_seconds=startup,
             cpu_seconds=sum(self._tally.cpu.values()),
@@ -271,6 +287,7 @@ class Runner:
         """Evaluate what is not known yet; returns key -> attempts."""
         attempts: dict[str, int] = {}
         while True:
+            self._take_back()
             left = {k: g for k, g in wanted.items() if k not in attempts}
             if not left:
                 self._report(1.0)
@@ -282,11 +299,13 @@ class Runner:
                 for result in self._telemetry.watch(self._evaluator.evaluate(genomes), len(left)):
                     self._take(result, attempts)
                     self._report(len(attempts) / len(wanted))
+                    if self._standby is not None and self._standby.ready:
+                        break
             except ClusterError as error:
                 self._take_over(error)
                 continue
             missing = sum(key not in attempts for key in wanted)
-            if missing:
+            if missing and not (self._standby is not None and self._standby.ready):
                 raise RuntimeError(
                     f"evaluator {self._evaluator.mode} ended with {missing} genomes unanswered"
                 )
@@ -299,7 +318,9 @@ class Runner:
             attempts[outcome.key] = result.attempt + 1
             self._learn(outcome)
             self._tally.evaluations += 1
-            self._tally.failed += outcome.fitness is None
+            if outcome.fitness is None:
+                self._tally.failed += 1
+                self._log.write("failed", key=outcome.key, error=outcome.error)
         cpu = self._tally.cpu
         cpu[result.node] = cpu.get(result.node, 0.0) + batch.cpu_seconds
         self._log.write(
@@ -322,7 +343,24 @@ class Runner:
         self._log.write("fallback", reason=redact(str(error)))
         self._evaluator.close()
         self._evaluator = self._fall_back(error)
+        if self._stand_by is not None:
+            self._standby = self._stand_by()
         self._evaluator.warm_up()
+
+    def _take_back(self) -> None:
+        """Go on with the cluster if it is back; what this machine had in flight is done there."""
+        returned = None if self._standby is None else self._standby.take()
+        if self._standby is None or returned is None:
+            return
+        self._standby.close()
+        self._standby = None
+        self._tally.takebacks += 1
+        reason = (
+            f"cluster answered at try {returned.tries}, {returned.seconds:.0f} s after its loss"
+        )
+        self._log.write("takeback", reason=reason, tries=returned.tries, seconds=returned.seconds)
+        self._evaluator.close()
+        self._evaluator = returned.evaluator
 
     def _report(self, share: float) -> None:
         """Tell how far the run is, ``share`` of its current generation done."""

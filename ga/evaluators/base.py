@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import numpy as np
-
 from ga.families import get_family
-from ga.fitness import Batch, Settings, evaluate_batch
+from ga.fitness import Batch, Outcome
 from ga.genome import Genome
-from ga.market import Market
 
 MIN_BATCH_SECONDS: Final = 0.03
 MAX_BATCH_SECONDS: Final = 0.2
 """CPU seconds of a batch: long against Ray's milliseconds a task, short against the barrier."""
+PATIENCE_SECONDS: Final = 60.0
+"""What a batch may take at least before its worker counts as hung."""
+TRIES_ALONE: Final = 3
+"""Worker processes that one genome, evaluated alone, must cost before it is quarantined."""
+_GENEROUS: Final = 50.0
+"""A batch may take this many times its estimated CPU time, on a slow and busy node."""
 _LEARNING_RATE: Final = 0.3
 _GUESS: Final = 0.002
 _GUESS_LEARNED: Final = 0.03
@@ -91,6 +95,45 @@ class CostModel:
             )
 
 
+class AwakeClock:
+    """Seconds that this process was running, as long as it is asked every second.
+
+    A pause of the process or of the whole machine adds one second at most: workers that were paused
+    beside it must not look hung when all go on.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._last, self._seconds = now, now(), 0.0
+
+    def __call__(self) -> float:
+        """The seconds until now."""
+        last, self._last = self._last, self._now()
+        self._seconds += min(self._last - last, 1.0)
+        return self._seconds
+
+
+def allowed(genomes: Sequence[Genome], costs: CostModel, patience: float) -> float:
+    """Wall seconds that a batch may take before its worker counts as hung."""
+    return max(patience, _GENEROUS * sum(costs.estimate(g.family) for g in genomes))
+
+
+def quarantined(key: str, error: str) -> Batch:
+    """The answer for a genome that no worker can evaluate."""
+    now = time.time()
+    outcome = Outcome(key=key, fitness=None, error=error)
+    return Batch(outcomes=(outcome,), cpu_seconds=0.0, started_at=now, finished_at=now)
+
+
+def too_slow(seconds: float) -> str:
+    """The error of a genome that hangs."""
+    return f"took longer than {seconds:.0f} s"
+
+
+def crashed(how: str) -> str:
+    """The error of a genome that ends its worker process."""
+    return f"crashed its worker {TRIES_ALONE} times ({how})"
+
+
 def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[int, ...]]:
     """Cut genomes into batches, largest first and smaller near the end.
 
@@ -134,13 +177,3 @@ def probes(families: Sequence[str]) -> list[Genome]:
         middle = tuple(g.clip((g.low + g.high) / 2) for g in family.genes)
         found.append(Genome(name, middle))
     return found
-
-
-def calibrate(market: Market, settings: Settings, families: Sequence[str]) -> Mapping[str, float]:
-    """CPU seconds one genome of each family takes on this machine, compiled beforehand."""
-    seconds = {}
-    for probe in probes(families):
-        evaluate_batch(market, settings, [probe])
-        tries = [evaluate_batch(market, settings, [probe]).cpu_seconds for _ in range(3)]
-        seconds[probe.family] = float(np.median(tries))
-    return seconds

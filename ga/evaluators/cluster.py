@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +13,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from ga.errors import ClusterError, InputError
-from ga.evaluators.base import BatchResult
+from ga.evaluators.base import PATIENCE_SECONDS, AwakeClock, BatchResult
 from ga.evaluators.driver import Beat, Done, DriverSpec, Lost, Ready, main
 from ga.fitness import Settings
 from ga.genome import Genome
@@ -21,6 +23,7 @@ _START_SECONDS: Final = 120.0
 _SILENT_SECONDS: Final = 30.0
 """A driver not heard for this long is taken for hung, and killed."""
 _CONNECT_SECONDS: Final = 3.0
+_CLOSE_SECONDS: Final = 10.0
 
 
 def check_address(address: str) -> None:
@@ -54,6 +57,7 @@ class ClusterEvaluator:
         families: Sequence[str],
         address: str | None = None,
         workers: int | None = None,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         if find_spec("ray") is None:
             raise InputError(
@@ -69,6 +73,7 @@ class ClusterEvaluator:
             market=market,
             settings=settings,
             families=tuple(families),
+            patience=patience,
         )
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
@@ -76,6 +81,7 @@ class ClusterEvaluator:
         self._process.start()
         theirs.close()
         self._slots = 0
+        self._ended = False
 
     @property
     def mode(self) -> str:
@@ -110,33 +116,52 @@ class ClusterEvaluator:
                 return
 
     def close(self) -> None:
-        """See ``Evaluator``. Ends the driver, by force if it does not listen."""
-        if self._process.is_alive():
+        """See ``Evaluator``. Ends the driver, by force if it does not listen.
+
+        May be called from another thread than the one that waits, which then gets ``ClusterError``.
+        """
+        if self._slots and self._process.is_alive():
             try:
                 self._connection.send(("close",))
             except OSError:
-                # It died in between; joining it below is all that is left.
-                self._process.kill()
-            self._process.join(10.0)
-            if self._process.is_alive():
-                self._process.kill()
-        self._process.join()
-        self._connection.close()
+                # It died in between; ending what it left is all that is left to do.
+                self._kill()
+            self._process.join(_CLOSE_SECONDS)
+        self._kill()
 
-    def _hear(self, timeout: float) -> object:
+    def _hear(self, seconds: float) -> object:
         try:
-            if not self._connection.poll(timeout):
-                raise self._lost(f"driver silent for {timeout:.0f} s")
+            if not self._heard(seconds):
+                raise self._lost(f"driver silent for {seconds:.0f} s")
             message = self._connection.recv()
         except (EOFError, OSError):
             raise self._lost("driver process died") from None
         if isinstance(message, Lost):
             raise self._lost(message.reason)
-        if isinstance(message, Beat):
+        if isinstance(message, Beat | Done):
             self._slots = message.slots
         return message
 
-    def _lost(self, reason: str) -> ClusterError:
+    def _heard(self, seconds: float) -> bool:
+        """Whether there is a message within so many seconds that this process was awake."""
+        clock = AwakeClock()
+        while clock() < seconds:
+            if self._connection.poll(0.5):
+                return True
+        return False
+
+    def _kill(self) -> None:
+        """End the driver and all that it started. Once: its id may be another's after that."""
+        driver = self._process.pid
+        if self._ended or driver is None:
+            return
+        self._ended = True
+        with contextlib.suppress(ProcessLookupError):
+            # No group of its own yet, or nothing left of it.
+            os.killpg(driver, signal.SIGKILL)
         self._process.kill()
         self._process.join()
+
+    def _lost(self, reason: str) -> ClusterError:
+        self._kill()
         return ClusterError(f"cluster lost: {reason}")

@@ -15,26 +15,22 @@ import signal
 import socket
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from ga.evaluators.base import BatchResult, CostModel, cut, probes
-from ga.fitness import Batch, Settings, evaluate_batch
+from ga.evaluators.base import PATIENCE_SECONDS, CostModel, probes
+from ga.evaluators.dispatch import BEAT_SECONDS, STARVED_SECONDS, Dispatcher, Fault, Reply
+from ga.evaluators.pool import Pool
+from ga.evaluators.worker import work
+from ga.fitness import Batch, Settings, evaluation_key
+from ga.forks import ONE_THREAD
 from ga.genome import Genome
 from ga.market import Market
 
-BEAT_SECONDS: Final = 0.2
-_RETRIES: Final = 20
-"""Times Ray may start a batch again because its node or worker process was lost."""
-_STARVED_SECONDS: Final = 60.0
-"""How long the cluster may be without a single worker node before it counts as lost."""
-_BATCHES_A_SLOT: Final = 2
-_DUPLICATE_AFTER: Final = 8.0
-"""A batch in flight this long, with nothing else to hand out, is started a second time; the first
-result wins. One stuck lease must not hang a generation (ray-project/ray issue 63405)."""
+_NODES_SECONDS: Final = 1.0
+"""How old the list of nodes may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +43,8 @@ class DriverSpec:
     market: Market
     settings: Settings
     families: tuple[str, ...]
+    patience: float = PATIENCE_SECONDS
+    """Wall seconds that any batch may take before its worker counts as hung."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,8 @@ class Beat:
 @dataclass(frozen=True)
 class Done:
     """All genomes of the last request are answered."""
+
+    slots: int
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,16 @@ def main(connection: Connection, spec: DriverSpec) -> None:
     """Run the driver until it is told to close, or its coordinator is gone."""
     # Ctrl-C belongs to the coordinator, which then closes us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A group of our own, with all that Ray starts: some of its agents would outlive it.
+    os.setpgid(0, 0)
     # Ray writes notices (a node lost, a task retried) on stdout, which is the coordinator's result.
     os.dup2(2, 1)
+    # What Ray's processes on this machine inherit: the niceness and threads of the local pool. Of a
+    # cluster that somebody else started, the settings are its own.
+    os.environ.update({"RAY_worker_niceness": "0", **ONE_THREAD})
     try:
         driver = _Driver(connection, spec)
-        connection.send(Ready(driver.slots(), os.getpid()))
+        connection.send(Ready(driver.fleet.slots, os.getpid()))
         driver.serve()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The coordinator is gone; there is nobody left to tell.
@@ -114,30 +119,17 @@ def main(connection: Connection, spec: DriverSpec) -> None:
             connection.send(Lost(f"{type(error).__name__}: {error}".splitlines()[0]))
 
 
-@dataclass(frozen=True)
-class _Flight:
-    """A batch that was handed to a node."""
+class _RayFleet:
+    """The worker nodes of a Ray cluster (``ga.evaluators.dispatch.Fleet``)."""
 
-    indices: tuple[int, ...]
-    copy: int
-    node: str
-    since: float
-
-
-_Flying: TypeAlias = dict[Any, _Flight]
-
-
-class _Driver:
-    def __init__(self, connection: Connection, spec: DriverSpec) -> None:
+    def __init__(self, spec: DriverSpec) -> None:
         if spec.address is None:
             _ask_for_a_token()
         import ray
 
-        self._ray, self._connection, self._spec = ray, connection, spec
-        self._costs = CostModel()
+        self._ray, self._spec = ray, spec
         self._nodes: dict[str, int] = {}
         self._seen_at = float("-inf")
-        self._tasks: dict[str, Any] = {}
         self._warming: dict[str, list[Any]] = {}
         """Of each node ever seen, the warm-up tasks that are not done."""
         if spec.address is None:
@@ -160,26 +152,41 @@ class _Driver:
         # Computed once here, and carried along: else each batch would hash the whole market.
         _ = spec.market.hash
         # The primary copy lives beside the driver and dies only with it; nodes fetch it once each
-        # and map it without copying.
+        # and map it without copying. A task that loads it could be repeated, but its copy would lie
+        # on a worker node, and be lost with that.
         self._market = ray.put(spec.market)
         self._settings = ray.put(spec.settings)
-        self._task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_evaluate)
-        self._warm_up()
+        # No retries by Ray: it would count a lost node and a genome that crashes alike, put what
+        # was lost behind all that waits, and for a lack of memory it would try for ever.
+        once = ray.remote(num_cpus=1, max_retries=0)
+        self._tasks = {False: once(_evaluate), True: once(_evaluate_apart)}
+        self._placed: dict[tuple[str, bool], Any] = {}
 
+    @property
     def slots(self) -> int:
         """CPUs of the nodes in use: all live ones, or as many as the workers asked for."""
-        now = time.monotonic()
-        if now - self._seen_at > 1.0:
-            self._seen_at = now
-            self._nodes = self._live_nodes()
-        return sum(self._nodes.values())
+        return sum(self.nodes().values())
 
-    def _live_nodes(self) -> dict[str, int]:
+    @property
+    def warming(self) -> bool:
+        """Whether a node is not ready yet; asks for news of all nodes."""
+        self._seen_at = float("-inf")
+        self.nodes()
+        return any(self._warming.values())
+
+    def nodes(self) -> Mapping[str, int]:
         """Node id -> CPUs in use on it, in the order of the ids; those that are warm.
 
         A worker process takes seconds to load the kernels. A node that joins does that beside the
         work, or the whole generation would wait for its first batch.
         """
+        now = time.monotonic()
+        if now - self._seen_at > _NODES_SECONDS:
+            self._seen_at = now
+            self._nodes = self._live_nodes()
+        return self._nodes
+
+    def _live_nodes(self) -> dict[str, int]:
         left = self._spec.workers or sys.maxsize
         found: dict[str, int] = {}
         for node in sorted(self._ray.nodes(), key=lambda n: str(n["NodeID"])):
@@ -189,145 +196,126 @@ class _Driver:
                 left -= found[node["NodeID"]]
         for node, cpus in found.items():
             if node not in self._warming:
-                task = self._on(node)
                 genomes = probes(self._spec.families)
-                self._warming[node] = [
-                    task.remote(self._market, self._settings, genomes) for _ in range(cpus)
-                ]
+                self._warming[node] = [self.launch(genomes, node, apart=False) for _ in range(cpus)]
             elif refs := self._warming[node]:
                 self._warming[node] = self._ray.wait(refs, num_returns=len(refs), timeout=0)[1]
         return {node: cpus for node, cpus in found.items() if not self._warming[node]}
 
-    def serve(self) -> None:
-        """Answer requests until told to close."""
-        while True:
-            while not self._connection.poll(BEAT_SECONDS):
-                self._connection.send(Beat(self.slots()))
-            request = self._connection.recv()
-            if request[0] == "close":
-                self._ray.shutdown()
-                return
-            self._evaluate(request[1])
-            self._connection.send(Done())
-
-    def _warm_up(self) -> None:
-        deadline = time.monotonic() + _STARVED_SECONDS
-        while self.slots() == 0 or any(self._warming.values()):
-            if time.monotonic() > deadline:
-                if self.slots() > 0:
-                    # One node is sick; the others are not kept waiting for it.
-                    break
-                raise TimeoutError(
-                    f"no worker node with a CPU was ready after {_STARVED_SECONDS:.0f} s"
-                )
-            self._connection.send(Beat(self.slots()))
-            time.sleep(BEAT_SECONDS)
-            self._seen_at = float("-inf")
-        genomes = probes(self._spec.families)
-        for genome in genomes:
-            for _ in range(2):
-                ref = self._task.remote(self._market, self._settings, [genome])
-                batch: Batch = self._ray.get(ref)[0]
-                self._costs.learn([genome], batch.cpu_seconds)
-
-    def _evaluate(self, genomes: Sequence[Genome]) -> None:
-        todo = cut(genomes, self._costs, max(self.slots(), 1))
-        todo.reverse()
-        flying: _Flying = {}
-        open_batches = set(todo)
-        copies: dict[tuple[int, ...], int] = {}
-        fed = time.monotonic()
-        while open_batches:
-            slots = self.slots()
-            now = time.monotonic()
-            if slots > 0:
-                fed = now
-            elif now - fed > _STARVED_SECONDS:
-                raise TimeoutError(f"no worker node for {_STARVED_SECONDS:.0f} s")
-            while todo and (node := self._free_node(flying)):
-                self._launch(flying, copies, todo.pop(), genomes, node)
-            if not todo:
-                self._duplicate(flying, copies, genomes)
-            if not flying:
-                # No node to give work to; one may join.
-                self._connection.send(Beat(slots))
-                time.sleep(BEAT_SECONDS)
-                continue
-            ready, _ = self._ray.wait(list(flying), num_returns=1, timeout=BEAT_SECONDS)
-            if not ready:
-                self._connection.send(Beat(slots))
-            for ref in ready:
-                flight = flying.pop(ref)
-                indices = flight.indices
-                if indices not in open_batches:
-                    continue
-                batch, node, attempt = self._ray.get(ref)
-                open_batches.discard(indices)
-                self._costs.learn([genomes[i] for i in indices], batch.cpu_seconds)
-                self._connection.send(
-                    BatchResult(
-                        indices=indices, batch=batch, node=node, attempt=attempt + flight.copy
-                    )
-                )
-        for ref in flying:
-            self._ray.cancel(ref, force=False)
-
-    def _on(self, node: str) -> Any:
-        """The task, placed on one node; Ray takes another one when that is lost.
-
-        Left to itself Ray reuses the leases it has, and a whole generation may queue on one node.
-        """
-        if node not in self._tasks:
+    def launch(self, genomes: Sequence[Genome], node: str, *, apart: bool) -> Any:
+        """See ``Fleet``. Left to itself Ray reuses the leases it has, and a whole generation may
+        queue on one node."""
+        if (node, apart) not in self._placed:
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
             where = NodeAffinitySchedulingStrategy(node, soft=True)
-            self._tasks[node] = self._task.options(scheduling_strategy=where)
-        return self._tasks[node]
+            self._placed[node, apart] = self._tasks[apart].options(scheduling_strategy=where)
+        more = (self._spec.patience,) if apart else ()
+        return self._placed[node, apart].remote(self._market, self._settings, genomes, *more)
 
-    def _free_node(self, flying: _Flying) -> str | None:
-        """The node with the least to do, None when all have enough.
+    def wait(self, handles: Sequence[Any], seconds: float) -> Sequence[Any]:
+        """See ``Fleet``."""
+        ready, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
+        return list(ready)
 
-        A second batch waits beside the one that runs, so that no slot idles for a round trip.
-        """
-        busy = Counter(flight.node for flight in flying.values())
-        load = {node: busy[node] / cpus for node, cpus in self._nodes.items()}
-        node = min(load, key=load.__getitem__, default=None)
-        return node if node is not None and load[node] < _BATCHES_A_SLOT else None
+    def result(self, handle: Any) -> Reply | Fault:
+        """See ``Fleet``. Errors of our own code on a node are raised: they are no genome's fault,
+        and another node has the same code."""
+        errors = self._ray.exceptions
+        try:
+            batch, node = self._ray.get(handle)
+        except errors.OutOfMemoryError:
+            return Fault.MEMORY
+        except errors.WorkerCrashedError:
+            return Fault.CRASHED
+        except errors.RayTaskError:
+            raise
+        except errors.RayError:
+            return Fault.LOST
+        return Reply(batch=batch, node=node)
 
-    def _launch(
-        self,
-        flying: _Flying,
-        copies: dict[tuple[int, ...], int],
-        indices: tuple[int, ...],
-        genomes: Sequence[Genome],
-        node: str,
-    ) -> None:
-        copy = copies.get(indices, -1) + 1
-        copies[indices] = copy
-        group = [genomes[i] for i in indices]
-        ref = self._on(node).remote(self._market, self._settings, group)
-        flying[ref] = _Flight(indices, copy, node, time.monotonic())
-
-    def _duplicate(
-        self, flying: _Flying, copies: dict[tuple[int, ...], int], genomes: Sequence[Genome]
-    ) -> None:
-        now = time.monotonic()
-        for flight in list(flying.values()):
-            newest, copy = flight.copy == copies[flight.indices], flight.copy
-            if newest and copy < 3 and now - flight.since > _DUPLICATE_AFTER * (copy + 1):
-                others = [node for node in self._nodes if node != flight.node]
-                node = others[copy % len(others)] if others else flight.node
-                self._launch(flying, copies, flight.indices, genomes, node)
+    def cancel(self, handle: Any, *, force: bool) -> None:
+        """See ``Fleet``."""
+        self._ray.cancel(handle, force=force)
 
 
-def _evaluate(
-    market: Market, settings: Settings, genomes: Sequence[Genome]
-) -> tuple[Batch, str, int]:
+class _Driver:
+    def __init__(self, connection: Connection, spec: DriverSpec) -> None:
+        self._connection, self._spec = connection, spec
+        self._costs = CostModel()
+        self.fleet = _RayFleet(spec)
+        self._warm_up()
+
+    def serve(self) -> None:
+        """Answer requests until told to close."""
+        import ray
+
+        while True:
+            while not self._connection.poll(BEAT_SECONDS):
+                self._beat()
+            request = self._connection.recv()
+            if request[0] == "close":
+                ray.shutdown()
+                return
+            dispatcher = self._dispatcher(request[1])
+            for result in dispatcher.run():
+                self._connection.send(result)
+            self._connection.send(Done(self.fleet.slots))
+
+    def _beat(self) -> None:
+        self._connection.send(Beat(self.fleet.slots))
+
+    def _dispatcher(self, genomes: Sequence[Genome]) -> Dispatcher[Any]:
+        market, settings = self._spec.market, self._spec.settings
+        return Dispatcher(
+            fleet=self.fleet,
+            costs=self._costs,
+            genomes=genomes,
+            key=lambda genome: evaluation_key(genome, market.hash, settings),
+            patience=self._spec.patience,
+            beat=self._beat,
+        )
+
+    def _warm_up(self) -> None:
+        deadline = time.monotonic() + STARVED_SECONDS
+        while self.fleet.warming or self.fleet.slots == 0:
+            if time.monotonic() > deadline:
+                if self.fleet.slots > 0:
+                    # One node is sick; the others are not kept waiting for it.
+                    break
+                raise TimeoutError(
+                    f"no worker node with a CPU was ready after {STARVED_SECONDS:.0f} s"
+                )
+            self._beat()
+            time.sleep(BEAT_SECONDS)
+        for genome in probes(self._spec.families):
+            # One after the other, so that no two are a batch: the estimates are per family.
+            for _ in range(2):
+                for _result in self._dispatcher([genome]).run():
+                    self._beat()
+
+
+def _evaluate(market: Market, settings: Settings, genomes: Sequence[Genome]) -> tuple[Batch, str]:
     import ray
-    from ray._private.worker import global_worker
 
-    node = str(ray.util.get_node_ip_address())
-    # Ray has no public call for this number; the State API would need a request a task.
-    core: Any = global_worker.core_worker  # type: ignore[attr-defined]
-    attempt = int(core.get_current_task_attempt_number())
-    return evaluate_batch(market, settings, genomes), node, attempt
+    return work(market, settings, genomes), str(ray.util.get_node_ip_address())
+
+
+def _evaluate_apart(
+    market: Market, settings: Settings, genomes: Sequence[Genome], patience: float
+) -> tuple[Batch, str]:
+    """Like ``_evaluate``, in a process of its own and genome by genome."""
+    import ray
+
+    started = time.time()
+    pool = Pool(market=market, settings=settings, workers=1, patience=patience)
+    with contextlib.closing(pool):
+        one_by_one = [(index,) for index in range(len(genomes))]
+        results = sorted(pool.run(genomes, one_by_one), key=lambda result: result.indices)
+    batch = Batch(
+        outcomes=tuple(outcome for result in results for outcome in result.batch.outcomes),
+        cpu_seconds=sum(result.batch.cpu_seconds for result in results),
+        started_at=started,
+        finished_at=time.time(),
+    )
+    return batch, str(ray.util.get_node_ip_address())

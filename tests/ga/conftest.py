@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import ga.families
 from ga.fitness import Settings
 from ga.market import Market
 from ga.sources import synthetic
+from tests.ga import poison
 
 WriteCsv = Callable[..., Path]
 
@@ -25,6 +27,13 @@ def market() -> Market:
 @pytest.fixture(scope="session")
 def settings() -> Settings:
     return Settings(folds=3)
+
+
+@pytest.fixture
+def poisonous(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """``settings`` that bring the families of ``tests.ga.poison`` to workers; the test has them."""
+    monkeypatch.setattr(ga.families, "FAMILIES", poison.families())
+    return poison.PoisonSettings(folds=3)
 
 
 def frame(

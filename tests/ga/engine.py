@@ -48,9 +48,12 @@ class Disturbed:
 
 
 class Engine:
-    """Evolves ``PLAN`` on a ledger of its own, in this process."""
+    """Evolves a plan on a ledger of its own, in this process."""
 
-    def __init__(self, market: Market, settings: Settings, folder: Path) -> None:
+    def __init__(
+        self, market: Market, settings: Settings, folder: Path, plan: Plan = PLAN
+    ) -> None:
+        self._plan = plan
         self._market, self._settings = market, settings
         self._seen = visible(market, settings)
         self._folder = folder
@@ -64,14 +67,14 @@ class Engine:
             return ledger.begin(
                 market=self._market,
                 spec=MarketSpec(spec="planted"),
-                plan=PLAN,
+                plan=self._plan,
                 settings=self._settings,
                 mode="local",
             )
 
     def local(self) -> Evaluator:
         return LocalEvaluator(
-            market=self._seen, settings=self._settings, families=PLAN.families, workers=1
+            market=self._seen, settings=self._settings, families=self._plan.families, workers=1
         )
 
     def go(
@@ -90,9 +93,9 @@ class Engine:
             closing(open_ledger(self.store, create=False)) as ledger,
             BatchLog(self.log, run) as log,
         ):
-            return Runner(
+            runner = Runner(
                 run=run,
-                evolution=Evolution(PLAN),
+                evolution=Evolution(self._plan),
                 market=self._seen,
                 settings=self._settings,
                 ledger=ledger,
@@ -102,7 +105,11 @@ class Engine:
                 on_progress=on_progress,
                 cache=cache,
                 telemetry=telemetry,
-            ).go()
+            )
+            try:
+                return runner.go()
+            finally:
+                runner.evaluator.close()
 
     def rows(self, query: str) -> list[tuple]:
         """The rows of a query on the ledger."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
@@ -17,13 +19,15 @@ from hypothesis import strategies as st
 
 from ga.errors import ClusterError, InputError
 from ga.evaluators import BatchResult, LocalEvaluator
+from ga.evaluators.standby import Standby
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES
-from ga.fitness import Outcome, evaluate_batch, visible
+from ga.fitness import Outcome, evaluate_batch, evaluation_key, visible
 from ga.genome import Genome
 from ga.ledger import open_ledger
 from ga.run import BatchLog, Runner
 from ga.sources import MarketSpec
+from tests.ga.poison import deadly
 
 PLAN = Plan(seed=3, population_size=40, generations=4)
 
@@ -96,7 +100,17 @@ def bench(market, settings, tmp_path):
                 mode="local",
             )
 
-        def go(self, evaluator, *, ledger=None, run=None, evolution=None, log=None, on=None):
+        def go(
+            self,
+            evaluator,
+            *,
+            ledger=None,
+            run=None,
+            evolution=None,
+            log=None,
+            on=None,
+            stand_by=None,
+        ):
             self.fallbacks = []
 
             def fall_back(error: ClusterError) -> Fake:
@@ -121,6 +135,7 @@ def bench(market, settings, tmp_path):
                     log=batches,
                     on_progress=on or (lambda _: None),
                     known=opened.evaluated(run),
+                    stand_by=stand_by,
                 )
                 return runner.go()
 
@@ -177,7 +192,7 @@ def test_a_killed_pool_worker_loses_nothing(bench, settings):
     )
     with closing(evaluator):
         evaluator.warm_up()
-        victim = next(iter(evaluator._pool._processes))
+        victim = evaluator._pool._workers[0].process.pid
         results = []
         for result in evaluator.evaluate(group):
             if not results:
@@ -202,6 +217,144 @@ def test_a_lost_cluster_falls_back_to_the_same_history(bench, digest, lose_after
     assert sum(e["event"] == "generation" for e in events) == 4
     # What the cluster had answered is not done again.
     assert sum(e["size"] for e in events if e["event"] == "batch") == summary.evaluations
+
+
+class Comeback:
+    """The next clusters that can be reached; every report of progress waits until one is ready."""
+
+    def __init__(self, *clusters: Fake) -> None:
+        self._clusters = list(clusters)
+        self.standbys: list[Standby] = []
+
+    def __call__(self) -> Standby:
+        self.standbys.append(Standby(self._connect, first=0.01, last=0.04))
+        return self.standbys[-1]
+
+    def _connect(self) -> Fake:
+        if not self._clusters:
+            raise InputError("--address: no Ray cluster answers there")
+        return self._clusters.pop(0)
+
+    def wait(self, _: object = None) -> None:
+        if self._clusters and self.standbys:
+            # Its thread ends when a cluster is ready.
+            self.standbys[-1]._thread.join(10.0)
+            assert not self.standbys[-1]._thread.is_alive()
+
+
+@pytest.mark.parametrize("lose_after", [0, 3, 9])
+def test_the_cluster_is_taken_back_and_the_history_is_the_same(bench, digest, lose_after, tmp_path):
+    lost, back, log = bench.fake(lose_after=lose_after), bench.fake(seed=7), tmp_path / "log.jsonl"
+    comeback = Comeback(bench.fake(never_starts=True), back)
+    summary = bench.go(lost, log=log, stand_by=comeback, on=comeback.wait)
+    assert summary.digest == digest
+    assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 1, "distributed")
+    assert lost.closed
+    assert back.asked
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    kinds = [e["event"] for e in events if e["event"] in ("fallback", "takeback")]
+    assert kinds == ["fallback", "takeback"]
+    taken = next(e for e in events if e["event"] == "takeback")
+    assert taken["tries"] == 2
+    assert "cluster answered at try 2" in taken["reason"]
+    # Nothing is taken twice: neither what the cluster had answered before, nor this machine.
+    assert bench.counts()["evaluations"] == summary.evaluations
+    assert sum(e["size"] for e in events if e["event"] == "batch") == summary.evaluations
+
+
+def test_a_cluster_that_comes_and_goes_is_taken_back_each_time(bench, digest):
+    comeback = Comeback(*(bench.fake(lose_after=n, seed=n) for n in (1, 0, 50)))
+    summary = bench.go(bench.fake(lose_after=2), stand_by=comeback, on=comeback.wait)
+    assert summary.digest == digest
+    assert (summary.fallbacks, summary.takebacks, summary.mode) == (3, 3, "distributed")
+
+
+def test_a_cluster_that_stays_away_holds_nothing_up_and_is_not_waited_for(bench, digest):
+    comeback = Comeback()
+    summary = bench.go(bench.fake(lose_after=2), stand_by=comeback)
+    assert summary.digest == digest
+    assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 0, "local")
+    assert not comeback.standbys[0]._thread.is_alive()
+
+
+def test_a_cluster_ready_too_late_is_closed_with_the_run(bench):
+    back = bench.fake()
+    standby = Standby(lambda: back, first=0.01)
+    deadline = time.monotonic() + 10.0
+    while not standby.ready:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    standby.close()
+    assert back.closed
+
+
+def test_standing_by_waits_twice_as_long_each_time_and_ends_at_once():
+    tries: list[float] = []
+
+    def connect() -> Fake:
+        tries.append(time.monotonic())
+        raise ClusterError("planted: away")
+
+    standby = Standby(connect, first=0.05, last=0.2)
+    deadline = time.monotonic() + 10.0
+    while len(tries) < 6:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    began = time.monotonic()
+    standby.close()
+    assert time.monotonic() - began < 1.0
+    waits = np.diff(tries)
+    assert all(waits >= np.array([0.1, 0.2, 0.2, 0.2, 0.2]) - 0.005)
+
+
+def test_closing_ends_a_cluster_that_is_still_starting():
+    class Starting:
+        ended = threading.Event()
+
+        def warm_up(self) -> None:
+            assert self.ended.wait(10.0), "nobody ended it"
+            raise ClusterError("driver process died")
+
+        def close(self) -> None:
+            self.ended.set()
+
+    standby = Standby(Starting, first=0.0)
+    deadline = time.monotonic() + 10.0
+    while standby._making is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    standby.close()
+    assert not standby._thread.is_alive()
+    assert Starting.ended.is_set()
+
+
+def test_poison_fails_alone_and_is_recorded_in_log_and_ledger(bench, poisonous, tmp_path):
+    names = ("poison_crash", "ema_crossover")
+    plan, log = Plan(seed=2, population_size=12, generations=3, families=names), tmp_path / "log"
+    evaluator = LocalEvaluator(
+        market=bench.seen, settings=poisonous, families=plan.families, workers=2
+    )
+    with closing(evaluator):
+        summary = bench.go(evaluator, evolution=Evolution(plan), log=log)
+    # The history is that of a machine where such genomes simply fail.
+    evolution = Evolution(plan)
+    bad = set()
+    while not evolution.done:
+        population = evolution.ask()
+        keys = [evaluation_key(g, bench.seen.hash, poisonous) for g in population]
+        well = [g for g in population if not deadly(g)]
+        known = {o.key: o for o in evaluate_batch(bench.seen, poisonous, well).outcomes}
+        bad |= {k for k, g in zip(keys, population, strict=True) if deadly(g)}
+        evolution.tell([known.get(k) or Outcome(key=k, fitness=None, error="-") for k in keys])
+    assert bad
+    assert summary.digest == evolution.digest
+    assert summary.failed == len(bad)
+    with closing(open_ledger(bench.store, create=False)) as ledger:
+        outcomes = ledger.evaluated(summary.run)
+    assert {k for k, o in outcomes.items() if o.error} == bad
+    assert {outcomes[key].error for key in bad} == {"crashed its worker 3 times (SIGSEGV)"}
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {e["key"] for e in events if e["event"] == "failed"} == bad
 
 
 def test_a_cluster_that_never_starts_falls_back_before_the_first_generation(bench, digest):

@@ -8,13 +8,13 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engine import Engine
+from engine import PLAN, Engine
 from prometheus_client.parser import text_string_to_metric_families
 
-import ga.fitness
 from fixtures import services
 from ga.cache import open_cache
 from ga.errors import ClusterError, InputError
@@ -41,23 +41,13 @@ def one(series: Series, name: str) -> float:
     return series[name, ()]
 
 
-@pytest.fixture
-def engine(market, settings, tmp_path: Path) -> Engine:
-    return Engine(market, settings, tmp_path)
+FAILING = "poison_raise"
+"""A family whose evaluations fail where the dose is high."""
 
 
 @pytest.fixture
-def failing(monkeypatch) -> str:
-    """A family whose evaluations all fail."""
-    measure = ga.fitness.measure
-
-    def planted(market, settings, family, *rest):
-        if family == "rsi_filter":
-            raise RuntimeError("planted")
-        return measure(market, settings, family, *rest)
-
-    monkeypatch.setattr(ga.fitness, "measure", planted)
-    return "rsi_filter"
+def engine(market, poisonous, tmp_path: Path) -> Engine:
+    return Engine(market, poisonous, tmp_path, replace(PLAN, families=("rsi_filter", FAILING)))
 
 
 def ledger_counts(engine: Engine) -> Series:
@@ -81,14 +71,14 @@ def counted(series: Series) -> Series:
     return {at: value for at, value in series.items() if at[0] in names}
 
 
-def test_the_series_are_what_the_ledger_holds(engine: Engine, failing: str) -> None:
+def test_the_series_are_what_the_ledger_holds(engine: Engine) -> None:
     run = engine.start("one.db")
     telemetry = Telemetry(run)
     with MetricsServer(telemetry.registry, 0) as server:
         summary = engine.go(run, telemetry=telemetry)
         series = scrape(server.url)
     assert counted(series) == ledger_counts(engine)
-    assert series["ga_evaluations_total", (failing, "failed")] == summary.failed > 0
+    assert series["ga_evaluations_total", (FAILING, "failed")] == summary.failed > 0
     events = [json.loads(line) for line in engine.log.read_text().splitlines()]
     batches = [event for event in events if event["event"] == "batch"]
     assert one(series, "ga_batch_seconds_count") == len(batches)
@@ -102,7 +92,7 @@ def test_the_series_are_what_the_ledger_holds(engine: Engine, failing: str) -> N
     assert series["ga_mode", ("distributed",)] == 0
 
 
-def test_they_agree_with_a_cache_too(engine: Engine, failing: str, tmp_path: Path) -> None:
+def test_they_agree_with_a_cache_too(engine: Engine, tmp_path: Path) -> None:
     redis = services.start_redis("test-ga-telemetry", tmp_path)
     try:
         for name in ("first.db", "second.db"):
@@ -119,7 +109,7 @@ def test_they_agree_with_a_cache_too(engine: Engine, failing: str, tmp_path: Pat
             assert (hits, misses) == (summary.cached, summary.evaluations)
         # The second run had to do again only what had failed.
         assert summary.cached > 0
-        assert series["ga_evaluations_total", (failing, "failed")] == summary.evaluations
+        assert series["ga_evaluations_total", (FAILING, "failed")] == summary.evaluations
         assert one(series, "ga_cache_damaged_total") == 0
     finally:
         redis.process.kill()

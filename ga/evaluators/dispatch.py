@@ -1,0 +1,298 @@
+"""Which batch goes to which node of a cluster, and what is done when it does not come back.
+
+Nothing here knows Ray: a ``Fleet`` starts batches on nodes and says what became of them. A batch
+that costs worker processes, or takes too long, is not judged here. It is sent to a node again to be
+evaluated *apart*: in a process of its own (``ga.evaluators.pool``) whose end is seen from beside
+it. So a genome is to blame for nothing that happens to a node.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from math import ceil
+from typing import Final, Generic, Protocol, TypeVar
+
+from ga.evaluators.base import (
+    TRIES_ALONE,
+    AwakeClock,
+    BatchResult,
+    CostModel,
+    allowed,
+    crashed,
+    cut,
+    quarantined,
+)
+from ga.fitness import Batch
+from ga.genome import Genome
+
+BEAT_SECONDS: Final = 0.2
+STARVED_SECONDS: Final = 60.0
+"""How long the cluster may be without a single worker node before it counts as lost."""
+_BATCHES_A_SLOT: Final = 2
+_TRIES: Final = 2
+"""Worker processes that a batch may cost before it is evaluated apart."""
+_LAUNCHES: Final = 20
+"""Times a batch is started at most; after that the cluster cannot do it."""
+_DUPLICATE_AFTER: Final = 8.0
+"""A batch in flight this long, with nothing else to hand out, is started a second time; the first
+result wins. One stuck lease must not hang a generation (ray-project/ray issue 63405)."""
+_COPIES: Final = 3
+"""Flights of one batch at the same time, at most: if it hangs, it takes as many slots."""
+
+
+class Fault(Enum):
+    """Why a batch did not come back."""
+
+    LOST = "its node or its data was lost"
+    CRASHED = "its worker process died"
+    MEMORY = "its worker process was killed for its memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """A batch that came back, and the address of the node that did it."""
+
+    batch: Batch
+    node: str
+
+
+H = TypeVar("H", bound=Hashable)
+
+
+class Fleet(Protocol[H]):
+    """The nodes of a cluster."""
+
+    def nodes(self) -> Mapping[str, int]:
+        """Node -> batches that it can run at once, of the nodes that are ready now."""
+        ...
+
+    def launch(self, genomes: Sequence[Genome], node: str, *, apart: bool) -> H:
+        """Start a batch on a node, or on another one if that is gone."""
+        ...
+
+    def wait(self, handles: Sequence[H], seconds: float) -> Sequence[H]:
+        """Those that have ended; returns as soon as there is one."""
+        ...
+
+    def result(self, handle: H) -> Reply | Fault:
+        """What became of a batch that has ended."""
+        ...
+
+    def cancel(self, handle: H, *, force: bool) -> None:
+        """Forget a batch; ``force``: even if its worker process must be killed."""
+        ...
+
+
+@dataclass(eq=False, kw_only=True)
+class _Job:
+    indices: tuple[int, ...]
+    limit: float
+    """Seconds that one flight may take."""
+    apart: bool = False
+    launched: int = 0
+    flying: int = 0
+    faults: list[tuple[Fault, str]] = field(default_factory=list)
+    """Those that were no node's fault as far as it is known, and the node."""
+    done: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Flight:
+    job: _Job
+    copy: int
+    node: str
+    since: float
+
+
+class Dispatcher(Generic[H]):
+    """Gets the genomes of one request evaluated.
+
+    Args:
+        key: the evaluation key of a genome.
+        beat: called at least every ``BEAT_SECONDS`` or so while nothing else happens.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet[H],
+        costs: CostModel,
+        genomes: Sequence[Genome],
+        key: Callable[[Genome], str],
+        patience: float,
+        beat: Callable[[], None],
+        clock: Callable[[], float] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._fleet, self._costs, self._genomes = fleet, costs, genomes
+        self._key, self._patience, self._beat = key, patience, beat
+        self._clock, self._sleep = clock or AwakeClock(), sleep
+        self._todo: deque[_Job] = deque()
+        self._flying: dict[H, _Flight] = {}
+        self._open = 0
+
+    def run(self) -> Iterator[BatchResult]:
+        """Yield the outcome of every genome once.
+
+        Raises:
+            TimeoutError: the cluster has had no node for ``STARVED_SECONDS``.
+            RuntimeError: it loses the same batch again and again.
+        """
+        slots = max(sum(self._fleet.nodes().values()), 1)
+        for indices in cut(self._genomes, self._costs, slots):
+            self._add(indices, at_end=True)
+        fed = self._clock()
+        while self._open:
+            now, nodes = self._clock(), self._fleet.nodes()
+            if nodes:
+                fed = now
+            elif now - fed > STARVED_SECONDS:
+                raise TimeoutError(f"no worker node for {STARVED_SECONDS:.0f} s")
+            while self._todo and (node := self._free_node(nodes)) is not None:
+                self._launch(self._todo.popleft(), node)
+            if not self._todo:
+                self._duplicate(nodes, now)
+            if not self._flying:
+                # No node to give work to; one may join.
+                self._beat()
+                self._sleep(BEAT_SECONDS)
+                continue
+            ready = self._fleet.wait(list(self._flying), BEAT_SECONDS)
+            if not ready:
+                self._beat()
+            for handle in ready:
+                # A batch that was split has taken its other flights out.
+                if handle in self._flying:
+                    yield from self._landed(handle)
+            self._end_overdue()
+        for handle in self._flying:
+            self._fleet.cancel(handle, force=False)
+
+    def _add(
+        self,
+        indices: tuple[int, ...],
+        *,
+        at_end: bool = False,
+        apart: bool = False,
+        launched: int = 0,
+    ) -> None:
+        limit = allowed([self._genomes[i] for i in indices], self._costs, self._patience)
+        if apart:
+            # Each of them may hang for its time; and its process has to start.
+            limit *= 2 + min(len(indices), 8)
+        job = _Job(indices=indices, limit=limit, apart=apart, launched=launched)
+        self._open += 1
+        if at_end:
+            self._todo.append(job)
+        else:
+            self._todo.appendleft(job)
+
+    def _free_node(self, nodes: Mapping[str, int]) -> str | None:
+        """The node with the least to do, None when all have enough.
+
+        A second batch waits beside the one that runs, so that no slot idles for a round trip.
+        """
+        busy = Counter(flight.node for flight in self._flying.values())
+        load = {node: busy[node] / slots for node, slots in nodes.items()}
+        node = min(load, key=load.__getitem__, default=None)
+        return node if node is not None and load[node] < _BATCHES_A_SLOT else None
+
+    def _launch(self, job: _Job, node: str) -> None:
+        group = [self._genomes[i] for i in job.indices]
+        handle = self._fleet.launch(group, node, apart=job.apart)
+        self._flying[handle] = _Flight(job=job, copy=job.launched, node=node, since=self._clock())
+        job.launched += 1
+        job.flying += 1
+
+    def _duplicate(self, nodes: Mapping[str, int], now: float) -> None:
+        for flight in list(self._flying.values()):
+            job = flight.job
+            # Apart a batch takes its time: a process must start, and may hang.
+            after = (2 * self._patience if job.apart else _DUPLICATE_AFTER) * job.flying
+            newest = flight.copy == job.launched - 1
+            if not job.done and newest and job.flying < _COPIES and now - flight.since > after:
+                others = [node for node in nodes if node != flight.node]
+                self._launch(job, others[flight.copy % len(others)] if others else flight.node)
+
+    def _landed(self, handle: H) -> Iterator[BatchResult]:
+        flight = self._flying.pop(handle)
+        job = flight.job
+        job.flying -= 1
+        if job.done:
+            return
+        reply = self._fleet.result(handle)
+        if isinstance(reply, Reply):
+            self._close(job)
+            if not job.apart:
+                self._costs.learn([self._genomes[i] for i in job.indices], reply.batch.cpu_seconds)
+            yield BatchResult(
+                indices=job.indices, batch=reply.batch, node=reply.node, attempt=flight.copy
+            )
+            return
+        if reply is not Fault.LOST:
+            job.faults.append((reply, flight.node))
+        yield from self._failed(job)
+
+    def _failed(self, job: _Job) -> Iterator[BatchResult]:
+        """One flight of a job did not come back."""
+        if len(job.faults) >= (TRIES_ALONE if job.apart else _TRIES):
+            if not job.apart or len(job.indices) > 1:
+                self._split(job)
+                return
+            # Of a node that has died since, the fault was perhaps the node's.
+            alive = self._fleet.nodes()
+            job.faults = [(fault, node) for fault, node in job.faults if node in alive]
+            if len(job.faults) >= TRIES_ALONE:
+                yield self._quarantine(job)
+                return
+        self._again(job)
+
+    def _again(self, job: _Job) -> None:
+        if job.launched >= _LAUNCHES:
+            raise RuntimeError(f"a batch was started {job.launched} times and never came back")
+        if not job.flying:
+            self._todo.appendleft(job)
+
+    def _end_overdue(self) -> None:
+        now = self._clock()
+        for handle, flight in list(self._flying.items()):
+            job = flight.job
+            if job.done or now - flight.since <= job.limit or handle not in self._flying:
+                continue
+            if not job.apart:
+                self._split(job)
+                continue
+            # A genome that hangs would have been ended by its pool: it is the node that does.
+            self._withdraw(handle)
+            self._again(job)
+
+    def _split(self, job: _Job) -> None:
+        """Have the genomes of a suspect batch evaluated apart, on as many nodes as there are."""
+        self._close(job)
+        for handle in [h for h, flight in self._flying.items() if flight.job is job]:
+            self._withdraw(handle)
+        count = len(job.indices)
+        slots = max(sum(self._fleet.nodes().values()), 1)
+        size = 1 if job.apart else ceil(count / slots)
+        for at in range(0, count, size):
+            self._add(job.indices[at : at + size], apart=True, launched=job.launched)
+
+    def _quarantine(self, job: _Job) -> BatchResult:
+        self._close(job)
+        fault, node = job.faults[-1]
+        error = crashed("out of memory" if fault is Fault.MEMORY else "and its node's")
+        batch = quarantined(self._key(self._genomes[job.indices[0]]), error)
+        return BatchResult(indices=job.indices, batch=batch, node=node, attempt=job.launched - 1)
+
+    def _withdraw(self, handle: H) -> None:
+        flight = self._flying.pop(handle)
+        flight.job.flying -= 1
+        self._fleet.cancel(handle, force=True)
+
+    def _close(self, job: _Job) -> None:
+        job.done = True
+        self._open -= 1

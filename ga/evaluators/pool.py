@@ -1,0 +1,237 @@
+"""Worker processes on this machine, and who of the genomes is to blame when one is lost.
+
+Each worker has one batch at a time, so it is known what it was doing when it died or hung. Such a
+batch is done again genome by genome; a genome that alone costs three workers, or alone hangs, is
+quarantined: it is answered with an error, and the others go on.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Final
+
+from ga.errors import ClusterError
+from ga.evaluators.base import (
+    PATIENCE_SECONDS,
+    TRIES_ALONE,
+    AwakeClock,
+    BatchResult,
+    crashed,
+    quarantined,
+    too_slow,
+)
+from ga.evaluators.worker import serve
+from ga.fitness import Batch, Settings, evaluation_key
+from ga.forks import CONTEXT, one_thread
+from ga.genome import Genome
+from ga.market import Market
+
+_TICK: Final = 0.5
+_START_TRIES: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    indices: tuple[int, ...]
+    attempt: int = 0
+    lost: int = 0
+    """Workers that it has cost as a batch of one."""
+
+    @property
+    def last_try(self) -> bool:
+        return self.lost == TRIES_ALONE - 1
+
+
+class _Worker:
+    """One process; its batch, if it has one."""
+
+    def __init__(self, market: Market, settings: Settings) -> None:
+        self.connection, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(
+            target=serve,
+            args=(theirs, market, settings),
+            name="ga-worker",
+            daemon=True,
+        )
+        with one_thread():
+            self.process.start()
+        theirs.close()
+        self.up = False
+        self.task: _Task | None = None
+        self.since, self.limit = 0.0, 0.0
+        self._oom_kills = _oom_kills()
+
+    def end(self) -> str:
+        """Kill the process if it lives; returns how it ended."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+        status = self.process.exitcode or 0
+        if status == -signal.SIGKILL and _oom_kills() > self._oom_kills:
+            return "out of memory"
+        return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+class Pool:
+    """A number of workers for one market.
+
+    Args:
+        patience: wall seconds that any batch may take before its worker counts as hung.
+    """
+
+    def __init__(
+        self,
+        *,
+        market: Market,
+        settings: Settings,
+        workers: int,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        # Computed once here, and carried along: else each worker would hash the whole market.
+        self._market_hash = market.hash
+        self._market, self._settings, self._patience = market, settings, patience
+        self._failed_starts = 0
+        self._clock = AwakeClock()
+        self._workers = [_Worker(market, settings) for _ in range(workers)]
+
+    def wait_up(self) -> None:
+        """Return when all workers are up."""
+        while starting := [worker for worker in self._workers if not worker.up]:
+            for ready in wait([worker.connection for worker in starting]):
+                self._hear(next(worker for worker in starting if worker.connection is ready))
+
+    def run(
+        self,
+        genomes: Sequence[Genome],
+        batches: Sequence[tuple[int, ...]],
+        allowed: Callable[[Sequence[Genome]], float] | None = None,
+    ) -> Iterator[BatchResult]:
+        """Evaluate batches of indices into ``genomes``, in any order.
+
+        Args:
+            allowed: wall seconds for a batch of these genomes; ``patience`` for all if None.
+
+        Raises:
+            ClusterError: workers cannot be started on this machine.
+        """
+        todo = deque(_Task(indices=indices) for indices in batches)
+        try:
+            while todo or any(worker.task is not None for worker in self._workers):
+                self._hand_out(todo, genomes, allowed)
+                connections = [w.connection for w in self._workers if w.task or not w.up]
+                ready = wait(connections, timeout=_TICK)
+                for worker in [w for w in self._workers if w.connection in ready]:
+                    task = worker.task
+                    answer = self._hear(worker)
+                    if task is None:
+                        continue
+                    if isinstance(answer, Batch):
+                        # The worker is given its next batch before anybody looks at this one.
+                        self._hand_out(todo, genomes, allowed)
+                        yield _result(task, answer)
+                    else:
+                        yield from self._blame(task, answer, genomes, todo)
+                now = self._clock()
+                for worker in self._workers:
+                    if worker.task is not None and now - worker.since > worker.limit:
+                        task, limit = worker.task, worker.limit
+                        self._replace(worker)
+                        yield from self._blame(task, None, genomes, todo, limit=limit)
+        finally:
+            for worker in self._workers:
+                if worker.task is not None:
+                    # Nobody waits for its answer, which would be taken for another batch's.
+                    self._replace(worker)
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers:
+            worker.end()
+        self._workers = []
+
+    def _hand_out(
+        self,
+        todo: deque[_Task],
+        genomes: Sequence[Genome],
+        allowed: Callable[[Sequence[Genome]], float] | None,
+    ) -> None:
+        for worker in self._workers:
+            if not todo or not worker.up or worker.task is not None:
+                continue
+            running = [w.task for w in self._workers if w.task is not None]
+            if running and (todo[0].last_try or any(task.last_try for task in running)):
+                # Nobody beside it: it must not be blamed for memory that others took.
+                return
+            group = [genomes[i] for i in todo[0].indices]
+            try:
+                worker.connection.send(group)
+            except BrokenPipeError:
+                # It died idle, which is no batch's fault.
+                self._replace(worker)
+                continue
+            worker.task = todo.popleft()
+            worker.since = self._clock()
+            worker.limit = max(self._patience, allowed(group) if allowed else 0.0)
+
+    def _hear(self, worker: _Worker) -> Batch | str | None:
+        """What a worker says: its batch, nothing when it is up, or how it died."""
+        try:
+            answer: Batch | None = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            return self._replace(worker)
+        worker.up, worker.task = True, None
+        self._failed_starts = 0
+        return answer
+
+    def _replace(self, worker: _Worker) -> str:
+        how = worker.end()
+        if not worker.up:
+            self._failed_starts += 1
+            if self._failed_starts >= _START_TRIES:
+                raise ClusterError(
+                    f"local workers could not be started {_START_TRIES} times ({how}); use fewer"
+                    " --workers, and check the free memory"
+                )
+        self._workers[self._workers.index(worker)] = _Worker(self._market, self._settings)
+        return how
+
+    def _blame(
+        self,
+        task: _Task,
+        how: str | None,
+        genomes: Sequence[Genome],
+        todo: deque[_Task],
+        *,
+        limit: float = 0.0,
+    ) -> Iterator[BatchResult]:
+        """Go on after a task cost its worker: ``how`` that died, None when it hung."""
+        attempt = task.attempt + 1
+        if len(task.indices) > 1:
+            todo.extendleft(_Task(indices=(i,), attempt=attempt) for i in reversed(task.indices))
+            return
+        lost = task.lost + 1
+        if how is not None and lost < TRIES_ALONE:
+            todo.appendleft(_Task(indices=task.indices, attempt=attempt, lost=lost))
+            return
+        # Once alone is enough to be too slow; what died may have been shot.
+        error = too_slow(limit) if how is None else crashed(how)
+        key = evaluation_key(genomes[task.indices[0]], self._market_hash, self._settings)
+        yield _result(task, quarantined(key, error))
+
+
+def _result(task: _Task, batch: Batch) -> BatchResult:
+    return BatchResult(indices=task.indices, batch=batch, node="local", attempt=task.attempt)
+
+
+def _oom_kills() -> int:
+    """How often the kernel has killed for memory since it booted; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except FileNotFoundError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -1,0 +1,101 @@
+"""Families that break the process that evaluates them, and the settings that bring them there.
+
+``PoisonSettings`` registers the families where it is unpickled: in the workers. In the test's own
+process they are registered by the fixture ``poison`` for as long as it lasts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+import ga.families
+from ga.families import Changes, Family, Gene
+from ga.fitness import Settings
+from ga.genome import Genome
+from ga.panel import Panel
+
+DEADLY = 0.8
+"""A dose above this breaks the worker; below, the family is as harmless as any."""
+
+
+def _crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _exit() -> None:
+    os._exit(3)
+
+
+def _hang() -> None:
+    # Holds the interpreter's lock, so that no thread of the process can do anything about it.
+    ctypes.PyDLL(None).sleep(3600)
+
+
+def _hog() -> None:
+    held = []
+    while True:
+        held.append(np.ones(1 << 21))
+
+
+def _raise() -> None:
+    raise ZeroDivisionError("planted")
+
+
+def _family(name: str, poison: Callable[[], None]) -> Family:
+    def signals(panel: Panel, genes: np.ndarray, changes: Changes) -> None:
+        for lane, (dose,) in enumerate(genes):
+            if dose > DEADLY:
+                if "pytest" in sys.modules and multiprocessing.parent_process() is None:
+                    raise RuntimeError("the poison was taken by the test itself")
+                poison()
+            above = panel.close > np.quantile(panel.close, dose)
+            changes.put(lane, np.where(above, 1.0, -1.0))
+
+    return Family(
+        name=name,
+        kind="poison",
+        rule="long above a quantile of all closes",
+        genes=(Gene(name="dose", low=0.0, high=1.0),),
+        signals=signals,
+        history=10,
+    )
+
+
+POISONS = {
+    f"poison_{poison.__name__.strip('_')}": poison
+    for poison in (_crash, _exit, _hang, _hog, _raise)
+}
+
+
+def families() -> MappingProxyType[str, Family]:
+    """All families and the poisonous ones."""
+    poisonous = {name: _family(name, poison) for name, poison in POISONS.items()}
+    return MappingProxyType({**ga.families.FAMILIES, **poisonous})
+
+
+def deadly(genome: Genome) -> bool:
+    """Whether a genome breaks its worker."""
+    return genome.family in POISONS and genome.genes[0] > DEADLY
+
+
+class PoisonSettings(Settings):
+    """Settings that register the poisonous families wherever they are unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrive, (dict(self.__dict__),)
+
+
+def _arrive(state: dict[str, object]) -> PoisonSettings:
+    ga.families.FAMILIES = families()
+    settings = object.__new__(PoisonSettings)
+    settings.__dict__.update(state)
+    return settings

@@ -1,0 +1,227 @@
+"""Evaluation on a real Ray cluster that is broken on purpose."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import fixtures
+from fixtures import Stack
+from ga.errors import ClusterError
+from ga.evaluators import LocalEvaluator
+from ga.evaluators.cluster import ClusterEvaluator
+from ga.evaluators.standby import Standby
+from ga.evolution import Evolution, Plan
+from ga.families import FAMILIES
+from ga.fitness import Outcome, evaluate_batch, visible
+from ga.ledger import open_ledger
+from ga.run import BatchLog, Progress, Runner
+from ga.sources import MarketSpec
+from tests.ga.poison import POISONS, deadly
+from tests.ga.test_ga_pool import ERRORS, by_index, dosed
+
+pytestmark = pytest.mark.stack
+
+PLAN = Plan(seed=3, population_size=40, generations=4)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with fixtures.start_stack(nodes=2) as stack:
+        yield stack
+
+
+@pytest.fixture(autouse=True)
+def _reachable(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in stack.endpoints.env.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def seen(market, settings):
+    return visible(market, settings)
+
+
+@pytest.fixture
+def connect(stack, seen, settings):
+    """Makes evaluators on the stack; the test closes them."""
+
+    def connect(**changes) -> ClusterEvaluator:
+        known = {"settings": settings, "families": tuple(FAMILIES), "address": stack.endpoints.ray}
+        return ClusterEvaluator(**{"market": seen, **known, **changes})
+
+    return connect
+
+
+def until(done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def children(pid: int) -> set[int]:
+    """All descendants of a process."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                text = (folder / "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                # It ended while we looked.
+                continue
+            parents[int(folder.name)] = int(text.rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def running(pids: set[int]) -> set[int]:
+    alive = set()
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            # Gone, which is what is waited for.
+            continue
+        if state not in "ZX":
+            alive.add(pid)
+    return alive
+
+
+def test_poison_fails_as_it_does_on_one_machine_and_the_cluster_goes_on(connect, seen, poisonous):
+    group = [g for name in POISONS for g in dosed(name.removeprefix("poison_"), 6, deadly_at=2)]
+    evaluator = connect(settings=poisonous, families=tuple(POISONS), patience=12.0)
+    with closing(evaluator):
+        evaluator.warm_up()
+        found = by_index(evaluator.evaluate(group))
+        again = by_index(evaluator.evaluate(group[:2]))
+        assert evaluator.workers == 2
+    expected = iter(evaluate_batch(seen, poisonous, [g for g in group if not deadly(g)]).outcomes)
+    for index, genome in enumerate(group):
+        if deadly(genome):
+            outcome = found[index]
+            assert outcome.fitness is None
+            assert re.fullmatch(ERRORS[genome.family], outcome.error)
+        else:
+            assert found[index] == next(expected)
+    assert again == {i: found[i] for i in range(2)}
+
+
+def test_nodes_that_come_and_go_change_the_slots_and_nothing_else(connect, stack, seen, settings):
+    population = list(dict.fromkeys(Evolution(PLAN).ask()))
+    expected = dict(enumerate(evaluate_batch(seen, settings, population).outcomes))
+    node = stack.nodes[0]
+    with closing(connect()) as evaluator:
+        evaluator.warm_up()
+        assert evaluator.workers == 2
+        assert node.kill().confirmed
+
+        def answered() -> dict[int, Outcome]:
+            return by_index(evaluator.evaluate(population))
+
+        # Every answer brings the number that it was given with.
+        assert answered() == expected
+        until(lambda: answered() == expected and evaluator.workers == 1, 30)
+        assert node.start().confirmed
+        # It counts only when it is warm.
+        until(lambda: answered() == expected and evaluator.workers == 2, 60)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_driver_that_is_killed_or_hangs_is_a_lost_cluster_and_leaves_nothing(
+    connect, seen, settings, how, monkeypatch
+):
+    monkeypatch.setattr("ga.evaluators.cluster._SILENT_SECONDS", 5.0)
+    population = list(dict.fromkeys(Evolution(PLAN).ask())) * 50
+    with closing(connect()) as evaluator:
+        evaluator.warm_up()
+        driver = evaluator._process.pid
+        family = children(driver) | {driver}
+        answers = evaluator.evaluate(population)
+        results = [next(answers)]
+        os.kill(driver, how)
+        # Nothing is raised before all that it had answered is taken.
+        with pytest.raises(ClusterError, match=r"driver (process died|silent for 5 s)"):
+            results.extend(answers)
+    until(lambda: not running(family), 10)
+    expected = evaluate_batch(seen, settings, population[:40]).outcomes
+    for result in results:
+        for index, outcome in zip(result.indices, result.batch.outcomes, strict=True):
+            assert outcome == expected[index % 40]
+
+
+def test_a_run_goes_over_to_this_machine_and_back_with_one_history(
+    connect, market, seen, settings, tmp_path
+):
+    cluster, standbys = connect(), []
+
+    def stand_by() -> Standby:
+        standbys.append(Standby(connect, first=0.2))
+        return standbys[-1]
+
+    def fall_back(_: ClusterError) -> LocalEvaluator:
+        return LocalEvaluator(market=seen, settings=settings, families=PLAN.families, workers=1)
+
+    def progress(_: Progress) -> None:
+        if cluster._process.is_alive():
+            os.kill(cluster._process.pid, signal.SIGKILL)
+            cluster._process.join()
+        elif standbys:
+            # The run is short, and would be over before the cluster is back.
+            standbys[0]._thread.join(60.0)
+            assert standbys[0].ready or not standbys[0]._thread.is_alive()
+
+    with (
+        closing(open_ledger(str(tmp_path / "ledger.db"), create=True)) as ledger,
+        BatchLog(tmp_path / "log") as log,
+    ):
+        run = ledger.begin(
+            market=market, spec=MarketSpec(spec="-"), plan=PLAN, settings=settings, mode="-"
+        )
+        runner = Runner(
+            run=run,
+            evolution=Evolution(PLAN),
+            market=seen,
+            settings=settings,
+            ledger=ledger,
+            evaluator=cluster,
+            fall_back=fall_back,
+            stand_by=stand_by,
+            log=log,
+            on_progress=progress,
+        )
+        try:
+            summary = runner.go()
+        finally:
+            runner.evaluator.close()
+        assert len(ledger.evaluated(run)) == summary.evaluations
+    assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 1, "distributed")
+    evolution = Evolution(PLAN)
+    while not evolution.done:
+        evolution.tell(evaluate_batch(seen, settings, evolution.ask()).outcomes)
+    assert summary.digest == evolution.digest
+
+
+def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect):
+    before = children(os.getpid())
+    with closing(connect(address=None, workers=1)) as evaluator:
+        evaluator.warm_up()
+        family = children(os.getpid()) - before
+        assert len(family) > 3
+        # The niceness of its workers is that of the local pool's.
+        assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in family} == {
+            os.getpriority(os.PRIO_PROCESS, 0)
+        }
+        os.kill(evaluator._process.pid, signal.SIGKILL)
+        with pytest.raises(ClusterError, match="cluster lost"):
+            list(evaluator.evaluate(Evolution(PLAN).ask()))
+    until(lambda: not running(family), 20)

@@ -1,0 +1,271 @@
+"""Scheduling on a cluster that exists only here: a simulated fleet, and its own time."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ga.evaluators.base import AwakeClock, CostModel
+from ga.evaluators.dispatch import Dispatcher, Fault, Reply
+from ga.fitness import Batch, Outcome
+from ga.genome import Genome
+
+PATIENCE = 60.0
+
+
+def genomes(count: int) -> list[Genome]:
+    return [Genome("ema_crossover", (float(i), 0.0, 0.0, 0.0, 0.0)) for i in range(count)]
+
+
+@dataclass
+class Flight:
+    group: list[Genome]
+    node: str
+    apart: bool
+    since: float
+    ends_at: float
+    reply: Reply | Fault
+
+
+class Fleet:
+    """Nodes that evaluate in ``each`` seconds a genome, and break in the ways that are planted."""
+
+    def __init__(self, nodes: dict[str, int], *, seed: int = 0, each: float = 0.01) -> None:
+        self.now = 0.0
+        self.slots = dict(nodes)
+        self.each = each
+        self.flights: dict[int, Flight] = {}
+        self.launched: list[Flight] = []
+        self.cancelled: list[tuple[int, bool]] = []
+        self.crash: set[Genome] = set()
+        """Kill the worker process of any batch they are in; apart they are answered as failed."""
+        self.hang: set[Genome] = set()
+        self.deadly: set[Genome] = set()
+        """Kill the worker process even of a batch that is evaluated apart."""
+        self.stuck_leases = 0
+        """So many of the next flights never end, whatever is in them."""
+        self.lost_after: list[tuple[float, str]] = []
+        self._handles = itertools.count()
+        self._rng = np.random.default_rng(seed)
+
+    def nodes(self):
+        return dict(self.slots)
+
+    def launch(self, group, node, *, apart):
+        handle = next(self._handles)
+        reply, seconds = self._fate(list(group), node, apart)
+        self.flights[handle] = Flight(list(group), node, apart, self.now, self.now + seconds, reply)
+        self.launched.append(self.flights[handle])
+        return handle
+
+    def _fate(self, group, node, apart):
+        seconds = self.each * len(group) * self._rng.uniform(0.5, 2.0)
+        if self.stuck_leases:
+            self.stuck_leases -= 1
+            return Fault.LOST, float("inf")
+        if node not in self.slots:
+            return Fault.LOST, 0.1
+        if self.deadly & set(group):
+            return Fault.MEMORY, seconds
+        if apart:
+            seconds += PATIENCE * len(self.hang & set(group))
+            return self._answer(group, node), seconds
+        if self.hang & set(group):
+            return Fault.LOST, float("inf")
+        if self.crash & set(group):
+            return Fault.CRASHED, seconds
+        return self._answer(group, node), seconds
+
+    def _answer(self, group, node):
+        bad = self.crash | self.hang
+        outcomes = tuple(
+            Outcome(key=g.hash, fitness=None, error="alone it failed")
+            if g in bad
+            else Outcome(key=g.hash, fitness=g.genes[0])
+            for g in group
+        )
+        batch = Batch(
+            outcomes=outcomes,
+            cpu_seconds=self.each * len(group),
+            started_at=self.now,
+            finished_at=self.now,
+        )
+        return Reply(batch=batch, node=node)
+
+    def wait(self, handles, seconds):
+        until = self.now + seconds
+        first = min(self.flights[h].ends_at for h in handles)
+        self.now = max(self.now, min(first, until))
+        for at, node in [x for x in self.lost_after if x[0] <= self.now]:
+            self.lost_after.remove((at, node))
+            self.slots.pop(node, None)
+            for flight in self.flights.values():
+                if flight.node == node and flight.ends_at > self.now:
+                    flight.reply, flight.ends_at = Fault.LOST, self.now
+        return [h for h in handles if self.flights[h].ends_at <= self.now]
+
+    def result(self, handle):
+        return self.flights[handle].reply
+
+    def cancel(self, handle, *, force):
+        self.cancelled.append((handle, force))
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def run(fleet, group, *, beat=lambda: None):
+    dispatcher = Dispatcher(
+        fleet=fleet,
+        costs=CostModel(),
+        genomes=group,
+        key=lambda genome: genome.hash,
+        patience=PATIENCE,
+        beat=beat,
+        clock=lambda: fleet.now,
+        sleep=fleet.sleep,
+    )
+    found: dict[int, Outcome] = {}
+    for result in dispatcher.run():
+        assert len(result.indices) == len(result.batch.outcomes)
+        for index, outcome in zip(result.indices, result.batch.outcomes, strict=True):
+            assert index not in found, "answered twice"
+            assert outcome.key == group[index].hash
+            found[index] = outcome
+    assert sorted(found) == list(range(len(group))), "not all were answered"
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 300),
+    slots=st.lists(st.integers(1, 3), min_size=2, max_size=5),
+    seed=st.integers(0, 10_000),
+    data=st.data(),
+)
+def test_every_genome_is_answered_once_whatever_breaks(count, slots, seed, data):
+    fleet = Fleet({f"n{i}": s for i, s in enumerate(slots)}, seed=seed)
+    group = genomes(count)
+    some = st.sets(st.sampled_from(group), max_size=3)
+    fleet.crash, fleet.hang, fleet.deadly = (data.draw(some) for _ in range(3))
+    fleet.stuck_leases = data.draw(st.integers(0, 2))
+    # One node stays: without any the cluster counts as lost, which is another test.
+    fleet.lost_after = [
+        (data.draw(st.floats(0.0, 3.0)), f"n{i}") for i in range(1, len(slots)) if i % 2
+    ]
+    found = run(fleet, group)
+    bad = fleet.crash | fleet.hang | fleet.deadly
+    assert {group[i] for i, outcome in found.items() if outcome.fitness is None} == bad
+
+
+def test_without_faults_every_batch_is_started_once_and_none_apart():
+    fleet = Fleet({"a": 1, "b": 2})
+    run(fleet, genomes(500))
+    assert sum(len(flight.group) for flight in fleet.launched) == 500
+    assert not any(flight.apart for flight in fleet.launched)
+    assert fleet.cancelled == []
+    # Twice the slots, twice the work.
+    share = sum(len(f.group) for f in fleet.launched if f.node == "b") / 500
+    assert 0.55 < share < 0.78
+
+
+def test_lost_nodes_blame_nobody_even_when_they_take_one_genome_with_them_again_and_again():
+    fleet = Fleet({f"n{i}": 1 for i in range(8)}, each=1.0)
+    fleet.lost_after = [(0.3 * (i + 1), f"n{i}") for i in range(7)]
+    found = run(fleet, genomes(1))
+    assert found[0].fitness == 0.0
+    assert not any(flight.apart for flight in fleet.launched)
+
+
+def test_a_worker_that_died_with_its_node_does_not_count_against_the_genome():
+    """Alone it cost three workers; two of their nodes were gone soon after."""
+
+    class Dying(Fleet):
+        def result(self, handle):
+            flight = self.flights[handle]
+            if flight.apart and len(self.slots) > 1:
+                del self.slots[flight.node]
+            return flight.reply
+
+        def _fate(self, group, node, apart):
+            if apart and len(self.slots) > 1:
+                return Fault.CRASHED, 0.1
+            return super()._fate(group, node, apart)
+
+    fleet = Dying({f"n{i}": 1 for i in range(6)})
+    fleet.crash = {genomes(1)[0]}
+    found = run(fleet, genomes(1))
+    assert found[0].error == "alone it failed"
+
+
+def test_one_that_kills_the_workers_around_its_process_too_is_quarantined_after_three():
+    fleet = Fleet({"a": 1, "b": 1})
+    fleet.deadly = {genomes(40)[17]}
+    found = run(fleet, genomes(40))
+    assert found[17].error == "crashed its worker 3 times (out of memory)"
+    alone = [f for f in fleet.launched if f.apart and f.group == [genomes(40)[17]]]
+    assert len(alone) == 3
+
+
+def test_a_hanging_batch_is_ended_by_force_and_does_not_take_the_whole_cluster():
+    fleet = Fleet({f"n{i}": 1 for i in range(6)})
+    fleet.hang = {genomes(60)[3]}
+    found = run(fleet, genomes(60))
+    assert found[3].error == "alone it failed"
+    hung = [f for f in fleet.launched if not f.apart and fleet.hang & set(f.group)]
+    assert 1 <= len(hung) <= 3
+    assert sum(force for _, force in fleet.cancelled) >= len(hung)
+    assert fleet.now < 4 * PATIENCE
+
+
+def test_a_stuck_lease_is_overtaken_by_a_copy():
+    fleet = Fleet({"a": 1, "b": 1})
+    fleet.stuck_leases = 1
+    run(fleet, genomes(30))
+    assert 8.0 < fleet.now < 12.0
+    assert not any(flight.apart for flight in fleet.launched)
+
+
+def test_a_node_that_joins_is_given_work_and_one_that_left_is_not():
+    class Growing(Fleet):
+        def nodes(self):
+            if self.now > 1.0:
+                self.slots["late"] = 2
+                self.slots.pop("early", None)
+            return dict(self.slots)
+
+    fleet = Growing({"early": 1, "stays": 1})
+    run(fleet, genomes(3000))
+    late = [f for f in fleet.launched if f.since > 1.0]
+    assert {f.node for f in late} == {"late", "stays"}
+
+
+def test_no_node_at_all_is_the_end_after_a_minute_and_the_driver_is_heard_meanwhile():
+    fleet, beats = Fleet({}), []
+    with pytest.raises(TimeoutError, match="no worker node for 60 s"):
+        run(fleet, genomes(3), beat=lambda: beats.append(fleet.now))
+    assert 60.0 < fleet.now < 61.0
+    assert max(np.diff(beats)) < 1.0
+
+
+def test_a_batch_that_is_lost_for_ever_is_the_end_and_not_a_failed_genome():
+    class Cursed(Fleet):
+        def _fate(self, *_):
+            return Fault.LOST, 0.1
+
+    with pytest.raises(RuntimeError, match="never came back"):
+        run(Cursed({"a": 1}), genomes(1))
+
+
+def test_a_pause_of_the_whole_process_counts_one_second():
+    now = [100.0]
+    clock = AwakeClock(lambda: now[0])
+    for step in (0.2, 0.3, 3600.0, 0.5):
+        now[0] += step
+        seconds = clock()
+    assert seconds == pytest.approx(2.0)

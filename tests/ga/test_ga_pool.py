@@ -1,0 +1,181 @@
+"""Worker processes of this machine that crash, hang, run out of memory or are shot."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ga.errors import ClusterError
+from ga.evaluators import LocalEvaluator, pool
+from ga.evaluators.pool import Pool
+from ga.fitness import Outcome, evaluate_batch, visible
+from ga.forks import ONE_THREAD
+from ga.genome import Genome
+from tests.ga.poison import POISONS, deadly
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def dosed(family: str, count: int, *, deadly_at: int) -> list[Genome]:
+    return [
+        Genome(f"poison_{family}", (0.95 if i == deadly_at else i / (2 * count),))
+        for i in range(count)
+    ]
+
+
+def by_index(results) -> dict[int, Outcome]:
+    found: dict[int, Outcome] = {}
+    for result in results:
+        for index, outcome in zip(result.indices, result.batch.outcomes, strict=True):
+            assert index not in found, "answered twice"
+            found[index] = outcome
+    return found
+
+
+@pytest.fixture
+def seen(market, settings):
+    return visible(market, settings)
+
+
+ERRORS = {
+    "poison_crash": r"crashed its worker 3 times \(SIGSEGV\)",
+    "poison_exit": r"crashed its worker 3 times \(exit status 3\)",
+    "poison_hang": r"took longer than \d+ s",
+    "poison_hog": "out of memory",
+    "poison_raise": "ZeroDivisionError: planted",
+}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_only_poisonous_genomes_fail_and_their_errors_say_how(seen, poisonous, count):
+    assert set(ERRORS) == set(POISONS)
+    names = [n for n in POISONS if n != "poison_hang" or count == 2]
+    group = [g for n in names for g in dosed(n.removeprefix("poison_"), 6, deadly_at=2)]
+    evaluator = LocalEvaluator(
+        market=seen, settings=poisonous, families=tuple(names), workers=count, patience=8.0
+    )
+    with closing(evaluator):
+        found = by_index(evaluator.evaluate(group))
+        # It is as good as new.
+        again = by_index(evaluator.evaluate(group[:2]))
+    expected = iter(evaluate_batch(seen, poisonous, [g for g in group if not deadly(g)]).outcomes)
+    for index, genome in enumerate(group):
+        if deadly(genome):
+            outcome = found[index]
+            assert outcome.fitness is None
+            assert re.fullmatch(ERRORS[genome.family], outcome.error)
+        else:
+            assert found[index] == next(expected)
+    assert again == {i: found[i] for i in range(2)}
+
+
+def test_a_worker_shot_twice_from_outside_blames_nobody(seen, poisonous):
+    group = dosed("crash", 400, deadly_at=-1)
+    workers = Pool(market=seen, settings=poisonous, workers=2)
+    found, shot = {}, 0
+    with closing(workers):
+        batches = [tuple(range(at, at + 20)) for at in range(0, 400, 20)]
+        for result in workers.run(group, batches):
+            found |= by_index([result])
+            if shot < 2:
+                os.kill(workers._workers[shot].process.pid, signal.SIGKILL)
+                shot += 1
+    assert len(found) == 400
+    assert all(outcome.fitness is not None for outcome in found.values())
+
+
+def test_a_paused_worker_is_replaced_and_its_work_done_again(seen, poisonous):
+    group = dosed("crash", 200, deadly_at=-1)
+    workers = Pool(market=seen, settings=poisonous, workers=2, patience=3.0)
+    with closing(workers):
+        batches = [tuple(range(at, at + 20)) for at in range(0, 200, 20)]
+        results = workers.run(group, batches)
+        found = by_index([next(results)])
+        os.kill(workers._workers[0].process.pid, signal.SIGSTOP)
+        found |= by_index(results)
+    assert len(found) == 200
+    assert all(outcome.fitness is not None for outcome in found.values())
+
+
+def test_workers_that_cannot_start_are_an_error_and_no_genome_s_fault(seen, settings, monkeypatch):
+    class Unfit(pool._Worker):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.process.kill()
+
+    monkeypatch.setattr(pool, "_Worker", Unfit)
+    workers = Pool(market=seen, settings=settings, workers=1)
+    with closing(workers), pytest.raises(ClusterError, match="could not be started 3 times"):
+        list(workers.run([Genome("ema_crossover", (8.0, 20.0, 0.01, 0.5, 0.01))], [(0,)]))
+
+
+def test_what_nobody_waits_for_any_more_is_not_taken_for_another_batch(seen, poisonous):
+    group = dosed("crash", 300, deadly_at=-1)
+    workers = Pool(market=seen, settings=poisonous, workers=2)
+    with closing(workers):
+        abandoned = workers.run(group, [(i,) for i in range(300)])
+        next(abandoned)
+        abandoned.close()
+        found = by_index(workers.run(group[:40], [tuple(range(40))]))
+    assert found == dict(enumerate(evaluate_batch(seen, poisonous, group[:40]).outcomes))
+
+
+def test_workers_compute_with_one_thread_at_the_parent_s_niceness(seen, settings, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    workers = Pool(market=seen, settings=settings, workers=1)
+    with closing(workers):
+        workers.wait_up()
+        pid = workers._workers[0].process.pid
+        text = Path(f"/proc/{pid}/environ").read_bytes().decode()
+        variables = dict(line.split("=", 1) for line in text.split("\0") if line)
+        assert {name: variables.get(name) for name in ONE_THREAD} == ONE_THREAD
+        assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+_ORPHAN = """
+import sys
+from contextlib import closing
+from ga.evaluators.pool import Pool
+from ga.fitness import Settings, visible
+from ga.sources import synthetic
+
+if __name__ == "__main__":
+    settings = Settings(folds=3)
+    pool = Pool(market=visible(synthetic(assets=1, bars=400, seed=1), settings),
+                settings=settings, workers=2)
+    pool.wait_up()
+    print(*[worker.process.pid for worker in pool._workers], flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_workers_never_outlive_a_killed_parent(tmp_path):
+    script = tmp_path / "orphan.py"
+    script.write_text(_ORPHAN)
+    parent = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+    )
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    with parent.stdin, parent.stdout:
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 5.0
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "workers are still there"
+        time.sleep(0.05)
