@@ -231,6 +231,21 @@ def test_a_stuck_lease_is_overtaken_by_a_copy():
     assert not any(flight.apart for flight in fleet.launched)
 
 
+def test_a_batch_that_comes_after_its_copy_is_not_taken_again():
+    class Slow(Fleet):
+        """The first batch takes 20 s and its copy 6 s, the second and its copies 50 s."""
+
+        def _fate(self, group, node, _apart):
+            return self._answer(group, node), next(seconds)
+
+    seconds = itertools.chain([20.0, 50.0, 6.0], itertools.repeat(50.0))
+    fleet = Slow({"a": 1, "b": 1})
+    run(fleet, genomes(30))
+    assert len(fleet.launched[0].group) == 15
+    assert fleet.launched[2].group == fleet.launched[0].group
+    assert fleet.now == pytest.approx(50.0)
+
+
 def test_a_node_that_joins_is_given_work_and_one_that_left_is_not():
     class Growing(Fleet):
         def nodes(self):

@@ -173,6 +173,9 @@ def test_workers_never_outlive_a_killed_parent(tmp_path):
     with parent.stdin, parent.stdout:
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) == 2
+        for pid in pids:
+            # As deaf as one that computes: it cannot see that its pipe is closed.
+            os.kill(pid, signal.SIGSTOP)
         parent.kill()
         parent.wait()
     deadline = time.monotonic() + 5.0

@@ -86,6 +86,7 @@ def bench(market, settings, tmp_path):
     class Bench:
         seen = visible(market, settings)
         fallbacks: list[str]
+        locals: list[Fake]
         store = str(tmp_path / "ledger.db")
 
         def fake(self, **faults) -> Fake:
@@ -111,13 +112,14 @@ def bench(market, settings, tmp_path):
             on=None,
             stand_by=None,
         ):
-            self.fallbacks = []
+            self.fallbacks, self.locals = [], []
 
             def fall_back(error: ClusterError) -> Fake:
                 self.fallbacks.append(str(error))
                 if len(self.fallbacks) > 3:
                     pytest.fail("fell back again and again")
-                return self.fake(mode="local", seed=99)
+                self.locals.append(self.fake(mode="local", seed=99))
+                return self.locals[-1]
 
             with (
                 closing(ledger or open_ledger(self.store, create=True)) as opened,
@@ -250,6 +252,7 @@ def test_the_cluster_is_taken_back_and_the_history_is_the_same(bench, digest, lo
     assert summary.digest == digest
     assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 1, "distributed")
     assert lost.closed
+    assert bench.locals[0].closed
     assert back.asked
     events = [json.loads(line) for line in log.read_text().splitlines()]
     kinds = [e["event"] for e in events if e["event"] in ("fallback", "takeback")]
