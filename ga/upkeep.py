@@ -38,8 +38,7 @@ def register(
     backup.add_argument(
         "--keep",
         type=int,
-        default=1,
-        help="backups to keep: FILE, the one before as FILE.1, and so on (default: 1)",
+        help="keep so many: FILE, the one before as FILE.1, and so on (default: FILE is replaced)",
     )
     store(backup)
     restore = add("restore", "Read a backup into an empty or new ledger.")
@@ -74,7 +73,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _backup(options: argparse.Namespace) -> int:
-    if not 1 <= options.keep <= 10_000:
+    if options.keep is not None and not 1 <= options.keep <= 10_000:
         raise InputError(f"--keep must be 1..10000, not {options.keep}")
     with closing(open_ledger(options.store, create=False)) as ledger:
         rows = back_up(ledger.engine, options.file, keep=options.keep)

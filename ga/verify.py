@@ -224,8 +224,8 @@ def _shown(stored: Genome, bred: Genome) -> str:
 def _sample(history: History, size: int) -> list[Evaluation]:
     done = [e for _, e in sorted(history.evaluations.items()) if e.outcome.fitness is not None]
     rng = keyed(history.record.plan.seed, Purpose.AUDIT, 0)
-    picks = rng.choice(len(done), size=min(size, len(done)), replace=False) if done else []
-    return [done[int(i)] for i in sorted(picks)]
+    picks = rng.permutation(len(done))[:size]
+    return [done[i] for i in sorted(picks.tolist())]
 
 
 def _repeated(history: History, market: Market, chosen: list[Evaluation]) -> Iterator[str]:

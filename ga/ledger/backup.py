@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from io import BufferedRandom
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -36,11 +37,11 @@ _CHUNK: Final = 5000
 """Rows held in memory at once."""
 
 
-def back_up(engine: Engine, path: Path, *, keep: int = 1) -> dict[str, int]:
+def back_up(engine: Engine, path: Path, *, keep: int | None = None) -> dict[str, int]:
     """Write all runs to ``path``, as of one moment; returns the rows of each table.
 
-    The file is there whole or not at all; what was there before becomes ``path.1`` and so on, so
-    that the newest ``keep`` remain.
+    The file is there whole or not at all. With ``keep``, the backup that was there before becomes
+    ``path.1``, that one ``path.2``, and only the newest ``keep`` remain; without, it is replaced.
 
     Raises:
         InputError: the file cannot be written.
@@ -57,7 +58,8 @@ def back_up(engine: Engine, path: Path, *, keep: int = 1) -> dict[str, int]:
             rows = _write(engine, file)
             file.flush()
             os.fsync(file.fileno())
-        _rotate(path, keep)
+        if keep is not None:
+            _rotate(path, keep)
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
@@ -86,7 +88,7 @@ def restore(engine: Engine, file: IO[bytes], path: Path) -> dict[str, int]:
                 raise InputError(
                     "--store: holds runs already; a backup is restored into an empty or new ledger"
                 )
-            for table, rows in _chunks(file, path):
+            for table, rows in _chunks(file):
                 insert(connection, table, rows)
                 counts[table.name] += len(rows)
             _check(connection, f"{path}: restored nothing")
@@ -127,7 +129,7 @@ def checked(path: Path) -> IO[bytes]:
     return file
 
 
-def _write(engine: Engine, file: IO[bytes]) -> dict[str, int]:
+def _write(engine: Engine, file: BufferedRandom) -> dict[str, int]:
     counts = dict.fromkeys(_TABLES, 0)
     file.write(_line("0" * 64))
     with snapshot(engine) as connection:
@@ -162,7 +164,7 @@ def _check(connection: sa.Connection, consequence: str) -> None:
             )
 
 
-def _chunks(file: IO[bytes], path: Path) -> Iterator[tuple[sa.Table, list[list[Any]]]]:
+def _chunks(file: IO[bytes]) -> Iterator[tuple[sa.Table, list[list[Any]]]]:
     """The rows of a backup, at most ``_CHUNK`` at once, ready to be inserted."""
     rows: list[list[Any]] = []
     last = runs
