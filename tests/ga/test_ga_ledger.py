@@ -120,11 +120,11 @@ def test_two_that_create_one_ledger_at_once_both_get_it(store):
         except BaseException as error:
             failed.append(error)
 
-    threads = [threading.Thread(target=create) for _ in range(4)]
+    threads = [threading.Thread(target=create, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(timeout=60)
     assert failed == []
 
 
@@ -443,10 +443,12 @@ def test_postgres_killed_again_and_again_loses_and_doubles_nothing(postgres, ser
         with ledger.own(run):
             thread = threading.Thread(target=disturb)
             thread.start()
-            for generation in range(generations_in_all):
-                history.commit(ledger, run, generation)
-            over.set()
-            thread.join()
+            try:
+                for generation in range(generations_in_all):
+                    history.commit(ledger, run, generation)
+            finally:
+                over.set()
+                thread.join()
         record = ledger.run(run)
     assert len(kills) >= 2
     assert (record.committed, record.digest) == (generations_in_all, history.digest)

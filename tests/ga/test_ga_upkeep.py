@@ -306,18 +306,20 @@ def test_backups_while_a_run_is_on_are_all_of_one_moment(store, history, tmp_pat
 
         thread = threading.Thread(target=evolve)
         thread.start()
-        for number in range(6):
-            path = tmp_path / f"b{number}"
-            back_up(ledger.engine, path)
-            with (
-                checked(path) as file,
-                closing(open_ledger(str(tmp_path / f"r{number}.db"), create=True)) as other,
-            ):
-                found = restore(other.engine, file, path)
-                assert found["individuals"] == 12 * found["generations"] == found["evaluations"]
-                seen.append(found["generations"])
-        stop.set()
-        thread.join()
+        try:
+            for number in range(6):
+                path = tmp_path / f"b{number}"
+                back_up(ledger.engine, path)
+                with (
+                    checked(path) as file,
+                    closing(open_ledger(str(tmp_path / f"r{number}.db"), create=True)) as other,
+                ):
+                    found = restore(other.engine, file, path)
+                    assert found["individuals"] == 12 * found["generations"] == found["evaluations"]
+                    seen.append(found["generations"])
+        finally:
+            stop.set()
+            thread.join()
     assert seen == sorted(seen)
     assert seen[-1] > seen[0]
 
