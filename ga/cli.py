@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
-from ga import inspect
+from ga import inspect, upkeep
 from ga.appraisal import Appraisal, appraise, find_edge
 from ga.backtest import Costs
 from ga.cache import Cache, check_cache, open_cache
@@ -130,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     signals.add_argument("strategy", help="the start of its key, or a file that `export` wrote")
     market(signals, required=True)
     store(signals)
+    upkeep.register(add, store)
     return parser
 
 
@@ -144,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "show": inspect.show,
         "export": inspect.export,
         "signals": inspect.signals,
+        **upkeep.COMMANDS,
     }
     try:
         options = _parser().parse_args(argv)

@@ -171,7 +171,9 @@ def score(statistics: Floats, bars_per_year: float, settings: Settings) -> Float
     if settings.min_trades:
         enough = np.minimum(statistics[..., 4] / settings.min_trades, 1.0)
         ratios = np.where(ratios > 0.0, ratios * enough, ratios)
-    return np.asarray(ratios.reshape(len(ratios), -1).mean(axis=1))
+    # Adding zero turns -0.0 into 0.0: SQLite stores no negative zero, and a resumed run would not
+    # have the bits that its digest was taken of.
+    return np.asarray(ratios.reshape(len(ratios), -1).mean(axis=1) + 0.0)
 
 
 class _Room(threading.local):

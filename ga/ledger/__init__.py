@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from ga.ledger.store import (
-    Attempt,
-    Committed,
-    Ledger,
-    RunRecord,
-    StrategyRecord,
-    open_ledger,
-)
+from ga.ledger.history import Evaluation, History
+from ga.ledger.records import Attempt, Committed, RunRecord, StrategyRecord
+from ga.ledger.store import Ledger, open_ledger
 
-__all__ = ["Attempt", "Committed", "Ledger", "RunRecord", "StrategyRecord", "open_ledger"]
+__all__ = [
+    "Attempt",
+    "Committed",
+    "Evaluation",
+    "History",
+    "Ledger",
+    "RunRecord",
+    "StrategyRecord",
+    "open_ledger",
+]

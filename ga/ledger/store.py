@@ -6,79 +6,33 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from dataclasses import asdict
+from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from ga.backtest import Costs
 from ga.errors import InputError, LedgerError
 from ga.evolution import GENESIS, Plan
 from ga.fitness import Outcome, Settings
 from ga.genome import Genome
-from ga.ledger.connect import engine_of, file_of, url_of, wait_for_restarts
+from ga.ledger.connect import engine_of, file_of, snapshot, url_of, wait_for_restarts
+from ga.ledger.history import History, read
 from ga.ledger.ownership import Owner
+from ga.ledger.records import (
+    Attempt,
+    Committed,
+    RunRecord,
+    StrategyRecord,
+    genome_of,
+    outcome_of,
+    record_of,
+)
 from ga.ledger.rows import insert, text
 from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
 from ga.ledger.upgrade import upgrade
 from ga.market import Market
 from ga.sources import MarketSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """One run as the ledger has it."""
-
-    run: str
-    created_at: float
-    finished_at: float | None
-    market: MarketSpec
-    """What the market was loaded from."""
-    market_hash: str
-    plan: Plan
-    settings: Settings
-    mode: str
-    committed: int
-    """Generations committed so far."""
-    digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Committed:
-    """The last committed generation of a run: all that is needed to go on."""
-
-    generation: int
-    digest_before: str
-    population: tuple[Genome, ...]
-    outcomes: tuple[Outcome, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One try at an evaluation that ended in no acknowledged result, or was made again."""
-
-    key: str
-    attempt: int
-    """0 for the first try."""
-    node: str
-    """Address of the node; ``local`` on this machine."""
-    outcome: str
-    """What became of it, in a word of at most 16 letters: lost, timeout, crashed, ..."""
-    error: str | None = None
-    at: float
-    """Unix seconds when it was given up."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StrategyRecord:
-    """One evaluated genome of a run."""
-
-    run: str
-    genome: Genome
-    outcome: Outcome
-    generation: int
-    """The generation it was first evaluated in."""
 
 
 def open_ledger(store: str, *, create: bool) -> Ledger:
@@ -119,6 +73,11 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._owners: dict[str, Owner] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """The connections, for what works on whole tables."""
+        return self._engine
 
     def close(self) -> None:
         """Give the connections and all runs back."""
@@ -254,7 +213,7 @@ class Ledger:
         """All runs, newest first."""
         with self._engine.connect() as connection:
             rows = connection.execute(sa.select(runs).order_by(runs.c.created_at.desc())).all()
-            return [self._record(connection, row) for row in rows]
+            return [record_of(connection, row) for row in rows]
 
     def run(self, run: str) -> RunRecord:
         """One run by its id, or by the start of it.
@@ -268,7 +227,7 @@ class Ledger:
             if len(rows) != 1:
                 what = "no such run" if not rows else "several runs start so"
                 raise InputError(f"run {run}: {what}; list them with: python -m ga runs")
-            return self._record(connection, rows[0])
+            return record_of(connection, rows[0])
 
     def last(self, run: str) -> Committed | None:
         """The last committed generation; None before the first."""
@@ -289,6 +248,16 @@ class Ledger:
             outcomes=tuple(o for _, o in members),
         )
 
+    def history(self, run: str) -> History:
+        """All that there is of a run, as of one moment.
+
+        Raises:
+            InputError: no such run.
+        """
+        found = self.run(run).run
+        with snapshot(self._engine) as connection:
+            return read(connection, found)
+
     def individuals(self, run: str, generation: int) -> list[tuple[Genome, Outcome]]:
         """A generation's individuals in index order."""
         with self._engine.connect() as connection:
@@ -298,7 +267,7 @@ class Ledger:
         """Every outcome of a run by its key."""
         query = sa.select(evaluations).where(evaluations.c.run == run)
         with self._engine.connect() as connection:
-            return {row.key: _outcome(row) for row in connection.execute(query)}
+            return {row.key: outcome_of(row) for row in connection.execute(query)}
 
     def strategies(self, run: str | None, limit: int) -> list[StrategyRecord]:
         """The best strategies of one run, or of all.
@@ -320,8 +289,8 @@ class Ledger:
             return [
                 StrategyRecord(
                     run=row.run,
-                    genome=_genome(row),
-                    outcome=_outcome(row),
+                    genome=genome_of(row),
+                    outcome=outcome_of(row),
                     generation=row.generation,
                 )
                 for row in connection.execute(query)
@@ -349,7 +318,7 @@ class Ledger:
             )
         row = rows[0]
         return StrategyRecord(
-            run=row.run, genome=_genome(row), outcome=_outcome(row), generation=row.generation
+            run=row.run, genome=genome_of(row), outcome=outcome_of(row), generation=row.generation
         )
 
     def trials(self, run: str, sample: int) -> tuple[int, list[Genome]]:
@@ -362,7 +331,7 @@ class Ledger:
                 sa.select(sa.func.count()).select_from(evaluations).where(mine)
             ).scalar_one()
             rows = connection.execute(query.order_by(evaluations.c.key).limit(sample)).all()
-        return int(count), [_genome(cast(sa.Row[tuple[object, ...]], row)) for row in rows]
+        return int(count), [genome_of(cast(sa.Row[tuple[object, ...]], row)) for row in rows]
 
     def family_counts(self, run: str) -> dict[str, int]:
         """Individuals of each family in a run's last committed generation, most first."""
@@ -401,56 +370,9 @@ class Ledger:
             .where(individuals.c.run == run, individuals.c.generation == generation)
             .order_by(individuals.c.index)
         )
-        return [(_genome(row), _outcome(row)) for row in connection.execute(query)]
-
-    def _record(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> RunRecord:
-        query = sa.select(generations.c.generation, generations.c.digest)
-        order = generations.c.generation.desc()
-        last = connection.execute(
-            query.where(generations.c.run == row.run).order_by(order).limit(1)
-        ).first()
-        settings = dict(row.settings)
-        costs = Costs(**settings.pop("costs"))
-        return RunRecord(
-            run=row.run,
-            created_at=row.created_at,
-            finished_at=row.finished_at,
-            market=MarketSpec(spec=row.market, **_selection(row.selection)),
-            market_hash=row.market_hash,
-            plan=Plan(
-                seed=int(row.seed),
-                population_size=row.population_size,
-                generations=row.generations,
-                families=tuple(row.families),
-            ),
-            settings=Settings(costs=costs, **settings),
-            mode=row.mode,
-            committed=0 if last is None else int(last.generation) + 1,
-            digest=GENESIS if last is None else str(last.digest),
-        )
+        return [(genome_of(row), outcome_of(row)) for row in connection.execute(query)]
 
 
 def _digest(connection: sa.Connection, run: str, generation: int) -> str | None:
     mine = sa.and_(generations.c.run == run, generations.c.generation == generation)
     return connection.execute(sa.select(generations.c.digest).where(mine)).scalar()
-
-
-def _selection(stored: Mapping[str, object]) -> dict[str, Any]:
-    found = dict(stored)
-    if found.get("assets") is not None:
-        found["assets"] = tuple(cast(Sequence[str], found["assets"]))
-    return found
-
-
-def _genome(row: sa.Row[tuple[object, ...]]) -> Genome:
-    return Genome(str(row.family), tuple(float(v) for v in cast(Sequence[float], row.genes)))
-
-
-def _outcome(row: sa.Row[tuple[object, ...]]) -> Outcome:
-    return Outcome(
-        key=row.key,
-        fitness=row.fitness,
-        trades=row.trades,
-        max_drawdown=row.max_drawdown,
-        error=row.error,
-    )

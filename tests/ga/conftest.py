@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from ledger_stores import History, Server
 
 import ga.families
 from ga.fitness import Settings
@@ -85,3 +86,28 @@ def write_csv(tmp_path: Path) -> WriteCsv:
 @pytest.fixture
 def make_frame() -> Callable[..., pd.DataFrame]:
     return frame
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.stack)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    server: Server = request.getfixturevalue("server")
+    return server.database()
+
+
+@pytest.fixture
+def postgres(server: Server) -> str:
+    return server.database()
+
+
+@pytest.fixture
+def history(market: Market) -> History:
+    return History(market)

@@ -1,0 +1,222 @@
+"""A whole ledger as one file, and back: the same for both databases.
+
+The file is one line, ``evolution-gate/backup/1 SHA256`` with the hash of all bytes after it, and
+then compressed JSON Lines: first the columns of each table, then each row as [table, [values]].
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from io import BufferedRandom
+from pathlib import Path
+from typing import IO, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from ga.errors import InputError, LedgerError
+from ga.ledger.connect import snapshot
+from ga.ledger.history import read
+from ga.ledger.rows import insert
+from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
+
+_FORMAT: Final = b"evolution-gate/backup/1 "
+_HEAD: Final = len(_FORMAT) + 65
+_TABLES: Final = {
+    table.name: table for table in (runs, generations, evaluations, individuals, attempts)
+}
+"""In an order in which each row's run is there before it."""
+_COLUMNS: Final = {name: [c.name for c in table.columns] for name, table in _TABLES.items()}
+_CHUNK: Final = 5000
+"""Rows held in memory at once."""
+
+
+def back_up(engine: Engine, path: Path, *, keep: int | None = None) -> dict[str, int]:
+    """Write all runs to ``path``, as of one moment; returns the rows of each table.
+
+    The file is there whole or not at all. With ``keep``, the backup that was there before becomes
+    ``path.1``, that one ``path.2``, and only the newest ``keep`` remain; without, it is replaced.
+
+    Raises:
+        InputError: the file cannot be written.
+        LedgerError: a run does not agree with its digest. Then nothing is written: a good backup
+            must not give way to a bad one.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            rows = _write(engine, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep is not None:
+            _rotate(path, keep)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _unwritable(path, error) from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return rows
+
+
+def restore(engine: Engine, file: IO[bytes], path: Path) -> dict[str, int]:
+    """Read a file that ``checked`` has passed into an empty ledger, in one transaction.
+
+    Returns:
+        The rows of each table.
+
+    Raises:
+        InputError: the ledger is not empty, or the file's rows do not make a sound ledger.
+    """
+    counts = dict.fromkeys(_TABLES, 0)
+    file.seek(_HEAD)
+    try:
+        with engine.execution_options(begin="IMMEDIATE").begin() as connection:
+            if connection.execute(sa.select(sa.func.count()).select_from(runs)).scalar_one():
+                raise InputError(
+                    "--store: holds runs already; a backup is restored into an empty or new ledger"
+                )
+            for table, rows in _chunks(file):
+                insert(connection, table, rows)
+                counts[table.name] += len(rows)
+            _check(connection, f"{path}: restored nothing")
+    except sa.exc.DBAPIError as error:
+        raise InputError(f"{path}: cannot be restored ({error.orig}); nothing was") from None
+    except LedgerError as error:
+        raise InputError(str(error)) from None
+    return counts
+
+
+def checked(path: Path) -> IO[bytes]:
+    """Open a backup after every byte of it was checked.
+
+    Raises:
+        InputError: it cannot be read, is no backup, is damaged, or is of another version.
+    """
+    try:
+        file = path.open("rb")
+        head = file.read(_HEAD)
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a backup") from None
+    problem = None
+    if not head.startswith(_FORMAT):
+        other = head.startswith(_FORMAT.rpartition(b"/")[0])
+        what = "a damaged backup, or one of another version" if other else "not a backup"
+        problem = f"{what}; give a file that this version's `ga backup` wrote"
+    elif head != _line(found):
+        problem = "damaged: its SHA-256 is not the one it says; nothing was restored"
+    else:
+        file.seek(_HEAD)
+        with gzip.open(file) as content:
+            if json.loads(content.readline()) != _COLUMNS:
+                problem = "written by another version of evolution-gate; restore it with that one"
+    if problem is not None:
+        file.close()
+        raise InputError(f"{path}: {problem}")
+    return file
+
+
+def _write(engine: Engine, file: BufferedRandom) -> dict[str, int]:
+    counts = dict.fromkeys(_TABLES, 0)
+    file.write(_line("0" * 64))
+    with snapshot(engine) as connection:
+        _check(connection, "nothing was backed up")
+        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6, mtime=0) as content:
+            content.write(json.dumps(_COLUMNS).encode() + b"\n")
+            for name, table in _TABLES.items():
+                query = sa.select(table).order_by(*table.primary_key)
+                stream = connection.execution_options(yield_per=_CHUNK).execute(query)
+                for row in stream:
+                    content.write(json.dumps([name, list(row)]).encode() + b"\n")
+                    counts[name] += 1
+    file.seek(_HEAD)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    file.write(_line(digest))
+    return counts
+
+
+def _line(digest: str) -> bytes:
+    return _FORMAT + digest.encode() + b"\n"
+
+
+def _check(connection: sa.Connection, consequence: str) -> None:
+    """Every run's generations must have the digests that their rows have."""
+    for run in connection.execute(sa.select(runs.c.run)).scalars().all():
+        generation = read(connection, run).first_difference()
+        if generation is not None:
+            raise LedgerError(
+                f"run {run}: generation {generation} does not agree with its digest, so"
+                f" {consequence}; see: python -m ga verify {run}"
+            )
+
+
+def _chunks(file: IO[bytes]) -> Iterator[tuple[sa.Table, list[list[Any]]]]:
+    """The rows of a backup, at most ``_CHUNK`` at once, ready to be inserted."""
+    rows: list[list[Any]] = []
+    last = runs
+    with gzip.open(file) as content:
+        content.readline()
+        for line in content:
+            name, values = json.loads(line)
+            table = _TABLES[name]
+            if table is not last or len(rows) == _CHUNK:
+                yield last, rows
+                last, rows = table, []
+            for at, column in enumerate(table.columns):
+                if isinstance(column.type, sa.JSON):
+                    values[at] = json.dumps(values[at])
+            rows.append(values)
+    yield last, rows
+
+
+def _rotate(path: Path, keep: int) -> None:
+    """Make room for a new ``path``: the present one becomes ``path.1``, and so on.
+
+    ``path`` itself stays until the new one replaces it: at no moment is there no backup.
+    """
+    numbers = {}
+    for other in path.parent.iterdir():
+        match = re.fullmatch(rf"{re.escape(path.name)}\.([1-9]\d*)", other.name)
+        if match:
+            numbers[int(match[1])] = other
+    # Newest first; those that keep their rank below ``keep`` move up by one, oldest first.
+    ranked = sorted(numbers)
+    present = path.exists() and keep > 1
+    kept = ranked[: max(keep - 2, 0)] if present else ranked[: keep - 1]
+    for number in ranked[len(kept) :]:
+        numbers[number].unlink()
+    if not present:
+        return
+    for rank, number in reversed(list(enumerate(kept))):
+        if number < rank + 2:
+            numbers[number].rename(path.with_name(f"{path.name}.{rank + 2}"))
+    os.link(path, path.with_name(f"{path.name}.1"))
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename last through a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path}: cannot be written ({error.strerror}); give a file in a folder that exists"
+    )

@@ -1,0 +1,122 @@
+"""What the ledger gives back, and how it is made of the tables' rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from ga.backtest import Costs
+from ga.evolution import GENESIS, Plan
+from ga.fitness import Outcome, Settings
+from ga.genome import Genome
+from ga.ledger.schema import generations
+from ga.sources import MarketSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run as the ledger has it."""
+
+    run: str
+    created_at: float
+    finished_at: float | None
+    market: MarketSpec
+    """What the market was loaded from."""
+    market_hash: str
+    plan: Plan
+    settings: Settings
+    mode: str
+    committed: int
+    """Generations committed so far."""
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Committed:
+    """The last committed generation of a run: all that is needed to go on."""
+
+    generation: int
+    digest_before: str
+    population: tuple[Genome, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try at an evaluation that ended in no acknowledged result, or was made again."""
+
+    key: str
+    attempt: int
+    """0 for the first try."""
+    node: str
+    """Address of the node; ``local`` on this machine."""
+    outcome: str
+    """What became of it, in a word of at most 16 letters: lost, timeout, crashed, ..."""
+    error: str | None = None
+    at: float
+    """Unix seconds when it was given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategyRecord:
+    """One evaluated genome of a run."""
+
+    run: str
+    genome: Genome
+    outcome: Outcome
+    generation: int
+    """The generation it was first evaluated in."""
+
+
+def record_of(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> RunRecord:
+    """A row of ``runs``, with how far the run is."""
+    query = sa.select(generations.c.generation, generations.c.digest)
+    order = generations.c.generation.desc()
+    last = connection.execute(
+        query.where(generations.c.run == row.run).order_by(order).limit(1)
+    ).first()
+    settings = dict(row.settings)
+    costs = Costs(**settings.pop("costs"))
+    return RunRecord(
+        run=row.run,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        market=MarketSpec(spec=row.market, **_selection(row.selection)),
+        market_hash=row.market_hash,
+        plan=Plan(
+            seed=int(row.seed),
+            population_size=row.population_size,
+            generations=row.generations,
+            families=tuple(row.families),
+        ),
+        settings=Settings(costs=costs, **settings),
+        mode=row.mode,
+        committed=0 if last is None else int(last.generation) + 1,
+        digest=GENESIS if last is None else str(last.digest),
+    )
+
+
+def _selection(stored: Mapping[str, object]) -> dict[str, Any]:
+    found = dict(stored)
+    if found.get("assets") is not None:
+        found["assets"] = tuple(cast(Sequence[str], found["assets"]))
+    return found
+
+
+def genome_of(row: sa.Row[tuple[object, ...]]) -> Genome:
+    """The genome of a row of ``evaluations``."""
+    return Genome(str(row.family), tuple(float(v) for v in cast(Sequence[float], row.genes)))
+
+
+def outcome_of(row: sa.Row[tuple[object, ...]]) -> Outcome:
+    """The outcome of a row of ``evaluations``."""
+    return Outcome(
+        key=row.key,
+        fitness=row.fitness,
+        trades=row.trades,
+        max_drawdown=row.max_drawdown,
+        error=row.error,
+    )
