@@ -50,9 +50,7 @@ class Disturbed:
 class Engine:
     """Evolves a plan on a ledger of its own, in this process."""
 
-    def __init__(
-        self, market: Market, settings: Settings, folder: Path, plan: Plan = PLAN
-    ) -> None:
+    def __init__(self, market: Market, settings: Settings, folder: Path, plan: Plan = PLAN) -> None:
         self._plan = plan
         self._market, self._settings = market, settings
         self._seen = visible(market, settings)
