@@ -369,7 +369,7 @@ def test_distributed_on_a_cluster_of_its_own_gives_the_local_digest(ga):
 
 
 def test_compile_says_how_long_it_took(capsys):
-    assert main(["compile", "--json"]) == 0
+    assert cli.main(["compile", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["families"] == 14
+    assert found["families"] == len(FAMILIES)
     assert found["seconds"] > 0.0
