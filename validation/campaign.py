@@ -54,7 +54,7 @@ FULL: Final = Scale(
 )
 SHORT: Final = Scale(
     pairs=3,
-    recoveries=3,
+    recoveries=4,
     speedup=(110, 3),
     evolution=(700, 20),
 )
