@@ -5,7 +5,7 @@ if __name__ == "__main__":
     import gc
     import sys
 
-    if sys.argv[1:2] in (["evolve"], ["resume"]):
+    if sys.argv[1:2] in (["evolve"], ["resume"], ["compile"]):
         from ga import forks
 
         forks.begin()

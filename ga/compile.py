@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
+from contextlib import closing
+from typing import Final
 
 from ga.evaluators.base import probes
+from ga.evaluators.pool import Pool
 from ga.families import FAMILIES
-from ga.fitness import Settings, evaluate, visible
+from ga.fitness import Settings, visible
 from ga.sources import synthetic
 
-_BARS = 2000
+_BARS: Final = 2000
 """As many as the learned families need."""
+_PATIENCE: Final = 600.0
 
 
 def compile_kernels() -> float:
-    """Compile what the cache (``ga.jit``) does not have; returns the seconds it took.
+    """Compile what the cache (``ga.jit``) does not have, on all cores; returns the seconds it took.
 
     Raises:
         RuntimeError: a kernel does not work here.
@@ -24,9 +29,13 @@ def compile_kernels() -> float:
     began = time.perf_counter()
     settings = Settings()
     market = visible(synthetic(assets=1, bars=_BARS, seed=0), settings)
-    for outcome in evaluate(market, settings, probes(tuple(FAMILIES))):
-        if outcome.error is not None:
-            raise RuntimeError(f"kernels do not work here: {outcome.error}")
+    genomes, workers = probes(tuple(FAMILIES)), os.cpu_count() or 1
+    pool = Pool(market=market, settings=settings, workers=workers, patience=_PATIENCE)
+    with closing(pool):
+        for result in pool.run(genomes, [(index,) for index in range(len(genomes))]):
+            for outcome in result.batch.outcomes:
+                if outcome.error is not None:
+                    raise RuntimeError(f"kernels do not work here: {outcome.error}")
     return time.perf_counter() - began
 
 

@@ -138,6 +138,41 @@ def audit(store: str, run: str, workload: str, spec: Spec, *, seed: int) -> Audi
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far a ledger's run is."""
+
+    generation: int
+    """The last one asked for; -1: none."""
+    individuals: int
+    """Up to it."""
+    digest: str | None
+    """As stored."""
+    recomputed: str
+
+
+def standing(store: str, run: str, *, until: int | None = None) -> Standing:
+    """What a ledger holds of a run, up to a generation or to the last."""
+    engine = sa.create_engine(store)
+    try:
+        with engine.connect() as connection:
+            rows, _ = _individuals(connection, run)
+            last = max((row.generation for row in rows), default=-1) if until is None else until
+            query = sa.text(
+                "SELECT digest FROM generations WHERE run = :run AND generation = :last"
+            )
+            stored = connection.execute(query, {"run": run, "last": last}).scalar()
+    finally:
+        engine.dispose()
+    rows = [row for row in rows if row.generation <= last]
+    return Standing(
+        generation=last,
+        individuals=sum(row.family is not None for row in rows),
+        digest=None if stored is None else str(stored),
+        recomputed=_digest(rows),
+    )
+
+
 def _individuals(connection: sa.Connection, run: str) -> tuple[list[_Row], int]:
     """All individuals with their evaluations, and how many evaluations belong to nobody.
 

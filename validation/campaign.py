@@ -87,7 +87,7 @@ class Campaign:
         self._stack, self._writer = stack, writer
         self._seed, self._scale = seed, scale
         self._folder, self._outages, self._say = folder, outages, say
-        self._store = stack.endpoints.postgres or f"sqlite:///{folder / 'ledger.db'}"
+        self.store = stack.endpoints.postgres or f"sqlite:///{folder / 'ledger.db'}"
         self._rng = np.random.Generator(np.random.Philox(key=[seed, 0xFA017]))
         self._count = 0
 
@@ -116,11 +116,15 @@ class Campaign:
                 else:
                     self._distributed(spec, purpose="speedup", pair=pair)
 
-    def reference(self) -> None:
-        """The undisturbed history on real prices: locally with 1 and 2 processes."""
+    def reference(self, during: Callable[[Evolve], None]) -> None:
+        """The undisturbed history on real prices: locally with 1 and 2 processes.
+
+        Args:
+            during: done while the second of them runs.
+        """
         for workers in (1, 2):
             self._say(f"undisturbed evolution on {REAL_MARKET}, {workers} local processes")
-            self._plain(self._real(), workers)
+            self._plain(self.real(), workers, during if workers == 2 else None)
 
     def recoveries(self) -> None:
         """The same evolution on the cluster again and again, a node killed in each."""
@@ -129,20 +133,21 @@ class Campaign:
             delay = float(self._rng.uniform(1.0, 3.0))
             total = self._scale.recoveries
             self._say(f"recovery {number + 1} of {total}: kill {node.name} after {delay:.1f} s")
-            self._broken(self._real(), node, delay)
+            self._broken(self.real(), node, delay)
 
-    def _real(self) -> Spec:
+    def real(self) -> Spec:
+        """The evolution that is repeated and broken."""
         size, generations = self._scale.evolution
         return Spec(
             seed=self._seed, market=REAL_MARKET, population_size=size, generations=generations
         )
 
     def _local(self, spec: Spec, *, purpose: Purpose, pair: int | None) -> None:
-        name = self._name(purpose, "local")
+        name = self.name(purpose, "local")
         try:
             evolve = Evolve(
                 spec,
-                store=self._store,
+                store=self.store,
                 folder=self._folder,
                 name=name,
                 arguments=["--mode", "local", "--workers", "1"],
@@ -155,14 +160,16 @@ class Campaign:
             return
         with evolve:
             ended = evolve.finish(WORKLOAD_SECONDS)
-        self._record(name, spec, ended, purpose=purpose, arm="local", pair=pair, nodes=1, workers=1)
+        self.record(name, spec, ended, purpose=purpose, arm="local", pair=pair, nodes=1, workers=1)
 
-    def _plain(self, spec: Spec, workers: int) -> None:
-        name = self._name("reproducibility", "local")
+    def _plain(self, spec: Spec, workers: int, during: Callable[[Evolve], None] | None) -> None:
+        name = self.name("reproducibility", "local")
         arguments = ["--mode", "local", "--workers", str(workers)]
-        with self._evolve(spec, name, arguments) as evolve:
+        with self.evolve(spec, name, arguments) as evolve:
+            if during is not None and evolve.wait_ready(WORKLOAD_SECONDS):
+                during(evolve)
             ended = evolve.finish(WORKLOAD_SECONDS)
-        self._record(
+        self.record(
             name,
             spec,
             ended,
@@ -174,8 +181,8 @@ class Campaign:
         )
 
     def _distributed(self, spec: Spec, *, purpose: Purpose, pair: int | None) -> None:
-        name = self._name(purpose, "distributed")
-        with self._evolve(spec, name, self._cluster_arguments()) as evolve:
+        name = self.name(purpose, "distributed")
+        with self.evolve(spec, name, self.cluster_arguments()) as evolve:
             evolve.wait_ready(WORKLOAD_SECONDS)
             before = {node.name: node.usage() for node in self._stack.nodes}
             after = before
@@ -186,7 +193,7 @@ class Campaign:
                     after = {node.name: node.usage() for node in self._stack.nodes}
             ended = evolve.finish(WORKLOAD_SECONDS)
         self._windows(name, before, after, ended)
-        self._record(
+        self.record(
             name,
             spec,
             ended,
@@ -198,8 +205,8 @@ class Campaign:
         )
 
     def _broken(self, spec: Spec, node: Node, delay: float) -> None:
-        name = self._name("recovery", "distributed")
-        with self._evolve(spec, name, self._cluster_arguments()) as evolve:
+        name = self.name("recovery", "distributed")
+        with self.evolve(spec, name, self.cluster_arguments()) as evolve:
             ready = evolve.wait_ready(WORKLOAD_SECONDS)
             if ready:
                 time.sleep(delay)
@@ -207,7 +214,7 @@ class Campaign:
             ended = evolve.finish(WORKLOAD_SECONDS)
         if ready:
             self._writer.add(_with_work(recovery, ended.batches))
-        self._record(
+        self.record(
             name,
             spec,
             ended,
@@ -223,12 +230,12 @@ class Campaign:
         if not evolve.running:
             self._writer.add(Note(text=f"{name} had ended before its fault"))
         killed = node.kill()
-        self._fault(killed, name)
+        self.fault(killed, name)
         fault_at = killed.requested_at
         deadline = fault_at + RECOVERY_WINDOW
         detected = self._until(lambda: node.name not in self._stack.alive_nodes(), deadline)
         started = node.start()
-        self._fault(started, name)
+        self.fault(started, name)
         back = self._until(lambda: node.name in self._stack.alive_nodes(), deadline)
         self._outages.up(node.name)
         return Recovery(
@@ -249,24 +256,28 @@ class Campaign:
             time.sleep(_POLL)
         return None
 
-    def _evolve(self, spec: Spec, name: str, arguments: Sequence[str]) -> Evolve:
+    def evolve(self, spec: Spec, name: str, arguments: Sequence[str]) -> Evolve:
+        """Start a workload."""
         return Evolve(
             spec,
-            store=self._store,
+            store=self.store,
             folder=self._folder,
             name=name,
             arguments=arguments,
             env=self._stack.endpoints.env,
         )
 
-    def _cluster_arguments(self) -> list[str]:
+    def cluster_arguments(self) -> list[str]:
+        """What sends a workload to the cluster."""
         return ["--mode", "distributed", "--address", self._stack.endpoints.ray]
 
-    def _name(self, purpose: str, arm: str) -> str:
+    def name(self, purpose: str, arm: str) -> str:
+        """The id of the next workload."""
         self._count += 1
         return f"{self._count:02d}-{purpose}-{arm}"
 
-    def _fault(self, receipt: Receipt, workload: str) -> None:
+    def fault(self, receipt: Receipt, workload: str) -> None:
+        """Write down a receipt."""
         self._writer.add(
             Fault(
                 fault=receipt.fault,
@@ -304,7 +315,7 @@ class Campaign:
                 )
             )
 
-    def _record(
+    def record(
         self,
         name: str,
         spec: Spec,
@@ -316,8 +327,9 @@ class Campaign:
         nodes: int,
         workers: int,
     ) -> None:
+        """Write down how a workload ended, and what its ledger holds."""
         error, code = ended.error, ended.exit_code
-        if ended.fallbacks and arm == "distributed":
+        if ended.fallbacks and arm == "distributed" and purpose != "rollback":
             # It ended well, but not on the cluster: as evidence about the cluster it is a failure.
             error, code = f"cluster lost, {ended.fallbacks} fall-backs to this machine", 1
         self._writer.add(
@@ -343,13 +355,13 @@ class Campaign:
         )
         for line in ended.out_of_memory:
             self._writer.add(MemoryFailure(workload=name, detail=line))
-        run = ended.run or find_run(self._store, since=ended.started_at)
+        run = ended.run or find_run(self.store, since=ended.started_at)
         if run is None:
             self._writer.add(Note(text=f"{name} left no run in the ledger"))
             return
-        for generation in read_generations(self._store, run, name):
+        for generation in read_generations(self.store, run, name):
             self._writer.add(generation)
-        self._writer.add(audit(self._store, run, name, spec, seed=self._seed))
+        self._writer.add(audit(self.store, run, name, spec, seed=self._seed))
 
 
 def _with_work(recovery: Recovery, batches: Sequence[BatchEvent]) -> Recovery:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from validation.checks import health, performance, resilience
+from validation.checks import health, operations, performance, resilience
 from validation.verdicts import VerdictFunction, not_measured
 
 
@@ -208,12 +208,13 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
         clause='Day 5-6: "Configure alerting for cluster health and performance"',
         evidence="alerts before, during and after a fault with a receipt",
     ),
-    _later(
+    _measured(
         "rollback",
         "A run finishes on one machine when the cluster is lost",
         "finishes with an equal digest",
         clause='Rollback Strategy: "System continues operation without distributed benefits"',
-        evidence="a run during which the whole cluster is lost, by receipt",
+        evidence="a run whose head and nodes are killed, by receipt, with its audit",
+        verdict=operations.rollback,
     ),
     _later(
         "autoscaling",
@@ -229,12 +230,13 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
         clause='Cloud Deployment Scaling: "Spot instances for cost optimization"',
         evidence="a drain with a deadline, then a kill, with an audit",
     ),
-    _later(
+    _measured(
         "backup_restore",
         "The history can be restored from a backup",
         "equal digest",
         clause='Operational Procedures: "Regular backup of genetic algorithm evolution results"',
-        evidence="digests before a backup and after its restore into an empty store",
+        evidence="one backup at rest and one while a run writes, restored, and damaged",
+        verdict=operations.backup_restore,
     ),
     _later(
         "population_load",
@@ -259,11 +261,12 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
         clause='Pre-Deployment Checklist: "Network ports 8265, 10001, 8000, 5432, 6379, ..."',
         evidence="a scan of all listening ports from another address, with and without tokens",
     ),
-    _later(
+    _measured(
         "bad_input",
         "Bad input is refused with a clear error, and nothing is written",
         "every bad input refused",
         clause='Pre-Deployment Checklist: "Environment variables properly configured"',
-        evidence="exit status, message and ledger after each bad input",
+        evidence="exit status, message and ledger after each of 16 kinds of bad input",
+        verdict=operations.bad_input,
     ),
 )

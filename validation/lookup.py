@@ -80,8 +80,9 @@ def excused(record: Evidence, targets: Iterable[str], at: float) -> bool:
 
 
 def working_hours(record: Evidence) -> tuple[float, float] | None:
-    """From the start of the first to the end of the last distributed workload."""
-    work = [w for w in record.all(Workload) if w.arm == "distributed"]
+    """From the start of the first to the end of the last distributed workload, those left out
+    whose cluster is to be lost."""
+    work = [w for w in record.all(Workload) if w.arm == "distributed" and w.purpose != "rollback"]
     if not work:
         return None
     return min(w.started_at for w in work), max(w.finished_at for w in work)

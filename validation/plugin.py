@@ -61,6 +61,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     import fixtures
     import reports
     from validation.campaign import FULL, SHORT, Campaign
+    from validation.drills import Drills
     from validation.environment import environment
     from validation.evidence import EvidenceWriter, read_evidence
     from validation.gate import decide
@@ -120,13 +121,18 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
                 outages=outages,
                 say=say,
             )
-            campaign.reference()
+            drills = Drills(campaign, stack, writer, folder=folder, say=say)
+            drills.bad_input()
+            campaign.reference(drills.back_up)
+            drills.restore()
             campaign.recoveries()
             campaign.speedup()
         for line in stack.unexpected_exits:
             # Said and kept: no criterion judges it yet (container_stability will).
             say(f"unexpected exit: {line}")
             writer.add(Note(text=f"unexpected exit: {line}"))
+        # The last of all: afterwards there is no cluster.
+        drills.rollback()
     result = decide([read_evidence(evidence)])
     reports.write(result, [read_evidence(evidence)], folder)
     publish(config, result, folder)

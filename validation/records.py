@@ -19,7 +19,7 @@ from validation.fields import Facts, checks_of, fact
 SCHEMA_VERSION: Final = 1
 
 
-Purpose = Literal["speedup", "recovery", "population", "reproducibility"]
+Purpose = Literal["speedup", "recovery", "population", "reproducibility", "rollback"]
 Arm = Literal["local", "distributed"]
 
 
@@ -251,6 +251,52 @@ class Audit(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fallback(Record):
+    """How often a workload went on on this machine because the cluster was lost."""
+
+    KIND = "fallback"
+    workload: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restore(Record):
+    """A backup of the ledger, read back into an empty one of another kind or place."""
+
+    KIND = "restore"
+    workload: str
+    """The run that is compared."""
+    while_running: bool
+    """The backup was taken, from its first to its last row, while the run was going on."""
+    generation: int
+    """The last one in the backup."""
+    digest_before: str | None
+    """Of that generation, in the ledger that was backed up."""
+    digest_after: str | None
+    """The same, recomputed from the restored rows."""
+    individuals_before: int
+    """Up to that generation, in the ledger that was backed up."""
+    individuals_after: int
+    damaged_refused: bool
+    """The same file with one byte changed was refused, and nothing of it was kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal(Record):
+    """What the engine's command line did with one bad input."""
+
+    KIND = "refusal"
+    input: str
+    """Which kind of bad input."""
+    exit_code: int
+    message: str
+    """All that it wrote on stderr."""
+    must_name: str
+    """What the message must speak of: the file, row, column or option at fault."""
+    ledger_changed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemoryFailure(Record):
     """An out-of-memory error that was seen anywhere."""
 
@@ -289,6 +335,9 @@ RECORDS: Final[Mapping[str, type[Record]]] = {
         Usage,
         CpuWindow,
         Audit,
+        Fallback,
+        Restore,
+        Refusal,
         MemoryFailure,
         Note,
         Close,

@@ -141,7 +141,7 @@ class Evolve:
         env: Mapping[str, str],
         launch: Launcher = plain,
     ) -> None:
-        self.spec = spec
+        self.spec, self.name = spec, name
         self._log = _Log(folder / f"{name}.batches.jsonl")
         argv = [sys.executable, "-m", "ga", "evolve", "--json", "--top", "1"]
         argv += ["--market", spec.market, "--seed", str(spec.seed)]
@@ -175,6 +175,12 @@ class Evolve:
     def running(self) -> bool:
         """Whether the process has not ended yet."""
         return self._process.poll() is None
+
+    @property
+    def run(self) -> str | None:
+        """The ledger's id of the run; None before its workers are ready."""
+        self._log.read()
+        return self._log.run
 
     @property
     def ready_at(self) -> float | None:

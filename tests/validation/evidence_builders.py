@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from validation.checks.operations import BAD_INPUTS
 from validation.evidence import Event, Evidence, EvidenceWriter
 from validation.records import (
     SCHEMA_VERSION,
@@ -14,12 +15,15 @@ from validation.records import (
     Close,
     CpuWindow,
     Environment,
+    Fallback,
     Fault,
     Generation,
     Open,
     Probe,
     Record,
     Recovery,
+    Refusal,
+    Restore,
     Scrape,
     Usage,
     Workload,
@@ -126,6 +130,35 @@ def recovery(work: Workload, target: str, at: float, total: float, **changes: ob
     return dataclasses.replace(base, **changes)
 
 
+def refusals() -> list[Record]:
+    return [
+        Refusal(
+            input=name,
+            exit_code=2,
+            message=f"--market x.csv: {name}, column close; mend it",
+            must_name="close",
+            ledger_changed=False,
+        )
+        for name in sorted(BAD_INPUTS)
+    ]
+
+
+def restores(work: str) -> list[Record]:
+    return [
+        Restore(
+            workload=work,
+            while_running=generation < 14,
+            generation=generation,
+            digest_before=digest * 64,
+            digest_after=digest * 64,
+            individuals_before=100 * (generation + 1),
+            individuals_after=100 * (generation + 1),
+            damaged_refused=True,
+        )
+        for generation, digest in ((5, "c"), (14, "a"))
+    ]
+
+
 def passing(seed: int = 1) -> list[Timed]:
     """A run of ten minutes in which every measured criterion holds."""
     dice = random.Random(seed)
@@ -205,6 +238,20 @@ def passing(seed: int = 1) -> list[Timed]:
                         useful_s=0.9 * used,
                     )
                     events.append((work.finished_at, window))
+    events.extend((T0 + 65, record) for record in (*refusals(), *restores("reference-2")))
+    lost = workload(
+        "rollback",
+        clock + 10,
+        20.0,
+        purpose="rollback",
+        population_size=100,
+        generations=15,
+        digest="a" * 64,
+    )
+    killed = lost.started_at + 2
+    events.extend((killed, receipt("kill", name, killed, lost.id)) for name in ("head", *NODES))
+    add(lost)
+    events.append((lost.finished_at, Fallback(workload=lost.id, count=1)))
     at = T0 + 1
     while at < T0 + clock + 5:
         events.append(

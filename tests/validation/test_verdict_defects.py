@@ -6,18 +6,31 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import pytest
-from evidence_builders import T0, Timed, change, climbing, evidence, passing, receipt, workload
+from evidence_builders import (
+    NODES,
+    T0,
+    Timed,
+    change,
+    climbing,
+    evidence,
+    passing,
+    receipt,
+    workload,
+)
 
 from validation.criteria import CRITERIA
 from validation.records import (
     Audit,
     CpuWindow,
+    Fallback,
     Fault,
     Generation,
     MemoryFailure,
     Probe,
     Record,
     Recovery,
+    Refusal,
+    Restore,
     Scrape,
     Usage,
     Workload,
@@ -117,6 +130,30 @@ DEFECTS: dict[str, tuple[str, list[Timed]]] = {
     ),
     "other history": ("reproducibility", edited(Workload, _is(id="recovery-1"), digest="b" * 64)),
     "no digest": ("reproducibility", edited(Workload, _is(id="recovery-1"), digest=None)),
+    "lost with the cluster": ("rollback", edited(Workload, _is(id="rollback"), exit_code=1)),
+    "other history alone": (
+        "rollback",
+        change(
+            edited(Workload, _is(id="rollback"), digest="b" * 64),
+            Audit,
+            lambda r: (
+                dataclasses.replace(r, digest="b" * 64, recomputed_digest="b" * 64)
+                if _is(workload="rollback")(r)
+                else r
+            ),
+        ),
+    ),
+    "individuals lost with the cluster": (
+        "rollback",
+        edited(Audit, _is(workload="rollback"), committed=1400, lost=100),
+    ),
+    "restored otherwise": ("backup_restore", edited(Restore, anything, digest_after="f" * 64)),
+    "rows lost in a backup": ("backup_restore", edited(Restore, anything, individuals_after=5)),
+    "damage taken for good": ("backup_restore", edited(Restore, anything, damaged_refused=False)),
+    "bad input taken": ("bad_input", edited(Refusal, _is(input="one bar"), exit_code=0)),
+    "traceback": ("bad_input", edited(Refusal, _is(input="one bar"), message="close\nclose")),
+    "vague refusal": ("bad_input", edited(Refusal, _is(input="one bar"), message="no")),
+    "written all the same": ("bad_input", edited(Refusal, anything, ledger_changed=True)),
 }
 
 
@@ -150,6 +187,25 @@ SPEEDUP_IN_BLOCKS = change(
 )
 
 HOLES: dict[str, tuple[str, list[Timed]]] = {
+    "no fall-back": ("rollback", edited(Fallback, anything, count=0)),
+    "head not killed": ("rollback", edited(Fault, _is(target="head"), confirmed=False)),
+    "a node not killed": (
+        "rollback",
+        edited(Fault, _is(workload="rollback", target=NODES[2]), confirmed=False),
+    ),
+    "cluster killed too late": (
+        "rollback",
+        edited(Fault, _is(workload="rollback"), requested_at=T0 + 10**6, confirmed_at=T0 + 10**6),
+    ),
+    "backups at rest only": ("backup_restore", scaled(Restore, while_running=0)),
+    "empty backups": (
+        "backup_restore",
+        scaled(Restore, individuals_before=0, individuals_after=0),
+    ),
+    "an input not tried": (
+        "bad_input",
+        change(HEALTHY, Refusal, lambda r: None if _is(input="one bar")(r) else r),
+    ),
     "kill without receipt": ("worker_recovery", edited(Fault, _is(fault="kill"), confirmed=False)),
     "kill of another node": ("worker_recovery", edited(Fault, _is(fault="kill"), target="node-4")),
     "receipt of another time": (

@@ -28,12 +28,15 @@ from validation.criteria import CRITERIA
 from validation.records import (
     Audit,
     CpuWindow,
+    Fallback,
     Fault,
     Generation,
     Note,
     Probe,
     Record,
     Recovery,
+    Refusal,
+    Restore,
     Scrape,
     Usage,
     Workload,
@@ -54,6 +57,9 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
     "memory_stability": (Usage,),
     "no_data_loss": (Workload, Audit, Fault),
     "reproducibility": (Workload, Fault),
+    "rollback": (Workload, Fault, Fallback, Audit),
+    "backup_restore": (Workload, Restore),
+    "bad_input": (Refusal,),
 }
 
 

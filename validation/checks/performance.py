@@ -250,7 +250,10 @@ def cpu_efficiency(records: Records) -> Verdict:
 
 
 def _distributed(record: Evidence) -> list[Workload]:
-    return [w for w in workloads(record).values() if w.arm == "distributed"]
+    """Those that the cluster was there for to the end."""
+    return [
+        w for w in workloads(record).values() if w.arm == "distributed" and w.purpose != "rollback"
+    ]
 
 
 def _generations(record: Evidence) -> dict[str, dict[int, Generation]]:
