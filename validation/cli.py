@@ -1,4 +1,5 @@
-"""``python -m validation gate | criteria | report``: verdicts from evidence files alone.
+"""``python -m validation gate | criteria | report | certify``: verdicts from evidence files, and
+whether they can be trusted.
 
 Exit status of ``gate`` and ``report``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or unusable evidence.
 """
@@ -10,6 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,14 @@ from rich.text import Text
 from validation.criteria import CRITERIA
 from validation.evidence import Evidence, EvidenceError, pool, read_evidence
 from validation.gate import Decision, GateResult, decide
+from validation.sabotage import (
+    CERTIFICATES,
+    Certificate,
+    certified,
+    certify,
+    read_certificates,
+)
+from validation.sabotage.certificates import HEALTHY
 from validation.verdicts import Status, Verdict
 
 UNUSABLE: Final = 2
@@ -41,12 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "criteria":
             return _criteria(as_json=options.json)
+        if options.command == "certify":
+            return _certify(options)
         evidence = _read(options.files)
-        result = decide(evidence)
+        result = decide(evidence, certified=certified(read_certificates(options.certificates)))
         if options.command == "report":
             return _report(result, evidence, options.out)
         return _gate(result, as_json=options.json)
-    except EvidenceError as error:
+    except (EvidenceError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
@@ -58,6 +70,7 @@ def as_object(result: GateResult) -> dict[str, object]:
     return {
         "decision": result.decision.value,
         "exit_code": result.exit_code,
+        "uncertified": list(result.uncertified),
         "verdicts": [
             {
                 "criterion": criterion.id,
@@ -98,7 +111,59 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report.html, junit.xml and summary.md anew")
     report.add_argument("files", nargs="+", metavar="FILE", type=Path)
     report.add_argument("--out", required=True, metavar="DIR", type=Path)
+    certifying = commands.add_parser(
+        "certify", help="plant defects on a real stack and see whether the gate notices"
+    )
+    certifying.add_argument(
+        "criteria", nargs="*", metavar="CRITERION", help="only these (default: all)"
+    )
+    certifying.add_argument("--anew", action="store_true", help="also what is certified already")
+    certifying.add_argument("--json", action="store_true", help="a list of objects on stdout")
+    for command in (gate, report, certifying):
+        command.add_argument(
+            "--certificates",
+            default=CERTIFICATES,
+            type=Path,
+            help=f"what `certify` found (default: {CERTIFICATES})",
+        )
     return parser
+
+
+def _certify(options: argparse.Namespace) -> int:
+    known = {criterion.id for criterion in CRITERIA}
+    if unknown := [name for name in options.criteria if name not in known]:
+        raise EvidenceError(f"no criterion {unknown[0]!r}; see: python -m validation criteria")
+    found = certify(
+        options.certificates,
+        criteria=options.criteria,
+        anew=options.anew,
+        say=lambda text: print(text, file=sys.stderr),
+    )
+    done = certified(found)
+    if options.json:
+        print(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
+    else:
+        _console().print(_certificates(found))
+    without = [
+        c.id
+        for c in CRITERIA
+        if c.id not in done and (c.id in options.criteria or not options.criteria)
+    ]
+    if without:
+        print(f"uncertified: {', '.join(without)}", file=sys.stderr)
+    return 1 if any(one.detected == (one.defect == HEALTHY) for one in found) else 0
+
+
+def _certificates(found: Sequence[Certificate]) -> Table:
+    table = Table(pad_edge=False)
+    for name in ("Criterion", "Defect", "Verdict", "Why"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("Criterion", "Verdict"))
+    for one in found:
+        style = "bold red" if one.detected == (one.defect == HEALTHY) else ""
+        table.add_row(
+            Text(one.criterion), Text(one.defect), Text(one.verdict, style=style), Text(one.reason)
+        )
+    return table
 
 
 def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
@@ -137,6 +202,10 @@ def _gate(result: GateResult, *, as_json: bool) -> int:
     console.print(table)
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
     console.print(Text(f"{result.decision.value}: {counts}", _DECISION_STYLES[result.decision]))
+    if result.uncertified:
+        console.print(
+            Text(f"uncertified, and so no GO: {', '.join(result.uncertified)}"), soft_wrap=True
+        )
     return result.exit_code
 
 

@@ -113,20 +113,21 @@ class Drills:
         for backup in self._backups:
             target = backup.file.with_suffix(".db")
             done = _ga(["restore", str(backup.file), "--store", str(target)])
-            if done.returncode != 0:
+            whole = done.returncode == 0
+            if not whole:
                 self._writer.add(Note(text=f"restore failed: {done.stderr.strip()}"))
-                continue
-            after = standing(f"sqlite:///{target}", backup.run)
-            before = standing(self._campaign.store, backup.run, until=after.generation)
+            after = standing(f"sqlite:///{target}", backup.run) if whole else None
+            last_one = None if after is None else after.generation
+            before = standing(self._campaign.store, backup.run, until=last_one)
             self._writer.add(
                 Restore(
                     workload=backup.workload,
                     while_running=backup.while_running,
-                    generation=max(after.generation, 0),
+                    generation=max(before.generation, 0),
                     digest_before=before.digest,
-                    digest_after=after.recomputed,
+                    digest_after=None if after is None else after.recomputed,
                     individuals_before=before.individuals,
-                    individuals_after=after.individuals,
+                    individuals_after=0 if after is None else after.individuals,
                     damaged_refused=_damaged_is_refused(backup.file),
                 )
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -45,6 +45,13 @@ class GateResult:
     verdicts: Mapping[str, Verdict]
     """By id of the criterion, in the order of ``criteria``."""
     sources: tuple[Source, ...]
+    certified: frozenset[str]
+    """Criteria whose defects, planted on purpose, this gate has been shown to catch."""
+
+    @property
+    def uncertified(self) -> tuple[str, ...]:
+        """Ids of the others: while there is one, there is no GO."""
+        return tuple(name for name in self.verdicts if name not in self.certified)
 
     @property
     def exit_code(self) -> int:
@@ -60,10 +67,19 @@ class GateResult:
         return sum(1 for verdict in self.verdicts.values() if verdict.status is status)
 
 
-def decide(evidence: Sequence[Evidence], *, criteria: Sequence[Criterion] = CRITERIA) -> GateResult:
+def decide(
+    evidence: Sequence[Evidence],
+    *,
+    criteria: Sequence[Criterion] = CRITERIA,
+    certified: Collection[str] = (),
+) -> GateResult:
     """Judge every criterion on the pooled records.
 
-    One FAIL makes it NO-GO; GO takes a PASS of every criterion; all else is INCONCLUSIVE.
+    One FAIL makes it NO-GO; GO takes a PASS of every criterion, each certified; all else is
+    INCONCLUSIVE.
+
+    Args:
+        certified: Ids of criteria, see ``validation.sabotage.certified``.
 
     Raises:
         EvidenceError: no record, or the same run twice.
@@ -76,7 +92,7 @@ def decide(evidence: Sequence[Evidence], *, criteria: Sequence[Criterion] = CRIT
     statuses = {verdict.status for verdict in verdicts.values()}
     if Status.FAIL in statuses:
         decision = Decision.NO_GO
-    elif statuses == {Status.PASS}:
+    elif statuses == {Status.PASS} and set(verdicts) <= set(certified):
         decision = Decision.GO
     else:
         decision = Decision.INCONCLUSIVE
@@ -95,4 +111,5 @@ def decide(evidence: Sequence[Evidence], *, criteria: Sequence[Criterion] = CRIT
             )
             for record in records
         ),
+        certified=frozenset(certified),
     )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from validation.cli import main
-from validation.criteria import CRITERIA
+from validation.criteria import CRITERIA, Criterion
 from validation.evidence import EvidenceError
 from validation.gate import Decision, decide
 from validation.records import Audit
@@ -20,16 +20,24 @@ from validation.verdicts import Records, Status, Verdict
 
 HEALTHY = passing()
 MEASURED = tuple(criterion for criterion in CRITERIA if criterion.measured)
+CERTIFIED = frozenset(criterion.id for criterion in CRITERIA)
 
 
 def test_go_takes_a_pass_of_every_criterion() -> None:
-    result = decide([evidence(HEALTHY)], criteria=MEASURED)
+    result = decide([evidence(HEALTHY)], criteria=MEASURED, certified=CERTIFIED)
     assert (result.decision, result.exit_code) == (Decision.GO, 0)
     assert result.verdict("speedup").status is Status.PASS
 
 
+@pytest.mark.parametrize("criterion", MEASURED, ids=lambda c: c.id)
+def test_what_is_not_certified_blocks_go(criterion: Criterion) -> None:
+    result = decide([evidence(HEALTHY)], criteria=MEASURED, certified=CERTIFIED - {criterion.id})
+    assert (result.decision, result.exit_code) == (Decision.INCONCLUSIVE, 2)
+    assert result.uncertified == (criterion.id,)
+
+
 def test_what_is_not_measured_blocks_go() -> None:
-    result = decide([evidence(HEALTHY)])
+    result = decide([evidence(HEALTHY)], certified=CERTIFIED)
     assert (result.decision, result.exit_code) == (Decision.INCONCLUSIVE, 2)
     assert list(result.verdicts) == [criterion.id for criterion in CRITERIA]
 
@@ -57,7 +65,7 @@ def test_the_worst_verdict_wins(statuses: list[Status]) -> None:
         dataclasses.replace(CRITERIA[number], verdict=lambda _records, status=status: says(status))
         for number, status in enumerate(statuses)
     ]
-    decision = decide([evidence(HEALTHY[:1])], criteria=criteria).decision
+    decision = decide([evidence(HEALTHY[:1])], criteria=criteria, certified=CERTIFIED).decision
     if Status.FAIL in statuses:
         assert decision is Decision.NO_GO
     elif Status.INCONCLUSIVE in statuses:

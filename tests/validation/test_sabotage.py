@@ -1,0 +1,75 @@
+"""Certificates, and that each defect can still be planted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from validation.criteria import CRITERIA
+from validation.sabotage import DEFECTS, Certificate, Defect, certified, code_hash
+from validation.sabotage import read_certificates as read
+from validation.sabotage.certificates import HEALTHY, append
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def certificate(criterion: str = "speedup", **changes: object) -> Certificate:
+    base = Certificate(
+        criterion=criterion,
+        defect="sleeping workers",
+        detected=True,
+        verdict="FAIL",
+        reason="1.1 x",
+        code=code_hash(),
+        at=1.0,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda d: f"{d.criterion}: {d.name}")
+def test_the_code_still_has_what_a_defect_changes(defect: Defect) -> None:
+    assert (defect.edit is None) != (defect.harm is None)
+    if defect.edit is not None:
+        text = (ROOT / defect.edit.file).read_text()
+        assert text.count(defect.edit.old) == 1
+        compile(text.replace(defect.edit.old, defect.edit.new), defect.edit.file, "exec")
+
+
+def test_every_measured_criterion_has_a_defect() -> None:
+    assert {c.id for c in CRITERIA if c.measured} == {defect.criterion for defect in DEFECTS}
+    assert len({(d.criterion, d.name) for d in DEFECTS}) == len(DEFECTS)
+
+
+def test_certified_is_what_was_caught_without_a_miss_or_a_false_alarm() -> None:
+    healthy = certificate(defect=HEALTHY, detected=False, verdict="PASS")
+    assert certified([]) == frozenset()
+    assert certified([healthy]) == frozenset()
+    assert certified([certificate()]) == {"speedup"}
+    assert certified([certificate(), healthy]) == {"speedup"}
+    missed = certificate(defect="another", detected=False, verdict="PASS")
+    assert certified([certificate(), missed]) == frozenset()
+    false_alarm = certificate(defect=HEALTHY, detected=True, verdict="FAIL")
+    assert certified([certificate(), false_alarm]) == frozenset()
+    assert certified([certificate(), certificate("dashboard", detected=False)]) == {"speedup"}
+
+
+def test_certificates_of_another_gate_do_not_count(tmp_path: Path) -> None:
+    file = tmp_path / "below" / "certificates.jsonl"
+    assert read(file) == ()
+    append(file, certificate())
+    append(file, certificate("dashboard", code="0" * 64))
+    assert read(file) == (certificate(),)
+
+
+def test_a_line_that_was_cut_short_does_not_count(tmp_path: Path) -> None:
+    file = tmp_path / "certificates.jsonl"
+    append(file, certificate())
+    whole = json.dumps(dataclasses.asdict(certificate("dashboard")))
+    for cut in (whole, whole[:50]):
+        with file.open("a") as out:
+            out.write(cut)
+        assert read(file) == (certificate(),)
+        file.write_text(file.read_text()[: -len(cut)])

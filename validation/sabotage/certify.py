@@ -1,0 +1,68 @@
+"""Plant every defect, one after the other, and see whether the gate notices."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from validation.sabotage.certificates import HEALTHY, Certificate, code_hash, read_certificates
+from validation.sabotage.defects import DEFECTS, Defect
+
+CERTIFICATES: Final = Path("reports/out/certificates.jsonl")
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_PACKAGES: Final = ("ga", "validation", "fixtures", "reports")
+
+
+def certify(
+    path: Path,
+    *,
+    criteria: Sequence[str] = (),
+    anew: bool = False,
+    say: Callable[[str], None],
+) -> tuple[Certificate, ...]:
+    """Certify what ``path`` has no certificate of, and return all that it has then.
+
+    The code is copied to a folder of its own, defects are planted there, and each is run on a real
+    stack by a process that has only the copy. What was found is written down at once: a
+    certification that is cut short goes on where it was.
+
+    Args:
+        criteria: Only these; all if empty.
+        anew: Certify again what has a certificate.
+        say: Told, in one line, what is going on.
+
+    Raises:
+        RuntimeError: a trial could not be run.
+    """
+    done = set() if anew else {(c.criterion, c.defect) for c in read_certificates(path)}
+    chosen = [d for d in DEFECTS if not criteria or d.criterion in criteria]
+    open_ = [d for d in chosen if (d.criterion, d.name) not in done]
+    healthy = any((d.criterion, HEALTHY) not in done for d in chosen)
+    say(f"{len(open_)} of {len(chosen)} defects to plant; gate's code {code_hash()[:12]}")
+    if open_ or healthy:
+        _try(path.resolve(), open_, healthy=healthy)
+    wanted = {d.criterion for d in chosen}
+    return tuple(c for c in read_certificates(path) if c.criterion in wanted)
+
+
+def _try(path: Path, defects: Sequence[Defect], *, healthy: bool) -> None:
+    with tempfile.TemporaryDirectory(prefix="ga-sabotage-") as folder:
+        copy = Path(folder)
+        for package in _PACKAGES:
+            shutil.copytree(
+                _ROOT / package, copy / package, ignore=shutil.ignore_patterns("out", "__pycache__")
+            )
+        names = [HEALTHY] * healthy + [f"{d.criterion}:{d.name}" for d in defects]
+        argv = [sys.executable, "-m", "validation.sabotage.trial", str(path), *names]
+        env = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        status = subprocess.run(argv, cwd=copy, env=env, check=False).returncode
+    if status != 0:
+        raise RuntimeError(
+            f"the trials ended with status {status}; what was found is kept, run it again to go on"
+        )

@@ -1,0 +1,181 @@
+"""The planted defects as data: what is broken, how, and which criterion must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Stage = Literal["reference", "recovery", "speedup", "watch", "backup", "bad input", "rollback"]
+Harm = Literal["nodes stay away", "exporter killed", "dashboard killed"]
+
+_WORKER: Final = "ga/evaluators/worker.py"
+_EVALUATES: Final = "        return evaluate_batch(market, settings, genomes)\n"
+_BEGINS: Final = "    with _bounded("
+_ON_CLUSTER: Final = 'if "ray" in sys.modules'
+"""Only workers of the cluster have Ray loaded: so one arm is broken and the other is not."""
+_BENT: Final = """\
+        from dataclasses import replace
+        batch = evaluate_batch(market, settings, genomes)
+        factor = 1 + 1e-9 {where}
+        return replace(batch, outcomes=tuple(
+            o if o.fitness is None else replace(o, fitness=o.fitness * factor)
+            for o in batch.outcomes))
+"""
+_HOG: Final = """\
+    if "ray" in sys.modules and not Path(__file__ + ".once").exists():
+        Path(__file__ + ".once").touch()
+        held = bytearray(b"x") * (3 << 30)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """A change of the copied code."""
+
+    file: str
+    old: str
+    """Must be there exactly once."""
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defect:
+    """One planted defect."""
+
+    name: str
+    criterion: str
+    stage: Stage
+    """What is run to find it."""
+    edit: Edit | None = None
+    harm: Harm | None = None
+    """What is done to the stack instead of to the code."""
+
+
+def _edit(file: str, old: str, new: str) -> Edit:
+    return Edit(file=file, old=old, new=new)
+
+
+DEFECTS: Final[tuple[Defect, ...]] = (
+    Defect(
+        name="dropped write",
+        criterion="no_data_loss",
+        stage="reference",
+        edit=_edit(
+            "ga/ledger/store.py",
+            "insert(connection, individuals, members)",
+            "insert(connection, individuals, members[:-1])",
+        ),
+    ),
+    Defect(
+        name="altered results",
+        criterion="no_data_loss",
+        stage="reference",
+        edit=_edit(_WORKER, _EVALUATES, _BENT.format(where="")),
+    ),
+    Defect(
+        name="missing rows in a backup",
+        criterion="backup_restore",
+        stage="backup",
+        edit=_edit(
+            "ga/ledger/backup.py",
+            "                for row in stream:\n",
+            "                for row in stream:\n"
+            '                    if name == "individuals" and row.index == 7:\n'
+            "                        continue\n",
+        ),
+    ),
+    Defect(
+        name="swallowed bad input",
+        criterion="bad_input",
+        stage="bad input",
+        edit=_edit(
+            "ga/evolution.py",
+            "        if not 1 <= self.generations <= 1_000_000:",
+            "        if self.generations > 1_000_000:",
+        ),
+    ),
+    Defect(
+        name="another result on the cluster",
+        criterion="reproducibility",
+        stage="recovery",
+        edit=_edit(_WORKER, _EVALUATES, _BENT.format(where=f"{_ON_CLUSTER} else 1")),
+    ),
+    Defect(
+        name="lost batch",
+        criterion="cycle_completion",
+        stage="recovery",
+        edit=_edit(
+            "ga/evaluators/driver.py",
+            "            for result in dispatcher.run():\n"
+            "                self._connection.send(result)",
+            "            for number, result in enumerate(dispatcher.run()):\n"
+            "                if number != 2: self._connection.send(result)",
+        ),
+    ),
+    Defect(
+        name="generations a thousand times slower, by the ledger",
+        criterion="generation_time",
+        stage="recovery",
+        edit=_edit(
+            "ga/run.py",
+            "        seconds = time.perf_counter() - began\n",
+            "        seconds = 1000 * (time.perf_counter() - began)\n",
+        ),
+    ),
+    Defect(
+        name="no second try",
+        criterion="worker_recovery",
+        stage="recovery",
+        edit=_edit("ga/evaluators/dispatch.py", "_LAUNCHES: Final = 20", "_LAUNCHES: Final = 1"),
+    ),
+    Defect(
+        name="nodes that never come back",
+        criterion="worker_recovery",
+        stage="recovery",
+        harm="nodes stay away",
+    ),
+    Defect(
+        name="out of memory on a node",
+        criterion="memory_stability",
+        stage="recovery",
+        edit=_edit(_WORKER, _BEGINS, _HOG + _BEGINS),
+    ),
+    Defect(
+        name="sleeping workers",
+        criterion="speedup",
+        stage="speedup",
+        edit=_edit(
+            _WORKER,
+            _EVALUATES,
+            f'        __import__("time").sleep(0.4 {_ON_CLUSTER} else 0)\n{_EVALUATES}',
+        ),
+    ),
+    Defect(
+        name="idle workers",
+        criterion="cpu_efficiency",
+        stage="speedup",
+        edit=_edit(
+            _WORKER,
+            _EVALUATES,
+            f'        __import__("time").sleep(0.4 {_ON_CLUSTER} else 0)\n{_EVALUATES}',
+        ),
+    ),
+    Defect(
+        name="dead exporter",
+        criterion="prometheus_collection",
+        stage="watch",
+        harm="exporter killed",
+    ),
+    Defect(name="dead dashboard", criterion="dashboard", stage="watch", harm="dashboard killed"),
+    Defect(
+        name="no fall-back",
+        criterion="rollback",
+        stage="rollback",
+        edit=_edit(
+            "ga/run.py",
+            "        self._tally.fallbacks += 1\n",
+            "        raise error\n        self._tally.fallbacks += 1\n",
+        ),
+    ),
+)
+"""In the order in which they are tried on one stack: what cannot be mended comes last."""

@@ -1,0 +1,206 @@
+"""Run in a copy of the tree, as a program: one stack, and on it one defect after the other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import fixtures
+from fixtures import Receipt, Stack, proc
+from validation.campaign import Campaign, Scale
+from validation.drills import Drills
+from validation.evidence import EvidenceWriter, read_evidence
+from validation.gate import decide
+from validation.probes import Outages, Watch
+from validation.sabotage.certificates import HEALTHY, Certificate, append, code_hash
+from validation.sabotage.defects import DEFECTS, Edit, Harm, Stage
+from validation.verdicts import Status
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_NODES, _CPUS, _SEED = 4, 0.4, 1
+_SCALE: Final = Scale(pairs=3, recoveries=1, speedup=(110, 2), evolution=(700, 20))
+_WATCH_SECONDS: Final = 45.0
+_STEADY_SECONDS: Final = 90.0
+_EVERYTHING: Final[tuple[Stage, ...]] = ("bad input", "backup", "recovery", "speedup", "watch")
+
+
+def main(argv: Sequence[str]) -> int:
+    """``trial CERTIFICATES NAME...``: try the named defects, ``none`` first if it is named."""
+    path, names = Path(argv[0]), argv[1:]
+    if _ROOT in (Path.cwd().resolve(), *Path.cwd().resolve().parents) and not _copied():
+        raise SystemExit("trial: defects are planted in a copy only; use validation certify")
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - began), 60)
+        print(f"[{minutes:02}:{seconds:02}] {text}", file=sys.stderr, flush=True)
+
+    defects = [d for d in DEFECTS if f"{d.criterion}:{d.name}" in names]
+    with fixtures.start_stack(
+        nodes=_NODES, cpus_per_node=_CPUS, backend="processes", on_progress=say
+    ) as stack:
+        if HEALTHY in names:
+            say("the healthy system")
+            verdicts = _run(stack, _EVERYTHING, None, say)
+            for criterion in dict.fromkeys(d.criterion for d in DEFECTS):
+                status, reason = verdicts[criterion]
+                false_alarm = status is Status.FAIL
+                _keep(path, criterion, HEALTHY, false_alarm, status, reason)
+        for number, defect in enumerate(defects, 1):
+            say(f"defect {number} of {len(defects)}: {defect.name} ({defect.criterion})")
+            with _planted(defect.edit):
+                stages: tuple[Stage, ...] = (defect.stage,)
+                if defect.criterion == "reproducibility":
+                    stages = ("reference", "recovery")
+                status, reason = _run(stack, stages, defect.harm, say)[defect.criterion]
+            detected = status is Status.FAIL
+            _keep(path, defect.criterion, defect.name, detected, status, reason)
+            say(f"{status.value}: {reason}")
+    return 0
+
+
+def _copied() -> bool:
+    return "ga-sabotage-" in str(_ROOT)
+
+
+def _keep(
+    path: Path, criterion: str, defect: str, detected: bool, status: Status, reason: str
+) -> None:
+    append(
+        path,
+        Certificate(
+            criterion=criterion,
+            defect=defect,
+            detected=detected,
+            verdict=status.value,
+            reason=reason,
+            code=code_hash(),
+            at=time.time(),
+        ),
+    )
+
+
+@contextmanager
+def _planted(edit: Edit | None) -> Iterator[None]:
+    if edit is None:
+        yield
+        return
+    file = _ROOT / edit.file
+    text = file.read_text()
+    if text.count(edit.old) != 1:
+        raise SystemExit(f"trial: {edit.file} does not hold once: {edit.old!r}")
+    file.write_text(text.replace(edit.old, edit.new))
+    try:
+        yield
+    finally:
+        file.write_text(text)
+
+
+def _run(
+    stack: Stack, stages: Sequence[Stage], harm: Harm | None, say: Callable[[str], None]
+) -> dict[str, tuple[Status, str]]:
+    """Gather evidence in some stages and judge it."""
+    with tempfile.TemporaryDirectory(prefix="ga-trial-") as place:
+        folder, outages = Path(place), Outages()
+        evidence = folder / "evidence.jsonl"
+        with EvidenceWriter(
+            evidence,
+            run=f"trial-{time.time()}",
+            seed=_SEED,
+            backend=stack.backend,
+            nodes=_NODES,
+            cpus_per_node=_CPUS,
+            replay="python -m validation certify",
+        ) as writer:
+            watch = Watch(stack, writer, outages)
+            watch.steady(_STEADY_SECONDS)
+            campaign = Campaign(
+                stack, writer, seed=_SEED, scale=_SCALE, folder=folder, outages=outages, say=say
+            )
+            drills = Drills(campaign, stack, writer, folder=folder, say=say)
+
+            def backup() -> None:
+                campaign.reference(drills.back_up)
+                drills.restore()
+
+            do: dict[Stage, Callable[[], None]] = {
+                "bad input": drills.bad_input,
+                "backup": backup,
+                "reference": lambda: campaign.reference(lambda _: None),
+                "recovery": campaign.recoveries,
+                "speedup": campaign.speedup,
+                "watch": lambda: time.sleep(_WATCH_SECONDS),
+                "rollback": drills.rollback,
+            }
+            with _harmed(stack, harm):
+                if stages == ("rollback",):
+                    do["reference"]()
+                    do["rollback"]()
+                else:
+                    with watch:
+                        for stage in stages:
+                            do[stage]()
+        result = decide([read_evidence(evidence)])
+    return {name: (v.status, v.reason) for name, v in result.verdicts.items()}
+
+
+@contextmanager
+def _harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
+    """Do harm to a stack of processes, and mend what can be mended."""
+    inside: Any = stack
+    if harm == "nodes stay away":
+        kind: Any = type(stack.nodes[0])
+        real = kind.start
+        kind.start = _no_start
+        try:
+            yield
+        finally:
+            kind.start = real
+            for away in stack.nodes:
+                if not away.alive:
+                    away.start()
+        return
+    if harm == "exporter killed":
+        node: Any = inside.nodes[0]
+        _kill(node._members.pids(), "DashboardAgent", "dashboard/agent.py")
+        yield
+        node.kill()
+        node.start()
+        return
+    if harm == "dashboard killed":
+        _kill(inside._head.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")
+    yield
+
+
+def _no_start(node: Any) -> Receipt:
+    now = time.time()
+    return Receipt(
+        fault="start",
+        target=node.name,
+        requested_at=now,
+        confirmed_at=now,
+        confirmed=False,
+        before={},
+        after={},
+        detail="sabotaged",
+    )
+
+
+def _kill(pids: set[int], *names: str) -> None:
+    """SIGKILL the processes whose command line holds one of the names."""
+    found = [p for p in pids if any(n in " ".join(proc.command(p) or []) for n in names)]
+    if not found:
+        raise SystemExit(f"trial: no process of {', '.join(names)} is there to be killed")
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
