@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "certify":
             return _certify(options)
         evidence = _read(options.files)
-        result = decide(evidence, certified=certified(read_certificates(options.certificates)))
+        result = decide(evidence, certificates=read_certificates(options.certificates))
         if options.command == "report":
             return _report(result, evidence, options.out)
         return _gate(result, as_json=options.json)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
 from validation.criteria import CRITERIA, Criterion
 from validation.evidence import Evidence, pool
+from validation.sabotage.certificates import Certificate, certified
 from validation.verdicts import Status, Verdict, judge
 
 
@@ -45,13 +46,14 @@ class GateResult:
     verdicts: Mapping[str, Verdict]
     """By id of the criterion, in the order of ``criteria``."""
     sources: tuple[Source, ...]
-    certified: frozenset[str]
-    """Criteria whose defects, planted on purpose, this gate has been shown to catch."""
+    certificates: tuple[Certificate, ...] = ()
+    """Which defects, planted on purpose, this gate was shown to catch."""
 
     @property
     def uncertified(self) -> tuple[str, ...]:
-        """Ids of the others: while there is one, there is no GO."""
-        return tuple(name for name in self.verdicts if name not in self.certified)
+        """Criteria not shown to catch a defect: while there is one, there is no GO."""
+        done = certified(self.certificates)
+        return tuple(name for name in self.verdicts if name not in done)
 
     @property
     def exit_code(self) -> int:
@@ -71,7 +73,7 @@ def decide(
     evidence: Sequence[Evidence],
     *,
     criteria: Sequence[Criterion] = CRITERIA,
-    certified: Collection[str] = (),
+    certificates: Sequence[Certificate] = (),
 ) -> GateResult:
     """Judge every criterion on the pooled records.
 
@@ -79,7 +81,7 @@ def decide(
     INCONCLUSIVE.
 
     Args:
-        certified: Ids of criteria, see ``validation.sabotage.certified``.
+        certificates: Of this very gate, as ``read_certificates`` gives them.
 
     Raises:
         EvidenceError: no record, or the same run twice.
@@ -92,7 +94,7 @@ def decide(
     statuses = {verdict.status for verdict in verdicts.values()}
     if Status.FAIL in statuses:
         decision = Decision.NO_GO
-    elif statuses == {Status.PASS} and set(verdicts) <= set(certified):
+    elif statuses == {Status.PASS} and set(verdicts) <= certified(certificates):
         decision = Decision.GO
     else:
         decision = Decision.INCONCLUSIVE
@@ -111,5 +113,5 @@ def decide(
             )
             for record in records
         ),
-        certified=frozenset(certified),
+        certificates=tuple(certificates),
     )

@@ -67,7 +67,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     from validation.gate import decide
     from validation.probes import Outages, Watch
     from validation.records import Environment, Note
-    from validation.sabotage import CERTIFICATES, certified, read_certificates
+    from validation.sabotage import CERTIFICATES, read_certificates
 
     config = request.config
     seed = config.getoption("--replay")
@@ -134,7 +134,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
             writer.add(Note(text=f"unexpected exit: {line}"))
         # The last of all: afterwards there is no cluster.
         drills.rollback()
-    result = decide([read_evidence(evidence)], certified=certified(read_certificates(CERTIFICATES)))
+    result = decide([read_evidence(evidence)], certificates=read_certificates(CERTIFICATES))
     reports.write(result, [read_evidence(evidence)], folder)
     publish(config, result, folder)
     return result

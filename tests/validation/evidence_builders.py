@@ -28,6 +28,7 @@ from validation.records import (
     Usage,
     Workload,
 )
+from validation.sabotage import Certificate, code_hash
 
 T0 = 1_760_000_000.0
 NODES = ("node-1", "node-2", "node-3", "node-4")
@@ -128,6 +129,22 @@ def recovery(work: Workload, target: str, at: float, total: float, **changes: ob
         window_s=120.0,
     )
     return dataclasses.replace(base, **changes)
+
+
+def certificates(criteria: Iterable[str]) -> list[Certificate]:
+    """As if the planted defects of these criteria had been caught."""
+    return [
+        Certificate(
+            criterion=name,
+            defect="planted",
+            detected=True,
+            verdict="FAIL",
+            reason="it was found",
+            code=code_hash(),
+            at=T0,
+        )
+        for name in criteria
+    ]
 
 
 def refusals() -> list[Record]:

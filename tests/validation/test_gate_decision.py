@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from evidence_builders import change, evidence, passing, write
+from evidence_builders import certificates, change, evidence, passing, write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,24 +20,28 @@ from validation.verdicts import Records, Status, Verdict
 
 HEALTHY = passing()
 MEASURED = tuple(criterion for criterion in CRITERIA if criterion.measured)
-CERTIFIED = frozenset(criterion.id for criterion in CRITERIA)
+CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
 
 
 def test_go_takes_a_pass_of_every_criterion() -> None:
-    result = decide([evidence(HEALTHY)], criteria=MEASURED, certified=CERTIFIED)
+    result = decide([evidence(HEALTHY)], criteria=MEASURED, certificates=CERTIFIED)
     assert (result.decision, result.exit_code) == (Decision.GO, 0)
     assert result.verdict("speedup").status is Status.PASS
 
 
 @pytest.mark.parametrize("criterion", MEASURED, ids=lambda c: c.id)
 def test_what_is_not_certified_blocks_go(criterion: Criterion) -> None:
-    result = decide([evidence(HEALTHY)], criteria=MEASURED, certified=CERTIFIED - {criterion.id})
+    result = decide(
+        [evidence(HEALTHY)],
+        criteria=MEASURED,
+        certificates=[c for c in CERTIFIED if c.criterion != criterion.id],
+    )
     assert (result.decision, result.exit_code) == (Decision.INCONCLUSIVE, 2)
     assert result.uncertified == (criterion.id,)
 
 
 def test_what_is_not_measured_blocks_go() -> None:
-    result = decide([evidence(HEALTHY)], certified=CERTIFIED)
+    result = decide([evidence(HEALTHY)], certificates=CERTIFIED)
     assert (result.decision, result.exit_code) == (Decision.INCONCLUSIVE, 2)
     assert list(result.verdicts) == [criterion.id for criterion in CRITERIA]
 
@@ -65,7 +69,7 @@ def test_the_worst_verdict_wins(statuses: list[Status]) -> None:
         dataclasses.replace(CRITERIA[number], verdict=lambda _records, status=status: says(status))
         for number, status in enumerate(statuses)
     ]
-    decision = decide([evidence(HEALTHY[:1])], criteria=criteria, certified=CERTIFIED).decision
+    decision = decide([evidence(HEALTHY[:1])], criteria=criteria, certificates=CERTIFIED).decision
     if Status.FAIL in statuses:
         assert decision is Decision.NO_GO
     elif Status.INCONCLUSIVE in statuses:

@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from evidence_builders import certificates
 
 from validation.criteria import CRITERIA
-from validation.sabotage import DEFECTS, Certificate, Defect, certified, code_hash
+from validation.sabotage import DEFECTS, Certificate, Defect, certified
 from validation.sabotage import read_certificates as read
 from validation.sabotage.certificates import HEALTHY, append
 
@@ -17,16 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def certificate(criterion: str = "speedup", **changes: object) -> Certificate:
-    base = Certificate(
-        criterion=criterion,
-        defect="sleeping workers",
-        detected=True,
-        verdict="FAIL",
-        reason="1.1 x",
-        code=code_hash(),
-        at=1.0,
-    )
-    return dataclasses.replace(base, **changes)
+    return dataclasses.replace(*certificates([criterion]), **changes)
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda d: f"{d.criterion}: {d.name}")
