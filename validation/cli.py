@@ -1,4 +1,4 @@
-"""``python -m validation gate | criteria | report | certify``: verdicts from evidence files, and
+"""``python -m validation gate | criteria | report | diff | certify``: verdicts from evidence, and
 whether they can be trusted.
 
 Exit status of ``gate`` and ``report``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or unusable evidence.
@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from validation.criteria import CRITERIA
+from validation.difference import difference
 from validation.evidence import Evidence, EvidenceError, pool, read_evidence
 from validation.gate import Decision, GateResult, decide
 from validation.sabotage import (
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _criteria(as_json=options.json)
         if options.command == "certify":
             return _certify(options)
+        if options.command == "diff":
+            return _diff(_read(options.before), _read(options.after), as_json=options.json)
         evidence = _read(options.files)
         result = decide(evidence, certificates=read_certificates(options.certificates))
         if options.command == "report":
@@ -111,6 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report.html, junit.xml and summary.md anew")
     report.add_argument("files", nargs="+", metavar="FILE", type=Path)
     report.add_argument("--out", required=True, metavar="DIR", type=Path)
+    diff = commands.add_parser("diff", help="what changed between two gates; exits 1 if a verdict")
+    diff.add_argument("before", type=_files, metavar="BEFORE", help="FILE[,FILE...]")
+    diff.add_argument("after", type=_files, metavar="AFTER", help="FILE[,FILE...]")
+    diff.add_argument("--json", action="store_true", help="a list of objects on stdout")
     certifying = commands.add_parser(
         "certify", help="plant defects on a real stack and see whether the gate notices"
     )
@@ -127,6 +134,26 @@ def _parser() -> argparse.ArgumentParser:
             help=f"what `certify` found (default: {CERTIFICATES})",
         )
     return parser
+
+
+def _files(text: str) -> list[Path]:
+    return [Path(part) for part in text.split(",")]
+
+
+def _diff(before: Sequence[Evidence], after: Sequence[Evidence], *, as_json: bool) -> int:
+    found = difference(before, after)
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
+    elif not found:
+        print("nothing changed")
+    else:
+        table = Table(pad_edge=False)
+        for name in ("What", "Name", "Before", "After"):
+            table.add_column(name, overflow="fold", no_wrap=name in ("What", "Name"))
+        for one in found:
+            table.add_row(Text(one.kind), Text(one.name), Text(one.before), Text(one.after))
+        _console().print(table)
+    return int(any(one.kind in ("decision", "verdict") for one in found))
 
 
 def _certify(options: argparse.Namespace) -> int:
