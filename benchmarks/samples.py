@@ -36,15 +36,15 @@ class Effort:
 
     @classmethod
     def full(cls) -> Self:
-        """For a record: under 12 minutes on 2 cores."""
+        """For a record: about 20 minutes on 2 cores, a third of it Optuna."""
         return cls(
             rounds=30,
             lanes=128,
             whole_rounds=5,
             generations=10,
-            repeats=4,
+            repeats=3,
             nodes=(1, 2, 4),
-            scale_generations=8,
+            scale_generations=4,
             search_seeds=10,
             search_budget=800,
             null_seeds=40,

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
+from ga import compile as compilation
 from ga import inspect, upkeep
 from ga.appraisal import Appraisal, appraise, find_edge
 from ga.backtest import Costs
@@ -131,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     market(signals, required=True)
     store(signals)
     upkeep.register(add, store)
+    add("compile", "Compile all kernels now, instead of at their first use.")
     return parser
 
 
@@ -146,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "export": inspect.export,
         "signals": inspect.signals,
         **upkeep.COMMANDS,
+        "compile": compilation.command,
     }
     try:
         options = _parser().parse_args(argv)

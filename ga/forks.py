@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver
-from typing import Final
+from typing import Any, Final
 
 ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
@@ -27,6 +27,17 @@ def begin() -> None:
     """Start the clean process, if it is not there yet, and do not wait for it."""
     with one_thread():
         forkserver.ensure_running()
+
+
+def let_go() -> None:
+    """In a worker: stop holding the clean process alive, which is to end with the program.
+
+    Every fork is given the end of a pipe by which it could ask for forks of its own; the clean
+    process lives while anybody has one, and workers live while it does.
+    """
+    held: Any = forkserver._forkserver
+    os.close(held._forkserver_alive_fd)
+    held._forkserver_alive_fd = None
 
 
 @contextmanager

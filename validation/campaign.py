@@ -49,7 +49,7 @@ class Scale:
 FULL: Final = Scale(
     pairs=4,
     recoveries=5,
-    speedup=(140, 4),
+    speedup=(110, 4),
     evolution=(700, 28),
 )
 SHORT: Final = Scale(

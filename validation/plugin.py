@@ -7,6 +7,7 @@ stack, workloads and faults, evidence closed, verdicts computed from the file, r
 from __future__ import annotations
 
 import secrets
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -83,11 +84,14 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     say(f"seed {seed}; evidence goes to {folder}")
     folder.mkdir(parents=True)
     evidence = folder / "evidence.jsonl"
-    stack = fixtures.start_stack(
-        nodes=NODES, cpus_per_node=CPUS_PER_NODE, backend=backend, on_progress=say
-    )
     with (
-        stack,
+        # Beside the stack's start: under a node's quota it would take minutes.
+        subprocess.Popen(
+            [sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL
+        ) as compiling,
+        fixtures.start_stack(
+            nodes=NODES, cpus_per_node=CPUS_PER_NODE, backend=backend, on_progress=say
+        ) as stack,
         EvidenceWriter(
             evidence,
             run=run,
@@ -104,6 +108,8 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         say("waiting for a steady state: every Prometheus target up")
         if not watch.steady(STEADY_SECONDS):
             writer.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
+        if compiling.wait():
+            pytest.fail("the engine's kernels could not be compiled; see above", pytrace=False)
         with watch:
             campaign = Campaign(
                 stack,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
+from ga.errors import ClusterError
 from ga.evaluators.base import PATIENCE_SECONDS, BatchResult, CostModel, probes
 from ga.evaluators.dispatch import BEAT_SECONDS, STARVED_SECONDS, Dispatcher, Fault
 from ga.evaluators.pool import Pool
@@ -243,7 +244,10 @@ class _RayFleet:
             return Fault.MEMORY
         except errors.WorkerCrashedError:
             return Fault.CRASHED
-        except errors.RayTaskError:
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, ClusterError):
+                # The node cannot start a process to evaluate apart in; another one may.
+                return Fault.LOST
             raise
         except errors.RayError:
             return Fault.LOST

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ga.fitness import Batch, Settings, evaluate_batch
+from ga.forks import let_go
 from ga.genome import Genome
 from ga.market import Market
 
@@ -34,6 +35,7 @@ def serve(connection: Connection, market: Market, settings: Settings) -> None:
     """A pool's worker: say that it is up, then answer genomes with a ``Batch``, until the end."""
     # Ctrl-C belongs to the parent, which then ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    let_go()
     _bind_to_parent()
     connection.send(None)
     while True:

@@ -366,3 +366,10 @@ def test_distributed_on_a_cluster_of_its_own_gives_the_local_digest(ga):
     found = json.loads(out)
     assert (found["mode"], found["fallbacks"]) == ("distributed", 0)
     assert found["digest"] == local
+
+
+def test_compile_says_how_long_it_took(capsys):
+    assert cli.main(["compile", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["families"] == len(FAMILIES)
+    assert found["seconds"] > 0.0
