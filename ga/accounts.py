@@ -7,24 +7,18 @@ Accounts that are closed go to ``ga.account``.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ga.account import account, statistics, summary
 from ga.jit import kernel
+from ga.simd import BLOCK, CHAINS, LANES, add_returns, extremes, hold_eight
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PAD: Final = 8
-"""Places behind the end of the adjusted close that ``lanes`` reads and does not use."""
-_BLOCK: Final = 64
-_CHAINS: Final = _BLOCK // 4
 _LEAST: Final = 1e-60
 """Equity below which products of four are not safe: such accounts go the plain way."""
 
@@ -34,54 +28,47 @@ def _sums(equity: Floats, totals: Floats, squares: Floats) -> tuple[float, float
     """Sum of the returns of equity (64 k + 1,) and of their squares.
 
     In 16 chains that are added up in a fixed order: SIMD without fastmath, and the same bits
-    whatever the vector width. Four returns share one division (Montgomery's trick): a division
-    takes longer than all the rest.
+    whatever the vector width.
     """
     totals[:] = 0.0
     squares[:] = 0.0
-    now = equity[1:].reshape(-1, 4, _CHAINS)
-    before = equity[:-1].reshape(-1, 4, _CHAINS)
-    for k in range(now.shape[0]):
-        for j in range(_CHAINS):
-            a, b, c, d = before[k, 0, j], before[k, 1, j], before[k, 2, j], before[k, 3, j]
-            ab, cd = a * b, c * d
-            inverse = 1.0 / (ab * cd)
-            of_ab, of_cd = cd * inverse, ab * inverse
-            first, second = (now[k, 0, j] - a) * (b * of_ab), (now[k, 1, j] - b) * (a * of_ab)
-            third, fourth = (now[k, 2, j] - c) * (d * of_cd), (now[k, 3, j] - d) * (c * of_cd)
-            totals[j] += (first + second) + (third + fourth)
-            squares[j] += (first * first + second * second) + (third * third + fourth * fourth)
+    for k in range(0, equity.size - 1, BLOCK):
+        add_returns(equity, k, totals, squares)
     total = square = 0.0
-    for j in range(_CHAINS):
+    for j in range(CHAINS):
         total += totals[j]
         square += squares[j]
     return total, square
 
 
 @kernel()
-def _drawdown(equity: Floats) -> tuple[float, float]:
-    """Largest drawdown of equity (64 k + 1,), as a fraction, and the smallest value below a
-    peak."""
-    peak = floor = lowest = equity[0]
+def _drawdown(equity: Floats, lows: Floats, highs: Floats) -> tuple[float, float]:
+    """Largest drawdown of equity (64 k + 1,), as a fraction, and the smallest equity.
+
+    First against the peaks of earlier blocks of 64, from the smallest and largest of each. Then
+    only blocks that could hold a deeper one by themselves are looked into.
+    """
+    peak = lowest = equity[0]
     ratio = 1.0
-    blocks = equity[1:].reshape(-1, _BLOCK)
-    for k in range(blocks.shape[0]):
-        outside = 0
-        for j in range(_BLOCK):
-            now = blocks[k, j]
-            outside += (1 if now > peak else 0) + (1 if now < floor else 0)
-        if outside == 0:
-            continue
-        # A new peak or a deeper drawdown lies in this block.
-        for j in range(_BLOCK):
-            now = blocks[k, j]
-            if now > peak:
-                peak = now
-                floor = peak * ratio
-            elif now < floor:
-                ratio = now / peak
-                floor = now
-                lowest = min(lowest, now)
+    count = equity.size // BLOCK
+    for k in range(count):
+        low, high = extremes(equity, 1 + k * BLOCK)
+        lows[k], highs[k] = low, high
+        if low < peak * ratio:
+            ratio = low / peak
+        lowest = low if low < lowest else lowest
+        peak = high if high > peak else peak
+    peak = equity[0]
+    for k in range(count):
+        top = highs[k] if highs[k] > peak else peak
+        if lows[k] < top * ratio:
+            for t in range(1 + k * BLOCK, 1 + (k + 1) * BLOCK):
+                now = equity[t]
+                if now > peak:
+                    peak = now
+                elif now < peak * ratio:
+                    ratio = now / peak
+        peak = top
     return 1.0 - ratio, lowest
 
 
@@ -94,43 +81,15 @@ def _closes(adjusted: Floats, cash: float, units: float) -> bool:
     return found > 0
 
 
-def _hold_eight(_typing_context, row, _k, adjusted, _t, cash, units):
-    """row[k : k + 8] = cash + units * adjusted[t : t + 8] as one vector: numba makes SIMD of long
-    loops only, and positions are often held for few bars."""
-
-    def codegen(context, builder, signature, args):
-        vector = ir.VectorType(ir.DoubleType(), PAD)
-
-        def place(array, index):
-            data = context.make_array(signature.args[array])(context, builder, args[array]).data
-            return builder.bitcast(builder.gep(data, [args[index]]), vector.as_pointer())
-
-        def spread(value):
-            one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _ZERO)
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), PAD), [0] * PAD)
-            return builder.shuffle_vector(one, one, mask)
-
-        close = builder.load(place(2, 3), align=8)
-        equity = builder.fadd(spread(args[4]), builder.fmul(spread(args[5]), close))
-        builder.store(equity, place(0, 1), align=8)
-        return context.get_dummy_value()
-
-    return types.void(row, types.int64, adjusted, types.int64, cash, units), codegen
-
-
-_ZERO: Final = ir.Constant(ir.IntType(32), 0)
-_eight: Any = intrinsic(_hold_eight)
-
-
 @kernel(inline="always")
 def _hold(
     row: Floats, m: int, adjusted: Floats, start: int, stop: int, cash: float, units: float
 ) -> None:
     """Lay out the equity of bars [start, stop) from row[m] on; what is beyond is written over."""
     k = m
-    for t in range(start, stop, PAD):
-        _eight(row, k, adjusted, t, cash, units)
-        k += PAD
+    for t in range(start, stop, LANES):
+        hold_eight(row, k, adjusted, t, cash, units)
+        k += LANES
 
 
 @kernel(inline="always")
@@ -224,12 +183,12 @@ def _fold(
         exposed += stop - at
     last = row[m - 1]
     # Filled up with bars in which nothing happens.
-    padded = (m - 1 + _BLOCK - 1) // _BLOCK * _BLOCK + 1
+    padded = (m - 1 + BLOCK - 1) // BLOCK * BLOCK + 1
     row[m:padded] = last
-    worst, lowest = _drawdown(row[:padded])
+    worst, lowest = _drawdown(row[:padded], scratch[1], scratch[2])
     if lowest <= _LEAST:
         return False, event, cash, units
-    total, squares = _sums(row[:padded], scratch[1, :_CHAINS], scratch[2, :_CHAINS])
+    total, squares = _sums(row[:padded], scratch[1, :CHAINS], scratch[2, :CHAINS])
     summary(out, stop - start, total, squares, row[0], last, worst, trades, exposed)
     return True, event, cash, units
 
@@ -251,7 +210,7 @@ def lanes(
     out: Floats,
 ) -> None:
     """Fill ``out`` (L, F, 6) for accounts (L,); see ``ga.backtest.measure``."""
-    scratch = np.empty((3, close.size + _BLOCK + PAD + 2))
+    scratch = np.empty((3, close.size + BLOCK + LANES + 2))
     for lane in range(counts.size):
         when, what = bars[lane, : counts[lane]], targets[lane, : counts[lane]]
         event = at = 0

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ga.account import account
-from ga.accounts import PAD, lanes
+from ga.accounts import lanes
 from ga.families.base import Changes
 from ga.panel import Panel
+from ga.simd import LANES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -45,9 +46,9 @@ def funding_paid(panel: Panel) -> Floats:
 
 
 def _adjusted(panel: Panel) -> Floats:
-    """(1, T + 8): the close less the funding paid so far; see ``ga.accounts.PAD``."""
+    """(1, T + 8): the close less the funding paid so far."""
     found = panel.close[None, :] - panel.bank("funding paid", funding_paid)
-    return np.pad(found, ((0, 0), (0, PAD)))
+    return np.pad(found, ((0, 0), (0, LANES)))
 
 
 def measure(

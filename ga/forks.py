@@ -1,6 +1,6 @@
 """Where worker processes come from: a clean process that has loaded their code, and forks.
 
-Loading takes most of a second, and is done once, beside the start of the program. The program
+Loading takes more than a second, and is done once, beside the start of the program. The program
 itself must not fork: it has threads (progress, database), whose locks a fork would copy.
 Imports nothing but the standard library.
 """
@@ -20,7 +20,7 @@ ONE_THREAD: Final = dict.fromkeys(
 """One thread a worker: more would take the other workers' cores, and sum in another order."""
 
 CONTEXT: Final = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ga.evaluators.worker"])
+CONTEXT.set_forkserver_preload(["ga.evaluators.preload"])
 
 
 def begin() -> None:

@@ -21,7 +21,8 @@ _HERE: Final = Path(__file__).parent
 def _folder() -> Path:
     home = os.environ.get("GA_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     digest = hashlib.sha256(numba.__version__.encode())
-    for file in sorted([*_HERE.glob("account*.py"), *(_HERE / "families").glob("*.py")]):
+    kernels = [*_HERE.glob("account*.py"), *_HERE.glob("simd*.py"), *_HERE.glob("families/*.py")]
+    for file in sorted(kernels):
         digest.update(file.read_bytes())
     name = f"evolution-gate/numba/{digest.hexdigest()[:16]}"
     for place in (Path(home), Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"):

@@ -48,14 +48,14 @@ class Scale:
 
 FULL: Final = Scale(
     pairs=4,
-    recoveries=5,
-    speedup=(110, 4),
-    evolution=(700, 28),
+    recoveries=4,
+    speedup=(110, 3),
+    evolution=(700, 20),
 )
 SHORT: Final = Scale(
     pairs=3,
     recoveries=4,
-    speedup=(140, 3),
+    speedup=(110, 3),
     evolution=(700, 20),
 )
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.engine.default import DefaultDialect
@@ -113,7 +112,7 @@ def _connect(
     while True:
         try:
             return dialect.connect(*cargs, **cparams)
-        except psycopg.OperationalError:
+        except dialect.loaded_dbapi.OperationalError:
             if time.monotonic() > deadline:
                 raise
         time.sleep(pause)

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
@@ -176,7 +175,7 @@ def _passes(error: sa.exc.DBAPIError) -> bool:
     if isinstance(cause, sqlite3.OperationalError):
         return (cause.sqlite_errorcode & 0xFF) in _BUSY
     return error.connection_invalidated or isinstance(
-        cause, psycopg.OperationalError | psycopg.InterfaceError
+        error, sa.exc.OperationalError | sa.exc.InterfaceError
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import psycopg
 import sqlalchemy as sa
 
 
@@ -32,14 +31,15 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Sequence[o
 
 def _copy(connection: sa.Connection, statement: str, rows: Iterable[Sequence[object]]) -> None:
     cursor = connection.connection.cursor()
+    dbapi = connection.dialect.loaded_dbapi
     try:
         with cursor.copy(statement) as copy:
             for row in rows:
                 copy.write_row(row)
-    except psycopg.Error as error:
+    except dbapi.Error as error:
         # As SQLAlchemy would have raised it, had the statement gone through it.
         raise sa.exc.DBAPIError.instance(
-            statement, None, error, psycopg.Error, dialect=connection.dialect
+            statement, None, error, dbapi.Error, dialect=connection.dialect
         ) from error
     finally:
         cursor.close()
