@@ -43,7 +43,6 @@ _START_TRIES: Final = 3
 @dataclass(frozen=True, kw_only=True)
 class _Task:
     indices: tuple[int, ...]
-    attempt: int = 0
     lost: int = 0
     """Workers that it has cost as a batch of one."""
     since: float | None = None
@@ -245,7 +244,7 @@ class Pool:
             indices=task.indices,
             batch=batch,
             node=_NODE,
-            attempt=task.attempt,
+            attempt=len(task.tried),
             seconds=now - (now if task.since is None else task.since),
             tried=task.tried,
         )
@@ -253,8 +252,7 @@ class Pool:
 
 def _given_up(task: _Task, outcome: str, error: str) -> _Task:
     """The task after a try at it came to nothing."""
-    more = (*task.tried, tried(_NODE, outcome, error))
-    return replace(task, attempt=task.attempt + 1, tried=more)
+    return replace(task, tried=(*task.tried, tried(_NODE, outcome, error)))
 
 
 def _oom_kills() -> int:

@@ -97,9 +97,9 @@ class Evolving:
         """Begin the run on the cluster."""
         self._launch("evolve", *argv, "--json", "--top", "0")
 
-    def _launch(self, *argv: str) -> None:
+    def _launch(self, *argv: str, local: bool = False) -> None:
         cluster = ("--mode", "local", "--workers", "2")
-        if not self.ground.headless:
+        if not (local or self.ground.headless):
             cluster = ("--mode", "distributed", "--address", self.ground.stack.endpoints.ray)
         env = {**os.environ, **self.ground.stack.endpoints.env, "PYTHONPATH": str(_ROOT)}
         env |= {"GA_STORE": self.store, "GA_CACHE_URL": self.redis.url}
@@ -138,11 +138,11 @@ class Evolving:
         _until(lambda: self.over, _RUN_SECONDS, self.said)
         assert self.process.returncode == 0, self.said()
 
-    def resume(self) -> None:
-        """Go on with a run whose coordinator was killed."""
+    def resume(self, *, local: bool = False) -> None:
+        """Go on with a run whose coordinator was killed; on the cluster, if there is one."""
         self.resumed += 1
         (run,) = {event["run"] for event in self.events("ready")}
-        self._launch("resume", run, "--json", "--top", "0")
+        self._launch("resume", run, "--json", "--top", "0", local=local)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         engine = sa.create_engine(self.store)
@@ -221,17 +221,23 @@ def kill_head(run: Evolving) -> list[Receipt]:
     return [] if run.ground.headless else [run.ground.kill_head()]
 
 
-def kill_driver(run: Evolving) -> list[Receipt]:
-    """The driver process: the child of the coordinator that leads a group of its own."""
+def driver_of(run: Evolving) -> proc.ProcessId | None:
+    """The child of the coordinator that leads a group of its own."""
     for pid in proc.descendants({run.process.pid}):
         with suppress(ProcessLookupError):
             if os.getpgid(pid) == pid:
-                return _shoot("driver", pid)
-    return []
+                return proc.read(pid)
+    return None
 
 
-def kill_coordinator(run: Evolving) -> list[Receipt]:
-    """The process that the user started; and ``resume``."""
+def kill_driver(run: Evolving) -> list[Receipt]:
+    """The driver process, if the run is on the cluster now."""
+    driver = driver_of(run)
+    return [] if driver is None else _shoot("driver", driver.pid)
+
+
+def kill_coordinator(run: Evolving, *, local: bool = False) -> list[Receipt]:
+    """The process that the user started; and ``resume``, here if ``local``."""
     if run.over:
         return []
     family = [proc.read(pid) for pid in proc.descendants({run.process.pid})]
@@ -244,7 +250,7 @@ def kill_coordinator(run: Evolving) -> list[Receipt]:
     receipt = _receipt("kill", "coordinator", asked, identity, status, True)
     # What it started goes with it.
     _until(lambda: not any(one is not None and one.alive for one in family), 30.0)
-    run.resume()
+    run.resume(local=local)
     return [receipt]
 
 

@@ -7,13 +7,14 @@ More schedules, or one again: ``python -m pytest -m stack tests/ga/test_ga_fault
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from breaking import FAULTS, Evolving, Ground
+from breaking import FAULTS, Evolving, Ground, driver_of, kill_coordinator
 from ledger_stores import Server
 
 from ga.evolution import Evolution, Plan
@@ -137,7 +138,7 @@ def test_the_history_is_the_undisturbed_one_after(
 def test_poison_is_quarantined_and_the_history_is_the_undisturbed_one(
     store, ground, undisturbed, request, tmp_path
 ):
-    plan = Plan(seed=4, population_size=16, generations=3, families=(HARMLESS, *POISONOUS))
+    plan = Plan(seed=165, population_size=16, generations=2, families=(HARMLESS, *POISONOUS))
     expected = undisturbed(plan)
     server = _server(request, store)
     with evolving(ground, store, tmp_path, server, plan, "tests.ga.poisoned") as run:
@@ -151,6 +152,28 @@ def test_poison_is_quarantined_and_the_history_is_the_undisturbed_one(
         ((least, most),) = run.rows(query)
         assert least > 3
         assert most < 12
+
+
+def test_killed_again_and_again_it_is_resumed_there_or_here_and_no_driver_is_left(
+    store, ground, undisturbed, request, tmp_path
+):
+    rng = random.Random(str(request.node.name))
+    expected = undisturbed(LONG)
+    with evolving(ground, store, tmp_path, _server(request, store), LONG) as run:
+        for local in (False, True, True):
+            assert run.go_on(rng.randrange(1, 20)), run.said()
+            time.sleep(rng.uniform(0.0, 0.3))
+            driver = driver_of(run)
+            receipts = kill_coordinator(run, local=local)
+            assert receipts, "it was over before"
+            run.receipts += receipts
+            if run.resumed <= 2:
+                assert driver is not None
+                assert not driver.alive
+        run.finish()
+        check(run, expected)
+        modes = {mode for (mode,) in run.rows("SELECT DISTINCT mode FROM generations")}
+        assert "local" in modes
 
 
 def test_a_schedule_of_faults_changes_nothing(fault_seed, ground, undisturbed, server, tmp_path):
