@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from ga.errors import ClusterError, InputError
@@ -21,11 +21,27 @@ _SAMPLE: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What an evaluator takes for a generation: ``fixed + each * population_size`` seconds."""
+
+    fixed: float
+    """Barrier: the round trip, and the wait for the last batch."""
+    each: float
+    """One genome's share of the time of all slots."""
+
+    def generation(self, population_size: int) -> float:
+        """Seconds of a generation in which no genome is known yet."""
+        return self.fixed + self.each * population_size
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """The evaluator, and the sentence that says why it was chosen."""
 
     evaluator: Evaluator
     reason: str
+    costs: Mapping[str, Cost] = field(default_factory=dict)
+    """mode -> what was measured there; empty where nothing was."""
 
 
 def make_evaluator(
@@ -69,20 +85,6 @@ def make_evaluator(
     if address is None:
         return Choice(evaluator=local(), reason="local: no --address of a cluster was given")
     return _measured(local, cluster, plan)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What an evaluator takes for a generation: ``fixed + each * population_size`` seconds."""
-
-    fixed: float
-    """Barrier: the round trip, and the wait for the last batch."""
-    each: float
-    """One genome's share of the time of all slots."""
-
-    def generation(self, population_size: int) -> float:
-        """Seconds of a generation in which no genome is known yet."""
-        return self.fixed + self.each * population_size
 
 
 def measure(evaluator: Evaluator, sample: Sequence[Genome]) -> Cost:
@@ -132,8 +134,9 @@ def _measured(
             ("here", here, here_evaluator, "processes"),
         )
     )
+    costs = {"distributed": there, "local": here}
     if there.generation(size) < here.generation(size):
         here_evaluator.close()
-        return Choice(evaluator=remote, reason=f"distributed: {numbers}")
+        return Choice(evaluator=remote, reason=f"distributed: {numbers}", costs=costs)
     remote.close()
-    return Choice(evaluator=here_evaluator, reason=f"local: {numbers}")
+    return Choice(evaluator=here_evaluator, reason=f"local: {numbers}", costs=costs)

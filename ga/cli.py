@@ -14,10 +14,10 @@ from typing import NoReturn
 
 from ga import compile as compilation
 from ga import inspect, upkeep
-from ga.appraisal import Appraisal, appraise, find_edge
+from ga.appraisal import find_edge
 from ga.backtest import Costs
 from ga.cache import Cache, check_cache, open_cache
-from ga.choose import make_evaluator
+from ga.choose import Choice, make_evaluator
 from ga.console import ProgressLine, gap_lines, print_families, print_strategies
 from ga.errors import ClusterError, InputError, LedgerError
 from ga.evaluators import Evaluator, LocalEvaluator
@@ -25,7 +25,7 @@ from ga.evaluators.standby import Standby
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES, usable_families
 from ga.fitness import Settings, visible
-from ga.inspect import spec_of, strategy_row
+from ga.inspect import appraised, sharpe_row, spec_of, strategy_row
 from ga.ledger import Ledger, RunRecord, StrategyRecord, open_ledger
 from ga.market import Market
 from ga.overfit import Edge
@@ -211,9 +211,7 @@ def _evolve(options: argparse.Namespace) -> int:
         mode=choice.evaluator.mode,
     )
     with ledger.own(run):
-        return _drive(
-            options, ledger, run, Evolution(plan), market, settings, choice.evaluator, left_out
-        )
+        return _drive(options, ledger, run, Evolution(plan), market, settings, choice, left_out)
 
 
 def _resume(options: argparse.Namespace) -> int:
@@ -244,9 +242,7 @@ def _resume(options: argparse.Namespace) -> int:
             f" {record.plan.generations}; mode: {choice.reason}",
             file=sys.stderr,
         )
-        return _drive(
-            options, ledger, record.run, evolution, market, record.settings, choice.evaluator
-        )
+        return _drive(options, ledger, record.run, evolution, market, record.settings, choice)
 
 
 def _restore(ledger: Ledger, record: RunRecord) -> Evolution:
@@ -269,7 +265,7 @@ def _drive(
     evolution: Evolution,
     market: Market,
     settings: Settings,
-    evaluator: Evaluator,
+    choice: Choice,
     left_out: Sequence[str] = (),
 ) -> int:
     families = evolution.plan.families
@@ -298,6 +294,12 @@ def _drive(
         BatchLog(options.log, run) as log,
         _services(options, run, log) as (cache, telemetry),
     ):
+        log.write(
+            "choice",
+            mode=choice.evaluator.mode,
+            reason=redact(choice.reason),
+            costs={mode: asdict(cost) for mode, cost in choice.costs.items()},
+        )
         for line in left_out:
             log.write("left_out", level="warning", text=line)
         runner = Runner(
@@ -306,7 +308,7 @@ def _drive(
             market=visible(market, settings),
             settings=settings,
             ledger=ledger,
-            evaluator=evaluator,
+            evaluator=choice.evaluator,
             fall_back=fall_back,
             log=log,
             on_progress=progress.show,
@@ -319,15 +321,15 @@ def _drive(
             summary = runner.go()
         finally:
             runner.evaluator.close()
-    best = ledger.strategies(run, options.top)
+    best = appraised(ledger.strategies(run, options.top), market, settings)
+    ledger.keep(run, best)
     edge = _edge(ledger, run, market, settings)
     families_at_end = ledger.family_counts(run)
     ledger.close()
-    appraisals = appraise(market, settings, [s.genome for s in best])
     if options.json:
-        print(json.dumps(_json(summary, market, best, appraisals, edge, families_at_end)))
+        print(json.dumps(_json(summary, market, best, edge, families_at_end)))
     else:
-        print_strategies(best, appraisals)
+        print_strategies(best, runs=False)
         print_families(families_at_end)
         print(f"{edge.statement}" if edge else "no strategy has a fitness: nothing to appraise")
         print(
@@ -369,7 +371,6 @@ def _json(
     summary: Summary,
     market: Market,
     best: Sequence[StrategyRecord],
-    appraisals: Sequence[Appraisal],
     edge: Edge | None,
     families_at_end: Mapping[str, int],
 ) -> dict[str, object]:
@@ -384,15 +385,7 @@ def _json(
             "gaps": len(market.report.gaps),
             "missing_bars": market.report.missing,
         },
-        "best": [
-            {
-                **strategy_row(s),
-                "in_sample_sharpe": a.sharpe("in-sample"),
-                "out_of_sample_sharpe": a.sharpe("out-of-sample"),
-                "holdout_sharpe": a.sharpe("hold-out"),
-            }
-            for s, a in zip(best, appraisals, strict=True)
-        ],
+        "best": [{**strategy_row(s), **sharpe_row(s)} for s in best],
         "families": dict(families_at_end),
         "edge": None if edge is None else {**asdict(edge), "shown": edge.shown},
     }

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from ga.appraisal import PARTS, Appraisal
 from ga.families import FAMILIES
 from ga.ledger import StrategyRecord
 from ga.market import Market
@@ -109,18 +108,16 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     Console().print(drawn if rows else f"{title}: none")
 
 
-def print_strategies(strategies: Sequence[StrategyRecord], appraisals: Sequence[Appraisal]) -> None:
-    """Print strategies with their genes; ``appraisals`` may be empty."""
+def print_strategies(strategies: Sequence[StrategyRecord], *, runs: bool) -> None:
+    """Print strategies with their genes; ``runs``: and with their runs."""
     rows = []
-    for i, strategy in enumerate(strategies):
-        genome, outcome = strategy.genome, strategy.outcome
+    for strategy in strategies:
+        genome, outcome, sharpes = strategy.genome, strategy.outcome, strategy.sharpes
         row: dict[str, object] = {"key": outcome.key[:10], "family": genome.family}
         row["in-sample"] = f"{outcome.fitness:.3f}"
-        if appraisals:
-            for part in PARTS[1:]:
-                value = appraisals[i].sharpe(part)
-                row[part] = "-" if value is None else f"{value:.3f}"
-        else:
+        row["out-of-sample"] = _ratio(sharpes and sharpes.out_of_sample)
+        row["hold-out"] = _ratio(sharpes and sharpes.holdout)
+        if runs:
             row["run"] = strategy.run
         row["drawdown"] = f"{outcome.max_drawdown:.1%}"
         row["trades"] = outcome.trades
@@ -131,6 +128,10 @@ def print_strategies(strategies: Sequence[StrategyRecord], appraisals: Sequence[
         pairs = zip(genes, strategy.genome.genes, strict=True)
         listed = ", ".join(f"{gene.name} {value:.4g}" for gene, value in pairs)
         print(f"{strategy.outcome.key[:10]} {listed}")
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def print_families(counts: Mapping[str, int]) -> None:

@@ -7,6 +7,8 @@ import csv
 import json
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TextIO
@@ -18,8 +20,9 @@ from ga.console import print_strategies, table
 from ga.curve import page, sparkline
 from ga.errors import InputError
 from ga.families import FAMILIES, KERNEL_VERSION, get_family
+from ga.fitness import Settings
 from ga.genome import Genome
-from ga.ledger import RunRecord, StrategyRecord, open_ledger
+from ga.ledger import RunRecord, Sharpes, StrategyRecord, open_ledger
 from ga.market import Market
 from ga.sources import MarketSpec
 
@@ -49,6 +52,28 @@ def strategy_row(strategy: StrategyRecord) -> dict[str, object]:
         "max_drawdown": strategy.outcome.max_drawdown,
         "generation": strategy.generation,
     }
+
+
+def appraised(
+    strategies: Sequence[StrategyRecord], market: Market, settings: Settings
+) -> list[StrategyRecord]:
+    """Strategies with what they are worth on all parts of a *whole* market."""
+    appraisals = appraise(market, settings, [s.genome for s in strategies])
+    return [
+        replace(strategy, sharpes=_sharpes(appraisal))
+        for strategy, appraisal in zip(strategies, appraisals, strict=True)
+    ]
+
+
+def _sharpes(appraisal: Appraisal) -> Sharpes:
+    in_sample, out_of_sample, holdout = map(appraisal.sharpe, PARTS)
+    return Sharpes(in_sample=in_sample, out_of_sample=out_of_sample, holdout=holdout)
+
+
+def sharpe_row(strategy: StrategyRecord) -> dict[str, float | None]:
+    """What a strategy was worth when its run was over, as JSON shows it."""
+    found = strategy.sharpes or Sharpes(in_sample=None, out_of_sample=None, holdout=None)
+    return {f"{part}_sharpe": value for part, value in asdict(found).items()}
 
 
 def _named(genome: Genome) -> dict[str, float]:
@@ -90,9 +115,9 @@ def strategies(options: argparse.Namespace) -> int:
     found = ledger.strategies(run, options.limit)
     ledger.close()
     if options.json:
-        print(json.dumps([{"run": s.run, **strategy_row(s)} for s in found]))
+        print(json.dumps([{"run": s.run, **strategy_row(s), **sharpe_row(s)} for s in found]))
     else:
-        print_strategies(found, [])
+        print_strategies(found, runs=True)
     return 0
 
 

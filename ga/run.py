@@ -6,20 +6,22 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
 from ga.cache import Cache
 from ga.errors import ClusterError, InputError
 from ga.evaluators import BatchResult, Evaluator
+from ga.evaluators.base import Tried
 from ga.evaluators.standby import Standby
 from ga.evolution import Evolution
 from ga.fitness import Outcome, Settings, evaluation_key
 from ga.genome import Genome
-from ga.ledger import Ledger
+from ga.ledger import Attempt, Ledger
 from ga.market import Market
 from ga.redact import redact
 from ga.telemetry import Telemetry
@@ -162,6 +164,8 @@ class Runner:
             (o.fitness for o in self._known.values() if o.fitness is not None), default=None
         )
         self._tally = _Tally()
+        self._tried: defaultdict[str, list[Attempt]] = defaultdict(list)
+        """Key -> the tries of this generation that came to nothing."""
 
     @property
     def evaluator(self) -> Evaluator:
@@ -238,6 +242,8 @@ class Runner:
         seconds = time.perf_counter() - began
         digest, mode, last = evolution.digest, self._evaluator.mode, evolution.done
         best = self._best
+        tried = [attempt for tries in self._tried.values() for attempt in tries]
+        self._tried.clear()
 
         def commit() -> None:
             self._ledger.commit(
@@ -250,6 +256,7 @@ class Runner:
                 seconds=seconds,
                 mode=mode,
                 last=last,
+                tried=tried,
             )
             self._telemetry.committed(wanted, self._known, attempts, best)
             self._log.write("generation", generation=generation, seconds=seconds)
@@ -302,20 +309,34 @@ class Runner:
                     if self._standby is not None and self._standby.ready:
                         break
             except ClusterError as error:
+                self._abandon(left)
                 self._take_over(error)
                 continue
+            self._abandon(left)
             missing = sum(key not in attempts for key in wanted)
             if missing and not (self._standby is not None and self._standby.ready):
                 raise RuntimeError(
                     f"evaluator {self._evaluator.mode} ended with {missing} genomes unanswered"
                 )
 
+    def _abandon(self, asked: Mapping[str, Genome]) -> None:
+        """Note what the evaluator had tried when it failed or was left."""
+        keys = list(asked)
+        for index, tries in self._evaluator.abandoned.items():
+            self._note(keys[index], tries)
+
+    def _note(self, key: str, tries: Sequence[Tried]) -> int:
+        """Note tries at an evaluation that came to nothing; returns how many there are by now."""
+        known = self._tried[key]
+        known += [Attempt(key=key, attempt=n, **asdict(t)) for n, t in enumerate(tries, len(known))]
+        return len(known)
+
     def _take(self, result: BatchResult, attempts: dict[str, int]) -> None:
         batch = result.batch
         for outcome in batch.outcomes:
             if outcome.key in attempts:
                 continue
-            attempts[outcome.key] = result.attempt + 1
+            attempts[outcome.key] = self._note(outcome.key, result.tried) + 1
             self._learn(outcome)
             self._tally.evaluations += 1
             if outcome.fitness is None:
@@ -329,6 +350,8 @@ class Runner:
             size=len(result.indices),
             node=result.node,
             attempt=result.attempt,
+            seconds=result.seconds,
+            tried=[asdict(one) for one in result.tried],
             cpu_seconds=batch.cpu_seconds,
             started_at=batch.started_at,
             finished_at=batch.finished_at,

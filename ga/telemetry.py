@@ -21,7 +21,8 @@ from ga.genome import Genome
 MODES: Final = ("local", "distributed")
 _LOOPBACK: Final = "127.0.0.1"
 _BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Around the 0.03 to 0.2 CPU seconds that batches are cut to; a node's quota stretches them."""
+"""Around the 0.03 to 0.2 CPU seconds that batches are cut to. A node's quota stretches them, they
+wait for one another, and what was lost with a node is answered seconds later."""
 
 
 def _version() -> str:
@@ -54,7 +55,7 @@ class Telemetry:
             ["run", "family", "outcome"],
             registry=registry,
         )
-        text = "Time a batch took on its worker."
+        text = "From when a batch was first handed out until it was answered."
         self._batch_seconds = Histogram(
             "ga_batch_seconds", text, ["run"], buckets=_BUCKETS, registry=registry
         ).labels(run)
@@ -78,9 +79,7 @@ class Telemetry:
         try:
             for result in results:
                 self._in_flight.dec(len(result.indices))
-                batch = result.batch
-                # The worker's clock may be set back meanwhile.
-                self._batch_seconds.observe(max(0.0, batch.finished_at - batch.started_at))
+                self._batch_seconds.observe(result.seconds)
                 yield result
         finally:
             self._in_flight.set(0)

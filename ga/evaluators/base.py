@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -26,6 +26,19 @@ _GUESS_LEARNED: Final = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A try at a batch that came to nothing."""
+
+    node: str
+    """As in ``BatchResult``."""
+    outcome: str
+    """lost, crashed, memory, hung; withdrawn with the rest of its batch; or overtaken by a copy."""
+    error: str
+    at: float
+    """Unix seconds when it was given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchResult:
     """A finished batch."""
 
@@ -36,6 +49,15 @@ class BatchResult:
     """Address of the node that did it; ``local`` on this machine."""
     attempt: int = 0
     """0 for the first try; how often the work was started again before."""
+    seconds: float = 0.0
+    """From when these genomes were first handed out until they were answered."""
+    tried: tuple[Tried, ...] = ()
+    """The other tries at these genomes. The error of one in quarantine tells of its last try, which
+    is not among them."""
+
+
+Abandoned = Mapping[int, tuple[Tried, ...]]
+"""Index of a genome that was asked for -> the tries at it, all of which came to nothing."""
 
 
 class Evaluator(Protocol):
@@ -49,6 +71,11 @@ class Evaluator(Protocol):
     @property
     def workers(self) -> int:
         """Evaluations that can run at the same time now."""
+        ...
+
+    @property
+    def abandoned(self) -> Abandoned:
+        """What the last ``evaluate`` tried without an answer, because it was left or failed."""
         ...
 
     def warm_up(self) -> None:
@@ -115,6 +142,11 @@ class AwakeClock:
 def allowed(genomes: Sequence[Genome], costs: CostModel, patience: float) -> float:
     """Wall seconds that a batch may take before its worker counts as hung."""
     return max(patience, _GENEROUS * sum(costs.estimate(g.family) for g in genomes))
+
+
+def tried(node: str, outcome: str, error: str) -> Tried:
+    """A try that is given up now."""
+    return Tried(node=node, outcome=outcome, error=error, at=time.time())
 
 
 def quarantined(key: str, error: str) -> Batch:

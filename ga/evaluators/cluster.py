@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from typing import Final
 
 from ga.errors import ClusterError, InputError
-from ga.evaluators.base import PATIENCE_SECONDS, AwakeClock, BatchResult
-from ga.evaluators.driver import Beat, Done, DriverSpec, Lost, Ready, main
+from ga.evaluators.base import PATIENCE_SECONDS, Abandoned, AwakeClock, BatchResult, tried
+from ga.evaluators.driver import Beat, Done, DriverSpec, HandedOut, Lost, Ready, main
 from ga.fitness import Settings
 from ga.genome import Genome
 from ga.market import Market
@@ -82,6 +82,7 @@ class ClusterEvaluator:
         theirs.close()
         self._slots = 0
         self._ended = False
+        self._abandoned: Abandoned = {}
 
     @property
     def mode(self) -> str:
@@ -92,6 +93,11 @@ class ClusterEvaluator:
     def workers(self) -> int:
         """See ``Evaluator``."""
         return self._slots
+
+    @property
+    def abandoned(self) -> Abandoned:
+        """See ``Evaluator``."""
+        return self._abandoned
 
     def warm_up(self) -> None:
         """Wait until the driver is connected and every worker has loaded market and kernels."""
@@ -104,13 +110,35 @@ class ClusterEvaluator:
 
     def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
         """See ``Evaluator``."""
+        handed_out: dict[int, list[str]] = {}
+        outcome, why = "withdrawn", "nobody waited for it"
+        try:
+            yield from self._answers(genomes, handed_out)
+        except ClusterError as error:
+            outcome, why = "lost", str(error)
+            raise
+        finally:
+            self._abandoned = {
+                index: tuple(tried(node, outcome, why) for node in nodes)
+                for index, nodes in handed_out.items()
+            }
+
+    def _answers(
+        self, genomes: Sequence[Genome], handed_out: dict[int, list[str]]
+    ) -> Iterator[BatchResult]:
+        """The answers; ``handed_out`` are the nodes that have each genome that has none yet."""
         try:
             self._connection.send(("evaluate", tuple(genomes)))
         except OSError as error:
             raise self._lost(f"driver process is gone ({error})") from None
         while True:
             message = self._hear(_SILENT_SECONDS)
-            if isinstance(message, BatchResult):
+            if isinstance(message, HandedOut):
+                for index in message.indices:
+                    handed_out.setdefault(index, []).append(message.node)
+            elif isinstance(message, BatchResult):
+                for index in message.indices:
+                    del handed_out[index]
                 yield message
             elif isinstance(message, Done):
                 return

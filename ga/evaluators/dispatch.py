@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import ceil
 from typing import Final, Generic, Protocol, TypeVar
@@ -21,12 +21,14 @@ from ga.evaluators.base import (
     AwakeClock,
     BatchResult,
     CostModel,
+    Tried,
     allowed,
     crashed,
     cut,
     quarantined,
+    too_slow,
+    tried,
 )
-from ga.fitness import Batch
 from ga.genome import Genome
 
 BEAT_SECONDS: Final = 0.2
@@ -52,14 +54,6 @@ class Fault(Enum):
     MEMORY = "its worker process was killed for its memory"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """A batch that came back, and the address of the node that did it."""
-
-    batch: Batch
-    node: str
-
-
 H = TypeVar("H", bound=Hashable)
 
 
@@ -70,6 +64,10 @@ class Fleet(Protocol[H]):
         """Node -> batches that it can run at once, of the nodes that are ready now."""
         ...
 
+    def address(self, node: str) -> str:
+        """What a node is called in results, also after it is gone."""
+        ...
+
     def launch(self, genomes: Sequence[Genome], node: str, *, apart: bool) -> H:
         """Start a batch on a node, or on another one if that is gone."""
         ...
@@ -78,8 +76,8 @@ class Fleet(Protocol[H]):
         """Those that have ended; returns as soon as there is one."""
         ...
 
-    def result(self, handle: H) -> Reply | Fault:
-        """What became of a batch that has ended."""
+    def result(self, handle: H) -> Sequence[BatchResult] | Fault:
+        """What became of a batch that has ended; together the results answer all its genomes."""
         ...
 
     def cancel(self, handle: H, *, force: bool) -> None:
@@ -94,6 +92,10 @@ class _Job:
     """Seconds that one flight may take."""
     apart: bool = False
     launched: int = 0
+    since: float | None = None
+    """When its genomes were first handed out."""
+    tried: list[Tried] = field(default_factory=list)
+    """What became of all its flights but those that fly."""
     flying: int = 0
     faults: list[tuple[Fault, str]] = field(default_factory=list)
     """Those that were no node's fault as far as it is known, and the node."""
@@ -114,6 +116,7 @@ class Dispatcher(Generic[H]):
     Args:
         key: the evaluation key of a genome.
         beat: called at least every ``BEAT_SECONDS`` or so while nothing else happens.
+        handed_out: told the indices of every batch that is started, and the node's address.
     """
 
     def __init__(
@@ -125,11 +128,13 @@ class Dispatcher(Generic[H]):
         key: Callable[[Genome], str],
         patience: float,
         beat: Callable[[], None],
+        handed_out: Callable[[tuple[int, ...], str], None],
         clock: Callable[[], float] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._fleet, self._costs, self._genomes = fleet, costs, genomes
         self._key, self._patience, self._beat = key, patience, beat
+        self._handed_out = handed_out
         self._clock, self._sleep = clock or AwakeClock(), sleep
         self._todo: deque[_Job] = deque()
         self._flying: dict[H, _Flight] = {}
@@ -144,7 +149,7 @@ class Dispatcher(Generic[H]):
         """
         slots = max(sum(self._fleet.nodes().values()), 1)
         for indices in cut(self._genomes, self._costs, slots):
-            self._add(indices, at_end=True)
+            self._add(indices)
         fed = self._clock()
         while self._open:
             now, nodes = self._clock(), self._fleet.nodes()
@@ -172,24 +177,24 @@ class Dispatcher(Generic[H]):
         for handle in self._flying:
             self._fleet.cancel(handle, force=False)
 
-    def _add(
-        self,
-        indices: tuple[int, ...],
-        *,
-        at_end: bool = False,
-        apart: bool = False,
-        launched: int = 0,
-    ) -> None:
+    def _add(self, indices: tuple[int, ...], *, part_of: _Job | None = None) -> None:
+        """Have genomes evaluated; ``part_of`` a batch that failed, apart and before all others."""
         limit = allowed([self._genomes[i] for i in indices], self._costs, self._patience)
-        if apart:
-            # Each of them may hang for its time; and its process has to start.
-            limit *= 2 + min(len(indices), 8)
-        job = _Job(indices=indices, limit=limit, apart=apart, launched=launched)
         self._open += 1
-        if at_end:
-            self._todo.append(job)
-        else:
-            self._todo.appendleft(job)
+        if part_of is None:
+            self._todo.append(_Job(indices=indices, limit=limit))
+            return
+        self._todo.appendleft(
+            _Job(
+                indices=indices,
+                # Each of them may hang for its time; and its process has to start.
+                limit=limit * (2 + min(len(indices), 8)),
+                apart=True,
+                launched=part_of.launched,
+                since=part_of.since,
+                tried=list(part_of.tried),
+            )
+        )
 
     def _free_node(self, nodes: Mapping[str, int]) -> str | None:
         """The node with the least to do, None when all have enough.
@@ -203,8 +208,11 @@ class Dispatcher(Generic[H]):
 
     def _launch(self, job: _Job, node: str) -> None:
         group = [self._genomes[i] for i in job.indices]
+        now = self._clock()
         handle = self._fleet.launch(group, node, apart=job.apart)
-        self._flying[handle] = _Flight(job=job, copy=job.launched, node=node, since=self._clock())
+        self._handed_out(job.indices, self._fleet.address(node))
+        self._flying[handle] = _Flight(job=job, copy=job.launched, node=node, since=now)
+        job.since = now if job.since is None else job.since
         job.launched += 1
         job.flying += 1
 
@@ -225,17 +233,25 @@ class Dispatcher(Generic[H]):
         if job.done:
             return
         reply = self._fleet.result(handle)
-        if isinstance(reply, Reply):
-            self._close(job)
-            if not job.apart:
-                self._costs.learn([self._genomes[i] for i in job.indices], reply.batch.cpu_seconds)
-            yield BatchResult(
-                indices=job.indices, batch=reply.batch, node=reply.node, attempt=flight.copy
-            )
+        if isinstance(reply, Fault):
+            self._give_up(flight, reply.name.lower(), reply.value)
+            if reply is not Fault.LOST:
+                job.faults.append((reply, flight.node))
+            yield from self._failed(job)
             return
-        if reply is not Fault.LOST:
-            job.faults.append((reply, flight.node))
-        yield from self._failed(job)
+        self._close(job)
+        seconds = self._seconds(job)
+        for part in reply:
+            indices = tuple(job.indices[i] for i in part.indices)
+            if not job.apart:
+                self._costs.learn([self._genomes[i] for i in indices], part.batch.cpu_seconds)
+            yield replace(
+                part,
+                indices=indices,
+                attempt=flight.copy,
+                seconds=seconds,
+                tried=(*job.tried, *part.tried),
+            )
 
     def _failed(self, job: _Job) -> Iterator[BatchResult]:
         """One flight of a job did not come back."""
@@ -263,36 +279,57 @@ class Dispatcher(Generic[H]):
             job = flight.job
             if job.done or now - flight.since <= job.limit or handle not in self._flying:
                 continue
+            self._withdraw(handle, "hung", too_slow(job.limit))
             if not job.apart:
                 self._split(job)
                 continue
             # A genome that hangs would have been ended by its pool: it is the node that does.
-            self._withdraw(handle)
             self._again(job)
 
     def _split(self, job: _Job) -> None:
         """Have the genomes of a suspect batch evaluated apart, on as many nodes as there are."""
-        self._close(job)
         for handle in [h for h, flight in self._flying.items() if flight.job is job]:
-            self._withdraw(handle)
+            self._withdraw(handle, "withdrawn", "another try at its batch failed")
+        self._close(job)
         count = len(job.indices)
         slots = max(sum(self._fleet.nodes().values()), 1)
         size = 1 if job.apart else ceil(count / slots)
         for at in range(0, count, size):
-            self._add(job.indices[at : at + size], apart=True, launched=job.launched)
+            self._add(job.indices[at : at + size], part_of=job)
 
     def _quarantine(self, job: _Job) -> BatchResult:
+        # It is told as the outcome itself.
+        node = job.tried.pop().node
         self._close(job)
-        fault, node = job.faults[-1]
+        fault, _ = job.faults[-1]
         error = crashed("out of memory" if fault is Fault.MEMORY else "and its node's")
         batch = quarantined(self._key(self._genomes[job.indices[0]]), error)
-        return BatchResult(indices=job.indices, batch=batch, node=node, attempt=job.launched - 1)
+        return BatchResult(
+            indices=job.indices,
+            batch=batch,
+            node=node,
+            attempt=job.launched - 1,
+            seconds=self._seconds(job),
+            tried=tuple(job.tried),
+        )
 
-    def _withdraw(self, handle: H) -> None:
+    def _withdraw(self, handle: H, outcome: str, error: str) -> None:
         flight = self._flying.pop(handle)
         flight.job.flying -= 1
+        self._give_up(flight, outcome, error)
         self._fleet.cancel(handle, force=True)
 
+    def _give_up(self, flight: _Flight, outcome: str, error: str) -> None:
+        flight.job.tried.append(tried(self._fleet.address(flight.node), outcome, error))
+
     def _close(self, job: _Job) -> None:
+        """No more is wanted of a job; what flies of it still has been overtaken."""
         job.done = True
         self._open -= 1
+        for flight in self._flying.values():
+            if flight.job is job:
+                self._give_up(flight, "overtaken", "another try at its batch was faster")
+
+    def _seconds(self, job: _Job) -> float:
+        now = self._clock()
+        return now - (now if job.since is None else job.since)

@@ -2,7 +2,7 @@
 
 Ray ends a driver that lost its cluster; here it takes no run down with it. Messages on the pipe:
 to the driver ``("evaluate", genomes)`` or ``("close",)``; from it ``Ready``, ``Beat``,
-``BatchResult``, ``Done`` and ``Lost``.
+``HandedOut``, ``BatchResult``, ``Done`` and ``Lost``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from ga.errors import ClusterError
-from ga.evaluators.base import PATIENCE_SECONDS, CostModel, probes
-from ga.evaluators.dispatch import BEAT_SECONDS, STARVED_SECONDS, Dispatcher, Fault, Reply
+from ga.evaluators.base import PATIENCE_SECONDS, BatchResult, CostModel, probes
+from ga.evaluators.dispatch import BEAT_SECONDS, STARVED_SECONDS, Dispatcher, Fault
 from ga.evaluators.pool import Pool
 from ga.evaluators.worker import work
-from ga.fitness import Batch, Settings, evaluation_key
+from ga.fitness import Settings, evaluation_key
 from ga.forks import ONE_THREAD
 from ga.genome import Genome
 from ga.market import Market
@@ -61,6 +61,14 @@ class Beat:
     """Still alive."""
 
     slots: int
+
+
+@dataclass(frozen=True)
+class HandedOut:
+    """A batch was started on a node."""
+
+    indices: tuple[int, ...]
+    node: str
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,8 @@ class _RayFleet:
 
         self._ray, self._spec = ray, spec
         self._nodes: dict[str, int] = {}
+        self._addresses: dict[str, str] = {}
+        """Of each node ever seen."""
         self._seen_at = float("-inf")
         self._warming: dict[str, list[Any]] = {}
         """Of each node ever seen, the warm-up tasks that are not done."""
@@ -194,6 +204,7 @@ class _RayFleet:
             cpus = int(node["Resources"].get("CPU", 0)) if node["Alive"] else 0
             if min(cpus, left) > 0:
                 found[node["NodeID"]] = min(cpus, left)
+                self._addresses[node["NodeID"]] = str(node["NodeManagerAddress"])
                 left -= found[node["NodeID"]]
         for node, cpus in found.items():
             if node not in self._warming:
@@ -202,6 +213,10 @@ class _RayFleet:
             elif refs := self._warming[node]:
                 self._warming[node] = self._ray.wait(refs, num_returns=len(refs), timeout=0)[1]
         return {node: cpus for node, cpus in found.items() if not self._warming[node]}
+
+    def address(self, node: str) -> str:
+        """See ``Fleet``."""
+        return self._addresses[node]
 
     def launch(self, genomes: Sequence[Genome], node: str, *, apart: bool) -> Any:
         """See ``Fleet``. Left to itself Ray reuses the leases it has, and a whole generation may
@@ -219,12 +234,12 @@ class _RayFleet:
         ready, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
         return list(ready)
 
-    def result(self, handle: Any) -> Reply | Fault:
+    def result(self, handle: Any) -> Sequence[BatchResult] | Fault:
         """See ``Fleet``. Errors of our own code on a node are raised: they are no genome's fault,
         and another node has the same code."""
         errors = self._ray.exceptions
         try:
-            batch, node = self._ray.get(handle)
+            results: Sequence[BatchResult] = self._ray.get(handle)
         except errors.OutOfMemoryError:
             return Fault.MEMORY
         except errors.WorkerCrashedError:
@@ -236,7 +251,7 @@ class _RayFleet:
             raise
         except errors.RayError:
             return Fault.LOST
-        return Reply(batch=batch, node=node)
+        return results
 
     def cancel(self, handle: Any, *, force: bool) -> None:
         """See ``Fleet``."""
@@ -266,6 +281,9 @@ class _Driver:
                 self._connection.send(result)
             self._connection.send(Done(self.fleet.slots))
 
+    def _handed_out(self, indices: tuple[int, ...], node: str) -> None:
+        self._connection.send(HandedOut(indices, node))
+
     def _beat(self) -> None:
         self._connection.send(Beat(self.fleet.slots))
 
@@ -278,6 +296,7 @@ class _Driver:
             key=lambda genome: evaluation_key(genome, market.hash, settings),
             patience=self._spec.patience,
             beat=self._beat,
+            handed_out=self._handed_out,
         )
 
     def _warm_up(self) -> None:
@@ -299,27 +318,26 @@ class _Driver:
                     self._beat()
 
 
-def _evaluate(market: Market, settings: Settings, genomes: Sequence[Genome]) -> tuple[Batch, str]:
+def _evaluate(
+    market: Market, settings: Settings, genomes: Sequence[Genome]
+) -> tuple[BatchResult, ...]:
     import ray
 
-    return work(market, settings, genomes), str(ray.util.get_node_ip_address())
+    batch, node = work(market, settings, genomes), str(ray.util.get_node_ip_address())
+    return (BatchResult(indices=tuple(range(len(genomes))), batch=batch, node=node),)
 
 
 def _evaluate_apart(
     market: Market, settings: Settings, genomes: Sequence[Genome], patience: float
-) -> tuple[Batch, str]:
+) -> tuple[BatchResult, ...]:
     """Like ``_evaluate``, in a process of its own and genome by genome."""
     import ray
 
-    started = time.time()
+    node = str(ray.util.get_node_ip_address())
     pool = Pool(market=market, settings=settings, workers=1, patience=patience)
     with contextlib.closing(pool):
         one_by_one = [(index,) for index in range(len(genomes))]
-        results = sorted(pool.run(genomes, one_by_one), key=lambda result: result.indices)
-    batch = Batch(
-        outcomes=tuple(outcome for result in results for outcome in result.batch.outcomes),
-        cpu_seconds=sum(result.batch.cpu_seconds for result in results),
-        started_at=started,
-        finished_at=time.time(),
-    )
-    return batch, str(ray.util.get_node_ip_address())
+        return tuple(
+            replace(result, node=node, tried=tuple(replace(t, node=node) for t in result.tried))
+            for result in pool.run(genomes, one_by_one)
+        )

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ga.evaluators.base import PATIENCE_SECONDS, BatchResult, CostModel, allowed, cut, probes
+from ga.evaluators.base import (
+    PATIENCE_SECONDS,
+    Abandoned,
+    BatchResult,
+    CostModel,
+    allowed,
+    cut,
+    probes,
+)
 from ga.evaluators.pool import Pool
 from ga.fitness import Settings
 from ga.genome import Genome
@@ -40,6 +48,11 @@ class LocalEvaluator:
     def workers(self) -> int:
         """See ``Evaluator``."""
         return self._workers
+
+    @property
+    def abandoned(self) -> Abandoned:
+        """See ``Evaluator``."""
+        return self._pool.abandoned
 
     def warm_up(self) -> None:
         """Compile (or load from the cache) every kernel in every process."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Final
@@ -19,11 +19,14 @@ from ga.errors import ClusterError
 from ga.evaluators.base import (
     PATIENCE_SECONDS,
     TRIES_ALONE,
+    Abandoned,
     AwakeClock,
     BatchResult,
+    Tried,
     crashed,
     quarantined,
     too_slow,
+    tried,
 )
 from ga.evaluators.worker import serve
 from ga.fitness import Batch, Settings, evaluation_key
@@ -31,6 +34,8 @@ from ga.forks import CONTEXT, one_thread
 from ga.genome import Genome
 from ga.market import Market
 
+_NODE: Final = "local"
+_OUT_OF_MEMORY: Final = "out of memory"
 _TICK: Final = 0.5
 _START_TRIES: Final = 3
 
@@ -38,9 +43,11 @@ _START_TRIES: Final = 3
 @dataclass(frozen=True, kw_only=True)
 class _Task:
     indices: tuple[int, ...]
-    attempt: int = 0
     lost: int = 0
     """Workers that it has cost as a batch of one."""
+    since: float | None = None
+    """When it, or the batch that it is of, was first handed out."""
+    tried: tuple[Tried, ...] = ()
 
     @property
     def last_try(self) -> bool:
@@ -73,7 +80,7 @@ class _Worker:
         self.connection.close()
         status = self.process.exitcode or 0
         if status == -signal.SIGKILL and _oom_kills() > self._oom_kills:
-            return "out of memory"
+            return _OUT_OF_MEMORY
         return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 
@@ -97,6 +104,8 @@ class Pool:
         self._market, self._settings, self._patience = market, settings, patience
         self._failed_starts = 0
         self._clock = AwakeClock()
+        self.abandoned: Abandoned = {}
+        """See ``Evaluator``."""
         self._workers = [_Worker(market, settings) for _ in range(workers)]
 
     def wait_up(self) -> None:
@@ -119,6 +128,7 @@ class Pool:
         Raises:
             ClusterError: workers cannot be started on this machine.
         """
+        self.abandoned = {}
         todo = deque(_Task(indices=indices) for indices in batches)
         try:
             while todo or any(worker.task is not None for worker in self._workers):
@@ -133,7 +143,7 @@ class Pool:
                     if isinstance(answer, Batch):
                         # The worker is given its next batch before anybody looks at this one.
                         self._hand_out(todo, genomes, allowed)
-                        yield _result(task, answer)
+                        yield self._result(task, answer)
                     else:
                         yield from self._blame(task, answer, genomes, todo)
                 now = self._clock()
@@ -143,10 +153,13 @@ class Pool:
                         self._replace(worker)
                         yield from self._blame(task, None, genomes, todo, limit=limit)
         finally:
+            left = list(todo)
             for worker in self._workers:
                 if worker.task is not None:
-                    # Nobody waits for its answer, which would be taken for another batch's.
+                    left.append(_given_up(worker.task, "withdrawn", "nobody waited for it"))
+                    # Its answer would be taken for another batch's.
                     self._replace(worker)
+            self.abandoned = {i: task.tried for task in left if task.tried for i in task.indices}
 
     def close(self) -> None:
         """End all workers."""
@@ -174,8 +187,9 @@ class Pool:
                 # It died idle, which is no batch's fault.
                 self._replace(worker)
                 continue
-            worker.task = todo.popleft()
             worker.since = self._clock()
+            task = todo.popleft()
+            worker.task = replace(task, since=worker.since) if task.since is None else task
             worker.limit = max(self._patience, allowed(group) if allowed else 0.0)
 
     def _hear(self, worker: _Worker) -> Batch | str | None:
@@ -210,22 +224,35 @@ class Pool:
         limit: float = 0.0,
     ) -> Iterator[BatchResult]:
         """Go on after a task cost its worker: ``how`` that died, None when it hung."""
-        attempt = task.attempt + 1
+        word = "hung" if how is None else "memory" if how == _OUT_OF_MEMORY else "crashed"
+        again = _given_up(task, word, too_slow(limit) if how is None else how)
         if len(task.indices) > 1:
-            todo.extendleft(_Task(indices=(i,), attempt=attempt) for i in reversed(task.indices))
+            todo.extendleft(replace(again, indices=(i,)) for i in reversed(task.indices))
             return
         lost = task.lost + 1
         if how is not None and lost < TRIES_ALONE:
-            todo.appendleft(_Task(indices=task.indices, attempt=attempt, lost=lost))
+            todo.appendleft(replace(again, lost=lost))
             return
         # Once alone is enough to be too slow; what died may have been shot.
         error = too_slow(limit) if how is None else crashed(how)
         key = evaluation_key(genomes[task.indices[0]], self._market_hash, self._settings)
-        yield _result(task, quarantined(key, error))
+        yield self._result(task, quarantined(key, error))
+
+    def _result(self, task: _Task, batch: Batch) -> BatchResult:
+        now = self._clock()
+        return BatchResult(
+            indices=task.indices,
+            batch=batch,
+            node=_NODE,
+            attempt=len(task.tried),
+            seconds=now - (now if task.since is None else task.since),
+            tried=task.tried,
+        )
 
 
-def _result(task: _Task, batch: Batch) -> BatchResult:
-    return BatchResult(indices=task.indices, batch=batch, node="local", attempt=task.attempt)
+def _given_up(task: _Task, outcome: str, error: str) -> _Task:
+    """The task after a try at it came to nothing."""
+    return replace(task, tried=(*task.tried, tried(_NODE, outcome, error)))
 
 
 def _oom_kills() -> int:

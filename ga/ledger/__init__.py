@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ga.ledger.history import Evaluation, History
-from ga.ledger.records import Attempt, Committed, RunRecord, StrategyRecord
+from ga.ledger.records import Attempt, Committed, RunRecord, Sharpes, StrategyRecord
 from ga.ledger.store import Ledger, open_ledger
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "History",
     "Ledger",
     "RunRecord",
+    "Sharpes",
     "StrategyRecord",
     "open_ledger",
 ]

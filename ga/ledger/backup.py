@@ -24,12 +24,20 @@ from ga.errors import InputError, LedgerError
 from ga.ledger.connect import snapshot
 from ga.ledger.history import read
 from ga.ledger.rows import insert
-from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
+from ga.ledger.schema import (
+    attempts,
+    evaluations,
+    generations,
+    individuals,
+    runs,
+    strategies,
+)
 
 _FORMAT: Final = b"evolution-gate/backup/1 "
 _HEAD: Final = len(_FORMAT) + 65
 _TABLES: Final = {
-    table.name: table for table in (runs, generations, evaluations, individuals, attempts)
+    table.name: table
+    for table in (runs, generations, evaluations, individuals, attempts, strategies)
 }
 """In an order in which each row's run is there before it."""
 _COLUMNS: Final = {name: [c.name for c in table.columns] for name, table in _TABLES.items()}

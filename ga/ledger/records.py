@@ -61,6 +61,15 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sharpes:
+    """Annualised net Sharpe ratios of a final strategy; None where a part has no bars."""
+
+    in_sample: float | None
+    out_of_sample: float | None
+    holdout: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class StrategyRecord:
     """One evaluated genome of a run."""
 
@@ -69,6 +78,8 @@ class StrategyRecord:
     outcome: Outcome
     generation: int
     """The generation it was first evaluated in."""
+    sharpes: Sharpes | None = None
+    """Measured when the run was over, for the strategies that it kept; else None."""
 
 
 def record_of(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> RunRecord:
@@ -109,6 +120,13 @@ def _selection(stored: Mapping[str, object]) -> dict[str, Any]:
 def genome_of(row: sa.Row[tuple[object, ...]]) -> Genome:
     """The genome of a row of ``evaluations``."""
     return Genome(str(row.family), tuple(float(v) for v in cast(Sequence[float], row.genes)))
+
+
+def strategy_of(row: sa.Row[tuple[object, ...]]) -> StrategyRecord:
+    """The strategy of a row of ``evaluations``."""
+    return StrategyRecord(
+        run=row.run, genome=genome_of(row), outcome=outcome_of(row), generation=row.generation
+    )
 
 
 def outcome_of(row: sa.Row[tuple[object, ...]]) -> Outcome:

@@ -75,6 +75,17 @@ individuals = Table(
     Column("key", String(64), nullable=False),
 )
 
+strategies = Table(
+    "strategies",
+    metadata,
+    Column("run", ForeignKey("runs.run"), primary_key=True),
+    Column("rank", Integer, primary_key=True),
+    Column("key", String(64), nullable=False),
+    Column("in_sample", Double),
+    Column("out_of_sample", Double),
+    Column("holdout", Double),
+)
+
 attempts = Table(
     "attempts",
     metadata,

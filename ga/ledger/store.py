@@ -27,9 +27,11 @@ from ga.ledger.records import (
     genome_of,
     outcome_of,
     record_of,
+    strategy_of,
 )
 from ga.ledger.rows import insert, text
 from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
+from ga.ledger.strategies import best, keep
 from ga.ledger.upgrade import upgrade
 from ga.market import Market
 from ga.sources import MarketSpec
@@ -269,32 +271,23 @@ class Ledger:
         with self._engine.connect() as connection:
             return {row.key: outcome_of(row) for row in connection.execute(query)}
 
-    def strategies(self, run: str | None, limit: int) -> list[StrategyRecord]:
-        """The best strategies of one run, or of all.
+    def keep(self, run: str, kept: Sequence[StrategyRecord]) -> None:
+        """Store the final strategies of a run, best first, in place of those stored before.
 
-        Genomes that behaved alike (equal fitness, fills and drawdown) are one strategy: the first
-        by key stands for them.
+        Raises:
+            LedgerError: the database stayed away, or another process owns the run.
         """
-        table = evaluations
-        alike = (table.c.run, table.c.fitness, table.c.trades, table.c.max_drawdown)
-        first = sa.select(sa.func.min(table.c.key).label("key"), table.c.run, table.c.fitness)
-        first = first.where(table.c.fitness.is_not(None)).group_by(*alike)
-        if run is not None:
-            first = first.where(table.c.run == run)
-        best = first.order_by(table.c.fitness.desc(), sa.text("key")).limit(limit).subquery()
-        joined = table.join(best, sa.and_(table.c.run == best.c.run, table.c.key == best.c.key))
-        query = sa.select(table).select_from(joined)
-        query = query.order_by(table.c.fitness.desc(), table.c.key)
+
+        def write(connection: sa.Connection) -> None:
+            keep(connection, run, kept)
+
+        # Doing it twice is no harm, so it need not be asked whether it was done.
+        self._owner(run).write(write, done=lambda _: False)
+
+    def strategies(self, run: str | None, limit: int) -> list[StrategyRecord]:
+        """The best strategies of one run, or of all; see ``ga.ledger.strategies``."""
         with self._engine.connect() as connection:
-            return [
-                StrategyRecord(
-                    run=row.run,
-                    genome=genome_of(row),
-                    outcome=outcome_of(row),
-                    generation=row.generation,
-                )
-                for row in connection.execute(query)
-            ]
+            return best(connection, run, limit)
 
     def strategy(self, key: str) -> StrategyRecord:
         """One strategy by the start of its key; of several runs that have it, the latest.
@@ -317,9 +310,7 @@ class Ledger:
                 f"strategy {key}: {what}; list their keys with: python -m ga strategies"
             )
         row = rows[0]
-        return StrategyRecord(
-            run=row.run, genome=genome_of(row), outcome=outcome_of(row), generation=row.generation
-        )
+        return strategy_of(row)
 
     def trials(self, run: str, sample: int) -> tuple[int, list[Genome]]:
         """How many strategies a run evaluated, and a fair sample: keys are hashes, so the first by

@@ -16,7 +16,22 @@ from ga.market import Market
 from ga.sources import synthetic
 from tests.ga import poison
 
+_SCHEDULES = 3
 WriteCsv = Callable[..., Path]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of ``test_ga_faults.py``; they are there when a path below this folder is given."""
+    group = parser.getgroup("faults", "schedules of faults (tests/ga/test_ga_faults.py)")
+    group.addoption("--fault-schedules", type=int, default=_SCHEDULES, metavar="COUNT")
+    group.addoption("--fault-seed", type=int, default=0, help="of the first; then one more each")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "fault_seed" in metafunc.fixturenames:
+        first = metafunc.config.getoption("--fault-seed", 0)
+        count = metafunc.config.getoption("--fault-schedules", _SCHEDULES)
+        metafunc.parametrize("fault_seed", range(first, first + count))
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,9 @@ def test_a_cluster_that_is_four_times_faster_pays_beyond_its_barrier(clock, size
     assert f"cluster {0.15 + 0.0005 * size:.3f} s a generation of {size}" in choice.reason
     assert f"here {0.002 * size:.3f} s a generation of {size}" in choice.reason
     assert "(150.0 ms and 500 us a genome, 4 slots)" in choice.reason
+    assert set(choice.costs) == {"distributed", "local"}
+    assert choice.costs["distributed"].generation(size) == pytest.approx(0.15 + 0.0005 * size)
+    assert choice.costs["local"].each == pytest.approx(0.002)
 
 
 def test_a_cluster_lost_while_measured_is_not_chosen_and_says_why(clock):
@@ -69,6 +72,7 @@ def test_a_cluster_lost_while_measured_is_not_chosen_and_says_why(clock):
     choice = decide(here, there, 100)
     assert choice.evaluator is here
     assert choice.reason == "local: cluster lost: planted"
+    assert choice.costs == {}
     assert there.closed
 
 

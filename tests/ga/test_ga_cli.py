@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 
 from ga import cli
+from ga.choose import Cost, make_evaluator
 from ga.families import FAMILIES
 
 SMALL = ("--population-size", "12", "--generations", "3", "--seed", "7", "--mode", "local")
@@ -178,6 +180,36 @@ def test_auto_without_a_cluster_is_local_and_says_why(ga):
     assert status == 0
     assert json.loads(out)["mode"] == "local"
     assert "no --address" in err
+
+
+def test_what_was_chosen_and_the_numbers_behind_it_are_in_the_log(ga, tmp_path, monkeypatch):
+    costs = {"distributed": Cost(fixed=0.5, each=0.25), "local": Cost(fixed=0.0, each=0.125)}
+
+    def make(*argv, **options):
+        return replace(make_evaluator(*argv, **options), reason="numbers", costs=costs)
+
+    monkeypatch.setattr(cli, "make_evaluator", make)
+    log = tmp_path / "log"
+    run = evolved(ga, "--log", str(log))["run"]
+    first = json.loads(log.read_text().splitlines()[0])
+    assert (first["event"], first["run"]) == ("choice", run)
+    assert (first["mode"], first["reason"]) == ("local", "numbers")
+    assert first["costs"] == {
+        "distributed": {"fixed": 0.5, "each": 0.25},
+        "local": {"fixed": 0.0, "each": 0.125},
+    }
+
+
+def test_the_strategies_that_a_run_ends_with_are_kept_with_what_they_are_worth(ga):
+    found = evolved(ga, "--top", "3")
+    shown = [{"run": found["run"], **one} for one in found["best"]]
+    assert all(one["holdout_sharpe"] is not None for one in shown)
+    _, out, _ = ga("strategies", found["run"], "--json", "--limit", "5")
+    listed = json.loads(out)
+    assert listed[:3] == shown
+    assert [one["holdout_sharpe"] for one in listed[3:]] == [None, None]
+    _, out, _ = ga("strategies", found["run"])
+    assert f"{shown[0]['holdout_sharpe']:.3f}" in out
 
 
 def test_gaps_of_a_folder_are_reported(ga, tmp_path, make_frame):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ga.evaluators.base import AwakeClock, CostModel
-from ga.evaluators.dispatch import Dispatcher, Fault, Reply
+from ga.evaluators.base import AwakeClock, BatchResult, CostModel, Tried
+from ga.evaluators.dispatch import Dispatcher, Fault
 from ga.fitness import Batch, Outcome
 from ga.genome import Genome
 
@@ -29,7 +30,7 @@ class Flight:
     apart: bool
     since: float
     ends_at: float
-    reply: Reply | Fault
+    reply: tuple[BatchResult, ...] | Fault
 
 
 class Fleet:
@@ -55,6 +56,9 @@ class Fleet:
 
     def nodes(self):
         return dict(self.slots)
+
+    def address(self, node):
+        return f"address of {node}"
 
     def launch(self, group, node, *, apart):
         handle = next(self._handles)
@@ -95,7 +99,7 @@ class Fleet:
             started_at=self.now,
             finished_at=self.now,
         )
-        return Reply(batch=batch, node=node)
+        return (BatchResult(indices=tuple(range(len(group))), batch=batch, node=node),)
 
     def wait(self, handles, seconds):
         until = self.now + seconds
@@ -120,6 +124,9 @@ class Fleet:
 
 
 def run(fleet, group, *, beat=lambda: None):
+    """All outcomes by index; each flight must have been told of, and is a try."""
+    handed_out: list[tuple[tuple[int, ...], str]] = []
+    tried: dict[int, tuple[Tried, ...]] = {}
     dispatcher = Dispatcher(
         fleet=fleet,
         costs=CostModel(),
@@ -127,6 +134,7 @@ def run(fleet, group, *, beat=lambda: None):
         key=lambda genome: genome.hash,
         patience=PATIENCE,
         beat=beat,
+        handed_out=lambda indices, node: handed_out.append((indices, node)),
         clock=lambda: fleet.now,
         sleep=fleet.sleep,
     )
@@ -137,7 +145,18 @@ def run(fleet, group, *, beat=lambda: None):
             assert index not in found, "answered twice"
             assert outcome.key == group[index].hash
             found[index] = outcome
+            tried[index] = result.tried
+            assert 0.0 <= result.seconds <= fleet.now
     assert sorted(found) == list(range(len(group))), "not all were answered"
+    assert handed_out == [
+        (tuple(int(g.genes[0]) for g in f.group), f"address of {f.node}") for f in fleet.launched
+    ]
+    for index, genome in enumerate(group):
+        flights = [f.node for f in fleet.launched if genome in f.group]
+        # All but one: the one that was answered, or that was the last of a quarantined genome.
+        nodes = Counter(t.node.removeprefix("address of ") for t in tried[index])
+        assert len(tried[index]) == len(flights) - 1
+        assert nodes <= Counter(flights)
     return found
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,11 @@ from ledger_stores import PLAN, Server, change, counts, keys, rows
 from ga.errors import InputError, LedgerError
 from ga.evolution import GENESIS, Evolution
 from ga.fitness import Outcome, Settings, score
-from ga.ledger import Attempt, connect, open_ledger, ownership
+from ga.ledger import Attempt, Sharpes, connect, open_ledger, ownership
 from ga.ledger import store as store_module
 from ga.ledger.connect import engine_of, url_of
 from ga.ledger.ownership import Owner
-from ga.ledger.schema import attempts, generations, metadata
+from ga.ledger.schema import attempts, generations, metadata, strategies
 from ga.ledger.upgrade import HEAD, VERSIONS
 
 # -- versions
@@ -55,12 +56,39 @@ def test_the_versions_are_those_of_the_migrations():
     assert tuple(reversed(found)) == VERSIONS
 
 
+def test_the_strategies_of_a_run_are_kept_and_replaced_and_another_run_has_its_own(store, history):
+    with closing(open_ledger(store, create=True)) as ledger:
+        one, two = history.begin(ledger), history.begin(ledger)
+        for run in (one, two):
+            history.commit(ledger, run, 0)
+        best = ledger.strategies(one, 100)
+        assert len(best) == PLAN.population_size
+        assert [s.sharpes for s in best] == [None] * len(best)
+        worth = [
+            Sharpes(in_sample=1.5, out_of_sample=-0.1 / 3, holdout=None),
+            Sharpes(in_sample=1e-300, out_of_sample=0.0, holdout=2.5),
+        ]
+        kept = [replace(s, sharpes=w) for s, w in zip(best, worth, strict=False)]
+        # The first is what a run that was killed here before had kept.
+        for again in (best[5:6], kept, kept):
+            ledger.keep(one, [s if s.sharpes else replace(s, sharpes=worth[0]) for s in again])
+        assert ledger.strategies(one, 3) == [*kept, best[2]]
+        assert {s.sharpes for s in ledger.strategies(two, 100)} == {None}
+        both = ledger.strategies(None, 100)
+        assert len(both) == 2 * len(best)
+        assert [s.sharpes for s in both if s.sharpes] == worth
+    assert [row[1:3] for row in rows(store, strategies)] == [
+        (rank, s.outcome.key) for rank, s in enumerate(kept)
+    ]
+
+
 def as_before_versions(store: str) -> None:
     """Take from a new ledger all that came after its first version."""
     engine = engine_of(url_of(store))
     with engine.begin() as connection:
         for statement in (
             "DROP TABLE attempts",
+            "DROP TABLE strategies",
             "DROP TABLE alembic_version",
             "ALTER TABLE runs DROP COLUMN token",
             "ALTER TABLE runs DROP COLUMN owner",

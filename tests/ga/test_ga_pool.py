@@ -77,6 +77,27 @@ def test_only_poisonous_genomes_fail_and_their_errors_say_how(seen, poisonous, c
     assert again == {i: found[i] for i in range(2)}
 
 
+def test_every_try_is_told_with_its_end_also_those_that_nobody_waited_for(seen, poisonous):
+    group = dosed("exit", 3, deadly_at=1)
+    workers = Pool(market=seen, settings=poisonous, workers=1)
+    crash = ("local", "crashed", "exit status 3")
+    with closing(workers):
+        found = {result.indices: result for result in workers.run(group, [(0, 1, 2)])}
+        assert workers.abandoned == {}
+        for index in range(3):
+            result = found[index,]
+            # With the batch, and then alone; the last of three alone is told as the outcome.
+            expected = [crash] * (3 if index == 1 else 1)
+            assert [(t.node, t.outcome, t.error) for t in result.tried] == expected
+            assert result.seconds > 0
+        results = workers.run(group, [(0, 1, 2)])
+        assert next(results).indices == (0,)
+        results.close()
+    assert set(workers.abandoned) == {1, 2}
+    assert [t.outcome for t in workers.abandoned[1]] == ["crashed", "withdrawn"]
+    assert [t.outcome for t in workers.abandoned[2]] == ["crashed"]
+
+
 def test_a_worker_shot_twice_from_outside_blames_nobody(seen, poisonous):
     group = dosed("crash", 400, deadly_at=-1)
     workers = Pool(market=seen, settings=poisonous, workers=2)

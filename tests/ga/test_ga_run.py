@@ -7,8 +7,10 @@ import os
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 
 from ga.errors import ClusterError, InputError
 from ga.evaluators import BatchResult, LocalEvaluator
+from ga.evaluators.base import Abandoned, Tried
 from ga.evaluators.standby import Standby
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES
@@ -52,6 +55,10 @@ class Fake:
     def workers(self) -> int:
         return 3
 
+    @property
+    def abandoned(self) -> Abandoned:
+        return self._faults.get("abandoned", {})
+
     def warm_up(self) -> None:
         if self._faults.get("never_starts"):
             raise ClusterError("planted: never started")
@@ -73,7 +80,9 @@ class Fake:
                 if self._left < 0:
                     raise self._faults.get("error", ClusterError("planted: lost"))
             batch = evaluate_batch(self._market, self._settings, [genomes[i] for i in indices])
-            yield BatchResult(indices=indices, batch=batch, node="fake", attempt=2)
+            yield BatchResult(
+                indices=indices, batch=batch, node="fake", tried=self._faults.get("tried", ())
+            )
 
     def close(self) -> None:
         self.closed = True
@@ -202,8 +211,34 @@ def test_a_killed_pool_worker_loses_nothing(bench, settings):
             results.append(result)
     assert sorted(i for r in results for i in r.indices) == list(range(len(group)))
     assert max(r.attempt for r in results) == 1
+    (tries,) = {r.tried for r in results if r.attempt}
+    assert [(t.node, t.outcome, t.error) for t in tries] == [("local", "crashed", "SIGKILL")]
+    assert all(len(r.tried) == r.attempt for r in results)
     expected = {o.key: o for o in evaluate_batch(bench.seen, settings, group[:40]).outcomes}
     assert all(expected[o.key] == o for r in results for o in r.batch.outcomes)
+
+
+def test_every_try_at_an_evaluation_is_in_the_ledger(bench, digest, settings):
+    """Two batches were tried before, and two genomes were on nodes when the cluster was lost."""
+    crash = Tried(node="10.0.0.7", outcome="crashed", error="SIGSEGV", at=1.5)
+    lost = Tried(node="10.0.0.8", outcome="lost", error="driver process died", at=2.5)
+    cluster = bench.fake(lose_after=2, tried=(crash,), abandoned={20: (crash, lost), 21: (lost,)})
+    cluster._rng = SimpleNamespace(permutation=np.arange)
+    summary = bench.go(cluster)
+    assert summary.digest == digest
+    keys = [evaluation_key(g, bench.seen.hash, settings) for g in Evolution(PLAN).ask()]
+    expected = {key: [crash] for key in keys[:14]} | {keys[20]: [crash, lost], keys[21]: [lost]}
+    with closing(open_ledger(bench.store, create=False)) as ledger:
+        found = defaultdict(list)
+        for generation, one in ledger.history(summary.run).attempts:
+            assert (generation, one.attempt) == (0, len(found[one.key]))
+            found[one.key].append(
+                Tried(node=one.node, outcome=one.outcome, error=one.error, at=one.at)
+            )
+        with ledger.engine.connect() as connection:
+            rows = connection.execute(sa.text("SELECT key, attempts FROM evaluations")).all()
+    assert found == expected
+    assert dict(map(tuple, rows)) == {key: 1 + len(expected.get(key, [])) for key, _ in rows}
 
 
 @pytest.mark.parametrize("lose_after", [0, 1, 4, 9, 15])

@@ -1,0 +1,55 @@
+"""The best strategies of a run: found among its evaluations, and kept when it is over.
+
+Genomes that behaved alike (equal fitness, fills and drawdown) are one strategy: the first by key
+stands for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+
+import sqlalchemy as sa
+
+from ga.ledger.records import Sharpes, StrategyRecord, strategy_of
+from ga.ledger.rows import insert
+from ga.ledger.schema import evaluations, strategies
+
+
+def best(connection: sa.Connection, run: str | None, limit: int) -> list[StrategyRecord]:
+    """The best strategies of one run, or of all; those that their run kept, with what it measured.
+
+    The order is by fitness, which evolution saw: the best on bars that it did not see would be
+    chosen by luck.
+    """
+    table = evaluations
+    alike = (table.c.run, table.c.fitness, table.c.trades, table.c.max_drawdown)
+    first = sa.select(sa.func.min(table.c.key).label("key"), table.c.run, table.c.fitness)
+    first = first.where(table.c.fitness.is_not(None)).group_by(*alike)
+    if run is not None:
+        first = first.where(table.c.run == run)
+    found = first.order_by(table.c.fitness.desc(), sa.text("key")).limit(limit).subquery()
+    kept = strategies
+    joined = table.join(found, sa.and_(table.c.run == found.c.run, table.c.key == found.c.key))
+    joined = joined.outerjoin(kept, sa.and_(table.c.run == kept.c.run, table.c.key == kept.c.key))
+    query = sa.select(table, kept.c.rank, kept.c.in_sample, kept.c.out_of_sample, kept.c.holdout)
+    query = query.select_from(joined).order_by(table.c.fitness.desc(), table.c.key)
+    return [
+        replace(strategy_of(row), sharpes=None if row.rank is None else _sharpes(row))
+        for row in connection.execute(query)
+    ]
+
+
+def keep(connection: sa.Connection, run: str, kept: Sequence[StrategyRecord]) -> None:
+    """Store strategies that have their ``sharpes``, best first, in place of those of before."""
+    connection.execute(sa.delete(strategies).where(strategies.c.run == run))
+    rows = [
+        (run, rank, one.outcome.key, *astuple(one.sharpes))
+        for rank, one in enumerate(kept)
+        if one.sharpes is not None
+    ]
+    insert(connection, strategies, rows)
+
+
+def _sharpes(row: sa.Row[tuple[object, ...]]) -> Sharpes:
+    return Sharpes(in_sample=row.in_sample, out_of_sample=row.out_of_sample, holdout=row.holdout)

@@ -1,0 +1,15 @@
+"""``python -m tests.ga.poisoned ...`` is ``python -m ga ...`` with the families of ``poison``."""
+
+from __future__ import annotations
+
+import sys
+
+import ga.families
+from ga import cli
+from ga.ledger import records
+from tests.ga import poison
+
+if __name__ == "__main__":
+    ga.families.FAMILIES = poison.families()
+    cli.Settings = records.Settings = poison.PoisonSettings
+    sys.exit(cli.main())

@@ -1,0 +1,201 @@
+"""The fault matrix, and seeded schedules of faults: whatever is broken, the history is the same.
+
+More schedules, or one again: ``python -m pytest -m stack tests/ga/test_ga_faults.py -k schedule
+--fault-schedules 30 --fault-seed 100``; a schedule that fails says how it is repeated.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from breaking import FAULTS, Evolving, Ground, driver_of, kill_coordinator
+from ledger_stores import Server
+
+from ga.evolution import Evolution, Plan
+from ga.fitness import Outcome, Settings, evaluate_batch, evaluation_key, visible
+from ga.ledger import open_ledger
+from ga.sources import MarketSpec
+from ga.verify import market_of, verify
+from tests.ga.poison import deadly
+
+pytestmark = pytest.mark.stack
+
+MARKET = "synthetic:assets=2,bars=1500,seed=5"
+SETTINGS = Settings(folds=3)
+PLAN = Plan(seed=11, population_size=60, generations=4, families=("pca_tree_quantile",))
+"""Long enough for a fault in the middle, as each genome takes tenths of a second."""
+LONG = replace(PLAN, generations=8)
+HARMLESS = "ema_crossover"
+POISONOUS = ("poison_crash", "poison_exit", "poison_hog", "poison_raise")
+
+Undisturbed = Callable[[Plan], str]
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    ground = Ground()
+    yield ground
+    ground.stack.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Undisturbed:
+    """The digest of a plan's history by the plain functions: no worker, no ledger, no fault."""
+    market = visible(MarketSpec(spec=MARKET).load(), SETTINGS)
+    known, digests = {}, {}
+
+    def digest(plan: Plan) -> str:
+        if plan not in digests:
+            evolution = Evolution(plan)
+            while not evolution.done:
+                population = evolution.ask()
+                fresh = [g for g in dict.fromkeys(population) if g not in known]
+                known.update(zip(fresh, _outcomes(market, fresh), strict=True))
+                evolution.tell([known[genome] for genome in population])
+            digests[plan] = evolution.digest
+        return digests[plan]
+
+    return digest
+
+
+def _outcomes(market, group):
+    """As ``evaluate_batch``, but the deadly are not evaluated: they fail."""
+    good = iter(evaluate_batch(market, SETTINGS, [g for g in group if not deadly(g)]).outcomes)
+    return [
+        Outcome(key=evaluation_key(g, market.hash, SETTINGS), fitness=None, error="deadly")
+        if deadly(g)
+        else next(good)
+        for g in group
+    ]
+
+
+@contextmanager
+def evolving(
+    ground: Ground, store: str, folder: Path, server: Server | None, plan: Plan, module: str = "ga"
+) -> Iterator[Evolving]:
+    ground.restore()
+    with Evolving(ground, store, folder, server, module) as run:
+        run.start(
+            "--market", MARKET, "--folds", str(SETTINGS.folds), "--seed", str(plan.seed),
+            "--population-size", str(plan.population_size), "--generations", str(plan.generations),
+            "--families", ",".join(plan.families),
+        )  # fmt: skip
+        yield run
+
+
+def check(run: Evolving, expected: str) -> None:
+    """Nothing is lost, doubled or different, and every try is accounted for."""
+    assert all(receipt.confirmed for receipt in run.receipts), run.receipts
+    with closing(open_ledger(run.store, create=False)) as ledger:
+        (record,) = ledger.runs()
+        history = ledger.history(record.run)
+    found = verify(history, market_of(history), sample=6)
+    assert found.equal, found.witnesses
+    assert (found.lost, found.doubled, found.different) == (0, 0, 0)
+    assert found.digest == found.recomputed == expected
+    assert found.individuals == record.plan.population_size * record.plan.generations
+    assert record.finished_at is not None
+    uneven = """
+        SELECT e.key, e.attempts, count(a.key) FROM evaluations e
+        LEFT JOIN attempts a ON a.run = e.run AND a.key = e.key
+        GROUP BY e.key, e.attempts
+        HAVING e.attempts <> count(a.key) + 1 AND (e.attempts <> 0 OR count(a.key) <> 0)
+    """
+    assert run.rows(uneven) == []
+
+
+def _server(request: pytest.FixtureRequest, store: str) -> Server | None:
+    return None if store.startswith("sqlite") else request.getfixturevalue("server")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_history_is_the_undisturbed_one_after(
+    name, store, ground, undisturbed, request, tmp_path
+):
+    fault = FAULTS[name]
+    expected = undisturbed(PLAN)
+    with evolving(ground, store, tmp_path, _server(request, store), PLAN) as run:
+        assert run.go_on(4), run.said()
+        run.receipts += fault.strike(run)
+        run.finish()
+        assert run.receipts, "nothing was hit"
+        # It was hit in the middle, not after the work was done.
+        assert run.events("batch")[-1]["finished_at"] > run.receipts[0].requested_at
+        check(run, expected)
+        assert len(run.events("fallback")) == fault.fallbacks
+        assert run.resumed == (name == "kill coordinator")
+        tries = {outcome for (outcome,) in run.rows("SELECT DISTINCT outcome FROM attempts")}
+        assert tries & fault.outcomes or not fault.outcomes, tries
+
+
+@pytest.mark.usefixtures("poisonous")
+def test_poison_is_quarantined_and_the_history_is_the_undisturbed_one(
+    store, ground, undisturbed, request, tmp_path
+):
+    plan = Plan(seed=165, population_size=16, generations=2, families=(HARMLESS, *POISONOUS))
+    expected = undisturbed(plan)
+    server = _server(request, store)
+    with evolving(ground, store, tmp_path, server, plan, "tests.ga.poisoned") as run:
+        run.finish()
+        check(run, expected)
+        assert run.events("fallback") == []
+        failed = run.rows("SELECT DISTINCT family FROM evaluations WHERE error IS NOT NULL")
+        assert {family for (family,) in failed} == set(POISONOUS)
+        query = "SELECT min(attempts), max(attempts) FROM evaluations WHERE error LIKE 'crashed%'"
+        # Two in a batch, then three alone; a part of it may have been sent twice.
+        ((least, most),) = run.rows(query)
+        assert least > 3
+        assert most < 12
+
+
+def test_killed_again_and_again_it_is_resumed_there_or_here_and_no_driver_is_left(
+    store, ground, undisturbed, request, tmp_path
+):
+    rng = random.Random(str(request.node.name))
+    expected = undisturbed(LONG)
+    with evolving(ground, store, tmp_path, _server(request, store), LONG) as run:
+        for local in (False, True, True):
+            assert run.go_on(rng.randrange(1, 20)), run.said()
+            time.sleep(rng.uniform(0.0, 0.3))
+            driver = driver_of(run)
+            receipts = kill_coordinator(run, local=local)
+            assert receipts, "it was over before"
+            run.receipts += receipts
+            if run.resumed <= 2:
+                assert driver is not None
+                assert not driver.alive
+        run.finish()
+        check(run, expected)
+        modes = {mode for (mode,) in run.rows("SELECT DISTINCT mode FROM generations")}
+        assert "local" in modes
+
+
+def test_a_schedule_of_faults_changes_nothing(fault_seed, ground, undisturbed, server, tmp_path):
+    rng = random.Random(fault_seed)
+    names = [*rng.sample(sorted(set(FAULTS) - {"kill head"}), 3)]
+    if rng.random() < 0.2:
+        names.append("kill head")
+    waits = [rng.randrange(1, 12) for _ in names]
+    postgres = rng.random() < 0.5
+    again = (
+        "python -m pytest -m stack tests/ga/test_ga_faults.py -k schedule --fault-schedules 1"
+        f" --fault-seed {fault_seed}"
+    )
+    print(f"seed {fault_seed}: {dict(zip(names, waits, strict=True))}; again: {again}")
+    store = server.database() if postgres else f"sqlite:///{tmp_path / 'ledger.db'}"
+    expected = undisturbed(LONG)
+    with evolving(ground, store, tmp_path, server if postgres else None, LONG) as run:
+        for name, wait in zip(names, waits, strict=True):
+            if run.go_on(wait):
+                receipts = FAULTS[name].strike(run)
+                print(f"{name}: {[(r.fault, r.target, r.confirmed) for r in receipts]}")
+                run.receipts += receipts
+        run.finish()
+        assert run.receipts, "nothing was hit"
+        check(run, expected)
