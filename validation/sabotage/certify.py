@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from validation.sabotage.certificates import HEALTHY, Certificate, code_hash, read_certificates
-from validation.sabotage.defects import DEFECTS, Defect
+from validation.sabotage.defects import DEFECTS
 
 CERTIFICATES: Final = Path("reports/out/certificates.jsonl")
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -42,23 +42,23 @@ def certify(
     """
     done = set() if anew else {(c.criterion, c.defect) for c in read_certificates(path)}
     chosen = [d for d in DEFECTS if not criteria or d.criterion in criteria]
-    open_ = [d for d in chosen if (d.criterion, d.name) not in done]
-    healthy = any((d.criterion, HEALTHY) not in done for d in chosen)
-    say(f"{len(open_)} of {len(chosen)} defects to plant; gate's code {code_hash()[:12]}")
-    if open_ or healthy:
-        _try(path.resolve(), open_, healthy=healthy)
-    wanted = {d.criterion for d in chosen}
+    wanted = dict.fromkeys(d.criterion for d in chosen)
+    pairs = [(name, HEALTHY) for name in wanted] + [(d.criterion, d.name) for d in chosen]
+    left = [pair for pair in pairs if pair not in done]
+    say(f"{len(left)} of {len(pairs)} trials to be made; gate's code {code_hash()[:12]}")
+    if left:
+        _try(path.resolve(), left)
     return tuple(c for c in read_certificates(path) if c.criterion in wanted)
 
 
-def _try(path: Path, defects: Sequence[Defect], *, healthy: bool) -> None:
+def _try(path: Path, trials: Sequence[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory(prefix="ga-sabotage-") as folder:
         copy = Path(folder)
         for package in _PACKAGES:
             shutil.copytree(
                 _ROOT / package, copy / package, ignore=shutil.ignore_patterns("out", "__pycache__")
             )
-        names = [HEALTHY] * healthy + [f"{d.criterion}:{d.name}" for d in defects]
+        names = [f"{criterion}:{defect}" for criterion, defect in trials]
         argv = [sys.executable, "-m", "validation.sabotage.trial", str(path), *names]
         env = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
         status = subprocess.run(argv, cwd=copy, env=env, check=False).returncode

@@ -44,7 +44,7 @@ class Defect:
 
     name: str
     criterion: str
-    stage: Stage
+    needs: tuple[Stage, ...]
     """What is run to find it."""
     edit: Edit | None = None
     harm: Harm | None = None
@@ -59,7 +59,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(
         name="dropped write",
         criterion="no_data_loss",
-        stage="reference",
+        needs=("reference",),
         edit=_edit(
             "ga/ledger/store.py",
             "insert(connection, individuals, members)",
@@ -69,13 +69,13 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(
         name="altered results",
         criterion="no_data_loss",
-        stage="reference",
+        needs=("reference",),
         edit=_edit(_WORKER, _EVALUATES, _BENT.format(where="")),
     ),
     Defect(
         name="missing rows in a backup",
         criterion="backup_restore",
-        stage="backup",
+        needs=("backup",),
         edit=_edit(
             "ga/ledger/backup.py",
             "                for row in stream:\n",
@@ -87,7 +87,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(
         name="swallowed bad input",
         criterion="bad_input",
-        stage="bad input",
+        needs=("bad input",),
         edit=_edit(
             "ga/evolution.py",
             "        if not 1 <= self.generations <= 1_000_000:",
@@ -97,13 +97,13 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(
         name="another result on the cluster",
         criterion="reproducibility",
-        stage="recovery",
+        needs=("reference", "recovery"),
         edit=_edit(_WORKER, _EVALUATES, _BENT.format(where=f"{_ON_CLUSTER} else 1")),
     ),
     Defect(
         name="lost batch",
         criterion="cycle_completion",
-        stage="recovery",
+        needs=("recovery",),
         edit=_edit(
             "ga/evaluators/driver.py",
             "            for result in dispatcher.run():\n"
@@ -115,7 +115,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(
         name="generations a thousand times slower, by the ledger",
         criterion="generation_time",
-        stage="recovery",
+        needs=("recovery",),
         edit=_edit(
             "ga/run.py",
             "        seconds = time.perf_counter() - began\n",
@@ -125,25 +125,25 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(
         name="no second try",
         criterion="worker_recovery",
-        stage="recovery",
+        needs=("recovery",),
         edit=_edit("ga/evaluators/dispatch.py", "_LAUNCHES: Final = 20", "_LAUNCHES: Final = 1"),
     ),
     Defect(
         name="nodes that never come back",
         criterion="worker_recovery",
-        stage="recovery",
+        needs=("recovery",),
         harm="nodes stay away",
     ),
     Defect(
         name="out of memory on a node",
         criterion="memory_stability",
-        stage="recovery",
+        needs=("recovery",),
         edit=_edit(_WORKER, _BEGINS, _HOG + _BEGINS),
     ),
     Defect(
         name="sleeping workers",
         criterion="speedup",
-        stage="speedup",
+        needs=("speedup",),
         edit=_edit(
             _WORKER,
             _EVALUATES,
@@ -153,7 +153,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(
         name="idle workers",
         criterion="cpu_efficiency",
-        stage="speedup",
+        needs=("speedup",),
         edit=_edit(
             _WORKER,
             _EVALUATES,
@@ -163,14 +163,14 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(
         name="dead exporter",
         criterion="prometheus_collection",
-        stage="watch",
+        needs=("watch",),
         harm="exporter killed",
     ),
-    Defect(name="dead dashboard", criterion="dashboard", stage="watch", harm="dashboard killed"),
+    Defect(name="dead dashboard", criterion="dashboard", needs=("watch",), harm="dashboard killed"),
     Defect(
         name="no fall-back",
         criterion="rollback",
-        stage="rollback",
+        needs=("reference", "rollback"),
         edit=_edit(
             "ga/run.py",
             "        self._tally.fallbacks += 1\n",

@@ -28,11 +28,13 @@ _NODES, _CPUS, _SEED = 4, 0.4, 1
 _SCALE: Final = Scale(pairs=3, recoveries=1, speedup=(110, 2), evolution=(700, 20))
 _WATCH_SECONDS: Final = 45.0
 _STEADY_SECONDS: Final = 90.0
-_EVERYTHING: Final[tuple[Stage, ...]] = ("bad input", "backup", "recovery", "speedup", "watch")
+_ORDER: Final[tuple[Stage, ...]] = (
+    "bad input", "reference", "backup", "recovery", "speedup", "watch", "rollback",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str]) -> int:
-    """``trial CERTIFICATES NAME...``: try the named defects, ``none`` first if it is named."""
+    """``trial CERTIFICATES CRITERION:DEFECT...``: try them, the healthy system (``none``) first."""
     path, names = Path(argv[0]), argv[1:]
     if _ROOT in (Path.cwd().resolve(), *Path.cwd().resolve().parents) and not _copied():
         raise SystemExit("trial: defects are planted in a copy only; use validation certify")
@@ -46,20 +48,19 @@ def main(argv: Sequence[str]) -> int:
     with fixtures.start_stack(
         nodes=_NODES, cpus_per_node=_CPUS, backend="processes", on_progress=say
     ) as stack:
-        if HEALTHY in names:
+        healthy = [d for d in DEFECTS if f"{d.criterion}:{HEALTHY}" in names]
+        # What cannot be mended is tried last, and healthy once, beside its defect.
+        mendable = {stage for d in healthy for stage in d.needs} - {"rollback"}
+        if mendable:
             say("the healthy system")
-            verdicts = _run(stack, _EVERYTHING, None, say)
-            for criterion in dict.fromkeys(d.criterion for d in DEFECTS):
-                status, reason = verdicts[criterion]
-                false_alarm = status is Status.FAIL
-                _keep(path, criterion, HEALTHY, false_alarm, status, reason)
+            found = _run(stack, [s for s in _ORDER if s in mendable], None, say)
+            for criterion in dict.fromkeys(d.criterion for d in healthy):
+                status, reason = found[criterion]
+                _keep(path, criterion, HEALTHY, status is Status.FAIL, status, reason)
         for number, defect in enumerate(defects, 1):
             say(f"defect {number} of {len(defects)}: {defect.name} ({defect.criterion})")
             with _planted(defect.edit):
-                stages: tuple[Stage, ...] = (defect.stage,)
-                if defect.criterion == "reproducibility":
-                    stages = ("reference", "recovery")
-                status, reason = _run(stack, stages, defect.harm, say)[defect.criterion]
+                status, reason = _run(stack, defect.needs, defect.harm, say)[defect.criterion]
             detected = status is Status.FAIL
             _keep(path, defect.criterion, defect.name, detected, status, reason)
             say(f"{status.value}: {reason}")
@@ -137,16 +138,14 @@ def _run(
                 "recovery": campaign.recoveries,
                 "speedup": campaign.speedup,
                 "watch": lambda: time.sleep(_WATCH_SECONDS),
-                "rollback": drills.rollback,
             }
             with _harmed(stack, harm):
-                if stages == ("rollback",):
-                    do["reference"]()
-                    do["rollback"]()
-                else:
-                    with watch:
-                        for stage in stages:
+                with watch:
+                    for stage in stages:
+                        if stage != "rollback":
                             do[stage]()
+                if "rollback" in stages:
+                    drills.rollback()
         result = decide([read_evidence(evidence)])
     return {name: (v.status, v.reason) for name, v in result.verdicts.items()}
 
