@@ -31,7 +31,7 @@ from ga.market import Market
 from ga.overfit import Edge
 from ga.redact import redact
 from ga.run import BatchLog, Runner, Summary
-from ga.telemetry import MetricsServer, Telemetry, check_port
+from ga.telemetry import LOOPBACK, MetricsServer, Telemetry, check_port, depends_on
 
 DEFAULT_STORE = "sqlite:///ga.db"
 _SAMPLE = 64
@@ -71,7 +71,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--metrics-port",
             type=int,
-            help="serve Prometheus series on 127.0.0.1; 0: on any free port (default: none)",
+            help="serve Prometheus series on this port; 0: on any free one (default: none)",
+        )
+        command.add_argument(
+            "--metrics-host",
+            default=LOOPBACK,
+            help="address to serve them on; 0.0.0.0 lets others ask (default: %(default)s)",
         )
 
     def store(command: argparse.ArgumentParser) -> None:
@@ -346,10 +351,10 @@ def _services(
     options: argparse.Namespace, run: str, log: BatchLog
 ) -> Iterator[tuple[Cache | None, Telemetry]]:
     """The cache and the series of a run, as the options ask for them."""
-    telemetry = Telemetry(run)
+    telemetry = Telemetry(run, depends_on(options.store, options.cache))
     with ExitStack() as opened:
         if options.metrics_port is not None:
-            server = MetricsServer(telemetry.registry, options.metrics_port)
+            server = MetricsServer(telemetry.registry, options.metrics_port, options.metrics_host)
             opened.enter_context(server)
             log.write("metrics", url=server.url)
             print(f"metrics: {server.url}", file=sys.stderr)
@@ -400,7 +405,7 @@ def _check_services(options: argparse.Namespace) -> None:
     if options.cache:
         check_cache(options.cache)
     if options.metrics_port is not None:
-        check_port(options.metrics_port)
+        check_port(options.metrics_port, options.metrics_host)
 
 
 def _check_log(path: Path | None) -> None:

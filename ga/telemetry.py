@@ -11,15 +11,21 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
+from ga.cache import parse_url
 from ga.errors import InputError
 from ga.evaluators import BatchResult
 from ga.families import KERNEL_VERSION
 from ga.fitness import Outcome
 from ga.genome import Genome
+from ga.ledger.connect import url_of
 
 MODES: Final = ("local", "distributed")
-_LOOPBACK: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
+_CONNECT_SECONDS: Final = 1.0
+_POSTGRES_PORT: Final = 5432
 _BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Around the 0.03 to 0.2 CPU seconds that batches are cut to. A node's quota stretches them, they
 wait for one another, and what was lost with a node is answered seconds later."""
@@ -33,11 +39,48 @@ def _version() -> str:
         return "unknown"
 
 
-class Telemetry:
-    """The series of one run, in a registry of their own, all with the label ``run``."""
+def depends_on(store: str, cache: str | None) -> dict[str, tuple[str, int]]:
+    """Host and port of the servers among a run's store and cache, by name."""
+    found: dict[str, tuple[str, int]] = {}
+    url = url_of(store)
+    # A host that is not in the URL comes from the driver's own variables, or is a local socket.
+    if url.host:
+        found["database"] = (url.host, url.port or _POSTGRES_PORT)
+    if cache:
+        server = parse_url(cache)
+        found["cache"] = (server.host, server.port)
+    return found
 
-    def __init__(self, run: str) -> None:
+
+class _Reachable(Collector):
+    """Asked at each scrape, so that it says how things are and not how they were last used."""
+
+    def __init__(self, run: str, services: Mapping[str, tuple[str, int]]) -> None:
+        self._run, self._services = run, services
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        text = "1: the service accepts connections from here; 0: it does not."
+        family = GaugeMetricFamily("ga_reachable", text, labels=["run", "service"])
+        for name, address in self._services.items():
+            try:
+                socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+                up = 1.0
+            except OSError:
+                up = 0.0
+            family.add_metric([self._run, name], up)
+        yield family
+
+
+class Telemetry:
+    """The series of one run, in a registry of their own, all with the label ``run``.
+
+    Args:
+        services: what the run depends on, by name (``database``, ``cache``): host and port.
+    """
+
+    def __init__(self, run: str, services: Mapping[str, tuple[str, int]] | None = None) -> None:
         self.registry = registry = CollectorRegistry()
+        registry.register(_Reachable(run, services or {}))
         self._run = run
 
         def counter(name: str, text: str) -> Counter:
@@ -126,37 +169,44 @@ class Telemetry:
         self._generations.inc()
 
 
-def check_port(port: int) -> None:
-    """Refuse a port that cannot be served on.
+def check_port(port: int, host: str = LOOPBACK) -> None:
+    """Refuse an address that cannot be served on.
 
     Raises:
-        InputError: not 0..65535, taken, or not allowed.
+        InputError: the port is not 0..65535, taken, or not allowed; the host is not ours.
     """
     if not 0 <= port <= 65535:
         raise InputError(f"--metrics-port must be 0..65535, not {port}")
     try:
-        socket.create_server((_LOOPBACK, port)).close()
+        socket.create_server((host, port)).close()
+    except socket.gaierror as error:
+        raise InputError(
+            f"--metrics-host {host}: {error.strerror}; give an address of this machine"
+        ) from None
     except OSError as error:
         raise InputError(
-            f"--metrics-port {port}: {error.strerror}; give another one, or 0 for any that is free"
+            f"--metrics-port {port}: {error.strerror} on {host}; give another one, or 0 for any"
+            " that is free"
         ) from None
 
 
 class MetricsServer:
-    """Shows a registry at ``http://127.0.0.1:PORT/metrics``, to this machine only.
+    """Shows a registry at ``http://HOST:PORT/metrics``; by default to this machine only.
 
     Args:
         port: 0 for any that is free; see ``check_port``.
+        host: the address to listen on. Series hold no secret, but nobody is asked who they are.
     """
 
-    def __init__(self, registry: CollectorRegistry, port: int) -> None:
-        check_port(port)
-        self._server, self._thread = start_http_server(port, _LOOPBACK, registry)
+    def __init__(self, registry: CollectorRegistry, port: int, host: str = LOOPBACK) -> None:
+        check_port(port, host)
+        self._host = host
+        self._server, self._thread = start_http_server(port, host, registry)
 
     @property
     def url(self) -> str:
         """What Prometheus must scrape."""
-        return f"http://{_LOOPBACK}:{self._server.server_port}/metrics"
+        return f"http://{self._host}:{self._server.server_port}/metrics"
 
     def __enter__(self) -> Self:
         return self

@@ -20,7 +20,7 @@ from ga.cache import open_cache
 from ga.errors import ClusterError, InputError
 from ga.evaluators import BatchResult
 from ga.fitness import Batch
-from ga.telemetry import MetricsServer, Telemetry
+from ga.telemetry import MetricsServer, Telemetry, depends_on
 
 Series = dict[tuple[str, tuple[str, ...]], float]
 
@@ -198,6 +198,34 @@ def test_only_this_machine_may_ask() -> None:
         assert [at for at in listening if at.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+def test_whether_its_servers_are_there_is_asked_at_each_scrape() -> None:
+    there = socket.create_server(("127.0.0.1", 0))
+    port = there.getsockname()[1]
+    store = f"postgresql://ga:secret@127.0.0.1:{port}/ga"
+    servers = depends_on(store, "redis://:secret@127.0.0.1:1/0")
+    with MetricsServer(Telemetry("a", servers).registry, 0) as server:
+        before = scrape(server.url)
+        there.close()
+        after = scrape(server.url)
+    assert before["ga_reachable", ("database",)] == 1
+    assert after["ga_reachable", ("database",)] == 0
+    assert before["ga_reachable", ("cache",)] == after["ga_reachable", ("cache",)] == 0
+
+
+def test_what_is_a_file_is_no_server() -> None:
+    assert depends_on("ga.db", None) == depends_on("sqlite:///ga.db", None) == {}
+    assert depends_on("postgresql://db/ga", "redis://c/0") == {
+        "database": ("db", 5432),
+        "cache": ("c", 6379),
+    }
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
+def test_an_address_of_another_machine_is_refused(host: str) -> None:
+    with pytest.raises(InputError, match=f"--metrics-(host|port) .*{host}"):
+        MetricsServer(Telemetry("a").registry, 0, host)
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
