@@ -115,8 +115,8 @@ def print_strategies(strategies: Sequence[StrategyRecord], *, runs: bool) -> Non
         genome, outcome, sharpes = strategy.genome, strategy.outcome, strategy.sharpes
         row: dict[str, object] = {"key": outcome.key[:10], "family": genome.family}
         row["in-sample"] = f"{outcome.fitness:.3f}"
-        row["out-of-sample"] = _ratio(sharpes and sharpes.out_of_sample)
-        row["hold-out"] = _ratio(sharpes and sharpes.holdout)
+        row["out-of-sample"] = _ratio(sharpes.out_of_sample if sharpes else None)
+        row["hold-out"] = _ratio(sharpes.holdout if sharpes else None)
         if runs:
             row["run"] = strategy.run
         row["drawdown"] = f"{outcome.max_drawdown:.1%}"
