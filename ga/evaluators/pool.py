@@ -181,15 +181,16 @@ class Pool:
                 # Nobody beside it: it must not be blamed for memory that others took.
                 return
             group = [genomes[i] for i in todo[0].indices]
+            now = self._clock()
             try:
                 worker.connection.send(group)
             except BrokenPipeError:
                 # It died idle, which is no batch's fault.
                 self._replace(worker)
                 continue
-            worker.since = self._clock()
+            worker.since = now
             task = todo.popleft()
-            worker.task = replace(task, since=worker.since) if task.since is None else task
+            worker.task = replace(task, since=now) if task.since is None else task
             worker.limit = max(self._patience, allowed(group) if allowed else 0.0)
 
     def _hear(self, worker: _Worker) -> Batch | str | None:

@@ -42,6 +42,14 @@ class Ground:
         self.stack: Stack = fixtures.start_stack(nodes=2, cpus_per_node=_CPUS)
         self.headless = False
 
+    def cannot(self, fault: str) -> str | None:
+        """Why this machine cannot do a fault; None if it can."""
+        if fault == "partition node" and self.stack._network is None:
+            return "nodes have no network of their own here; run as root"
+        if fault == "memory hog" and self.stack.nodes[0].limits.memory_bytes is None:
+            return "no memory limit can be set here; run as root"
+        return None
+
     def kill_head(self) -> Receipt:
         members = self.stack._head
         before, asked = {"processes": len(members.pids())}, time.time()
@@ -70,8 +78,9 @@ class Evolving:
     """One run, and what was done to it. A context manager: no process of it outlives it.
 
     Args:
-        store: a URL. argv: more options of ``evolve``. module: ``ga``, or what stands for it.
+        store: a URL.
         server: the PostgreSQL of the store, if it is not SQLite.
+        module: ``ga``, or what stands for it.
     """
 
     def __init__(
@@ -181,7 +190,7 @@ def _shoot(target: str, pid: int) -> list[Receipt]:
 
 
 def kill_worker(run: Evolving) -> list[Receipt]:
-    """A worker process that evaluates, on a node or on this machine."""
+    """A worker process that evaluates, on a node."""
     roots = {run.process.pid} | {n.pid for n in run.ground.stack.nodes if n.pid is not None}
     for pid in sorted(proc.descendants(roots), reverse=True):
         words = proc.command(pid)
@@ -205,9 +214,11 @@ def _fault_of_node(
         if node is None:
             return []
         receipts = [strike(node)]
-        run.go_on(6)
-        if undo is not None:
-            receipts.append(undo(node))
+        try:
+            run.go_on(6)
+        finally:
+            if undo is not None:
+                receipts.append(undo(node))
         if not run.ground.headless:
             # One that was given up while it was away ends by itself; sooner or later it is started.
             receipts += run.ground.revive(node)
@@ -282,7 +293,7 @@ def kill_redis(run: Evolving) -> list[Receipt]:
 def hog_memory(run: Evolving) -> list[Receipt]:
     """A process on a node that takes all memory until the kernel kills something there."""
     node = _node(run)
-    if node is None or node.limits.memory_bytes is None:
+    if node is None:
         return []
     before, asked = node.usage().oom_kills, time.time()
     group = node._members.group
@@ -327,6 +338,7 @@ FAULTS = {
     "restart database": Fault(strike=restart_database),
     "kill redis": Fault(strike=kill_redis),
     "memory hog": Fault(strike=hog_memory),
-    # Last: after it the stack must be started again.
     "kill head": Fault(strike=kill_head, outcomes=LOST, fallbacks=1),
 }
+LAST = "kill head"
+"""After it the stack must be started again."""

@@ -16,7 +16,7 @@ from ga.market import Market
 from ga.sources import synthetic
 from tests.ga import poison
 
-_SCHEDULES = 3
+_SCHEDULES = 2
 WriteCsv = Callable[..., Path]
 
 
