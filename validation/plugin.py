@@ -6,11 +6,13 @@ stack, workloads and faults, evidence closed, verdicts computed from the file, r
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -63,8 +65,9 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     from validation.campaign import FULL, SHORT, Campaign
     from validation.environment import environment
     from validation.evidence import EvidenceWriter, read_evidence
+    from validation.faults import plant_alert
     from validation.gate import decide
-    from validation.probes import Outages, Watch
+    from validation.probes import Outages, Watch, Webhook, ask_all
     from validation.records import Environment, Note
 
     config = request.config
@@ -89,8 +92,13 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         subprocess.Popen(
             [sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL
         ) as compiling,
+        Webhook() as webhook,
         fixtures.start_stack(
-            nodes=NODES, cpus_per_node=CPUS_PER_NODE, backend=backend, on_progress=say
+            nodes=NODES,
+            cpus_per_node=CPUS_PER_NODE,
+            backend=backend,
+            alert_webhook=webhook.url,
+            on_progress=say,
         ) as stack,
         EvidenceWriter(
             evidence,
@@ -110,7 +118,8 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
             writer.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
         if compiling.wait():
             pytest.fail("the engine's kernels could not be compiled; see above", pytrace=False)
-        with watch:
+        began = time.time()
+        with watch, ThreadPoolExecutor(1) as aside:
             campaign = Campaign(
                 stack,
                 writer,
@@ -120,9 +129,22 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
                 outages=outages,
                 say=say,
             )
+            # The cluster has no work during the reference: its alert costs no time.
+            alert = aside.submit(plant_alert, stack, writer, outages, webhook, seed=seed, say=say)
             campaign.reference()
+            alert.result()
             campaign.recoveries()
+            if stack.endpoints.prometheus is not None:
+                say("every panel of every dashboard")
+                ask_all(
+                    writer,
+                    prometheus=stack.endpoints.prometheus,
+                    grafana=os.environ.get("GA_GRAFANA_URL") or stack.endpoints.grafana,
+                    since=began,
+                )
             campaign.speedup()
+        for notification in webhook.notifications:
+            writer.add(notification)
         for line in stack.unexpected_exits:
             # Said and kept: no criterion judges it yet (container_stability will).
             say(f"unexpected exit: {line}")
