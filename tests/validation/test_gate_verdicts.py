@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from validation.criteria import CRITERIA
 from validation.gate import Decision, decide
 from validation.records import (
+    AlertWatch,
     Audit,
     CpuWindow,
     Fault,
     Generation,
     MemoryFailure,
+    Notification,
+    Panel,
     Probe,
     Record,
     Recovery,
@@ -56,10 +59,13 @@ IDS = [
 ]
 MEASURED = [c.id for c in CRITERIA if c.measured]
 KINDS: list[type[Record]] = [
+    AlertWatch,
     Audit,
     CpuWindow,
     Fault,
     Generation,
+    Notification,
+    Panel,
     Probe,
     Recovery,
     Scrape,
@@ -96,9 +102,9 @@ def distributed(record: Workload) -> bool:
     return record.arm == "distributed"
 
 
-def test_ids_are_those_of_the_plan_and_ten_are_measured() -> None:
+def test_ids_are_those_of_the_plan_and_twelve_are_measured() -> None:
     assert [c.id for c in CRITERIA] == IDS
-    assert len(MEASURED) == 10
+    assert len(MEASURED) == 12
 
 
 @pytest.mark.parametrize("criterion", IDS)

@@ -26,11 +26,14 @@ from hypothesis import strategies as st
 
 from validation.criteria import CRITERIA
 from validation.records import (
+    AlertWatch,
     Audit,
     CpuWindow,
     Fault,
     Generation,
     Note,
+    Notification,
+    Panel,
     Probe,
     Record,
     Recovery,
@@ -54,6 +57,8 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
     "memory_stability": (Usage,),
     "no_data_loss": (Workload, Audit, Fault),
     "reproducibility": (Workload, Fault),
+    "grafana_functional": (Panel, Probe),
+    "alerting": (AlertWatch, Notification, Fault),
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from validation.evidence import Evidence
-from validation.lookup import excused
+from validation.lookup import HEAD, excused
 from validation.records import AlertWatch, Fault, Notification, Panel, Probe
 from validation.verdicts import (
     InconclusiveError,
@@ -45,16 +45,9 @@ def alerting(records: Records) -> Verdict:
         watches = record.all(AlertWatch)
         for watch in watches:
             _watched(record, watch, notes, times, misses, problems)
-        begin = min((watch.fault_at for watch in watches), default=None)
-        misses += [
-            f"{note.alert} fired for {note.target or 'the cluster'}, which was not down"
-            for note in notes
-            if note.firing
-            and note.alert in _LOSSES
-            and begin is not None
-            and note.received_at >= begin
-            and not excused(record, (note.target or "head",), note.received_at)
-        ]
+        for note in notes:
+            if note.firing and note.alert in _LOSSES:
+                _explained(record, note, misses, problems)
     if misses:
         return Verdict(
             status=Status.FAIL,
@@ -74,6 +67,23 @@ def alerting(records: Records) -> Verdict:
         reason=f"{plural(len(times), 'planted fault')}, no false alarm",
     )
     return settle(verdict, problems, needs=needs)
+
+
+def _explained(
+    record: Evidence, note: Notification, misses: list[str], problems: list[str]
+) -> None:
+    """Ask for the fault behind an alert of a loss; what no fault explains is a false alarm."""
+    target = note.target or HEAD
+    watches = record.all(AlertWatch)
+    # Before the first watch the stack was starting, and nobody was there yet.
+    early = not any(note.received_at >= watch.fault_at for watch in watches)
+    # Those of a watch are judged with it.
+    own = any(w.target == target and w.fault_at <= note.received_at <= w.until for w in watches)
+    if early or own or excused(record, (target,), note.received_at):
+        return
+    words = f"{note.alert} fired for {target}, which no receipt shows down"
+    doubtful = any(f.target == target and not f.confirmed for f in record.all(Fault))
+    (problems if doubtful else misses).append(words)
 
 
 def _watched(
