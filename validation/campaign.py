@@ -13,14 +13,14 @@ from typing import Final
 
 import numpy as np
 
-from fixtures.stack import Node, NodeUsage, Receipt, Stack, StackError
+from fixtures.stack import Node, NodeUsage, Stack, StackError
 from validation.audit import audit, find_run, read_generations
 from validation.evidence import EvidenceWriter
+from validation.faults import as_fault
 from validation.probes import Outages
 from validation.records import (
     Arm,
     CpuWindow,
-    Fault,
     MemoryFailure,
     Note,
     Purpose,
@@ -164,7 +164,7 @@ class Campaign:
 
     def _plain(self, spec: Spec, workers: int, during: Callable[[Evolve], None] | None) -> None:
         name = self.name("reproducibility", "local")
-        arguments = ["--mode", "local", "--workers", str(workers)]
+        arguments = ["--mode", "local", "--workers", str(workers), *self._metered()]
         with self.evolve(spec, name, arguments) as evolve:
             if during is not None and evolve.wait_ready(WORKLOAD_SECONDS):
                 during(evolve)
@@ -206,7 +206,8 @@ class Campaign:
 
     def _broken(self, spec: Spec, node: Node, delay: float) -> None:
         name = self.name("recovery", "distributed")
-        with self.evolve(spec, name, self.cluster_arguments()) as evolve:
+        arguments = [*self.cluster_arguments(), *self._metered()]
+        with self.evolve(spec, name, arguments) as evolve:
             ready = evolve.wait_ready(WORKLOAD_SECONDS)
             if ready:
                 time.sleep(delay)
@@ -230,12 +231,12 @@ class Campaign:
         if not evolve.running:
             self._writer.add(Note(text=f"{name} had ended before its fault"))
         killed = node.kill()
-        self.fault(killed, name)
+        self._writer.add(as_fault(killed, name))
         fault_at = killed.requested_at
         deadline = fault_at + RECOVERY_WINDOW
         detected = self._until(lambda: node.name not in self._stack.alive_nodes(), deadline)
         started = node.start()
-        self.fault(started, name)
+        self._writer.add(as_fault(started, name))
         back = self._until(lambda: node.name in self._stack.alive_nodes(), deadline)
         self._outages.up(node.name)
         return Recovery(
@@ -271,26 +272,15 @@ class Campaign:
         """What sends a workload to the cluster."""
         return ["--mode", "distributed", "--address", self._stack.endpoints.ray]
 
+    def _metered(self) -> list[str]:
+        """Let Prometheus see the engine. Not in speed-up pairs: only one of their arms could be."""
+        port = self._stack.endpoints.engine_metrics_port
+        return [] if port is None else ["--metrics-port", str(port)]
+
     def name(self, purpose: str, arm: str) -> str:
         """The id of the next workload."""
         self._count += 1
         return f"{self._count:02d}-{purpose}-{arm}"
-
-    def fault(self, receipt: Receipt, workload: str) -> None:
-        """Write down a receipt."""
-        self._writer.add(
-            Fault(
-                fault=receipt.fault,
-                target=receipt.target,
-                requested_at=receipt.requested_at,
-                confirmed_at=receipt.confirmed_at,
-                confirmed=receipt.confirmed,
-                before=receipt.before,
-                after=receipt.after,
-                detail=receipt.detail,
-                workload=workload,
-            )
-        )
 
     def _windows(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from validation.checks import health, operations, performance, resilience
+from validation.checks import health, monitoring, operations, performance, resilience
 from validation.verdicts import VerdictFunction, not_measured
 
 
@@ -136,12 +136,13 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
         evidence="10 or more readings of every target, all through the work",
         verdict=health.prometheus_collection,
     ),
-    _later(
+    _measured(
         "grafana_functional",
         "Grafana runs and every panel has data",
         "every panel answers with data",
         clause=f'{_METRICS}: "grafana_dashboards_functional"',
-        evidence="queries of every panel through a running Grafana",
+        evidence="a healthy Grafana, and every query of every panel asked through it",
+        verdict=monitoring.grafana_functional,
     ),
     _later(
         "container_stability",
@@ -201,12 +202,13 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
         evidence="equal workloads: local, distributed, two sizes, one with a node killed",
         verdict=resilience.reproducibility,
     ),
-    _later(
+    _measured(
         "alerting",
         "A planted fault fires its alert, and the alert clears",
-        "fires and clears",
+        "fires within 60 s of a node's kill, clears within 60 s of its return",
         clause='Day 5-6: "Configure alerting for cluster health and performance"',
-        evidence="alerts before, during and after a fault with a receipt",
+        evidence="what Alertmanager sent before, during and after a kill with a receipt",
+        verdict=monitoring.alerting,
     ),
     _measured(
         "rollback",

@@ -22,6 +22,7 @@ from fixtures.stack import Stack
 from validation.audit import standing
 from validation.campaign import WORKLOAD_SECONDS, Campaign
 from validation.evidence import EvidenceWriter
+from validation.faults import as_fault
 from validation.records import Fallback, Note, Refusal, Restore
 from validation.workload import Evolve
 
@@ -144,7 +145,7 @@ class Drills:
                     kills = [self._stack.kill_head, *(node.kill for node in self._stack.nodes)]
                     receipts = [pool.submit(kill) for kill in kills]
                 for receipt in receipts:
-                    campaign.fault(receipt.result(), name)
+                    self._writer.add(as_fault(receipt.result(), name))
             ended = evolve.finish(WORKLOAD_SECONDS)
         self._writer.add(Fallback(workload=name, count=ended.fallbacks))
         nodes = len(self._stack.nodes)

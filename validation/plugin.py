@@ -6,11 +6,13 @@ stack, workloads and faults, evidence closed, verdicts computed from the file, r
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -64,8 +66,9 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     from validation.drills import Drills
     from validation.environment import environment
     from validation.evidence import EvidenceWriter, read_evidence
+    from validation.faults import plant_alert
     from validation.gate import decide
-    from validation.probes import Outages, Watch
+    from validation.probes import Outages, Watch, Webhook, ask_all
     from validation.records import Environment, Note
     from validation.sabotage import CERTIFICATES, read_certificates
 
@@ -91,8 +94,13 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         subprocess.Popen(
             [sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL
         ) as compiling,
+        Webhook() as webhook,
         fixtures.start_stack(
-            nodes=NODES, cpus_per_node=CPUS_PER_NODE, backend=backend, on_progress=say
+            nodes=NODES,
+            cpus_per_node=CPUS_PER_NODE,
+            backend=backend,
+            alert_webhook=webhook.url,
+            on_progress=say,
         ) as stack,
         EvidenceWriter(
             evidence,
@@ -112,7 +120,8 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
             writer.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
         if compiling.wait():
             pytest.fail("the engine's kernels could not be compiled; see above", pytrace=False)
-        with watch:
+        began = time.time()
+        with watch, ThreadPoolExecutor(1) as aside:
             campaign = Campaign(
                 stack,
                 writer,
@@ -124,10 +133,23 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
             )
             drills = Drills(campaign, stack, writer, folder=folder, say=say)
             drills.bad_input()
+            # The cluster has no work during the reference: its alert costs no time.
+            alert = aside.submit(plant_alert, stack, writer, outages, webhook, seed=seed, say=say)
             campaign.reference(drills.back_up)
+            alert.result()
             drills.restore()
             campaign.recoveries()
+            if stack.endpoints.prometheus is not None:
+                say("every panel of every dashboard")
+                ask_all(
+                    writer,
+                    prometheus=stack.endpoints.prometheus,
+                    grafana=os.environ.get("GA_GRAFANA_URL") or stack.endpoints.grafana,
+                    since=began,
+                )
             campaign.speedup()
+        for notification in webhook.notifications:
+            writer.add(notification)
         for line in stack.unexpected_exits:
             # Said and kept: no criterion judges it yet (container_stability will).
             say(f"unexpected exit: {line}")

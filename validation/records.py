@@ -21,6 +21,7 @@ SCHEMA_VERSION: Final = 1
 
 Purpose = Literal["speedup", "recovery", "population", "reproducibility", "rollback"]
 Arm = Literal["local", "distributed"]
+Via = Literal["prometheus", "grafana"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +176,7 @@ class Probe(Record):
 
     KIND = "probe"
     probe: str
-    """``dashboard``."""
+    """``dashboard``, ``alertmanager``, ``prometheus``, ``grafana``."""
     ok: bool
     latency_s: float
     detail: str
@@ -306,6 +307,49 @@ class MemoryFailure(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notification(Record):
+    """One alert in a message that Alertmanager posted to the gate's webhook."""
+
+    KIND = "notification"
+    alert: str
+    target: str
+    """Its label ``node``; empty when it has none."""
+    firing: bool
+    """False: it is resolved."""
+    received_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertWatch(Record):
+    """A node was killed to see its alert fire, and started again to see it clear."""
+
+    KIND = "alert_watch"
+    alert: str
+    target: str
+    fault_at: float
+    until: float
+    """When the gate stopped waiting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel(Record):
+    """One query of a dashboard's panel, asked over the time of the gate's work."""
+
+    KIND = "panel"
+    dashboard: str
+    panel: str
+    query: str
+    via: Via
+    """Who was asked."""
+    points: int
+    """Finite values in the answer; 0 when there was none."""
+    detail: str
+    """Why there is no answer; empty when there is."""
+    of: int
+    """Queries of all panels of all dashboards together."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note(Record):
     """Free text for the reader; no verdict depends on it."""
 
@@ -339,6 +383,9 @@ RECORDS: Final[Mapping[str, type[Record]]] = {
         Restore,
         Refusal,
         MemoryFailure,
+        Notification,
+        AlertWatch,
+        Panel,
         Note,
         Close,
     )

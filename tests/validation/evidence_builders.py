@@ -11,6 +11,7 @@ from validation.checks.operations import BAD_INPUTS
 from validation.evidence import Event, Evidence, EvidenceWriter
 from validation.records import (
     SCHEMA_VERSION,
+    AlertWatch,
     Audit,
     Close,
     CpuWindow,
@@ -18,7 +19,9 @@ from validation.records import (
     Fallback,
     Fault,
     Generation,
+    Notification,
     Open,
+    Panel,
     Probe,
     Record,
     Recovery,
@@ -103,7 +106,9 @@ def ledger(work: Workload) -> list[Record]:
     return [*generations, audit]
 
 
-def receipt(fault: str, target: str, at: float, work: str, *, confirmed: bool = True) -> Fault:
+def receipt(
+    fault: str, target: str, at: float, work: str | None, *, confirmed: bool = True
+) -> Fault:
     return Fault(
         fault=fault,
         target=target,
@@ -176,6 +181,42 @@ def restores(work: str) -> list[Record]:
     ]
 
 
+def note(
+    at: float, *, firing: bool, alert: str = "NodeLost", target: str = NODES[1]
+) -> Notification:
+    return Notification(alert=alert, target=target, firing=firing, received_at=at)
+
+
+def monitoring(kill: float) -> list[Timed]:
+    """A node killed to see its alert, and the panels through a Grafana."""
+    node, back, over = NODES[1], kill + 13, kill + 21
+    watch = AlertWatch(alert="NodeLost", target=node, fault_at=kill, until=over)
+    health = Probe(probe="grafana", ok=True, latency_s=0.01, detail="HTTP 200", excused=False)
+    panels = [
+        Panel(
+            dashboard="Cluster",
+            panel=f"panel {number}",
+            query=f"up + {number}",
+            via="grafana",
+            points=40,
+            detail="",
+            of=5,
+        )
+        for number in range(5)
+    ]
+    return [
+        (kill, receipt("kill", node, kill, None)),
+        (back, receipt("start", node, back, None)),
+        (over, watch),
+        (over, health),
+        *((over, panel) for panel in panels),
+        # While the stack started it fired, too.
+        *((over, note(T0 - 20, firing=True)), (over, note(T0 - 5, firing=False))),
+        (over, note(kill + 12, firing=True)),
+        (over, note(over, firing=False)),
+    ]
+
+
 def passing(seed: int = 1) -> list[Timed]:
     """A run of ten minutes in which every measured criterion holds."""
     dice = random.Random(seed)
@@ -227,7 +268,8 @@ def passing(seed: int = 1) -> list[Timed]:
         events.append((killed + total, recovery(work, node, killed, total)))
         down.append((node, killed, back + 15))
         add(work)
-    clock = 260.0
+    events += monitoring(T0 + 241)
+    clock = 265.0
     for pair in range(4):
         arms = ("local", "distributed") if pair % 2 == 0 else ("distributed", "local")
         for arm in arms:

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from validation.criteria import CRITERIA
 from validation.gate import Decision, decide
 from validation.records import (
+    AlertWatch,
     Audit,
     CpuWindow,
     Fault,
     Generation,
     MemoryFailure,
+    Notification,
+    Panel,
     Probe,
     Record,
     Recovery,
@@ -56,10 +59,13 @@ IDS = [
 ]
 MEASURED = [c.id for c in CRITERIA if c.measured]
 KINDS: list[type[Record]] = [
+    AlertWatch,
     Audit,
     CpuWindow,
     Fault,
     Generation,
+    Notification,
+    Panel,
     Probe,
     Recovery,
     Scrape,
@@ -98,7 +104,7 @@ def distributed(record: Workload) -> bool:
 
 def test_ids_are_those_of_the_plan() -> None:
     assert [c.id for c in CRITERIA] == IDS
-    assert len(MEASURED) == 13
+    assert len(MEASURED) == 15
 
 
 @pytest.mark.parametrize("criterion", IDS)

@@ -26,12 +26,15 @@ from hypothesis import strategies as st
 
 from validation.criteria import CRITERIA
 from validation.records import (
+    AlertWatch,
     Audit,
     CpuWindow,
     Fallback,
     Fault,
     Generation,
     Note,
+    Notification,
+    Panel,
     Probe,
     Record,
     Recovery,
@@ -60,6 +63,8 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
     "rollback": (Workload, Fault, Fallback, Audit),
     "backup_restore": (Workload, Restore),
     "bad_input": (Refusal,),
+    "grafana_functional": (Panel, Probe),
+    "alerting": (AlertWatch, Notification, Fault),
 }
 
 

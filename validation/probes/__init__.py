@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from validation.probes.panels import ask_all
 from validation.probes.watch import Outages, Watch
+from validation.probes.webhook import Webhook
 
-__all__ = ["Outages", "Watch"]
+__all__ = ["Outages", "Watch", "Webhook", "ask_all"]
