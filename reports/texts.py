@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from xml.etree import ElementTree
 
 from validation.criteria import Criterion
 from validation.gate import GateResult
-from validation.verdicts import Status, Verdict
+from validation.verdicts import Status, Verdict, bounds, explained
 
 _SIGNS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "❔"}
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -16,17 +15,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 def interval(criterion: Criterion, verdict: Verdict) -> str:
     """The interval with its unit, ``8.1 to 16.8 s``; a dash when there is none."""
-    if verdict.interval is None:
-        return "–"
-    lower, upper = (_number(bound) for bound in verdict.interval)
-    return f"{lower} to {upper} {criterion.unit}".strip()
-
-
-def explained(verdict: Verdict) -> str:
-    """Reason and, where it says more, what is still needed."""
-    if verdict.needs and verdict.needs not in verdict.reason:
-        return f"{verdict.reason}. Needs: {verdict.needs}"
-    return verdict.reason
+    return bounds(verdict, criterion.unit) or "–"
 
 
 def junit(result: GateResult) -> str:
@@ -58,7 +47,8 @@ def junit(result: GateResult) -> str:
         out = ElementTree.SubElement(case, "system-out")
         out.text = _xml(
             f"target: {criterion.target}\nmeasured: {verdict.measured or '–'}\n"
-            f"interval: {interval(criterion, verdict)}\nreason: {verdict.reason}"
+            f"interval: {interval(criterion, verdict)}\nreason: {verdict.reason}\n"
+            f"needs: {verdict.needs or '–'}\nbudget: {verdict.budget or '–'}"
         )
     root = ElementTree.Element("testsuites")
     root.append(suite)
@@ -93,14 +83,6 @@ def summary(result: GateResult) -> str:
         lines.append(f"  sha256 `{source.sha256}`  ")
         lines.append(f"  replay: {_code(source.replay)}")
     return "\n".join(lines) + "\n"
-
-
-def _number(value: float) -> str:
-    if not math.isfinite(value):
-        return "∞" if value > 0 else "-∞"
-    if value == 0 or abs(value) >= 1e5 or abs(value) < 1e-3:
-        return f"{value:.2g}"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _xml(text: str) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,8 @@ from ga.backtest import Costs
 from ga.fitness import Settings, evaluate, visible
 from ga.genome import Genome
 from ga.sources import load_market
-from validation.records import Audit, Generation
+from validation.history import gathered
+from validation.records import Audit, Generation, Individuals
 from validation.workload import Spec
 
 SAMPLE: Final = 24
@@ -81,6 +82,38 @@ def read_generations(store: str, run: str, workload: str) -> list[Generation]:
             finished_at=float(row.finished_at),
         )
         for row in rows
+    ]
+
+
+def read_places(
+    store: str, run: str, workload: str, spec: Spec, *, acknowledged: Collection[int]
+) -> list[Individuals]:
+    """Where the ledger holds individuals, for every generation that was planned or is there.
+
+    Args:
+        acknowledged: Generations that the process said were committed.
+    """
+    engine = sa.create_engine(store)
+    try:
+        with engine.connect() as connection:
+            rows, _ = _individuals(connection, run)
+    finally:
+        engine.dispose()
+    held: dict[int, Counter[int]] = {
+        generation: Counter() for generation in range(spec.generations)
+    }
+    for row in rows:
+        if row.family is not None:
+            held.setdefault(row.generation, Counter())[row.index] += 1
+    return [
+        Individuals(
+            workload=workload,
+            generation=generation,
+            acknowledged=generation in acknowledged,
+            found=gathered(sorted(places)),
+            again=gathered(sorted((places - Counter(set(places))).elements())),
+        )
+        for generation, places in sorted(held.items())
     ]
 
 

@@ -14,13 +14,14 @@ from typing import Final
 import numpy as np
 
 from fixtures.stack import Node, NodeUsage, Stack, StackError
-from validation.audit import audit, find_run, read_generations
+from validation.audit import audit, find_run, read_generations, read_places
 from validation.evidence import EvidenceWriter
 from validation.faults import as_fault
 from validation.probes import Outages
 from validation.records import (
     Arm,
     CpuWindow,
+    Invocation,
     MemoryFailure,
     Note,
     Purpose,
@@ -158,6 +159,8 @@ class Campaign:
             # Without a quota there is no arm of the same size; the verdict then lacks its pair.
             self._writer.add(Note(text=f"no local arm: {error}"))
             return
+        # Only now: a process that could not be started was asked for nothing.
+        self._invoke(name, spec)
         with evolve:
             ended = evolve.finish(WORKLOAD_SECONDS)
         self.record(name, spec, ended, purpose=purpose, arm="local", pair=pair, nodes=1, workers=1)
@@ -259,6 +262,7 @@ class Campaign:
 
     def evolve(self, spec: Spec, name: str, arguments: Sequence[str]) -> Evolve:
         """Start a workload."""
+        self._invoke(name, spec)
         return Evolve(
             spec,
             store=self.store,
@@ -266,6 +270,16 @@ class Campaign:
             name=name,
             arguments=arguments,
             env=self._stack.endpoints.env,
+        )
+
+    def _invoke(self, name: str, spec: Spec) -> None:
+        # Before the process starts: whatever happens from here on, the record knows of it.
+        self._writer.add(
+            Invocation(
+                workload=name,
+                population_size=spec.population_size,
+                generations=spec.generations,
+            )
         )
 
     def cluster_arguments(self) -> list[str]:
@@ -351,6 +365,8 @@ class Campaign:
             return
         for generation in read_generations(self.store, run, name):
             self._writer.add(generation)
+        for places in read_places(self.store, run, name, spec, acknowledged=ended.acknowledged):
+            self._writer.add(places)
         self._writer.add(audit(self.store, run, name, spec, seed=self._seed))
 
 

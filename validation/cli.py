@@ -31,7 +31,7 @@ from validation.sabotage import (
     read_certificates,
 )
 from validation.sabotage.certificates import HEALTHY
-from validation.verdicts import Status, Verdict
+from validation.verdicts import Status, Verdict, bounds, explained
 
 UNUSABLE: Final = 2
 STYLES: Final = {
@@ -84,6 +84,7 @@ def as_object(result: GateResult) -> dict[str, object]:
                 "interval": _bounds(result.verdicts[criterion.id]),
                 "reason": result.verdicts[criterion.id].reason,
                 "needs": result.verdicts[criterion.id].needs,
+                "budget": result.verdicts[criterion.id].budget,
             }
             for criterion in result.criteria
         ],
@@ -214,16 +215,16 @@ def _gate(result: GateResult, *, as_json: bool) -> int:
         table.add_column(name, overflow="fold", no_wrap=name in ("Criterion", "Verdict"))
     for criterion in result.criteria:
         verdict = result.verdicts[criterion.id]
-        why = verdict.reason
-        if verdict.needs and verdict.needs not in why:
-            why += f" (needs {verdict.needs})"
+        measured = verdict.measured or "-"
+        if between := bounds(verdict, criterion.unit):
+            measured += f" ({between})"
         # Text, not str: a reason may hold brackets, which rich would take for markup.
         table.add_row(
             Text(criterion.id),
             Text(criterion.target),
             Text(verdict.status.value, style=STYLES[verdict.status]),
-            Text(verdict.measured or "-"),
-            Text(why),
+            Text(measured),
+            Text(explained(verdict)),
         )
     console = _console()
     console.print(table)

@@ -80,6 +80,20 @@ class Evidence:
             groups.setdefault(event.kind, []).append(event)
         return {kind: tuple(events) for kind, events in groups.items()}
 
+    @cached_property
+    def not_finite(self) -> str:
+        """Where a number is NaN or infinite, in words; empty when all are finite.
+
+        A file cannot hold one, but evidence may be made in other ways.
+        """
+        for event in self.events:
+            if not math.isfinite(event.at):
+                return f"run {self.run}, event {event.seq}: the time is no number"
+            for name, value in vars(event.record).items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    return f"run {self.run}, event {event.seq}: {name} is {value}"
+        return ""
+
     def of(self, kind: str) -> tuple[Event, ...]:
         """Events of one kind, in the order in which they were written."""
         return self._by_kind.get(kind, ())

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
 from validation.evidence import Evidence
-from validation.records import Fault, Workload
+from validation.outages import LONGEST_GAP_S
+from validation.records import Fault, Gap, Workload
 from validation.verdicts import InconclusiveError
 
 HEAD: Final = "head"
 """Name of the head node in usage and scrape events."""
-LONGEST_GAP_S: Final = 60.0
-"""A watcher silent for longer than this, while work went on, was not watching."""
 _RETURN_S: Final = 60.0
 """After a fault was undone, a service may need this long until it answers again."""
 _DOWN: Final = frozenset({"kill", "pause", "partition"})
@@ -89,13 +89,19 @@ def working_hours(record: Evidence) -> tuple[float, float] | None:
 
 
 def gap(record: Evidence, times: Sequence[float], watcher: str) -> str | None:
-    """A stretch of the distributed work that a watcher did not see, in words."""
+    """A stretch of the distributed work that a watcher passed over in silence, in words."""
     hours = working_hours(record)
     if hours is None or not times:
         return None
     begin, end = hours
     marks = sorted([begin, *(t for t in times if begin <= t <= end), end])
-    longest = max(b - a for a, b in pairwise(marks))
+    known = [(absent.begin, absent.end) for absent in record.all(Gap)]
+    longest = max(b - a - overlap(a, b, known) for a, b in pairwise(marks))
     if longest <= LONGEST_GAP_S:
         return None
     return f"{watcher} left {longest:.0f} s of the work unwatched (run {record.run})"
+
+
+def overlap(begin: float, end: float, stretches: Iterable[tuple[float, float]]) -> float:
+    """How much of a time lies in any of some stretches that do not overlap each other."""
+    return math.fsum(max(0.0, min(end, b) - max(begin, a)) for a, b in stretches)

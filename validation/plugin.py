@@ -230,10 +230,15 @@ def pytest_terminal_summary(
     result = config.stash.get(_RESULT, None)
     if result is None:
         return
+    from validation.verdicts import bounds, explained
+
+    units = {criterion.id: criterion.unit for criterion in result.criteria}
     terminalreporter.section(f"gate: {result.decision.value}")
     for criterion, verdict in result.verdicts.items():
+        between = bounds(verdict, units.get(criterion, ""))
+        measured = f"{verdict.measured} ({between})" if between else verdict.measured
         terminalreporter.write_line(
-            f"{verdict.status.value:<13} {criterion:<22} {verdict.measured} -- {verdict.reason}"
+            f"{verdict.status.value:<13} {criterion:<22} {measured} -- {explained(verdict)}"
         )
     terminalreporter.write_line(f"report: {config.stash[_FOLDER] / 'report.html'}")
 

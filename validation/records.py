@@ -68,6 +68,30 @@ class Environment(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Invocation(Record):
+    """An evolve process is started.
+
+    Its completion is the ``workload`` of that id. Without one its outcome is unknown.
+    """
+
+    KIND = "invocation"
+    workload: str
+    population_size: int
+    generations: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap(Record):
+    """A stretch of time in which the harness was not there, found when it came back."""
+
+    KIND = "gap"
+    begin: float
+    """The last that it wrote before."""
+    end: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workload(Record):
     """One finished evolve process, however it ended."""
 
@@ -176,7 +200,8 @@ class Probe(Record):
 
     KIND = "probe"
     probe: str
-    """``dashboard``, ``alertmanager``, ``prometheus``, ``grafana``."""
+    """``dashboard``, ``alertmanager``, ``prometheus``, ``grafana``: it answers. ``cluster``: the
+    GCS answers and has a worker node alive."""
     ok: bool
     latency_s: float
     detail: str
@@ -298,6 +323,24 @@ class Refusal(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Individuals(Record):
+    """Every individual of one generation as the ledger held it after its workload had ended.
+
+    Places are indices in the generation, written as ranges: ``0-4,7``.
+    """
+
+    KIND = "individuals"
+    workload: str
+    generation: int
+    acknowledged: bool
+    """The process had said that this generation was committed."""
+    found: str
+    """Places with an individual and its evaluation."""
+    again: str
+    """Places held more than once; a place held three times is written twice."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemoryFailure(Record):
     """An out-of-memory error that was seen anywhere."""
 
@@ -370,6 +413,8 @@ RECORDS: Final[Mapping[str, type[Record]]] = {
     for cls in (
         Open,
         Environment,
+        Invocation,
+        Gap,
         Workload,
         Generation,
         Fault,
@@ -382,6 +427,7 @@ RECORDS: Final[Mapping[str, type[Record]]] = {
         Fallback,
         Restore,
         Refusal,
+        Individuals,
         MemoryFailure,
         Notification,
         AlertWatch,

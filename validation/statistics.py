@@ -7,9 +7,10 @@ wrong side of the truth in at most 5 % of repetitions. Tests check that by simul
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Final, TypeAlias
 
 import numpy as np
 from scipy import stats
@@ -17,6 +18,10 @@ from scipy import stats
 CONFIDENCE: Final = 0.95
 MOST_POINTS: Final = 200
 """Points that a slope is fitted to at most: the cost grows with their square."""
+MOST_NEEDED: Final = 10_000
+"""More values than this are not asked for: the truth is too near the limit to be shown."""
+_MOST_CORRELATION: Final = 0.9
+_Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,55 @@ def more_successes(
 
     if trials and reached(0):
         return 0
+    return _least(reached)
+
+
+def more_values(
+    values: Sequence[float], limit: float, *, above: bool, confidence: float = CONFIDENCE
+) -> int | None:
+    """How many more values like these bring the t bound of their mean to the right side of a limit.
+
+    Args:
+        values: What was measured; one value has no spread to go by.
+        limit: In the unit of the values.
+        above: Whether the lower bound must reach it, else the upper bound must stay below it.
+
+    Returns:
+        At least 1; ``None`` when one value, or a mean on the wrong side, foretells nothing, or when
+        ``MOST_NEEDED`` would not do.
+    """
+    data = _finite(values)
+    margin = float(data.mean()) - limit if above else limit - float(data.mean())
+    if data.size < 2 or margin <= 0:
+        return None
+    spread = float(data.std(ddof=1))
+
+    def reached(more: int) -> bool:
+        count = int(data.size) + more
+        return _student(confidence, count - 1) * spread / math.sqrt(count) <= margin
+
+    return _least(reached) if reached(MOST_NEEDED) else None
+
+
+def more_for_tolerance(
+    values: Sequence[float], limit: float, *, content: float = 0.95, confidence: float = CONFIDENCE
+) -> int | None:
+    """How many more durations like these bring ``tolerance_upper`` below a limit; see there.
+
+    Returns ``None`` when ``MOST_NEEDED`` would not do.
+    """
+    logs = np.log(_finite(values))
+    centre, spread = float(logs.mean()), float(logs.std(ddof=1))
+
+    def reached(more: int) -> bool:
+        factor = tolerance_factor(int(logs.size) + more, content=content, confidence=confidence)
+        return centre + factor * spread < math.log(limit)
+
+    return _least(reached) if reached(MOST_NEEDED) else None
+
+
+def _least(reached: Callable[[int], bool]) -> int:
+    """The smallest whole number from 1 on that does; more than it do too."""
     high = 1
     while not reached(high):
         high *= 2
@@ -93,7 +147,7 @@ def mean(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Estimate
     if data.size == 1:
         return Estimate(point=point, lower=-math.inf, upper=math.inf)
     error = float(data.std(ddof=1)) / math.sqrt(data.size)
-    reach = float(stats.t.ppf(confidence, data.size - 1)) * error
+    reach = _student(confidence, int(data.size) - 1) * error
     return Estimate(point=point, lower=point - reach, upper=point + reach)
 
 
@@ -111,6 +165,17 @@ def geometric_mean(ratios: Sequence[float], *, confidence: float = CONFIDENCE) -
     return Estimate(point=math.exp(logs.point), lower=math.exp(logs.lower), upper=upper)
 
 
+@cache
+def _normal(confidence: float) -> float:
+    return float(stats.norm.ppf(confidence))
+
+
+@cache
+def _student(confidence: float, freedom: int) -> float:
+    return float(stats.t.ppf(confidence, freedom))
+
+
+@cache
 def tolerance_factor(count: int, *, content: float = 0.95, confidence: float = CONFIDENCE) -> float:
     """One-sided tolerance factor k of the normal distribution.
 
@@ -119,7 +184,7 @@ def tolerance_factor(count: int, *, content: float = 0.95, confidence: float = C
     """
     if count < 2:
         raise ValueError("a tolerance bound needs at least 2 values")
-    delta = float(stats.norm.ppf(content)) * math.sqrt(count)
+    delta = _normal(content) * math.sqrt(count)
     return float(stats.nct.ppf(confidence, count - 1, delta)) / math.sqrt(count)
 
 
@@ -138,12 +203,19 @@ def tolerance_upper(
     return float(np.exp(logs.mean() + factor * logs.std(ddof=1)))
 
 
-def trend(times: Sequence[float], values: Sequence[float], *, block: float) -> Estimate:
+def trend(
+    times: Sequence[float],
+    values: Sequence[float],
+    *,
+    block: float,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
     """Slope of ``values`` per unit of time: median of all pairwise slopes (Theil and Sen).
 
     Readings taken close together are alike, so they are first reduced to the medians of blocks of
     ``block`` time units (longer ones when there would be more than ``MOST_POINTS``). The median
-    slope is not moved by single steps, as when a load begins. Bounds after Sen, JASA 63, 1968.
+    slope is not moved by single steps, as when a load begins. Bounds after Sen, JASA 63, 1968,
+    their variance inflated by the correlation left between neighbouring blocks.
 
     Raises:
         ValueError: lengths differ, a value is not finite, or fewer than 3 blocks hold a reading.
@@ -156,17 +228,120 @@ def trend(times: Sequence[float], values: Sequence[float], *, block: float) -> E
     groups = [bins == number for number in np.unique(bins)]
     if len(groups) < 3:
         raise ValueError("a trend needs readings in at least 3 blocks of time")
-    # theilslopes takes the two-sided confidence: 0.90 leaves 5 % beyond each bound.
-    fit = stats.theilslopes(
-        [float(np.median(y[group])) for group in groups],
-        [float(np.median(x[group])) for group in groups],
-        alpha=1 - 2 * (1 - CONFIDENCE),
+    return slope(
+        np.array([float(np.median(x[group])) for group in groups]),
+        np.array([float(np.median(y[group])) for group in groups]),
+        confidence=confidence,
     )
-    lower, upper = sorted((float(fit.low_slope), float(fit.high_slope)))
-    return Estimate(point=float(fit.slope), lower=lower, upper=upper)
 
 
-def _finite(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def slope(x: _Vector, y: _Vector, *, confidence: float = CONFIDENCE) -> Estimate:
+    """Slope of points with rising ``x``, as ``trend`` gives it of blocks."""
+    count = x.size
+    first, second = np.triu_indices(count, 1)
+    slopes = np.sort((y[second] - y[first]) / (x[second] - x[first]))
+    point = float(np.median(slopes))
+    rest = y - point * x
+    rest = rest - rest.mean()
+    power = float(rest @ rest)
+    alike = float(rest[1:] @ rest[:-1]) / power if power > 0 else 0.0
+    # n values correlated by r tell as much as n (1 - r) / (1 + r) independent ones. A straight
+    # line takes up some of the correlation, about 3 / n of it.
+    alike = min(max(alike + 3 / count, 0.0), _MOST_CORRELATION) if power > 0 else 0.0
+    variance = count * (count - 1) * (2 * count + 5) / 18 * (1 + alike) / (1 - alike)
+    reach = _normal(confidence) * math.sqrt(variance)
+    low = math.floor((slopes.size - reach) / 2) - 1
+    high = math.ceil((slopes.size + reach) / 2)
+    return Estimate(
+        point=point,
+        lower=float(slopes[low]) if low >= 0 else -math.inf,
+        upper=float(slopes[high]) if high < slopes.size else math.inf,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Availability:
+    """What outages seen in a time say of all time to come. Durations in seconds."""
+
+    observed: float
+    """Share of the observed time that was up."""
+    share: Estimate
+    """Availability in the long run."""
+    between: Estimate
+    """Mean time up between outages (MTBF); the upper bound may be infinite."""
+    repair: Estimate | None
+    """Mean length of an outage (MTTR); ``None`` without one."""
+
+
+def availability(
+    outages: Sequence[float], observed_s: float, *, unseen_s: float, confidence: float = CONFIDENCE
+) -> Availability:
+    """Bounds of the long-run availability from outages, not from probes: those are correlated.
+
+    Outages are taken to begin at random and to last exponentially long. Down time per up time is
+    then the ratio of two means, and its bounds are quantiles of F (after Gaver and Mazumdar,
+    Naval Research Logistics Quarterly 16, 1969; k + 1 outages instead of k in the upper bound,
+    because watching ends at a time and not with an outage). MTBF and MTTR: chi-squared bounds.
+
+    Args:
+        outages: Length of each, in seconds.
+        observed_s: Time watched, outages included.
+        unseen_s: Without an outage nothing tells how long one lasts; this is taken instead. The
+            bound holds with its confidence when outages are no longer.
+
+    Raises:
+        ValueError: a length is not finite and positive, or more was down than observed.
+    """
+    lengths = _finite(outages) if outages else np.empty(0)
+    down = float(lengths.sum())
+    up = observed_s - down
+    if not math.isfinite(observed_s) or up <= 0 or (lengths.size and float(lengths.min()) <= 0):
+        raise ValueError(f"{down:g} s down in {observed_s:g} s are no availability")
+    count = int(lengths.size)
+    if not count:
+        none = -math.log(1 - confidence)
+        worst, best, repair = none * unseen_s / up, 0.0, None
+        between = Estimate(point=math.inf, lower=up / none, upper=math.inf)
+    else:
+        ratio = down / up
+        worst = ratio * (count + 1) / count * _fisher(confidence, 2 * count + 2, 2 * count)
+        best = ratio * _fisher(1 - confidence, 2 * count, 2 * count)
+        low, high = _chi(1 - confidence, 2 * count), _chi(confidence, 2 * count)
+        between = Estimate(
+            point=up / count, lower=2 * up / _chi(confidence, 2 * count + 2), upper=2 * up / low
+        )
+        repair = Estimate(point=down / count, lower=2 * down / high, upper=2 * down / low)
+    return Availability(
+        observed=up / observed_s,
+        share=Estimate(point=up / observed_s, lower=1 / (1 + worst), upper=1 / (1 + best)),
+        between=between,
+        repair=repair,
+    )
+
+
+def more_watching(
+    outages: Sequence[float], observed_s: float, target: float, *, unseen_s: float
+) -> float:
+    """Seconds more without an outage until the availability's lower bound reaches ``target``."""
+    now = availability(outages, observed_s, unseen_s=unseen_s).share.lower
+    if now >= target:
+        return 0.0
+    # The bound on down time per up time falls as one over the time up.
+    up = observed_s - math.fsum(outages)
+    return up * ((1 / now - 1) / (1 / target - 1) - 1)
+
+
+@cache
+def _fisher(confidence: float, over: int, under: int) -> float:
+    return float(stats.f.ppf(confidence, over, under))
+
+
+@cache
+def _chi(confidence: float, freedom: int) -> float:
+    return float(stats.chi2.ppf(confidence, freedom))
+
+
+def _finite(values: Sequence[float]) -> _Vector:
     data = np.array([float(value) for value in values])
     if data.size == 0:
         raise ValueError("no values")

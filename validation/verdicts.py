@@ -35,7 +35,9 @@ class Verdict:
     """Lower and upper 95 % bounds (one-sided each) in the criterion's unit; may be infinite."""
     reason: str
     needs: str = ""
-    """What evidence is missing; empty when the verdict is certain."""
+    """What evidence is missing, and how long it takes to gather; empty when nothing is."""
+    budget: str = ""
+    """What the target allows, and what of that was used: "99 % allows 14 min a day; 0 s used"."""
 
 
 Records: TypeAlias = Sequence[Evidence]
@@ -57,6 +59,7 @@ def inconclusive(
     needs: str = "",
     measured: str = "",
     interval: tuple[float, float] | None = None,
+    budget: str = "",
 ) -> Verdict:
     """An INCONCLUSIVE verdict."""
     return Verdict(
@@ -65,6 +68,7 @@ def inconclusive(
         interval=interval,
         reason=reason,
         needs=needs,
+        budget=budget,
     )
 
 
@@ -72,7 +76,7 @@ def judge(function: VerdictFunction, records: Records) -> Verdict:
     """Run one verdict function so that neither a hole in the record nor a bug can pass.
 
     A record without its ``close`` event makes the verdict INCONCLUSIVE: nobody knows what the
-    missing part said. So does a checker that raises.
+    missing part said. So does a number that is none, and a checker that raises.
     """
     cut = [record.source for record in records if not record.closed]
     if cut:
@@ -80,10 +84,14 @@ def judge(function: VerdictFunction, records: Records) -> Verdict:
             f"record not closed: the run was cut short ({', '.join(cut)})",
             needs="a run that reaches its end",
         )
+    if unreadable := [record.not_finite for record in records if record.not_finite]:
+        return inconclusive(listed(unreadable), needs="readings that are numbers")
     try:
         verdict = function(records)
     except InconclusiveError as finding:
-        return inconclusive(finding.reason, needs=finding.needs)
+        return inconclusive(
+            finding.reason, needs=finding.needs or "a record that does not contradict itself"
+        )
     except Exception as error:
         # A checker with a bug must not decide anything, nor stop the other checkers.
         return inconclusive(
@@ -108,7 +116,11 @@ def settle(verdict: Verdict, problems: Sequence[str], *, needs: str) -> Verdict:
     if verdict.status is not Status.PASS or not problems:
         return verdict
     return inconclusive(
-        listed(problems), needs=needs, measured=verdict.measured, interval=verdict.interval
+        listed(problems),
+        needs=needs,
+        measured=verdict.measured,
+        interval=verdict.interval,
+        budget=verdict.budget,
     )
 
 
@@ -121,3 +133,44 @@ def listed(items: Sequence[str], *, most: int = 3) -> str:
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """``1 pair``, ``2 pairs``."""
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def span(seconds: float) -> str:
+    """A duration in the unit that reads best: ``8 s``, ``13 min``, ``5.3 h``, ``2.1 days``."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 9.95 and seconds % 1 else f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def still(count: int | None, noun: str, nouns: str = "", *, each_s: float) -> str:
+    """What is still needed and how long that takes: ``54 more recoveries, about 9 min``."""
+    many = f"more {nouns or noun + 's'}"
+    if count is None:
+        return f"very many {many}: the truth lies close to the target"
+    return f"{plural(count, f'more {noun}', many)}, about {span(count * each_s)}"
+
+
+def bounds(verdict: Verdict, unit: str) -> str:
+    """The interval with its unit, ``8.1 to 16.8 s``; empty when there is none."""
+    if verdict.interval is None:
+        return ""
+    lower, upper = (_number(bound) for bound in verdict.interval)
+    return f"{lower} to {upper} {unit}".strip()
+
+
+def explained(verdict: Verdict) -> str:
+    """Reason, what is still needed where that says more, and the reading of the error budget."""
+    words = verdict.reason
+    if verdict.needs and verdict.needs not in words:
+        words += f". Needs: {verdict.needs}"
+    return f"{words}. Budget: {verdict.budget}" if verdict.budget else words
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "-∞"
+    if value == 0 or abs(value) >= 1e5 or abs(value) < 1e-3:
+        return f"{value:.2g}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

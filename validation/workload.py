@@ -61,6 +61,8 @@ class Ended:
     """Its JSON on stdout; empty when it failed."""
     error: str | None
     batches: tuple[BatchEvent, ...]
+    acknowledged: frozenset[int]
+    """Generations that the process said were committed."""
     fallbacks: int
     out_of_memory: tuple[str, ...]
     """Lines that speak of exhausted memory."""
@@ -88,6 +90,7 @@ class _Log:
     generation_at: float | None = None
     fallbacks: int = 0
     batches: list[BatchEvent] = field(default_factory=list)
+    acknowledged: set[int] = field(default_factory=set)
 
     def read(self) -> None:
         """Take in the complete lines written since the last call."""
@@ -108,6 +111,9 @@ class _Log:
             self.ready_at, self.run = at, str(event["run"])
         elif kind == "generation":
             self.generation_at = at
+            number = event["generation"]
+            assert isinstance(number, int)
+            self.acknowledged.add(number)
         elif kind == "fallback":
             self.fallbacks += 1
         elif kind == "batch":
@@ -241,6 +247,7 @@ class Evolve:
             result=result,
             error=error,
             batches=tuple(self._log.batches),
+            acknowledged=frozenset(self._log.acknowledged),
             fallbacks=self._log.fallbacks,
             out_of_memory=tuple(
                 line for line in stderr.splitlines() if any(w in line for w in OUT_OF_MEMORY)

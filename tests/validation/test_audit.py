@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from ga.cli import main
-from validation.audit import audit, find_run, read_generations
+from validation.audit import audit, find_run, read_generations, read_places
 from validation.records import Audit
 from validation.workload import Spec
 
@@ -102,6 +102,22 @@ def test_generations_are_read_with_their_individuals(store: str) -> None:
     damage(store, 'DELETE FROM individuals WHERE generation = 2 AND "index" = 5')
     generations = read_generations(store, run_of(store), "w")
     assert [g.individuals for g in generations] == [12, 12, 11, 12]
+
+
+def test_places_are_those_of_the_ledger(store: str) -> None:
+    damage(store, 'DELETE FROM individuals WHERE generation = 2 AND "index" IN (0, 5, 6)')
+    damage(
+        store,
+        "INSERT INTO individuals SELECT run, generation, 12, key FROM individuals"
+        ' WHERE generation = 1 AND "index" = 0',
+    )
+    places = read_places(store, run_of(store), "w", SPEC, acknowledged={0, 1, 2})
+    assert [(p.generation, p.found, p.again, p.acknowledged) for p in places] == [
+        (0, "0-11", "", True),
+        (1, "0-12", "", True),
+        (2, "1-4,7-11", "", True),
+        (3, "0-11", "", False),
+    ]
 
 
 def test_a_store_without_tables_holds_no_run(tmp_path: Path) -> None:

@@ -81,7 +81,10 @@ DEFECTS: dict[str, tuple[str, list[Timed]]] = {
     "slow recovery": ("worker_recovery", edited(Recovery, anything, node_back_s=120.0)),
     "node never back": ("worker_recovery", edited(Recovery, anything, node_back_s=None)),
     "work never redone": ("worker_recovery", edited(Recovery, anything, first_result_s=None)),
-    "dashboard away": ("dashboard", edited(Probe, anything, ok=False, detail="HTTP 500")),
+    "dashboard away": (
+        "dashboard",
+        edited(Probe, _is(probe="dashboard"), ok=False, detail="HTTP 500"),
+    ),
     "generations missing": (
         "cycle_completion",
         change(HEALTHY, Generation, lambda r: None if _is(workload="recovery-1")(r) else r),
@@ -230,7 +233,7 @@ HOLES: dict[str, tuple[str, list[Timed]]] = {
     ),
     "dashboard excused without receipt": (
         "dashboard",
-        edited(Probe, anything, ok=False, excused=True),
+        edited(Probe, _is(probe="dashboard"), ok=False, excused=True),
     ),
     "arms in blocks": ("speedup", SPEEDUP_IN_BLOCKS),
     "other seed": ("speedup", edited(Workload, _is(id="speedup-1-local"), seed=8)),

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from validation import statistics
+from validation.checks.availability import UNSEEN_OUTAGE_S
 from validation.evidence import Evidence
 from validation.lookup import HEAD, excused, gap
+from validation.outages import Watching
 from validation.records import (
     Environment,
     Fault,
@@ -27,6 +29,7 @@ from validation.verdicts import (
     listed,
     plural,
     settle,
+    span,
 )
 
 FEWEST_PROBES: Final = 10
@@ -55,12 +58,14 @@ def dashboard(records: Records) -> Verdict:
     announced outage is one with a confirmed receipt; else the excuse does not count.
     """
     count = 0
-    span = 0.0
+    seconds = 0.0
+    lengths: list[float] = []
     latencies: list[float] = []
     failures: list[str] = []
     problems: list[str] = []
     for record in records:
         times: list[float] = []
+        seen = Watching()
         for event in record.of(Probe.KIND):
             probe = event.record
             if not isinstance(probe, Probe) or probe.probe != "dashboard":
@@ -69,34 +74,54 @@ def dashboard(records: Records) -> Verdict:
             if probe.excused:
                 if not probe.ok and not excused(record, ("dashboard", HEAD), event.at):
                     problems.append("a failed request was excused by an outage without a receipt")
+                seen.pause()
                 continue
+            seen.probe(event.at, ok=probe.ok)
             count += 1
             latencies.append(probe.latency_s)
             if not probe.ok:
                 failures.append(probe.detail or "no answer")
+        seen.pause()
+        seconds += seen.watched_s
+        lengths += [max(outage.seconds, 1.0) for outage in seen.outages]
         if times:
-            span += max(times) - min(times)
             unwatched = gap(record, times, "the dashboard's probe")
             problems += [unwatched] if unwatched else []
+    budget = (
+        f"every request must be answered; {plural(len(lengths), 'outage')}, "
+        f"{span(math.fsum(lengths))} in {span(seconds)}"
+    )
     if failures:
         return Verdict(
             status=Status.FAIL,
             measured=f"{len(failures)} of {count} requests failed",
+            interval=_percent(lengths, seconds),
             reason=listed(failures),
+            budget=budget,
         )
-    if count < FEWEST_PROBES or span < PROBE_SPAN_S:
+    if count < FEWEST_PROBES or seconds < PROBE_SPAN_S:
+        more = max(PROBE_SPAN_S - seconds, FEWEST_PROBES - count)
         raise InconclusiveError(
-            listed([f"{plural(count, 'request')} over {span:.0f} s", *problems]),
-            needs=f"at least {FEWEST_PROBES} requests over {PROBE_SPAN_S:.0f} s",
+            listed([f"{plural(count, 'request')} over {seconds:.0f} s", *problems]),
+            needs=f"at least {FEWEST_PROBES} requests over {PROBE_SPAN_S:.0f} s, "
+            f"about {span(more)} more",
         )
-    rate = statistics.zero_count_upper(count)
     verdict = Verdict(
         status=Status.PASS,
         measured=f"{count} of {count} requests answered",
-        interval=(100 * (1 - rate), 100.0),
-        reason=f"over {span:.0f} s; slowest {max(latencies):.2f} s",
+        interval=_percent(lengths, seconds),
+        reason=f"over {seconds:.0f} s; slowest {max(latencies):.2f} s",
+        budget=budget,
     )
     return settle(verdict, problems, needs="requests all through the work")
+
+
+def _percent(lengths: Sequence[float], seconds: float) -> tuple[float, float]:
+    """Bounds of the availability, in %, from outages: requests are correlated."""
+    if math.fsum(lengths) >= seconds:
+        return 0.0, 100.0
+    share = statistics.availability(lengths, seconds, unseen_s=UNSEEN_OUTAGE_S).share
+    return 100 * share.lower, 100 * share.upper
 
 
 def prometheus_collection(records: Records) -> Verdict:
@@ -109,6 +134,7 @@ def prometheus_collection(records: Records) -> Verdict:
     problems: list[str] = []
     count = 0
     oldest = 0.0
+    watched_s = 0.0
     targets: set[str] = set()
     for record in records:
         good: dict[str, int] = {}
@@ -148,11 +174,20 @@ def prometheus_collection(records: Records) -> Verdict:
             unwatched = gap(record, times[target], f"the readings of {target}")
             problems += [unwatched] if unwatched else []
         targets |= expected
+        watched_s += min(
+            (max(times[t]) - min(times[t]) for t in expected & times.keys()), default=0.0
+        )
+    budget = f"no target may be missed, nor a sample be older than {FRESH_S:.0f} s; " + (
+        f"{len(misses)} bad" if misses else f"the oldest was {oldest:.1f} s"
+    )
     if misses:
+        bad = statistics.proportion(len(misses), count)
         return Verdict(
             status=Status.FAIL,
             measured=f"{len(misses)} of {count} readings bad",
+            interval=(100 * bad.lower, 100 * bad.upper),
             reason=listed(sorted(set(misses))),
+            budget=budget,
         )
     needs = f"{FEWEST_PROBES} fresh readings of the head and of every node, all through the work"
     if not count:
@@ -160,7 +195,9 @@ def prometheus_collection(records: Records) -> Verdict:
     verdict = Verdict(
         status=Status.PASS,
         measured=f"{len(targets)} targets up in {count} readings",
+        interval=(0.0, 100 * statistics.zero_count_upper(max(int(watched_s / FRESH_S), 1))),
         reason=f"oldest sample {oldest:.1f} s",
+        budget=budget,
     )
     return settle(verdict, sorted(set(problems)), needs=needs)
 
@@ -206,7 +243,8 @@ def memory_stability(records: Records) -> Verdict:
     problems: list[str] = []
     leaks: list[str] = []
     growths: list[float] = []
-    resolutions: list[float] = []
+    slopes: list[tuple[float, float]] = []
+    smallest: list[float] = []
     for record in records:
         events += [failure.detail for failure in record.all(MemoryFailure)]
         readings: dict[str, list[Usage]] = {}
@@ -229,24 +267,32 @@ def memory_stability(records: Records) -> Verdict:
             longest = max(stretches, key=lambda s: s.span)
             for stretch in stretches:
                 if stretch is longest or stretch.span >= CERTAIN_STRETCH_S:
-                    _climb(stretch, leaks, problems, growths, resolutions)
+                    _climb(stretch, leaks, problems, growths, slopes, smallest)
             unwatched = gap(record, [u.at for u in usages], f"the memory readings of {node}")
             problems += [unwatched] if unwatched else []
+    # The bounds are those of the node and stretch that may climb the fastest.
+    interval = max(slopes, key=lambda bounds: bounds[1], default=None)
+    budget = f"no out-of-memory event is allowed; {len(events)} seen"
     if events or leaks:
         return Verdict(
             status=Status.FAIL,
             measured=f"{plural(len(events), 'out-of-memory event')}, {plural(len(leaks), 'leak')}",
+            interval=interval,
             reason=listed(events + leaks),
+            budget=budget,
         )
     if not growths:
         raise InconclusiveError(
             listed(problems or ["no memory was read"]),
-            needs="memory readings with a known limit, over 90 s of every node's life",
+            needs="memory readings with a known limit, over 90 s of every node's life, "
+            "about 90 s more",
         )
     verdict = Verdict(
         status=Status.PASS,
         measured=f"0 out-of-memory events; growth at most {max(growths):+.1f} % of the limit",
-        reason=f"a leak of {max(resolutions):.1f} MB/min or more would have been seen",
+        interval=interval,
+        reason=f"a leak of {max(smallest):.1f} MB/min or more would have been seen",
+        budget=f"{budget}; a leak may add {100 * NOTICE_SHARE:g} % of the limit unseen",
     )
     return settle(verdict, problems, needs="a longer record of a steady load")
 
@@ -296,24 +342,25 @@ def _climb(
     leaks: list[str],
     problems: list[str],
     growths: list[float],
-    resolutions: list[float],
+    slopes: list[tuple[float, float]],
+    smallest: list[float],
 ) -> None:
     """Judge one stretch, adding to the lists what it shows."""
-    node, limit, span = stretch.node, stretch.limit, stretch.span
+    node, limit, seconds = stretch.node, stretch.limit, stretch.span
     if limit is None:
         problems.append(f"no memory limit of {node} is known")
         return
     slope = statistics.trend(stretch.times, stretch.memory, block=BLOCK_S)
-    growth = slope.point * span / limit
-    words = f"{node} grew by {slope.point * 60 / _MB:.1f} MB/min over {span:.0f} s"
+    growth = slope.point * seconds / limit
+    words = f"{node} grew by {slope.point * 60 / _MB:.1f} MB/min over {seconds:.0f} s"
     level = sorted(stretch.memory)[len(stretch.memory) // 2]
     lasting = level + slope.lower * HORIZON_S > limit
-    if slope.lower > 0 and growth > LEAK_SHARE and lasting and span >= CERTAIN_STRETCH_S:
+    if slope.lower > 0 and growth > LEAK_SHARE and lasting and seconds >= CERTAIN_STRETCH_S:
         leaks.append(f"{words}: over {level / _MB:.0f} MB, its limit is reached within 48 h")
     elif slope.lower > 0 and growth >= NOTICE_SHARE:
         problems.append(f"{words}; a leak, or a load that began?")
-    elif slope.upper * span / limit > LEAK_SHARE:
-        problems.append(f"the memory of {node} moves too much to exclude a leak in {span:.0f} s")
+    elif slope.upper * seconds / limit > LEAK_SHARE:
+        problems.append(f"the memory of {node} moves too much to exclude a leak in {seconds:.0f} s")
     growths.append(100 * growth)
-    smallest = max(slope.upper, NOTICE_SHARE * limit / span)
-    resolutions.append(smallest * 60 / _MB)
+    slopes.append((slope.lower * 60 / _MB, slope.upper * 60 / _MB))
+    smallest.append(max(slope.upper, NOTICE_SHARE * limit / seconds) * 60 / _MB)

@@ -19,6 +19,7 @@ from validation.verdicts import (
     listed,
     plural,
     settle,
+    still,
 )
 
 CYCLE_RATE: Final = 0.95
@@ -29,6 +30,8 @@ SPEEDUP: Final = 2.0
 CPU_SHARE: Final = 0.70
 FEWEST: Final = 3
 """Fewest generations, pairs or workloads from which a mean is judged."""
+_EXACT: Final = 1e-9
+"""0.05 times 100 is 5 and not less, whatever binary fractions say."""
 _ROUNDING: Final = 1.1
 """CPU time is accounted in ticks; more than 10 % beyond the possible is a bad reading."""
 
@@ -41,12 +44,14 @@ def cycle_completion(records: Records) -> Verdict:
     upper bound does not, or the rate misses it over at least 20 cycles.
     """
     planned = complete = 0
+    wall_s = 0.0
     short: list[str] = []
     for record in records:
         done = _generations(record)
         for workload in _distributed(record):
             whole = sum(1 for g in done.get(workload.id, {}).values() if g.failed == 0)
             planned += workload.generations
+            wall_s += _wall(workload)
             complete += whole
             if whole < workload.generations:
                 short.append(f"{workload.id} completed {whole} of {workload.generations}")
@@ -55,22 +60,33 @@ def cycle_completion(records: Records) -> Verdict:
     rate = statistics.proportion(complete, planned)
     measured = f"{100 * rate.point:.1f} % ({complete} of {planned})"
     interval = (100 * rate.lower, 100 * rate.upper)
+    budget = (
+        f"{100 * CYCLE_RATE:g} % allows {int((1 - CYCLE_RATE) * planned + _EXACT)} failed of "
+        f"{planned}; {planned - complete} failed"
+    )
     missed = rate.upper < CYCLE_RATE or (
         rate.point < CYCLE_RATE and planned >= FEWEST_CYCLES_TO_FAIL
     )
     if missed:
         return Verdict(
-            status=Status.FAIL, measured=measured, interval=interval, reason=listed(short)
+            status=Status.FAIL,
+            measured=measured,
+            interval=interval,
+            reason=listed(short),
+            budget=budget,
         )
     shown = f"{complete} of {planned} cycles show at least {100 * rate.lower:.1f} %"
     if rate.lower >= CYCLE_RATE:
-        return Verdict(status=Status.PASS, measured=measured, interval=interval, reason=shown)
+        return Verdict(
+            status=Status.PASS, measured=measured, interval=interval, reason=shown, budget=budget
+        )
     more = statistics.more_successes(complete, planned, CYCLE_RATE)
     return inconclusive(
         "; ".join([shown, *short[:3]]),
-        needs=f"{plural(more, 'more cycle')} without a failure",
+        needs=f"{still(more, 'cycle', each_s=wall_s / planned)}, without a failure",
         measured=measured,
         interval=interval,
+        budget=budget,
     )
 
 
@@ -98,30 +114,42 @@ def generation_time(records: Records) -> Verdict:
         raise InconclusiveError(
             f"{plural(len(seconds), 'distributed generation')} of at least "
             f"{GENERATION_POPULATION} individuals",
-            needs=f"{FEWEST - len(seconds)} more of them",
+            needs=plural(FEWEST - len(seconds), "more of them", "more of them"),
         )
     time = statistics.mean(seconds)
     measured = f"{time.point:.1f} s over {len(seconds)} generations"
     interval = (time.lower, time.upper)
+    budget = (
+        f"{GENERATION_S:.0f} s allows generations {GENERATION_S / time.point:.3g} times as long"
+        if time.point > 0
+        else f"{GENERATION_S:.0f} s a generation are allowed; no time was measured"
+    )
     if time.point >= GENERATION_S:
         return Verdict(
             status=Status.FAIL,
             measured=measured,
             interval=interval,
             reason=f"the mean is not below {GENERATION_S:.0f} s; slowest {max(seconds):.1f} s",
+            budget=budget,
         )
     if time.upper >= GENERATION_S:
         return inconclusive(
             f"the mean may be as high as {time.upper:.1f} s",
-            needs="more generations of like size",
+            needs=still(
+                statistics.more_values(seconds, GENERATION_S, above=False),
+                "generation",
+                each_s=time.point,
+            ),
             measured=measured,
             interval=interval,
+            budget=budget,
         )
     verdict = Verdict(
         status=Status.PASS,
         measured=measured,
         interval=interval,
         reason=f"mean at most {time.upper:.1f} s; slowest {max(seconds):.1f} s",
+        budget=budget,
     )
     return settle(verdict, problems, needs="every planned generation, committed")
 
@@ -133,6 +161,7 @@ def speedup(records: Records) -> Verdict:
     in time, so that a machine that changes speed cannot favour one of them.
     """
     ratios: list[float] = []
+    wall_s = 0.0
     problems: list[str] = []
     sizes: set[int] = set()
     for record in records:
@@ -152,17 +181,24 @@ def speedup(records: Records) -> Verdict:
             local, distributed = sorted(members, key=lambda w: w.arm == "distributed")
             ratios.append(local.seconds / distributed.seconds)
             sizes.add(distributed.nodes)
+            wall_s += _wall(local) + _wall(distributed)
         problems += _disorder(record, pairs)
     if len(sizes) > 1:
         problems.append(f"pairs of different sizes: {sorted(sizes)} nodes")
     if len(ratios) < FEWEST:
         raise InconclusiveError(
             listed([plural(len(ratios), "usable pair"), *problems]),
-            needs=plural(FEWEST - len(ratios), "more pair"),
+            needs=still(FEWEST - len(ratios), "pair", each_s=wall_s / len(ratios))
+            if ratios
+            else plural(FEWEST, "more pair"),
         )
     gain = statistics.geometric_mean(ratios)
     measured = f"{gain.point:.2f}× over {len(ratios)} pairs"
     interval = (gain.lower, gain.upper)
+    budget = (
+        f"{SPEEDUP:g}× allows the cluster {100 / SPEEDUP:.0f} % of one node's time; "
+        f"it took {100 / gain.point:.0f} %"
+    )
     spread = f"pairs from {min(ratios):.2f}× to {max(ratios):.2f}×"
     if gain.upper < SPEEDUP or gain.point < SPEEDUP:
         return Verdict(
@@ -170,19 +206,28 @@ def speedup(records: Records) -> Verdict:
             measured=measured,
             interval=interval,
             reason=f"below {SPEEDUP:g}×; {spread}",
+            budget=budget,
         )
     if gain.lower < SPEEDUP:
         return inconclusive(
             f"only {gain.lower:.2f}× is shown; {spread}",
-            needs="more pairs: the bound narrows with their number",
+            needs=still(
+                statistics.more_values(
+                    [math.log(ratio) for ratio in ratios], math.log(SPEEDUP), above=True
+                ),
+                "pair",
+                each_s=wall_s / len(ratios),
+            ),
             measured=measured,
             interval=interval,
+            budget=budget,
         )
     verdict = Verdict(
         status=Status.PASS,
         measured=measured,
         interval=interval,
         reason=f"at least {gain.lower:.2f}×; {spread}",
+        budget=budget,
     )
     return settle(verdict, problems, needs="pairs of equal work, both arms finished, interleaved")
 
@@ -195,6 +240,7 @@ def cpu_efficiency(records: Records) -> Verdict:
     """
     shares: list[float] = []
     useful: list[float] = []
+    wall_s = 0.0
     problems: list[str] = []
     for record in records:
         known = workloads(record)
@@ -221,6 +267,7 @@ def cpu_efficiency(records: Records) -> Verdict:
                 problems.append(f"{workload.id}: {bad}")
             else:
                 shares.append(used / allotted)
+                wall_s += _wall(workload)
                 useful.append(math.fsum(w.useful_s for w in read) / allotted)
     if len(shares) < FEWEST:
         raise InconclusiveError(
@@ -230,6 +277,10 @@ def cpu_efficiency(records: Records) -> Verdict:
     share = statistics.mean(shares)
     measured = f"{100 * share.point:.1f} % over {len(shares)} workloads"
     interval = (100 * share.lower, 100 * share.upper)
+    budget = (
+        f"{100 * CPU_SHARE:.0f} % allows nodes to idle {100 * (1 - CPU_SHARE):.0f} % of the time; "
+        f"they idled {100 * (1 - share.point):.1f} %"
+    )
     reason = f"{100 * math.fsum(useful) / len(useful):.1f} % inside evaluations"
     if share.point <= CPU_SHARE or share.upper < CPU_SHARE:
         return Verdict(
@@ -237,16 +288,28 @@ def cpu_efficiency(records: Records) -> Verdict:
             measured=measured,
             interval=interval,
             reason=f"not above {100 * CPU_SHARE:.0f} %; {reason}",
+            budget=budget,
         )
     if share.lower <= CPU_SHARE:
         return inconclusive(
             f"only {100 * share.lower:.1f} % is shown; {reason}",
-            needs="more distributed workloads",
+            needs=still(
+                statistics.more_values(shares, CPU_SHARE, above=True),
+                "distributed workload",
+                each_s=wall_s / len(shares),
+            ),
             measured=measured,
             interval=interval,
+            budget=budget,
         )
-    verdict = Verdict(status=Status.PASS, measured=measured, interval=interval, reason=reason)
+    verdict = Verdict(
+        status=Status.PASS, measured=measured, interval=interval, reason=reason, budget=budget
+    )
     return settle(verdict, problems, needs="possible readings of every node of every workload")
+
+
+def _wall(workload: Workload) -> float:
+    return workload.finished_at - workload.started_at
 
 
 def _distributed(record: Evidence) -> list[Workload]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 from validation import statistics
 from validation.evidence import Evidence
-from validation.lookup import killed_during, workload_of, workloads
+from validation.history import Fate, Fates, fates, operations
+from validation.lookup import killed_during, workloads
 from validation.records import Audit, Fault, Generation, Recovery, Workload
 from validation.verdicts import (
     InconclusiveError,
@@ -19,6 +21,8 @@ from validation.verdicts import (
     listed,
     plural,
     settle,
+    span,
+    still,
 )
 
 RECOVERY_S: Final = 120.0
@@ -26,6 +30,8 @@ FEWEST_RECOVERIES: Final = 4
 _MATCH_S: Final = 5.0
 """How far the start of a recovery may lie from the receipt of its fault."""
 DIGEST_LETTERS: Final = 12
+AVAILABILITY: Final = 0.99
+_NO_DIFFERENCE: Final = "no difference is allowed between equal workloads"
 
 
 def worker_recovery(records: Records) -> Verdict:
@@ -37,6 +43,7 @@ def worker_recovery(records: Records) -> Verdict:
     """
     totals: list[float] = []
     slow: list[str] = []
+    late: list[float] = []
     problems: list[str] = []
     for record in records:
         unused = [f for f in record.all(Fault) if f.fault == "kill"]
@@ -57,10 +64,12 @@ def worker_recovery(records: Records) -> Verdict:
             elif any(s is not None and s >= RECOVERY_S for s in recovery.phases.values()):
                 slowest = max(s for s in recovery.phases.values() if s is not None)
                 slow.append(f"{name} took {slowest:.1f} s")
+                late.append(slowest)
             elif total is None and recovery.window_s >= RECOVERY_S:
                 slow.append(
                     f"{name}: {', '.join(open_phases)} not seen in {recovery.window_s:.0f} s"
                 )
+                late.append(math.inf)
             elif total is None:
                 problems.append(
                     f"{name}: {', '.join(open_phases)} not seen, "
@@ -80,37 +89,55 @@ def worker_recovery(records: Records) -> Verdict:
         return Verdict(
             status=Status.FAIL,
             measured=f"{len(slow)} of {len(slow) + len(totals)} too slow",
+            interval=(min(totals + late), max(late)),
             reason=listed(slow),
+            budget=f"every recovery must end within {RECOVERY_S:.0f} s; {len(slow)} did not",
         )
     if len(totals) < FEWEST_RECOVERIES:
         raise InconclusiveError(
             listed([plural(len(totals), "proven recovery", "proven recoveries"), *problems]),
-            needs=plural(
+            needs=still(
                 FEWEST_RECOVERIES - len(totals),
-                "more recovery with a receipt",
-                "more recoveries with receipts",
+                "recovery with a receipt",
+                "recoveries with receipts",
+                each_s=_each_s(records, totals),
             ),
         )
     bound = statistics.tolerance_upper(totals)
     count = len(totals)
     measured = f"{max(totals):.1f} s slowest of {count}"
     interval = (min(totals), bound)
+    each_s = _each_s(records, totals)
     free = (
         f"without assuming a distribution, {count} of {count} show only "
         f"P(recovery < 120 s) > {100 * statistics.proven_content(count):.0f} %"
     )
+    if more := statistics.more_successes(count, count, 0.95):
+        free += f"; {still(more, 'recovery', 'recoveries', each_s=each_s)}, would show 95 %"
+    usual = math.fsum(totals) / count
+    budget = (
+        f"at {span(usual)} a recovery, 99 % allows a lost node every "
+        f"{span(usual / (1 - AVAILABILITY))}"
+    )
     if bound >= RECOVERY_S:
         return inconclusive(
             f"95 % of recoveries may take up to {bound:.0f} s; {free}",
-            needs="more recoveries: the bound narrows with their number",
+            needs=still(
+                statistics.more_for_tolerance(totals, RECOVERY_S),
+                "recovery",
+                "recoveries",
+                each_s=each_s,
+            ),
             measured=measured,
             interval=interval,
+            budget=budget,
         )
     verdict = Verdict(
         status=Status.PASS,
         measured=measured,
         interval=interval,
         reason=f"95 % of recoveries within {bound:.1f} s if log-normal; {free}",
+        budget=budget,
     )
     return settle(verdict, problems, needs="a confirmed receipt for every recovery")
 
@@ -118,36 +145,46 @@ def worker_recovery(records: Records) -> Verdict:
 def no_data_loss(records: Records) -> Verdict:
     """No individual lost, doubled, failed or altered, with a node killed on the way.
 
-    Every finished workload needs an audit of its ledger. The history's digest must be the one
-    that its rows give when recomputed, and the one that the process reported.
+    Every individual of every workload is classed as committed, lost, doubled or unknown. The
+    history's digest must be the one that its rows give when recomputed, and the one that the
+    process reported. An individual of unknown fate rules out a PASS, unless the harness itself was
+    away, by a gap in the record, when its workload ended: then nobody was promised anything.
     """
     wrong: list[str] = []
     problems: list[str] = []
-    audited = sampled = 0
+    totals = Counter[Fate]()
+    sampled = 0
     killed = False
     for record in records:
-        known = workloads(record)
-        audits: dict[str, Audit] = {}
-        for audit in record.all(Audit):
-            workload_of(known, audit.workload, said_by="an audit")
-            if audit.workload in audits:
-                raise InconclusiveError(f"{audit.workload} was audited twice")
-            audits[audit.workload] = audit
-        for workload in known.values():
-            found = audits.get(workload.id)
-            if found is None:
+        for operation in operations(record):
+            found = fates(operation)
+            totals.update(found.counts)
+            audit, workload = operation.audit, operation.completion
+            if workload is None:
+                if not operation.explained:
+                    problems.append(f"nobody saw the end of {operation.id}")
+                continue
+            if audit is None:
+                if found.witnesses:
+                    wrong.append(f"{operation.id}: {listed(found.witnesses)}")
                 _unaudited(record, workload, wrong, problems)
                 continue
-            wrong += _losses(workload, found)
-            problems += _doubts(workload, found)
-            audited += found.expected
-            sampled += found.sampled
+            wrong += _losses(workload, audit, found)
+            problems += _doubts(workload, audit, found)
+            sampled += audit.sampled
             killed = killed or killed_during(record, workload)
+    audited = totals[Fate.COMMITTED]
+    measured = ", ".join(f"{totals[fate]} {fate.value}" for fate in Fate)
+    budget = f"none may be lost or doubled; {totals[Fate.LOST] + totals[Fate.DOUBLED]} were"
     if wrong:
+        bad = totals[Fate.LOST] + totals[Fate.DOUBLED]
+        share = statistics.proportion(bad, max(audited + bad, 1))
         return Verdict(
             status=Status.FAIL,
-            measured=plural(len(wrong), "finding"),
+            measured=f"{plural(len(wrong), 'finding')}: {measured}",
+            interval=(share.lower, share.upper),
             reason=listed(wrong, most=5),
+            budget=budget,
         )
     if not audited:
         raise InconclusiveError(
@@ -161,10 +198,11 @@ def no_data_loss(records: Records) -> Verdict:
     rate = statistics.zero_count_upper(audited)
     verdict = Verdict(
         status=Status.PASS,
-        measured=f"0 of {audited} lost or doubled",
+        measured=measured,
         interval=(0.0, rate),
         reason=f"fewer than {rate:.2g} of all individuals (95 % confidence, rule of three); "
         f"{plural(sampled, 'evaluation')} repeated, all equal",
+        budget=budget,
     )
     return settle(verdict, problems, needs="audits of all workloads, a kill during one of them")
 
@@ -198,18 +236,28 @@ def reproducibility(records: Records) -> Verdict:
             for _, other in members[1:]
             if other.digest != first.digest
         ]
+    # The first of each group is what the others are compared to.
+    trials = sum(len(members) - 1 for members in groups.values())
     if wrong:
+        bounds = statistics.proportion(len(wrong), max(trials, len(wrong)))
         return Verdict(
-            status=Status.FAIL, measured=plural(len(wrong), "difference"), reason=listed(wrong)
+            status=Status.FAIL,
+            measured=plural(len(wrong), "difference"),
+            interval=(bounds.lower, bounds.upper),
+            reason=listed(wrong),
+            budget=_NO_DIFFERENCE,
         )
     compared = sum(len(members) for members in groups.values() if len(members) > 1)
     measured = f"{compared} histories equal" if compared else ""
+    interval = (0.0, statistics.zero_count_upper(trials)) if trials else None
     missing = [_uncovered(members) for members in groups.values()]
     if not all(missing):
         return Verdict(
             status=Status.PASS,
             measured=measured,
+            interval=interval,
             reason="one digest locally, on the cluster, at different sizes, and with a node killed",
+            budget=_NO_DIFFERENCE,
         )
     nearest = min(missing, key=len) if missing else ["finished workloads"]
     return inconclusive(
@@ -218,7 +266,21 @@ def reproducibility(records: Records) -> Verdict:
         else "no workload finished with a digest",
         needs="equal workloads with " + ", ".join(nearest) if missing else nearest[0],
         measured=measured,
+        interval=interval,
+        budget=_NO_DIFFERENCE,
     )
+
+
+def _each_s(records: Sequence[Evidence], totals: Sequence[float]) -> float:
+    """Seconds that one more recovery takes to gather: its workload, or the recovery alone."""
+    walls = [
+        w.finished_at - w.started_at
+        for record in records
+        for w in record.all(Workload)
+        if w.purpose == "recovery"
+    ]
+    known = walls or totals
+    return math.fsum(known) / len(known) if known else RECOVERY_S
 
 
 def _receipt(recovery: Recovery, kills: Sequence[Fault]) -> Fault | None:
@@ -253,28 +315,28 @@ def _unaudited(record: Evidence, workload: Workload, wrong: list[str], problems:
         problems.append(f"{workload.id} crashed, and its ledger was not audited")
 
 
-def _losses(workload: Workload, audit: Audit) -> list[str]:
-    """Proven misses in one audit, with witnesses."""
+def _losses(workload: Workload, audit: Audit, found: Fates) -> list[str]:
+    """Proven misses of one workload, with witnesses."""
     counts = {
-        "lost": max(audit.lost, audit.expected - audit.committed),
-        "doubled": max(audit.doubled, audit.committed - audit.expected),
+        "lost": found.counts.get(Fate.LOST, 0) or max(audit.lost, audit.expected - audit.committed),
+        "doubled": found.counts.get(Fate.DOUBLED, 0) or audit.doubled,
         "failed": audit.failed,
         "different when repeated": audit.mismatched,
     }
-    found = [f"{count} {what}" for what, count in counts.items() if count > 0]
+    said = [f"{count} {what}" for what, count in counts.items() if count > 0]
     digests = {audit.digest, audit.recomputed_digest, workload.digest} - {None}
     if len(digests) > 1:
-        found.append(
+        said.append(
             f"digests differ (stored {_short(audit.digest)}, recomputed "
             f"{_short(audit.recomputed_digest)}, reported {_short(workload.digest)})"
         )
-    if not found:
+    if not said:
         return []
-    witnesses = f" ({listed(audit.witnesses)})" if audit.witnesses else ""
-    return [f"{workload.id}: {', '.join(found)}{witnesses}"]
+    names = found.witnesses or audit.witnesses
+    return [f"{workload.id}: {', '.join(said)}{f' ({listed(names)})' if names else ''}"]
 
 
-def _doubts(workload: Workload, audit: Audit) -> list[str]:
+def _doubts(workload: Workload, audit: Audit, found: Fates) -> list[str]:
     """What keeps an audit without a finding from proving anything."""
     planned = workload.population_size * workload.generations
     doubts = []
@@ -282,6 +344,13 @@ def _doubts(workload: Workload, audit: Audit) -> list[str]:
         doubts.append(f"the audit of {workload.id} expected {audit.expected}, not {planned}")
     if audit.digest is None or audit.recomputed_digest is None:
         doubts.append(f"the audit of {workload.id} lacks a digest")
+    if unknown := found.counts.get(Fate.UNKNOWN, 0):
+        doubts.append(f"{workload.id}: the fate of {plural(unknown, 'individual')} is unknown")
+    if audit.committed != found.counts.get(Fate.COMMITTED, 0):
+        doubts.append(
+            f"the audit of {workload.id} counted {audit.committed} committed, its places are "
+            f"{found.counts.get(Fate.COMMITTED, 0)}"
+        )
     return doubts
 
 

@@ -16,7 +16,7 @@ from validation.sabotage.defects import DEFECTS
 
 CERTIFICATES: Final = Path("reports/out/certificates.jsonl")
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_PACKAGES: Final = ("ga", "validation", "fixtures", "reports")
+_FOLDERS: Final = ("ga", "validation", "fixtures", "reports", "deploy")
 
 
 def certify(
@@ -54,9 +54,9 @@ def certify(
 def _try(path: Path, trials: Sequence[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory(prefix="ga-sabotage-") as folder:
         copy = Path(folder)
-        for package in _PACKAGES:
+        for part in _FOLDERS:
             shutil.copytree(
-                _ROOT / package, copy / package, ignore=shutil.ignore_patterns("out", "__pycache__")
+                _ROOT / part, copy / part, ignore=shutil.ignore_patterns("out", "__pycache__")
             )
         names = [f"{criterion}:{defect}" for criterion, defect in trials]
         argv = [sys.executable, "-m", "validation.sabotage.trial", str(path), *names]

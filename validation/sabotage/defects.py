@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Stage = Literal["reference", "recovery", "speedup", "watch", "backup", "bad input", "rollback"]
-Harm = Literal["nodes stay away", "exporter killed", "dashboard killed"]
+Stage = Literal[
+    "bad input",
+    "reference",
+    "backup",
+    "recovery",
+    "speedup",
+    "watch",
+    "panels",
+    "alert",
+    "rollback",
+]
+Harm = Literal["nodes stay away", "exporter killed", "dashboard killed", "alerts stopped"]
 
 _WORKER: Final = "ga/evaluators/worker.py"
 _EVALUATES: Final = "        return evaluate_batch(market, settings, genomes)\n"
@@ -161,12 +171,28 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         ),
     ),
     Defect(
+        name="broken panel",
+        criterion="grafana_functional",
+        needs=("recovery", "panels"),
+        edit=_edit(
+            "deploy/grafana/dashboards/cluster.json",
+            '"expr": "sum(ray_running_jobs)"',
+            '"expr": "sum(ray_no_such_series)"',
+        ),
+    ),
+    Defect(
         name="dead exporter",
         criterion="prometheus_collection",
         needs=("watch",),
         harm="exporter killed",
     ),
     Defect(name="dead dashboard", criterion="dashboard", needs=("watch",), harm="dashboard killed"),
+    Defect(
+        name="no alerts",
+        criterion="alerting",
+        needs=("alert",),
+        harm="alerts stopped",
+    ),
     Defect(
         name="no fall-back",
         criterion="rollback",

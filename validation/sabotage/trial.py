@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import fixtures
 from fixtures import Receipt, Stack, proc
 from validation.campaign import Campaign, Scale
 from validation.drills import Drills
 from validation.evidence import EvidenceWriter, read_evidence
+from validation.faults import plant_alert
 from validation.gate import decide
-from validation.probes import Outages, Watch
+from validation.probes import Outages, Watch, Webhook, ask_all
 from validation.sabotage.certificates import HEALTHY, Certificate, append, code_hash
 from validation.sabotage.defects import DEFECTS, Edit, Harm, Stage
 from validation.verdicts import Status
@@ -28,9 +29,7 @@ _NODES, _CPUS, _SEED = 4, 0.4, 1
 _SCALE: Final = Scale(pairs=3, recoveries=1, speedup=(110, 2), evolution=(700, 20))
 _WATCH_SECONDS: Final = 45.0
 _STEADY_SECONDS: Final = 90.0
-_ORDER: Final[tuple[Stage, ...]] = (
-    "bad input", "reference", "backup", "recovery", "speedup", "watch", "rollback",
-)  # fmt: skip
+_ORDER: Final[tuple[Stage, ...]] = get_args(Stage)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,22 +44,31 @@ def main(argv: Sequence[str]) -> int:
         print(f"[{minutes:02}:{seconds:02}] {text}", file=sys.stderr, flush=True)
 
     defects = [d for d in DEFECTS if f"{d.criterion}:{d.name}" in names]
-    with fixtures.start_stack(
-        nodes=_NODES, cpus_per_node=_CPUS, backend="processes", on_progress=say
-    ) as stack:
+    with (
+        Webhook() as webhook,
+        fixtures.start_stack(
+            nodes=_NODES,
+            cpus_per_node=_CPUS,
+            backend="processes",
+            alert_webhook=webhook.url,
+            on_progress=say,
+        ) as stack,
+    ):
         healthy = [d for d in DEFECTS if f"{d.criterion}:{HEALTHY}" in names]
         # What cannot be mended is tried last, and healthy once, beside its defect.
         mendable = {stage for d in healthy for stage in d.needs} - {"rollback"}
         if mendable:
             say("the healthy system")
-            found = _run(stack, [s for s in _ORDER if s in mendable], None, say)
+            found = _run(stack, webhook, [s for s in _ORDER if s in mendable], None, say)
             for criterion in dict.fromkeys(d.criterion for d in healthy):
                 status, reason = found[criterion]
                 _keep(path, criterion, HEALTHY, status is Status.FAIL, status, reason)
         for number, defect in enumerate(defects, 1):
             say(f"defect {number} of {len(defects)}: {defect.name} ({defect.criterion})")
             with _planted(defect.edit):
-                status, reason = _run(stack, defect.needs, defect.harm, say)[defect.criterion]
+                status, reason = _run(stack, webhook, defect.needs, defect.harm, say)[
+                    defect.criterion
+                ]
             detected = status is Status.FAIL
             _keep(path, defect.criterion, defect.name, detected, status, reason)
             say(f"{status.value}: {reason}")
@@ -105,11 +113,15 @@ def _planted(edit: Edit | None) -> Iterator[None]:
 
 
 def _run(
-    stack: Stack, stages: Sequence[Stage], harm: Harm | None, say: Callable[[str], None]
+    stack: Stack,
+    webhook: Webhook,
+    stages: Sequence[Stage],
+    harm: Harm | None,
+    say: Callable[[str], None],
 ) -> dict[str, tuple[Status, str]]:
     """Gather evidence in some stages and judge it."""
     with tempfile.TemporaryDirectory(prefix="ga-trial-") as place:
-        folder, outages = Path(place), Outages()
+        folder, outages, began = Path(place), Outages(), time.time()
         evidence = folder / "evidence.jsonl"
         with EvidenceWriter(
             evidence,
@@ -131,12 +143,25 @@ def _run(
                 campaign.reference(drills.back_up)
                 drills.restore()
 
+            def ask() -> None:
+                url = stack.endpoints.prometheus
+                if url is not None:
+                    ask_all(writer, prometheus=url, grafana=None, since=began)
+
+            def alert() -> None:
+                plant_alert(stack, writer, outages, webhook, seed=_SEED, say=say)
+                for notification in webhook.notifications:
+                    if notification.received_at >= began:
+                        writer.add(notification)
+
             do: dict[Stage, Callable[[], None]] = {
                 "bad input": drills.bad_input,
                 "backup": backup,
                 "reference": lambda: campaign.reference(lambda _: None),
                 "recovery": campaign.recoveries,
                 "speedup": campaign.speedup,
+                "panels": ask,
+                "alert": alert,
                 "watch": lambda: time.sleep(_WATCH_SECONDS),
             }
             with _harmed(stack, harm):
@@ -172,6 +197,12 @@ def _harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
         yield
         node.kill()
         node.start()
+        return
+    if harm == "alerts stopped":
+        pid = inside._watched["alertmanager"].pid
+        os.kill(pid, signal.SIGSTOP)
+        yield
+        os.kill(pid, signal.SIGCONT)
         return
     if harm == "dashboard killed":
         _kill(inside._head.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")

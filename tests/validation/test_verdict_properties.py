@@ -1,0 +1,149 @@
+"""What holds for every verdict function: no number, no news and no evidence never pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Sequence
+
+import pytest
+from evidence_builders import NEEDED, T0, Timed, evidence, passing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from validation.criteria import CRITERIA
+from validation.records import Note, Probe, Record, Scrape, Usage
+from validation.verdicts import Status, Verdict, judge
+
+HEALTHY = passing()
+FUNCTIONS = {criterion.id: criterion.verdict for criterion in CRITERIA}
+YES_OR_NO = frozenset({"grafana_functional", "alerting", "rollback", "backup_restore", "bad_input"})
+"""Drills, whose verdicts name what was tried instead of an interval."""
+KINDS = sorted({kind for kinds in NEEDED.values() for kind in kinds}, key=lambda kind: kind.KIND)
+WATCHED = {
+    "uptime": ("cluster",),
+    "dashboard": ("dashboard",),
+    "prometheus_collection": (Scrape,),
+    "memory_stability": (Usage,),
+}
+"""Criteria that must see the work from its beginning to its end, and by what they see it."""
+
+
+def verdict(criterion: str, events: Sequence[Timed]) -> Verdict:
+    return judge(FUNCTIONS[criterion], [evidence(events)])
+
+
+def numbers(record: Record) -> list[str]:
+    return [
+        field.name
+        for field in dataclasses.fields(record)
+        if isinstance(getattr(record, field.name), int | float)
+        and not isinstance(getattr(record, field.name), bool)
+    ]
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_what_is_no_number_never_passes(data: st.DataObject) -> None:
+    """A file cannot hold NaN; even in memory one NaN in what a criterion needs is enough."""
+    criterion = data.draw(st.sampled_from(sorted(NEEDED)))
+    kind = data.draw(st.sampled_from(NEEDED[criterion]))
+    places = [n for n, (_, r) in enumerate(HEALTHY) if isinstance(r, kind)]
+    place = data.draw(st.sampled_from(places))
+    at, record = HEALTHY[place]
+    name = data.draw(st.sampled_from(numbers(record)))
+    value = data.draw(st.sampled_from([math.nan, math.inf, -math.inf]))
+    events = list(HEALTHY)
+    events[place] = (at, dataclasses.replace(record, **{name: value}))
+    assert verdict(criterion, events).status is Status.INCONCLUSIVE
+
+
+@given(
+    criterion=st.sampled_from(sorted(NEEDED)),
+    kinds=st.sets(st.sampled_from(KINDS)),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=100, deadline=None)
+def test_missing_evidence_neither_passes_nor_fails(
+    criterion: str, kinds: set[type[Record]], share: float, seed: int
+) -> None:
+    """Dropping readings at random gives PASS or INCONCLUSIVE, unless work itself is missing."""
+    dice = random.Random(seed)
+    kept = [(at, r) for at, r in HEALTHY if type(r) not in kinds or dice.random() < share]
+    kept.append((T0 + 200_000, Note(text="end")))
+    said = verdict(criterion, kept)
+    if criterion != "cycle_completion":
+        assert said.status is not Status.FAIL, said
+    if said.status is Status.PASS:
+        for kind in NEEDED[criterion]:
+            assert any(isinstance(r, kind) for _, r in kept)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_news_that_stops_half_way_never_passes(data: st.DataObject) -> None:
+    """A watcher that falls silent while work goes on saw nothing of the rest."""
+    criterion = data.draw(st.sampled_from(sorted(WATCHED)))
+    by = WATCHED[criterion][0]
+    stop = T0 + data.draw(st.floats(5, 450))
+
+    def seen(record: Record) -> bool:
+        if isinstance(by, str):
+            return isinstance(record, Probe) and record.probe == by
+        return isinstance(record, by)
+
+    kept = [(at, r) for at, r in HEALTHY if at < stop or not seen(r)]
+    said = verdict(criterion, kept)
+    assert said.status is not Status.PASS, said
+
+
+@given(stale=st.floats(15.01, 1e6), seed=st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_stale_samples_never_pass(stale: float, seed: int) -> None:
+    places = [n for n, (_, r) in enumerate(HEALTHY) if isinstance(r, Scrape) and not r.excused]
+    place = random.Random(seed).choice(places)
+    at, record = HEALTHY[place]
+    events = [*HEALTHY[:place], (at, dataclasses.replace(record, age_s=stale)), *HEALTHY[place:]]
+    assert verdict("prometheus_collection", events).status is not Status.PASS
+
+
+@pytest.mark.parametrize("criterion", [c.id for c in CRITERIA if c.measured])
+def test_a_pass_prints_interval_and_budget(criterion: str) -> None:
+    said = verdict(criterion, HEALTHY)
+    assert said.status is Status.PASS, said
+    if criterion not in YES_OR_NO:
+        assert said.interval is not None
+        assert said.interval[0] <= said.interval[1]
+        assert said.budget
+
+
+@given(
+    criterion=st.sampled_from(sorted(NEEDED)),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_verdict_says_what_it_needs_and_prints_what_it_has(
+    criterion: str, share: float, seed: int
+) -> None:
+    dice = random.Random(seed)
+    kept = [e for e in HEALTHY if dice.random() < share]
+    said = verdict(criterion, [*kept, (T0 + 200_000, Note(text="end"))])
+    assert said.reason
+    assert (said.status is Status.INCONCLUSIVE) == bool(said.needs)
+    if said.measured and said.status is not Status.INCONCLUSIVE and criterion not in YES_OR_NO:
+        assert said.interval is not None
+        assert said.budget
+
+
+def test_the_readings_of_the_error_budget() -> None:
+    """In the words of an operator: what the target allows, and what was used of it."""
+    said = {criterion: verdict(criterion, HEALTHY).budget for criterion in NEEDED}
+    assert "99 % allows a lost node every" in said["worker_recovery"]
+    assert "95 % allows 4 failed of 99; 0 failed" in said["cycle_completion"]
+    assert "2× allows the cluster 50 % of one node's time" in said["speedup"]
+    assert "70 % allows nodes to idle 30 %" in said["cpu_efficiency"]
+    more = "54 more recoveries, about 25 min, would show 95 %"
+    assert more in verdict("worker_recovery", HEALTHY).reason

@@ -1,0 +1,86 @@
+"""From probes to outages: what was watched, what was down, and what nobody saw.
+
+Probes of one service are correlated: in an outage all of them fail. So outages are counted, not
+probes. Time between two probes counts as watched only when they lie close together; time that
+nobody watched is neither up nor down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+LONGEST_GAP_S: Final = 60.0
+"""Two probes further apart than this leave the time between them unwatched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outage:
+    """From the last good probe before to the first good one after: at its longest."""
+
+    begin: float
+    end: float
+    over: bool
+    """False: watching ended before it did."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasted, as far as it was seen."""
+        return self.end - self.begin
+
+
+@dataclass(kw_only=True)
+class Watching:
+    """Takes probes in the order of time, one by one; may be asked at any moment."""
+
+    watched_s: float = 0.0
+    """Time between probes, outages included."""
+    outages: list[Outage] = field(default_factory=list)
+    """Those that are over, and those whose end nobody saw."""
+    unwatched: list[tuple[float, float]] = field(default_factory=list)
+    """Begin and end of every stretch without a probe."""
+    probes: int = 0
+    _last: float | None = None
+    _down_since: float | None = None
+
+    @property
+    def down_s(self) -> float:
+        """Time down so far, that of an outage going on included."""
+        going = 0.0
+        if self._last is not None and self._down_since is not None:
+            going = self._last - self._down_since
+        return sum(outage.seconds for outage in self.outages) + going
+
+    @property
+    def down(self) -> bool:
+        """Whether the last probe failed."""
+        return self._down_since is not None
+
+    @property
+    def last(self) -> float | None:
+        """Time of the last probe, Unix seconds."""
+        return self._last
+
+    def probe(self, at: float, *, ok: bool) -> None:
+        """One probe at ``at``, Unix seconds. A clock that went back breaks the watch."""
+        before = self._last
+        self.probes += 1
+        if before is not None and 0 <= at - before <= LONGEST_GAP_S:
+            self.watched_s += at - before
+        else:
+            self.pause()
+            if before is not None:
+                self.unwatched.append((before, max(at, before)))
+            before = at
+        self._last = at
+        if not ok and self._down_since is None:
+            self._down_since = before
+        elif ok and self._down_since is not None:
+            self.outages.append(Outage(begin=self._down_since, end=at, over=True))
+            self._down_since = None
+
+    def pause(self) -> None:
+        """Nobody watches from the last probe on."""
+        if self._down_since is not None and self._last is not None:
+            self.outages.append(Outage(begin=self._down_since, end=self._last, over=False))
+        self._down_since = self._last = None
