@@ -77,6 +77,27 @@ def test_an_alert_that_fails(defect: str) -> None:
     assert verdict.reason
 
 
+def test_alerts_of_other_faults_of_ours_are_no_false_alarms() -> None:
+    other = KILL + 200
+    rest: list[Timed] = [
+        (other, receipt("kill", NODES[0], other, "recovery-1")),
+        (other + 3, receipt("start", NODES[0], other + 3, "recovery-1")),
+        (other + 9, note(other + 9, firing=True, target=NODES[0])),
+        (other + 20, note(other + 20, firing=False, target=NODES[0])),
+        (other, note(other, firing=True, alert="NodeRestarted", target=NODES[2])),
+    ]
+    assert said(alerting, GOOD + rest).status is Status.PASS
+    # Two minutes later nothing excuses it any more.
+    late = note(other + 120, firing=True, target=NODES[0])
+    assert said(alerting, [*GOOD, *rest, (other + 120, late)]).status is Status.FAIL
+    # With a receipt that is not confirmed nobody knows.
+    doubt = [
+        (at, dataclasses.replace(r, confirmed=False) if isinstance(r, Fault) else r)
+        for at, r in rest
+    ]
+    assert said(alerting, GOOD + doubt).status is Status.INCONCLUSIVE
+
+
 ALERT_HOLES = {
     "nothing watched": edited(AlertWatch),
     "no kill": edited(Fault),
