@@ -117,6 +117,20 @@ def read_places(
     ]
 
 
+def forget(store: str) -> None:
+    """Remove every run from a ledger whose runs were audited: a soak must not fill the disk."""
+    engine = sa.create_engine(store)
+    try:
+        with engine.begin() as connection:
+            there = set(sa.inspect(connection).get_table_names())
+            # Children first.
+            for table in ("attempts", "individuals", "evaluations", "generations", "runs"):
+                if table in there:
+                    connection.execute(sa.text(f"DELETE FROM {table}"))
+    finally:
+        engine.dispose()
+
+
 def audit(store: str, run: str, workload: str, spec: Spec, *, seed: int) -> Audit:
     """Count, recompute and repeat one run's history.
 

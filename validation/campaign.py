@@ -15,7 +15,7 @@ import numpy as np
 
 from fixtures.stack import Node, NodeUsage, Stack, StackError
 from validation.audit import audit, find_run, read_generations, read_places
-from validation.evidence import EvidenceWriter
+from validation.evidence import Sink
 from validation.faults import as_fault
 from validation.probes import Outages
 from validation.records import (
@@ -66,31 +66,38 @@ SPEEDUP_FAMILIES: Final = "pca_tree_quantile"
 generation of them is done on one node before it could be sent to four."""
 
 
+def store_of(stack: Stack, folder: Path) -> str:
+    """Where a campaign's workloads keep their ledger."""
+    return stack.endpoints.postgres or f"sqlite:///{folder / 'ledger.db'}"
+
+
 class Campaign:
     """Runs stages on one stack and writes what it saw.
 
     Args:
         folder: Where logs and local stores of this run go.
         say: Told, in one line, what is going on.
+        before: Workloads of this run so far: a run that is taken up again goes on counting.
     """
 
     def __init__(
         self,
         stack: Stack,
-        writer: EvidenceWriter,
+        writer: Sink,
         *,
         seed: int,
         scale: Scale,
         folder: Path,
         outages: Outages,
         say: Callable[[str], None],
+        before: int = 0,
     ) -> None:
         self._stack, self._writer = stack, writer
         self._seed, self._scale = seed, scale
         self._folder, self._outages, self._say = folder, outages, say
-        self.store = stack.endpoints.postgres or f"sqlite:///{folder / 'ledger.db'}"
-        self._rng = np.random.Generator(np.random.Philox(key=[seed, 0xFA017]))
-        self._count = 0
+        self.store = store_of(stack, folder)
+        self._rng = np.random.Generator(np.random.Philox(key=[seed, 0xFA017 + before]))
+        self._count = before
 
     @property
     def _slots(self) -> int:
@@ -117,7 +124,7 @@ class Campaign:
                 else:
                     self._distributed(spec, purpose="speedup", pair=pair)
 
-    def reference(self, during: Callable[[Evolve], None]) -> None:
+    def reference(self, during: Callable[[Evolve], None] | None = None) -> None:
         """The undisturbed history on real prices: locally with 1 and 2 processes.
 
         Args:
@@ -126,6 +133,10 @@ class Campaign:
         for workers in (1, 2):
             self._say(f"undisturbed evolution on {REAL_MARKET}, {workers} local processes")
             self._plain(self.real(), workers, during if workers == 2 else None)
+
+    def undisturbed(self) -> None:
+        """The evolution on the cluster once, nothing broken."""
+        self._distributed(self.real(), purpose="reproducibility", pair=None)
 
     def recoveries(self) -> None:
         """The same evolution on the cluster again and again, a node killed in each."""

@@ -1,16 +1,19 @@
-"""``python -m validation gate | criteria | report | diff | certify``: verdicts from evidence, and
-whether they can be trusted.
+"""``python -m validation gate | criteria | report | diff | certify | soak``: verdicts from
+evidence, and whether they can be trusted.
 
-Exit status of ``gate`` and ``report``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or unusable evidence.
+Exit status of ``gate`` and ``report``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or unusable evidence. That of
+``soak``: 0 when uptime passes, 1 when any criterion fails, else 2.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -19,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ga.errors import InputError
 from validation.criteria import CRITERIA
 from validation.difference import difference
 from validation.evidence import Evidence, EvidenceError, pool, read_evidence
@@ -31,6 +35,8 @@ from validation.sabotage import (
     read_certificates,
 )
 from validation.sabotage.certificates import HEALTHY
+from validation.soak import command as soak
+from validation.soak import read_soak
 from validation.verdicts import Status, Verdict, bounds, explained
 
 UNUSABLE: Final = 2
@@ -54,14 +60,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _criteria(as_json=options.json)
         if options.command == "certify":
             return _certify(options)
-        if options.command == "diff":
-            return _diff(_read(options.before), _read(options.after), as_json=options.json)
-        evidence = _read(options.files)
-        result = decide(evidence, certificates=read_certificates(options.certificates))
+        if options.command == "soak":
+            return _soak(options)
+        with _no_collection():
+            if options.command == "diff":
+                return _diff(_read(options.before), _read(options.after), as_json=options.json)
+            evidence = _read(options.files)
+            result = decide(evidence, certificates=read_certificates(options.certificates))
         if options.command == "report":
             return _report(result, evidence, options.out)
         return _gate(result, as_json=options.json)
-    except (EvidenceError, RuntimeError) as error:
+    except (EvidenceError, InputError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
@@ -108,10 +117,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     gate = commands.add_parser("gate", help="decide from evidence files; exits 0 GO, 1 NO-GO, 2")
-    gate.add_argument("files", nargs="+", metavar="FILE", type=Path)
+    gate.add_argument(
+        "files", nargs="+", metavar="FILE", type=Path, help="evidence file, or the folder of a soak"
+    )
     gate.add_argument("--json", action="store_true", help="one object on stdout")
     criteria = commands.add_parser("criteria", help="list every criterion")
     criteria.add_argument("--json", action="store_true", help="a list of objects on stdout")
+    soak.register(commands.add_parser("soak", help="gather evidence for hours or days"))
     report = commands.add_parser("report", help="write report.html, junit.xml and summary.md anew")
     report.add_argument("files", nargs="+", metavar="FILE", type=Path)
     report.add_argument("--out", required=True, metavar="DIR", type=Path)
@@ -194,8 +206,25 @@ def _certificates(found: Sequence[Certificate]) -> Table:
     return table
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A record of two days is a million objects that all live: looking for garbage finds none."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
-    evidence = pool([read_evidence(path, allow_open=True) for path in files])
+    evidence = pool(
+        [
+            read_soak(path) if path.is_dir() else read_evidence(path, allow_open=True)
+            for path in files
+        ]
+    )
     for record in evidence:
         if not record.closed:
             print(
@@ -204,6 +233,16 @@ def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
                 file=sys.stderr,
             )
     return evidence
+
+
+def _soak(options: argparse.Namespace) -> int:
+    folder = soak.soak(options)
+    result = decide([read_soak(folder)])
+    _gate(result, as_json=False)
+    print(f"pool it with other runs: python -m validation gate {folder} EVIDENCE...")
+    if result.decision is Decision.NO_GO:
+        return result.exit_code
+    return 0 if result.verdict("uptime").status is Status.PASS else UNUSABLE
 
 
 def _gate(result: GateResult, *, as_json: bool) -> int:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +24,12 @@ from functools import cached_property
 from io import TextIOWrapper
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final, Self, TypeVar, cast
+from typing import Final, Protocol, Self, TypeVar, cast
 
 from validation.errors import EvidenceError
 from validation.records import SCHEMA_VERSION, Close, Open, Record, parse
 
-__all__ = ["Event", "Evidence", "EvidenceError", "EvidenceWriter", "pool", "read_evidence"]
+__all__ = ["Event", "Evidence", "EvidenceError", "EvidenceWriter", "Sink", "pool", "read_evidence"]
 
 _GENESIS: Final = "0" * 64
 _KEYS: Final = frozenset({"seq", "kind", "at", "data", "chain"})
@@ -103,6 +104,13 @@ class Evidence:
         return tuple(cast("R", event.record) for event in self.of(record.KIND))
 
 
+class Sink(Protocol):
+    """Whatever takes evidence: one file, or the segments of a soak."""
+
+    def add(self, record: Record) -> None:
+        """Append one record; safe to call from several threads."""
+
+
 class EvidenceWriter:
     """Writes one file, line by line; safe to call from several threads.
 
@@ -175,8 +183,11 @@ class EvidenceWriter:
                 "at": self._clock(),
                 "data": data,
             }
-            chain = _link(self._chain, body)
-            self._file.write(_canonical({**body, "chain": chain}) + "\n")
+            text = _canonical(body)
+            chain = _link(self._chain, text)
+            # Sorted keys put it between the time and the data.
+            place = text.index('"data":')
+            self._file.write(f'{text[:place]}"chain":"{chain}",{text[place:]}\n')
             self._file.flush()
             self._chain = chain
             self._seq += 1
@@ -281,21 +292,20 @@ def pool(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
 
 def _canonical(value: object) -> str:
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return _ENCODER.encode(value)
     except (TypeError, ValueError) as error:
         raise EvidenceError(f"not JSON: {error}") from error
 
 
-def _link(previous: str, body: Mapping[str, object]) -> str:
-    return hashlib.sha256((previous + _canonical(body)).encode("ascii")).hexdigest()
+def _link(previous: str, body: str) -> str:
+    return hashlib.sha256((previous + body).encode("ascii")).hexdigest()
 
 
 def _event(line: bytes, number: int, previous: str) -> tuple[Event, str]:
     """Parse and check one line; returns it with its chain."""
     try:
-        fields = json.loads(
-            line.decode("ascii"), parse_constant=_no_constant, object_pairs_hook=_no_twins
-        )
+        text = line.decode("ascii")
+        fields = _DECODER.decode(text)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise EvidenceError(f"not JSON ({error})") from None
     if not isinstance(fields, dict) or fields.keys() != _KEYS:
@@ -310,7 +320,9 @@ def _event(line: bytes, number: int, previous: str) -> tuple[Event, str]:
     if type(seq) is not int or seq != number:
         raise EvidenceError(f"event {seq!r} where {number} belongs: lines are missing or moved")
     record = parse(kind, data)
-    if chain != _link(previous, fields):
+    # The text itself is hashed, so a line written in another way is a changed line.
+    place = _CHAIN.match(text)
+    if place is None or chain != _link(previous, text[: place.end(1)] + text[place.end() :]):
         raise EvidenceError("the chain does not fit: this line or one before it was changed")
     event = Event(seq=seq, kind=kind, at=float(at), data=MappingProxyType(data), record=record)
     return event, chain
@@ -340,3 +352,9 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(fields) != len(pairs):
         raise EvidenceError("a key appears twice in one object")
     return fields
+
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_twins)
+_CHAIN: Final = re.compile(r'(\{"at":[^,"]+,)"chain":"[0-9a-f]{64}",')
+"""The beginning of a line as it is written: all that its hash leaves out is the chain."""

@@ -98,6 +98,14 @@ def test_a_probe_that_stops_while_work_goes_on_rules_out_a_pass() -> None:
     assert "unwatched" in verdict.reason
 
 
+def test_good_runs_do_not_make_up_for_a_bad_one() -> None:
+    bad = evidence(watched(14, down=[(HOUR, HOUR + 1800)]), run="a")
+    good = evidence(watched(200), run="b")
+    verdict = judge(uptime, [good, bad])
+    assert verdict.status is Status.FAIL
+    assert "run a was down for 30 min, 29 min are allowed" in verdict.reason
+
+
 @pytest.mark.parametrize("confirmed", [True, False])
 def test_only_a_receipt_excuses_the_loss_of_the_cluster(confirmed: bool) -> None:
     kill = receipt("kill", "cluster", T0 + HOUR, "w", confirmed=confirmed)

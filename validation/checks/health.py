@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -309,10 +310,11 @@ def _stretches(record: Evidence, node: str, usages: Sequence[Usage]) -> list[_St
     first = max([usages[0].at, *([min(work)] if work else [])])
     begins = [first] + [at for at, fault in cuts if fault == "start" and at > first]
     limit = _limit(record, node, usages)
+    times = [u.at for u in usages]
     found = []
     for begin in begins:
         end = min((at for at, _ in cuts if at > begin), default=float("inf"))
-        kept = [u for u in usages if begin + WARM_UP_S <= u.at < end]
+        kept = usages[bisect_left(times, begin + WARM_UP_S) : bisect_left(times, end)]
         found.append(
             _Stretch(
                 node=node,

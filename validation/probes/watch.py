@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from typing import Final, Self
 
 import requests
 
-from fixtures.stack import NodeUsage, Stack
+from fixtures.stack import NodeUsage, Stack, StackError
+from validation.checks.availability import CLUSTER
 from validation.checks.health import FRESH_S
-from validation.evidence import EvidenceWriter
+from validation.evidence import Sink
 from validation.records import Probe, Scrape, Usage
 
 PERIOD_SECONDS: Final = 2.0
@@ -45,10 +47,24 @@ class Outages:
 
 
 class Watch:
-    """Runs the probes from ``with`` to its end. A probe that cannot be made is a failed probe."""
+    """Runs the probes from ``with`` to its end. A probe that cannot be made is a failed probe.
 
-    def __init__(self, stack: Stack, writer: EvidenceWriter, outages: Outages) -> None:
+    Args:
+        period: Seconds from one probe of the cluster to the next.
+        every: All else is looked at at every so-manieth of them.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        writer: Sink,
+        outages: Outages,
+        *,
+        period: float = PERIOD_SECONDS,
+        every: int = 1,
+    ) -> None:
         self._stack, self._writer, self._outages = stack, writer, outages
+        self._period, self._every = period, every
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._error: BaseException | None = None
@@ -66,14 +82,35 @@ class Watch:
 
     def _run(self) -> None:
         try:
-            while not self._stop.is_set():
+            for number in itertools.count():
+                if self._stop.is_set():
+                    return
                 began = time.monotonic()
-                self._dashboard()
-                self._targets()
-                self._usage()
-                self._stop.wait(max(0.0, PERIOD_SECONDS - (time.monotonic() - began)))
+                self._cluster()
+                if number % self._every == 0:
+                    self._dashboard()
+                    self._targets()
+                    self._usage()
+                self._stop.wait(max(0.0, self._period - (time.monotonic() - began)))
         except BaseException as error:
             self._error = error
+
+    def _cluster(self) -> None:
+        began = time.monotonic()
+        try:
+            alive = self._stack.alive_nodes()
+            ok, detail = bool(alive), f"{len(alive)} nodes alive"
+        except StackError as error:
+            ok, detail = False, str(error).splitlines()[0]
+        self._writer.add(
+            Probe(
+                probe=CLUSTER,
+                ok=ok,
+                latency_s=time.monotonic() - began,
+                detail=detail,
+                excused=False,
+            )
+        )
 
     def _dashboard(self) -> None:
         began = time.monotonic()

@@ -157,7 +157,7 @@ def _run(
             do: dict[Stage, Callable[[], None]] = {
                 "bad input": drills.bad_input,
                 "backup": backup,
-                "reference": lambda: campaign.reference(lambda _: None),
+                "reference": lambda: campaign.reference(),
                 "recovery": campaign.recoveries,
                 "speedup": campaign.speedup,
                 "panels": ask,

@@ -1,0 +1,96 @@
+"""The soak's loop: work, now and then with a node killed in it, and watching between."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import numpy as np
+
+from validation.evidence import read_evidence
+from validation.soak.live import Live
+from validation.soak.segments import Segments
+
+SEGMENT_S: Final = 3600.0
+EVERY_S: Final = 360.0
+"""From the start of one workload to that of the next."""
+REST_S: Final = 15.0
+"""How long the loop rests before it looks around again."""
+LEAST_FREE: Final = 10**9
+"""Bytes that must stay free on the disk of the evidence."""
+MOST_EVIDENCE: Final = 10**9
+"""Bytes of evidence at most: about thirty times what two days take."""
+_FAULTS: Final = 0x50AC
+
+
+class World(Protocol):
+    """Where a soak takes place: a stack, or a simulation of one."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+
+    def work(self, *, kill: bool) -> None:
+        """One workload, with a node killed in it or not, written down; probes go on meanwhile."""
+
+    def rest(self, seconds: float) -> None:
+        """Only watch for so long."""
+
+
+def due(seed: int, rate: float, watched_s: float) -> int:
+    """How many kills a schedule has put into the time watched: ``rate`` an hour, at random."""
+    if rate <= 0:
+        return 0
+    dice = np.random.Generator(np.random.Philox(key=[seed, _FAULTS]))
+    at, count = float(dice.exponential(3600 / rate)), 0
+    while at <= watched_s:
+        at += float(dice.exponential(3600 / rate))
+        count += 1
+    return count
+
+
+def run(segments: Segments, world: World, live: Live, tell: Callable[[str], None]) -> str:
+    """Go on until the hours are watched, the decision is certain, or the disk is full.
+
+    Args:
+        tell: Given a line of progress and forecast every few seconds.
+
+    Returns:
+        Why it ended.
+    """
+    plan = segments.folder.plan
+    began = world.now() - EVERY_S
+    killed = live.kills
+    while not (ended := _ended(segments, live)):
+        # Counted when asked for: a kill that could not be made is not tried for ever.
+        kill = due(plan.seed, plan.faults, live.seen.watched_s) > killed
+        if kill or world.now() >= began + EVERY_S:
+            began = world.now()
+            world.work(kill=kill)
+            killed += kill
+        else:
+            left = live.wanted_s - live.seen.watched_s
+            world.rest(min(REST_S, max(left, 1.0)))
+        if world.now() >= segments.began + SEGMENT_S:
+            # Between workloads, so that no workload lies in two segments.
+            live.judge(read_evidence(segments.rotate()))
+        tell(live.words(world.now(), evidence_size(segments)))
+    return ended
+
+
+def evidence_size(segments: Segments) -> int:
+    """Bytes of all segments."""
+    folder = segments.folder
+    return sum((folder.path / name).stat().st_size for name, _ in folder.segments)
+
+
+def _ended(segments: Segments, live: Live) -> str:
+    if live.seen.watched_s >= live.wanted_s:
+        return f"{live.plan.hours:g} h are watched"
+    if why := live.decided():
+        return f"decided: {why}"
+    if evidence_size(segments) > MOST_EVIDENCE:
+        return f"the evidence has reached {MOST_EVIDENCE / 1e9:g} GB"
+    if shutil.disk_usage(segments.folder.path).free < LEAST_FREE:
+        return f"less than {LEAST_FREE / 1e9:g} GB are free on the disk of the evidence"
+    return ""

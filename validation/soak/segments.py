@@ -1,0 +1,265 @@
+"""A soak on disk: one evidence file a segment, and a manifest with the checksum of each.
+
+A segment that is complete is sealed: its SHA-256 goes into the manifest, which is replaced as a
+whole. Nothing is ever written to a sealed segment. When the soak was killed, the segment it was
+writing stays as it is and is sealed as found; the next one begins with a ``gap`` that says how long
+nobody watched. ``read_soak`` reads all of them as one record, and refuses a soak with a segment
+missing, added, changed, or cut without a word.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Final, Self
+
+from validation.errors import EvidenceError
+from validation.evidence import Event, Evidence, EvidenceWriter, read_evidence
+from validation.records import Close, Environment, Gap, Open, Record
+
+MANIFEST: Final = "soak.json"
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What was asked for."""
+
+    name: str
+    """Run that the segments together are."""
+    seed: int
+    hours: float
+    """Watched hours to gather."""
+    faults: float
+    """Kills of a node an hour."""
+    backend: str
+    nodes: int
+    cpus_per_node: float
+    replay: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """The manifest. ``finished``: the soak ended in order, whether or not it has its hours."""
+
+    path: Path
+    plan: Plan
+    segments: tuple[tuple[str, str | None], ...] = ()
+    """File name and SHA-256 of each; ``None`` for the one that is being written."""
+    finished: bool = False
+
+    def save(self) -> Self:
+        """Replace the manifest on disk by this one."""
+        text = json.dumps(
+            {
+                "schema": SCHEMA,
+                "plan": asdict(self.plan),
+                "segments": [{"file": name, "sha256": digest} for name, digest in self.segments],
+                "finished": self.finished,
+            },
+            indent=1,
+        )
+        draft = self.path / f"{MANIFEST}.new"
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.path / MANIFEST)
+        # The rename is on disk only when the directory is.
+        directory = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a manifest.
+
+        Raises:
+            EvidenceError: there is none, or it is damaged or of another schema.
+        """
+        source = path / MANIFEST
+        try:
+            fields = json.loads(source.read_text(encoding="utf-8"))
+            if fields["schema"] != SCHEMA:
+                raise EvidenceError(
+                    f"{source}: schema {fields['schema']}; this gate reads {SCHEMA}"
+                )
+            found = cls(
+                path=path,
+                plan=Plan(**fields["plan"]),
+                segments=tuple((s["file"], s["sha256"]) for s in fields["segments"]),
+                finished=fields["finished"] is True,
+            )
+        except FileNotFoundError:
+            raise EvidenceError(f"{path}: no soak is here ({MANIFEST} is missing)") from None
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, EvidenceError):
+                raise
+            raise EvidenceError(f"{source}: damaged ({error})") from None
+        return found
+
+
+@dataclass(kw_only=True)
+class Segments:
+    """Writes a soak's segments, one after the other. A ``Sink``; a context manager.
+
+    Args:
+        folder: A new soak, or one to go on with.
+        clock: Unix seconds; replaced in tests.
+        heard: Told every event as it is written, with its time.
+    """
+
+    folder: Folder
+    clock: Callable[[], float] = time.time
+    heard: Callable[[float, Record], None] | None = None
+    environment: Environment | None = None
+    """Written into the first segment that this process begins."""
+    began: float = 0.0
+    """When the current segment was begun, Unix seconds."""
+    _writer: EvidenceWriter | None = None
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def begin(self, gap: Gap | None = None) -> None:
+        """Open the next segment; ``gap``: what lies between it and the one before."""
+        plan = self.folder.plan
+        with self._lock:
+            number = len(self.folder.segments) + 1
+            name = f"segment-{number:04d}.jsonl"
+            self.began = self.clock()
+            entry = (name, None)
+            self.folder = replace(
+                self.folder, segments=(*self.folder.segments, entry), finished=False
+            ).save()
+            self._writer = EvidenceWriter(
+                self.folder.path / name,
+                run=f"{plan.name}/{number}",
+                seed=plan.seed,
+                backend=plan.backend,
+                nodes=plan.nodes,
+                cpus_per_node=plan.cpus_per_node,
+                replay=plan.replay,
+                clock=self.clock,
+            )
+            if gap is not None:
+                self.add(gap)
+            if self.environment is not None:
+                self.add(self.environment)
+                self.environment = None
+
+    def add(self, record: Record) -> None:
+        """Append one record to the segment that is open."""
+        with self._lock:
+            if self._writer is None:
+                raise ValueError("no segment is open")
+            self._writer.add(record)
+            if self.heard is not None:
+                self.heard(self.clock(), record)
+
+    def rotate(self) -> Path:
+        """Seal the segment and open the next; returns the sealed one."""
+        with self._lock:
+            sealed = self.seal()
+            self.begin()
+            return sealed
+
+    def seal(self) -> Path:
+        """Close the segment and put its checksum into the manifest."""
+        with self._lock:
+            assert self._writer is not None
+            self._writer.close()
+            self._writer = None
+            self.folder = sealed(self.folder)
+            return self.folder.path / self.folder.segments[-1][0]
+
+    def finish(self) -> None:
+        """Seal the last segment: the soak has ended in order."""
+        with self._lock:
+            self.seal()
+            self.folder = replace(self.folder, finished=True).save()
+
+
+def sealed(folder: Folder) -> Folder:
+    """The folder with its last segment's checksum in the manifest, as the file is now."""
+    name, _ = folder.segments[-1]
+    path = folder.path / name
+    path.touch()  # killed between the manifest and the file: there is none
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return replace(folder, segments=(*folder.segments[:-1], (name, digest))).save()
+
+
+def locked(path: Path) -> int:
+    """Take the soak's lock until the process ends; returns the descriptor.
+
+    Raises:
+        EvidenceError: another process has it.
+    """
+    descriptor = os.open(path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise EvidenceError(f"{path}: another process runs this soak; wait for it") from None
+    return descriptor
+
+
+def read_soak(path: Path) -> Evidence:
+    """All segments as one record.
+
+    It counts as closed when the soak ended in order. While it runs, or after a kill and before it
+    is resumed, it is open and proves nothing.
+
+    Raises:
+        EvidenceError: a segment is missing, was added or changed, or was cut and the next one does
+            not begin with a gap; or it is damaged as any evidence can be.
+    """
+    folder = Folder.load(path)
+    listed = [name for name, _ in folder.segments]
+    there = sorted(file.name for file in path.glob("segment-*.jsonl"))
+    if odd := sorted(set(listed) ^ set(there)):
+        raise EvidenceError(f"{path}: {', '.join(odd)} missing, or not in {MANIFEST}")
+    if not listed:
+        raise EvidenceError(f"{path}: the soak has no segment yet")
+    events: list[Event] = []
+    whole = True
+    for number, (name, digest) in enumerate(folder.segments, start=1):
+        last = number == len(folder.segments)
+        if _empty(path / name) and not last:
+            whole = False
+            continue
+        record = read_evidence(path / name, allow_open=True)
+        if digest is None and not last:
+            raise EvidenceError(f"{record.source}: not sealed, though another segment follows")
+        if digest not in (None, record.sha256):
+            raise EvidenceError(f"{record.source}: changed since it was sealed")
+        if record.run != f"{folder.plan.name}/{number}":
+            raise EvidenceError(f"{record.source}: of run {record.run!r}, not of this soak")
+        inner = [e for e in record.events if not isinstance(e.record, Open | Close)]
+        if not whole and (not inner or not isinstance(inner[0].record, Gap)):
+            raise EvidenceError(f"{record.source}: the segment before was cut, and no gap says so")
+        whole = record.closed
+        if not events:
+            opening = replace(record.opening, run=folder.plan.name)
+            events.append(replace(record.events[0], data=opening.data(), record=opening))
+        events += inner
+    return Evidence(
+        source=os.fspath(path),
+        sha256=hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest(),
+        closed=whole and folder.finished,
+        events=tuple(events),
+    )
+
+
+def _empty(path: Path) -> bool:
+    """Whether the soak was killed before the segment's first line was whole."""
+    with path.open("rb") as file:
+        return not file.readline().endswith(b"\n")
