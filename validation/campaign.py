@@ -48,16 +48,16 @@ class Scale:
 
 
 FULL: Final = Scale(
-    pairs=4,
+    pairs=3,
     recoveries=4,
-    speedup=(110, 3),
-    evolution=(700, 20),
+    speedup=(120, 3),
+    evolution=(700, 16),
 )
 SHORT: Final = Scale(
     pairs=3,
     recoveries=4,
     speedup=(110, 3),
-    evolution=(700, 20),
+    evolution=(700, 14),
 )
 
 REAL_MARKET: Final = "eurusd"

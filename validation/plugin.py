@@ -121,7 +121,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         if compiling.wait():
             pytest.fail("the engine's kernels could not be compiled; see above", pytrace=False)
         began = time.time()
-        with watch, ThreadPoolExecutor(1) as aside:
+        with watch, ThreadPoolExecutor(2) as aside:
             campaign = Campaign(
                 stack,
                 writer,
@@ -132,13 +132,15 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
                 say=say,
             )
             drills = Drills(campaign, stack, writer, folder=folder, say=say)
-            drills.bad_input()
             # The cluster has no work during the reference: its alert costs no time.
             alert = aside.submit(plant_alert, stack, writer, outages, webhook, seed=seed, say=say)
+            refusals = aside.submit(drills.bad_input)
             campaign.reference(drills.back_up)
             alert.result()
-            drills.restore()
+            refusals.result()
+            restores = aside.submit(drills.restore)
             campaign.recoveries()
+            restores.result()
             if stack.endpoints.prometheus is not None:
                 say("every panel of every dashboard")
                 ask_all(
