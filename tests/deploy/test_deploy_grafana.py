@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus import metrics, series, with_data
+from promtools import metrics, series, with_data
 
 from reports import dashboards
 from validation.probes.panels import checked_in

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from prometheus import RULES, metrics, promtool, series, with_data
+from promtools import RULES, metrics, promtool, series, with_data
 
 from fixtures import monitoring
 from fixtures.monitoring import DEPLOY
