@@ -244,10 +244,12 @@ def slope(x: _Vector, y: _Vector, *, confidence: float = CONFIDENCE) -> Estimate
     rest = y - point * x
     rest = rest - rest.mean()
     power = float(rest @ rest)
-    alike = float(rest[1:] @ rest[:-1]) / power if power > 0 else 0.0
-    # n values correlated by r tell as much as n (1 - r) / (1 + r) independent ones. A straight
-    # line takes up some of the correlation, about 3 / n of it.
-    alike = min(max(alike + 3 / count, 0.0), _MOST_CORRELATION) if power > 0 else 0.0
+    alike = 0.0
+    if power > 0:
+        # n values correlated by r tell as much as n (1 - r) / (1 + r) independent ones. A straight
+        # line takes up some of the correlation, about 3 / n of it.
+        seen = float(rest[1:] @ rest[:-1]) / power + 3 / count
+        alike = min(max(seen, 0.0), _MOST_CORRELATION)
     variance = count * (count - 1) * (2 * count + 5) / 18 * (1 + alike) / (1 - alike)
     reach = _normal(confidence) * math.sqrt(variance)
     low = math.floor((slopes.size - reach) / 2) - 1
@@ -279,9 +281,9 @@ def availability(
     """Bounds of the long-run availability from outages, not from probes: those are correlated.
 
     Outages are taken to begin at random and to last exponentially long. Down time per up time is
-    then the ratio of two means, and its bounds are quantiles of F (after Gaver and Mazumdar,
-    Naval Research Logistics Quarterly 16, 1969; k + 1 outages instead of k in the upper bound,
-    because watching ends at a time and not with an outage). MTBF and MTTR: chi-squared bounds.
+    then the ratio of two exponential means, and its bounds are quantiles of F; the upper one takes
+    k + 1 outages instead of k, because watching ends at a time and not with an outage. MTBF and
+    MTTR have chi-squared bounds.
 
     Args:
         outages: Length of each, in seconds.

@@ -10,7 +10,7 @@ from evidence_builders import T0, Timed, change, evidence, ledger, passing, rece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validation.checks.resilience import no_data_loss
+from validation.checks.resilience import no_data_loss, worker_recovery
 from validation.history import Fate, fates, gathered, operations, spread
 from validation.records import Audit, Fault, Gap, Individuals, Invocation, Note, Workload
 from validation.verdicts import InconclusiveError, Status, Verdict, judge
@@ -183,3 +183,14 @@ def test_faults_belong_to_their_operation() -> None:
     assert found["speedup-0-local"] == 0
     during = [f for f in evidence(passing()).all(Fault) if f.workload is not None]
     assert sum(found.values()) == len(during)
+
+
+@pytest.mark.parametrize("gap", [True, False])
+def test_a_kill_whose_recovery_nobody_could_see_is_explained_by_the_gap(gap: bool) -> None:
+    call = Invocation(workload="cut", population_size=SIZE, generations=GENERATIONS)
+    killed = receipt("kill", "node-1", T0 + 640, "cut")
+    away = (T0 + 900, Gap(begin=T0 + 650, end=T0 + 900, reason="the soak was killed"))
+    events = [*passing(), (T0 + 635, call), (T0 + 640, killed), *([away] if gap else [])]
+    events.append((T0 + 200_000, Note(text="end")))
+    verdict = judge(worker_recovery, [evidence(events)])
+    assert verdict.status is (Status.PASS if gap else Status.INCONCLUSIVE), verdict

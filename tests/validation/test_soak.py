@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evidence_builders import evidence, passing, write
+from evidence_builders import certificates, evidence, passing, write
 
 from validation.checks.availability import uptime
 from validation.checks.resilience import no_data_loss
@@ -72,7 +72,8 @@ def test_segments_are_one_record(healthy: Path) -> None:
 
 def test_a_soak_pools_with_other_runs(healthy: Path, tmp_path: Path) -> None:
     run = evidence(passing())
-    result = decide([read_soak(healthy), run], criteria=MEASURED)
+    certified = certificates(criterion.id for criterion in MEASURED)
+    result = decide([read_soak(healthy), run], criteria=MEASURED, certificates=certified)
     assert result.decision is Decision.GO, [v for v in result.verdicts.values() if v.needs]
     assert "51." in result.verdict("uptime").measured
     assert main(["gate", str(healthy), str(write(tmp_path / "e.jsonl", passing()))]) == 2

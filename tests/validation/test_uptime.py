@@ -83,6 +83,7 @@ def test_unwatched_time_is_neither_up_nor_down() -> None:
     ]
     assert said(announced).status is Status.PASS
     assert "50.00 h watched" in said(announced).measured
+    assert "1 gap of 10.0 h that nobody watched" in said(announced).reason
 
 
 def test_an_outage_whose_end_nobody_saw_rules_out_a_pass() -> None:

@@ -84,6 +84,9 @@ def uptime(records: Records) -> Verdict:
         measured = f"{100 * found.observed:.3f} % of {hours}"
         interval = (100 * lower, 100 * upper)
         words = _words(found, outages)
+    gaps = [known.end - known.begin for record in records for known in record.all(Gap)]
+    if gaps:
+        words += f"; {plural(len(gaps), 'gap')} of {span(math.fsum(gaps))} that nobody watched"
     if any(record.opening.backend == SIMULATED for record in records):
         words = f"SIMULATED: {words}"
     if upper < AVAILABILITY or spent:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ga.errors import InputError
 from validation.environment import environment
-from validation.evidence import Evidence, EvidenceError
+from validation.evidence import Evidence
 from validation.plugin import CPUS_PER_NODE, NODES, OUT, STEADY_SECONDS
 from validation.records import Environment, Gap, Note
 from validation.soak.live import Live
@@ -33,6 +33,9 @@ from validation.soak.segments import (
     sealed,
 )
 from validation.soak.simulated import DEFECTS, Clock, SimulatedWorld
+
+if TYPE_CHECKING:
+    from fixtures.stack import Stack
 
 MOST_HOURS: Final = 1000.0
 MOST_FAULTS: Final = 60.0
@@ -196,42 +199,55 @@ def _simulate(start: _Start, options: argparse.Namespace) -> None:
 def _watch_stack(start: _Start) -> None:
     # Imported here: neither a verdict nor a simulation needs the engine or a stack.
     import fixtures
+
+    plan = start.folder.plan
+    _say(f"seed {plan.seed}; evidence goes to {start.folder.path}")
+    try:
+        with (
+            subprocess.Popen(
+                [sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL
+            ) as compiling,
+            fixtures.start_stack(
+                nodes=plan.nodes,
+                cpus_per_node=plan.cpus_per_node,
+                backend=plan.backend,
+                on_progress=_say,
+            ) as stack,
+        ):
+            if compiling.wait():
+                raise InputError("the engine's kernels could not be compiled; see above")
+            _gather(start, stack)
+    except fixtures.StackError as error:
+        raise InputError(f"--stack {plan.backend}: {error}") from error
+
+
+def _gather(start: _Start, stack: Stack) -> None:
     from validation.probes import Outages, Watch
     from validation.soak.real import EVERY, PERIOD_S, StackWorld
 
     live, plan = start.live, start.folder.plan
     logs = start.folder.path / "logs"
     logs.mkdir(exist_ok=True)
-    _say(f"seed {plan.seed}; evidence goes to {start.folder.path}")
-    with (
-        subprocess.Popen([sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL) as c,
-        fixtures.start_stack(
-            nodes=plan.nodes,
-            cpus_per_node=plan.cpus_per_node,
-            backend=plan.backend,
-            on_progress=_say,
-        ) as stack,
-    ):
-        facts = Environment(values=environment())
-        folder = replace(start.folder, plan=replace(plan, backend=stack.backend))
-        segments = Segments(folder=folder, heard=live.hear, environment=facts)
-        outages = Outages()
-        watch = Watch(stack, segments, outages, period=PERIOD_S, every=EVERY)
-        steady = watch.steady(STEADY_SECONDS)
-        if c.wait():
-            raise EvidenceError("the engine's kernels could not be compiled; see above")
-        world = StackWorld(stack, segments, live, folder=logs, outages=outages, say=_say)
-        # Only now: until the probes begin, nobody watches.
-        segments.begin(start.gap(time.time()))
-        if not steady:
-            segments.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
-        with _ending(segments, live) as go, watch:
-            if not live.workloads:
-                world.reference()
-            go(lambda tell: run(segments, world, live, tell))
-            for line in stack.unexpected_exits:
-                _say(f"unexpected exit: {line}")
-                segments.add(Note(text=f"unexpected exit: {line}"))
+    segments = Segments(
+        folder=replace(start.folder, plan=replace(plan, backend=stack.backend)),
+        heard=live.hear,
+        environment=Environment(values=environment()),
+    )
+    outages = Outages()
+    watch = Watch(stack, segments, outages, period=PERIOD_S, every=EVERY)
+    steady = watch.steady(STEADY_SECONDS)
+    world = StackWorld(stack, segments, live, folder=logs, outages=outages, say=_say)
+    # Only now: until the probes begin, nobody watches.
+    segments.begin(start.gap(time.time()))
+    if not steady:
+        segments.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
+    with _ending(segments, live) as go, watch:
+        if not live.workloads:
+            world.reference()
+        go(lambda tell: run(segments, world, live, tell))
+        for line in stack.unexpected_exits:
+            _say(f"unexpected exit: {line}")
+            segments.add(Note(text=f"unexpected exit: {line}"))
 
 
 @contextmanager

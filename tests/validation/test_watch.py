@@ -1,0 +1,66 @@
+"""The watch writes what it sees, and a probe that cannot be made is a failed one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+
+from fixtures.stack import Endpoints, NodeUsage, StackError
+from validation.probes import Outages, Watch
+from validation.records import Probe, Record, Usage
+
+USAGE = NodeUsage(at=1.0, cpu_seconds=0.0, memory_bytes=1, oom_kills=0)
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+
+
+def watched(alive: Callable[[], frozenset[str]], *, every: int = 1, count: int = 3) -> list[Record]:
+    """What a watch of a stack without dashboard, Prometheus and nodes wrote."""
+    stack = SimpleNamespace(
+        endpoints=Endpoints(ray="127.0.0.1:1", dashboard="http://127.0.0.1:9"),
+        nodes=(),
+        alive_nodes=alive,
+        head_usage=lambda: USAGE,
+    )
+    kept = Kept()
+    with Watch(stack, kept, Outages(), period=0.01, every=every):  # type: ignore[arg-type]
+        deadline = time.monotonic() + 20
+        while sum(isinstance(r, Usage) for r in kept.records) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    return kept.records
+
+
+def probes(records: list[Record], name: str) -> list[Probe]:
+    return [r for r in records if isinstance(r, Probe) and r.probe == name]
+
+
+def test_a_node_alive_is_a_cluster_that_is_up() -> None:
+    found = probes(watched(lambda: frozenset({"n1"})), "cluster")
+    assert found
+    assert all(probe.ok for probe in found)
+
+
+def test_no_node_and_no_answer_are_down() -> None:
+    def silent() -> frozenset[str]:
+        raise StackError("the dashboard does not answer\nlogs")
+
+    for alive in (frozenset, silent):
+        found = probes(watched(alive), "cluster")
+        assert found
+        assert not any(probe.ok for probe in found)
+    assert found[0].detail == "the dashboard does not answer"
+
+
+def test_all_else_is_looked_at_less_often() -> None:
+    records = watched(lambda: frozenset({"n1"}), every=4)
+    often, seldom = probes(records, "cluster"), probes(records, "dashboard")
+    assert not any(probe.ok for probe in seldom)
+    assert 4 * (len(seldom) - 1) < len(often) <= 4 * len(seldom)
