@@ -7,6 +7,7 @@ here is a pure function of the record.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ class Operation:
     completion: Workload | None
     """``None``: nobody saw its end."""
     explained: bool
-    """Nobody could see its end: the harness itself was away by a ``gap`` that follows."""
+    """The harness itself was away, by a ``gap``, before the next one began: nobody could see its
+    end, or write down what the ledger held."""
     audit: Audit | None
     places: Mapping[int, Individuals]
     """What the ledger held, by generation; empty when the record has counts only."""
@@ -92,13 +94,20 @@ def operations(record: Evidence) -> list[Operation]:
     audits = _audits(record, completed)
     places = _places(record, asked)
     gaps = [gap.begin for gap in record.all(Gap)]
+    starts = sorted(begun.values())
+
+    def explained(name: str) -> bool:
+        start = begun.get(name, 0.0)
+        following = next((at for at in starts if at > start), math.inf)
+        return any(start <= begin < following for begin in gaps)
+
     return [
         Operation(
             id=name,
             population_size=size,
             generations=generations,
             completion=completed.get(name),
-            explained=any(begin >= begun.get(name, 0.0) for begin in gaps),
+            explained=explained(name),
             audit=audits.get(name),
             places=places.get(name, {}),
             faults=[fault for fault in record.all(Fault) if fault.workload == name],

@@ -194,3 +194,21 @@ def test_a_kill_whose_recovery_nobody_could_see_is_explained_by_the_gap(gap: boo
     events.append((T0 + 200_000, Note(text="end")))
     verdict = judge(worker_recovery, [evidence(events)])
     assert verdict.status is (Status.PASS if gap else Status.INCONCLUSIVE), verdict
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_gap_explains_only_the_last_workload_before_it(later: bool) -> None:
+    """Its audit could not be written down; that of one before could have been."""
+    whole = workload("cut", 640, 10, population_size=SIZE, generations=GENERATIONS)
+    events = [
+        *passing(),
+        (T0 + 635, Invocation(workload="cut", population_size=SIZE, generations=GENERATIONS)),
+        (T0 + 651, whole),
+        (T0 + 900, Gap(begin=T0 + 660, end=T0 + 900, reason="the soak was killed")),
+    ]
+    if later:
+        other = Invocation(workload="next", population_size=SIZE, generations=GENERATIONS)
+        events.append((T0 + 655, other))
+    events.append((T0 + 200_000, Note(text="end")))
+    verdict = judge(no_data_loss, [evidence(events)])
+    assert verdict.status is (Status.INCONCLUSIVE if later else Status.PASS), verdict

@@ -171,7 +171,8 @@ def no_data_loss(records: Records) -> Verdict:
             if audit is None:
                 if found.witnesses:
                     wrong.append(f"{operation.id}: {listed(found.witnesses)}")
-                _unaudited(record, workload, wrong, problems)
+                if not operation.explained or workload.exit_code != 0:
+                    _unaudited(record, workload, wrong, problems)
                 continue
             wrong += _losses(workload, audit, found)
             problems += _doubts(workload, audit, found)
