@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -145,7 +146,7 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
     last = out / cut.segments[-1][0]
     assert cut.segments[-1][1] is None
     assert not read_soak(out).closed
-    before = last.read_bytes()
+    before = last.read_bytes() if last.exists() else b""
     # As if the machine had gone in the middle of a line.
     last.write_bytes(before[:-7])
     hours = len(cut.segments) + 2
@@ -162,6 +163,21 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
     assert "without a word" not in verdict.reason
     # A workload that was cut is unknown, and explained by the gap.
     assert judge(no_data_loss, [record]).status is Status.PASS
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_killed_as_a_segment_began(copy: Path, there: bool) -> None:
+    """It is open, not damaged, and can be gone on with."""
+    folder = Folder.load(copy)
+    name = f"segment-{len(folder.segments) + 1:04d}.jsonl"
+    entries = (*folder.segments, (name, None))
+    dataclasses.replace(folder, segments=entries, finished=False).save()
+    if there:
+        (copy / name).write_text('{"cut')
+    assert not read_soak(copy).closed
+    hours = len(entries) + 2
+    assert soak(copy, hours, "--resume", "--faults", "4") == 2
+    assert read_soak(copy).closed
 
 
 def test_a_stopped_soak_goes_on_with_another_gap(copy: Path) -> None:

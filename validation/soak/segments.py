@@ -225,6 +225,9 @@ def read_soak(path: Path) -> Evidence:
     folder = Folder.load(path)
     listed = [name for name, _ in folder.segments]
     there = sorted(file.name for file in path.glob("segment-*.jsonl"))
+    if folder.segments and folder.segments[-1][1] is None and listed[-1] not in there:
+        # Killed between the manifest and the file.
+        there.append(listed[-1])
     if odd := sorted(set(listed) ^ set(there)):
         raise EvidenceError(f"{path}: {', '.join(odd)} missing, or not in {MANIFEST}")
     if not listed:
@@ -233,7 +236,8 @@ def read_soak(path: Path) -> Evidence:
     whole = True
     for number, (name, digest) in enumerate(folder.segments, start=1):
         last = number == len(folder.segments)
-        if _empty(path / name) and not last:
+        if _empty(path / name):
+            # Killed as it began: nothing was watched in it.
             whole = False
             continue
         record = read_evidence(path / name, allow_open=True)
@@ -251,6 +255,8 @@ def read_soak(path: Path) -> Evidence:
             opening = replace(record.opening, run=folder.plan.name)
             events.append(replace(record.events[0], data=opening.data(), record=opening))
         events += inner
+    if not events:
+        raise EvidenceError(f"{path}: the soak has no segment with a line yet")
     return Evidence(
         source=os.fspath(path),
         sha256=hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest(),
@@ -261,5 +267,7 @@ def read_soak(path: Path) -> Evidence:
 
 def _empty(path: Path) -> bool:
     """Whether the soak was killed before the segment's first line was whole."""
+    if not path.exists():
+        return True
     with path.open("rb") as file:
         return not file.readline().endswith(b"\n")
