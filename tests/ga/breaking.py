@@ -139,6 +139,16 @@ class Evolving:
         _until(lambda: self.over or len(self.events("batch")) >= wanted, _RUN_SECONDS, self.said)
         return not self.over
 
+    def next_generation(self) -> bool:
+        """Wait until the next one has begun: the last one is being committed then, or just was."""
+        batches = self.events("batch")
+        now = batches[-1]["generation"] if batches else 0
+        _until(lambda: self.over or self._reached(now + 1), _RUN_SECONDS, self.said)
+        return not self.over
+
+    def _reached(self, generation: int) -> bool:
+        return any(batch["generation"] >= generation for batch in self.events("batch"))
+
     def said(self) -> str:
         return (self._folder / "err").read_text()[-2000:]
 
@@ -313,6 +323,8 @@ class Fault:
     """One row of the matrix."""
 
     strike: Callable[[Evolving], list[Receipt]]
+    moment: Callable[[Evolving], bool] = lambda run: run.go_on(4)
+    """Waits for it; False if the run is over before."""
     outcomes: frozenset[str] = frozenset()
     """What the ledger must say of at least one try, in one of these words."""
     fallbacks: int = 0
@@ -334,7 +346,7 @@ FAULTS = {
         outcomes=LOST | {"overtaken"},
     ),
     "kill driver": Fault(strike=kill_driver, outcomes=frozenset({"lost"}), fallbacks=1),
-    "kill coordinator": Fault(strike=kill_coordinator),
+    "kill coordinator": Fault(strike=kill_coordinator, moment=Evolving.next_generation),
     "restart database": Fault(strike=restart_database),
     "kill redis": Fault(strike=kill_redis),
     "memory hog": Fault(strike=hog_memory),

@@ -122,7 +122,7 @@ def one_fault(
     if (why := ground.cannot(name)) is not None:
         pytest.skip(why)
     with evolving(ground, store, folder, server, PLAN) as run:
-        assert run.go_on(4), run.said()
+        assert fault.moment(run), run.said()
         run.receipts += fault.strike(run)
         run.finish()
         assert run.receipts, "nothing was hit"
@@ -172,6 +172,7 @@ def test_killed_again_and_again_it_is_resumed_there_or_here_and_no_driver_is_lef
         for working, local in ((True, False), (False, True), (True, True)):
             if working:
                 assert run.go_on(rng.randrange(1, 20)), run.said()
+                assert run.next_generation(), run.said()
             time.sleep(rng.uniform(0.0, 0.3 if working else 4.0))
             driver = driver_of(run)
             receipts = kill_coordinator(run, local=local)
