@@ -196,35 +196,46 @@ def _places(
 def _from_places(operation: Operation) -> Fates:
     counts = dict.fromkeys(Fate, 0)
     witnesses: dict[Fate, list[str]] = {Fate.LOST: [], Fate.DOUBLED: []}
-    for generation, index, fate, why in _each(operation):
-        counts[fate] += 1
-        if fate in witnesses and len(witnesses[fate]) < MOST_WITNESSES:
-            name = f"{fate.value}: generation {generation} index {index}"
-            witnesses[fate].append(f"{name} ({why}{_meanwhile(operation)})")
-    return Fates(counts=counts, witnesses=(*witnesses[Fate.LOST], *witnesses[Fate.DOUBLED]))
-
-
-def _each(operation: Operation) -> Iterator[tuple[int, int, Fate, str]]:
-    """Generation, index, fate and reason of every individual, planned or found."""
-    finished = operation.completion is not None and operation.completion.exit_code == 0
     size = operation.population_size
     for generation in sorted({*range(operation.generations), *operation.places}):
         held = operation.places.get(generation)
-        found = set(spread(held.found)) if held else set()
-        again = set(spread(held.again)) if held else set()
         planned = range(size if generation < operation.generations else 0)
-        promised = finished or (held is not None and held.acknowledged)
-        for index in sorted({*planned, *found, *again}):
-            if index not in planned:
-                yield generation, index, Fate.DOUBLED, "nobody asked for it"
-            elif index in again:
-                yield generation, index, Fate.DOUBLED, "held more than once"
-            elif index in found:
-                yield generation, index, Fate.COMMITTED, ""
-            elif promised and held is not None:
-                yield generation, index, Fate.LOST, "acknowledged, and not in the ledger"
-            else:
-                yield generation, index, Fate.UNKNOWN, ""
+        if planned and held and held.found == _whole(size) and not held.again:
+            # Two days hold millions of individuals, nearly all of them in whole generations.
+            counts[Fate.COMMITTED] += size
+            continue
+        for index, fate, why in _each(operation, planned, held):
+            counts[fate] += 1
+            if fate in witnesses and len(witnesses[fate]) < MOST_WITNESSES:
+                name = f"{fate.value}: generation {generation} index {index}"
+                witnesses[fate].append(f"{name} ({why}{_meanwhile(operation)})")
+    return Fates(counts=counts, witnesses=(*witnesses[Fate.LOST], *witnesses[Fate.DOUBLED]))
+
+
+def _whole(size: int) -> str:
+    """All places of a generation, as ``gathered`` writes them."""
+    return f"0-{size - 1}" if size > 1 else "0"
+
+
+def _each(
+    operation: Operation, planned: range, held: Individuals | None
+) -> Iterator[tuple[int, Fate, str]]:
+    """Index, fate and reason of every individual of one generation, planned or found."""
+    finished = operation.completion is not None and operation.completion.exit_code == 0
+    found = set(spread(held.found)) if held else set()
+    again = set(spread(held.again)) if held else set()
+    promised = finished or (held is not None and held.acknowledged)
+    for index in sorted({*planned, *found, *again}):
+        if index not in planned:
+            yield index, Fate.DOUBLED, "nobody asked for it"
+        elif index in again:
+            yield index, Fate.DOUBLED, "held more than once"
+        elif index in found:
+            yield index, Fate.COMMITTED, ""
+        elif promised and held is not None:
+            yield index, Fate.LOST, "acknowledged, and not in the ledger"
+        else:
+            yield index, Fate.UNKNOWN, ""
 
 
 def _meanwhile(operation: Operation) -> str:

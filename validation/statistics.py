@@ -13,7 +13,7 @@ from functools import cache
 from typing import Final, TypeAlias
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 CONFIDENCE: Final = 0.95
 MOST_POINTS: Final = 200
@@ -42,8 +42,8 @@ def proportion(successes: int, trials: int, *, confidence: float = CONFIDENCE) -
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes in {trials} trials make no rate")
     failures = trials - successes
-    lower = stats.beta.ppf(1 - confidence, successes, failures + 1) if successes else 0.0
-    upper = stats.beta.ppf(confidence, successes + 1, failures) if failures else 1.0
+    lower = special.betaincinv(successes, failures + 1, 1 - confidence) if successes else 0.0
+    upper = special.betaincinv(successes + 1, failures, confidence) if failures else 1.0
     return Estimate(point=successes / trials, lower=float(lower), upper=float(upper))
 
 
@@ -167,12 +167,12 @@ def geometric_mean(ratios: Sequence[float], *, confidence: float = CONFIDENCE) -
 
 @cache
 def _normal(confidence: float) -> float:
-    return float(stats.norm.ppf(confidence))
+    return float(special.ndtri(confidence))
 
 
 @cache
 def _student(confidence: float, freedom: int) -> float:
-    return float(stats.t.ppf(confidence, freedom))
+    return float(special.stdtrit(freedom, confidence))
 
 
 @cache
@@ -185,7 +185,7 @@ def tolerance_factor(count: int, *, content: float = 0.95, confidence: float = C
     if count < 2:
         raise ValueError("a tolerance bound needs at least 2 values")
     delta = _normal(content) * math.sqrt(count)
-    return float(stats.nct.ppf(confidence, count - 1, delta)) / math.sqrt(count)
+    return float(special.nctdtrit(count - 1, delta, confidence)) / math.sqrt(count)
 
 
 def tolerance_upper(
@@ -335,12 +335,12 @@ def more_watching(
 
 @cache
 def _fisher(confidence: float, over: int, under: int) -> float:
-    return float(stats.f.ppf(confidence, over, under))
+    return float(special.fdtri(over, under, confidence))
 
 
 @cache
 def _chi(confidence: float, freedom: int) -> float:
-    return float(stats.chi2.ppf(confidence, freedom))
+    return 2 * float(special.gammaincinv(freedom / 2, confidence))
 
 
 def _finite(values: Sequence[float]) -> _Vector:
