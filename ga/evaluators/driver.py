@@ -32,6 +32,8 @@ from ga.market import Market
 
 _NODES_SECONDS: Final = 1.0
 """How old the list of nodes may be."""
+_WARM_SECONDS: Final = 30.0
+"""A node that is not warm by then is used as it is: one stuck lease must not hide it for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +143,8 @@ class _RayFleet:
         self._addresses: dict[str, str] = {}
         """Of each node ever seen."""
         self._seen_at = float("-inf")
+        self._met: dict[str, float] = {}
+        """When each node was first seen."""
         self._warming: dict[str, list[Any]] = {}
         """Of each node ever seen, the warm-up tasks that are not done."""
         if spec.address is None:
@@ -209,7 +213,10 @@ class _RayFleet:
         for node, cpus in found.items():
             if node not in self._warming:
                 genomes = probes(self._spec.families)
+                self._met[node] = time.monotonic()
                 self._warming[node] = [self.launch(genomes, node, apart=False) for _ in range(cpus)]
+            elif time.monotonic() - self._met[node] > _WARM_SECONDS:
+                self._warming[node] = []
             elif refs := self._warming[node]:
                 self._warming[node] = self._ray.wait(refs, num_returns=len(refs), timeout=0)[1]
         return {node: cpus for node, cpus in found.items() if not self._warming[node]}
