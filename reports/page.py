@@ -1,15 +1,18 @@
-"""The page: one HTML file without scripts or anything fetched from elsewhere."""
+"""The pages: HTML files without scripts or anything fetched from elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from reports import charts
+from reports.runs import Run, read_runs, trend
 from reports.texts import interval
 from validation.evidence import Evidence
 from validation.gate import Decision, GateResult
@@ -27,18 +30,35 @@ _SENTENCES: Final = {
 }
 
 
-def render_page(result: GateResult, evidence: Sequence[Evidence]) -> str:
-    """The report as HTML."""
-    templates = Templates(
-        loader=PackageLoader("reports", package_path=""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def render_index(folder: Path) -> str:
+    """The page that lists and compares the decided runs in the folders of ``folder``."""
+    runs, damaged = read_runs(folder)
+    rows = [
+        (
+            run,
+            ", ".join(f"{run.count(status)} {status.value}" for status in Status),
+            run.changed(runs[number - 1]) if number else None,
+        )
+        for number, run in enumerate(runs)
+    ]
+    last = [(folder / run.folder).as_posix() for run in runs[-2:]]
+    return _render(
+        "index.html.j2",
+        rows=rows[::-1],
+        damaged=damaged,
+        trend=trend(runs),
+        compare=last if len(last) == 2 else ["BEFORE", "AFTER"],
+        utc=_utc,
     )
+
+
+def render_page(result: GateResult, evidence: Sequence[Evidence], runs: Sequence[Run] = ()) -> str:
+    """The report as HTML; ``runs`` are those of its trend, this one among them."""
     bounds = result.verdicts["speedup"].interval if "speedup" in result.verdicts else None
     drawn = [(record, charts.timeline(record)) for record in evidence[:_MOST_RUNS]]
-    return templates.get_template("report.html.j2").render(
+    return _render(
+        "report.html.j2",
+        trend=trend(runs),
         result=result,
         sentence=_SENTENCES[result.decision],
         counts=[(status, result.count(status)) for status in Status],
@@ -71,6 +91,18 @@ def render_page(result: GateResult, evidence: Sequence[Evidence]) -> str:
         clock=_clock,
         openings={record.run: record.opening for record in evidence},
     )
+
+
+def _render(template: str, **values: object) -> str:
+    templates = Templates(
+        loader=PackageLoader("reports", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = Markup(Path(__file__).with_name("style.css").read_text(encoding="utf-8"))
+    return templates.get_template(template).render(style=style, **values)
 
 
 def _utc(at: float) -> str:

@@ -1,37 +1,56 @@
-"""Puts the three files of a report into a directory."""
+"""Puts the files of a report into a directory, and a list of all runs beside it."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.page import render_page
+from reports.page import render_index, render_page
+from reports.runs import RESULT, read_runs
 from reports.texts import junit, summary
 from validation.evidence import Evidence
-from validation.gate import GateResult
+from validation.gate import GateResult, as_object
 
 
 def write(
-    result: GateResult, evidence: Sequence[Evidence], out_dir: str | os.PathLike[str]
+    result: GateResult,
+    evidence: Sequence[Evidence],
+    out_dir: str | os.PathLike[str],
+    *,
+    runs: Path | None = None,
 ) -> tuple[Path, Path, Path]:
-    """Write ``report.html``, ``junit.xml`` and ``summary.md``, replacing older ones.
+    """Write ``report.html``, ``junit.xml``, ``summary.md`` and ``result.json`` over older ones.
 
     Args:
         result: What the gate decided from ``evidence``.
         evidence: The same records; charts are drawn from them.
         out_dir: Directory; made when missing.
+        runs: Folder of the folders of all runs. The page then shows the trend over them, and
+            ``index.html`` there is written anew.
 
     Returns:
-        The paths, in that order.
+        The paths of the first three, in that order.
     """
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    decided = json.dumps(as_object(result), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / RESULT).write_text(decided + "\n", encoding="utf-8")
     texts = {
-        "report.html": render_page(result, evidence),
+        "report.html": render_page(result, evidence, read_runs(runs)[0] if runs else ()),
         "junit.xml": junit(result),
         "summary.md": summary(result),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
+    if runs is not None:
+        write_index(runs)
     return folder / "report.html", folder / "junit.xml", folder / "summary.md"
+
+
+def write_index(folder: Path) -> Path:
+    """Write ``index.html``, the list of the decided runs in the folders of ``folder``."""
+    path = folder / "index.html"
+    path.write_text(render_index(folder), encoding="utf-8")
+    return path

@@ -1,4 +1,4 @@
-"""``python -m validation gate | criteria | report | diff | certify | soak``: verdicts from
+"""``python -m validation gate | criteria | report | index | diff | certify | soak``: verdicts from
 evidence, and whether they can be trusted.
 
 Exit status of ``gate`` and ``report``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or unusable evidence. That of
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from ga.errors import InputError
 from validation.criteria import CRITERIA
 from validation.difference import difference
 from validation.evidence import Evidence, EvidenceError, pool, read_evidence
-from validation.gate import Decision, GateResult, decide
+from validation.gate import Decision, GateResult, as_object, decide
 from validation.sabotage import (
     CERTIFICATES,
     Certificate,
@@ -37,9 +36,10 @@ from validation.sabotage import (
 from validation.sabotage.certificates import HEALTHY
 from validation.soak import command as soak
 from validation.soak import read_soak
-from validation.verdicts import Status, Verdict, bounds, explained
+from validation.verdicts import Status, bounds, explained
 
 UNUSABLE: Final = 2
+RUNS: Final = Path("reports") / "out"
 STYLES: Final = {
     Status.PASS: "bold green",
     Status.FAIL: "bold red",
@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _criteria(as_json=options.json)
         if options.command == "certify":
             return _certify(options)
+        if options.command == "index":
+            return _index(options.folder)
         if options.command == "soak":
             return _soak(options)
         with _no_collection():
@@ -68,47 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             evidence = _read(options.files)
             result = decide(evidence, certificates=read_certificates(options.certificates))
         if options.command == "report":
-            return _report(result, evidence, options.out)
+            return _report(result, evidence, options.out, options.runs)
         return _gate(result, as_json=options.json)
     except (EvidenceError, InputError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
     return UNUSABLE
-
-
-def as_object(result: GateResult) -> dict[str, object]:
-    """A gate's result as JSON-serialisable values; infinite bounds become ``null``."""
-    return {
-        "decision": result.decision.value,
-        "exit_code": result.exit_code,
-        "uncertified": list(result.uncertified),
-        "verdicts": [
-            {
-                "criterion": criterion.id,
-                "status": result.verdicts[criterion.id].status.value,
-                "target": criterion.target,
-                "unit": criterion.unit,
-                "measured": result.verdicts[criterion.id].measured,
-                "interval": _bounds(result.verdicts[criterion.id]),
-                "reason": result.verdicts[criterion.id].reason,
-                "needs": result.verdicts[criterion.id].needs,
-                "budget": result.verdicts[criterion.id].budget,
-            }
-            for criterion in result.criteria
-        ],
-        "sources": [
-            {
-                "path": source.path,
-                "run": source.run,
-                "sha256": source.sha256,
-                "events": source.events,
-                "closed": source.closed,
-                "replay": source.replay,
-            }
-            for source in result.sources
-        ],
-    }
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report.html, junit.xml and summary.md anew")
     report.add_argument("files", nargs="+", metavar="FILE", type=Path)
     report.add_argument("--out", required=True, metavar="DIR", type=Path)
+    report.add_argument(
+        "--runs", metavar="DIR", type=Path, help="folder of all runs: adds their trend, lists them"
+    )
+    index = commands.add_parser("index", help="write the page that lists and compares all runs")
+    index.add_argument("folder", nargs="?", metavar="DIR", type=Path, default=RUNS)
     diff = commands.add_parser("diff", help="what changed between two gates; exits 1 if a verdict")
     diff.add_argument("before", type=_files, metavar="BEFORE", help="FILE[,FILE...]")
     diff.add_argument("after", type=_files, metavar="AFTER", help="FILE[,FILE...]")
@@ -313,16 +286,19 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=150)
 
 
-def _report(result: GateResult, evidence: Sequence[Evidence], out: Path) -> int:
+def _report(result: GateResult, evidence: Sequence[Evidence], out: Path, runs: Path | None) -> int:
     # Imported here: the report's template engine is not needed to decide.
     import reports
 
-    for path in reports.write(result, evidence, out):
+    for path in reports.write(result, evidence, out, runs=runs):
         print(path)
     return result.exit_code
 
 
-def _bounds(verdict: Verdict) -> list[float | None] | None:
-    if verdict.interval is None:
-        return None
-    return [bound if math.isfinite(bound) else None for bound in verdict.interval]
+def _index(folder: Path) -> int:
+    import reports
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of runs; make one: pytest -m validation")
+    print(reports.write_index(folder))
+    return 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -35,6 +36,10 @@ class Source:
     closed: bool
     replay: str
     """Shell command that repeats the run."""
+    started_at: float
+    """Unix seconds."""
+    backend: str
+    nodes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,36 @@ class GateResult:
     def count(self, status: Status) -> int:
         """How many criteria have a status."""
         return sum(1 for verdict in self.verdicts.values() if verdict.status is status)
+
+
+def as_object(result: GateResult) -> dict[str, object]:
+    """A result as JSON-serialisable values; infinite bounds become ``null``."""
+    return {
+        "decision": result.decision.value,
+        "exit_code": result.exit_code,
+        "uncertified": list(result.uncertified),
+        "verdicts": [
+            {
+                "criterion": criterion.id,
+                "status": result.verdicts[criterion.id].status.value,
+                "target": criterion.target,
+                "unit": criterion.unit,
+                "measured": result.verdicts[criterion.id].measured,
+                "interval": _bounds(result.verdicts[criterion.id]),
+                "reason": result.verdicts[criterion.id].reason,
+                "needs": result.verdicts[criterion.id].needs,
+                "budget": result.verdicts[criterion.id].budget,
+            }
+            for criterion in result.criteria
+        ],
+        "sources": [asdict(source) for source in result.sources],
+    }
+
+
+def _bounds(verdict: Verdict) -> list[float | None] | None:
+    if verdict.interval is None:
+        return None
+    return [bound if math.isfinite(bound) else None for bound in verdict.interval]
 
 
 def decide(
@@ -110,6 +145,9 @@ def decide(
                 events=len(record.events),
                 closed=record.closed,
                 replay=record.opening.replay,
+                started_at=record.opening.started_at,
+                backend=record.opening.backend,
+                nodes=record.opening.nodes,
             )
             for record in records
         ),

@@ -159,7 +159,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         # The last of all: afterwards there is no cluster.
         drills.rollback()
     result = decide([read_evidence(evidence)], certificates=read_certificates(CERTIFICATES))
-    reports.write(result, [read_evidence(evidence)], folder)
+    reports.write(result, [read_evidence(evidence)], folder, runs=OUT)
     publish(config, result, folder)
     return result
 
@@ -242,7 +242,9 @@ def pytest_terminal_summary(
         terminalreporter.write_line(
             f"{verdict.status.value:<13} {criterion:<22} {measured} -- {explained(verdict)}"
         )
-    terminalreporter.write_line(f"report: {config.stash[_FOLDER] / 'report.html'}")
+    folder = config.stash[_FOLDER]
+    terminalreporter.write_line(f"report: {folder / 'report.html'}")
+    terminalreporter.write_line(f"all runs: {folder.parent / 'index.html'}")
 
 
 @pytest.hookimpl(trylast=True)

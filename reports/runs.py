@@ -1,0 +1,192 @@
+"""Runs that were decided before: what their own verdicts said, run by run.
+
+Each report leaves a ``result.json`` beside its page. These files are read, never judged again: a
+trend shows what was said at the time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from reports.svg import picture, tag
+from validation.verdicts import Status
+
+RESULT: Final = "result.json"
+MOST_RUNS: Final = 16
+"""Columns of a trend at most."""
+_END: Final[dict[str, Any]] = {"text_anchor": "end"}
+_WIDTH, _HEIGHT = 260.0, 70.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What one run said of one criterion."""
+
+    status: str
+    measured: str
+    unit: str
+    interval: tuple[float, float] | None
+    """Lower and upper bound; may be infinite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One decided run."""
+
+    folder: str
+    """Name of its folder, which holds the page."""
+    name: str
+    """When it began, short enough for a column."""
+    started_at: float
+    """Unix seconds."""
+    decision: str
+    backend: str
+    nodes: int
+    verdicts: Mapping[str, Said]
+
+    def count(self, status: Status) -> int:
+        """How many criteria have a status."""
+        return sum(said.status == status.value for said in self.verdicts.values())
+
+    def changed(self, before: Run) -> list[str]:
+        """Criteria whose status is not that of an earlier run: ``speedup PASS → FAIL``."""
+        return [
+            f"{name} {before.verdicts[name].status} → {said.status}"
+            for name, said in self.verdicts.items()
+            if name in before.verdicts and before.verdicts[name].status != said.status
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """Some runs side by side, the oldest first."""
+
+    runs: tuple[Run, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    """Criterion, and its status in each run; empty where it was not judged."""
+    charts: tuple[tuple[str, str, Markup], ...]
+    """Criterion, what was measured last, and its bounds over the runs."""
+    left_out: int
+
+
+def read_runs(folder: Path) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    """All decided runs in the folders of ``folder``, the oldest first, and what is unreadable.
+
+    A damaged file is named, with its reason, not left out in silence.
+    """
+    runs, damaged = [], []
+    for path in sorted(folder.glob(f"*/{RESULT}")):
+        try:
+            runs.append(_run(path.parent.name, json.loads(path.read_text(encoding="utf-8"))))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            damaged.append(f"{path.parent.name}/{RESULT}: {type(error).__name__}: {error}")
+    return tuple(sorted(runs, key=lambda run: run.started_at)), tuple(damaged)
+
+
+def trend(runs: Sequence[Run]) -> Trend:
+    """The last ``MOST_RUNS`` of some runs, the oldest first."""
+    shown = tuple(runs[-MOST_RUNS:])
+    names = list(dict.fromkeys(name for run in reversed(shown) for name in run.verdicts))
+    drawn = ((name, _chart(name, shown)) for name in names)
+    return Trend(
+        runs=shown,
+        rows=tuple(
+            (
+                name,
+                tuple(run.verdicts[name].status if name in run.verdicts else "" for run in shown),
+            )
+            for name in names
+        ),
+        charts=tuple(
+            (name, shown[-1].verdicts[name].measured if name in shown[-1].verdicts else "", chart)
+            for name, chart in drawn
+            if chart is not None
+        ),
+        left_out=len(runs) - len(shown),
+    )
+
+
+def _run(folder: str, found: Any) -> Run:
+    source = found["sources"][0]
+    return Run(
+        folder=folder,
+        name=datetime.fromtimestamp(source["started_at"], UTC).strftime("%m-%d %H:%M"),
+        started_at=float(source["started_at"]),
+        decision=str(found["decision"]),
+        backend=str(source["backend"]),
+        nodes=int(source["nodes"]),
+        verdicts={
+            str(one["criterion"]): Said(
+                status=Status(one["status"]).value,
+                measured=str(one["measured"]),
+                unit=str(one["unit"]),
+                interval=_interval(one["interval"]),
+            )
+            for one in found["verdicts"]
+        },
+    )
+
+
+def _interval(bounds: Sequence[float | None] | None) -> tuple[float, float] | None:
+    if bounds is None:
+        return None
+    lower, upper = bounds
+    return -math.inf if lower is None else float(lower), math.inf if upper is None else float(upper)
+
+
+def _chart(name: str, runs: Sequence[Run]) -> Markup | None:
+    """Bounds of one criterion over the runs; None where fewer than two have a finite one."""
+    found = [(n, said) for n, run in enumerate(runs) if (said := run.verdicts.get(name))]
+    bars = [(n, said.interval) for n, said in found if said.interval is not None]
+    finite = [bound for _, pair in bars for bound in pair if math.isfinite(bound)]
+    if len(bars) < 2 or not finite:
+        return None
+    low, high = min(0.0, *finite), max(*finite, 0.0)
+    high = high if high > low else low + 1.0
+    top, bottom, left = 10.0, _HEIGHT - 8, 56.0
+
+    def x(number: int) -> float:
+        return left + (_WIDTH - left - 14) * (number + 0.5) / len(runs)
+
+    def y(value: float) -> float:
+        return bottom - (bottom - top) * (min(max(value, low), high) - low) / (high - low)
+
+    parts = []
+    for value in (low, high):
+        parts += [
+            tag("line", x1=left, x2=_WIDTH - 4, y1=y(value), y2=y(value), class_="grid"),
+            tag("text", _short(value), x=left - 5, y=y(value) + 4, class_="axis", **_END),
+        ]
+    for number, (lower, upper) in bars:
+        run = runs[number]
+        words = f"{run.name}: {run.verdicts[name].measured}, {run.verdicts[name].status}"
+        # A bound that is the same as the other would draw nothing.
+        first, last = y(upper), max(y(lower), y(upper) + 0.1)
+        kind = "whisker last" if number == len(runs) - 1 else "whisker"
+        parts.append(
+            tag(
+                "line",
+                tag("title", words),
+                x1=x(number),
+                x2=x(number),
+                y1=first,
+                y2=last,
+                class_=kind,
+            )
+        )
+    unit = found[-1][1].unit or "no unit"
+    words = f"{len(bars)} runs with bounds from {min(finite):.3g} to {max(finite):.3g}."
+    return picture(_WIDTH, _HEIGHT, f"{name} ({unit}) over runs", words, *parts)
+
+
+def _short(value: float) -> str:
+    """A bound for an axis: at most six characters."""
+    return f"{value:.3g}" if value == 0 or abs(value) >= 1e-2 else f"{value:.0e}"

@@ -1,0 +1,97 @@
+"""The pages in a real browser: nothing fetched, no error, readable by keyboard and by ear."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from evidence_builders import change, evidence, passing
+from playwright.sync_api import Browser, Page, sync_playwright
+
+import reports
+from validation.gate import decide
+from validation.records import Audit
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs and their list; the second has lost an individual."""
+    runs = tmp_path_factory.mktemp("runs")
+    lost = change(passing(8), Audit, lambda r: dataclasses.replace(r, lost=1))
+    for name, events in (("first", passing()), ("second", lost)):
+        record = evidence(events, run=name)
+        reports.write(decide([record]), [record], runs / name, runs=runs)
+    return runs
+
+
+def opened(browser: Browser, page: Path, *, width: int, scheme: str) -> tuple[Page, list[str]]:
+    """A page and what its browser complained of or asked a network for."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,  # type: ignore[arg-type]
+    )
+    tab, wrong = context.new_page(), list[str]()
+    tab.on("console", lambda message: wrong.append(message.text))
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on(
+        "request",
+        lambda request: None if request.url.startswith("file:") else wrong.append(request.url),
+    )
+    tab.goto(page.as_uri())
+    return tab, wrong
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("name", ["second/report.html", "index.html"])
+def test_nothing_is_fetched_nothing_overflows_and_axe_has_no_complaint(
+    browser: Browser, pages: Path, name: str, width: int, scheme: str
+) -> None:
+    tab, wrong = opened(browser, pages / name, width=width, scheme=scheme)
+    found = Axe().run(tab)
+    assert found.violations_count == 0, found.generate_report()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert wrong == []
+    tab.context.close()
+
+
+def test_a_reader_filters_by_verdict_with_the_keyboard(browser: Browser, pages: Path) -> None:
+    tab, _ = opened(browser, pages / "second" / "report.html", width=1280, scheme="light")
+    rows = tab.locator("tbody.rows > tr")
+    everything = rows.count()
+    shown = tab.locator("tbody.rows > tr:visible")
+    assert shown.count() == everything > 20
+    tab.locator("#show-all").focus()
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowRight")
+    assert tab.locator("#show-fail").is_checked()
+    assert [row.get_attribute("id") for row in shown.all()] == ["no_data_loss", "rollback"]
+    # Paper has no filter: everything is printed.
+    tab.emulate_media(media="print")
+    assert shown.count() == everything
+    tab.context.close()
+
+
+def test_a_link_leads_to_a_criterion_and_a_run(browser: Browser, pages: Path) -> None:
+    tab, _ = opened(browser, pages / "index.html", width=1280, scheme="light")
+    assert "no_data_loss PASS → FAIL" in tab.locator("#runs ~ .card").first.inner_text()
+    tab.locator("a[href='second/report.html']").click()
+    tab.get_by_label("Link to no_data_loss").click()
+    assert tab.url.endswith("second/report.html#no_data_loss")
+    assert tab.locator("tr:target").get_attribute("id") == "no_data_loss"
+    tab.context.close()
