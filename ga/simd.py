@@ -26,7 +26,7 @@ _ORDER: Final = ir.VectorType(ir.IntType(32), LANES)
 _ZERO: Final = ir.Constant(ir.IntType(32), 0)
 
 
-class _Lines:
+class Lines:
     """Writes the vector operations of one intrinsic."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
@@ -54,6 +54,13 @@ class _Lines:
         holds = self.builder.fcmp_ordered(comparison, first, second)
         return self.builder.select(holds, first, second)
 
+    def later(self, vector: Any, before: Any, step: int, *, repeat: bool = False) -> Any:
+        """Every lane what stood ``step`` lanes before it; the first ones take those of ``before``,
+        or with ``repeat`` what they had."""
+        first = list(range(step)) if repeat else [LANES] * step
+        order = ir.Constant(_ORDER, [*first, *range(LANES - step)])
+        return self.builder.shuffle_vector(vector, before, order)
+
     def across(self, vector: Any, comparison: str) -> Any:
         """The largest or smallest lane."""
         for half in (4, 2, 1):
@@ -68,7 +75,7 @@ def _hold_eight(_typing, row, k, adjusted, t, cash, units):
     """row[k : k + 8] = cash + units * adjusted[t : t + 8]."""
 
     def codegen(context, builder, signature, args):
-        lines = _Lines(context, builder, signature, args)
+        lines = Lines(context, builder, signature, args)
         value = builder.fmul(lines.spread(args[5]), lines.load(2, args[3]))
         builder.store(builder.fadd(lines.spread(args[4]), value), lines.place(0, args[1]), align=8)
         return context.get_dummy_value()
@@ -80,7 +87,7 @@ def _extremes(_typing, row, k):
     """Smallest and largest of row[k : k + 64]."""
 
     def codegen(context, builder, signature, args):
-        lines = _Lines(context, builder, signature, args)
+        lines = Lines(context, builder, signature, args)
         vectors = [lines.load(0, args[1], at) for at in range(0, BLOCK, LANES)]
         found = []
         for comparison in "<>":
@@ -100,7 +107,7 @@ def _add_returns(_typing, row, k, totals, squares):
     """
 
     def codegen(context, builder, signature, args):
-        lines = _Lines(context, builder, signature, args)
+        lines = Lines(context, builder, signature, args)
         times, plus, minus = builder.fmul, builder.fadd, builder.fsub
         for lane in range(0, CHAINS, LANES):
             places = [lane + quarter * CHAINS for quarter in range(4)]

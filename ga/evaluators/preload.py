@@ -6,4 +6,4 @@ from ga.families import scan
 
 __all__ = ["worker"]
 
-scan.blank(0)
+scan.room(0)

@@ -13,66 +13,52 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import atr, prefix, true_range
-from ga.families.scan import ENTER, LONG, SHORT, blank, seek
+from ga.families.scan import ENTER, LONG, flags, room, seal, seek
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd import LANES
+from ga.simd_masks import masks
+from ga.simd_search import first_stopped
 
 _SHORTEST, _LONGEST, _CALM = 10, 20, 100
 
 
-@kernel()
-def _conditions(close, before, ranges, code):
-    for t in range(code.size):
-        move = close[t] - before[t]
-        code[t] = np.uint8(move > ranges[t]) * LONG | np.uint8(move < -ranges[t]) * SHORT
-
-
-@kernel()
-def _leave(close, t, side, stopping, trailing, unit):
-    """The bar at whose close a position entered at t is stopped; the number of bars if never."""
-    best = side * close[t]
-    distance, armed = trailing * unit, best + unit
-    stop = best - stopping * unit
-    after = close[t + 1 :]
-    for k in range(after.size):
-        price = side * after[k]
-        if price <= stop:
-            return t + 1 + k
-        # Without branches: new highs cannot be predicted.
-        best = price if price > best else best
-        trail = best - distance if best >= armed else stop
-        stop = trail if trail > stop else stop
-    return close.size
+@masks
+def _conditions(close, before, ranges):
+    move = close - before
+    return move > ranges, move < -ranges
 
 
 @kernel()
 def _scan(close, bank, sums, genes, bars, targets, counts):
-    end = close.size
-    code = blank(end)
-    words = code.view(np.uint64)
-    for lane in range(genes.shape[0]):
+    end = bank.shape[1]
+    words = room(end)
+    for lane in range(counts.size):
         n, adjust = int(genes[lane, 0]), genes[lane, 4]
         ranges = bank[n - _SHORTEST]
         first = _CALM + n
         if first >= end:
             counts[lane] = 0
             continue
-        _conditions(close[first:], close[first - 1 :], ranges[first - 1 :], code[first:end])
+        _conditions(close[first:], close[first - 1 :], ranges[first - 1 :], words, end - first)
+        seal(words, end - first)
         count = 0
-        t = seek(words, first, ENTER)
+        t = first + seek(words, 0, ENTER)
         while t < end:
-            side = 1.0 if code[t] & LONG else -1.0
-            calm = (sums[t + 1] - sums[t + 1 - _CALM]) / (_CALM * ranges[t])
+            side = 1.0 if flags(words, t - first) & LONG else -1.0
+            unit, price = ranges[t], side * close[t]
+            calm = (sums[t + 1] - sums[t + 1 - _CALM]) / (_CALM * unit)
             size = min(1.0, 0.5 * genes[lane, 3] * ((1.0 - adjust) + adjust * calm))
             bars[lane, count] = t
             targets[lane, count] = side * size
             count += 1
-            t = _leave(close, t, side, genes[lane, 1], genes[lane, 2], ranges[t])
+            stop, distance = price - genes[lane, 1] * unit, genes[lane, 2] * unit
+            t = first_stopped(close, t + 1, end, side, price, stop, price + unit, distance)
             if t < end:
                 bars[lane, count] = t
                 targets[lane, count] = 0.0
                 count += 1
-                t = seek(words, t + 1, ENTER)
+                t = first + seek(words, t + 1 - first, ENTER)
         counts[lane] = count
 
 
@@ -84,7 +70,8 @@ def signals(panel: Panel, genes: Floats, out: Changes) -> None:
     """See ``ga.families.base.Signals``."""
     bank = panel.bank("atr", lambda p: atr(p.high, p.low, p.close, _SHORTEST, _LONGEST))
     sums = panel.bank("range sums", _range_sums)[0]
-    _scan(panel.close, bank, sums, genes, out.bars, out.targets, out.counts)
+    close = panel.bank("padded close", lambda p: np.pad(p.close, (0, LANES))[None, :])[0]
+    _scan(close, bank, sums, genes, out.bars, out.targets, out.counts)
 
 
 FAMILY = Family(

@@ -15,12 +15,12 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import deviation
-from ga.families.scan import ENTER, LONG, SHORT, blank, seek
+from ga.families.scan import TILE, room, settle, sides
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd_masks import masks
 
 _SHORTEST, _LONGEST, _RANGE = 10, 40, 125
-_BELOW, _ABOVE = 4, 8
 
 
 @kernel()
@@ -58,56 +58,49 @@ def bands(close: Floats) -> Floats:
     return out
 
 
-@kernel()
-def _conditions(score, part, edge, beyond, squeeze, code):
-    for t in range(code.size):
-        z, squeezed = score[t], part[t] <= squeeze
-        calm = part[t] > squeeze
-        code[t] = (
-            np.uint8((squeezed & (z > beyond)) | (calm & (z < -edge))) * LONG
-            | np.uint8((squeezed & (z < -beyond)) | (calm & (z > edge))) * SHORT
-            | np.uint8(z <= 0.0) * _BELOW
-            | np.uint8(z >= 0.0) * _ABOVE
-        )
+@masks
+def _conditions(score, part, edge, beyond, squeeze):
+    squeezed, calm = part <= squeeze, part > squeeze
+    return (
+        (squeezed & (score > beyond)) | (calm & (score > edge)),
+        (squeezed & (score < -beyond)) | (calm & (score < -edge)),
+        score <= 0.0,
+        score >= 0.0,
+    )
 
 
 @kernel()
 def _scan(bank, genes, bars, targets, counts):
     rows, end = bank.shape[0] // 2, bank.shape[1]
-    code = blank(end)
-    words = code.view(np.uint64)
-    for lane in range(genes.shape[0]):
-        n, edge = int(genes[lane, 0]), genes[lane, 1]
-        scale = genes[lane, 4] / (2.0 * edge)
-        score = bank[n - _SHORTEST]
-        first = n + _RANGE
-        if first >= end:
-            counts[lane] = 0
-            continue
-        _conditions(
-            score[first:],
-            bank[rows + n - _SHORTEST, first:],
-            edge,
-            edge * (1.0 + 2.0 * genes[lane, 3]),
-            genes[lane, 2],
-            code[first:end],
-        )
-        count, wait = 0, ENTER
-        t = seek(words, first, wait)
-        while t < end:
-            held = 0.0
-            if wait != ENTER:
-                wait = ENTER
-            else:
-                # Over when z is back at the SMA from where it is now.
-                wait = _BELOW if score[t] > 0.0 else _ABOVE
-                size = min(1.0, scale * abs(score[t]))
-                held = size if code[t] & LONG else -size
-            bars[lane, count] = t
-            targets[lane, count] = held
-            count += 1
-            t = seek(words, t + 1, wait)
-        counts[lane] = count
+    words, state = room(TILE), np.zeros((counts.size, 3), np.uint64)
+    for begin in range(0, end, TILE):
+        for lane in range(counts.size):
+            n, edge = int(genes[lane, 0]), genes[lane, 1]
+            start = begin + n + _RANGE
+            stop = min(start + TILE, end)
+            if start >= stop:
+                continue
+            _conditions(
+                bank[n - _SHORTEST, start:],
+                bank[rows + n - _SHORTEST, start:],
+                edge,
+                edge * (1.0 + 2.0 * genes[lane, 3]),
+                genes[lane, 2],
+                words,
+                stop - start,
+            )
+            # On which side of the SMA the excursion is that is traded.
+            sides(words, start, stop, state[lane], bars[lane], targets[lane])
+    for lane in range(counts.size):
+        count, n = np.int64(state[lane, 2]), int(genes[lane, 0])
+        scale, squeeze = genes[lane, 4] / (2.0 * genes[lane, 1]), genes[lane, 2]
+        score, part = bank[n - _SHORTEST], bank[rows + n - _SHORTEST]
+        for i in range(count):
+            t, away = bars[lane, i], targets[lane, i]
+            # Out of a squeeze with the excursion, else against it.
+            side = away if part[t] <= squeeze else -away
+            targets[lane, i] = side * min(1.0, scale * abs(score[t]))
+        counts[lane] = settle(bars[lane], targets[lane], count)
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:

@@ -14,9 +14,21 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import close_sums, highest, lowest, volume_sums
-from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.families.scan import (
+    ENTER,
+    LEAVE_LONG,
+    LEAVE_SHORT,
+    LONG,
+    SHORT,
+    TILE,
+    flags,
+    room,
+    seal,
+    seek,
+)
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd_masks import BARS, masks
 
 _LONGEST = 30
 _TREND = 8
@@ -24,76 +36,97 @@ _TREND = 8
 and trend_bias would change nothing."""
 
 
-@kernel()
-def _conditions(close, volume, upper, lower, now, past, above, below, period, confirm, code):
-    for t in range(code.size):
-        c, u, b = close[t], upper[t], lower[t]
-        # Sums, not means: no division, and a market without volume compares 0 with 0.
-        loud = volume[t] * period >= confirm * (now[t] - past[t])
-        code[t] = (
-            np.uint8((c > u * above) & loud) * LONG
-            | np.uint8((c < b * below) & loud) * SHORT
-            | np.uint8(2.0 * c < u + b) * LEAVE_LONG
-            | np.uint8(2.0 * c > u + b) * LEAVE_SHORT
-        )
+@masks
+def _conditions(close, volume, upper, lower, now, past, above, below, period, confirm):
+    # Sums, not means: no division, and a market without volume compares 0 with 0.
+    loud = volume * period >= (now - past) * confirm
+    middle = upper + lower
+    return (
+        (close > upper * above) & loud,
+        (close < lower * below) & loud,
+        close * 2.0 < middle,
+        close * 2.0 > middle,
+    )
 
 
 @kernel()
 def _scan(close, volume, tops, bottoms, sums, volumes, genes, bars, targets, counts):
     end = close.size
-    code = blank(end)
-    words = code.view(np.uint64)
-    for lane in range(genes.shape[0]):
-        period, hold, bias = int(genes[lane, 0]), int(genes[lane, 3]), genes[lane, 4]
-        upper, lower = tops[period - 1], bottoms[period - 1]
-        first = 2 * period
-        if first >= end:
-            counts[lane] = 0
-            continue
-        _conditions(
-            close[first:],
-            volume[first:],
-            upper[first - 1 :],
-            lower[first - 1 :],
-            volumes[first:],
-            volumes[first - period :],
-            1.0 + genes[lane, 1],
-            1.0 - genes[lane, 1],
-            float(period),
-            genes[lane, 2],
-            code[first:end],
-        )
-        count, wait, side = 0, ENTER, 0.0
-        t = seek(words, first, wait)
-        while t < end:
-            held, entered = 0.0, code[t] & wait & ENTER
-            if entered:
-                side = 1.0 if code[t] & wait & LONG else -1.0
-                span = min(_TREND * period, t + 1)
-                trend = close[t] * span - (sums[t + 1] - sums[t + 1 - span])
-                held = side if side * trend > 0.0 else side * (1.0 - bias)
-            was_flat = wait == ENTER
-            wait = ENTER
-            if held != 0.0:
-                wait = SHORT | LEAVE_LONG if side > 0.0 else LONG | LEAVE_SHORT
-            if not (was_flat and held == 0.0):
-                bars[lane, count] = t
-                targets[lane, count] = held
-                count += 1
-            start = t
-            t = seek(words, t + 1, wait)
-            if held != 0.0:
-                level = upper[start - 1] if side > 0.0 else lower[start - 1]
-                for k in range(start + 1, min(t, start + hold + 1, end)):
-                    if side * (close[k] - level) < 0.0:
-                        # A false breakout: out at once, whatever comes.
-                        bars[lane, count] = k
-                        targets[lane, count] = 0.0
-                        count += 1
-                        wait = ENTER
-                        t = seek(words, k + 1, wait)
-                        break
-        counts[lane] = count
+    words = np.empty((counts.size, *room(end).shape), np.uint64)
+    for begin in range(0, end, TILE):
+        for lane in range(counts.size):
+            period = int(genes[lane, 0])
+            start = begin + 2 * period
+            if start >= end:
+                continue
+            _conditions(
+                close[start:],
+                volume[start:],
+                tops[period - 1, start - 1 :],
+                bottoms[period - 1, start - 1 :],
+                volumes[start:],
+                volumes[start - period :],
+                1.0 + genes[lane, 1],
+                1.0 - genes[lane, 1],
+                float(period),
+                genes[lane, 2],
+                words[lane, begin // BARS :],
+                min(TILE, end - start),
+            )
+    for lane in range(counts.size):
+        period = int(genes[lane, 0])
+        counts[lane] = 0
+        if 2 * period < end:
+            seal(words[lane], end - 2 * period)
+            counts[lane] = _trade(
+                close,
+                tops[period - 1],
+                bottoms[period - 1],
+                sums,
+                words[lane],
+                2 * period,
+                int(genes[lane, 3]),
+                genes[lane, 4],
+                bars[lane],
+                targets[lane],
+            )
+
+
+@kernel()
+def _trade(close, upper, lower, sums, words, first, hold, bias, bars, targets):
+    """Fill one lane, whose masks begin at bar ``first``; returns how many changes there are."""
+    end = close.size
+    count, wait, side = 0, ENTER, 0.0
+    t = first + seek(words, 0, wait)
+    while t < end:
+        held, entered = 0.0, flags(words, t - first) & wait & ENTER
+        if entered:
+            side = 1.0 if entered & LONG else -1.0
+            span = min(_TREND * (first // 2), t + 1)
+            trend = close[t] * span - (sums[t + 1] - sums[t + 1 - span])
+            held = side if side * trend > 0.0 else side * (1.0 - bias)
+        was_flat = wait == ENTER
+        wait = ENTER
+        if held != 0.0:
+            wait = SHORT | LEAVE_LONG if side > 0.0 else LONG | LEAVE_SHORT
+        if not (was_flat and held == 0.0):
+            bars[count] = t
+            targets[count] = held
+            count += 1
+        start = t
+        t = first + seek(words, t + 1 - first, wait)
+        if held != 0.0:
+            level = upper[start - 1] if side > 0.0 else lower[start - 1]
+            for k in range(start + 1, min(t, start + hold + 1, end)):
+                if side * (close[k] - level) < 0.0:
+                    # A false breakout: out at once, whatever comes.
+                    bars[count] = k
+                    targets[count] = 0.0
+                    count += 1
+                    wait = ENTER
+                    t = first + seek(words, k + 1 - first, wait)
+                    break
+    return count
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:

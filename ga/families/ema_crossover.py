@@ -12,63 +12,51 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import ema
-from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.families.scan import TILE, room, sides
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd_masks import masks
 
 _SHORTEST, _LONGEST = 5, 34
 
 
-@kernel()
-def _conditions(fast, slow, close, past, up, down, rise, fall, code):
-    for t in range(code.size):
-        f, s, c, p = fast[t], slow[t], close[t], past[t]
-        code[t] = (
-            np.uint8((f > s * up) & (c > p * rise)) * LONG
-            | np.uint8((f < s * down) & (c < p * fall)) * SHORT
-            | np.uint8(f < s) * LEAVE_LONG
-            | np.uint8(f > s) * LEAVE_SHORT
-        )
+@masks
+def _conditions(fast, slow, close, past, up, down, rise, fall):
+    return (
+        (fast > slow * up) & (close > past * rise),
+        (fast < slow * down) & (close < past * fall),
+        fast < slow,
+        fast > slow,
+    )
 
 
 @kernel()
 def _scan(close, bank, genes, bars, targets, counts):
-    end = close.size
-    code = blank(end)
-    words = code.view(np.uint64)
-    for lane in range(genes.shape[0]):
-        n = int(genes[lane, 1])
-        fast, slow = bank[int(genes[lane, 0]) - _SHORTEST], bank[n - _SHORTEST]
-        trend, threshold, strength = genes[lane, 4], genes[lane, 2], genes[lane, 3]
-        if n >= end:
-            counts[lane] = 0
-            continue
-        _conditions(
-            fast[n:],
-            slow[n:],
-            close[n:],
-            close[: end - n],
-            1.0 + trend,
-            1.0 - trend,
-            1.0 + threshold,
-            1.0 - threshold,
-            code[n:end],
-        )
-        count, wait = 0, ENTER
-        t = seek(words, n, wait)
-        while t < end:
-            held = 0.0
-            if code[t] & wait & LONG:
-                held, wait = strength, SHORT | LEAVE_LONG
-            elif code[t] & wait & SHORT:
-                held, wait = -strength, LONG | LEAVE_SHORT
-            else:
-                wait = ENTER
-            bars[lane, count] = t
-            targets[lane, count] = held
-            count += 1
-            t = seek(words, t + 1, wait)
-        counts[lane] = count
+    words, state = room(TILE), np.zeros((counts.size, 3), np.uint64)
+    for begin in range(0, close.size, TILE):
+        for lane in range(counts.size):
+            n = int(genes[lane, 1])
+            start = begin + n
+            stop = min(start + TILE, close.size)
+            if start >= stop:
+                continue
+            trend, threshold = genes[lane, 4], genes[lane, 2]
+            _conditions(
+                bank[int(genes[lane, 0]) - _SHORTEST, start:],
+                bank[n - _SHORTEST, start:],
+                close[start:],
+                close[start - n :],
+                1.0 + trend,
+                1.0 - trend,
+                1.0 + threshold,
+                1.0 - threshold,
+                words,
+                stop - start,
+            )
+            sides(words, start, stop, state[lane], bars[lane], targets[lane])
+    for lane in range(counts.size):
+        counts[lane] = state[lane, 2]
+        targets[lane, : counts[lane]] *= genes[lane, 3]
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:

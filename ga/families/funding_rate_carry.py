@@ -17,27 +17,32 @@ import numpy as np
 from ga.errors import InputError
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import prefix
-from ga.families.scan import ENTER, LONG, SHORT, blank, seek
+from ga.families.scan import ENTER, LONG, SHORT, flags, room, seal, seek
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd import LANES
+from ga.simd_masks import masks
+from ga.simd_search import first_below
 
 _WEEK = 168.0
 
 
 @kernel()
-def _conditions(sums, middle, first, now, past, rich, cheap, signal, code):
-    for t in range(code.size):
-        value = now * (sums[t] - middle[t]) - past * (middle[t] - first[t])
-        signal[t] = value
-        code[t] = np.uint8(value < cheap) * LONG | np.uint8(value > rich) * SHORT
+def _signal(sums, middle, first, now, past, out):
+    for t in range(out.size):
+        out[t] = now * (sums[t] - middle[t]) - past * (middle[t] - first[t])
+
+
+@masks
+def _conditions(signal, rich, cheap):
+    return signal < cheap, signal > rich
 
 
 @kernel()
 def _scan(sums, hours, genes, bars, targets, counts):
     end = sums.size - 1
-    code, signal = blank(end), np.empty(end)
-    words = code.view(np.uint64)
-    for lane in range(genes.shape[0]):
+    words, signal = room(end), np.zeros(end + LANES)
+    for lane in range(counts.size):
         duration = max(1, int(np.round(genes[lane, 1] / hours)))
         momentum, patience = genes[lane, 2], 2.0 * genes[lane, 3] - 1.0
         span = max(1, int(np.round(genes[lane, 4] / hours)))
@@ -46,21 +51,21 @@ def _scan(sums, hours, genes, bars, targets, counts):
         if first >= end:
             counts[lane] = 0
             continue
-        _conditions(
+        _signal(
             sums[2 * span :],
             sums[span:],
             sums,
             scale * (1.0 + momentum),
             scale * momentum,
-            max(genes[lane, 0], 0.0),
-            min(genes[lane, 0], 0.0),
-            signal[first:],
-            code[first:end],
+            signal[first:end],
         )
+        rich, cheap = max(genes[lane, 0], 0.0), min(genes[lane, 0], 0.0)
+        _conditions(signal[first:], rich, cheap, words, end - first)
+        seal(words, end - first)
         count = 0
-        t = seek(words, first, ENTER)
+        t = first + seek(words, 0, ENTER)
         while t < end:
-            bit = LONG if code[t] & LONG else SHORT
+            bit = LONG if flags(words, t - first) & LONG else SHORT
             side = 1.0 if bit == LONG else -1.0
             bars[lane, count] = t
             targets[lane, count] = side
@@ -69,20 +74,17 @@ def _scan(sums, hours, genes, bars, targets, counts):
             while held:
                 floor = patience * abs(signal[t])
                 review = min(t + duration, end)
-                t += 1
-                while t < review and -side * signal[t] >= floor:
-                    t += 1
+                t = first_below(signal, t + 1, review, -side, floor)
                 # At a review it stays if it would be entered again.
-                held = t == review and t < end and code[t] & bit != 0
+                held = t == review and t < end and flags(words, t - first) & bit != 0
             if t < end:
-                target = 0.0
-                if t == review and code[t] & ENTER:
+                if t == review and flags(words, t - first) & ENTER:
                     # The other side, at once.
                     continue
                 bars[lane, count] = t
-                targets[lane, count] = target
+                targets[lane, count] = 0.0
                 count += 1
-                t = seek(words, t + 1, ENTER)
+                t = first + seek(words, t + 1 - first, ENTER)
         counts[lane] = count
 
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import highest, lowest
-from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.families.scan import TILE, room, settle, sides
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd_masks import masks
 
 _LONGEST = 80
 
@@ -28,71 +29,55 @@ def middles(high: Floats, low: Floats, longest: int) -> Floats:
     return 0.5 * (highest(high, longest) + lowest(low, longest))
 
 
-@kernel()
-def _conditions(
-    close, past, tenkan, kijun, tenkan_before, kijun_before, slow_before, confirm, code
-):
-    for t in range(code.size):
-        c, line = close[t], kijun[t]
-        a, b = 0.5 * (tenkan_before[t] + kijun_before[t]), slow_before[t]
-        lead, away = tenkan[t] - line, c - line
-        risen = c - past[t]
-        over = (c > a) & (c > b) & (lead > 0.0) & (away > 0.0)
-        under = (c < a) & (c < b) & (lead < 0.0) & (away < 0.0)
-        code[t] = (
-            np.uint8(over & (risen > confirm * away)) * LONG
-            | np.uint8(under & (risen < confirm * away)) * SHORT
-            | np.uint8(c < line) * LEAVE_LONG
-            | np.uint8(c > line) * LEAVE_SHORT
-        )
+@masks
+def _conditions(close, past, tenkan, kijun, tenkan_before, kijun_before, slow_before, confirm):
+    a, b = (tenkan_before + kijun_before) * 0.5, slow_before
+    lead, away, risen = tenkan - kijun, close - kijun, close - past
+    over = (close > a) & (close > b) & (lead > 0.0) & (away > 0.0)
+    under = (close < a) & (close < b) & (lead < 0.0) & (away < 0.0)
+    return (
+        over & (risen > away * confirm),
+        under & (risen < away * confirm),
+        close < kijun,
+        close > kijun,
+    )
 
 
 @kernel()
 def _scan(close, bank, genes, bars, targets, counts):
-    end = close.size
-    code = blank(end)
-    words = code.view(np.uint64)
-    for lane in range(genes.shape[0]):
+    words, state = room(TILE), np.zeros((counts.size, 3), np.uint64)
+    for begin in range(0, close.size, TILE):
+        for lane in range(counts.size):
+            n, base, long = int(genes[lane, 0]), int(genes[lane, 1]), int(genes[lane, 2])
+            start = begin + long + base
+            stop = min(start + TILE, close.size)
+            if start >= stop:
+                continue
+            tenkan, kijun = bank[n - 1], bank[base - 1]
+            _conditions(
+                close[start:],
+                close[start - base :],
+                tenkan[start:],
+                kijun[start:],
+                tenkan[start - base :],
+                kijun[start - base :],
+                bank[long - 1, start - base :],
+                genes[lane, 4],
+                words,
+                stop - start,
+            )
+            sides(words, start, stop, state[lane], bars[lane], targets[lane])
+    for lane in range(counts.size):
         n, base, long = int(genes[lane, 0]), int(genes[lane, 1]), int(genes[lane, 2])
-        weight = genes[lane, 3]
+        count, weight = np.int64(state[lane, 2]), genes[lane, 3]
         tenkan, kijun, slow = bank[n - 1], bank[base - 1], bank[long - 1]
-        first = long + base
-        if first >= end:
-            counts[lane] = 0
-            continue
-        _conditions(
-            close[first:],
-            close[long:],
-            tenkan[first:],
-            kijun[first:],
-            tenkan[long:],
-            kijun[long:],
-            slow[long:],
-            genes[lane, 4],
-            code[first:end],
-        )
-        count, wait = 0, ENTER
-        t = seek(words, first, wait)
-        while t < end:
-            held = 0.0
-            if wait != ENTER:
-                wait = ENTER
-            else:
+        for i in range(count):
+            t, side = bars[lane, i], targets[lane, i]
+            if side != 0.0:
                 a, b = 0.5 * (tenkan[t - base] + kijun[t - base]), slow[t - base]
-                far = min(a, b) if code[t] & LONG else max(a, b)
-                size = 1.0 - weight * (1.0 - abs(a - b) / abs(close[t] - far))
-                if size == 0.0:
-                    t = seek(words, t + 1, wait)
-                    continue
-                if code[t] & LONG:
-                    held, wait = size, LEAVE_LONG
-                else:
-                    held, wait = -size, LEAVE_SHORT
-            bars[lane, count] = t
-            targets[lane, count] = held
-            count += 1
-            t = seek(words, t + 1, wait)
-        counts[lane] = count
+                far = min(a, b) if side > 0.0 else max(a, b)
+                targets[lane, i] = side * (1.0 - weight * (1.0 - abs(a - b) / abs(close[t] - far)))
+        counts[lane] = settle(bars[lane], targets[lane], count)
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:

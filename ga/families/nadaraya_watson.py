@@ -14,9 +14,10 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import path_sums
-from ga.families.scan import LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, walk
+from ga.families.scan import TILE, room, sides
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd_masks import masks
 
 _SHORTEST, _LONGEST = 5, 40
 _FAST, _SLOW = 50, 250
@@ -69,41 +70,39 @@ def _activity(panel: Panel) -> Floats:
     return out
 
 
-@kernel()
-def _conditions(slope, before, activity, now, past, fixed, moving, code):
-    for t in range(code.size):
-        signal, need = now * slope[t] + past * before[t], fixed + moving * activity[t]
-        code[t] = (
-            np.uint8(signal > need) * LONG
-            | np.uint8(signal < -need) * SHORT
-            | np.uint8(signal < 0.0) * LEAVE_LONG
-            | np.uint8(signal > 0.0) * LEAVE_SHORT
-        )
+@masks
+def _conditions(slope, before, activity, now, past, fixed, moving):
+    signal, need = slope * now + before * past, activity * moving + fixed
+    return signal > need, signal < -need, signal < 0.0, signal > 0.0
 
 
 @kernel()
 def _scan(bank, activity, genes, bars, targets, counts):
     rows, end = bank.shape[0] // 2, bank.shape[1]
-    code = blank(end)
-    for lane in range(genes.shape[0]):
-        h, gaussian = int(genes[lane, 0]), genes[lane, 1] < 0.5
-        threshold, smoothing, adapt = genes[lane, 2], genes[lane, 3], genes[lane, 4]
-        slope = bank[h - _SHORTEST if gaussian else rows + h - _SHORTEST]
-        first = 5 * h + 1
-        if first >= end:
-            counts[lane] = 0
-            continue
-        _conditions(
-            slope[first:],
-            slope[first - h :],
-            activity[first:],
-            1.0 - smoothing,
-            smoothing,
-            threshold * (1.0 - adapt),
-            threshold * adapt,
-            code[first:end],
-        )
-        counts[lane] = walk(code, first, end, bars[lane], targets[lane])
+    words, state = room(TILE), np.zeros((counts.size, 3), np.uint64)
+    for begin in range(0, end, TILE):
+        for lane in range(counts.size):
+            h, gaussian = int(genes[lane, 0]), genes[lane, 1] < 0.5
+            start = begin + 5 * h + 1
+            stop = min(start + TILE, end)
+            if start >= stop:
+                continue
+            threshold, smoothing, adapt = genes[lane, 2], genes[lane, 3], genes[lane, 4]
+            slope = bank[h - _SHORTEST if gaussian else rows + h - _SHORTEST]
+            _conditions(
+                slope[start:],
+                slope[start - h :],
+                activity[start:],
+                1.0 - smoothing,
+                smoothing,
+                threshold * (1.0 - adapt),
+                threshold * adapt,
+                words,
+                stop - start,
+            )
+            sides(words, start, stop, state[lane], bars[lane], targets[lane])
+    for lane in range(counts.size):
+        counts[lane] = state[lane, 2]
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:

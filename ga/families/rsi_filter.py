@@ -14,9 +14,10 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import rsi
-from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.families.scan import TILE, room, settle, sides
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd_masks import masks
 
 _SHORTEST, _LONGEST = 10, 20
 
@@ -44,69 +45,46 @@ def divergences(close: Floats, bank: Floats) -> Floats:
     return out
 
 
-@kernel()
-def _fading(index, oversold, overbought, code):
-    for t in range(code.size):
-        r = index[t]
-        code[t] = (
-            np.uint8(r < oversold) * LONG
-            | np.uint8(r > overbought) * SHORT
-            | np.uint8(r > 50.0) * LEAVE_LONG
-            | np.uint8(r < 50.0) * LEAVE_SHORT
-        )
+@masks
+def _fading(index, oversold, overbought):
+    return index < oversold, index > overbought, index > 50.0, index < 50.0
 
 
-@kernel()
-def _following(index, close, past, oversold, overbought, code):
-    for t in range(code.size):
-        r, c, p = index[t], close[t], past[t]
-        code[t] = (
-            np.uint8((r > 50.0) & (r < overbought) & (c > p)) * LONG
-            | np.uint8((r < 50.0) & (r > oversold) & (c < p)) * SHORT
-            | np.uint8(c < p) * LEAVE_LONG
-            | np.uint8(c > p) * LEAVE_SHORT
-        )
+@masks
+def _following(index, close, past, oversold, overbought):
+    return (
+        (index > 50.0) & (index < overbought) & (close > past),
+        (index < 50.0) & (index > oversold) & (close < past),
+        close < past,
+        close > past,
+    )
 
 
 @kernel()
 def _scan(close, bank, divergence, genes, bars, targets, counts):
-    end = close.size
-    code = blank(end)
-    words = code.view(np.uint64)
-    for lane in range(genes.shape[0]):
-        period = int(genes[lane, 0])
-        oversold, overbought, weight = genes[lane, 1], genes[lane, 2], genes[lane, 4]
-        index = bank[period - _SHORTEST]
-        first = 2 * period
-        if first >= end:
-            counts[lane] = 0
-            continue
-        if genes[lane, 3] < 0.5:
-            _fading(index[first:], oversold, overbought, code[first:end])
-        else:
-            now, past = close[first:], close[first - period :]
-            _following(index[first:], now, past, oversold, overbought, code[first:end])
-        held, count, wait = 0.0, 0, ENTER
-        t = seek(words, first, wait)
-        while t < end:
-            target = 0.0
-            if code[t] & wait & ENTER:
-                side = 1.0 if code[t] & wait & LONG else -1.0
-                diverges = divergence[period - _SHORTEST, t] == side
-                target = side if diverges else side * (1.0 - weight)
-            # Nothing without divergence: looked at again on the next bar.
-            wait = ENTER
-            if target > 0.0:
-                wait = SHORT | LEAVE_LONG
-            elif target < 0.0:
-                wait = LONG | LEAVE_SHORT
-            if target != held:
-                held = target
-                bars[lane, count] = t
-                targets[lane, count] = held
-                count += 1
-            t = seek(words, t + 1, wait)
-        counts[lane] = count
+    words, state = room(TILE), np.zeros((counts.size, 3), np.uint64)
+    for begin in range(0, close.size, TILE):
+        for lane in range(counts.size):
+            period = int(genes[lane, 0])
+            start = begin + 2 * period
+            stop = min(start + TILE, close.size)
+            if start >= stop:
+                continue
+            index = bank[period - _SHORTEST, start:]
+            oversold, overbought = genes[lane, 1], genes[lane, 2]
+            if genes[lane, 3] < 0.5:
+                _fading(index, oversold, overbought, words, stop - start)
+            else:
+                now, past = close[start:], close[start - period :]
+                _following(index, now, past, oversold, overbought, words, stop - start)
+            sides(words, start, stop, state[lane], bars[lane], targets[lane])
+    for lane in range(counts.size):
+        count, without = np.int64(state[lane, 2]), 1.0 - genes[lane, 4]
+        diverges = divergence[int(genes[lane, 0]) - _SHORTEST]
+        for i in range(count):
+            side = targets[lane, i]
+            targets[lane, i] = side if diverges[bars[lane, i]] == side else side * without
+        counts[lane] = settle(bars[lane], targets[lane], count)
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:

@@ -1,78 +1,129 @@
 """From conditions to changes: how rules skip the bars in which nothing can happen.
 
-A rule first writes one byte a bar, whose bits say which conditions hold there; such a loop has no
-branches and becomes SIMD. Then it jumps from bar to bar that has a bit it waits for, eight at once.
+A rule first writes masks of 64 bars (``ga.simd_masks``), one for each of its conditions. Most rules
+then are two latches, and the positions of 64 bars follow from an addition; others jump from bar to
+bar at which something that they wait for holds.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from ga.jit import kernel
+from ga.simd_masks import BARS, CONDITIONS
+from ga.simd_search import trailing_zeros
 
 LONG: Final = 1
 SHORT: Final = 2
 LEAVE_LONG: Final = 4
 LEAVE_SHORT: Final = 8
+"""Flags of the four masks, in their order."""
 ENTER: Final = LONG | SHORT
 
-_ALL_BYTES = np.uint64(0x0101010101010101)
+TILE: Final = 16 * BARS
+"""Bars that all lanes work off before the next: so much of every indicator stays in the cache."""
 
-
-def _cttz(_typing_context, _word):
-    def codegen(_context, builder, _signature, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), codegen
-
-
-_trailing_zeros: Any = intrinsic(_cttz)
+_NONE, _ONE, _LAST = np.uint64(0), np.uint64(1), np.uint64(BARS - 1)
+_ALL = ~_NONE
 
 
 @kernel()
-def blank(bars):
-    """Bytes for ``bars`` and some more, in which every bit is set, so that a search always ends."""
-    code = np.empty((bars // 8 + 2) * 8, np.uint8)
-    code[bars:] = 255
-    return code
+def room(bars):
+    """Masks for ``bars``, and one row more."""
+    return np.empty(((bars + BARS - 1) // BARS + 1, CONDITIONS), np.uint64)
+
+
+@kernel()
+def seal(words, bars):
+    """Set every bit behind ``bars``, so that a search always ends."""
+    for which in range(CONDITIONS):
+        words[(bars + BARS - 1) // BARS, which] = _ALL
+    if bars % BARS:
+        for which in range(CONDITIONS):
+            words[bars // BARS, which] |= _ALL << np.uint64(bars % BARS)
 
 
 @kernel(inline="always")
-def seek(words, t, bits):
-    """First bar from ``t`` on with any of ``bits`` in its byte; words are the bytes as uint64."""
-    mask = np.uint64(bits) * _ALL_BYTES
-    w, one = np.uint64(t) >> np.uint64(3), np.uint64(1)
-    word = (words[w] & mask) >> ((np.uint64(t) & np.uint64(7)) << np.uint64(3))
-    if word != 0:
-        return t + np.int64(_trailing_zeros(word) >> np.uint64(3))
-    w += one
-    while words[w] & mask == 0:
-        w += one
-    return np.int64((w << np.uint64(3)) + (_trailing_zeros(words[w] & mask) >> np.uint64(3)))
+def flags(words, t):
+    """Which conditions hold at bar t."""
+    w, bit = t >> 6, np.uint64(t) & _LAST
+    found = np.int64(0)
+    for which in range(CONDITIONS):
+        found |= np.int64((words[w, which] >> bit) & _ONE) << which
+    return found
+
+
+@kernel(inline="always")
+def _any(words, w, wanted):
+    found = _NONE
+    for which in range(CONDITIONS):
+        # All bits or none: no branch.
+        found |= words[w, which] & np.uint64(-((wanted >> which) & 1))
+    return found
+
+
+@kernel(inline="always")
+def seek(words, t, wanted):
+    """First bar from t on at which any of the flags ``wanted`` holds."""
+    w = t >> 6
+    found = _any(words, w, wanted) & (_ALL << (np.uint64(t) & _LAST))
+    while found == _NONE:
+        w += 1
+        found = _any(words, w, wanted)
+    return (w << 6) + np.int64(trailing_zeros(found))
+
+
+@kernel(inline="always")
+def latch(on, off, before):
+    """64 bars of a latch: set by ``on``, else cleared by ``off``, else as at the bar before.
+
+    ``before`` is 1 if it was set before the first of them. In an addition, a carry is made where
+    ``on`` is, and handed on where neither is: the carry out of each bit is the latch.
+    """
+    held = on | ~off
+    half = held + on
+    total = half + before
+    carried = (half < held) | (total < half)
+    return ((held ^ on ^ total) >> _ONE) | (np.uint64(carried) << _LAST)
 
 
 @kernel()
-def walk(code, first, end, bars, targets):
-    """Fill one lane of whole positions that are entered flat and left by their own bit; returns how
-    many changes there are."""
-    words = code.view(np.uint64)
-    count, wait = 0, ENTER
-    t = seek(words, first, wait)
-    while t < end:
-        held = 0.0
-        if wait != ENTER:
-            wait = ENTER
-        elif code[t] & LONG:
-            held, wait = 1.0, LEAVE_LONG
-        else:
-            held, wait = -1.0, LEAVE_SHORT
-        bars[count] = t
-        targets[count] = held
-        count += 1
-        t = seek(words, t + 1, wait)
-    return count
+def sides(words, start, stop, state, bars, targets):
+    """Two latches over bars [start, stop), whose masks begin in words[0]: long from LONG until
+    LEAVE_LONG or SHORT, short in the mirror case.
+
+    Args:
+        state: (3,) uint64 of this lane: whether it is long, whether short, and how many changes
+            there are; zeros at first.
+        bars, targets: one lane's, filled with the bars of the changes and 1, 0 or -1.
+    """
+    long_before, short_before, count = state[0], state[1], np.int64(state[2])
+    for w in range((stop - start + BARS - 1) // BARS):
+        enter_long, enter_short = words[w, 0], words[w, 1]
+        long = latch(enter_long, enter_short | words[w, 2], long_before)
+        short = latch(enter_short, enter_long | words[w, 3], short_before)
+        changed = (long ^ (long << _ONE | long_before)) | (short ^ (short << _ONE | short_before))
+        long_before, short_before = long >> _LAST, short >> _LAST
+        begin = start + w * BARS
+        while changed != _NONE:
+            bit = trailing_zeros(changed)
+            bars[count] = begin + np.int64(bit)
+            is_long, is_short = np.int64((long >> bit) & _ONE), np.int64((short >> bit) & _ONE)
+            targets[count] = float(is_long - is_short)
+            count += 1
+            changed &= changed - _ONE
+    state[0], state[1], state[2] = long_before, short_before, np.uint64(count)
+
+
+@kernel()
+def settle(bars, targets, count):
+    """Drop changes to the target that is held already; returns how many are left."""
+    held, kept = 0.0, 0
+    for i in range(count):
+        t, target = bars[i], targets[i]
+        bars[kept], targets[kept] = t, target
+        kept += target != held
+        held = target
+    return kept

@@ -13,54 +13,56 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import close_sums, path_sums
-from ga.families.scan import LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, walk
+from ga.families.scan import TILE, room, sides
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd_masks import masks
 
 
-@kernel()
+@masks
 def _conditions(
-    close, past, sums, fast_sums, slow_sums, paths, path_before, fast, slow, need, lead, code
+    close, past, sums, fast_sums, slow_sums, paths, paths_before, fast, slow, need, lead
 ):
-    for t in range(code.size):
-        c, path = close[t], paths[t] - path_before[t]
-        move = c - past[t]
-        quick, lasting = (sums[t] - fast_sums[t]) * fast, (sums[t] - slow_sums[t]) * slow
-        code[t] = (
-            np.uint8((move > need * path) & (quick > lasting) & (c - quick > lead * path)) * LONG
-            | np.uint8((-move > need * path) & (quick < lasting) & (quick - c > lead * path))
-            * SHORT
-            | np.uint8((quick < lasting) | (c < lasting)) * LEAVE_LONG
-            | np.uint8((quick > lasting) | (c > lasting)) * LEAVE_SHORT
-        )
+    path, move = paths - paths_before, close - past
+    quick, lasting = (sums - fast_sums) * fast, (sums - slow_sums) * slow
+    return (
+        (move > path * need) & (quick > lasting) & (close - quick > path * lead),
+        (-move > path * need) & (quick < lasting) & (quick - close > path * lead),
+        (quick < lasting) | (close < lasting),
+        (quick > lasting) | (close > lasting),
+    )
 
 
 @kernel()
 def _scan(close, sums, paths, genes, bars, targets, counts):
-    end = close.size
-    code = blank(end)
-    for lane in range(genes.shape[0]):
-        fast, slow, span = int(genes[lane, 0]), int(genes[lane, 1]), int(genes[lane, 2])
-        first = slow - 1
-        if first >= end:
-            counts[lane] = 0
-            continue
-        # Sums up to and with bar t stand at t + 1.
-        _conditions(
-            close[first:],
-            close[first - span :],
-            sums[slow:],
-            sums[slow - fast :],
-            sums,
-            paths[slow:],
-            paths[slow - span :],
-            1.0 / fast,
-            1.0 / slow,
-            0.5 * genes[lane, 3],
-            genes[lane, 4] / span,
-            code[first:end],
-        )
-        counts[lane] = walk(code, first, end, bars[lane], targets[lane])
+    words, state = room(TILE), np.zeros((counts.size, 3), np.uint64)
+    for begin in range(0, close.size, TILE):
+        for lane in range(counts.size):
+            fast, slow, span = int(genes[lane, 0]), int(genes[lane, 1]), int(genes[lane, 2])
+            start = begin + slow - 1
+            stop = min(start + TILE, close.size)
+            if start >= stop:
+                continue
+            # Sums up to and with bar t stand at t + 1.
+            after = start + 1
+            _conditions(
+                close[start:],
+                close[start - span :],
+                sums[after:],
+                sums[after - fast :],
+                sums[after - slow :],
+                paths[after:],
+                paths[after - span :],
+                1.0 / fast,
+                1.0 / slow,
+                0.5 * genes[lane, 3],
+                genes[lane, 4] / span,
+                words,
+                stop - start,
+            )
+            sides(words, start, stop, state[lane], bars[lane], targets[lane])
+    for lane in range(counts.size):
+        counts[lane] = state[lane, 2]
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import stochastic_k
-from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.families.scan import TILE, room, settle, sides
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd_masks import masks
 
 _K, _D = (10, 20), (2, 5)
 
@@ -36,63 +37,49 @@ def slow_d(fast: Floats, shortest: int, longest: int) -> Floats:
     return out
 
 
-@kernel()
-def _conditions(fast, slow, fast_before, slow_before, overbought, oversold, code):
-    for t in range(code.size):
-        a, y = fast[t], slow[t]
-        crossed_up = (a > y) & (fast_before[t] <= slow_before[t])
-        crossed_down = (a < y) & (fast_before[t] >= slow_before[t])
-        code[t] = (
-            np.uint8((y < oversold) & crossed_up) * LONG
-            | np.uint8((y > overbought) & crossed_down) * SHORT
-            | np.uint8((y >= overbought) | ((y > 50.0) & (a < y))) * LEAVE_LONG
-            | np.uint8((y <= oversold) | ((y < 50.0) & (a > y))) * LEAVE_SHORT
-        )
+@masks
+def _conditions(fast, slow, fast_before, slow_before, overbought, oversold):
+    crossed_up = (fast > slow) & (fast_before <= slow_before)
+    crossed_down = (fast < slow) & (fast_before >= slow_before)
+    return (
+        (slow < oversold) & crossed_up,
+        (slow > overbought) & crossed_down,
+        (slow >= overbought) | ((slow > 50.0) & (fast < slow)),
+        (slow <= oversold) | ((slow < 50.0) & (fast > slow)),
+    )
 
 
 @kernel()
 def _scan(close, fast, slow, genes, bars, targets, counts):
-    end = close.size
     spans = slow.shape[0] // fast.shape[0]
-    code = blank(end)
-    words = code.view(np.uint64)
-    for lane in range(genes.shape[0]):
-        n, d = int(genes[lane, 0]), int(genes[lane, 1])
-        without = 1.0 - genes[lane, 4]
-        a, b = fast[n - 10], slow[(n - 10) * spans + d - 2]
-        first = 2 * n + d
-        if first >= end:
-            counts[lane] = 0
-            continue
-        _conditions(
-            a[first:],
-            b[first:],
-            a[first - 1 :],
-            b[first - 1 :],
-            genes[lane, 2],
-            genes[lane, 3],
-            code[first:end],
-        )
-        held, count, wait = 0.0, 0, ENTER
-        t = seek(words, first, wait)
-        while t < end:
-            target = 0.0
-            if code[t] & wait & ENTER:
-                side = 1.0 if code[t] & wait & LONG else -1.0
-                diverges = side * (close[t] - close[t - n]) < 0.0 and side * (b[t] - b[t - n]) > 0.0
-                target = side if diverges else side * without
-            wait = ENTER
-            if target > 0.0:
-                wait = SHORT | LEAVE_LONG
-            elif target < 0.0:
-                wait = LONG | LEAVE_SHORT
-            if target != held:
-                held = target
-                bars[lane, count] = t
-                targets[lane, count] = held
-                count += 1
-            t = seek(words, t + 1, wait)
-        counts[lane] = count
+    words, state = room(TILE), np.zeros((counts.size, 3), np.uint64)
+    for begin in range(0, close.size, TILE):
+        for lane in range(counts.size):
+            n, d = int(genes[lane, 0]), int(genes[lane, 1])
+            start = begin + 2 * n + d
+            stop = min(start + TILE, close.size)
+            if start >= stop:
+                continue
+            a, b = fast[n - 10], slow[(n - 10) * spans + d - 2]
+            _conditions(
+                a[start:],
+                b[start:],
+                a[start - 1 :],
+                b[start - 1 :],
+                genes[lane, 2],
+                genes[lane, 3],
+                words,
+                stop - start,
+            )
+            sides(words, start, stop, state[lane], bars[lane], targets[lane])
+    for lane in range(counts.size):
+        count, n, without = np.int64(state[lane, 2]), int(genes[lane, 0]), 1.0 - genes[lane, 4]
+        b = slow[(n - 10) * spans + int(genes[lane, 1]) - 2]
+        for i in range(count):
+            t, side = bars[lane, i], targets[lane, i]
+            diverges = side * (close[t] - close[t - n]) < 0.0 and side * (b[t] - b[t - n]) > 0.0
+            targets[lane, i] = side if diverges else side * without
+        counts[lane] = settle(bars[lane], targets[lane], count)
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:

@@ -14,12 +14,13 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import prefix
-from ga.families.scan import ENTER, LONG, SHORT, blank, seek
+from ga.families.scan import TILE, latch, room, settle
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd_masks import BARS, masks
+from ga.simd_search import trailing_zeros
 
 _SHORTEST, _LONGEST, _SLOW = 10, 40, 4
-_HIGH, _LOW = 4, 8
 
 
 @kernel()
@@ -34,80 +35,98 @@ def mean_squares(sums: Floats, shortest: int, longest: int, times: int) -> Float
     return out
 
 
-@kernel()
-def _conditions(price, past, short, long, spread, ratio, code):
-    for t in range(code.size):
-        move = price[t] - past[t]
-        far = move * move > spread * short[t]
-        above = short[t] > ratio * long[t]
-        code[t] = (
-            np.uint8(far & (move > 0.0)) * LONG
-            | np.uint8(far & (move < 0.0)) * SHORT
-            | np.uint8(above) * _HIGH
-            | np.uint8(not above) * _LOW
-        )
+@masks
+def _conditions(price, past, short, long, spread, ratio):
+    move, above = price - past, short > long * ratio
+    far = move * move > short * spread
+    return far & (move > 0.0), far & (move < 0.0), above, ~above
 
 
-@kernel()
-def _next_regime(words, t, end, high, persistence):
-    """The bar from t on at which the other regime has lasted long enough."""
-    other, same = (_LOW, _HIGH) if high else (_HIGH, _LOW)
-    while True:
-        begins = seek(words, t, other)
-        if begins + persistence > end:
-            return end
-        t = seek(words, begins, same)
-        if t - begins >= persistence:
-            return begins + persistence - 1
+@kernel(inline="always")
+def _lasted(now, before, bars):
+    """The bars that end a row of so many; ``before`` are the 64 bars before ``now``."""
+    found = now
+    for step in range(1, bars):
+        found &= now << np.uint64(step) | before >> np.uint64(BARS - step)
+    return found
 
 
 @kernel()
 def _scan(price, fast, slow, per_year, genes, bars, targets, counts):
-    end = price.size
-    code = blank(end)
-    words = code.view(np.uint64)
-    for lane in range(genes.shape[0]):
-        n, ratio = int(genes[lane, 0]), genes[lane, 1] * genes[lane, 1]
-        scaling, persistence = genes[lane, 2], int(genes[lane, 3])
-        mix, wanted, base = genes[lane, 4], genes[lane, 5], 20.0 * genes[lane, 6]
-        short, long = fast[n - _SHORTEST], slow[n - _SHORTEST]
-        first = _SLOW * n
-        if first >= end:
-            counts[lane] = 0
-            continue
-        _conditions(
-            price[first:],
-            price[first - n :],
-            short[first:],
-            long[first:],
-            0.25 * n,
-            ratio,
-            code[first:end],
+    words, state = room(TILE), np.zeros((counts.size, 6), np.uint64)
+    for begin in range(0, price.size, TILE):
+        for lane in range(counts.size):
+            n, ratio = int(genes[lane, 0]), genes[lane, 1] * genes[lane, 1]
+            short, long = fast[n - _SHORTEST], slow[n - _SHORTEST]
+            start = begin + _SLOW * n
+            stop = min(start + TILE, price.size)
+            if start >= stop:
+                continue
+            _conditions(
+                price[start:],
+                price[start - n :],
+                short[start:],
+                long[start:],
+                0.25 * n,
+                ratio,
+                words,
+                stop - start,
+            )
+            _trade(
+                words,
+                start,
+                stop,
+                short,
+                long,
+                per_year,
+                genes[lane],
+                state[lane],
+                bars[lane],
+                targets[lane],
+            )
+    for lane in range(counts.size):
+        counts[lane] = settle(bars[lane], targets[lane], np.int64(state[lane, 5]))
+
+
+@kernel()
+def _trade(words, start, stop, short, long, per_year, genes, state, bars, targets):
+    """Continue one lane over bars [start, stop), whose masks begin in words[0].
+
+    ``state`` (6,): whether it is long, short, in the high regime; which of the last 64 bars were
+    above the threshold, which below; the number of changes.
+    """
+    one, last = np.uint64(1), np.uint64(BARS - 1)
+    scaling, persistence, mix = genes[2], int(genes[3]), genes[4]
+    wanted = 20.0 * genes[6] * genes[5]
+    ups, downs, highs, above_before, below_before = state[0], state[1], state[2], state[3], state[4]
+    count = np.int64(state[5])
+    for w in range((stop - start + BARS - 1) // BARS):
+        up = latch(words[w, 0], words[w, 1], ups)
+        down = latch(words[w, 1], words[w, 0], downs)
+        above, below = words[w, 2], words[w, 3]
+        high = latch(
+            _lasted(above, above_before, persistence),
+            _lasted(below, below_before, persistence),
+            highs,
         )
-        held, count, side, high = 0.0, 0, 0.0, False
-        wait = ENTER
-        turn, change = seek(words, first, wait), _next_regime(words, first, end, False, persistence)
-        while True:
-            t = min(turn, change)
-            if t >= end:
-                break
-            if change == t:
-                high = not high
-                change = _next_regime(words, t + 1, end, high, persistence)
-            if turn == t:
-                side = 1.0 if code[t] & wait & LONG else -1.0
-                wait = SHORT if side > 0.0 else LONG
-                turn = seek(words, t + 1, wait)
+        changed = (up ^ (up << one | ups)) | (down ^ (down << one | downs))
+        changed |= high ^ (high << one | highs)
+        ups, downs, highs = up >> last, down >> last, high >> last
+        above_before, below_before = above, below
+        begin = start + w * BARS
+        while changed != np.uint64(0):
+            bit = trailing_zeros(changed)
+            changed &= changed - one
+            t = begin + np.int64(bit)
+            side = float(np.int64((up >> bit) & one) - np.int64((down >> bit) & one))
             variance, lasting = short[t] * per_year, long[t] * per_year
             risk = (1.0 - mix) * np.sqrt(variance) + mix * np.sqrt(lasting)
-            size = min(1.0, base * wanted / risk) if risk > 0.0 else 0.0
-            target = side * (size * scaling if high else size)
-            if target != held:
-                held = target
-                bars[lane, count] = t
-                targets[lane, count] = target
-                count += 1
-        counts[lane] = count
+            size = min(1.0, wanted / risk) if risk > 0.0 else 0.0
+            bars[count] = t
+            targets[count] = side * (size * scaling if (high >> bit) & one else size)
+            count += 1
+    state[0], state[1], state[2], state[3], state[4] = ups, downs, highs, above_before, below_before
+    state[5] = np.uint64(count)
 
 
 def _log_close(panel: Panel) -> Floats:

@@ -16,12 +16,13 @@ import numpy as np
 
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import path_sums, prefix
-from ga.families.scan import ENTER, LEAVE_LONG, LEAVE_SHORT, LONG, SHORT, blank, seek
+from ga.families.scan import TILE, room, settle, sides
 from ga.jit import kernel
 from ga.panel import Panel
+from ga.simd_masks import masks
 
 
-@kernel()
+@masks
 def _conditions(
     close,
     volume,
@@ -37,72 +38,56 @@ def _conditions(
     n,
     confirm,
     multiplier,
-    code,
 ):
-    for t in range(code.size):
-        # The VWAP is cash / shares; compared without dividing.
-        cash, shares = money[t] - money_before[t], weights[t] - weights_before[t]
-        worth = close[t] * shares
-        usual, least = multiplier * (paths[t] - paths_before[t]) * shares, threshold * cash
-        far = (worth - cash) * (worth - cash) > usual * usual + least * least
-        loud = volume[t] * n >= confirm * (volumes[t] - volumes_before[t])
-        code[t] = (
-            np.uint8((worth < cash) & far & loud) * LONG
-            | np.uint8((worth > cash) & far & loud) * SHORT
-            | np.uint8(worth >= cash) * LEAVE_LONG
-            | np.uint8(worth <= cash) * LEAVE_SHORT
-        )
+    # The VWAP is cash / shares; compared without dividing.
+    cash, shares = money - money_before, weights - weights_before
+    worth = close * shares
+    usual, least = (paths - paths_before) * multiplier * shares, cash * threshold
+    off = worth - cash
+    enter = (off * off > usual * usual + least * least) & (
+        volume * n >= (volumes - volumes_before) * confirm
+    )
+    return enter & (worth < cash), enter & (worth > cash), worth >= cash, worth <= cash
 
 
 @kernel()
 def _scan(close, volume, money, weights, volumes, paths, genes, bars, targets, counts):
-    end = close.size
-    code = blank(end)
-    words = code.view(np.uint64)
-    for lane in range(genes.shape[0]):
-        n, regime = int(genes[lane, 0]), genes[lane, 4]
-        if n >= end:
-            counts[lane] = 0
-            continue
-        _conditions(
-            close[n:],
-            volume[n:],
-            money[n + 1 :],
-            money[1:],
-            weights[n + 1 :],
-            weights[1:],
-            volumes[n + 1 :],
-            volumes[1:],
-            paths[n + 1 :],
-            paths[1:],
-            genes[lane, 1],
-            float(n),
-            genes[lane, 2],
-            0.5 * genes[lane, 3] / np.sqrt(n),
-            code[n:end],
-        )
-        count, wait = 0, ENTER
-        t = seek(words, n, wait)
-        while t < end:
-            held = 0.0
-            if wait != ENTER:
-                wait = ENTER
-            else:
-                path = paths[t + 1] - paths[t + 1 - n]
-                ratio = abs(close[t] - close[t - n]) / path if path > 0.0 else 0.0
-                size = 1.0 - regime * min(1.0, ratio)
-                if size == 0.0:
-                    t = seek(words, t + 1, wait)
-                    continue
-                if code[t] & LONG:
-                    held, wait = size, LEAVE_LONG
-                else:
-                    held, wait = -size, LEAVE_SHORT
-            bars[lane, count] = t
-            targets[lane, count] = held
-            count += 1
-            t = seek(words, t + 1, wait)
-        counts[lane] = count
+    words, state = room(TILE), np.zeros((counts.size, 3), np.uint64)
+    for begin in range(0, close.size, TILE):
+        for lane in range(counts.size):
+            n = int(genes[lane, 0])
+            start = begin + n
+            stop = min(start + TILE, close.size)
+            if start >= stop:
+                continue
+            after, before = start + 1, start + 1 - n
+            _conditions(
+                close[start:],
+                volume[start:],
+                money[after:],
+                money[before:],
+                weights[after:],
+                weights[before:],
+                volumes[after:],
+                volumes[before:],
+                paths[after:],
+                paths[before:],
+                genes[lane, 1],
+                float(n),
+                genes[lane, 2],
+                0.5 * genes[lane, 3] / np.sqrt(n),
+                words,
+                stop - start,
+            )
+            sides(words, start, stop, state[lane], bars[lane], targets[lane])
+    for lane in range(counts.size):
+        count, n, regime = np.int64(state[lane, 2]), int(genes[lane, 0]), genes[lane, 4]
+        for i in range(count):
+            t = bars[lane, i]
+            path = paths[t + 1] - paths[t + 1 - n]
+            ratio = abs(close[t] - close[t - n]) / path if path > 0.0 else 0.0
+            targets[lane, i] *= 1.0 - regime * min(1.0, ratio)
+        counts[lane] = settle(bars[lane], targets[lane], count)
 
 
 def _weights(panel: Panel) -> Floats:
