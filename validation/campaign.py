@@ -28,7 +28,7 @@ from validation.records import (
     Recovery,
     Workload,
 )
-from validation.workload import BatchEvent, Ended, Evolve, Spec
+from validation.workload import BatchEvent, Ended, Evolve, Spec, plain
 
 WORKLOAD_SECONDS: Final = 300.0
 RECOVERY_WINDOW: Final = 120.0
@@ -94,8 +94,9 @@ class Campaign:
     ) -> None:
         self._stack, self._writer = stack, writer
         self._seed, self._scale = seed, scale
-        self._folder, self._outages, self._say = folder, outages, say
-        self.store = store_of(stack, folder)
+        # Absolute: a process of the stack may have another working directory.
+        self._folder, self._outages, self._say = folder.absolute(), outages, say
+        self.store = store_of(stack, self._folder)
         self._rng = np.random.Generator(np.random.Philox(key=[seed, 0xFA017 + before]))
         self._count = before
 
@@ -178,7 +179,7 @@ class Campaign:
 
     def _plain(self, spec: Spec, workers: int, during: Callable[[Evolve], None] | None) -> None:
         name = self.name("reproducibility", "local")
-        arguments = ["--mode", "local", "--workers", str(workers), *self._metered()]
+        arguments = ["--mode", "local", "--workers", str(workers), *self._metered(inside=False)]
         with self.evolve(spec, name, arguments) as evolve:
             if during is not None and evolve.wait_ready(WORKLOAD_SECONDS):
                 during(evolve)
@@ -220,7 +221,7 @@ class Campaign:
 
     def _broken(self, spec: Spec, node: Node, delay: float) -> None:
         name = self.name("recovery", "distributed")
-        arguments = [*self.cluster_arguments(), *self._metered()]
+        arguments = [*self.cluster_arguments(), *self._metered(inside=True)]
         with self.evolve(spec, name, arguments) as evolve:
             ready = evolve.wait_ready(WORKLOAD_SECONDS)
             if ready:
@@ -272,7 +273,7 @@ class Campaign:
         return None
 
     def evolve(self, spec: Spec, name: str, arguments: Sequence[str]) -> Evolve:
-        """Start a workload."""
+        """Start a workload; one that uses the cluster, where the stack wants such processes."""
         self._invoke(name, spec)
         return Evolve(
             spec,
@@ -281,6 +282,7 @@ class Campaign:
             name=name,
             arguments=arguments,
             env=self._stack.endpoints.env,
+            launch=self._stack.driver if "--address" in arguments else plain,
         )
 
     def _invoke(self, name: str, spec: Spec) -> None:
@@ -297,10 +299,16 @@ class Campaign:
         """What sends a workload to the cluster."""
         return ["--mode", "distributed", "--address", self._stack.endpoints.ray]
 
-    def _metered(self) -> list[str]:
+    def _metered(self, *, inside: bool) -> list[str]:
         """Let Prometheus see the engine. Not in speed-up pairs: only one of their arms could be."""
-        port = self._stack.endpoints.engine_metrics_port
-        return [] if port is None else ["--metrics-port", str(port)]
+        ends = self._stack.endpoints
+        if ends.engine_metrics_port is None:
+            return []
+        found = ["--metrics-port", str(ends.engine_metrics_port)]
+        if ends.engine_metrics_host is None:
+            return found
+        # Where an address is given, the engines that are looked for are those in the stack.
+        return [*found, "--metrics-host", ends.engine_metrics_host] if inside else []
 
     def name(self, purpose: str, arm: str) -> str:
         """The id of the next workload."""
