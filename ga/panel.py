@@ -26,14 +26,16 @@ class Panel:
     """One asset's prices, C-ordered and read-only, and its banks."""
 
     def __init__(self, market: Market, asset: int) -> None:
-        self.open: Floats = market.open[asset]
+        self.open: Floats = _fixed(market.open[asset])
         """(T,), likewise high, low, close, volume."""
-        self.high: Floats = market.high[asset]
-        self.low: Floats = market.low[asset]
-        self.close: Floats = market.close[asset]
-        self.volume: Floats = market.volume[asset]
-        self.funding: Floats | None = None if market.funding is None else market.funding[asset]
+        self.high: Floats = _fixed(market.high[asset])
+        self.low: Floats = _fixed(market.low[asset])
+        self.close: Floats = _fixed(market.close[asset])
+        self.volume: Floats = _fixed(market.volume[asset])
+        self.funding: Floats | None = None
         """(T,) fraction of the position's value that longs pay to shorts over the bar."""
+        if market.funding is not None:
+            self.funding = _fixed(market.funding[asset])
         self.bars_per_year = market.bars_per_year if market.bars > 1 else 1.0
         self.hours_per_bar = market.step / _HOUR if market.bars > 1 else 1.0
         self.bank_bytes = 0
@@ -58,6 +60,14 @@ class Panel:
         """Drop all banks; they are rebuilt on demand."""
         self._banks.clear()
         self.bank_bytes = 0
+
+
+def _fixed(row: Floats) -> Floats:
+    """A read-only view. A market that was sent to a process by pickle can be written to, one from
+    Ray's store cannot, and kernels are compiled anew for the other kind of array."""
+    view = row.view()
+    view.flags.writeable = False
+    return view
 
 
 _panels: WeakKeyDictionary[Market, tuple[Panel, ...]] = WeakKeyDictionary()
