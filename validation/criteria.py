@@ -16,6 +16,7 @@ from validation.checks import (
     operations,
     performance,
     resilience,
+    stability,
 )
 from validation.verdicts import VerdictFunction, not_measured
 
@@ -153,12 +154,15 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
         evidence="a healthy Grafana, and every query of every panel asked through it",
         verdict=monitoring.grafana_functional,
     ),
-    _later(
+    _measured(
         "container_stability",
-        "Nothing restarts that was not made to",
+        "Nothing restarts or ends that was not made to",
         "0 unexpected restarts",
+        unit="a day and service",
         clause=f'{_METRICS}: "docker_container_stability ... No unexpected restarts"',
-        evidence="restarts of every service, matched with receipts",
+        evidence="10 readings over 30 s of which incarnation of every service runs, all through "
+        "the work, and a receipt for each that changed",
+        verdict=stability.container_stability,
     ),
     _measured(
         "cpu_efficiency",

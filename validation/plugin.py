@@ -153,7 +153,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         for notification in webhook.notifications:
             writer.add(notification)
         for line in stack.unexpected_exits:
-            # Said and kept: no criterion judges it yet (container_stability will).
+            # For the reader; container_stability judges what the watch saw.
             say(f"unexpected exit: {line}")
             writer.add(Note(text=f"unexpected exit: {line}"))
         # The last of all: afterwards there is no cluster.

@@ -238,6 +238,20 @@ class Usage(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Services(Record):
+    """Which incarnation of every service ran at one moment."""
+
+    KIND = "services"
+    at: float
+    """Just after the reading."""
+    incarnations: Facts
+    """Service (a node's name, ``head``, ``postgres`` ...) to what changes whenever it is started
+    anew; ``null``: it is down."""
+    excused: tuple[str, ...]
+    """Services that the gate was breaking or mending at the time, as it says itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CpuWindow(Record):
     """CPU time of one node while one workload was evaluating."""
 
@@ -422,6 +436,7 @@ RECORDS: Final[Mapping[str, type[Record]]] = {
         Probe,
         Scrape,
         Usage,
+        Services,
         CpuWindow,
         Audit,
         Fallback,

@@ -128,6 +128,19 @@ def zero_count_upper(trials: int, *, confidence: float = CONFIDENCE) -> float:
     return 1 - float((1 - confidence) ** (1 / trials))
 
 
+def daily_rate(events: int, seconds: float, *, confidence: float = CONFIDENCE) -> Estimate:
+    """Events a day with exact Poisson bounds (Garwood, Biometrika 28, 1936).
+
+    Raises ValueError without any time, or for a negative count.
+    """
+    if not seconds > 0 or events < 0:
+        raise ValueError(f"{events} events in {seconds} s make no rate")
+    days = seconds / 86_400
+    lower = special.gammaincinv(events, 1 - confidence) if events else 0.0
+    upper = special.gammaincinv(events + 1, confidence)
+    return Estimate(point=events / days, lower=float(lower) / days, upper=float(upper) / days)
+
+
 def proven_content(trials: int, *, confidence: float = CONFIDENCE) -> float:
     """Share of all future cases that ``trials`` out of ``trials`` good ones prove good.
 

@@ -28,6 +28,7 @@ from validation.records import (
     Refusal,
     Restore,
     Scrape,
+    Services,
     Usage,
     Workload,
 )
@@ -47,6 +48,7 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
     "prometheus_collection": (Scrape, Usage),
     "cpu_efficiency": (Workload, CpuWindow),
     "memory_stability": (Usage,),
+    "container_stability": (Services, Fault),
     "no_data_loss": (Workload, Audit, Fault),
     "reproducibility": (Workload, Fault),
     "rollback": (Workload, Fault, Fallback, Audit),
@@ -242,6 +244,25 @@ def answered(probe: str, *, ok: bool = True) -> Probe:
     )
 
 
+def services(faults: Sequence[Fault], until: float) -> list[Timed]:
+    """A reading every 2 s; each kill by receipt ends its node, each start makes a new one."""
+    found: list[Timed] = []
+    at = T0 + 1.5
+    while at < until:
+        incarnations: dict[str, object] = {}
+        excused = []
+        for name in ("head", "postgres", *NODES):
+            past = [f for f in faults if f.target == name and f.requested_at <= at]
+            down = bool(past) and max(past, key=lambda f: f.requested_at).fault == "kill"
+            number = sum(f.fault == "start" for f in past)
+            incarnations[name] = None if down else f"{name}@{number}"
+            if past and (down or at < max(f.requested_at for f in past) + 30):
+                excused.append(name)
+        found.append((at, Services(at=at, incarnations=incarnations, excused=tuple(excused))))
+        at += 2
+    return found
+
+
 def passing(seed: int = 1) -> list[Timed]:
     """Ten minutes in which every measured criterion holds, then two days of mere watching."""
     dice = random.Random(seed)
@@ -336,6 +357,7 @@ def passing(seed: int = 1) -> list[Timed]:
     events.extend((killed, receipt("kill", name, killed, lost.id)) for name in ("head", *NODES))
     add(lost)
     events.append((lost.finished_at, Fallback(workload=lost.id, count=1)))
+    events.extend(services([r for _, r in events if isinstance(r, Fault)], T0 + clock + 5))
     at = T0 + 1
     while at < T0 + clock + 5:
         events.append((at, answered("cluster")))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from validation.criteria import CRITERIA
-from validation.records import Note, Probe, Record, Scrape, Usage
+from validation.records import Note, Probe, Record, Scrape, Services, Usage
 from validation.verdicts import Status, Verdict, judge
 
 HEALTHY = passing()
@@ -26,6 +26,7 @@ WATCHED = {
     "dashboard": ("dashboard",),
     "prometheus_collection": (Scrape,),
     "memory_stability": (Usage,),
+    "container_stability": (Services,),
 }
 """Criteria that must see the work from its beginning to its end, and by what they see it."""
 

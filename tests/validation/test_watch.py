@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from fixtures.stack import Endpoints, NodeUsage, StackError
 from validation.probes import Outages, Watch
-from validation.records import Probe, Record, Usage
+from validation.records import Probe, Record, Services, Usage
 
 USAGE = NodeUsage(at=1.0, cpu_seconds=0.0, memory_bytes=1, oom_kills=0)
 
@@ -21,13 +21,20 @@ class Kept:
         self.records.append(record)
 
 
-def watched(alive: Callable[[], frozenset[str]], *, every: int = 1, count: int = 3) -> list[Record]:
+def watched(
+    alive: Callable[[], frozenset[str]],
+    *,
+    every: int = 1,
+    count: int = 3,
+    services: Callable[[], dict[str, str | None]] = dict,
+) -> list[Record]:
     """What a watch of a stack without dashboard, Prometheus and nodes wrote."""
     stack = SimpleNamespace(
         endpoints=Endpoints(ray="127.0.0.1:1", dashboard="http://127.0.0.1:9"),
         nodes=(),
         alive_nodes=alive,
         head_usage=lambda: USAGE,
+        services=services,
     )
     kept = Kept()
     with Watch(stack, kept, Outages(), period=0.01, every=every):  # type: ignore[arg-type]
@@ -64,3 +71,17 @@ def test_all_else_is_looked_at_less_often() -> None:
     often, seldom = probes(records, "cluster"), probes(records, "dashboard")
     assert not any(probe.ok for probe in seldom)
     assert 4 * (len(seldom) - 1) < len(often) <= 4 * len(seldom)
+
+
+def test_a_change_of_services_is_written_at_once_with_what_was_before() -> None:
+    count = 0
+
+    def services() -> dict[str, str | None]:
+        nonlocal count
+        count += 1
+        return {"n1": "a" if count < 7 else None}
+
+    records = watched(lambda: frozenset({"n1"}), every=10, services=services)
+    found = [r for r in records if isinstance(r, Services)]
+    assert [r.incarnations["n1"] for r in found[:3]] == ["a", "a", None]
+    assert found[2].at - found[1].at < (found[1].at - found[0].at) / 2

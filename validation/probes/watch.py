@@ -13,7 +13,7 @@ from fixtures.stack import NodeUsage, Stack, StackError
 from validation.checks.availability import CLUSTER
 from validation.checks.health import FRESH_S
 from validation.evidence import Sink
-from validation.records import Probe, Scrape, Usage
+from validation.records import Probe, Scrape, Services, Usage
 
 PERIOD_SECONDS: Final = 2.0
 _TIMEOUT: Final = 5.0
@@ -68,6 +68,9 @@ class Watch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._error: BaseException | None = None
+        self._last: Services | None = None
+        self._owed: Services | None = None
+        """The last reading of services, where it was not written."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -91,6 +94,7 @@ class Watch:
                     self._dashboard()
                     self._targets()
                     self._usage()
+                self._services(due=number % self._every == 0)
                 self._stop.wait(max(0.0, self._period - (time.monotonic() - began)))
         except BaseException as error:
             self._error = error
@@ -177,6 +181,21 @@ class Watch:
         self._read("head", self._stack.head_usage(), None)
         for node in self._stack.nodes:
             self._read(node.name, node.usage(), node.limits.memory_bytes)
+
+    def _services(self, *, due: bool) -> None:
+        """Write a reading when it is due, and those just before and after any change."""
+        found = self._stack.services()
+        excused = tuple(name for name in found if self._outages.excused(name))
+        last, now = self._last, Services(at=time.time(), incarnations=found, excused=excused)
+        owed, self._last, self._owed = self._owed, now, None
+        if last is not None and last.incarnations != found:
+            if owed is not None:
+                self._writer.add(owed)
+            due = True
+        if due:
+            self._writer.add(now)
+        else:
+            self._owed = now
 
     def _read(self, name: str, usage: NodeUsage, limit: int | None) -> None:
         self._writer.add(

@@ -16,7 +16,9 @@ Stage = Literal[
     "alert",
     "rollback",
 ]
-Harm = Literal["nodes stay away", "exporter killed", "dashboard killed", "alerts stopped"]
+Harm = Literal[
+    "nodes stay away", "exporter killed", "dashboard killed", "alerts stopped", "node restarted"
+]
 
 _WORKER: Final = "ga/evaluators/worker.py"
 _EVALUATES: Final = "        return evaluate_batch(market, settings, genomes)\n"
@@ -179,6 +181,12 @@ DEFECTS: Final[tuple[Defect, ...]] = (
             '"expr": "sum(ray_running_jobs)"',
             '"expr": "sum(ray_no_such_series)"',
         ),
+    ),
+    Defect(
+        name="a node that restarts by itself",
+        criterion="container_stability",
+        needs=("watch",),
+        harm="node restarted",
     ),
     Defect(
         name="dead exporter",

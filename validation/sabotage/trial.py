@@ -8,12 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import fixtures
-from fixtures import Receipt, Stack, proc
+from fixtures import Node, Receipt, Stack, proc
 from validation.campaign import Campaign, Scale
 from validation.drills import Drills
 from validation.evidence import EvidenceWriter, read_evidence
@@ -191,6 +192,12 @@ def _harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
                 if not away.alive:
                     away.start()
         return
+    if harm == "node restarted":
+        with ThreadPoolExecutor(1) as aside:
+            restarted = aside.submit(_restart, stack.nodes[0])
+            yield
+            restarted.result()
+        return
     if harm == "exporter killed":
         node: Any = inside.nodes[0]
         _kill(node._members.pids(), "DashboardAgent", "dashboard/agent.py")
@@ -207,6 +214,13 @@ def _harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
     if harm == "dashboard killed":
         _kill(inside._head.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")
     yield
+
+
+def _restart(node: Node) -> None:
+    """Under the watch, and without a receipt in the record."""
+    time.sleep(_WATCH_SECONDS / 3)
+    node.kill()
+    node.start()
 
 
 def _no_start(node: Any) -> Receipt:
