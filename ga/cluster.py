@@ -109,7 +109,9 @@ class Compose:
     def containers(self) -> list[Container]:
         """All containers of the stack, also those that ended."""
         found = []
-        for line in self.read("ps", "--all", "--format", "json").splitlines():
+        for line in self.read("ps", "--all", "--format", "json").split("\n"):
+            if not line.strip():
+                continue
             row = json.loads(line)
             found += [
                 Container(
@@ -330,11 +332,13 @@ def _drain(compose: Compose, wanted: str, seconds: int) -> int:
         f"--node-id={node.id}", "--reason=DRAIN_NODE_REASON_PREEMPTION",
         "--reason-message=drained by an operator", f"--deadline-remaining-seconds={seconds}",
     )  # fmt: skip
-    print(compose.read(*drain).strip())
+    compose.read(*drain)
     print(
-        f"{node.address} takes no new work; its container ({node.host}) is stopped in {seconds} s"
+        f"{node.address} takes no new work; its container {node.host} ends in {seconds} s or before"
     )
-    status = subprocess.run(["docker", "stop", f"--time={seconds}", node.host], capture_output=True)
-    if status.returncode:
-        raise InputError(f"docker stop {node.host}: {status.stderr.decode().strip()}")
+    for argv in (["docker", "stop", f"--time={seconds}", node.host], ["docker", "rm", node.host]):
+        done = subprocess.run(argv, capture_output=True, text=True)
+        if done.returncode:
+            raise InputError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    print(f"{node.address} is gone; another one: `python -m ga cluster scale N`")
     return 0
