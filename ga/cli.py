@@ -12,8 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
+from ga import cluster, inspect, upkeep
 from ga import compile as compilation
-from ga import inspect, upkeep
 from ga.appraisal import find_edge
 from ga.backtest import Costs
 from ga.cache import Cache, check_cache, open_cache
@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     store(signals)
     upkeep.register(add, store)
     add("compile", "Compile all kernels now, instead of at their first use.")
+    cluster.add_parser(commands)
     return parser
 
 
@@ -154,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "signals": inspect.signals,
         **upkeep.COMMANDS,
         "compile": compilation.command,
+        "cluster": cluster.command,
     }
     try:
         options = _parser().parse_args(argv)

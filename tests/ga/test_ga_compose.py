@@ -1,0 +1,226 @@
+"""``python -m ga cluster``: secrets, states and errors with a stand-in for docker; then the real
+stack, where an engine and its images are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ga import cluster
+from ga.cli import main
+
+ROOT = Path(__file__).parents[2]
+ROWS = [
+    {"Service": "volumes", "Name": "x-volumes-1", "State": "exited", "Health": "", "ExitCode": 0},
+    {"Service": "redis", "Name": "x-redis-1", "State": "running", "Health": "", "ExitCode": 0},
+]
+ILL = {"Service": "postgres", "Name": "x-p-1", "State": "exited", "Health": "", "ExitCode": 3}
+
+
+@pytest.fixture
+def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A compose file, and a docker that says what the file ``says.json`` tells it to."""
+    folder = tmp_path / "deploy"
+    folder.mkdir()
+    file = folder / "docker-compose.yml"
+    file.write_text("services: {}\n")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    docker = programs / "docker"
+    docker.write_text(
+        f"#!{sys.executable}\n"
+        "import json, pathlib, sys\n"
+        f"told = json.loads(pathlib.Path({str(tmp_path / 'says.json')!r}).read_text())\n"
+        f"with open({str(tmp_path / 'asked')!r}, 'a') as f: print(*sys.argv[1:], file=f)\n"
+        "for word, (status, text) in told.items():\n"
+        "    if word in sys.argv: print(text); sys.exit(status)\n"
+    )
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    for name in cluster.IMAGES:
+        monkeypatch.delenv(f"GA_IMAGE_{name.upper()}", raising=False)
+    say(tmp_path, {"image": (1, "")})
+    return file
+
+
+def say(tmp_path: Path, told: dict[str, tuple[int, str]]) -> None:
+    (tmp_path / "says.json").write_text(json.dumps(told))
+
+
+def rows(*found: dict[str, object]) -> str:
+    return "\n".join(json.dumps(one) for one in found)
+
+
+def test_secrets_are_random_private_and_never_written_over(compose: Path) -> None:
+    first = cluster.init(compose.parent)
+    place = compose.parent / "secrets"
+    values = {name: (place / name).read_text() for name in cluster.SECRETS}
+    assert len(set(values.values())) == len(cluster.SECRETS)
+    assert all(len(value) >= 40 for value in values.values())
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert set(first) >= set(cluster.SECRETS)
+    assert values["postgres_password"] in (place / "pgpass").read_text()
+    assert cluster.init(compose.parent) == [".env"]
+    assert values == {name: (place / name).read_text() for name in cluster.SECRETS}
+    # A new webhook is the one thing that is meant to be replaced.
+    assert cluster.init(compose.parent, webhook="http://there/") == ["alert_webhook_url", ".env"]
+    assert (place / "alert_webhook_url").read_text() == "http://there/"
+
+
+def test_stand_ins_are_taken_and_grafana_left_out_without_a_registry(
+    compose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.init(compose.parent)
+    assert (compose.parent / ".env").read_text() == "COMPOSE_PROFILES=grafana\n"
+    say(tmp_path, {"evolution-gate/grafana:local": (1, ""), "image": (0, "")})
+    cluster.init(compose.parent)
+    written = (compose.parent / ".env").read_text()
+    assert "GA_IMAGE_POSTGRES=evolution-gate/postgres:local" in written
+    assert "grafana" not in written
+    monkeypatch.setenv("GA_IMAGE_GRAFANA", "mine/grafana:1")
+    cluster.init(compose.parent)
+    written = (compose.parent / ".env").read_text()
+    assert "GA_IMAGE_GRAFANA=mine/grafana:1" in written
+    assert "COMPOSE_PROFILES=grafana" in written
+
+
+def test_a_stack_that_does_not_come_up_shows_whose_fault_it_is(
+    compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    say(
+        tmp_path,
+        {
+            "image": (1, ""),
+            "up": (1, ""),
+            "ps": (0, rows(*ROWS, ILL)),
+            "logs": (0, "disk is full"),
+        },
+    )
+    assert main(["cluster", "--file", str(compose), "up"]) == 1
+    said = capfd.readouterr().err
+    assert "x-p-1: exited" in said
+    assert "disk is full" in said
+    assert "x-redis-1" not in said
+    assert "cluster down" in said
+
+
+@pytest.mark.parametrize(
+    ("told", "arguments", "words"),
+    [
+        ({"ps": (0, "")}, ["status"], "cluster up"),
+        ({"ps": (1, "permission denied")}, ["status"], "permission denied"),
+        ({}, ["scale", "1000"], "0..100"),
+        ({}, ["scale", "-1"], "0..100"),
+    ],
+)
+def test_errors_are_one_line_that_says_what_to_do(
+    compose: Path,
+    tmp_path: Path,
+    told: dict[str, tuple[int, str]],
+    arguments: list[str],
+    words: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    say(tmp_path, told)
+    assert main(["cluster", "--file", str(compose), *arguments]) == 2
+    said = capfd.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert words in said[0]
+
+
+def test_without_a_file_or_docker_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cluster", "--file", str(tmp_path / "none.yml"), "status"]) == 2
+    assert "no such file" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", str(tmp_path))
+    file = tmp_path / "some.yml"
+    file.touch()
+    assert main(["cluster", "--file", str(file), "status"]) == 2
+    assert "no docker on PATH" in capsys.readouterr().err
+
+
+def test_every_published_port_is_bound_to_loopback_and_no_secret_has_a_value() -> None:
+    text = (ROOT / "deploy" / "docker-compose.yml").read_text()
+    published = [line for line in text.splitlines() if "ports:" in line and "supports" not in line]
+    assert published
+    assert all(part.count("127.0.0.1:") == part.count('"') / 2 for part in published)
+    for port in (8265, 10001, 5432, 6379, 9090, 3000):
+        assert f"127.0.0.1:{port}:{port}" in text
+    for line in text.splitlines():
+        if "PASSWORD" in line and ":" in line and "$" not in line and "redis-cli" not in line:
+            assert "/run/secrets/" in line, line
+
+
+@pytest.fixture
+def production(tmp_path: Path) -> Iterator[Path]:
+    """The real stack from a copy of the checkout's ``deploy/``; gone afterwards."""
+    from fixtures import containers
+
+    if missing := containers.available():
+        pytest.skip(missing)
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets"))
+    file = tmp_path / "deploy" / "docker-compose.yml"
+    try:
+        yield file
+    finally:
+        subprocess.run(
+            [sys.executable, "-m", "ga", "cluster", "--file", str(file), "down", "--volumes"],
+            check=True,
+            capture_output=True,
+        )
+
+
+@pytest.mark.stack
+def test_the_production_stack_evolves_scales_drains_and_leaves_nothing(production: Path) -> None:
+    def ga(*arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "ga", "cluster", "--file", str(production), *arguments]
+        return subprocess.run(argv, capture_output=True, text=True)
+
+    def alive() -> list[str]:
+        found = json.loads(ga("status", "--json").stdout)
+        assert found["well"]
+        hosts = ("ray-head", "genetic-pool")
+        nodes = [n for n in found["nodes"] if n["state"] == "ALIVE" and n["host"] not in hosts]
+        return [node["address"] for node in nodes]
+
+    up = ga("up")
+    assert up.returncode == 0, up.stderr
+    nodes = alive()
+    assert len(nodes) == 3
+    evolve = ["python", "-m", "ga", "evolve", "--market", "synthetic:assets=2,bars=1500,seed=1"]
+    evolve += ["--population-size", "100", "--generations", "2", "--seed", "7", "--json"]
+    compose = [*cluster.Compose(production)._command, "exec", "-T", "genetic-pool"]
+    histories = []
+    for mode in (["--mode", "distributed", "--address", "ray-head:6379"], ["--mode", "local"]):
+        done = subprocess.run([*compose, *evolve, *mode], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        histories.append(json.loads(done.stdout)["digest"])
+    assert histories[0] == histories[1]
+    drained = ga("drain", nodes[0], "--seconds", "5")
+    assert drained.returncode == 0, drained.stderr
+    assert ga("scale", "2").returncode == 0
+    assert nodes[0] in drained.stdout
+    assert len(alive()) >= 3
+    assert ga("down", "--volumes").returncode == 0
+    left = subprocess.run(
+        [
+            "docker",
+            "ps",
+            "--all",
+            "--quiet",
+            "--filter",
+            "label=com.docker.compose.project=evolution-gate",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert left.stdout == ""
