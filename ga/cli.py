@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
-from ga import cluster, inspect, upkeep
+from ga import cluster, inspect, preflight, upkeep
 from ga import compile as compilation
 from ga.appraisal import find_edge
 from ga.backtest import Costs
@@ -139,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     upkeep.register(add, store)
     add("compile", "Compile all kernels now, instead of at their first use.")
     cluster.add_parser(commands)
+    preflight.add_parser(commands)
     return parser
 
 
@@ -156,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **upkeep.COMMANDS,
         "compile": compilation.command,
         "cluster": cluster.command,
+        "preflight": preflight.command,
     }
     try:
         options = _parser().parse_args(argv)
