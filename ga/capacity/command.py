@@ -27,7 +27,7 @@ from ga.capacity.planner import (
     notes,
     plain_costs,
 )
-from ga.capacity.prices import HEADS, NODE
+from ga.capacity.prices import HEADS, NODE, VCPU_FACTOR
 from ga.capacity.simulate import Failures, Played, play
 from ga.errors import InputError
 from ga.families import FAMILIES
@@ -63,6 +63,9 @@ def add_parser(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
         help=f"play the run through on so many nodes of {NODE.vcpus} cores instead",
     )
     plan.add_argument(
+        "--prices", action="store_true", help="print the price table with its date and source"
+    )
+    plan.add_argument(
         "--failures", type=float, default=0.0, help="of a node and day, simulated (default: none)"
     )
     plan.add_argument("--seed", type=int, default=0, help="of the simulation (default: 0)")
@@ -70,6 +73,8 @@ def add_parser(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """The command."""
+    if options.prices:
+        return _prices(options)
     asked = [name for name in _NEEDED if getattr(options, name) is not None]
     lacking = [name for name in _NEEDED if name not in asked]
     if options.simulate is not None and "deadline" in lacking:
@@ -99,6 +104,19 @@ def command(options: argparse.Namespace) -> int:
         print(json.dumps({**asdict(found), "workload": asdict(wanted), "heads": HEADS}))
     else:
         _show(found, wanted)
+    return 0
+
+
+def _prices(options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps({**asdict(NODE), "heads": HEADS, "vcpu_factor": VCPU_FACTOR}))
+    else:
+        low, high = NODE.spot
+        print(
+            f"{NODE.instance}, {NODE.vcpus} vCPU, {NODE.memory_gib:g} GiB, {NODE.region}:"
+            f" ${NODE.on_demand:g} an hour on demand, ${low:g} to ${high:g} spot\n"
+            f"as read on {NODE.as_of} in {NODE.source}; check them"
+        )
     return 0
 
 
