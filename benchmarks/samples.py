@@ -25,6 +25,8 @@ class Effort:
     """Interleaved repeats of every scale-out arm."""
     nodes: tuple[int, ...]
     """Scale-out arms beside the local one."""
+    recoveries: int
+    """Nodes killed and started again."""
     scale_generations: int
     """Of a scale-out arm, with 600 individuals."""
     search_seeds: int
@@ -44,6 +46,7 @@ class Effort:
             generations=10,
             repeats=3,
             nodes=(1, 2, 4),
+            recoveries=5,
             scale_generations=4,
             search_seeds=10,
             search_budget=800,
@@ -60,6 +63,7 @@ class Effort:
             generations=5,
             repeats=3,
             nodes=(4,),
+            recoveries=2,
             scale_generations=3,
             search_seeds=3,
             search_budget=300,
@@ -126,7 +130,7 @@ def from_pytest(report: Mapping[str, Any]) -> list[Measurement]:
                 name=extra["label"],
                 unit=extra["unit"],
                 samples=tuple(float(s) for s in samples),
-                lower_is_better=not own,
+                lower_is_better=not own or extra.get("lower_is_better", False),
                 note=extra.get("note", ""),
             )
         )

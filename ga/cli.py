@@ -17,6 +17,7 @@ from ga import compile as compilation
 from ga.appraisal import find_edge
 from ga.backtest import Costs
 from ga.cache import Cache, check_cache, open_cache
+from ga.capacity import command as capacity
 from ga.choose import Choice, make_evaluator
 from ga.console import ProgressLine, gap_lines, print_families, print_strategies
 from ga.errors import ClusterError, InputError, LedgerError
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     market(signals, required=True)
     store(signals)
     upkeep.register(add, store)
+    capacity.add_parser(add)
     add("compile", "Compile all kernels now, instead of at their first use.")
     cluster.add_parser(commands)
     preflight.add_parser(commands)
@@ -155,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "export": inspect.export,
         "signals": inspect.signals,
         **upkeep.COMMANDS,
+        "plan": capacity.command,
         "compile": compilation.command,
         "cluster": cluster.command,
         "preflight": preflight.command,
