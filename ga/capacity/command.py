@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ga.capacity.baseline import Baseline, kept_at, load, save, this_machine
 from ga.capacity.measure import measure
-from ga.capacity.model import generation
+from ga.capacity.model import generation, limits
 from ga.capacity.planner import (
     MOST_NODES,
     Interval,
@@ -177,7 +177,9 @@ def _simulated(options: argparse.Namespace, wanted: Wanted, baseline: Baseline) 
         rows.append((nodes, played, bound))
     if options.json:
         found = [{"nodes": n, "bound_by": bound, **asdict(p)} for n, p, bound in rows]
-        print(json.dumps({"workload": asdict(wanted), "played": found}))
+        ends = {name: slots / NODE.vcpus for name, slots in limits(costs).items()}
+        said = {"workload": asdict(wanted), "played": found, "nodes_at_the_limit": ends}
+        print(json.dumps(said))
         return 0
     table = Table()
     for name in ("nodes", "seconds", "a generation", "evaluations/s", "slots busy"):
@@ -198,6 +200,11 @@ def _simulated(options: argparse.Namespace, wanted: Wanted, baseline: Baseline) 
             f"{played.failures:,}, {played.redone:,}",
         )
     _console().print(table)
+    ends = sorted(limits(costs).items(), key=lambda item: item[1])
+    print(
+        "busy all the time, with a large population, from: "
+        + ", ".join(f"{name} {slots / NODE.vcpus:,.1f} nodes" for name, slots in ends)
+    )
     for line in notes(wanted, baseline):
         print(line)
     return 0

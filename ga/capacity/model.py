@@ -128,6 +128,20 @@ def _flying(batch: float, fixed: float, more: float) -> float:
     return (math.sqrt(fixed * fixed + 4.0 * more * batch) - fixed) / (2.0 * more)
 
 
+def limits(costs: Costs) -> dict[str, float]:
+    """Slots from which on each part of the coordinator's machine is busy all the time; more of them
+    wait. By what is done: handing out, breeding, commit. For large populations, whose batches are
+    as long as they may be.
+    """
+    fixed, more = costs.dispatch
+    # Slots ask for a batch each, all the time it takes to do one; each has another one waiting.
+    batch = max(MAX_BATCH_SECONDS, costs.mean) + costs.task
+    found = {"handing out": _flying(batch, fixed, IN_FLIGHT * more)}
+    for name, (_, each) in (("breeding", costs.breeding), ("commit", costs.commit)):
+        found[name] = costs.mean / each if each > 0.0 else math.inf
+    return found
+
+
 def fewest_nodes(seconds: Callable[[int], float], limit: float, most: int) -> int | None:
     """The smallest number of nodes whose time is within a limit; ``None`` when none up to ``most``
     is. More nodes are not always faster: handing out takes longer with each."""

@@ -12,7 +12,7 @@ import pytest
 from ga.capacity import baseline as files
 from ga.capacity.baseline import Baseline, FamilyCost, load, save, this_machine
 from ga.capacity.measure import measure
-from ga.capacity.model import EDGES, Costs, batches, costs_of, generation, genome
+from ga.capacity.model import EDGES, Costs, batches, costs_of, generation, genome, limits
 from ga.capacity.planner import Wanted, needed
 from ga.capacity.prices import NODE
 from ga.capacity.simulate import Failures, play
@@ -107,6 +107,22 @@ def test_a_ledger_that_is_slow_sets_the_pace() -> None:
     played = play(slow, population=80, generations=5, nodes=10, slots=8)
     # The first is evaluated before anything can be committed; all others beside a commit.
     assert played.seconds == pytest.approx(0.2 + 5 * 7.0)
+
+
+def test_the_limits_are_where_more_nodes_no_longer_help() -> None:
+    """Below a quarter of the slots that handing out can feed they are busy, with four times as many
+    the coordinator is."""
+    costs = dataclasses.replace(REAL, breeding=(0.0, 0.0), commit=(0.0, 0.0))
+    slots = round(limits(costs)["handing out"])
+    few = play(costs, population=40_000, generations=1, nodes=1, slots=slots // 4)
+    many = play(costs, population=400_000, generations=1, nodes=1, slots=4 * slots)
+    assert few.busy > 0.8
+    assert many.handing_out > 0.95
+    # A ledger that takes as long for an individual as a slot for its evaluation feeds one slot.
+    even = dataclasses.replace(REAL, commit=(0.0, REAL.mean), breeding=(0.0, REAL.mean / 5))
+    assert limits(even)["commit"] == pytest.approx(1.0)
+    assert limits(even)["breeding"] == pytest.approx(5.0)
+    assert limits(FREE)["handing out"] == math.inf
 
 
 @pytest.mark.parametrize("population", [500, 10_000, 60_000])
