@@ -13,6 +13,7 @@ from evidence_builders import change, evidence, passing
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import reports
+from reports import screenshot
 from validation.gate import decide
 from validation.records import Audit
 
@@ -95,3 +96,18 @@ def test_a_link_leads_to_a_criterion_and_a_run(browser: Browser, pages: Path) ->
     assert tab.url.endswith("second/report.html#no_data_loss")
     assert tab.locator("tr:target").get_attribute("id") == "no_data_loss"
     tab.context.close()
+
+
+def test_a_screenshot_is_a_picture_and_errors_say_what_to_do(
+    pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "page.png"
+    assert screenshot.main([str(pages / "index.html"), "--out", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit, match="2"):
+        screenshot.main([str(tmp_path / "none.html"), "--out", str(picture)])
+    assert "pytest -m validation" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="2"):
+        screenshot.main([str(pages / "index.html"), "--out", str(picture)])
+    assert "apt-get install chromium" in capsys.readouterr().err
