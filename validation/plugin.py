@@ -69,6 +69,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     from validation.faults import plant_alert
     from validation.gate import decide
     from validation.probes import Outages, Watch, Webhook, ask_all
+    from validation.progress import Progress
     from validation.records import Environment, Note
     from validation.sabotage import CERTIFICATES, read_certificates
 
@@ -87,6 +88,8 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     if scale is SHORT:
         replay += " --short"
     say(f"seed {seed}; evidence goes to {folder}")
+    progress = Progress(say)
+    progress.begin("start")
     folder.mkdir(parents=True)
     evidence = folder / "evidence.jsonl"
     with (
@@ -135,10 +138,12 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
             # The cluster has no work during the reference: its alert costs no time.
             alert = aside.submit(plant_alert, stack, writer, outages, webhook, seed=seed, say=say)
             refusals = aside.submit(drills.bad_input)
+            progress.begin("reference")
             campaign.reference(drills.back_up)
             alert.result()
             refusals.result()
             restores = aside.submit(drills.restore)
+            progress.begin("recoveries")
             campaign.recoveries()
             restores.result()
             if stack.endpoints.prometheus is not None:
@@ -149,6 +154,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
                     grafana=os.environ.get("GA_GRAFANA_URL") or stack.endpoints.grafana,
                     since=began,
                 )
+            progress.begin("speedup")
             campaign.speedup()
         for notification in webhook.notifications:
             writer.add(notification)
@@ -157,6 +163,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
             say(f"unexpected exit: {line}")
             writer.add(Note(text=f"unexpected exit: {line}"))
         # The last of all: afterwards there is no cluster.
+        progress.begin("rollback")
         drills.rollback()
     result = decide([read_evidence(evidence)], certificates=read_certificates(CERTIFICATES))
     reports.write(result, [read_evidence(evidence)], folder, runs=OUT)
