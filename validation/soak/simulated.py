@@ -5,6 +5,7 @@ For tests of the gate. The record's backend is ``simulated``, and the verdict on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -22,6 +23,7 @@ from validation.records import (
     Probe,
     Recovery,
     Scrape,
+    Services,
     Usage,
     Workload,
 )
@@ -220,6 +222,7 @@ class SimulatedWorld:
             begin, end = self._away.get(target, (0.0, 0.0))
             away = begin <= at <= end
             add(Scrape(target=target, up=not away, age_s=2.0, excused=away))
+        add(Services(at=at, incarnations=self._incarnations((HEAD, *nodes)), excused=()))
         for node in (HEAD, *nodes):
             add(
                 Usage(
@@ -231,6 +234,14 @@ class SimulatedWorld:
                     limit_bytes=_LIMIT,
                 )
             )
+
+    def _incarnations(self, names: Sequence[str]) -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
+        for name in names:
+            begin, end = self._away.get(name, (0.0, 0.0))
+            down = begin <= self.clock.at < end
+            found[name] = None if down else f"after {begin}"
+        return found
 
 
 def _answer(probe: str, *, ok: bool) -> Probe:
