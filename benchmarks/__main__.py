@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,56 +18,179 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bench_scaleout import ScaleOut, measure
-from benchmarks.page import number, write_page
+from benchmarks import charts, compare, markdown
+from benchmarks.baselines import FORMAT, BaselineError, changes, history, keep
+from benchmarks.bench_scaleout import ScaleOut, market_of_arms, measure
+from benchmarks.page import by_suite, number, write_page
 from benchmarks.samples import Effort, Measurement, from_pytest
+from benchmarks.scaling import WITHIN, Foretold, Law
+from ga.capacity.baseline import kept_at, load, save, this_machine
+from ga.capacity.measure import measure as measure_costs
+from ga.capacity.model import Costs, costs_of
+from ga.fitness import Settings
 from validation.environment import environment
 
-SUITES: Final = ("kernels", "peers", "evolution", "search", "null", "scaleout")
+SUITES: Final = (
+    "kernels",
+    "peers",
+    "evolution",
+    "search",
+    "null",
+    "growth",
+    "storage",
+    "scaleout",
+)
 _HERE: Final = Path(__file__).parent
 _OUT: Final = _HERE.parent / "reports" / "out"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 measured, 1 a benchmark broke."""
+    """Exit status: 0 measured, 1 a benchmark broke, 2 bad input; of compare, see there."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--compare" in arguments:
+        # tox -e benchmark -- --compare BASELINE
+        arguments[arguments.index("--compare")] = "compare"
+    if arguments[:1] == ["compare"]:
+        return _compare(arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a look: under 3 minutes")
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--only", choices=SUITES, action="append", help="one suite; repeatable")
-    options = parser.parse_args(argv)
+    parser.add_argument(
+        "--compare", type=Path, metavar="BASELINE", help="like: compare BASELINE (summary.json)"
+    )
+    options = parser.parse_args(arguments)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder: Path = options.out or _OUT / f"benchmark-{stamp}"
     folder.mkdir(parents=True, exist_ok=True)
     suites = tuple(s for s in SUITES if not options.only or s in options.only)
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - began:4.0f} s] {text}", file=sys.stderr, flush=True)
-
+    began, say = time.monotonic(), _speaker()
     facts = dict(environment())
     facts.update({name: version(name) for name in ("vectorbt", "backtesting")})
     facts.update(niceness=os.nice(0), effort="quick" if options.quick else "full")
     effort = Effort.quick() if options.quick else Effort.full()
     status, found = _pytest([s for s in suites if s != "scaleout"], options.quick, folder, say)
     scaleout = ScaleOut(reason="not asked for")
+    remarks: list[str] = []
+    drawing = None
     if "scaleout" in suites:
         scaleout = measure(effort, say)
         found += scaleout.measurements()
+        law = scaleout.law()
+        drawing = None if law is None else charts.scale_out(scaleout.by_nodes(), law)
+        remarks += scale_remarks(law, scaleout.foretold(_costs(not options.only, say)))
     facts["load_1m_at_end"] = os.getloadavg()[0]
     facts["seconds"] = round(time.monotonic() - began)
-    summary = {
+    summary: dict[str, object] = {
+        "format": FORMAT,
         "stamp": stamp,
+        "machine": asdict(this_machine()),
         "environment": facts,
         "effort": asdict(effort),
         "measurements": [m.as_json() for m in found],
         "scale_out": asdict(scaleout),
     }
+    if status == 0 and not scaleout.broken and not options.only:
+        say(f"kept: {keep(summary)}")
+    remarks += _history(str(facts["effort"]))
+    summary["remarks"] = remarks
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     page = folder / "report.html"
-    write_page(page, stamp=stamp, facts=facts, measurements=found, scaleout=scaleout)
+    write_page(
+        page,
+        stamp=stamp,
+        facts=facts,
+        measurements=found,
+        scaleout=scaleout,
+        remarks=remarks,
+        drawing=drawing,
+    )
+    text = markdown.summary(stamp=stamp, facts=facts, suites=by_suite(found), remarks=remarks)
+    (folder / "summary.md").write_text(text)
     _print(found, scaleout)
+    for remark in remarks:
+        print(remark)
     say(f"written: {page}")
     return 1 if status or scaleout.broken else 0
+
+
+def _costs(anew: bool, say: Callable[[str], None]) -> Costs:
+    """This machine's costs, for the plan and the simulation; measured and kept when ``anew``, or
+    when there are none."""
+    kept = kept_at(this_machine())
+    if anew or not kept.is_file():
+        say("costs for python -m ga plan")
+        save(measure_costs(say), kept)
+    assets, bars = market_of_arms()
+    cells = assets * int(bars * (1.0 - Settings().holdout))
+    baseline = load(None)
+    return costs_of(
+        baseline, cells=cells, families=tuple(baseline.families), edge="point", factor=1.0
+    )
+
+
+def scale_remarks(law: Law | None, foretold: Sequence[Foretold]) -> list[str]:
+    """What the curve and the simulation come to, in sentences."""
+    found = []
+    if law is not None:
+        peak = "never turns down" if math.isinf(law.peak) else f"turns down at {law.peak:.0f} nodes"
+        serial, coherence = (
+            f"{value:.4f} ({low:.4f} to {high:.4f})"
+            for value, low, high in (law.serial, law.coherence)
+        )
+        found.append(
+            f"universal scalability law: serial part {serial}, coherence {coherence}, 95 % by"
+            f" bootstrap over repeats; the curve {peak}"
+        )
+    if foretold:
+        said = ", ".join(
+            f"{one.arm} {one.simulated:.1f} s for {one.measured:.1f} s ({one.error:+.0%})"
+            for one in foretold
+        )
+        worst = max(abs(one.error) for one in foretold)
+        verdict = "within" if worst <= WITHIN else "NOT within"
+        found.append(
+            f"simulation of ga plan, set by one node: {said}; {verdict} {WITHIN:.0%} of what was"
+            " measured"
+        )
+    return found
+
+
+def _history(effort: str) -> list[str]:
+    """What changed over the runs kept of this machine."""
+    runs = history(this_machine())
+    found = [
+        f"level changed from {stamp} on: {name}, {number(shift.before)} to {number(shift.after)}"
+        f" (p {shift.p:.4f})"
+        for name, (shift, stamp) in changes(runs, effort).items()
+    ]
+    alike = sum(run.effort == effort for run in runs)
+    return [
+        *found,
+        f"{alike} runs of this effort kept of this machine; change points are looked for from 8 on",
+    ]
+
+
+def _compare(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks compare",
+        description="Slower, same, faster, or cannot tell: both codes are run now, in turn.",
+    )
+    compare.add_parser(parser)
+    try:
+        return compare.command(parser.parse_args(arguments), _speaker())
+    except BaselineError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+
+
+def _speaker() -> Callable[[str], None]:
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - began:4.0f} s] {text}", file=sys.stderr, flush=True)
+
+    return say
 
 
 def _pytest(

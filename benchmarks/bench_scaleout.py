@@ -17,13 +17,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import fixtures
 from benchmarks.samples import Effort, Measurement
+from benchmarks.scaling import Foretold, Law, fit, foretell, slope
 from fixtures.stack import Stack, StackError
+from ga.capacity.model import Costs
 from validation.statistics import Estimate, geometric_mean
 
+LOCAL: Final = "local"
 CPUS_PER_NODE: Final = 0.4
 _MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
 _POPULATION: Final = 600
@@ -61,6 +65,11 @@ class ScaleOut:
     """Set when there is no measurement."""
     broken: bool = False
     """There should have been one: the stack or an arm failed."""
+    evaluations: int = 0
+    """Of one run; equal genomes are evaluated once."""
+    generations: int = 0
+    recoveries: tuple[tuple[float, float], ...] = ()
+    """Seconds from a node's kill until it was seen gone, and until it was back."""
 
     def seconds(self, arm: str) -> list[float]:
         """Of every repeat, in order."""
@@ -70,6 +79,30 @@ class ScaleOut:
         """Geometric mean of the paired ratios to the local arm, with one-sided 95 % bounds."""
         pairs = zip(self.seconds("local"), self.seconds(arm), strict=True)
         return geometric_mean([local / there for local, there in pairs])
+
+    def by_nodes(self) -> dict[int, list[float]]:
+        """Seconds of every repeat of the clusters, by nodes."""
+        arms = dict.fromkeys(s.arm for s in self.samples if s.arm != LOCAL)
+        return {int(arm.split()[0]): self.seconds(arm) for arm in arms}
+
+    def law(self) -> Law | None:
+        """The scalability law through all clusters; ``None`` with fewer than three sizes."""
+        return fit(self.by_nodes())
+
+    def foretold(self, costs: Costs) -> tuple[Foretold, ...]:
+        """What the simulation says of the clusters, given the machine's costs."""
+        seconds = self.by_nodes()
+        if 1 not in seconds:
+            return ()
+        return foretell(
+            seconds=seconds,
+            cpu_seconds=median(s.cpu_seconds for s in self.samples),
+            costs=costs,
+            population=_POPULATION,
+            generations=self.generations,
+            cpus_per_node=CPUS_PER_NODE,
+            evaluations=self.evaluations,
+        )
 
     def measurements(self) -> list[Measurement]:
         """For the report."""
@@ -92,7 +125,45 @@ class ScaleOut:
                     note=note,
                 )
             )
-        return found
+        return [*found, *self._growth(), *self._recovery()]
+
+    def _growth(self) -> list[Measurement]:
+        sizes = self.by_nodes()
+        if len(sizes) < 2:
+            return []
+        repeats = zip(*sizes.values(), strict=True)
+        return [
+            Measurement(
+                suite="growth",
+                name="runs a second: nodes",
+                unit="exponent",
+                samples=tuple(
+                    slope({n: 1.0 / s for n, s in zip(sizes, times, strict=True)})
+                    for times in repeats
+                ),
+                note=f"{min(sizes)} to {max(sizes)} nodes, each repeat's; 1 would be ideal",
+            )
+        ]
+
+    def _recovery(self) -> list[Measurement]:
+        if not self.recoveries:
+            return []
+        return [
+            Measurement(
+                suite="recovery",
+                name=name,
+                unit="s",
+                samples=tuple(times[index] for times in self.recoveries),
+                note="since the kill, without work on the cluster",
+            )
+            for index, name in enumerate(("seen gone", "back"))
+        ]
+
+
+def market_of_arms() -> tuple[int, int]:
+    """Assets and bars of the market that the arms evolve on."""
+    spec = dict(part.split("=") for part in _MARKET.partition(":")[2].split(","))
+    return int(spec["assets"]), int(spec["bars"])
 
 
 def measure(effort: Effort, say: Say) -> ScaleOut:
@@ -143,9 +214,39 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
                     )
                 )
                 say(f"  {samples[-1].seconds:.2f} s on {samples[-1].nodes_used} nodes")
+                evaluations = result["evaluations"]
     if len({s.digest for s in samples}) != 1:
         raise ArmError("the arms had different histories; their times cannot be compared")
-    return ScaleOut(samples=tuple(samples))
+    _resize(stack, len(stack.nodes))
+    return ScaleOut(
+        samples=tuple(samples),
+        evaluations=evaluations,
+        generations=effort.scale_generations,
+        recoveries=tuple(_recover(stack, n, say) for n in range(effort.recoveries)),
+    )
+
+
+def _recover(stack: Stack, number: int, say: Say) -> tuple[float, float]:
+    """Kill a node and start it again once it is seen gone."""
+    node = stack.nodes[number % len(stack.nodes)]
+    say(f"recovery {number + 1}: {node.name}")
+    killed = node.kill()
+    if not killed.confirmed:
+        raise ArmError(f"the kill of {node.name} is not confirmed: {killed.detail}")
+    gone = _until(lambda: node.name not in stack.alive_nodes(), f"{node.name} was not seen gone")
+    node.start()
+    back = _until(lambda: node.name in stack.alive_nodes(), f"{node.name} did not come back")
+    return gone - killed.requested_at, back - killed.requested_at
+
+
+def _until(seen: Callable[[], bool], otherwise: str) -> float:
+    """Unix seconds at which it was seen."""
+    deadline = time.monotonic() + _RESIZE_SECONDS
+    while not seen():
+        if time.monotonic() > deadline:
+            raise ArmError(otherwise)
+        time.sleep(0.05)
+    return time.time()
 
 
 def _resize(stack: Stack, count: int) -> None:
@@ -165,7 +266,7 @@ def _resize(stack: Stack, count: int) -> None:
 
 
 def _name(nodes: int) -> str:
-    return "local" if nodes == 0 else f"{nodes} node{'s' if nodes > 1 else ''}"
+    return LOCAL if nodes == 0 else f"{nodes} node{'s' if nodes > 1 else ''}"
 
 
 def _evolve(stack: Stack, nodes: int, effort: Effort, store: Path) -> Mapping[str, Any]:

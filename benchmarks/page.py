@@ -23,6 +23,11 @@ _TITLES: Final = {
     "ten thousand backtests": "500 x 20 individuals, 5 assets x 5,760 bars, one process, ledger on",
     "search": "Best in-sample fitness at equal evaluations, one dot a seed",
     "honesty": "What is claimed where the truth is known",
+    "growth": "How cost grows: the exponent, 1 is a straight line",
+    "batch size": "Batch size: evaluations through one worker process, rule families",
+    "ledger and cache": "Ledger and cache: what is kept, a generation at a time",
+    "memory": "Memory by population size",
+    "recovery": "Recovery: a node killed, and started again as soon as that is seen",
     "scale-out": f"Scale-out on nodes of {CPUS_PER_NODE} CPU, arms taking turns",
 }
 _WIDTH: Final = 300.0
@@ -47,6 +52,8 @@ def write_page(
     facts: Mapping[str, object],
     measurements: Sequence[Measurement],
     scaleout: ScaleOut,
+    remarks: Sequence[str] = (),
+    drawing: Markup | None = None,
 ) -> None:
     """Write the page; it loads nothing from anywhere."""
     templates = Environment(
@@ -57,20 +64,30 @@ def write_page(
         lstrip_blocks=True,
     )
     suites = []
-    for suite, title in _TITLES.items():
-        members = [m for m in measurements if m.suite == suite]
-        if members:
-            logarithmic = _spread(members) > _LOG_FROM
-            rows = [(m, _strip(m, members, logarithmic)) for m in members]
-            suites.append((title, logarithmic, rows))
+    for title, members in by_suite(measurements):
+        logarithmic = _spread(members) > _LOG_FROM
+        rows = [(m, _strip(m, members, logarithmic)) for m in members]
+        suites.append((title, logarithmic, rows))
     page = templates.get_template("page.html.j2").render(
         stamp=stamp,
         facts=sorted(facts.items()),
         suites=suites,
         missing=scaleout.reason,
+        remarks=remarks,
+        drawing=drawing,
         number=number,
     )
     path.write_text(page, encoding="utf-8")
+
+
+def by_suite(measurements: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
+    """Title and members of every suite that has any, in the order of the report."""
+    found = []
+    for suite, title in _TITLES.items():
+        members = [m for m in measurements if m.suite == suite]
+        if members:
+            found.append((title, members))
+    return found
 
 
 def _spread(members: Sequence[Measurement]) -> float:

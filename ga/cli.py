@@ -12,11 +12,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
-from ga import cluster, inspect, upkeep
+from ga import cluster, inspect, preflight, upkeep
 from ga import compile as compilation
 from ga.appraisal import find_edge
 from ga.backtest import Costs
 from ga.cache import Cache, check_cache, open_cache
+from ga.capacity import command as capacity
 from ga.choose import Choice, make_evaluator
 from ga.console import ProgressLine, gap_lines, print_families, print_strategies
 from ga.errors import ClusterError, InputError, LedgerError
@@ -137,8 +138,10 @@ def _parser() -> argparse.ArgumentParser:
     market(signals, required=True)
     store(signals)
     upkeep.register(add, store)
+    capacity.add_parser(add)
     add("compile", "Compile all kernels now, instead of at their first use.")
     cluster.add_parser(commands)
+    preflight.add_parser(commands)
     return parser
 
 
@@ -154,8 +157,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "export": inspect.export,
         "signals": inspect.signals,
         **upkeep.COMMANDS,
+        "plan": capacity.command,
         "compile": compilation.command,
         "cluster": cluster.command,
+        "preflight": preflight.command,
     }
     try:
         options = _parser().parse_args(argv)

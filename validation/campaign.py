@@ -17,6 +17,7 @@ from fixtures.stack import Node, NodeUsage, Stack, StackError
 from validation.audit import audit, find_run, read_generations, read_places
 from validation.evidence import Sink
 from validation.faults import as_fault
+from validation.prices import node_price
 from validation.probes import Outages
 from validation.records import (
     Arm,
@@ -107,6 +108,7 @@ class Campaign:
     def speedup(self) -> None:
         """Pairs of the same evolution on one node and on all, arms in alternating order."""
         self._writer.add(Note(text=f"speed-up workloads evolve {SPEEDUP_FAMILIES}"))
+        self._writer.add(node_price())
         spec = Spec(
             seed=self._seed,
             market=REAL_MARKET,

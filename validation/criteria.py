@@ -11,6 +11,7 @@ from typing import Final
 
 from validation.checks import (
     availability,
+    cost,
     health,
     monitoring,
     operations,
@@ -190,13 +191,14 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
         clause=f'{_METRICS}: "network_latency_acceptable ... < 10ms inter-worker"',
         evidence="round trips between all pairs of nodes",
     ),
-    _later(
+    _measured(
         "cost_per_day",
-        "A day in the cloud stays within the budget",
+        "A day in the cloud, 500 individuals evolved every 300 s, stays within the budget",
         "< $30",
         unit="$",
         clause=f'{_GO}: "Resource utilization within expected parameters (< $30/day if cloud)"',
-        evidence="nodes that the workload needs, from measured CPU time, at dated prices",
+        evidence="node-seconds of 3 or more distributed speed-up workloads, and a dated price",
+        verdict=cost.cost_per_day,
     ),
     _measured(
         "no_data_loss",

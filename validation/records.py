@@ -407,6 +407,30 @@ class Panel(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodePrice(Record):
+    """What a machine in the cloud costs, and what of its speed is assumed. Dollars (US) an hour."""
+
+    KIND = "node_price"
+    instance: str
+    region: str
+    vcpus: int
+    on_demand: float
+    spot: float
+    """The highest of the region's zones."""
+    heads: int
+    """Machines beside the worker nodes."""
+    factor_low: float
+    """Assumed: what takes a second of a core here takes at least so many of a vCPU."""
+    factor: float
+    """Taken."""
+    factor_high: float
+    """At most."""
+    as_of: str
+    """ISO date at which the source was read."""
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note(Record):
     """Free text for the reader; no verdict depends on it."""
 
@@ -447,6 +471,7 @@ RECORDS: Final[Mapping[str, type[Record]]] = {
         Notification,
         AlertWatch,
         Panel,
+        NodePrice,
         Note,
         Close,
     )

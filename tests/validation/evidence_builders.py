@@ -19,6 +19,7 @@ from validation.records import (
     Fallback,
     Fault,
     Generation,
+    NodePrice,
     Notification,
     Open,
     Panel,
@@ -56,6 +57,7 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
     "bad_input": (Refusal,),
     "grafana_functional": (Panel, Probe),
     "alerting": (AlertWatch, Notification, Fault),
+    "cost_per_day": (Workload, CpuWindow, Generation, NodePrice),
 }
 """The kinds of record without which a criterion cannot pass."""
 
@@ -202,6 +204,23 @@ def restores(work: str) -> list[Record]:
     ]
 
 
+def price(**changes: object) -> NodePrice:
+    base = NodePrice(
+        instance="c5.2xlarge",
+        region="us-east-1",
+        vcpus=8,
+        on_demand=0.34,
+        spot=0.19,
+        heads=1,
+        factor_low=0.5,
+        factor=1.0,
+        factor_high=2.0,
+        as_of="2025-10-01",
+        source="https://example.org/prices",
+    )
+    return dataclasses.replace(base, **changes)
+
+
 def note(
     at: float, *, firing: bool, alert: str = "NodeLost", target: str = NODES[1]
 ) -> Notification:
@@ -315,6 +334,7 @@ def passing(seed: int = 1) -> list[Timed]:
         down.append((node, killed, back + 15))
         add(work)
     events += monitoring(T0 + 241)
+    events.append((T0 + 262, price()))
     clock = 265.0
     for pair in range(4):
         arms = ("local", "distributed") if pair % 2 == 0 else ("distributed", "local")

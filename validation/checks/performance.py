@@ -263,7 +263,7 @@ def cpu_efficiency(records: Records) -> Verdict:
             )
             if nodes != workload.nodes:
                 problems.append(f"{workload.id}: readings of {nodes} of {workload.nodes} nodes")
-            elif bad := _impossible(read):
+            elif bad := impossible(read):
                 problems.append(f"{workload.id}: {bad}")
             else:
                 shares.append(used / allotted)
@@ -367,7 +367,8 @@ def _disorder(record: Evidence, pairs: dict[int, list[Workload]]) -> list[str]:
     return problems
 
 
-def _impossible(windows: list[CpuWindow]) -> str:
+def impossible(windows: list[CpuWindow]) -> str:
+    """Why readings of CPU time cannot be true; empty when they can."""
     for window in windows:
         if window.allotted_s <= 0:
             return f"{window.node} was allotted nothing"

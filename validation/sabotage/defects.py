@@ -163,6 +163,12 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         ),
     ),
     Defect(
+        name="nodes at ten times the price",
+        criterion="cost_per_day",
+        needs=("speedup",),
+        edit=_edit("ga/capacity/prices.py", "    on_demand=0.34,", "    on_demand=3.4,"),
+    ),
+    Defect(
         name="idle workers",
         criterion="cpu_efficiency",
         needs=("speedup",),

@@ -5,7 +5,7 @@ For tests of the gate. The record's backend is ``simulated``, and the verdict on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -66,6 +66,7 @@ class SimulatedWorld:
     _begin: float = 0.0
     _ticks: int = 0
     _away: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _kills: Counter[str] = field(default_factory=Counter)
     _dice: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -177,10 +178,15 @@ class SimulatedWorld:
     def _kill(self, node: str, workload: str) -> None:
         total = float(self._dice.uniform(*_RECOVERY_S))
         at = self.clock.at
+        # As the real watch does: services are read just before and after they change.
+        self._services()
         self._away[node] = (at, at + total)
         self._receipt("kill", node, workload)
+        self._services()
         self.rest(total)
+        self._kills[node] += 1
         self._receipt("start", node, workload)
+        self._services()
         self.segments.add(
             Recovery(
                 workload=workload,
@@ -209,6 +215,15 @@ class SimulatedWorld:
             )
         )
 
+    def _services(self) -> None:
+        """Which incarnation of every service runs now."""
+        found: dict[str, str | None] = {HEAD: "0"}
+        for number in range(self.segments.folder.plan.nodes):
+            name = f"node-{number + 1}"
+            begin, end = self._away.get(name, (0.0, 0.0))
+            found[name] = None if begin <= self.clock.at < end else str(self._kills[name])
+        self.segments.add(Services(at=self.clock.at, incarnations=found, excused=()))
+
     def _probe(self) -> None:
         add, at = self.segments.add, self.clock.at
         passed = at - self._begin
@@ -217,12 +232,12 @@ class SimulatedWorld:
         if self._ticks % EVERY:
             return
         add(_answer("dashboard", ok=True))
+        self._services()
         nodes = [f"node-{n + 1}" for n in range(self.segments.folder.plan.nodes)]
         for target in (HEAD, *nodes):
             begin, end = self._away.get(target, (0.0, 0.0))
             away = begin <= at <= end
             add(Scrape(target=target, up=not away, age_s=2.0, excused=away))
-        add(Services(at=at, incarnations=self._incarnations((HEAD, *nodes)), excused=()))
         for node in (HEAD, *nodes):
             add(
                 Usage(
@@ -234,14 +249,6 @@ class SimulatedWorld:
                     limit_bytes=_LIMIT,
                 )
             )
-
-    def _incarnations(self, names: Sequence[str]) -> dict[str, str | None]:
-        found: dict[str, str | None] = {}
-        for name in names:
-            begin, end = self._away.get(name, (0.0, 0.0))
-            down = begin <= self.clock.at < end
-            found[name] = None if down else f"after {begin}"
-        return found
 
 
 def _answer(probe: str, *, ok: bool) -> Probe:

@@ -1,0 +1,174 @@
+"""The law behind a scale-out, and whether the simulation of ``ga.capacity`` would have known it.
+
+The universal scalability law (Gunther, 2007): with N nodes the throughput is
+
+    X(N) = c N / (1 + a (N - 1) + b N (N - 1))
+
+``c`` one node's, ``a`` the serial part (contention), ``b`` what nodes cost each other (coherence).
+With b above 0 there is a number of nodes beyond which more are slower: sqrt((1 - a) / b).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeWarning, curve_fit
+
+from ga.capacity.model import Costs
+from ga.capacity.simulate import play
+
+RESAMPLES: Final = 400
+WITHIN: Final = 0.10
+"""The simulation must come as close as this to what was measured."""
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """A fitted curve; each as (value, lower, upper), 95 % by bootstrap over repeats."""
+
+    one: tuple[float, float, float]
+    """Runs a second of one node."""
+    serial: tuple[float, float, float]
+    coherence: tuple[float, float, float]
+    band: tuple[tuple[float, float, float, float], ...]
+    """(nodes, runs a second, lower, upper)."""
+
+    @property
+    def peak(self) -> float:
+        """Nodes beyond which more are slower; infinite without coherence costs."""
+        a, b = self.serial[0], self.coherence[0]
+        return math.sqrt((1.0 - a) / b) if b > 1e-9 else math.inf
+
+
+def throughput(nodes: Floats, one: float, serial: float, coherence: float) -> Floats:
+    """The law."""
+    return np.asarray(
+        one * nodes / (1.0 + serial * (nodes - 1.0) + coherence * nodes * (nodes - 1.0))
+    )
+
+
+def slope(sizes: Mapping[int, float]) -> float:
+    """Exponent of the power law through (size, seconds), by least squares on logarithms."""
+    x, y = np.log([float(size) for size in sizes]), np.log(list(sizes.values()))
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def fit(seconds: Mapping[int, Sequence[float]], *, seed: int = 0) -> Law | None:
+    """Fit the law to times by nodes, a value a repeat; ``None`` with fewer than three sizes.
+
+    Repeats are drawn whole: what slowed one of them slowed all its arms.
+    """
+    sizes = sorted(seconds)
+    repeats = min((len(seconds[size]) for size in sizes), default=0)
+    if len(sizes) < 3 or repeats < 2:
+        return None
+    rates = np.array([[1.0 / seconds[size][r] for size in sizes] for r in range(repeats)])
+    nodes = np.array(sizes, dtype=np.float64)
+    grid = np.unique(np.concatenate([nodes, np.linspace(nodes[0], 2 * nodes[-1], 33)]))
+    best = _fitted(nodes, rates)
+    dice = np.random.Generator(np.random.Philox(key=[seed, 0x05]))
+    drawn = [_fitted(nodes, rates[dice.integers(0, repeats, repeats)]) for _ in range(RESAMPLES)]
+    low, high = np.quantile(np.array(drawn), (0.025, 0.975), axis=0)
+    curves = np.array([throughput(grid, *one) for one in drawn])
+    least, most = np.quantile(curves, (0.025, 0.975), axis=0)
+    middle = throughput(grid, *best)
+
+    def with_bounds(index: int) -> tuple[float, float, float]:
+        return float(best[index]), float(low[index]), float(high[index])
+
+    return Law(
+        one=with_bounds(0),
+        serial=with_bounds(1),
+        coherence=with_bounds(2),
+        band=tuple(
+            (float(n), float(x), float(a), float(b))
+            for n, x, a, b in zip(grid, middle, least, most, strict=True)
+        ),
+    )
+
+
+def _fitted(nodes: Floats, rates: Floats) -> tuple[float, float, float]:
+    x, y = np.tile(nodes, len(rates)), rates.ravel()
+    start = (float(y[x == nodes[0]].mean()) / nodes[0], 0.05, 0.001)
+    with warnings.catch_warnings():
+        # Three sizes leave no degree of freedom for a covariance; the bootstrap gives the bounds.
+        warnings.simplefilter("ignore", OptimizeWarning)
+        found, _ = curve_fit(throughput, x, y, p0=start, bounds=([0, 0, 0], [np.inf, 1, 1]))
+    return float(found[0]), float(found[1]), float(found[2])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foretold:
+    """One arm as it was simulated and as it was measured, in seconds."""
+
+    arm: str
+    nodes: int
+    simulated: float
+    measured: float
+
+    @property
+    def error(self) -> float:
+        """Simulated over measured, less 1."""
+        return self.simulated / self.measured - 1.0
+
+
+def foretell(
+    *,
+    seconds: Mapping[int, Sequence[float]],
+    cpu_seconds: float,
+    costs: Costs,
+    population: int,
+    generations: int,
+    cpus_per_node: float,
+    evaluations: int,
+) -> tuple[Foretold, ...]:
+    """Simulate the arms of a scale-out.
+
+    Two things are taken from the measurement: the CPU time of all evaluations, and what of a node's
+    quota is left for them, from the run on one node alone. The others are foretold.
+
+    Args:
+        seconds: by nodes, a value a repeat.
+        cpu_seconds: inside evaluations, of a whole run.
+        costs: of the coordinator, and the families' proportions.
+        evaluations: of a whole run; equal genomes are evaluated once.
+    """
+    each = cpu_seconds / evaluations
+    # Equal genomes are not evaluated again: the run is played with those that were.
+    played_population = max(1, round(evaluations / generations))
+
+    def run(nodes: int, left: float) -> float:
+        scale = each / costs.mean / (cpus_per_node * left)
+        slowed = Costs(
+            genome={name: cost * scale for name, cost in costs.genome.items()},
+            task=costs.task / (cpus_per_node * left),
+            dispatch=costs.dispatch,
+            breeding=(costs.breeding[0], costs.breeding[1] * population / played_population),
+            commit=(costs.commit[0], costs.commit[1] * population / played_population),
+        )
+        return play(
+            slowed, population=played_population, generations=generations, nodes=nodes, slots=1
+        ).seconds
+
+    one = median(seconds[1])
+    low, high = 0.2, 2.0
+    for _ in range(40):
+        left = (low + high) / 2
+        low, high = (left, high) if run(1, left) > one else (low, left)
+    return tuple(
+        Foretold(
+            arm=f"{nodes} node{'s' if nodes > 1 else ''}",
+            nodes=nodes,
+            simulated=run(nodes, left),
+            measured=median(times),
+        )
+        for nodes, times in sorted(seconds.items())
+    )

@@ -1,0 +1,1 @@
+"""What a workload needs: nodes, time and dollars, from costs that were measured."""

@@ -1,0 +1,191 @@
+"""What this machine was measured to take: the file, its key, and where it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from ga.errors import InputError
+from ga.families import FAMILIES, KERNEL_VERSION
+
+FORMAT: Final = 1
+MAKE_ONE: Final = "make one in a minute with: python -m ga plan --measure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a measurement holds for: another value of any of these, and it says nothing."""
+
+    cpu: str
+    cores: int
+    python: str
+    numba: str
+    system: str
+    """The operating system's kernel."""
+    kernels: int
+    """``KERNEL_VERSION`` of the families."""
+
+    @property
+    def key(self) -> str:
+        """A short name for it."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def unlike(self, other: Machine) -> str:
+        """In what the two differ, in words; empty when in nothing."""
+        mine, theirs = asdict(self), asdict(other)
+        return ", ".join(
+            f"{name} {theirs[name]} instead of {mine[name]}"
+            for name in mine
+            if mine[name] != theirs[name]
+        )
+
+
+def this_machine() -> Machine:
+    """The one that this process runs on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return Machine(
+        cpu=names[0] if names else platform.machine(),
+        cores=len(os.sched_getaffinity(0)),
+        python=platform.python_version(),
+        numba=version("numba"),
+        system=f"{platform.system()} {platform.release()}",
+        kernels=KERNEL_VERSION,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyCost:
+    """CPU seconds of one genome, a value a repeat, on the small and on the large market."""
+
+    small: tuple[float, ...]
+    large: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """Raw samples; everything in seconds."""
+
+    machine: Machine
+    measured_at: str
+    """ISO time, UTC."""
+    cells: tuple[int, int]
+    """Assets times visible bars of the small and of the large market."""
+    families: Mapping[str, FamilyCost]
+    populations: tuple[int, int]
+    """Sizes at which the coordinator's own work was measured."""
+    breeding: tuple[tuple[float, ...], tuple[float, ...]]
+    """A generation's keys, digest and breeding, at the two sizes; a value a repeat."""
+    commit: tuple[tuple[float, ...], tuple[float, ...]]
+    """A generation's commit to SQLite on this disk, at the two sizes."""
+    in_flight: tuple[int, ...]
+    """Batches under way at which handing out was measured."""
+    dispatch: tuple[tuple[float, ...], ...]
+    """The coordinator's time a batch, at each of ``in_flight``."""
+    task: tuple[float, ...]
+    """What a batch costs beyond its evaluations, to a worker process of this machine and back."""
+
+    def as_json(self) -> dict[str, object]:
+        """For a file."""
+        return {"format": FORMAT, **asdict(self)}
+
+
+def folder() -> Path:
+    """Where baselines are kept: the user's cache."""
+    home = os.environ.get("GA_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "evolution-gate" / "capacity"
+
+
+def kept_at(machine: Machine) -> Path:
+    """The file of a machine's baseline."""
+    return folder() / f"{machine.key}.json"
+
+
+def save(baseline: Baseline, path: Path) -> None:
+    """Write it whole or not at all.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    text = json.dumps(baseline.as_json(), indent=1) + "\n"
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text)
+        draft.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"baseline {path}: cannot be written ({error.strerror}); set GA_CACHE to a folder that"
+            " can"
+        ) from None
+
+
+def load(path: Path | None) -> Baseline:
+    """Read a baseline: a file, or with ``None`` the one that is kept for this machine.
+
+    Raises:
+        InputError: there is none, it cannot be read, or it is of other kernels.
+    """
+    here = this_machine()
+    file = kept_at(here) if path is None else path
+    named = "no baseline of this machine" if path is None else f"--baseline {path}"
+    if not file.is_file():
+        raise InputError(f"{named}: there is none; {MAKE_ONE}")
+    try:
+        found = _parsed(json.loads(file.read_text()))
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{named}: is no baseline ({why}); {MAKE_ONE}") from None
+    if found.machine.kernels != KERNEL_VERSION:
+        raise InputError(
+            f"{named}: of kernels {found.machine.kernels}, and these are {KERNEL_VERSION};"
+            f" {MAKE_ONE}"
+        )
+    return found
+
+
+def _parsed(data: Mapping[str, Any]) -> Baseline:
+    if data["format"] != FORMAT:
+        raise ValueError(f"format {data['format']}, not {FORMAT}")
+    unknown = sorted(set(data["families"]) - set(FAMILIES))
+    if unknown or not data["families"]:
+        raise ValueError(f"families {', '.join(unknown) or 'missing'}")
+    first, second = (int(c) for c in data["cells"])
+    few, many = (int(p) for p in data["populations"])
+    if not (0 < first < second and 0 < few < many):
+        raise ValueError("sizes must rise")
+    flights = tuple(int(n) for n in data["in_flight"])
+    dispatch = tuple(_seconds(row) for row in data["dispatch"])
+    if len(flights) < 2 or len(flights) != len(dispatch):
+        raise ValueError("dispatch must have a row for each of in_flight")
+    return Baseline(
+        machine=Machine(**data["machine"]),
+        measured_at=str(data["measured_at"]),
+        cells=(first, second),
+        families={
+            name: FamilyCost(small=_seconds(cost["small"]), large=_seconds(cost["large"]))
+            for name, cost in data["families"].items()
+        },
+        populations=(few, many),
+        breeding=(_seconds(data["breeding"][0]), _seconds(data["breeding"][1])),
+        commit=(_seconds(data["commit"][0]), _seconds(data["commit"][1])),
+        in_flight=flights,
+        dispatch=dispatch,
+        task=_seconds(data["task"]),
+    )
+
+
+def _seconds(values: Any) -> tuple[float, ...]:
+    found = tuple(float(value) for value in values)
+    if len(found) < 3 or not all(0.0 < value < 1e6 for value in found):
+        raise ValueError("needs at least 3 positive times each")
+    return found

@@ -1,0 +1,90 @@
+"""The report: offline, with every sample, its curve and its sentences; as text, too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import charts, markdown
+from benchmarks.__main__ import scale_remarks
+from benchmarks.bench_scaleout import Sample, ScaleOut, market_of_arms
+from benchmarks.page import by_suite, write_page
+from benchmarks.samples import Measurement
+from ga.capacity.model import Costs
+
+TIMES = {"local": 60.0, "1 node": 65.0, "2 nodes": 34.0, "4 nodes": 19.0}
+COSTS = Costs(
+    genome={"ema_crossover": 1e-3, "pca_tree_quantile": 20e-3},
+    task=0.5e-3,
+    dispatch=(0.5e-3, 0.6e-6),
+    breeding=(3e-3, 18e-6),
+    commit=(5e-3, 20e-6),
+)
+
+
+def scaleout() -> ScaleOut:
+    samples = [
+        Sample(
+            arm=arm,
+            repeat=repeat,
+            seconds=seconds * (1 + 0.02 * repeat),
+            cpu_seconds=23.0,
+            startup_seconds=3.0,
+            nodes_used=1,
+            digest="d",
+            at=0.0,
+        )
+        for repeat in range(3)
+        for arm, seconds in TIMES.items()
+    ]
+    return ScaleOut(
+        samples=tuple(samples),
+        evaluations=2_300,
+        generations=4,
+        recoveries=((1.1, 7.0), (1.2, 7.5)),
+    )
+
+
+def test_the_report_holds_all_of_it_and_loads_nothing(tmp_path: Path) -> None:
+    measured = scaleout()
+    found = [
+        Measurement(suite="memory", name="a|b <c>", unit="MiB", samples=(1.0, 2.0, 3.0)),
+        *measured.measurements(),
+    ]
+    law = measured.law()
+    assert law is not None
+    remarks = scale_remarks(law, measured.foretold(COSTS))
+    facts = {"cpu": "Xeon", "cores": 2}
+    page = tmp_path / "report.html"
+    write_page(
+        page,
+        stamp="now",
+        facts=facts,
+        measurements=found,
+        scaleout=measured,
+        remarks=remarks,
+        drawing=charts.scale_out(measured.by_nodes(), law),
+    )
+    text = page.read_text()
+    for wanted in ("Memory by population", "Recovery", "runs a second: nodes", "scalability law"):
+        assert wanted in text
+    assert "a|b &lt;c&gt;" in text
+    assert text.count('<circle class="dot"') >= 9
+    for loads in ("http://", "https://", "url(", "@import", "<script"):
+        assert loads not in text
+    summary = markdown.summary(stamp="now", facts=facts, suites=by_suite(found), remarks=remarks)
+    assert "a\\|b <c>" in summary
+    assert "| cpu | Xeon |" in summary
+    assert remarks[0] in summary
+
+
+def test_sentences_say_whether_the_simulation_was_right() -> None:
+    law, foretold = scaleout().law(), scaleout().foretold(COSTS)
+    first, second = scale_remarks(law, foretold)
+    assert "serial part" in first
+    assert "1 node 66.3 s for 66.3 s (+0%)" in second
+    assert ("NOT within" in second) == any(abs(one.error) > 0.1 for one in foretold)
+    assert scale_remarks(None, ()) == []
+
+
+def test_the_arms_market_is_read_from_its_name() -> None:
+    assert market_of_arms() == (2, 10_000)

@@ -1,0 +1,104 @@
+"""The scalability law recovers what made the data, and the simulation foretells it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.scaling import fit, foretell, slope, throughput
+from ga.capacity.model import Costs
+from ga.capacity.simulate import play
+
+SIZES = (1, 2, 4, 8)
+
+
+def times(one: float, serial: float, coherence: float, noise: float) -> dict[int, list[float]]:
+    dice = np.random.Generator(np.random.Philox(5))
+    rates = throughput(np.array(SIZES, dtype=np.float64), one, serial, coherence)
+    return {
+        size: (np.exp(noise * dice.standard_normal(6)) / rate).tolist()
+        for size, rate in zip(SIZES, rates, strict=True)
+    }
+
+
+def test_the_law_is_recovered() -> None:
+    law = fit(times(0.05, 0.08, 0.004, 0.0))
+    assert law is not None
+    assert law.one[0] == pytest.approx(0.05)
+    assert law.serial[0] == pytest.approx(0.08, rel=1e-3)
+    assert law.coherence[0] == pytest.approx(0.004, rel=1e-3)
+    assert law.peak == pytest.approx(math.sqrt(0.92 / 0.004), rel=1e-3)
+
+
+def test_the_truth_lies_in_the_interval_of_noisy_times() -> None:
+    law = fit(times(0.05, 0.08, 0.004, 0.02))
+    assert law is not None
+    for (value, low, high), truth in (
+        (law.one, 0.05),
+        (law.serial, 0.08),
+        (law.coherence, 0.004),
+    ):
+        assert low <= value <= high
+        assert low <= truth <= high
+    for nodes, rate, low, high in law.band:
+        assert low <= rate <= high, nodes
+
+
+def test_too_few_sizes_or_repeats_are_not_fitted() -> None:
+    some = times(0.05, 0.1, 0.0, 0.01)
+    assert fit({}) is None
+    assert fit({n: some[n] for n in (1, 4)}) is None
+    assert fit({n: some[n][:1] for n in SIZES}) is None
+
+
+COSTS = Costs(
+    genome={"ema_crossover": 1e-3, "pca_tree_quantile": 20e-3},
+    task=0.5e-3,
+    dispatch=(0.5e-3, 0.6e-6),
+    breeding=(3e-3, 18e-6),
+    commit=(5e-3, 20e-6),
+)
+
+
+def test_arms_that_scale_as_the_simulation_are_foretold() -> None:
+    """Nodes of 0.4 CPU that lose 8 % of it to something else."""
+    slow = 0.4 * 0.92
+    true = Costs(
+        genome={name: cost / slow for name, cost in COSTS.genome.items()},
+        task=COSTS.task / slow,
+        dispatch=COSTS.dispatch,
+        breeding=COSTS.breeding,
+        commit=COSTS.commit,
+    )
+    seconds = {
+        n: [play(true, population=600, generations=3, nodes=n, slots=1).seconds] for n in (1, 2, 4)
+    }
+    found = foretell(
+        seconds=seconds,
+        cpu_seconds=600 * 3 * COSTS.mean,
+        costs=COSTS,
+        population=600,
+        generations=3,
+        cpus_per_node=0.4,
+        evaluations=1800,
+    )
+    assert [one.nodes for one in found] == [1, 2, 4]
+    assert all(abs(one.error) < 0.02 for one in found)
+    # A cluster that stops scaling is not what the simulation says.
+    seconds[4] = seconds[2]
+    bad = foretell(
+        seconds=seconds,
+        cpu_seconds=600 * 3 * COSTS.mean,
+        costs=COSTS,
+        population=600,
+        generations=3,
+        cpus_per_node=0.4,
+        evaluations=1800,
+    )
+    assert abs(bad[-1].error) > 0.3
+
+
+def test_an_exponent_is_the_slope_of_logarithms() -> None:
+    assert slope({10: 3.0, 100: 3.0 * 10**1.5, 1000: 3.0 * 10**3.0}) == pytest.approx(1.5)

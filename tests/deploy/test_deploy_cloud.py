@@ -1,0 +1,234 @@
+"""The Kubernetes manifests and the cluster on AWS, checked without either."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fixtures.monitoring import DEPLOY
+from ga.cli import _parser
+
+jsonschema = pytest.importorskip("jsonschema")
+
+SCHEMA = json.loads((Path(__file__).parent / "kuberay.schema.json").read_text())
+CRDS = "GA_KUBERAY_CRDS"
+"""Variable: files or folders with KubeRay's CRDs, joined as in PATH."""
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOY / "kuberay" / name).read_text()))
+
+
+def kuberay() -> list[dict[str, Any]]:
+    return documents("cluster.yaml") + documents("job.yaml")
+
+
+@pytest.fixture
+def cluster() -> dict[str, Any]:
+    (found,) = documents("cluster.yaml")
+    return found
+
+
+@pytest.fixture
+def job() -> dict[str, Any]:
+    (found,) = documents("job.yaml")
+    return found
+
+
+@pytest.fixture
+def aws() -> dict[str, Any]:
+    return yaml.safe_load((DEPLOY / "aws" / "cluster.yaml").read_text())
+
+
+def strict(schema: Any) -> Any:
+    """A CRD's schema that refuses fields it does not know, which Kubernetes drops in silence."""
+    if isinstance(schema, list):
+        return [strict(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: strict(value) for key, value in schema.items()}
+    known = isinstance(found.get("properties"), dict) and "type" in found
+    open_ended = found.get("x-kubernetes-preserve-unknown-fields")
+    if known and not open_ended and "additionalProperties" not in found:
+        found["additionalProperties"] = False
+        if "apiVersion" in found["properties"]:
+            found["properties"]["metadata"] = {"type": "object"}
+    return found
+
+
+def schemas(crds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Strict schema of version v1 by kind."""
+    return {
+        crd["spec"]["names"]["kind"]: strict(version["schema"]["openAPIV3Schema"])
+        for crd in crds
+        if crd and crd.get("kind") == "CustomResourceDefinition"
+        for version in crd["spec"]["versions"]
+        if version["name"] == "v1"
+    }
+
+
+@pytest.mark.parametrize("document", kuberay(), ids=lambda one: one["kind"])
+def test_manifests_fit_the_fields_of_v1(document: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(document, SCHEMA)
+
+
+def _misspell(one: dict[str, Any]) -> None:
+    one["spec"]["autoscalerOption"] = one["spec"].pop("autoscalerOptions")
+
+
+def _text(one: dict[str, Any]) -> None:
+    one["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] = 0
+
+
+def _root(one: dict[str, Any]) -> None:
+    one["spec"]["workerGroupSpecs"][0]["template"]["spec"]["securityContext"]["runAsNonRoot"] = (
+        False
+    )
+
+
+def _latest(one: dict[str, Any]) -> None:
+    head = one["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    head["image"] = "evolution-gate/engine:latest"
+
+
+def _old(one: dict[str, Any]) -> None:
+    one["apiVersion"] = "ray.io/v1alpha1"
+
+
+@pytest.mark.parametrize("break_it", [_misspell, _text, _root, _latest, _old])
+def test_the_schema_refuses(
+    cluster: dict[str, Any], break_it: Callable[[dict[str, Any]], None]
+) -> None:
+    broken = copy.deepcopy(cluster)
+    break_it(broken)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, SCHEMA)
+
+
+def test_manifests_fit_a_real_crd() -> None:
+    """With ``GA_KUBERAY_CRDS=helm-chart/kuberay-operator/crds`` of a KubeRay checkout."""
+    given = os.environ.get(CRDS)
+    if not given:
+        pytest.skip(f"{CRDS} names no file or folder with KubeRay's CRDs")
+    paths = [Path(one) for one in given.split(os.pathsep)]
+    files = [f for p in paths for f in (sorted(p.glob("*.yaml")) if p.is_dir() else [p])]
+    found = schemas([one for file in files for one in yaml.safe_load_all(file.read_text())])
+    for document in kuberay():
+        jsonschema.validate(document, found[document["kind"]])
+
+
+def test_a_crd_is_read_strictly() -> None:
+    properties = {
+        "apiVersion": {"type": "string"},
+        "metadata": {"type": "object"},
+        "spec": {"type": "object", "properties": {"known": {"type": "integer"}}},
+    }
+    schema = {"openAPIV3Schema": {"type": "object", "properties": properties}}
+    crd = {
+        "kind": "CustomResourceDefinition",
+        "spec": {"names": {"kind": "K"}, "versions": [{"name": "v1", "schema": schema}]},
+    }
+    found = schemas([crd])["K"]
+    jsonschema.validate({"apiVersion": "x", "metadata": {"a": 1}, "spec": {"known": 1}}, found)
+    for wrong in ({"known": "1"}, {"unknown": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"apiVersion": "x", "spec": wrong}, found)
+
+
+def test_the_cluster_scales_survives_and_is_closed(cluster: dict[str, Any]) -> None:
+    spec = cluster["spec"]
+    assert spec["autoscalerOptions"]["version"] == "v2"
+    for group in spec["workerGroupSpecs"]:
+        assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    # Autoscaler v2 counts nodes that never come back under one name.
+    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+    pods = [group["template"]["spec"] for group in groups]
+    assert pods[0]["containers"][0]["image"] == pods[1]["containers"][0]["image"]
+    environments = [pod["containers"][0]["env"] for pod in pods]
+    for environment in [*environments, spec["autoscalerOptions"]["env"]]:
+        by_name = {one["name"]: one for one in environment}
+        assert by_name["RAY_AUTH_MODE"]["value"] == "token"
+        assert by_name["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]["name"] == "ray-token"
+
+
+def test_no_secret_lies_in_a_manifest() -> None:
+    """A password comes by reference; nothing of kind Secret is checked in."""
+    files = sorted((DEPLOY / "kuberay").glob("*.yaml"))
+    assert [file.name for file in files] == [
+        "cluster.yaml", "job.yaml", "network.yaml", "redis.yaml",
+    ]  # fmt: skip
+    every = [one for file in files for one in documents(file.name)]
+    assert "Secret" not in {one["kind"] for one in every}
+
+
+def test_the_job_runs_on_that_cluster_with_options_that_exist(
+    cluster: dict[str, Any], job: dict[str, Any]
+) -> None:
+    assert job["spec"]["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
+    words = shlex.split(job["spec"]["entrypoint"])
+    assert words[:3] == ["python", "-m", "ga"]
+    assert _parser().parse_args(words[3:]).mode == "distributed"
+
+
+def test_the_network_policy_covers_all_pods_of_the_cluster(
+    cluster: dict[str, Any], job: dict[str, Any]
+) -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in documents("network.yaml")}
+    policy, name = policies["genetic-cluster"], cluster["metadata"]["name"]
+    assert policy["podSelector"] == {"matchLabels": {"ray.io/cluster": name}}
+    assert policy["policyTypes"] == ["Ingress"]
+    for rule in policy["ingress"]:
+        # An empty `from` lets everybody in.
+        assert rule["from"]
+        assert all(peer for peer in rule["from"])
+    submitters = [
+        peer["podSelector"]["matchLabels"]["job-name"]
+        for rule in policy["ingress"]
+        for peer in rule["from"]
+        if "job-name" in peer.get("podSelector", {}).get("matchLabels", {})
+    ]
+    assert submitters == [job["metadata"]["name"]]
+    _, redis = documents("redis.yaml")
+    labels = redis["spec"]["template"]["metadata"]["labels"]
+    assert policies["gcs-redis"]["podSelector"] == {"matchLabels": labels}
+    address = cluster["spec"]["gcsFaultToleranceOptions"]["redisAddress"]
+    assert address == f"{redis['metadata']['name']}:6379"
+
+
+def test_ray_accepts_the_cluster_on_aws(aws: dict[str, Any]) -> None:
+    util = pytest.importorskip("ray.autoscaler._private.util")
+    prepared = util.prepare_config(copy.deepcopy(aws))
+    util.validate_config(prepared)
+    assert prepared["max_workers"] == 8
+    broken = {**aws, "min_wrokers": 2}
+    with pytest.raises(jsonschema.ValidationError):
+        util.validate_config(util.prepare_config(broken))
+
+
+def test_aws_is_as_the_plan_says(aws: dict[str, Any]) -> None:
+    head, worker = (aws["available_node_types"][name] for name in ("head", "worker"))
+    assert aws["head_node_type"] == "head"
+    for one in (head, worker):
+        assert one["node_config"]["InstanceType"] == "c5.2xlarge"
+        assert all(disk["Ebs"]["Encrypted"] for disk in one["node_config"]["BlockDeviceMappings"])
+    assert (worker["min_workers"], worker["max_workers"]) == (2, 8)
+    assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert "InstanceMarketOptions" not in head["node_config"]
+
+
+def test_aws_opens_nothing_but_ssh(aws: dict[str, Any]) -> None:
+    (start,) = [one for one in aws["head_start_ray_commands"] if "--head" in one]
+    assert "--dashboard-host=127.0.0.1" in shlex.split(start)
+    # Rules given here are added to Ray's own: inside the group, and ssh.
+    assert set(aws["provider"]["security_group"]) == {"GroupName"}
+    assert any("RAY_AUTH_MODE=token" in one for one in aws["setup_commands"])
+    assert "deploy/secrets" in aws["rsync_exclude"]
