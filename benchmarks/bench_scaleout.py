@@ -213,7 +213,11 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
                         at=time.time(),
                     )
                 )
-                say(f"  {samples[-1].seconds:.2f} s on {samples[-1].nodes_used} nodes")
+                one = samples[-1]
+                say(
+                    f"  {one.seconds:.2f} s on {one.nodes_used} nodes,"
+                    f" {one.cpu_seconds:.2f} s of CPU in evaluations"
+                )
                 evaluations = result["evaluations"]
     if len({s.digest for s in samples}) != 1:
         raise ArmError("the arms had different histories; their times cannot be compared")

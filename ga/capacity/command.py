@@ -200,10 +200,10 @@ def _simulated(options: argparse.Namespace, wanted: Wanted, baseline: Baseline) 
             f"{played.failures:,}, {played.redone:,}",
         )
     _console().print(table)
-    ends = sorted(limits(costs).items(), key=lambda item: item[1])
+    first = sorted(limits(costs).items(), key=lambda item: item[1])
     print(
         "busy all the time, with a large population, from: "
-        + ", ".join(f"{name} {slots / NODE.vcpus:,.1f} nodes" for name, slots in ends)
+        + ", ".join(f"{name} {slots / NODE.vcpus:,.1f} nodes" for name, slots in first)
     )
     for line in notes(wanted, baseline):
         print(line)

@@ -105,7 +105,9 @@ def generation(costs: Costs, population: int, slots: int, *, tail: float = 0.5) 
         tail: the part of a last batch that the barrier waits for.
     """
     work = population * costs.mean
-    count = batches(work, slots, population)
+    # A genome that takes longer than the longest batch is one batch.
+    clipped = [min(seconds, MAX_BATCH_SECONDS) for seconds in costs.genome.values()]
+    count = batches(population * math.fsum(clipped) / len(clipped), slots, population)
     used = min(slots, count)
     last = min(max(MIN_BATCH_SECONDS, costs.dearest[1]), work)
     each_s = work / count + costs.task
@@ -134,8 +136,11 @@ def limits(costs: Costs) -> dict[str, float]:
     as long as they may be.
     """
     fixed, more = costs.dispatch
-    # Slots ask for a batch each, all the time it takes to do one; each has another one waiting.
-    batch = max(MAX_BATCH_SECONDS, costs.mean) + costs.task
+    each_s = costs.genome.values()
+    # The mean batch: a genome that takes longer than a batch may is one by itself.
+    batch = math.fsum(each_s) / math.fsum(min(1.0, s / MAX_BATCH_SECONDS) for s in each_s)
+    # Each slot has another one waiting.
+    batch += costs.task
     found = {"handing out": _flying(batch, fixed, IN_FLIGHT * more)}
     for name, (_, each) in (("breeding", costs.breeding), ("commit", costs.commit)):
         found[name] = costs.mean / each if each > 0.0 else math.inf

@@ -133,6 +133,17 @@ def test_the_model_and_the_simulation_agree(population: int, nodes: int) -> None
     assert said == pytest.approx(played.generations[-1], rel=0.3)
 
 
+@pytest.mark.parametrize("nodes", [1, 16, 64, 256])
+def test_the_model_and_the_simulation_agree_where_a_genome_is_longer_than_a_batch(
+    nodes: int,
+) -> None:
+    dear = dataclasses.replace(REAL, genome={"ema_crossover": 2e-3, "pca_tree_quantile": 5.0})
+    played = play(dear, population=20_000, generations=1, nodes=nodes, slots=8)
+    said = generation(dear, 20_000, 8 * nodes)
+    assert said.seconds == pytest.approx(played.generations[-1], rel=0.2)
+    assert (said.bound_by == "evaluation") == (nodes < 256)
+
+
 @pytest.mark.parametrize("slots", [1, 8, 64, 512])
 @pytest.mark.parametrize("count", [100, 3_000, 30_000])
 def test_the_model_knows_about_how_many_batches_are_cut(slots: int, count: int) -> None:
