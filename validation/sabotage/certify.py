@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from ga.errors import InputError
 from validation.sabotage.certificates import HEALTHY, Certificate, code_hash, read_certificates
-from validation.sabotage.defects import DEFECTS
+from validation.sabotage.defects import DEFECTS, Defect
 
 CERTIFICATES: Final = Path("reports/out/certificates.jsonl")
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -24,6 +25,7 @@ def certify(
     *,
     criteria: Sequence[str] = (),
     anew: bool = False,
+    some: str | None = None,
     say: Callable[[str], None],
 ) -> tuple[Certificate, ...]:
     """Certify what ``path`` has no certificate of, and return all that it has then.
@@ -34,6 +36,7 @@ def certify(
 
     Args:
         criteria: Only these; all if empty.
+        some: Only a part of the defects, see ``part``.
         anew: Certify again what has a certificate.
         say: Told, in one line, what is going on.
 
@@ -42,6 +45,7 @@ def certify(
     """
     done = set() if anew else {(c.criterion, c.defect) for c in read_certificates(path)}
     chosen = [d for d in DEFECTS if not criteria or d.criterion in criteria]
+    chosen = chosen if some is None else part(chosen, some)
     wanted = dict.fromkeys(d.criterion for d in chosen)
     pairs = [(name, HEALTHY) for name in wanted] + [(d.criterion, d.name) for d in chosen]
     left = [pair for pair in pairs if pair not in done]
@@ -49,6 +53,18 @@ def certify(
     if left:
         _try(path.resolve(), left)
     return tuple(c for c in read_certificates(path) if c.criterion in wanted)
+
+
+def part(defects: Sequence[Defect], which: str) -> list[Defect]:
+    """The defects of part ``I/N``: every N-th, from the I-th on; all N parts are all defects.
+
+    Raises:
+        InputError: no such part.
+    """
+    number, _, count = which.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise InputError(f"--part must be I/N with I from 1 to N, not {which!r}; try 1/4")
+    return list(defects[int(number) - 1 :: int(count)])
 
 
 def _try(path: Path, trials: Sequence[tuple[str, str]]) -> None:

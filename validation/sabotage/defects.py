@@ -14,10 +14,16 @@ Stage = Literal[
     "watch",
     "panels",
     "alert",
+    "soak",
     "rollback",
 ]
 Harm = Literal[
-    "nodes stay away", "exporter killed", "dashboard killed", "alerts stopped", "node restarted"
+    "nodes stay away",
+    "exporter killed",
+    "dashboard killed",
+    "alerts stopped",
+    "node restarted",
+    "outages",
 ]
 
 _WORKER: Final = "ga/evaluators/worker.py"
@@ -68,6 +74,14 @@ def _edit(file: str, old: str, new: str) -> Edit:
 
 
 DEFECTS: Final[tuple[Defect, ...]] = (
+    # Two days of outages cannot be planted in an afternoon: of this one alone the cluster and its
+    # clock are simulated, and its verdict says so.
+    Defect(
+        name="four minutes without a cluster, every two hours (simulated)",
+        criterion="uptime",
+        needs=("soak",),
+        harm="outages",
+    ),
     Defect(
         name="dropped write",
         criterion="no_data_loss",

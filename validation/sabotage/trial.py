@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ from validation.gate import decide
 from validation.probes import Outages, Watch, Webhook, ask_all
 from validation.sabotage.certificates import HEALTHY, Certificate, append, code_hash
 from validation.sabotage.defects import DEFECTS, Edit, Harm, Stage
+from validation.soak import command, read_soak
 from validation.verdicts import Status
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -121,6 +123,11 @@ def _run(
     say: Callable[[str], None],
 ) -> dict[str, tuple[Status, str]]:
     """Gather evidence in some stages and judge it."""
+    if "soak" in stages:
+        found = _soak("outages" if harm == "outages" else "healthy")
+        rest = [stage for stage in stages if stage != "soak"]
+        # Both were asked for: the healthy system in all stages at once.
+        return (_run(stack, webhook, rest, harm, say) if rest else {}) | {"uptime": found}
     with tempfile.TemporaryDirectory(prefix="ga-trial-") as place:
         folder, outages, began = Path(place), Outages(), time.time()
         evidence = folder / "evidence.jsonl"
@@ -174,6 +181,18 @@ def _run(
                     drills.rollback()
         result = decide([read_evidence(evidence)])
     return {name: (v.status, v.reason) for name, v in result.verdicts.items()}
+
+
+def _soak(world: str) -> tuple[Status, str]:
+    """Two simulated days, and what the gate says of their uptime."""
+    with tempfile.TemporaryDirectory(prefix="ga-trial-") as place:
+        folder = str(Path(place) / "soak")
+        options = argparse.ArgumentParser()
+        command.register(options)
+        argv = ["--hours", "49", "--seed", str(_SEED), "--simulate", world, "--out", folder]
+        path = command.soak(options.parse_args(argv))
+        verdict = decide([read_soak(path)]).verdict("uptime")
+    return verdict.status, verdict.reason
 
 
 @contextmanager
