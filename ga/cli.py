@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,7 @@ from ga.market import Market
 from ga.overfit import Edge
 from ga.redact import redact
 from ga.run import BatchLog, Runner, Summary
+from ga.service import command as serve
 from ga.telemetry import LOOPBACK, MetricsServer, Telemetry, check_port, depends_on
 
 DEFAULT_STORE = "sqlite:///ga.db"
@@ -111,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     evolve.add_argument("--folds", type=int, default=4, help="walk-forward folds (default: 4)")
     evolve.add_argument("--fee", type=float, default=Costs().fee, help="fraction of traded value")
     evolve.add_argument("--slippage", type=float, default=Costs().slippage)
+    evolve.add_argument("--run-id", help="id of the run, 12 of 0-9a-f (default: a random one)")
+    evolve.add_argument("--max-cells", type=int, help="refuse a market of more bars x assets")
     execution(evolve)
     store(evolve)
 
@@ -139,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     store(signals)
     upkeep.register(add, store)
     capacity.add_parser(add)
+    serve.register(add, store)
     add("compile", "Compile all kernels now, instead of at their first use.")
     cluster.add_parser(commands)
     preflight.add_parser(commands)
@@ -158,6 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "signals": inspect.signals,
         **upkeep.COMMANDS,
         "plan": capacity.command,
+        "serve": serve.command,
         "compile": compilation.command,
         "cluster": cluster.command,
         "preflight": preflight.command,
@@ -190,8 +196,14 @@ def _evolve(options: argparse.Namespace) -> int:
         costs=Costs(fee=options.fee, slippage=options.slippage), folds=options.folds
     )
     _check_top(options.top)
+    _check_run_id(options.run_id)
     spec = spec_of(options)
     market = spec.load()
+    if options.max_cells is not None and market.bars * len(market.assets) > options.max_cells:
+        raise InputError(
+            f"--market {options.market}: {market.bars:,} bars of {len(market.assets)} assets are"
+            f" over the limit of {options.max_cells:,}; select fewer"
+        )
     seen = visible(market, settings)
     usable, left_out = usable_families(seen, named)
     plan = replace(plan, families=usable)
@@ -221,6 +233,7 @@ def _evolve(options: argparse.Namespace) -> int:
         plan=plan,
         settings=settings,
         mode=choice.evaluator.mode,
+        run=options.run_id,
     )
     with ledger.own(run):
         return _drive(options, ledger, run, Evolution(plan), market, settings, choice, left_out)
@@ -406,6 +419,11 @@ def _json(
 def _check_top(top: int) -> None:
     if not 0 <= top <= 1000:
         raise InputError(f"--top must be 0..1000, not {top}")
+
+
+def _check_run_id(run: str | None) -> None:
+    if run is not None and not re.fullmatch("[0-9a-f]{12}", run):
+        raise InputError(f"--run-id {run}: must be 12 of the letters 0-9a-f; or leave it out")
 
 
 def _check_services(options: argparse.Namespace) -> None:

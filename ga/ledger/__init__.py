@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ga.ledger.history import Evaluation, History
 from ga.ledger.records import Attempt, Committed, RunRecord, Sharpes, StrategyRecord
-from ga.ledger.store import Ledger, open_ledger
+from ga.ledger.store import Ledger, new_run, open_ledger
 
 __all__ = [
     "Attempt",
@@ -15,5 +15,6 @@ __all__ = [
     "RunRecord",
     "Sharpes",
     "StrategyRecord",
+    "new_run",
     "open_ledger",
 ]

@@ -99,3 +99,19 @@ attempts = Table(
     Column("error", Text),
     Column("at", Double, nullable=False),
 )
+
+# What the HTTP service has accepted: see ``ga.service.store``. ``run`` is the run's id from the
+# start, so that a request is never evolved twice.
+requests = Table(
+    "requests",
+    metadata,
+    Column("run", String(32), primary_key=True),
+    Column("idempotency_key", String(200), nullable=False, unique=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("error", Text),
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),
+)

@@ -69,6 +69,11 @@ def open_ledger(store: str, *, create: bool) -> Ledger:
     return Ledger(engine)
 
 
+def new_run() -> str:
+    """An id that no run has."""
+    return uuid.uuid4().hex[:12]
+
+
 class Ledger:
     """One open ledger."""
 
@@ -109,10 +114,21 @@ class Ledger:
         return self._owners[run]
 
     def begin(
-        self, *, market: Market, spec: MarketSpec, plan: Plan, settings: Settings, mode: str
+        self,
+        *,
+        market: Market,
+        spec: MarketSpec,
+        plan: Plan,
+        settings: Settings,
+        mode: str,
+        run: str | None = None,
     ) -> str:
-        """Record a new run and return its id."""
-        run = uuid.uuid4().hex[:12]
+        """Record a new run and return its id: ``run`` if one is given, else a random one.
+
+        Raises:
+            InputError: there is a run of that id.
+        """
+        run = run or new_run()
         row = {
             "run": run,
             "created_at": time.time(),
@@ -126,8 +142,13 @@ class Ledger:
             "settings": asdict(settings),
             "mode": mode,
         }
-        with self._engine.begin() as connection:
-            connection.execute(sa.insert(runs).values(row))
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(sa.insert(runs).values(row))
+        except sa.exc.IntegrityError:
+            raise InputError(
+                f"--run-id {run}: there is such a run; give another, or: python -m ga resume {run}"
+            ) from None
         return run
 
     def commit(

@@ -1,0 +1,183 @@
+"""``python -m ga serve``: its options, and what has to hold before it answers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from ga.errors import InputError
+from ga.ledger import Ledger, open_ledger
+from ga.ledger.connect import file_of
+from ga.ledger.locks import FileLock, take_in_session
+from ga.service.limits import TOKEN_VARIABLE, Limits
+
+_LEAST_LETTERS: Final = 16
+_LOCK_SECONDS: Final = 5.0
+"""PostgreSQL may take so long to notice that the last service is dead."""
+_BACKLOG: Final = 256
+_MAKE_ONE: Final = (
+    "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))' > FILE, and give"
+    f" --token-file FILE or the variable {TOKEN_VARIABLE}"
+)
+
+
+def register(
+    add: Callable[[str, str], argparse.ArgumentParser],
+    store: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    """Add the command's options. ``add`` makes a command, ``store`` gives it ``--store``."""
+    serve = add("serve", "Serve evolutions over HTTP: submit, watch, cancel, read.")
+    serve.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
+    serve.add_argument("--port", type=int, default=8000, help="0: any free one (default: 8000)")
+    serve.add_argument(
+        "--token-file", type=Path, help=f"file of the token (default: variable {TOKEN_VARIABLE})"
+    )
+    serve.add_argument("--address", help="HOST:PORT of a Ray cluster (default: this machine)")
+    serve.add_argument("--workers", type=int, help="of each evolution, as in `evolve`")
+    serve.add_argument(
+        "--markets", type=Path, help="folder of the market files that may be named (default: none)"
+    )
+    for name, text in {
+        "population_size": "individuals of an evolution",
+        "generations": "generations of an evolution",
+        "cells": "bars x assets of a market",
+        "queued": "evolutions that have not ended",
+        "body_bytes": "bytes of a request",
+        "watchers": "open streams of events",
+        "concurrent": "evolutions at a time",
+    }.items():
+        serve.add_argument(
+            f"--max-{name.replace('_', '-')}",
+            dest=name,
+            type=int,
+            default=getattr(Limits(), name),
+            help=f"most {text} (default: %(default)s)",
+        )
+    store(serve)
+
+
+def command(options: argparse.Namespace) -> int:
+    """``serve``: until it is interrupted."""
+    limits = Limits(
+        population_size=options.population_size,
+        generations=options.generations,
+        cells=options.cells,
+        queued=options.queued,
+        body_bytes=options.body_bytes,
+        watchers=options.watchers,
+        concurrent=options.concurrent,
+        markets=options.markets,
+    )
+    token = read_token(options.token_file)
+    try:
+        import uvicorn
+    except ImportError:
+        raise InputError(
+            "serve: the service's packages are not installed; pip install evolution-gate[service]"
+        ) from None
+    from ga.service.app import make_app
+    from ga.service.runner import Runner, engine_command
+    from ga.service.store import JobStore
+
+    with (
+        closing(_listen(options.host, options.port)) as listening,
+        closing(open_ledger(options.store, create=True)) as ledger,
+        _alone(ledger),
+    ):
+        jobs = JobStore(ledger.engine)
+        runner = Runner(
+            jobs,
+            limits,
+            command=engine_command(limits, address=options.address, workers=options.workers),
+            # Not among the arguments, which all may read: the URL may hold a password.
+            env={"GA_STORE": options.store},
+            say=lambda text: print(f"ga: {text}", file=sys.stderr, flush=True),
+        )
+        app = make_app(ledger=ledger, store=jobs, runner=runner, limits=limits, token=token)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        host, port = listening.getsockname()[:2]
+        print(f"serving on http://{host}:{port}", flush=True)
+        runner.start()
+        # uvicorn ends in order at a signal, and then sends it again.
+        signal.signal(signal.SIGTERM, _interrupted)
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            runner.close()
+    return 0
+
+
+def read_token(file: Path | None) -> str:
+    """The token, from a file or the variable.
+
+    Raises:
+        InputError: none, too short, or not readable; says how to make one.
+    """
+    if file is not None:
+        try:
+            token, source = file.read_text(encoding="ascii").strip(), f"--token-file {file}"
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not plain text"
+            raise InputError(f"--token-file {file}: {reason}; {_MAKE_ONE}") from None
+    else:
+        token, source = os.environ.get(TOKEN_VARIABLE, "").strip(), f"variable {TOKEN_VARIABLE}"
+        if not token:
+            raise InputError(f"--token-file: the service has no token; {_MAKE_ONE}")
+    if len(token) < _LEAST_LETTERS or not token.isascii() or not token.isprintable():
+        raise InputError(f"{source}: not {_LEAST_LETTERS} or more plain letters; {_MAKE_ONE}")
+    return token
+
+
+def _interrupted(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port must be 0..65535, not {port}")
+    try:
+        return socket.create_server((host, port), backlog=_BACKLOG)
+    except OSError as error:
+        raise InputError(
+            f"--host {host} --port {port}: {error.strerror}; give another, or stop what has it"
+        ) from None
+
+
+@contextmanager
+def _alone(ledger: Ledger) -> Iterator[None]:
+    """One service a store: two would evolve each other's requests."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    file = file_of(ledger.engine.url)
+    refused = InputError("--store: another service uses it; stop that, or give another store")
+    if file is not None:
+        lock = FileLock.take(file.with_name(f"{file.name}.service.lock"))
+        if lock is None:
+            raise refused
+        try:
+            yield
+        finally:
+            lock.release()
+        return
+    with ledger.engine.connect() as session:
+        while not take_in_session(session, "service"):
+            if time.monotonic() > deadline:
+                raise refused
+            time.sleep(0.1)
+        session.commit()
+        yield

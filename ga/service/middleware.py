@@ -1,0 +1,116 @@
+"""What every request passes: its size, and how it is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ga.service.problems import problem
+from ga.service.store import JobStore
+
+_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+
+
+class BodyLimit:
+    """Refuses a body of more than ``most`` bytes with 413, said so or not."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body up to the limit, then let the request through."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._app(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._most:
+                answer = problem(413, f"the body is over {self._most:,} bytes")
+                answer.headers["Connection"] = "close"
+                await answer(scope, receive, send)
+                return
+        whole: Message | None = {"type": "http.request", "body": body, "more_body": False}
+
+        async def replay() -> Message:
+            nonlocal whole
+            if whole is not None:
+                message, whole = whole, None
+                return message
+            return await receive()
+
+        await self._app(scope, replay, send)
+
+
+class Metrics:
+    """The service's series, in a registry of their own."""
+
+    def __init__(self, store: JobStore) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_Jobs(store))
+        labels = ["method", "route", "status"]
+        text = "Requests that were answered."
+        self.requests = Counter("ga_service_requests", text, labels, registry=self.registry)
+        text = "From a request to the first of its answer."
+        self.seconds = Histogram(
+            "ga_service_seconds",
+            text,
+            ["method", "route"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        text = "Open streams of events."
+        self.watchers = Gauge("ga_service_watchers", text, registry=self.registry)
+
+
+class _Jobs(Collector):
+    """Counted when asked for, so that it says what the database holds."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """What there will be, without asking the database."""
+        yield GaugeMetricFamily("ga_service_evolutions", "Accepted evolutions.", labels=["state"])
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "ga_service_evolutions", "Accepted evolutions.", labels=["state"]
+        )
+        for state, count in sorted(self._store.counts().items()):
+            family.add_metric([state], count)
+        yield family
+
+
+class Counted:
+    """Counts and times every request by its route, of which there are few."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and count when the answer begins."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "none")
+                method = scope["method"] if route != "none" else "any"
+                self._metrics.seconds.labels(method, route).observe(time.perf_counter() - began)
+                self._metrics.requests.labels(method, route, message["status"]).inc()
+            await send(message)
+
+        await self._app(scope, receive, counting)

@@ -1,0 +1,98 @@
+"""What goes over the wire, as OpenAPI describes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ga.backtest import Costs
+
+State = Literal["queued", "running", "finished", "failed", "cancelled"]
+OPEN: tuple[State, ...] = ("queued", "running")
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:\-]{1,40}$")]
+Time = Annotated[str, Field(pattern=r"^[0-9T:.+Z\-]{4,40}$")]
+
+
+class EvolutionRequest(BaseModel):
+    """An evolution to run; the fields are the options of ``python -m ga evolve``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    market: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
+    assets: Annotated[list[Name], Field(min_length=1, max_length=100)] | None = None
+    start: Time | None = None
+    end: Time | None = None
+    timeframe: Annotated[str, Field(pattern=r"^[0-9]{1,4}[a-z]{1,3}$")] | None = None
+    population_size: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    generations: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    families: (
+        Annotated[
+            list[Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]],
+            Field(min_length=1, max_length=14),
+        ]
+        | None
+    ) = None
+    folds: Annotated[int, Field(ge=1, le=100)] = 4
+    fee: Annotated[float, Field(ge=0.0, lt=0.5)] = Costs().fee
+    slippage: Annotated[float, Field(ge=0.0, lt=0.5)] = Costs().slippage
+    mode: Literal["auto", "local", "distributed"] = "auto"
+
+
+class EvolutionState(BaseModel):
+    """An accepted evolution, and how far it is."""
+
+    id: str
+    state: State
+    request: EvolutionRequest
+    generation: int
+    """Generations in the ledger."""
+    digest: str | None
+    """Of the history so far; None before the first generation."""
+    error: str | None
+    created_at: float
+    """Seconds since the epoch."""
+    ended_at: float | None
+
+
+class Evolutions(BaseModel):
+    """Accepted evolutions, newest first."""
+
+    evolutions: list[EvolutionState]
+
+
+class Strategy(BaseModel):
+    """One strategy; Sharpe ratios are annualised and net, and None until its run has ended."""
+
+    key: str
+    family: str
+    genes: dict[str, float]
+    fitness: float | None
+    trades: int
+    max_drawdown: float
+    generation: int
+    in_sample_sharpe: float | None
+    out_of_sample_sharpe: float | None
+    holdout_sharpe: float | None
+
+
+class Strategies(BaseModel):
+    """The best strategies of a run, best first."""
+
+    strategies: list[Strategy]
+
+
+class Health(BaseModel):
+    """The service lives, or is ready for work."""
+
+    status: Literal["ok"]
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str

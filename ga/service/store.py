@@ -1,0 +1,193 @@
+"""Accepted evolutions, in the ledger's own database: what was answered with 202 is there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from ga.ledger import new_run
+from ga.ledger.schema import generations, requests, runs
+from ga.service.models import OPEN, State
+
+_ACCEPT_LOCK: Final = 0x6A_5E12_7E
+"""The advisory lock that two submissions meet at on PostgreSQL; SQLite has one writer anyway."""
+
+
+class ConflictError(Exception):
+    """The idempotency key belongs to another body."""
+
+
+class FullError(Exception):
+    """As many evolutions wait as may."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One accepted evolution."""
+
+    run: str
+    state: State
+    body: dict[str, Any]
+    tries: int
+    error: str | None
+    created_at: float
+    ended_at: float | None
+    generation: int
+    """Generations in the ledger."""
+    digest: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationEvent:
+    """One generation in the ledger."""
+
+    generation: int
+    """From 0."""
+    finished_at: float
+    seconds: float
+    failed: int
+    digest: str
+
+
+class JobStore:
+    """Jobs in the table ``requests``; may be used from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writing = engine.execution_options(begin="IMMEDIATE")
+
+    def accept(self, key: str, body: dict[str, Any], *, most: int) -> tuple[str, bool]:
+        """Store a request for good; returns its run, and whether it is new.
+
+        Raises:
+            ConflictError: ``key`` was used with another body.
+            FullError: ``most`` jobs have not ended.
+        """
+        text = json.dumps(body, sort_keys=True)
+        fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        run = new_run()
+        with self._writing.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ACCEPT_LOCK)))
+            query = sa.select(requests.c.run, requests.c.fingerprint)
+            found = connection.execute(query.where(requests.c.idempotency_key == key)).first()
+            if found is not None:
+                if found.fingerprint != fingerprint:
+                    raise ConflictError(key)
+                return str(found.run), False
+            waiting = sa.select(sa.func.count()).where(requests.c.state.in_(OPEN))
+            if connection.execute(waiting).scalar_one() >= most:
+                raise FullError
+            row = {
+                "run": run,
+                "idempotency_key": key,
+                "fingerprint": fingerprint,
+                "body": body,
+                "state": "queued",
+                "tries": 0,
+                "created_at": time.time(),
+            }
+            connection.execute(sa.insert(requests).values(row))
+        return run, True
+
+    def get(self, run: str) -> Job | None:
+        """One job; None if there is none."""
+        found = self._jobs(_query().where(requests.c.run == run))
+        return found[0] if found else None
+
+    def newest(self, limit: int, state: State | None = None) -> list[Job]:
+        """Jobs, newest first."""
+        query = _query().order_by(requests.c.created_at.desc()).limit(limit)
+        return self._jobs(query if state is None else query.where(requests.c.state == state))
+
+    def unfinished(self, limit: int) -> list[Job]:
+        """Jobs that have not ended, oldest first."""
+        query = _query().where(requests.c.state.in_(OPEN)).order_by(requests.c.created_at)
+        return self._jobs(query.limit(limit))
+
+    def counts(self) -> dict[str, int]:
+        """state -> number of jobs."""
+        query = sa.select(requests.c.state, sa.func.count()).group_by(requests.c.state)
+        with self._engine.connect() as connection:
+            return {str(state): int(count) for state, count in connection.execute(query)}
+
+    def begun(self, run: str) -> bool:
+        """Whether the ledger knows the run, so that it is to be resumed."""
+        with self._engine.connect() as connection:
+            query = sa.select(runs.c.run).where(runs.c.run == run)
+            return connection.execute(query).first() is not None
+
+    def move(
+        self,
+        run: str,
+        state: State,
+        *,
+        error: str | None = None,
+        tries: int | None = None,
+    ) -> bool:
+        """Change the state of a job that has not ended; False if it has."""
+        values: dict[str, Any] = {"state": state, "error": error}
+        if state not in OPEN:
+            values["ended_at"] = time.time()
+        if tries is not None:
+            values["tries"] = tries
+        mine = sa.and_(requests.c.run == run, requests.c.state.in_(OPEN))
+        with self._writing.begin() as connection:
+            return connection.execute(sa.update(requests).where(mine).values(values)).rowcount == 1
+
+    def events(self, run: str, after: int) -> list[GenerationEvent]:
+        """The generations of a run that follow ``after`` (-1: all)."""
+        query = (
+            sa.select(generations)
+            .where(generations.c.run == run, generations.c.generation > after)
+            .order_by(generations.c.generation)
+        )
+        with self._engine.connect() as connection:
+            return [
+                GenerationEvent(
+                    generation=row.generation,
+                    finished_at=row.finished_at,
+                    seconds=row.seconds,
+                    failed=row.failed,
+                    digest=row.digest,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def _jobs(self, query: sa.Select[Any]) -> list[Job]:
+        with self._engine.connect() as connection:
+            rows: Sequence[Any] = connection.execute(query).all()
+        return [
+            Job(
+                run=row.run,
+                state=cast(State, row.state),
+                body=row.body,
+                tries=row.tries,
+                error=row.error,
+                created_at=row.created_at,
+                ended_at=row.ended_at,
+                generation=0 if row.generation is None else int(row.generation) + 1,
+                digest=row.digest,
+            )
+            for row in rows
+        ]
+
+
+def _query() -> sa.Select[Any]:
+    last = (
+        sa.select(sa.func.max(generations.c.generation))
+        .where(generations.c.run == requests.c.run)
+        .correlate(requests)
+        .scalar_subquery()
+    )
+    on = sa.and_(generations.c.run == requests.c.run, generations.c.generation == last)
+    joined = requests.outerjoin(generations, on)
+    columns = (generations.c.generation, generations.c.digest)
+    return sa.select(requests, *columns).select_from(joined)
