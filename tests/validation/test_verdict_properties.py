@@ -18,7 +18,9 @@ from validation.verdicts import Status, Verdict, judge
 
 HEALTHY = passing()
 FUNCTIONS = {criterion.id: criterion.verdict for criterion in CRITERIA}
-YES_OR_NO = frozenset({"grafana_functional", "alerting", "rollback", "backup_restore", "bad_input"})
+YES_OR_NO = frozenset(
+    {"grafana_functional", "alerting", "rollback", "backup_restore", "bad_input", "exposure"}
+)
 """Drills, whose verdicts name what was tried instead of an interval."""
 KINDS = sorted({kind for kinds in NEEDED.values() for kind in kinds}, key=lambda kind: kind.KIND)
 WATCHED = {

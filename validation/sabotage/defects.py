@@ -14,10 +14,18 @@ Stage = Literal[
     "watch",
     "panels",
     "alert",
+    "network",
+    "exposure",
     "rollback",
 ]
 Harm = Literal[
-    "nodes stay away", "exporter killed", "dashboard killed", "alerts stopped", "node restarted"
+    "nodes stay away",
+    "exporter killed",
+    "dashboard killed",
+    "alerts stopped",
+    "node restarted",
+    "slow link",
+    "open socket",
 ]
 
 _WORKER: Final = "ga/evaluators/worker.py"
@@ -188,6 +196,13 @@ DEFECTS: Final[tuple[Defect, ...]] = (
             '"expr": "sum(ray_no_such_series)"',
         ),
     ),
+    Defect(
+        name="a socket open to all",
+        criterion="exposure",
+        needs=("exposure",),
+        harm="open socket",
+    ),
+    Defect(name="a slow link", criterion="network_latency", needs=("network",), harm="slow link"),
     Defect(
         name="a node that restarts by itself",
         criterion="container_stability",
