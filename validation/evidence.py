@@ -27,7 +27,13 @@ from types import MappingProxyType, TracebackType
 from typing import Final, Protocol, Self, TypeVar, cast
 
 from validation.errors import EvidenceError
-from validation.records import SCHEMA_VERSION, Close, Open, Record, parse
+from validation.record import Record
+from validation.records import (
+    SCHEMA_VERSION,
+    Close,
+    Open,
+    parse,
+)
 
 __all__ = ["Event", "Evidence", "EvidenceError", "EvidenceWriter", "Sink", "pool", "read_evidence"]
 
@@ -93,6 +99,8 @@ class Evidence:
             for name, value in vars(event.record).items():
                 if isinstance(value, float) and not math.isfinite(value):
                     return f"run {self.run}, event {event.seq}: {name} is {value}"
+                if isinstance(value, tuple) and not _all_finite(value):
+                    return f"run {self.run}, event {event.seq}: a number of {name} is none"
         return ""
 
     def of(self, kind: str) -> tuple[Event, ...]:
@@ -102,6 +110,10 @@ class Evidence:
     def all(self, record: type[R]) -> tuple[R, ...]:
         """Parsed payloads of one kind, for example ``evidence.all(Workload)``."""
         return tuple(cast("R", event.record) for event in self.of(record.KIND))
+
+
+def _all_finite(values: tuple[object, ...]) -> bool:
+    return all(math.isfinite(value) for value in values if isinstance(value, float))
 
 
 class Sink(Protocol):

@@ -37,7 +37,7 @@ def _check(hint: object, name: str) -> Check:
     if origin is Literal:
         return _choice(get_args(hint))
     if origin is tuple:
-        return _texts
+        return _amounts if get_args(hint)[0] is float else _texts
     if hint is int:
         return _integer if name in _SIGNED else _count
     if hint is float:
@@ -66,6 +66,12 @@ def _texts(key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
         raise _wrong(key, value, "a list of text")
     return tuple(value)
+
+
+def _amounts(key: str, value: object) -> tuple[float, ...]:
+    if not isinstance(value, list | tuple):
+        raise _wrong(key, value, "a list of numbers")
+    return tuple(_amount(f"{key}[{index}]", item) for index, item in enumerate(value))
 
 
 def _integer(key: str, value: object) -> int:

@@ -66,8 +66,10 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     from validation.drills import Drills
     from validation.environment import environment
     from validation.evidence import EvidenceWriter, read_evidence
+    from validation.exposure import search, survey
     from validation.faults import plant_alert
     from validation.gate import decide
+    from validation.network import round_trips
     from validation.probes import Outages, Watch, Webhook, ask_all
     from validation.progress import Progress
     from validation.records import Environment, Note
@@ -123,6 +125,9 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
             writer.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
         if compiling.wait():
             pytest.fail("the engine's kernels could not be compiled; see above", pytrace=False)
+        # In a quiet moment, before anything is done.
+        round_trips(stack, writer, say=say)
+        survey(stack, writer, say=say)
         began = time.time()
         with watch, ThreadPoolExecutor(2) as aside:
             campaign = Campaign(
@@ -165,6 +170,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         # The last of all: afterwards there is no cluster.
         progress.begin("rollback")
         drills.rollback()
+        search(stack, writer, folder)
     result = decide([read_evidence(evidence)], certificates=read_certificates(CERTIFICATES))
     reports.write(result, [read_evidence(evidence)], folder, runs=OUT)
     publish(config, result, folder)

@@ -8,31 +8,21 @@ bytes. ``| None`` means "not known", and is written as ``null``: a field is neve
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import Final, Literal
 
 from validation.errors import EvidenceError
 from validation.fields import Facts, checks_of, fact
+from validation.record import Record
+from validation.records_network import Drain, Leak, Listener, RoundTrips, Search, Survey
 
 SCHEMA_VERSION: Final = 1
 
 
-Purpose = Literal["speedup", "recovery", "population", "reproducibility", "rollback"]
+Purpose = Literal["speedup", "recovery", "population", "reproducibility", "rollback", "preemption"]
 Arm = Literal["local", "distributed"]
 Via = Literal["prometheus", "grafana"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One parsed payload. Subclasses set ``KIND``, the name of the event."""
-
-    KIND: ClassVar[str]
-
-    def data(self) -> dict[str, object]:
-        """The payload as JSON-serialisable values."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -472,6 +462,12 @@ RECORDS: Final[Mapping[str, type[Record]]] = {
         AlertWatch,
         Panel,
         NodePrice,
+        RoundTrips,
+        Survey,
+        Listener,
+        Search,
+        Leak,
+        Drain,
         Note,
         Close,
     )

@@ -149,6 +149,36 @@ def proven_content(trials: int, *, confidence: float = CONFIDENCE) -> float:
     return 1 - zero_count_upper(trials, confidence=confidence)
 
 
+def samples_for_quantile(share: float, *, confidence: float = CONFIDENCE) -> int:
+    """How many values it takes until the largest of them bounds a quantile: 299 for 99 %."""
+    if not 0 < share < 1:
+        raise ValueError(f"a share between 0 and 1 is needed, not {share}")
+    return math.ceil(math.log(1 - confidence) / math.log(share))
+
+
+def quantile_bounds(
+    values: Sequence[float], share: float, *, confidence: float = CONFIDENCE
+) -> Estimate:
+    """A quantile with one-sided bounds by order statistics (Hahn and Meeker 1991, 5.2).
+
+    How many of n values lie below the quantile is binomial, whatever their distribution. Values may
+    be infinite; too few have the bounds 0 and infinity. Raises ValueError for no value, one that is
+    no number, or a negative one.
+    """
+    data = sorted(float(value) for value in values)
+    if not data or not 0 < share < 1 or any(math.isnan(v) or v < 0 for v in data):
+        raise ValueError("values of at least 0 and a share between 0 and 1 are needed")
+    count = len(data)
+    # At most k - 1 values below the quantile: then the k-th value is not below it.
+    below = special.bdtr(np.arange(count), count, share)
+    over = np.flatnonzero(below >= confidence)
+    upper = data[over[0]] if over.size else math.inf
+    under = np.flatnonzero(below <= 1 - confidence)
+    lower = data[under[-1]] if under.size else 0.0
+    point = data[max(0, math.ceil(share * count) - 1)]
+    return Estimate(point=point, lower=lower, upper=upper)
+
+
 def mean(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Estimate:
     """Mean of independent values with Student's t bounds.
 

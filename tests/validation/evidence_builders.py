@@ -9,6 +9,7 @@ from pathlib import Path
 
 from validation.checks.operations import BAD_INPUTS
 from validation.evidence import Event, Evidence, EvidenceWriter
+from validation.record import Record
 from validation.records import (
     SCHEMA_VERSION,
     AlertWatch,
@@ -24,7 +25,6 @@ from validation.records import (
     Open,
     Panel,
     Probe,
-    Record,
     Recovery,
     Refusal,
     Restore,
@@ -33,6 +33,7 @@ from validation.records import (
     Usage,
     Workload,
 )
+from validation.records_network import Listener, RoundTrips, Search, Survey
 from validation.sabotage import Certificate, code_hash
 
 T0 = 1_760_000_000.0
@@ -57,6 +58,8 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
     "bad_input": (Refusal,),
     "grafana_functional": (Panel, Probe),
     "alerting": (AlertWatch, Notification, Fault),
+    "network_latency": (RoundTrips,),
+    "exposure": (Listener, Survey, Search),
     "cost_per_day": (Workload, CpuWindow, Generation, NodePrice),
 }
 """The kinds of record without which a criterion cannot pass."""
@@ -204,6 +207,59 @@ def restores(work: str) -> list[Record]:
     ]
 
 
+def listener(**changes: object) -> Listener:
+    base = Listener(
+        service="raylet",
+        network=NODES[0],
+        address="[::]:6380",
+        reach="stack",
+        access="refused",
+        attempt="GetSystemConfig: UNAUTHENTICATED",
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def surveyed() -> list[Record]:
+    """A stack that gives a stranger nothing."""
+    sockets = [
+        listener(),
+        listener(address="0.0.0.0:9101", access="metrics"),
+        listener(network="host", address="10.77.3.1:6380", reach="outside"),
+        listener(service="redis", network="host", address="127.0.0.1:6379", reach="loopback"),
+        listener(service="postgres", network="host", address="127.0.0.1:5432", reach="loopback"),
+        listener(address="127.0.0.1:9", reach="loopback", access="not tried", attempt=""),
+    ]
+    credentials = {"dashboard": True, "postgres": True, "redis": True}
+    return [
+        *sockets,
+        Survey(processes=40, listeners=len(sockets), unreadable=0, credentials=credentials),
+        Search(files=12, secrets=3),
+    ]
+
+
+def round_trips(count: int = 400, **changes: object) -> list[RoundTrips]:
+    """Round trips between all pairs of nodes."""
+    dice = random.Random(3)
+    return [
+        dataclasses.replace(
+            RoundTrips(
+                source=source,
+                target=target,
+                via="tcp",
+                source_network=f"net of {source}",
+                target_network=f"net of {target}",
+                seconds=tuple(dice.uniform(5e-5, 9e-4) for _ in range(count)),
+                lost=0,
+                detail="",
+            ),
+            **changes,
+        )
+        for source in NODES
+        for target in NODES
+        if source != target
+    ]
+
+
 def price(**changes: object) -> NodePrice:
     base = NodePrice(
         instance="c5.2xlarge",
@@ -313,6 +369,7 @@ def passing(seed: int = 1) -> list[Timed]:
                 digest="a" * 64,
             )
         )
+    events.extend((T0 + 3, record) for record in (*round_trips(), *surveyed()))
     down: list[tuple[str, float, float]] = []
     for number in range(5):
         begin = 70.0 + 35 * number

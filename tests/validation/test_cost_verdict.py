@@ -10,7 +10,14 @@ from evidence_builders import T0, Timed, change, evidence, passing, price
 
 from validation.checks.cost import cost_per_day
 from validation.prices import node_price
-from validation.records import CpuWindow, Generation, NodePrice, Record, Workload, parse
+from validation.record import Record
+from validation.records import (
+    CpuWindow,
+    Generation,
+    NodePrice,
+    Workload,
+    parse,
+)
 from validation.verdicts import Status, Verdict, judge
 
 GOOD = passing()

@@ -51,6 +51,16 @@ def test_speedup(pairs: int) -> None:
     exact(sum(statistics.geometric_mean(row).lower >= 2 for row in ratios.tolist()))
 
 
+@pytest.mark.parametrize("count", [299, 1000])
+def test_quantile(count: int) -> None:
+    """Order statistics bound the 99th percentile of whatever distribution; one of two tails."""
+    data = dice(31).pareto(1.5, (RUNS, count))
+    truth = 0.01 ** (-1 / 1.5) - 1
+    bounds = [statistics.quantile_bounds(row, 0.99) for row in data.tolist()]
+    at_most(sum(b.upper < truth for b in bounds))
+    at_most(sum(b.lower > truth for b in bounds))
+
+
 @pytest.mark.parametrize("count", [4, 30])
 def test_recovery(count: int) -> None:
     """5 % of recoveries take 120 s or longer."""

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from validation.checks.monitoring import alerting, grafana_functional
-from validation.records import AlertWatch, Fault, Notification, Panel, Probe, Record
+from validation.record import Record
+from validation.records import (
+    AlertWatch,
+    Fault,
+    Notification,
+    Panel,
+    Probe,
+)
 from validation.verdicts import Status, Verdict, VerdictFunction, judge
 
 KILL = T0 + 100.0

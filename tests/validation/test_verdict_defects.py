@@ -19,6 +19,7 @@ from evidence_builders import (
 )
 
 from validation.criteria import CRITERIA
+from validation.record import Record
 from validation.records import (
     Audit,
     CpuWindow,
@@ -27,7 +28,6 @@ from validation.records import (
     Generation,
     MemoryFailure,
     Probe,
-    Record,
     Recovery,
     Refusal,
     Restore,

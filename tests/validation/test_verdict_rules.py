@@ -22,10 +22,10 @@ from evidence_builders import (
 )
 
 from validation.criteria import CRITERIA
+from validation.record import Record
 from validation.records import (
     Generation,
     Note,
-    Record,
     Recovery,
     Scrape,
     Usage,

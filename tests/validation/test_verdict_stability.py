@@ -9,7 +9,8 @@ import pytest
 from evidence_builders import NODES, T0, Timed, change, evidence, passing
 
 from validation.checks.stability import container_stability
-from validation.records import Fault, Record, Services
+from validation.record import Record
+from validation.records import Fault, Services
 from validation.verdicts import Status, Verdict, judge
 
 HEALTHY = passing()

@@ -15,6 +15,8 @@ Stage = Literal[
     "panels",
     "alert",
     "soak",
+    "network",
+    "exposure",
     "rollback",
 ]
 Harm = Literal[
@@ -24,6 +26,8 @@ Harm = Literal[
     "alerts stopped",
     "node restarted",
     "outages",
+    "slow link",
+    "open socket",
 ]
 
 _WORKER: Final = "ga/evaluators/worker.py"
@@ -202,6 +206,13 @@ DEFECTS: Final[tuple[Defect, ...]] = (
             '"expr": "sum(ray_no_such_series)"',
         ),
     ),
+    Defect(
+        name="a socket open to all",
+        criterion="exposure",
+        needs=("exposure",),
+        harm="open socket",
+    ),
+    Defect(name="a slow link", criterion="network_latency", needs=("network",), harm="slow link"),
     Defect(
         name="a node that restarts by itself",
         criterion="container_stability",

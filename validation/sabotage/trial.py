@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 import fixtures
-from fixtures import Node, Receipt, Stack, proc
+from fixtures import Stack
 from validation.campaign import Campaign, Scale
 from validation.drills import Drills
 from validation.evidence import EvidenceWriter, read_evidence
+from validation.exposure import search, survey
 from validation.faults import plant_alert
 from validation.gate import decide
+from validation.network import round_trips
 from validation.probes import Outages, Watch, Webhook, ask_all
 from validation.sabotage.certificates import HEALTHY, Certificate, append, code_hash
 from validation.sabotage.defects import DEFECTS, Edit, Harm, Stage
+from validation.sabotage.harm import WATCH_SECONDS, harmed
 from validation.soak import command, read_soak
 from validation.verdicts import Status
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _NODES, _CPUS, _SEED = 4, 0.4, 1
 _SCALE: Final = Scale(pairs=3, recoveries=1, speedup=(110, 2), evolution=(700, 20))
-_WATCH_SECONDS: Final = 45.0
 _STEADY_SECONDS: Final = 90.0
 _ORDER: Final[tuple[Stage, ...]] = get_args(Stage)
 
@@ -162,6 +161,10 @@ def _run(
                     if notification.received_at >= began:
                         writer.add(notification)
 
+            def expose() -> None:
+                survey(stack, writer, say=say)
+                search(stack, writer, folder)
+
             do: dict[Stage, Callable[[], None]] = {
                 "bad input": drills.bad_input,
                 "backup": backup,
@@ -170,9 +173,11 @@ def _run(
                 "speedup": campaign.speedup,
                 "panels": ask,
                 "alert": alert,
-                "watch": lambda: time.sleep(_WATCH_SECONDS),
+                "network": lambda: round_trips(stack, writer, say=say),
+                "exposure": expose,
+                "watch": lambda: time.sleep(WATCH_SECONDS),
             }
-            with _harmed(stack, harm):
+            with harmed(stack, harm):
                 with watch:
                     for stage in stages:
                         if stage != "rollback":
@@ -193,76 +198,6 @@ def _soak(world: str) -> tuple[Status, str]:
         path = command.soak(options.parse_args(argv))
         verdict = decide([read_soak(path)]).verdict("uptime")
     return verdict.status, verdict.reason
-
-
-@contextmanager
-def _harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
-    """Do harm to a stack of processes, and mend what can be mended."""
-    inside: Any = stack
-    if harm == "nodes stay away":
-        kind: Any = type(stack.nodes[0])
-        real = kind.start
-        kind.start = _no_start
-        try:
-            yield
-        finally:
-            kind.start = real
-            for away in stack.nodes:
-                if not away.alive:
-                    away.start()
-        return
-    if harm == "node restarted":
-        with ThreadPoolExecutor(1) as aside:
-            restarted = aside.submit(_restart, stack.nodes[0])
-            yield
-            restarted.result()
-        return
-    if harm == "exporter killed":
-        node: Any = inside.nodes[0]
-        _kill(node._members.pids(), "DashboardAgent", "dashboard/agent.py")
-        yield
-        node.kill()
-        node.start()
-        return
-    if harm == "alerts stopped":
-        pid = inside._watched["alertmanager"].pid
-        os.kill(pid, signal.SIGSTOP)
-        yield
-        os.kill(pid, signal.SIGCONT)
-        return
-    if harm == "dashboard killed":
-        _kill(inside._head.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")
-    yield
-
-
-def _restart(node: Node) -> None:
-    """Under the watch, and without a receipt in the record."""
-    time.sleep(_WATCH_SECONDS / 3)
-    node.kill()
-    node.start()
-
-
-def _no_start(node: Any) -> Receipt:
-    now = time.time()
-    return Receipt(
-        fault="start",
-        target=node.name,
-        requested_at=now,
-        confirmed_at=now,
-        confirmed=False,
-        before={},
-        after={},
-        detail="sabotaged",
-    )
-
-
-def _kill(pids: set[int], *names: str) -> None:
-    """SIGKILL the processes whose command line holds one of the names."""
-    found = [p for p in pids if any(n in " ".join(proc.command(p) or []) for n in names)]
-    if not found:
-        raise SystemExit(f"trial: no process of {', '.join(names)} is there to be killed")
-    for pid in found:
-        os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,15 @@ from validation.checks import health, resilience
 from validation.checks.availability import AVAILABILITY, CLUSTER, WATCHED_S, allowed
 from validation.evidence import Evidence
 from validation.outages import Watching
-from validation.records import Fault, Gap, Invocation, Probe, Record, Recovery, Workload
+from validation.record import Record
+from validation.records import (
+    Fault,
+    Gap,
+    Invocation,
+    Probe,
+    Recovery,
+    Workload,
+)
 from validation.soak.segments import Plan
 from validation.verdicts import Status, judge, plural, span
 

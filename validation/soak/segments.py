@@ -22,7 +22,13 @@ from typing import Final, Self
 
 from validation.errors import EvidenceError
 from validation.evidence import Event, Evidence, EvidenceWriter, read_evidence
-from validation.records import Close, Environment, Gap, Open, Record
+from validation.record import Record
+from validation.records import (
+    Close,
+    Environment,
+    Gap,
+    Open,
+)
 
 MANIFEST: Final = "soak.json"
 SCHEMA: Final = 1

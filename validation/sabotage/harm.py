@@ -1,0 +1,131 @@
+"""Harm that is done to a running stack of processes, and mended where it can be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final
+
+from fixtures import Node, Receipt, Stack, proc
+from validation.sabotage.defects import Harm
+
+WATCH_SECONDS: Final = 45.0
+
+
+@contextmanager
+def harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
+    """Do harm to a stack of processes, and mend what can be mended."""
+    inside: Any = stack
+    if harm == "nodes stay away":
+        kind: Any = type(stack.nodes[0])
+        real = kind.start
+        kind.start = _no_start
+        try:
+            yield
+        finally:
+            kind.start = real
+            for away in stack.nodes:
+                if not away.alive:
+                    away.start()
+        return
+    if harm == "node restarted":
+        with ThreadPoolExecutor(1) as aside:
+            restarted = aside.submit(_restart, stack.nodes[0])
+            yield
+            restarted.result()
+        return
+    if harm == "slow link":
+        with _slow_link(stack.nodes[0]):
+            yield
+        return
+    if harm == "open socket":
+        with _open_socket(inside.id, stack.nodes[0]):
+            yield
+        return
+    if harm == "exporter killed":
+        node: Any = inside.nodes[0]
+        _kill(node._members.pids(), "DashboardAgent", "dashboard/agent.py")
+        yield
+        node.kill()
+        node.start()
+        return
+    if harm == "alerts stopped":
+        pid = inside._watched["alertmanager"].pid
+        os.kill(pid, signal.SIGSTOP)
+        yield
+        os.kill(pid, signal.SIGCONT)
+        return
+    if harm == "dashboard killed":
+        _kill(inside._head.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")
+    yield
+
+
+@contextmanager
+def _slow_link(node: Node) -> Iterator[None]:
+    """Hold back what the node sends: 64 kbit/s is 15 ms for a small packet."""
+    enter = ["nsenter", f"--net=/proc/{node.pid}/ns/net", "--", "tc", "qdisc"]
+    limit = ["dev", "eth0", "root", "tbf", "rate", "64kbit", "burst", "1600", "latency", "400ms"]
+    subprocess.run([*enter, "add", *limit], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*enter, "del", "dev", "eth0", "root"], check=True)
+        # The cluster may have given it up meanwhile.
+        node.kill()
+        node.start()
+
+
+@contextmanager
+def _open_socket(stack_id: str, node: Node) -> Iterator[None]:
+    """A server for anybody, in a node's network, that shows an empty folder."""
+    enter = ["nsenter", f"--net=/proc/{node.pid}/ns/net", "--"]
+    with (
+        tempfile.TemporaryDirectory(prefix="ga-trial-") as empty,
+        subprocess.Popen(
+            [*enter, sys.executable, "-m", "http.server", "8000", "--directory", empty],
+            env={**os.environ, proc.STACK_VARIABLE: stack_id},
+            stderr=subprocess.DEVNULL,
+        ) as server,
+    ):
+        time.sleep(1.0)
+        try:
+            yield
+        finally:
+            server.kill()
+
+
+def _restart(node: Node) -> None:
+    """Under the watch, and without a receipt in the record."""
+    time.sleep(WATCH_SECONDS / 3)
+    node.kill()
+    node.start()
+
+
+def _no_start(node: Any) -> Receipt:
+    now = time.time()
+    return Receipt(
+        fault="start",
+        target=node.name,
+        requested_at=now,
+        confirmed_at=now,
+        confirmed=False,
+        before={},
+        after={},
+        detail="sabotaged",
+    )
+
+
+def _kill(pids: set[int], *names: str) -> None:
+    """SIGKILL the processes whose command line holds one of the names."""
+    found = [p for p in pids if any(n in " ".join(proc.command(p) or []) for n in names)]
+    if not found:
+        raise SystemExit(f"trial: no process of {', '.join(names)} is there to be killed")
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
