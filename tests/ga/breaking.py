@@ -39,7 +39,7 @@ class Ground:
     """The stack that the runs of a module share; one whose head is dead is replaced."""
 
     def __init__(self) -> None:
-        self.stack: Stack = fixtures.start_stack(nodes=2, cpus_per_node=_CPUS)
+        self.stack: Stack = fixtures.start_stack(nodes=2, cpus_per_node=_CPUS, backend="processes")
         self.headless = False
 
     def cannot(self, fault: str) -> str | None:

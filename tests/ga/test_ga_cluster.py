@@ -34,7 +34,7 @@ PLAN = Plan(seed=3, population_size=40, generations=4)
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with fixtures.start_stack(nodes=2) as stack:
+    with fixtures.start_stack(nodes=2, backend="processes") as stack:
         yield stack
 
 
