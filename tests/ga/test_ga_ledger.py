@@ -89,6 +89,7 @@ def as_before_versions(store: str) -> None:
         for statement in (
             "DROP TABLE attempts",
             "DROP TABLE strategies",
+            "DROP TABLE requests",
             "DROP TABLE alembic_version",
             "ALTER TABLE runs DROP COLUMN token",
             "ALTER TABLE runs DROP COLUMN owner",
