@@ -59,7 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     def execution(command: argparse.ArgumentParser) -> None:
         command.add_argument("--mode", choices=["auto", "local", "distributed"], default="auto")
         command.add_argument(
-            "--workers", type=int, help="processes, or slots to use (default: all there are)"
+            "--workers",
+            type=int,
+            help="processes, or slots to use, which a cluster that autoscales is asked for"
+            " (default: all there are)",
         )
         command.add_argument("--address", help="HOST:PORT of a Ray cluster")
         command.add_argument("--top", type=int, default=5, help="strategies to show (default: 5)")

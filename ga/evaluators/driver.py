@@ -164,6 +164,7 @@ class _RayFleet:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
+            self._request(spec.workers)
         # Computed once here, and carried along: else each batch would hash the whole market.
         _ = spec.market.hash
         # The primary copy lives beside the driver and dies only with it; nodes fetch it once each
@@ -176,6 +177,23 @@ class _RayFleet:
         once = ray.remote(num_cpus=1, max_retries=0)
         self._tasks = {False: once(_evaluate), True: once(_evaluate_apart)}
         self._placed: dict[tuple[str, bool], Any] = {}
+
+    def _request(self, cpus: int | None) -> None:
+        """Ask a cluster that autoscales for as many CPUs; 0: it may shrink again.
+
+        Waiting tasks would not do it: each is meant for a node that is there.
+        """
+        if cpus is None:
+            return
+        from ray.autoscaler.sdk import request_resources
+
+        request_resources(num_cpus=cpus)
+
+    def close(self) -> None:
+        """Leave the cluster; what was requested of its autoscaler would outlive us."""
+        if self._spec.address is not None and self._spec.workers is not None:
+            self._request(0)
+        self._ray.shutdown()
 
     @property
     def slots(self) -> int:
@@ -274,14 +292,12 @@ class _Driver:
 
     def serve(self) -> None:
         """Answer requests until told to close."""
-        import ray
-
         while True:
             while not self._connection.poll(BEAT_SECONDS):
                 self._beat()
             request = self._connection.recv()
             if request[0] == "close":
-                ray.shutdown()
+                self.fleet.close()
                 return
             dispatcher = self._dispatcher(request[1])
             for result in dispatcher.run():
