@@ -66,6 +66,10 @@ SPEEDUP_FAMILIES: Final = "pca_tree_quantile"
 """The one whose evaluations take tens of milliseconds. Rule families take tens of microseconds: a
 generation of them is done on one node before it could be sent to four."""
 
+RULES: Final = "atr_stop_loss,bollinger_bands,donchian_breakout,ema_crossover,rsi_filter"
+POPULATIONS: Final = ((500, 4), (2_000, 2), (10_000, 1))
+"""Individuals and generations."""
+
 
 def store_of(stack: Stack, folder: Path) -> str:
     """Where a campaign's workloads keep their ledger."""
@@ -140,6 +144,19 @@ class Campaign:
     def undisturbed(self) -> None:
         """The evolution on the cluster once, nothing broken."""
         self._distributed(self.real(), purpose="reproducibility", pair=None)
+
+    def populations(self) -> None:
+        """Populations of growing size on the cluster, of families that trade by rules."""
+        for size, generations in POPULATIONS:
+            self._say(f"population of {size:,}")
+            spec = Spec(
+                seed=self._seed,
+                market=REAL_MARKET,
+                families=RULES,
+                population_size=size,
+                generations=generations,
+            )
+            self._distributed(spec, purpose="population", pair=None)
 
     def recoveries(self) -> None:
         """The same evolution on the cluster again and again, a node killed in each."""

@@ -265,21 +265,19 @@ def _criteria(*, as_json: bool) -> int:
                 "unit": criterion.unit,
                 "clause": criterion.clause,
                 "evidence": criterion.evidence_needed,
-                "measured": criterion.measured,
             }
             for criterion in CRITERIA
         ]
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return 0
     table = Table(pad_edge=False)
-    for name in ("Criterion", "Statement", "Target", "Measured", "Evidence needed"):
+    for name in ("Criterion", "Statement", "Target", "Evidence needed"):
         table.add_column(name, overflow="fold", no_wrap=name == "Criterion")
     for criterion in CRITERIA:
         table.add_row(
             Text(criterion.id),
             Text(criterion.statement),
             Text(criterion.target),
-            "yes" if criterion.measured else "not yet",
             Text(criterion.evidence_needed),
         )
     _console().print(table)

@@ -14,6 +14,7 @@ from validation.checks import (
     cost,
     exposure,
     health,
+    load,
     monitoring,
     network,
     operations,
@@ -21,7 +22,7 @@ from validation.checks import (
     resilience,
     stability,
 )
-from validation.verdicts import VerdictFunction, not_measured
+from validation.verdicts import VerdictFunction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,264 +34,241 @@ class Criterion:
     """What must hold, in a sentence."""
     target: str
     """The number that it is held against, with its unit."""
-    unit: str
-    """Unit of the verdict's interval; empty when there is none."""
     clause: str
     """Where the plan asks for it."""
     evidence_needed: str
     """The least that a PASS takes."""
     verdict: VerdictFunction
-    measured: bool
-    """False: nothing measures it yet, and its verdict is always INCONCLUSIVE."""
+    unit: str = ""
+    """Unit of the verdict's interval; empty when there is none."""
 
 
 _METRICS: Final = "Success Metrics & Validation Criteria"
 _GO: Final = "Go/No-Go Criteria for Phase 2"
 
 
-def _measured(
-    id_: str,
-    statement: str,
-    target: str,
-    *,
-    unit: str = "",
-    clause: str,
-    evidence: str,
-    verdict: VerdictFunction,
-) -> Criterion:
-    return Criterion(
-        id=id_,
-        statement=statement,
-        target=target,
-        unit=unit,
-        clause=clause,
-        evidence_needed=evidence,
-        verdict=verdict,
-        measured=True,
-    )
-
-
-def _later(
-    id_: str, statement: str, target: str, *, unit: str = "", clause: str, evidence: str
-) -> Criterion:
-    return Criterion(
-        id=id_,
-        statement=statement,
-        target=target,
-        unit=unit,
-        clause=clause,
-        evidence_needed=evidence,
-        verdict=not_measured(evidence),
-        measured=False,
-    )
-
-
 CRITERIA: Final[tuple[Criterion, ...]] = (
-    _measured(
-        "uptime",
-        "The cluster is available for two days on end",
-        "≥ 99 % over ≥ 48 h",
+    Criterion(
+        id="uptime",
+        statement="The cluster is available for two days on end",
+        target="≥ 99 % over ≥ 48 h",
         unit="%",
         clause=f'{_GO}: "Ray cluster maintains 99%+ uptime for 48+ hours"',
-        evidence="48 watched hours with few outages, from python -m validation soak",
+        evidence_needed="48 watched hours with few outages, from python -m validation soak",
         verdict=availability.uptime,
     ),
-    _measured(
-        "worker_recovery",
-        "A killed worker node is replaced and its work redone",
-        "< 120 s",
+    Criterion(
+        id="worker_recovery",
+        statement="A killed worker node is replaced and its work redone",
+        target="< 120 s",
         unit="s",
         clause=f'{_METRICS}: "ray_worker_failure_recovery_time ... Target: < 2 minutes"',
-        evidence="4 or more kills of a node, each with a confirmed receipt and all phases timed",
+        evidence_needed="4 or more kills of a node, each with a confirmed receipt and all "
+        "phases timed",
         verdict=resilience.worker_recovery,
     ),
-    _measured(
-        "dashboard",
-        "Ray's dashboard answers",
-        "every request answered",
+    Criterion(
+        id="dashboard",
+        statement="Ray's dashboard answers",
+        target="every request answered",
         unit="%",
         clause=f'{_METRICS}: "ray_dashboard_accessible"',
-        evidence="10 or more requests over 30 s, all through the work",
+        evidence_needed="10 or more requests over 30 s, all through the work",
         verdict=health.dashboard,
     ),
-    _measured(
-        "cycle_completion",
-        "Planned generations of distributed evolution are completed without a failed individual",
-        "≥ 95 %",
+    Criterion(
+        id="cycle_completion",
+        statement="Planned generations of distributed evolution are completed without a failed "
+        "individual",
+        target="≥ 95 %",
         unit="%",
         clause=f'{_METRICS}: "evolution_cycle_completion_rate ... Target: 95%+ success"',
-        evidence="59 planned generations without a failure, or 93 with one",
+        evidence_needed="59 planned generations without a failure, or 93 with one",
         verdict=performance.cycle_completion,
     ),
-    _measured(
-        "generation_time",
-        "A distributed generation of at least 500 individuals is quick on average",
-        "< 300 s",
+    Criterion(
+        id="generation_time",
+        statement="A distributed generation of at least 500 individuals is quick on average",
+        target="< 300 s",
         unit="s",
         clause=f'{_METRICS}: "average_generation_time ... Target: < 5 minutes per generation"',
-        evidence="3 or more distributed generations of at least 500 individuals",
+        evidence_needed="3 or more distributed generations of at least 500 individuals",
         verdict=performance.generation_time,
     ),
-    _measured(
-        "speedup",
-        "The cluster evolves faster than one node of the same size",
-        "≥ 2.0×",
+    Criterion(
+        id="speedup",
+        statement="The cluster evolves faster than one node of the same size",
+        target="≥ 2.0×",
         unit="×",
         clause=f'{_GO}: "Genetic algorithm shows 2x+ performance improvement"',
-        evidence="3 or more pairs of equal work, local and distributed, interleaved in time",
+        evidence_needed="3 or more pairs of equal work, local and distributed, interleaved in time",
         verdict=performance.speedup,
     ),
-    _measured(
-        "prometheus_collection",
-        "Prometheus collects from the head and every node",
-        "every target up, sample ≤ 15 s old",
+    Criterion(
+        id="prometheus_collection",
+        statement="Prometheus collects from the head and every node",
+        target="every target up, sample ≤ 15 s old",
         unit="% of readings bad",
         clause=f'{_GO}: "All monitoring systems functional and collecting metrics"',
-        evidence="10 or more readings of every target, all through the work",
+        evidence_needed="10 or more readings of every target, all through the work",
         verdict=health.prometheus_collection,
     ),
-    _measured(
-        "grafana_functional",
-        "Grafana runs and every panel has data",
-        "every panel answers with data",
+    Criterion(
+        id="grafana_functional",
+        statement="Grafana runs and every panel has data",
+        target="every panel answers with data",
         clause=f'{_METRICS}: "grafana_dashboards_functional"',
-        evidence="a healthy Grafana, and every query of every panel asked through it",
+        evidence_needed="a healthy Grafana, and every query of every panel asked through it",
         verdict=monitoring.grafana_functional,
     ),
-    _measured(
-        "container_stability",
-        "Nothing restarts or ends that was not made to",
-        "0 unexpected restarts",
+    Criterion(
+        id="container_stability",
+        statement="Nothing restarts or ends that was not made to",
+        target="0 unexpected restarts",
         unit="a day and service",
         clause=f'{_METRICS}: "docker_container_stability ... No unexpected restarts"',
-        evidence="10 readings over 30 s of which incarnation of every service runs, all through "
+        evidence_needed="10 readings over 30 s of which incarnation of every service runs, all "
+        "through "
         "the work, and a receipt for each that changed",
         verdict=stability.container_stability,
     ),
-    _measured(
-        "cpu_efficiency",
-        "Nodes use the CPU they are allotted while evaluating",
-        "> 70 %",
+    Criterion(
+        id="cpu_efficiency",
+        statement="Nodes use the CPU they are allotted while evaluating",
+        target="> 70 %",
         unit="%",
         clause=f'{_METRICS}: "cpu_utilization_efficiency ... Target: > 70% utilization"',
-        evidence="CPU time of every node in 3 or more distributed workloads",
+        evidence_needed="CPU time of every node in 3 or more distributed workloads",
         verdict=performance.cpu_efficiency,
     ),
-    _measured(
-        "memory_stability",
-        "Nothing runs out of memory and no node leaks",
-        "0 out-of-memory events, no leak",
+    Criterion(
+        id="memory_stability",
+        statement="Nothing runs out of memory and no node leaks",
+        target="0 out-of-memory events, no leak",
         unit="MB/min",
         clause=f'{_METRICS}: "memory_usage_stability ... No out-of-memory errors"',
-        evidence="20 readings over 60 s of every node after its warm-up, with a known limit",
+        evidence_needed="20 readings over 60 s of every node after its warm-up, with a known limit",
         verdict=health.memory_stability,
     ),
-    _measured(
-        "network_latency",
-        "Nodes reach each other quickly",
-        "< 10 ms at the 99th percentile",
+    Criterion(
+        id="network_latency",
+        statement="Nodes reach each other quickly",
+        target="< 10 ms at the 99th percentile",
         unit="ms",
         clause=f'{_METRICS}: "network_latency_acceptable ... < 10ms inter-worker"',
-        evidence="299 or more round trips between every two nodes, in their own networks",
+        evidence_needed="299 or more round trips between every two nodes, in their own networks",
         verdict=network.network_latency,
     ),
-    _measured(
-        "cost_per_day",
-        "A day in the cloud, 500 individuals evolved every 300 s, stays within the budget",
-        "< $30",
+    Criterion(
+        id="cost_per_day",
+        statement="A day in the cloud, 500 individuals evolved every 300 s, stays within the "
+        "budget",
+        target="< $30",
         unit="$",
         clause=f'{_GO}: "Resource utilization within expected parameters (< $30/day if cloud)"',
-        evidence="node-seconds of 3 or more distributed speed-up workloads, and a dated price",
+        evidence_needed="node-seconds of 3 or more distributed speed-up workloads, and a dated "
+        "price",
         verdict=cost.cost_per_day,
     ),
-    _measured(
-        "no_data_loss",
-        "No individual is lost, doubled or altered, whatever is killed",
-        "0 lost or doubled",
+    Criterion(
+        id="no_data_loss",
+        statement="No individual is lost, doubled or altered, whatever is killed",
+        target="0 lost or doubled",
         unit="share of individuals",
         clause=f'{_GO}: "No critical failures or data loss during testing"',
-        evidence="an audit of every finished workload's ledger, a node killed during one of them",
+        evidence_needed="an audit of every finished workload's ledger, a node killed during one "
+        "of them",
         verdict=resilience.no_data_loss,
     ),
-    _measured(
-        "reproducibility",
-        "The same seed gives the same history, local or distributed, whatever is killed",
-        "equal digests",
+    Criterion(
+        id="reproducibility",
+        statement="The same seed gives the same history, local or distributed, whatever is killed",
+        target="equal digests",
         unit="share of histories different",
         clause='Purpose of the plan: "computational scaling from single-machine to multi-worker '
         'distributed processing", which must not change results',
-        evidence="equal workloads: local, distributed, two sizes, one with a node killed",
+        evidence_needed="equal workloads: local, distributed, two sizes, one with a node killed",
         verdict=resilience.reproducibility,
     ),
-    _measured(
-        "alerting",
-        "A planted fault fires its alert, and the alert clears",
-        "fires within 60 s of a node's kill, clears within 60 s of its return",
+    Criterion(
+        id="alerting",
+        statement="A planted fault fires its alert, and the alert clears",
+        target="fires within 60 s of a node's kill, clears within 60 s of its return",
         clause='Day 5-6: "Configure alerting for cluster health and performance"',
-        evidence="what Alertmanager sent before, during and after a kill with a receipt",
+        evidence_needed="what Alertmanager sent before, during and after a kill with a receipt",
         verdict=monitoring.alerting,
     ),
-    _measured(
-        "rollback",
-        "A run finishes on one machine when the cluster is lost",
-        "finishes with an equal digest",
+    Criterion(
+        id="rollback",
+        statement="A run finishes on one machine when the cluster is lost",
+        target="finishes with an equal digest",
         clause='Rollback Strategy: "System continues operation without distributed benefits"',
-        evidence="a run whose head and nodes are killed, by receipt, with its audit",
+        evidence_needed="a run whose head and nodes are killed, by receipt, with its audit",
         verdict=operations.rollback,
     ),
-    _later(
-        "autoscaling",
-        "The cluster grows under load and shrinks when idle",
-        "up under load, down when idle",
+    Criterion(
+        id="autoscaling",
+        statement="The cluster grows under load and shrinks when idle",
+        target="up and down within 120 s",
         clause='Day 7, step 12: "Confirm auto-scaling behavior"',
-        evidence="the number of nodes over a load that begins and ends",
+        evidence_needed="the nodes that the control service counts over a run that begins and ends",
+        verdict=load.autoscaling,
     ),
-    _later(
-        "preemption",
-        "A node that is taken away with notice loses nothing",
-        "0 lost",
+    Criterion(
+        id="preemption",
+        statement="A node that is taken away with notice loses nothing",
+        target="0 lost",
         clause='Cloud Deployment Scaling: "Spot instances for cost optimization"',
-        evidence="a drain with a deadline, then a kill, with an audit",
+        evidence_needed="a drain with a deadline, seen by the control service, a kill by "
+        "receipt, and an "
+        "audit",
+        verdict=load.preemption,
     ),
-    _measured(
-        "backup_restore",
-        "The history can be restored from a backup",
-        "equal digest",
+    Criterion(
+        id="backup_restore",
+        statement="The history can be restored from a backup",
+        target="equal digest",
         clause='Operational Procedures: "Regular backup of genetic algorithm evolution results"',
-        evidence="one backup at rest and one while a run writes, restored, and damaged",
+        evidence_needed="one backup at rest and one while a run writes, restored, and damaged",
         verdict=operations.backup_restore,
     ),
-    _later(
-        "population_load",
-        "Large populations are evolved",
-        "≥ 500 individuals",
+    Criterion(
+        id="population_load",
+        statement="Large populations are evolved",
+        target="≥ 500 individuals",
         unit="individuals",
         clause='Day 7, step 11: "Test with larger population sizes (500+)"',
-        evidence="populations of growing size from 500, with time, memory and an audit of each",
+        evidence_needed="populations of growing size from 500, with time, memory and an audit "
+        "of each",
+        verdict=load.population_load,
     ),
-    _later(
-        "service_load",
-        "The HTTP service stays quick and correct under load",
-        "95th percentile and error rate under load",
+    Criterion(
+        id="service_load",
+        statement="The HTTP service stays quick and correct under load",
+        target="p95 of reads ≤ 50 ms at 50 users, 0 lost",
         unit="ms",
         clause='Day 7, step 11: "Load testing and scalability validation"',
-        evidence="latencies and errors from a load generator that is not itself saturated",
+        evidence_needed="latencies and errors of 50 users from a generator that is not itself "
+        "saturated, "
+        "and a SIGKILL with accepted runs",
+        verdict=load.service_load,
     ),
-    _measured(
-        "exposure",
-        "Nothing gives a stranger anything, and no secret is written down",
-        "nothing beyond this machine without authentication",
+    Criterion(
+        id="exposure",
+        statement="Nothing gives a stranger anything, and no secret is written down",
+        target="nothing beyond this machine without authentication",
         clause='Pre-Deployment Checklist: "Network ports 8265, 10001, 8000, 5432, 6379, ..."',
-        evidence="every listening socket of the stack tried without and with credentials, and a "
+        evidence_needed="every listening socket of the stack tried without and with "
+        "credentials, and a "
         "search of the run's files for secrets",
         verdict=exposure.exposure,
     ),
-    _measured(
-        "bad_input",
-        "Bad input is refused with a clear error, and nothing is written",
-        "every bad input refused",
+    Criterion(
+        id="bad_input",
+        statement="Bad input is refused with a clear error, and nothing is written",
+        target="every bad input refused",
         clause='Pre-Deployment Checklist: "Environment variables properly configured"',
-        evidence="exit status, message and ledger after each of 16 kinds of bad input",
+        evidence_needed="exit status, message and ledger after each of 16 kinds of bad input",
         verdict=operations.bad_input,
     ),
 )

@@ -16,8 +16,8 @@ HEAD: Final = "head"
 """Name of the head node in usage and scrape events."""
 _RETURN_S: Final = 60.0
 """After a fault was undone, a service may need this long until it answers again."""
-_DOWN: Final = frozenset({"kill", "pause", "partition"})
-_UNDO: Final = {"kill": "start", "pause": "resume", "partition": "heal"}
+_DOWN: Final = frozenset({"kill", "drain", "pause", "partition"})
+_UNDO: Final = {"kill": "start", "drain": "start", "pause": "resume", "partition": "heal"}
 
 
 def workloads(record: Evidence) -> dict[str, Workload]:
@@ -79,10 +79,15 @@ def excused(record: Evidence, targets: Iterable[str], at: float) -> bool:
     return False
 
 
+def on_the_stack(workload: Workload) -> bool:
+    """Whether a workload used the stack's cluster, and had it to the end."""
+    return workload.arm == "distributed" and workload.purpose not in ("rollback", "autoscaling")
+
+
 def working_hours(record: Evidence) -> tuple[float, float] | None:
     """From the start of the first to the end of the last distributed workload, those left out
     whose cluster is to be lost."""
-    work = [w for w in record.all(Workload) if w.arm == "distributed" and w.purpose != "rollback"]
+    work = [w for w in record.all(Workload) if on_the_stack(w)]
     if not work:
         return None
     return min(w.started_at for w in work), max(w.finished_at for w in work)

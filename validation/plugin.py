@@ -64,6 +64,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     import reports
     from validation.campaign import FULL, SHORT, Campaign
     from validation.drills import Drills
+    from validation.elasticity import autoscale, preempt
     from validation.environment import environment
     from validation.evidence import EvidenceWriter, read_evidence
     from validation.exposure import search, survey
@@ -74,6 +75,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     from validation.progress import Progress
     from validation.records import Environment, Note
     from validation.sabotage import CERTIFICATES, read_certificates
+    from validation.service import service_load
 
     config = request.config
     seed = config.getoption("--replay")
@@ -129,16 +131,14 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         round_trips(stack, writer, say=say)
         survey(stack, writer, say=say)
         began = time.time()
-        with watch, ThreadPoolExecutor(2) as aside:
-            campaign = Campaign(
-                stack,
-                writer,
-                seed=seed,
-                scale=scale,
-                folder=folder,
-                outages=outages,
-                say=say,
+
+        def campaign_on(stack: fixtures.Stack, folder: Path) -> Campaign:
+            return Campaign(
+                stack, writer, seed=seed, scale=scale, folder=folder, outages=outages, say=say
             )
+
+        with watch, ThreadPoolExecutor(2) as aside:
+            campaign = campaign_on(stack, folder)
             drills = Drills(campaign, stack, writer, folder=folder, say=say)
             # The cluster has no work during the reference: its alert costs no time.
             alert = aside.submit(plant_alert, stack, writer, outages, webhook, seed=seed, say=say)
@@ -151,6 +151,10 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
             progress.begin("recoveries")
             campaign.recoveries()
             restores.result()
+            progress.begin("preemption")
+            preempt(campaign, stack, writer, outages, say=say)
+            progress.begin("populations")
+            campaign.populations()
             if stack.endpoints.prometheus is not None:
                 say("every panel of every dashboard")
                 ask_all(
@@ -167,9 +171,13 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
             # For the reader; container_stability judges what the watch saw.
             say(f"unexpected exit: {line}")
             writer.add(Note(text=f"unexpected exit: {line}"))
-        # The last of all: afterwards there is no cluster.
+        # Afterwards there is no cluster; what follows needs none, or makes its own.
         progress.begin("rollback")
         drills.rollback()
+        progress.begin("autoscaling")
+        autoscale(writer, folder=folder, say=say, make=campaign_on)
+        progress.begin("service")
+        service_load(writer, folder=folder, say=say)
         search(stack, writer, folder)
     result = decide([read_evidence(evidence)], certificates=read_certificates(CERTIFICATES))
     reports.write(result, [read_evidence(evidence)], folder, runs=OUT)

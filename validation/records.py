@@ -15,12 +15,21 @@ from typing import Final, Literal
 from validation.errors import EvidenceError
 from validation.fields import Facts, checks_of, fact
 from validation.record import Record
+from validation.records_load import Load, Scaling, ServiceRestart
 from validation.records_network import Drain, Leak, Listener, RoundTrips, Search, Survey
 
 SCHEMA_VERSION: Final = 1
 
 
-Purpose = Literal["speedup", "recovery", "population", "reproducibility", "rollback", "preemption"]
+Purpose = Literal[
+    "speedup",
+    "recovery",
+    "population",
+    "reproducibility",
+    "rollback",
+    "preemption",
+    "autoscaling",
+]
 Arm = Literal["local", "distributed"]
 Via = Literal["prometheus", "grafana"]
 
@@ -468,6 +477,9 @@ RECORDS: Final[Mapping[str, type[Record]]] = {
         Search,
         Leak,
         Drain,
+        Scaling,
+        Load,
+        ServiceRestart,
         Note,
         Close,
     )

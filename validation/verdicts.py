@@ -102,15 +102,6 @@ def judge(function: VerdictFunction, records: Records) -> Verdict:
     return verdict
 
 
-def not_measured(by: str) -> VerdictFunction:
-    """The verdict function of a criterion that nothing measures yet."""
-
-    def verdict(_records: Records) -> Verdict:
-        return inconclusive(f"not measured: {by}", needs=by)
-
-    return verdict
-
-
 def settle(verdict: Verdict, problems: Sequence[str], *, needs: str) -> Verdict:
     """Turn a PASS into INCONCLUSIVE when part of its evidence is unusable; a FAIL stands."""
     if verdict.status is not Status.PASS or not problems:

@@ -33,7 +33,8 @@ from validation.records import (
     Usage,
     Workload,
 )
-from validation.records_network import Listener, RoundTrips, Search, Survey
+from validation.records_load import Load, Scaling, ServiceRestart
+from validation.records_network import Drain, Listener, RoundTrips, Search, Survey
 from validation.sabotage import Certificate, code_hash
 
 T0 = 1_760_000_000.0
@@ -60,6 +61,10 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
     "alerting": (AlertWatch, Notification, Fault),
     "network_latency": (RoundTrips,),
     "exposure": (Listener, Survey, Search),
+    "autoscaling": (Scaling, Audit, Workload),
+    "preemption": (Drain, Fault, Audit, Workload),
+    "population_load": (Audit, Generation, Usage, Workload),
+    "service_load": (Load, ServiceRestart),
     "cost_per_day": (Workload, CpuWindow, Generation, NodePrice),
 }
 """The kinds of record without which a criterion cannot pass."""
@@ -235,6 +240,48 @@ def surveyed() -> list[Record]:
         Survey(processes=40, listeners=len(sockets), unreadable=0, credentials=credentials),
         Search(files=12, secrets=3),
     ]
+
+
+def load(**changes: object) -> Load:
+    dice = random.Random(4)
+    base = Load(
+        users=50,
+        seconds=21.0,
+        reads=tuple(dice.uniform(0.002, 0.03) for _ in range(1200)),
+        submits=(0.02,) * 20,
+        streams=5,
+        errors=(),
+        generator_share=0.2,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def served() -> list[Record]:
+    """A service under load that forgets nothing."""
+    restart = ServiceRestart(
+        accepted=20, open_at_kill=8, finished=20, lost=0, failed=0, killed=True, differing=0
+    )
+    return [load(), restart]
+
+
+def scaling(workload: str, **changes: object) -> Scaling:
+    base = Scaling(
+        workload=workload, least=1, most=3, before=1, peak=3, up_s=11.0, down_s=6.0, window_s=120.0
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def drain(workload: Workload, **changes: object) -> Drain:
+    base = Drain(
+        workload=workload.id,
+        target=NODES[3],
+        requested_at=workload.started_at + 2,
+        deadline_s=8.0,
+        accepted=True,
+        confirmed=True,
+        detail="draining",
+    )
+    return dataclasses.replace(base, **changes)
 
 
 def round_trips(count: int = 400, **changes: object) -> list[RoundTrips]:
@@ -421,6 +468,29 @@ def passing(seed: int = 1) -> list[Timed]:
                     )
                     events.append((work.finished_at, window))
     events.extend((T0 + 65, record) for record in (*refusals(), *restores("reference-2")))
+    like = {"population_size": 100, "generations": 15, "digest": "a" * 64}
+    for number, size in enumerate((500, 2000)):
+        work = workload(
+            f"population-{size}",
+            clock,
+            12.0,
+            purpose="population",
+            population_size=size,
+            generations=1,
+            digest=str(number) * 64,
+        )
+        add(work)
+        clock += 15
+    taken = workload("preemption", clock, 20.0, purpose="preemption", **like)
+    asked = taken.started_at + 2
+    events.append((asked, drain(taken)))
+    events.append((asked, receipt("drain", NODES[3], asked, taken.id)))
+    killed, back = taken.started_at + 10, taken.finished_at + 1
+    events.append((killed, receipt("kill", NODES[3], killed, taken.id)))
+    events.append((back, receipt("start", NODES[3], back, taken.id)))
+    down.append((NODES[3], taken.started_at + 2, back + 15))
+    add(taken)
+    clock += 40
     lost = workload(
         "rollback",
         clock + 10,
@@ -434,6 +504,12 @@ def passing(seed: int = 1) -> list[Timed]:
     events.extend((killed, receipt("kill", name, killed, lost.id)) for name in ("head", *NODES))
     add(lost)
     events.append((lost.finished_at, Fallback(workload=lost.id, count=1)))
+    grown = workload(
+        "autoscaling", clock + 35, 20.0, purpose="autoscaling", nodes=3, workers=3, **like
+    )
+    add(grown)
+    events.append((grown.finished_at + 10, scaling(grown.id)))
+    events.extend((grown.finished_at + 60, record) for record in served())
     events.extend(services([r for _, r in events if isinstance(r, Fault)], T0 + clock + 5))
     at = T0 + 1
     while at < T0 + clock + 5:

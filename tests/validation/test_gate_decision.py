@@ -19,31 +19,23 @@ from validation.records import Audit
 from validation.verdicts import Records, Status, Verdict
 
 HEALTHY = passing()
-MEASURED = tuple(criterion for criterion in CRITERIA if criterion.measured)
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
 
 
 def test_go_takes_a_pass_of_every_criterion() -> None:
-    result = decide([evidence(HEALTHY)], criteria=MEASURED, certificates=CERTIFIED)
+    result = decide([evidence(HEALTHY)], certificates=CERTIFIED)
     assert (result.decision, result.exit_code) == (Decision.GO, 0)
     assert result.verdict("speedup").status is Status.PASS
 
 
-@pytest.mark.parametrize("criterion", MEASURED, ids=lambda c: c.id)
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: c.id)
 def test_what_is_not_certified_blocks_go(criterion: Criterion) -> None:
     result = decide(
         [evidence(HEALTHY)],
-        criteria=MEASURED,
         certificates=[c for c in CERTIFIED if c.criterion != criterion.id],
     )
     assert (result.decision, result.exit_code) == (Decision.INCONCLUSIVE, 2)
     assert result.uncertified == (criterion.id,)
-
-
-def test_what_is_not_measured_blocks_go() -> None:
-    result = decide([evidence(HEALTHY)], certificates=CERTIFIED)
-    assert (result.decision, result.exit_code) == (Decision.INCONCLUSIVE, 2)
-    assert list(result.verdicts) == [criterion.id for criterion in CRITERIA]
 
 
 def test_a_failure_decides() -> None:
@@ -53,11 +45,9 @@ def test_a_failure_decides() -> None:
 
 
 def test_an_open_record_among_others_decides_nothing() -> None:
-    result = decide(
-        [evidence(HEALTHY, run="a"), evidence(HEALTHY, run="b", closed=False)], criteria=MEASURED
-    )
+    result = decide([evidence(HEALTHY, run="a"), evidence(HEALTHY, run="b", closed=False)])
     assert result.decision is Decision.INCONCLUSIVE
-    assert result.count(Status.INCONCLUSIVE) == len(MEASURED)
+    assert result.count(Status.INCONCLUSIVE) == len(CRITERIA)
 
 
 @given(statuses=st.lists(st.sampled_from(Status), min_size=1, max_size=6))
@@ -99,7 +89,7 @@ def test_gate_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     path = write(tmp_path / "e.jsonl", HEALTHY)
     assert main(["gate", str(path)]) == 2
     said = capsys.readouterr()
-    done, rest = len(MEASURED), len(CRITERIA) - len(MEASURED)
+    done, rest = len(CRITERIA), len(CRITERIA) - len(CRITERIA)
     assert f"INCONCLUSIVE: {done} PASS, 0 FAIL, {rest} INCONCLUSIVE" in said.out
     assert not said.err
     assert main(["gate", str(path), "--json"]) == 2
@@ -149,7 +139,7 @@ def test_criteria_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["criteria", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == 24
-    assert {"id", "statement", "target", "unit", "clause", "evidence", "measured"} == set(rows[0])
+    assert {"id", "statement", "target", "unit", "clause", "evidence"} == set(rows[0])
     assert main(["criteria"]) == 0
     assert "bad_input" in capsys.readouterr().out
 

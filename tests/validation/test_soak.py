@@ -30,8 +30,6 @@ from validation.soak.loop import due
 from validation.soak.segments import Folder, Plan, Segments
 from validation.verdicts import Status, judge
 
-MEASURED = [criterion for criterion in CRITERIA if criterion.measured]
-
 
 def soak(out: Path, hours: float, *more: str) -> int:
     return main(
@@ -73,8 +71,8 @@ def test_segments_are_one_record(healthy: Path) -> None:
 
 def test_a_soak_pools_with_other_runs(healthy: Path, tmp_path: Path) -> None:
     run = evidence(passing())
-    certified = certificates(criterion.id for criterion in MEASURED)
-    result = decide([read_soak(healthy), run], criteria=MEASURED, certificates=certified)
+    certified = certificates(criterion.id for criterion in CRITERIA)
+    result = decide([read_soak(healthy), run], criteria=CRITERIA, certificates=certified)
     assert result.decision is Decision.GO, [v for v in result.verdicts.values() if v.needs]
     assert "51." in result.verdict("uptime").measured
     assert main(["gate", str(healthy), str(write(tmp_path / "e.jsonl", passing()))]) == 2

@@ -34,7 +34,7 @@ from validation.verdicts import Records, Status, Verdict, judge
 
 HEALTHY = passing()
 FUNCTIONS = {criterion.id: criterion.verdict for criterion in CRITERIA}
-MEASURED = [criterion.id for criterion in CRITERIA if criterion.measured]
+MEASURED = [criterion.id for criterion in CRITERIA]
 
 
 def verdict(criterion: str, events: Sequence[Timed]) -> Verdict:

@@ -37,7 +37,7 @@ def from_on(name: str, value: str | None, *, until: float = 1e12) -> list[Timed]
 def test_kills_by_receipt_are_no_restarts() -> None:
     verdict = said(HEALTHY)
     assert verdict.status is Status.PASS, verdict
-    assert "6 starts by receipt" in verdict.reason
+    assert "7 starts by receipt" in verdict.reason
 
 
 @pytest.mark.parametrize("name", ["head", "postgres", NODES[0], NODES[3]])

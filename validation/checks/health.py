@@ -301,9 +301,9 @@ def memory_stability(records: Records) -> Verdict:
 def _stretches(record: Evidence, node: str, usages: Sequence[Usage]) -> list[_Stretch]:
     """Cut a node's readings at its kills and starts; what was read while it was down goes."""
     cuts = sorted(
-        (fault.requested_at if fault.fault == "kill" else fault.confirmed_at, fault.fault)
+        (fault.confirmed_at if fault.fault == "start" else fault.requested_at, fault.fault)
         for fault in record.all(Fault)
-        if fault.target == node and fault.fault in ("kill", "start")
+        if fault.target == node and fault.fault in ("kill", "drain", "start")
     )
     # An idle node is no baseline: its first work would look like a leak.
     work = [w.started_at for w in record.all(Workload) if w.arm == "distributed"]

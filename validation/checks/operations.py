@@ -61,12 +61,12 @@ def rollback(records: Records) -> Verdict:
             if alive:
                 problems.append(f"{workload.id}: no receipt that {listed(alive)} was killed")
                 continue
-            bad = _unlike(record, workload)
+            bad = unlike(record, workload)
             if bad:
                 wrong.append(f"{workload.id}: {listed(bad)}")
             elif fallbacks.get(workload.id, 0) < 1:
                 problems.append(f"{workload.id} never fell back, so it lost no cluster")
-            elif not (equals := _undisturbed(known, workload)):
+            elif not (equals := undisturbed(known, workload)):
                 problems.append(f"{workload.id} has no undisturbed run to be compared with")
             elif any(w.digest != workload.digest for w in equals):
                 wrong.append(f"{workload.id}: its history is not that of {equals[0].id}")
@@ -185,7 +185,7 @@ def _survivors(record: Evidence, workload: Workload) -> list[str]:
     return left
 
 
-def _unlike(record: Evidence, workload: Workload) -> list[str]:
+def unlike(record: Evidence, workload: Workload) -> list[str]:
     """What shows that the run did not end well."""
     found = []
     if workload.exit_code != 0:
@@ -202,7 +202,7 @@ def _unlike(record: Evidence, workload: Workload) -> list[str]:
     return found
 
 
-def _undisturbed(known: dict[str, Workload], workload: Workload) -> Sequence[Workload]:
+def undisturbed(known: dict[str, Workload], workload: Workload) -> Sequence[Workload]:
     """Equal workloads of the same run that nothing was done to."""
     return [
         w

@@ -8,7 +8,7 @@ from typing import Final
 
 from validation import statistics
 from validation.evidence import Evidence
-from validation.lookup import HEAD, workload_of, workloads
+from validation.lookup import HEAD, on_the_stack, workload_of, workloads
 from validation.records import CpuWindow, Generation, Workload
 from validation.verdicts import (
     InconclusiveError,
@@ -235,7 +235,7 @@ def speedup(records: Records) -> Verdict:
 def cpu_efficiency(records: Records) -> Verdict:
     """CPU time that nodes used of what they were allotted while evaluating, above 70 %.
 
-    One value a distributed speed-up or population workload, summed over all its nodes; a node
+    One value a distributed speed-up workload, summed over all its nodes; a node
     without a reading cannot be left out, for it may be the idle one.
     """
     shares: list[float] = []
@@ -250,7 +250,7 @@ def cpu_efficiency(records: Records) -> Verdict:
             if window.node != HEAD:
                 windows.setdefault(window.workload, []).append(window)
         for workload in known.values():
-            if workload.arm != "distributed" or workload.purpose not in ("speedup", "population"):
+            if workload.arm != "distributed" or workload.purpose != "speedup":
                 continue
             if workload.exit_code != 0:
                 problems.append(f"{workload.id} did not finish")
@@ -314,9 +314,7 @@ def _wall(workload: Workload) -> float:
 
 def _distributed(record: Evidence) -> list[Workload]:
     """Those that the cluster was there for to the end."""
-    return [
-        w for w in workloads(record).values() if w.arm == "distributed" and w.purpose != "rollback"
-    ]
+    return [w for w in workloads(record).values() if on_the_stack(w)]
 
 
 def _generations(record: Evidence) -> dict[str, dict[int, Generation]]:

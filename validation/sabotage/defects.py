@@ -17,6 +17,10 @@ Stage = Literal[
     "soak",
     "network",
     "exposure",
+    "preemption",
+    "population",
+    "autoscaling",
+    "service",
     "rollback",
 ]
 Harm = Literal[
@@ -231,6 +235,42 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         criterion="alerting",
         needs=("alert",),
         harm="alerts stopped",
+    ),
+    Defect(
+        name="another result on the cluster",
+        criterion="preemption",
+        needs=("reference", "preemption"),
+        edit=_edit(_WORKER, _EVALUATES, _BENT.format(where=f"{_ON_CLUSTER} else 1")),
+    ),
+    Defect(
+        name="individuals beyond 1,500 dropped",
+        criterion="population_load",
+        needs=("population",),
+        edit=_edit(
+            "ga/ledger/store.py",
+            "insert(connection, individuals, members)",
+            "insert(connection, individuals, members[:1500])",
+        ),
+    ),
+    Defect(
+        name="nodes that are never given back",
+        criterion="autoscaling",
+        needs=("reference", "autoscaling"),
+        edit=_edit(
+            "ga/evaluators/driver.py",
+            "            self._request(0)\n",
+            "            self._spec.workers\n",
+        ),
+    ),
+    Defect(
+        name="runs forgotten when the service starts again",
+        criterion="service_load",
+        needs=("service",),
+        edit=_edit(
+            "ga/service/runner.py",
+            "        resumed = self._store.begun(job.run)\n",
+            "        resumed = False\n",
+        ),
     ),
     Defect(
         name="no fall-back",

@@ -15,6 +15,7 @@ import fixtures
 from fixtures import Stack
 from validation.campaign import Campaign, Scale
 from validation.drills import Drills
+from validation.elasticity import autoscale, preempt
 from validation.evidence import EvidenceWriter, read_evidence
 from validation.exposure import search, survey
 from validation.faults import plant_alert
@@ -24,6 +25,7 @@ from validation.probes import Outages, Watch, Webhook, ask_all
 from validation.sabotage.certificates import HEALTHY, Certificate, append, code_hash
 from validation.sabotage.defects import DEFECTS, Edit, Harm, Stage
 from validation.sabotage.harm import WATCH_SECONDS, harmed
+from validation.service import service_load
 from validation.soak import command, read_soak
 from validation.verdicts import Status
 
@@ -146,6 +148,11 @@ def _run(
             )
             drills = Drills(campaign, stack, writer, folder=folder, say=say)
 
+            def on_other(other: Stack, place: Path) -> Campaign:
+                return Campaign(
+                    other, writer, seed=_SEED, scale=_SCALE, folder=place, outages=outages, say=say
+                )
+
             def backup() -> None:
                 campaign.reference(drills.back_up)
                 drills.restore()
@@ -175,6 +182,10 @@ def _run(
                 "alert": alert,
                 "network": lambda: round_trips(stack, writer, say=say),
                 "exposure": expose,
+                "preemption": lambda: preempt(campaign, stack, writer, outages, say=say),
+                "population": campaign.populations,
+                "autoscaling": lambda: autoscale(writer, folder=folder, say=say, make=on_other),
+                "service": lambda: service_load(writer, folder=folder, say=say),
                 "watch": lambda: time.sleep(WATCH_SECONDS),
             }
             with harmed(stack, harm):

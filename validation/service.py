@@ -1,0 +1,200 @@
+"""The HTTP service under load, killed, and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+
+from validation.checks.load import USERS
+from validation.evidence import Sink
+from validation.records import Note
+from validation.records_load import Load, ServiceRestart
+
+_USERS_FILE: Final = Path(__file__).with_name("probes") / "users.py"
+_LOAD_SECONDS: Final = 20
+_START_SECONDS: Final = 60.0
+_END_SECONDS: Final = 120.0
+_POLL: Final = 0.2
+_MORE: Final = 6
+"""Evolutions submitted just before the kill, so that some are open."""
+
+
+class Service:
+    """``python -m ga serve`` as a process of its own."""
+
+    def __init__(self, store: Path, token: str) -> None:
+        self._log = store.with_suffix(".log").open("ab")
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "ga",
+                "serve",
+                "--port",
+                "0",
+                "--workers",
+                "1",
+                "--max-concurrent",
+                "2",
+            ],
+            env={**os.environ, "GA_SERVICE_TOKEN": token, "GA_STORE": f"sqlite:///{store}"},
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        words = self.process.stdout.readline().split()
+        self.url = words[-1] if words else ""
+        self.http = requests.Session()
+        self.http.trust_env = False
+        self.http.headers["Authorization"] = f"Bearer {token}"
+
+    def get(self, path: str) -> requests.Response:
+        """One read."""
+        return self.http.get(f"{self.url}{path}", timeout=30)
+
+    def end(self, sent: signal.Signals) -> int:
+        """Send a signal; the status that the process ends with."""
+        self.process.send_signal(sent)
+        status = self.process.wait(_START_SECONDS)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.http.close()
+        self._log.close()
+        return status
+
+
+def service_load(writer: Sink, *, folder: Path, say: Callable[[str], None]) -> None:
+    """Load by locust, then SIGKILL with accepted runs, then all of them to their end."""
+    say(f"the service with {USERS} users for {_LOAD_SECONDS} s, then killed and started again")
+    place = folder / "service"
+    place.mkdir()
+    token = secrets.token_urlsafe(32)
+    service = Service(place / "service.db", token)
+    try:
+        if not service.url:
+            writer.add(Note(text=f"the service did not start: status {service.process.wait(10)}"))
+            return
+        accepted = _load(service, writer, place, token)
+        if accepted is None:
+            return
+        for number in range(_MORE):
+            accepted |= _submit(service, number)
+        still_open = sum(state == "open" for state, _ in _states(service, accepted).values())
+        status = service.end(signal.SIGKILL)
+        service = Service(place / "service.db", token)
+        deadline = time.monotonic() + _END_SECONDS
+        while True:
+            states = _states(service, accepted)
+            if "open" not in {state for state, _ in states.values()}:
+                break
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_POLL)
+        writer.add(_restart(accepted, states, still_open, killed=status == -signal.SIGKILL))
+    finally:
+        if service.process.poll() is None:
+            service.end(signal.SIGTERM)
+
+
+def _load(service: Service, writer: Sink, place: Path, token: str) -> dict[str, int] | None:
+    """What the users saw, and the evolutions that they were promised: id -> seed."""
+    out = place / "load.json"
+    began = time.monotonic()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "locust", "-f", str(_USERS_FILE), "--headless"),
+            *("--users", str(USERS), "--spawn-rate", "10", "--only-summary"),
+            *("--run-time", f"{_LOAD_SECONDS}s", "--stop-timeout", "5", "--host", service.url),
+        ],
+        env={**os.environ, "GA_SERVICE_TOKEN": token, "GA_LOAD_OUT": str(out)},
+        capture_output=True,
+        text=True,
+        timeout=_LOAD_SECONDS + _START_SECONDS,
+        check=False,
+    )
+    seconds = time.monotonic() - began
+    if not out.exists():
+        last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        writer.add(Note(text=f"the load generator said: {last}"))
+        return None
+    found: Mapping[str, Any] = json.loads(out.read_text())
+    writer.add(
+        Load(
+            users=USERS,
+            seconds=seconds,
+            reads=tuple(found["read"]),
+            submits=tuple(found["submit"]),
+            streams=found["streams"],
+            errors=tuple(found["errors"]),
+            generator_share=found["cpu_seconds"] / seconds,
+        )
+    )
+    return dict(found["accepted"])
+
+
+def _submit(service: Service, number: int) -> dict[str, int]:
+    """One more evolution, large enough to be open when the service is killed: id -> seed."""
+    seed = 1000 + number % 2
+    body = {
+        "market": "synthetic:assets=2,bars=600,seed=1",
+        "families": ["ema_crossover"],
+        "population_size": 30,
+        "generations": 30,
+        "mode": "local",
+        "seed": seed,
+    }
+    answer = service.http.post(
+        f"{service.url}/v1/evolutions",
+        json=body,
+        headers={"Idempotency-Key": f"gate-{number}"},
+        timeout=30,
+    )
+    return {answer.json()["id"]: seed} if answer.status_code in (200, 202) else {}
+
+
+def _states(service: Service, accepted: Mapping[str, int]) -> dict[str, tuple[str, str | None]]:
+    """Run -> ``open``, ``finished``, ``failed`` or ``lost``, and its digest."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for run in accepted:
+        answer = service.get(f"/v1/evolutions/{run}")
+        if answer.status_code == 404:
+            found[run] = ("lost", None)
+            continue
+        answer.raise_for_status()
+        state = answer.json()["state"]
+        found[run] = ("open" if state in ("queued", "running") else state, answer.json()["digest"])
+    return found
+
+
+def _restart(
+    accepted: Mapping[str, int],
+    states: Mapping[str, tuple[str, str | None]],
+    still_open: int,
+    *,
+    killed: bool,
+) -> ServiceRestart:
+    ends = [state for state, _ in states.values()]
+    digests: dict[int, set[str | None]] = {}
+    for run, (state, digest) in states.items():
+        if state == "finished":
+            digests.setdefault(accepted[run], set()).add(digest)
+    return ServiceRestart(
+        accepted=len(accepted),
+        open_at_kill=still_open,
+        finished=ends.count("finished"),
+        lost=ends.count("lost"),
+        failed=ends.count("failed") + ends.count("cancelled"),
+        killed=killed,
+        differing=sum(len(found) - 1 for found in digests.values()),
+    )
