@@ -90,8 +90,8 @@ class Drills:
         while evolve.running and evolve.generation_at == before and time.monotonic() < deadline:
             time.sleep(_POLL)
         file = self._folder / "backup-running"
-        done = _ga(["backup", str(file)], {"GA_STORE": self._campaign.store})
         running = evolve.running
+        done = _ga(["backup", str(file)], {"GA_STORE": self._campaign.store})
         if done.returncode != 0 or evolve.run is None:
             self._writer.add(Note(text=f"backup failed: {done.stderr.strip()}"))
             return
@@ -120,10 +120,12 @@ class Drills:
             after = standing(f"sqlite:///{target}", backup.run) if whole else None
             last_one = None if after is None else after.generation
             before = standing(self._campaign.store, backup.run, until=last_one)
+            planned = self._campaign.real().generations
             self._writer.add(
                 Restore(
                     workload=backup.workload,
-                    while_running=backup.while_running,
+                    # The backup itself must show it: it ends before the run did.
+                    while_running=backup.while_running and before.generation + 1 < planned,
                     generation=max(before.generation, 0),
                     digest_before=before.digest,
                     digest_after=None if after is None else after.recomputed,

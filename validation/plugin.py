@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -31,6 +31,9 @@ _MARK: Final = "inconclusive"
 """Attribute of a test report; it must live there to reach the terminal from xdist's workers."""
 _RESULT = pytest.StashKey["GateResult"]()
 _FOLDER = pytest.StashKey[Path]()
+_TEST_RUN = pytest.StashKey[str]()
+_OUTPUT: Final = "gate"
+"""Where a worker of xdist says which run it decided from."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,6 +61,28 @@ def _seed(text: str) -> int:
 @pytest.fixture(scope="session")
 def gate_result(request: pytest.FixtureRequest) -> GateResult:
     """Run the whole campaign once and decide from its file."""
+    from validation.once import FailedElsewhereError, once
+
+    config = request.config
+    worker = getattr(config, "workerinput", None)
+    try:
+        folder = once(worker, OUT, lambda: _gather(config))
+    except FailedElsewhereError:
+        pytest.fail("the campaign did not reach its end in another worker", pytrace=False)
+    return publish(config, _decide(folder), folder)
+
+
+def _decide(folder: Path) -> GateResult:
+    from validation.evidence import read_evidence
+    from validation.gate import decide
+    from validation.sabotage import CERTIFICATES, read_certificates
+
+    evidence = read_evidence(folder / "evidence.jsonl")
+    return decide([evidence], certificates=read_certificates(CERTIFICATES))
+
+
+def _gather(config: pytest.Config) -> Path:
+    """Run the campaign and write its report; the folder of both."""
     # Imported here: this plugin is loaded for every pytest run, the engine and its compiler are
     # needed for the gate alone.
     import fixtures
@@ -69,15 +94,12 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     from validation.evidence import EvidenceWriter, read_evidence
     from validation.exposure import search, survey
     from validation.faults import plant_alert
-    from validation.gate import decide
     from validation.network import round_trips
     from validation.probes import Outages, Watch, Webhook, ask_all
     from validation.progress import Progress
     from validation.records import Environment, Note
-    from validation.sabotage import CERTIFICATES, read_certificates
     from validation.service import service_load
 
-    config = request.config
     seed = config.getoption("--replay")
     if seed is None:
         seed = config.getoption("--seed")
@@ -179,16 +201,27 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         progress.begin("service")
         service_load(writer, folder=folder, say=say)
         search(stack, writer, folder)
-    result = decide([read_evidence(evidence)], certificates=read_certificates(CERTIFICATES))
-    reports.write(result, [read_evidence(evidence)], folder, runs=OUT)
-    publish(config, result, folder)
-    return result
+    reports.write(_decide(folder), [read_evidence(evidence)], folder, runs=OUT)
+    return folder
 
 
-def publish(config: pytest.Config, result: GateResult, folder: Path) -> None:
+def publish(config: pytest.Config, result: GateResult, folder: Path) -> GateResult:
     """Make a decision the one that this pytest run reports and, with ``--gate``, exits by."""
     config.stash[_RESULT] = result
     config.stash[_FOLDER] = folder
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[_OUTPUT] = str(folder)
+    return result
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of xdist ended: its decision is that of the whole run, which is said here."""
+    config: pytest.Config = node.config
+    config.stash[_TEST_RUN] = node.workerinput["testrunuid"]
+    folder = getattr(node, "workeroutput", {}).get(_OUTPUT)
+    if folder is not None and _RESULT not in config.stash:
+        publish(config, _decide(Path(folder)), Path(folder))
 
 
 def _speaker(config: pytest.Config) -> Callable[[str], None]:
@@ -271,6 +304,10 @@ def pytest_terminal_summary(
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With ``--gate``, the exit status is that of the gate; no verdict is never a GO."""
+    if _TEST_RUN in session.config.stash:
+        from validation.once import forget
+
+        forget(OUT, session.config.stash[_TEST_RUN])
     if session.config.getoption("--gate") is None:
         return
     result = session.config.stash.get(_RESULT, None)

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
@@ -180,6 +181,7 @@ class JobStore:
         ]
 
 
+@cache
 def _query() -> sa.Select[Any]:
     last = (
         sa.select(sa.func.max(generations.c.generation))

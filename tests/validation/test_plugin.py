@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+# Before pytester first looks which modules are there: numpy cannot be loaded a second time.
+import validation.gate  # noqa: F401
+
 pytest_plugins = ["pytester"]
 
 CONFTEST = """
@@ -26,8 +29,7 @@ def gate_result(request):
     result = GateResult(
         decision=Decision({decision!r}), criteria=(), verdicts=verdicts, sources=()
     )
-    publish(request.config, result, Path("out"))
-    return result
+    return publish(request.config, result, Path("out"))
 """
 
 TESTS = """
@@ -88,3 +90,44 @@ def test_a_bad_seed_is_refused(pytester: pytest.Pytester, seed: str) -> None:
     result = run(pytester, "GO", f"--seed={seed}", a="PASS")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["*seed must be a whole number*"])
+
+
+XDIST = """
+from pathlib import Path
+import pytest
+import validation.plugin as plugin
+from validation.gate import Decision, GateResult
+from validation.verdicts import Status, Verdict
+
+pytest_plugins = ["validation.plugin"]
+
+def gather(config):
+    with Path("campaigns").open("a") as file:
+        file.write("one\\n")
+    if {fails}:
+        raise RuntimeError("no stack")
+    folder = plugin.OUT / "run"
+    folder.mkdir(parents=True)
+    return folder
+
+def decide(folder):
+    assert folder.name == "run"
+    verdicts = {{name: Verdict(status=Status.FAIL, measured="1", reason="bad") for name in "abcd"}}
+    return GateResult(decision=Decision.NO_GO, criteria=(), verdicts=verdicts, sources=())
+
+plugin._gather, plugin._decide = gather, decide
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_xdist_workers_share_one_campaign(pytester: pytest.Pytester, *, fails: bool) -> None:
+    pytester.makeconftest(XDIST.format(fails=fails))
+    pytester.makepyfile(TESTS.format(names=list("abcd")))
+    result = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "-n", "2", "--gate=phase2", timeout=60
+    )
+    assert (pytester.path / "campaigns").read_text() == "one\n"
+    assert not list((pytester.path / "reports" / "out").glob(".campaign*"))
+    assert result.ret == (2 if fails else 1)
+    if not fails:
+        result.stdout.fnmatch_lines(["*gate: NO-GO*", "FAIL *a*bad", "report: reports/out/run/*"])

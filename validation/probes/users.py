@@ -44,6 +44,7 @@ class Visitor(FastHttpUser):
     def on_start(self) -> None:
         """Each user is another one, and the same one in every run."""
         self.known: list[str] = []
+        self.ended: list[str] = []
         self.dice = random.Random(next(_numbers))
         self.headers = {"Authorization": f"Bearer {os.environ['GA_SERVICE_TOKEN']}"}
 
@@ -64,6 +65,7 @@ class Visitor(FastHttpUser):
         found = self._ask("read", "GET", "/v1/evolutions?limit=20", 200)
         if found:
             self.known = [one["id"] for one in found["evolutions"]]
+            self.ended = [one["id"] for one in found["evolutions"] if one["ended_at"]]
 
     @task(24)
     def read_one(self) -> None:
@@ -78,24 +80,29 @@ class Visitor(FastHttpUser):
             run = self.dice.choice(self.known)
             self._ask("read", "GET", f"/v1/evolutions/{run}/strategies?limit=5", 200, 409)
 
-    @task(1)
-    def submit_and_watch(self) -> None:
-        """A small evolution, whose events are read to the end if it is short of users."""
+    @task(4)
+    def watch(self) -> None:
+        """The events of an evolution, to the last of them."""
         global _streams
+        if not self.ended:
+            return
+        path = f"/v1/evolutions/{self.dice.choice(self.ended)}/events"
+        with self.client.get(path, headers=self.headers, catch_response=True) as answer:
+            if answer.status_code == 200 and "event: end" in (answer.text or ""):
+                _streams += 1
+            else:
+                _errors[f"GET events: HTTP {answer.status_code}, cut short"] += 1
+            answer.success()
+
+    @task(1)
+    def submit(self) -> None:
+        """A small evolution."""
         seed = self.dice.randrange(_SEEDS)
         key = {"Idempotency-Key": uuid.UUID(int=self.dice.getrandbits(128)).hex}
         body = {**SMALL, "seed": seed}
         found = self._ask("submit", "POST", "/v1/evolutions", 200, 202, 429, json=body, headers=key)
-        if not found or "id" not in found:
-            return
-        _accepted[found["id"]] = seed
-        if self.dice.random() < 0.6:
-            path = f"/v1/evolutions/{found['id']}/events"
-            with self.client.get(path, headers=self.headers, catch_response=True) as answer:
-                text = answer.text or ""
-                if answer.status_code == 200 and "event: end" in text:
-                    _streams += 1
-                answer.success()
+        if found and "id" in found:
+            _accepted[found["id"]] = seed
 
 
 def _write(**_: Any) -> None:

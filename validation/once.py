@@ -1,0 +1,54 @@
+"""One campaign for all processes of a pytest run, also under pytest-xdist."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+TEST_RUN: Final = "testrunuid"
+"""What xdist calls its name for the whole run, in a worker's input."""
+
+
+class FailedElsewhereError(Exception):
+    """Another worker ran the campaign, and it did not reach its end."""
+
+
+def once(worker: Mapping[str, object] | None, out: Path, run: Callable[[], Path]) -> Path:
+    """The folder that ``run`` made, in this process or in the worker that came first.
+
+    Args:
+        worker: xdist's input of this worker; None: there are no workers.
+        out: where ``run`` makes its folder; locks lie there too.
+
+    Raises:
+        FailedElsewhereError: ``run`` failed in the worker that came first.
+    """
+    if worker is None:
+        return run()
+    out.mkdir(parents=True, exist_ok=True)
+    mark = _mark(out, str(worker[TEST_RUN]))
+    with mark.with_suffix(".lock").open("w") as lock:
+        # The others wait here: faults and measurements have the machine for themselves.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if mark.exists():
+            name = mark.read_text()
+            if not name:
+                raise FailedElsewhereError
+            return out / name
+        mark.touch()
+        folder = run()
+        mark.write_text(folder.name)
+        return folder
+
+
+def forget(out: Path, test_run: str) -> None:
+    """Remove what ``once`` left; for the process that started the workers."""
+    mark = _mark(out, test_run)
+    for file in (mark, mark.with_suffix(".lock")):
+        file.unlink(missing_ok=True)
+
+
+def _mark(out: Path, test_run: str) -> Path:
+    return out / f".campaign-{test_run}"
