@@ -96,7 +96,10 @@ class ScaleOut:
             return ()
         return foretell(
             seconds=seconds,
-            cpu_seconds=median(s.cpu_seconds for s in self.samples),
+            cpu_seconds={
+                nodes: median(s.cpu_seconds for s in self.samples if s.arm == _name(nodes))
+                for nodes in seconds
+            },
             costs=costs,
             population=_POPULATION,
             generations=self.generations,

@@ -123,7 +123,7 @@ class Foretold:
 def foretell(
     *,
     seconds: Mapping[int, Sequence[float]],
-    cpu_seconds: float,
+    cpu_seconds: Mapping[int, float],
     costs: Costs,
     population: int,
     generations: int,
@@ -132,21 +132,21 @@ def foretell(
 ) -> tuple[Foretold, ...]:
     """Simulate the arms of a scale-out.
 
-    Two things are taken from the measurement: the CPU time of all evaluations, and what of a node's
-    quota is left for them, from the run on one node alone. The others are foretold.
+    Two things are taken from the measurement: the CPU time of each arm's evaluations, which tells
+    slow spells of the machine from scheduling, and what of a node's quota is left for them, from
+    the arm of one node alone. How the others spread their work is foretold.
 
     Args:
         seconds: by nodes, a value a repeat.
-        cpu_seconds: inside evaluations, of a whole run.
+        cpu_seconds: inside evaluations, of a whole run, by nodes.
         costs: of the coordinator, and the families' proportions.
         evaluations: of a whole run; equal genomes are evaluated once.
     """
-    each = cpu_seconds / evaluations
     # Equal genomes are not evaluated again: the run is played with those that were.
     played_population = max(1, round(evaluations / generations))
 
     def run(nodes: int, left: float) -> float:
-        scale = each / costs.mean / (cpus_per_node * left)
+        scale = cpu_seconds[nodes] / evaluations / costs.mean / (cpus_per_node * left)
         slowed = Costs(
             genome={name: cost * scale for name, cost in costs.genome.items()},
             task=costs.task / (cpus_per_node * left),

@@ -77,7 +77,7 @@ def test_arms_that_scale_as_the_simulation_are_foretold() -> None:
     }
     found = foretell(
         seconds=seconds,
-        cpu_seconds=600 * 3 * COSTS.mean,
+        cpu_seconds=dict.fromkeys(seconds, 600 * 3 * COSTS.mean),
         costs=COSTS,
         population=600,
         generations=3,
@@ -86,11 +86,22 @@ def test_arms_that_scale_as_the_simulation_are_foretold() -> None:
     )
     assert [one.nodes for one in found] == [1, 2, 4]
     assert all(abs(one.error) < 0.02 for one in found)
+    # An arm on cores that were half as fast for its time is told by its CPU time.
+    slow_spell = foretell(
+        seconds={**seconds, 4: [2 * seconds[4][0]]},
+        cpu_seconds={**dict.fromkeys(seconds, 600 * 3 * COSTS.mean), 4: 2 * 600 * 3 * COSTS.mean},
+        costs=COSTS,
+        population=600,
+        generations=3,
+        cpus_per_node=0.4,
+        evaluations=1800,
+    )
+    assert abs(slow_spell[-1].error) < 0.1
     # A cluster that stops scaling is not what the simulation says.
     seconds[4] = seconds[2]
     bad = foretell(
         seconds=seconds,
-        cpu_seconds=600 * 3 * COSTS.mean,
+        cpu_seconds=dict.fromkeys(seconds, 600 * 3 * COSTS.mean),
         costs=COSTS,
         population=600,
         generations=3,
