@@ -25,8 +25,8 @@ _LOAD_SECONDS: Final = 20
 _START_SECONDS: Final = 60.0
 _END_SECONDS: Final = 120.0
 _POLL: Final = 0.2
-_MORE: Final = 6
-"""Evolutions submitted just before the kill, so that some are open."""
+_LONG: Final = 300
+"""Generations of the evolutions that the kill is to interrupt."""
 
 
 class Service:
@@ -85,22 +85,23 @@ def service_load(writer: Sink, *, folder: Path, say: Callable[[str], None]) -> N
         if not service.url:
             writer.add(Note(text=f"the service did not start: status {service.process.wait(10)}"))
             return
+        # One that has ended, so that there is something to watch from the beginning.
+        first = _submit(service, "first", generations=2)
+        _until(lambda: "open" not in {state for state, _ in _states(service, first).values()})
         accepted = _load(service, writer, place, token)
         if accepted is None:
             return
-        for number in range(_MORE):
-            accepted |= _submit(service, number)
+        accepted |= first
+        long = _submit(service, "one", generations=_LONG)
+        long |= _submit(service, "other", generations=_LONG)
+        accepted |= long
+        # In the midst of one: what begins anew after the kill would otherwise look like resumed.
+        _until(lambda: any(_generations(service, run) > 0 for run in long))
         still_open = sum(state == "open" for state, _ in _states(service, accepted).values())
         status = service.end(signal.SIGKILL)
         service = Service(place / "service.db", token)
-        deadline = time.monotonic() + _END_SECONDS
-        while True:
-            states = _states(service, accepted)
-            if "open" not in {state for state, _ in states.values()}:
-                break
-            if time.monotonic() > deadline:
-                break
-            time.sleep(_POLL)
+        _until(lambda: "open" not in {state for state, _ in _states(service, accepted).values()})
+        states = _states(service, accepted)
         writer.add(_restart(accepted, states, still_open, killed=status == -signal.SIGKILL))
     finally:
         if service.process.poll() is None:
@@ -143,21 +144,34 @@ def _load(service: Service, writer: Sink, place: Path, token: str) -> dict[str, 
     return dict(found["accepted"])
 
 
-def _submit(service: Service, number: int) -> dict[str, int]:
-    """One more evolution, large enough to be open when the service is killed: id -> seed."""
-    seed = 1000 + number % 2
+def _until(seen: Callable[[], bool]) -> None:
+    """Wait, but not for ever: what did not come about is told by the record."""
+    deadline = time.monotonic() + _END_SECONDS
+    while not seen() and time.monotonic() < deadline:
+        time.sleep(_POLL)
+
+
+def _generations(service: Service, run: str) -> int:
+    answer = service.get(f"/v1/evolutions/{run}")
+    answer.raise_for_status()
+    return int(answer.json()["generation"])
+
+
+def _submit(service: Service, key: str, *, generations: int) -> dict[str, int]:
+    """One more evolution: id -> seed. Those of equal length must have equal histories."""
+    seed = 1000 + generations
     body = {
         "market": "synthetic:assets=2,bars=600,seed=1",
         "families": ["ema_crossover"],
         "population_size": 30,
-        "generations": 30,
+        "generations": generations,
         "mode": "local",
         "seed": seed,
     }
     answer = service.http.post(
         f"{service.url}/v1/evolutions",
         json=body,
-        headers={"Idempotency-Key": f"gate-{number}"},
+        headers={"Idempotency-Key": f"gate-{key}"},
         timeout=30,
     )
     return {answer.json()["id"]: seed} if answer.status_code in (200, 202) else {}
