@@ -142,17 +142,22 @@ def population_load(records: Records) -> Verdict:
     said: dict[int, str] = {}
     for record in records:
         usage = record.all(Usage)
-        seconds: dict[str, list[float]] = {}
+        seconds: dict[str, dict[int, float]] = {}
         for generation in record.all(Generation):
-            seconds.setdefault(generation.workload, []).append(generation.seconds)
+            seconds.setdefault(generation.workload, {})[generation.generation] = generation.seconds
         for workload in workloads(record).values():
             if workload.purpose != "population":
                 continue
             found = unlike(record, workload)
-            slowest = max(seconds.get(workload.id, []), default=math.inf)
+            timed = seconds.get(workload.id, {})
+            slowest = max(timed.values(), default=0.0)
             if not found and slowest > GENERATION_S:
                 found = [f"a generation took {span(slowest)}"]
             wrong += [f"{workload.id}: {what}" for what in found]
+            if len(timed) < workload.generations:
+                planned = plural(workload.generations, "generation")
+                problems.append(f"{workload.id}: {len(timed)} of {planned} timed")
+                continue
             peak = _peak(usage, workload)
             if peak is None:
                 problems.append(f"{workload.id}: nobody read the nodes' memory")
