@@ -38,6 +38,7 @@ SUITES: Final = (
     "null",
     "growth",
     "storage",
+    "service",
     "scaleout",
 )
 _HERE: Final = Path(__file__).parent

@@ -29,6 +29,10 @@ _LONG: Final = 300
 """Generations of the evolutions that the kill is to interrupt."""
 
 
+class LoadError(RuntimeError):
+    """The generator measured nothing; the message is what it said last."""
+
+
 class Service:
     """``python -m ga serve`` as a process of its own."""
 
@@ -88,9 +92,12 @@ def service_load(writer: Sink, *, folder: Path, say: Callable[[str], None]) -> N
         # One that has ended, so that there is something to watch from the beginning.
         first = _submit(service, "first", generations=2)
         _until(lambda: "open" not in {state for state, _ in _states(service, first).values()})
-        accepted = _load(service, writer, place, token)
-        if accepted is None:
+        try:
+            seen, accepted = load(service, place, token)
+        except LoadError as error:
+            writer.add(Note(text=f"the load generator said: {error}"))
             return
+        writer.add(seen)
         accepted |= first
         long = _submit(service, "one", generations=_LONG)
         long |= _submit(service, "other", generations=_LONG)
@@ -108,8 +115,15 @@ def service_load(writer: Sink, *, folder: Path, say: Callable[[str], None]) -> N
             service.end(signal.SIGTERM)
 
 
-def _load(service: Service, writer: Sink, place: Path, token: str) -> dict[str, int] | None:
-    """What the users saw, and the evolutions that they were promised: id -> seed."""
+def load(service: Service, place: Path, token: str) -> tuple[Load, dict[str, int]]:
+    """What the users saw, and the evolutions that they were promised: id -> seed.
+
+    Args:
+        place: folder for the generator's own file.
+
+    Raises:
+        LoadError: nothing was measured.
+    """
     out = place / "load.json"
     began = time.monotonic()
     done = subprocess.run(
@@ -126,22 +140,18 @@ def _load(service: Service, writer: Sink, place: Path, token: str) -> dict[str, 
     )
     seconds = time.monotonic() - began
     if not out.exists():
-        last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        writer.add(Note(text=f"the load generator said: {last}"))
-        return None
+        raise LoadError((done.stderr.strip().splitlines() or ["nothing"])[-1])
     found: Mapping[str, Any] = json.loads(out.read_text())
-    writer.add(
-        Load(
-            users=USERS,
-            seconds=seconds,
-            reads=tuple(found["read"]),
-            submits=tuple(found["submit"]),
-            streams=found["streams"],
-            errors=tuple(found["errors"]),
-            generator_share=found["cpu_seconds"] / seconds,
-        )
+    seen = Load(
+        users=USERS,
+        seconds=seconds,
+        reads=tuple(found["read"]),
+        submits=tuple(found["submit"]),
+        streams=found["streams"],
+        errors=tuple(found["errors"]),
+        generator_share=found["cpu_seconds"] / seconds,
     )
-    return dict(found["accepted"])
+    return seen, dict(found["accepted"])
 
 
 def _until(seen: Callable[[], bool]) -> None:
