@@ -24,7 +24,7 @@ from rich.text import Text
 from ga.errors import InputError
 from validation.criteria import CRITERIA
 from validation.difference import difference
-from validation.evidence import Evidence, EvidenceError, pool, read_evidence
+from validation.evidence import FILE, Evidence, EvidenceError, pool, read_evidence
 from validation.gate import Decision, GateResult, as_object, decide
 from validation.sabotage import (
     CERTIFICATES,
@@ -86,7 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     gate = commands.add_parser("gate", help="decide from evidence files; exits 0 GO, 1 NO-GO, 2")
     gate.add_argument(
-        "files", nargs="+", metavar="FILE", type=Path, help="evidence file, or the folder of a soak"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        type=Path,
+        help="evidence file, or the folder of a run or a soak",
     )
     gate.add_argument("--json", action="store_true", help="one object on stdout")
     criteria = commands.add_parser("criteria", help="list every criterion")
@@ -198,12 +202,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
-    evidence = pool(
-        [
-            read_soak(path) if path.is_dir() else read_evidence(path, allow_open=True)
-            for path in files
-        ]
-    )
+    evidence = pool([_read_one(path) for path in files])
     for record in evidence:
         if not record.closed:
             print(
@@ -212,6 +211,14 @@ def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
                 file=sys.stderr,
             )
     return evidence
+
+
+def _read_one(path: Path) -> Evidence:
+    """A file, a soak's folder, or the folder of a run of the suite."""
+    inside = path / FILE
+    if path.is_dir() and not inside.exists():
+        return read_soak(path)
+    return read_evidence(inside if path.is_dir() else path, allow_open=True)
 
 
 def _soak(options: argparse.Namespace) -> int:

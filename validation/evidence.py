@@ -35,8 +35,19 @@ from validation.records import (
     parse,
 )
 
-__all__ = ["Event", "Evidence", "EvidenceError", "EvidenceWriter", "Sink", "pool", "read_evidence"]
+__all__ = [
+    "FILE",
+    "Event",
+    "Evidence",
+    "EvidenceError",
+    "EvidenceWriter",
+    "Sink",
+    "pool",
+    "read_evidence",
+]
 
+FILE: Final = "evidence.jsonl"
+"""Name of the record in the folder of a run."""
 _GENESIS: Final = "0" * 64
 _KEYS: Final = frozenset({"seq", "kind", "at", "data", "chain"})
 R = TypeVar("R", bound=Record)

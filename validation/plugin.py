@@ -73,11 +73,11 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
 
 
 def _decide(folder: Path) -> GateResult:
-    from validation.evidence import read_evidence
+    from validation.evidence import FILE, read_evidence
     from validation.gate import decide
     from validation.sabotage import CERTIFICATES, read_certificates
 
-    evidence = read_evidence(folder / "evidence.jsonl")
+    evidence = read_evidence(folder / FILE)
     return decide([evidence], certificates=read_certificates(CERTIFICATES))
 
 
@@ -91,7 +91,7 @@ def _gather(config: pytest.Config) -> Path:
     from validation.drills import Drills
     from validation.elasticity import autoscale, preempt
     from validation.environment import environment
-    from validation.evidence import EvidenceWriter, read_evidence
+    from validation.evidence import FILE, EvidenceWriter, read_evidence
     from validation.exposure import search, survey
     from validation.faults import plant_alert
     from validation.network import round_trips
@@ -117,7 +117,7 @@ def _gather(config: pytest.Config) -> Path:
     progress = Progress(say)
     progress.begin("start")
     folder.mkdir(parents=True)
-    evidence = folder / "evidence.jsonl"
+    evidence = folder / FILE
     with (
         # Beside the stack's start: under a node's quota it would take minutes.
         subprocess.Popen(
