@@ -67,5 +67,5 @@ def test_users(benchmark: BenchmarkFixture, tmp_path: Path, service: Service) ->
         f"reads, {seen.users} users",
         list(seen.reads),
         f"submissions' p95 {1e3 * submits:.1f} ms, {len(accepted)} evolutions accepted; the"
-        f" generator used {seen.generator_share:.0%} of a core",
+        f" generator used {seen.generator_share:.0%} of a core, other work {seen.others_cores:.1f}",
     )

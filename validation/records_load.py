@@ -45,6 +45,8 @@ class Load(Record):
     """Answers that were not expected, each once, and how often."""
     generator_share: float
     """CPU time of the generator as a share of one core: near 1 it measures itself."""
+    others_cores: float
+    """Cores that everything but the service and the generator used, stolen time included."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import requests
 
+from fixtures import proc
 from validation.checks.load import USERS
 from validation.evidence import Sink
 from validation.records import Note
@@ -125,7 +126,11 @@ def load(service: Service, place: Path, token: str) -> tuple[Load, dict[str, int
         LoadError: nothing was measured.
     """
     out = place / "load.json"
-    began = time.monotonic()
+
+    def others() -> float:
+        return proc.host_seconds() - proc.family_seconds(service.process.pid)
+
+    began, before = time.monotonic(), others()
     done = subprocess.run(
         [
             *(sys.executable, "-m", "locust", "-f", str(_USERS_FILE), "--headless"),
@@ -138,7 +143,7 @@ def load(service: Service, place: Path, token: str) -> tuple[Load, dict[str, int
         timeout=_LOAD_SECONDS + _START_SECONDS,
         check=False,
     )
-    seconds = time.monotonic() - began
+    seconds, after = time.monotonic() - began, others()
     if not out.exists():
         raise LoadError((done.stderr.strip().splitlines() or ["nothing"])[-1])
     found: Mapping[str, Any] = json.loads(out.read_text())
@@ -150,6 +155,7 @@ def load(service: Service, place: Path, token: str) -> tuple[Load, dict[str, int
         streams=found["streams"],
         errors=tuple(found["errors"]),
         generator_share=found["cpu_seconds"] / seconds,
+        others_cores=max(0.0, after - before - found["cpu_seconds"]) / seconds,
     )
     return seen, dict(found["accepted"])
 

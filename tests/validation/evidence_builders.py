@@ -252,6 +252,7 @@ def load(**changes: object) -> Load:
         streams=5,
         errors=(),
         generator_share=0.2,
+        others_cores=0.2,
     )
     return dataclasses.replace(base, **changes)
 

@@ -135,6 +135,8 @@ def test_population_load(kind: type[Record], edit: Edit, status: Status, words: 
         (Load, to(users=49), OPEN, "49 users, not 50"),
         (Load, to(generator_share=0.95), OPEN, "measured itself"),
         (Load, to(generator_share=0.95, reads=(0.2,) * 900), OPEN, "measured itself"),
+        (Load, to(others_cores=1.5, reads=(0.2,) * 900), OPEN, "other work used 1.5 cores"),
+        (Load, to(others_cores=1.5, errors=("GET /x: HTTP 500",)), FAIL, "HTTP 500"),
         (Load, to(streams=0), OPEN, "no event stream"),
         (ServiceRestart, gone, OPEN, "no service was killed"),
         (ServiceRestart, to(killed=False), OPEN, "no service was killed"),

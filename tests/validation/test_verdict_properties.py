@@ -73,7 +73,7 @@ COUNTED = {
 
 
 @given(data=st.data())
-@settings(max_examples=6000, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_is_no_number_never_passes(data: st.DataObject) -> None:
     """A file cannot hold NaN; even in memory one NaN in what a criterion needs is enough."""
     criterion = data.draw(st.sampled_from(sorted(COUNTED)))
@@ -96,7 +96,7 @@ def test_what_is_no_number_never_passes(data: st.DataObject) -> None:
     share=st.floats(0, 1),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=6000, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_missing_evidence_neither_passes_nor_fails(
     criterion: str, kinds: set[type[Record]], share: float, seed: int
 ) -> None:
@@ -113,7 +113,7 @@ def test_missing_evidence_neither_passes_nor_fails(
 
 
 @given(data=st.data())
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_news_that_stops_half_way_never_passes(data: st.DataObject) -> None:
     """A watcher that falls silent while work goes on saw nothing of the rest."""
     criterion = data.draw(st.sampled_from(sorted(WATCHED)))
@@ -155,7 +155,7 @@ def test_a_pass_prints_interval_and_budget(criterion: str) -> None:
     share=st.floats(0, 1),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_verdict_says_what_it_needs_and_prints_what_it_has(
     criterion: str, share: float, seed: int
 ) -> None:
