@@ -118,9 +118,9 @@ def backup_restore(records: Records) -> Verdict:
     running = [r for r in found if r.while_running and r.individuals_after > 0]
     rest = [r for r in found if not r.while_running and r.individuals_after > 0]
     if not running or not rest:
-        lacks = [] if running else ["a backup taken while a run was writing"]
-        lacks += [] if rest else ["a backup taken at rest"]
-        raise InconclusiveError(f"no {' and no '.join(lacks)}", needs=" and ".join(lacks))
+        lacks = [] if running else ["backup taken while a run was writing"]
+        lacks += [] if rest else ["backup taken at rest"]
+        raise InconclusiveError(f"no {' and no '.join(lacks)}", needs=f"a {' and a '.join(lacks)}")
     return Verdict(
         status=Status.PASS,
         measured=f"{plural(len(found), 'restore')} equal",

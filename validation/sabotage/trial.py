@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, get_args
 
+import sqlalchemy as sa
+
 import fixtures
 from fixtures import Stack
 from validation.campaign import Campaign, Scale
@@ -146,6 +148,7 @@ def _run(
             campaign = Campaign(
                 stack, writer, seed=_SEED, scale=_SCALE, folder=folder, outages=outages, say=say
             )
+            _empty(campaign.store)
             drills = Drills(campaign, stack, writer, folder=folder, say=say)
 
             def on_other(other: Stack, place: Path) -> Campaign:
@@ -197,6 +200,18 @@ def _run(
                     drills.rollback()
         result = decide([read_evidence(evidence)])
     return {name: (v.status, v.reason) for name, v in result.verdicts.items()}
+
+
+def _empty(store: str) -> None:
+    """Nothing that another trial did to the ledger may be found by this one."""
+    engine = sa.create_engine(store)
+    try:
+        if engine.dialect.name == "postgresql":
+            with engine.begin() as connection:
+                connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+                connection.execute(sa.text("CREATE SCHEMA public"))
+    finally:
+        engine.dispose()
 
 
 def _soak(world: str) -> tuple[Status, str]:
