@@ -23,13 +23,7 @@ from evidence_builders import (
 
 from validation.criteria import CRITERIA
 from validation.record import Record
-from validation.records import (
-    Generation,
-    Note,
-    Recovery,
-    Scrape,
-    Usage,
-)
+from validation.records import Generation, Note, Recovery, Scrape, Usage, Workload
 from validation.verdicts import Records, Status, Verdict, judge
 
 HEALTHY = passing()
@@ -200,6 +194,21 @@ def test_two_runs_are_pooled() -> None:
             [evidence(HEALTHY, run="a"), evidence(passing(2), run="b")],
         )
         assert said.status is Status.PASS, said
+
+
+def test_a_recovery_of_a_run_that_failed_was_none() -> None:
+    events = change(
+        HEALTHY,
+        Workload,
+        lambda r: (
+            dataclasses.replace(r, exit_code=1)
+            if isinstance(r, Workload) and r.purpose == "recovery"
+            else r
+        ),
+    )
+    said = verdict("worker_recovery", events)
+    assert said.status is Status.FAIL
+    assert "the run ended with exit status 1" in said.reason
 
 
 def test_one_receipt_proves_one_recovery() -> None:

@@ -39,7 +39,8 @@ def worker_recovery(records: Records) -> Verdict:
 
     PASS: the tolerance bound (95 % of recoveries, 95 % confidence, log-normal) is below 120 s.
     FAIL: one recovery took 120 s or longer, or was not seen in that time. A recovery counts only
-    with a confirmed receipt of the kill, and a kill of a recovery workload must have a recovery.
+    with a confirmed receipt of the kill, a kill of a recovery workload must have a recovery, and
+    one whose run came to nothing was none.
     """
     totals: list[float] = []
     slow: list[str] = []
@@ -47,6 +48,7 @@ def worker_recovery(records: Records) -> Verdict:
     problems: list[str] = []
     for record in records:
         unused = [f for f in record.all(Fault) if f.fault == "kill"]
+        broken = {w.id: w.exit_code for w in record.all(Workload) if w.exit_code != 0}
         for recovery in record.all(Recovery):
             name = f"recovery of {recovery.target} in {recovery.workload}"
             receipt = _receipt(recovery, unused)
@@ -61,6 +63,10 @@ def worker_recovery(records: Records) -> Verdict:
                 problems.append(f"{name} has a phase that is no number")
             elif not receipt.confirmed:
                 problems.append(f"the kill of {name.removeprefix('recovery of ')} is unconfirmed")
+            elif recovery.workload in broken:
+                status = broken[recovery.workload]
+                slow.append(f"{name}: the run ended with exit status {status}")
+                late.append(math.inf)
             elif any(s is not None and s >= RECOVERY_S for s in recovery.phases.values()):
                 slowest = max(s for s in recovery.phases.values() if s is not None)
                 slow.append(f"{name} took {slowest:.1f} s")

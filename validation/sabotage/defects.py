@@ -160,7 +160,14 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="no second try",
         criterion="worker_recovery",
         needs=("recovery",),
-        edit=_edit("ga/evaluators/dispatch.py", "_LAUNCHES: Final = 20", "_LAUNCHES: Final = 1"),
+        edit=_edit(
+            "ga/evaluators/dispatch.py",
+            "            if reply is not Fault.LOST:\n",
+            "            if reply is Fault.LOST:\n"
+            "                self._close(job)\n"
+            "                return\n"
+            "            if reply is not Fault.LOST:\n",
+        ),
     ),
     Defect(
         name="nodes that never come back",
