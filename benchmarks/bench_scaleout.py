@@ -1,7 +1,8 @@
 """Scale-out: one evolution on one node outside Ray, and on clusters of 1, 2 and 4 nodes.
 
 Every node is a fixed CPU quota, the local arm runs under the same quota, and the arms take turns,
-up and down: slow spells of the machine hit all of them. The ratio of a repeat is local seconds over
+up and down: slow spells of the machine hit all of them. Beside them, on all nodes, a map over Ray's
+own pool. The ratio of a repeat is local seconds over
 distributed seconds, both without start-up. Nodes that an arm does not use are killed: an idle one
 would lend the arm its quota.
 """
@@ -28,6 +29,8 @@ from ga.capacity.model import Costs
 from validation.statistics import Estimate, geometric_mean
 
 LOCAL: Final = "local"
+PEER: Final = "Pool map"
+"""See ``benchmarks.pool_map``; on all nodes."""
 CPUS_PER_NODE: Final = 0.4
 _MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
 _POPULATION: Final = 600
@@ -82,7 +85,7 @@ class ScaleOut:
 
     def by_nodes(self) -> dict[int, list[float]]:
         """Seconds of every repeat of the clusters, by nodes."""
-        arms = dict.fromkeys(s.arm for s in self.samples if s.arm != LOCAL)
+        arms = dict.fromkeys(s.arm for s in self.samples if s.arm not in (LOCAL, PEER))
         return {int(arm.split()[0]): self.seconds(arm) for arm in arms}
 
     def law(self) -> Law | None:
@@ -119,6 +122,8 @@ class ScaleOut:
                     f"{ratio.point:.2f} x local, 95 % bounds {ratio.lower:.2f}"
                     f" and {ratio.upper:.2f}; nodes that did work: {', '.join(map(str, used))}"
                 )
+                if arm == PEER:
+                    note += "; a genome a call, no ledger, no recovery"
             found.append(
                 Measurement(
                     suite="scale-out",
@@ -193,17 +198,18 @@ def measure(effort: Effort, say: Say) -> ScaleOut:
 
 def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
     samples: list[Sample] = []
-    total = effort.repeats * (1 + len(effort.nodes))
+    arms = {_name(count): count for count in (0, *effort.nodes)} | {PEER: max(effort.nodes)}
+    total = effort.repeats * len(arms)
     with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as folder:
         for repeat in range(effort.repeats):
-            arms = (0, *effort.nodes)
-            for count in arms if repeat % 2 == 0 else reversed(arms):
-                name = _name(count)
+            for name, count in sorted(arms.items(), key=lambda arm: arm[1], reverse=repeat % 2 > 0):
                 say(f"scale-out {len(samples) + 1}/{total}: {name}")
                 if count:
                     _resize(stack, count)
-                store = Path(folder) / f"{repeat}-{count}.db"
-                result = _evolve(stack, count, effort, store)
+                if name == PEER:
+                    result = _pool_map(stack, count, effort)
+                else:
+                    result = _evolve(stack, count, effort, Path(folder) / f"{repeat}-{count}.db")
                 samples.append(
                     Sample(
                         arm=name,
@@ -211,7 +217,7 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
                         seconds=result["seconds"],
                         cpu_seconds=result["cpu_seconds"],
                         startup_seconds=result["startup_seconds"],
-                        nodes_used=len(result["cpu_seconds_by_node"]),
+                        nodes_used=result["nodes_used"],
                         digest=result["digest"],
                         at=time.time(),
                     )
@@ -277,27 +283,45 @@ def _name(nodes: int) -> str:
 
 
 def _evolve(stack: Stack, nodes: int, effort: Effort, store: Path) -> Mapping[str, Any]:
-    argv = [sys.executable, "-m", "ga", "evolve", "--market", _MARKET, "--seed", "7", "--json"]
-    argv += ["--population-size", str(_POPULATION), "--top", "1", "--store", str(store)]
-    argv += ["--generations", str(effort.scale_generations)]
+    argv = [sys.executable, "-m", "ga", "evolve", *_work(effort), "--json"]
+    argv += ["--top", "1", "--store", str(store)]
     if nodes == 0:
         process = stack.on_one_node([*argv, "--mode", "local", "--workers", "1"])
     else:
         argv += ["--mode", "distributed", "--address", stack.endpoints.ray]
         process = _start(argv, stack.endpoints.env)
+    result = _ended(process, _name(nodes))
+    if result["fallbacks"]:
+        raise ArmError(f"{_name(nodes)} lost the cluster and fell back to this machine")
+    return {**result, "nodes_used": len(result["cpu_seconds_by_node"])}
+
+
+def _pool_map(stack: Stack, nodes: int, effort: Effort) -> Mapping[str, Any]:
+    argv = [sys.executable, "-m", "benchmarks.pool_map", *_work(effort)]
+    argv += ["--address", stack.endpoints.ray, "--workers", str(nodes)]
+    return _ended(_start(argv, stack.endpoints.env), PEER)
+
+
+def _work(effort: Effort) -> list[str]:
+    return [
+        *("--market", _MARKET, "--seed", "7", "--population-size", str(_POPULATION)),
+        *("--generations", str(effort.scale_generations)),
+    ]
+
+
+def _ended(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
+    """What it printed."""
     try:
         out, err = process.communicate(timeout=_ARM_SECONDS)
     except subprocess.TimeoutExpired:
-        raise ArmError(f"{_name(nodes)} took over {_ARM_SECONDS:.0f} s") from None
+        raise ArmError(f"{name} took over {_ARM_SECONDS:.0f} s") from None
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
     if process.returncode != 0:
-        raise ArmError(f"{_name(nodes)} ended with {process.returncode}: {err.strip()[-500:]}")
+        raise ArmError(f"{name} ended with {process.returncode}: {err.strip()[-500:]}")
     result: dict[str, Any] = json.loads(out)
-    if result["fallbacks"]:
-        raise ArmError(f"{_name(nodes)} lost the cluster and fell back to this machine")
     return result
 
 
