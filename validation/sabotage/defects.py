@@ -236,7 +236,6 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         needs=("watch",),
         harm="exporter killed",
     ),
-    Defect(name="dead dashboard", criterion="dashboard", needs=("watch",), harm="dashboard killed"),
     Defect(
         name="no alerts",
         criterion="alerting",
@@ -279,6 +278,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
             "        resumed = False\n",
         ),
     ),
+    Defect(name="dead dashboard", criterion="dashboard", needs=("watch",), harm="dashboard killed"),
     Defect(
         name="no fall-back",
         criterion="rollback",
