@@ -38,6 +38,7 @@ _SETTLED_S: Final = 30.0
 """From a node's start until its exporter must have been found."""
 _NEAR_S: Final = 60.0
 """The last independent word on a node is good for so long."""
+_UNKNOWN: Final = "being started"
 
 _SPEED: Final = (
     "worker_recovery",
@@ -146,7 +147,7 @@ def _cpu(records: Records) -> _Found:
                 looked += max(b.watch_cpu_s - a.watch_cpu_s, 0.0)
                 seconds += b.monotonic_s - a.monotonic_s
         if seconds < MEASURED_S:
-            if work:
+            if work and record.all(Observer):
                 doubts.append(f"known for {seconds:.0f} s of the work only (run {record.run})")
             continue
         share = used / seconds
@@ -194,7 +195,8 @@ def _scrapes(records: Records) -> _Found:
                 elif not excused(record, ("prometheus",), reading.at):
                     worst = max(worst, silence)
                     doubts.append(f"no sample of {target} for {silence:.0f} s (run {record.run})")
-        doubts += [f"no sample of {name} (run {record.run})" for name in sorted(asked - known)]
+        if record.all(Observer):
+            doubts += [f"no sample of {name} (run {record.run})" for name in sorted(asked - known)]
         targets |= known
     return (f"longest {worst:.1f} s of {plural(len(targets), 'target')}" if targets else ""), doubts
 
@@ -231,11 +233,11 @@ def _compared(
     wrong_since: float | None = None
     for at, scrape in said:
         place = bisect_right(begins, at) - 1
-        if place < 0 or at - stretches[place][1] > _NEAR_S or scrape.age_s is None:
+        begin, last, incarnation = stretches[place] if place >= 0 else (at, at, _UNKNOWN)
+        if incarnation == _UNKNOWN or at - last > _NEAR_S or scrape.age_s is None:
             wrong_since = None
             continue
         count += 1
-        begin, _, incarnation = stretches[place]
         sampled = at - scrape.age_s
         if incarnation is None:
             wrong_since = None
@@ -253,18 +255,20 @@ def _compared(
 
 
 def _stretches(record: Evidence, target: str) -> list[tuple[float, float, object]]:
-    """Begin, last word and incarnation (None: gone) of every stretch in a node's life."""
+    """Begin, last word and incarnation (None: gone) of every stretch of a node's life."""
+    faults = [f for f in record.all(Fault) if f.target == target]
+    # Until a start is confirmed its exporter may be there and the node not yet, or the reverse.
+    starts = [(f.requested_at, f.confirmed_at) for f in faults if f.fault == "start"]
     words: list[tuple[float, object]] = [
-        (reading.at, reading.incarnations[target])
-        for reading in record.all(Services)
-        if target in reading.incarnations
+        *(
+            (reading.at, reading.incarnations[target])
+            for reading in record.all(Services)
+            if target in reading.incarnations
+            and not any(begin <= reading.at <= end for begin, end in starts)
+        ),
+        *((f.confirmed_at, None) for f in faults if f.fault == "kill" and f.confirmed),
+        *((begin, _UNKNOWN) for begin, _ in starts),
     ]
-    for fault in record.all(Fault):
-        if fault.target == target and fault.confirmed and fault.fault in ("kill", "start"):
-            killed = fault.fault == "kill"
-            words.append(
-                (fault.confirmed_at, None) if killed else (fault.requested_at, "being started")
-            )
     found: list[tuple[float, float, object]] = []
     for at, incarnation in sorted(words, key=lambda word: word[0]):
         if found and found[-1][2] == incarnation:
