@@ -138,7 +138,9 @@ PLANTED: dict[str, tuple[str, list[Timed]]] = {
 
 def test_a_healthy_run_is_believed() -> None:
     assert doubted(HEALTHY) == {}
-    assert all(aspect.measured for aspect in observe([evidence(HEALTHY)]))
+    aspects = observe([evidence(HEALTHY)])
+    assert all(aspect.measured for aspect in aspects)
+    assert {name for a in aspects for name in a.criteria} <= {c.id for c in CRITERIA}
 
 
 @pytest.mark.parametrize("name", PLANTED)
