@@ -17,7 +17,7 @@ from reports.texts import interval
 from validation.evidence import Evidence
 from validation.gate import Decision, GateResult
 from validation.records import Environment, Fault, Note
-from validation.verdicts import Status
+from validation.verdicts import Status, listed
 
 _MOST_RUNS: Final = 6
 """Timelines drawn at most; a soak has many runs, and the page must stay small."""
@@ -87,6 +87,7 @@ def render_page(result: GateResult, evidence: Sequence[Evidence], runs: Sequence
             for environment in record.all(Environment)[:1]
         ],
         notes=[note.text for record in evidence for note in record.all(Note)][:_MOST_NOTES],
+        listed=listed,
         utc=_utc,
         clock=_clock,
         openings={record.run: record.opening for record in evidence},

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from validation.criteria import Criterion
 from validation.gate import GateResult
-from validation.verdicts import Status, Verdict, bounds, explained
+from validation.verdicts import Status, Verdict, bounds, explained, listed
 
 _SIGNS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "❔"}
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -74,6 +74,12 @@ def summary(result: GateResult) -> str:
             _markdown(explained(verdict)),
         )
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "## Observer", ""]
+    for aspect in result.observer:
+        why = f" — **not believed**: {_markdown(listed(aspect.doubts))}" if aspect.doubts else ""
+        lines.append(f"- {aspect.source}: {_markdown(aspect.measured or '–')}{why}")
+        if aspect.doubts:
+            lines[-1] += f"; leaves open {', '.join(aspect.criteria)}"
     lines += ["", "## Evidence", ""]
     for source in result.sources:
         state = "" if source.closed else " — **not closed, the run was cut short**"

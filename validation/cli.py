@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ga.errors import InputError
+from validation.checks.observer import doubts
 from validation.criteria import CRITERIA
 from validation.difference import difference
 from validation.evidence import FILE, Evidence, EvidenceError, pool, read_evidence
@@ -253,6 +254,8 @@ def _gate(result: GateResult, *, as_json: bool) -> int:
         )
     console = _console()
     console.print(table)
+    for line in doubts(result.observer):
+        console.print(Text(f"observer: {line}", "yellow"), soft_wrap=True)
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
     console.print(Text(f"{result.decision.value}: {counts}", _DECISION_STYLES[result.decision]))
     if result.uncertified:

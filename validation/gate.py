@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from validation.checks.observer import Aspect, doubted, observe
 from validation.criteria import CRITERIA, Criterion
 from validation.evidence import Evidence, pool
 from validation.sabotage.certificates import Certificate, certified
@@ -51,6 +52,8 @@ class GateResult:
     verdicts: Mapping[str, Verdict]
     """By id of the criterion, in the order of ``criteria``."""
     sources: tuple[Source, ...]
+    observer: tuple[Aspect, ...] = ()
+    """What the verdicts rest on, and whether it can be believed."""
     certificates: tuple[Certificate, ...] = ()
     """Which defects, planted on purpose, this gate was shown to catch."""
 
@@ -94,6 +97,7 @@ def as_object(result: GateResult) -> dict[str, object]:
             }
             for criterion in result.criteria
         ],
+        "observer": [asdict(aspect) for aspect in result.observer],
         "sources": [asdict(source) for source in result.sources],
     }
 
@@ -112,8 +116,8 @@ def decide(
 ) -> GateResult:
     """Judge every criterion on the pooled records.
 
-    One FAIL makes it NO-GO; GO takes a PASS of every criterion, each certified; all else is
-    INCONCLUSIVE.
+    What passes on a source of evidence that is doubted is INCONCLUSIVE. One FAIL makes it NO-GO; GO
+    takes a PASS of every criterion, each certified; all else is INCONCLUSIVE.
 
     Args:
         certificates: Of this very gate, as ``read_certificates`` gives them.
@@ -123,7 +127,11 @@ def decide(
         ValueError: no criterion, or two with the same id.
     """
     records = pool(evidence)
-    verdicts = {criterion.id: judge(criterion.verdict, records) for criterion in criteria}
+    aspects = observe(records)
+    verdicts = {
+        criterion.id: doubted(criterion.id, judge(criterion.verdict, records), aspects)
+        for criterion in criteria
+    }
     if not criteria or len(verdicts) != len(criteria):
         raise ValueError("a gate needs criteria, each with an id of its own")
     statuses = {verdict.status for verdict in verdicts.values()}
@@ -151,5 +159,6 @@ def decide(
             )
             for record in records
         ),
+        observer=aspects,
         certificates=tuple(certificates),
     )

@@ -93,9 +93,19 @@ def working_hours(record: Evidence) -> tuple[float, float] | None:
     return min(w.started_at for w in work), max(w.finished_at for w in work)
 
 
-def gap(record: Evidence, times: Sequence[float], watcher: str) -> str | None:
-    """A stretch of the distributed work that a watcher passed over in silence, in words."""
-    hours = working_hours(record)
+def gap(
+    record: Evidence,
+    times: Sequence[float],
+    watcher: str,
+    *,
+    hours: tuple[float, float] | None = None,
+) -> str | None:
+    """A stretch that a watcher passed over in silence, in words.
+
+    Args:
+        hours: From when to when it was to watch; None: all through the distributed work.
+    """
+    hours = hours or working_hours(record)
     if hours is None or not times:
         return None
     begin, end = hours

@@ -95,7 +95,7 @@ def _gather(config: pytest.Config) -> Path:
     from validation.exposure import search, survey
     from validation.faults import plant_alert
     from validation.network import round_trips
-    from validation.probes import Outages, Watch, Webhook, ask_all
+    from validation.probes import Observe, Outages, Watch, Webhook, ask_all
     from validation.progress import Progress
     from validation.records import Environment, Note
     from validation.service import service_load
@@ -140,6 +140,7 @@ def _gather(config: pytest.Config) -> Path:
             cpus_per_node=CPUS_PER_NODE,
             replay=replay,
         ) as writer,
+        Observe(stack, writer),
     ):
         writer.add(Environment(values=environment()))
         outages = Outages()
@@ -286,6 +287,7 @@ def pytest_terminal_summary(
     result = config.stash.get(_RESULT, None)
     if result is None:
         return
+    from validation.checks.observer import doubts
     from validation.verdicts import bounds, explained
 
     units = {criterion.id: criterion.unit for criterion in result.criteria}
@@ -296,6 +298,8 @@ def pytest_terminal_summary(
         terminalreporter.write_line(
             f"{verdict.status.value:<13} {criterion:<22} {measured} -- {explained(verdict)}"
         )
+    for line in doubts(result.observer):
+        terminalreporter.write_line(f"observer: {line}")
     folder = config.stash[_FOLDER]
     terminalreporter.write_line(f"report: {folder / 'report.html'}")
     terminalreporter.write_line(f"all runs: {folder.parent / 'index.html'}")

@@ -35,6 +35,7 @@ from validation.records import (
 )
 from validation.records_load import Load, Scaling, ServiceRestart
 from validation.records_network import Drain, Listener, RoundTrips, Search, Survey
+from validation.records_observer import Observer
 from validation.sabotage import Certificate, code_hash
 
 T0 = 1_760_000_000.0
@@ -367,6 +368,18 @@ def answered(probe: str, *, ok: bool = True) -> Probe:
     )
 
 
+def observer(at: float, **changes: object) -> Observer:
+    """A reading of a harness that takes 1 % of a core."""
+    base = Observer(
+        at=at,
+        monotonic_s=at - T0 + 9000,
+        harness_cpu_s=0.01 * (at - T0) + 4,
+        watch_cpu_s=0.008 * (at - T0),
+        silence_s=dict.fromkeys(("head", *NODES), 5.0),
+    )
+    return dataclasses.replace(base, **changes)
+
+
 def services(faults: Sequence[Fault], until: float) -> list[Timed]:
     """A reading every 2 s; each kill by receipt ends its node, each start makes a new one."""
     found: list[Timed] = []
@@ -439,6 +452,7 @@ def passing(seed: int = 1) -> list[Timed]:
         down.append((node, killed, back + 15))
         add(work)
     events += monitoring(T0 + 241)
+    down.append((NODES[1], T0 + 241, T0 + 241 + 13 + 15))
     events.append((T0 + 262, price()))
     clock = 265.0
     for pair in range(4):
@@ -515,6 +529,7 @@ def passing(seed: int = 1) -> list[Timed]:
     at = T0 + 1
     while at < T0 + clock + 5:
         events.append((at, answered("cluster")))
+        events.append((at, observer(at)))
         events.append(
             (
                 at,
@@ -549,6 +564,7 @@ def passing(seed: int = 1) -> list[Timed]:
         at += 2
     while at < T0 + clock + 49 * 3600:
         events.append((at, answered("cluster")))
+        events.append((at, observer(at)))
         at += 60
     return sorted(events, key=lambda event: event[0])
 

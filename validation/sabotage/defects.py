@@ -28,6 +28,7 @@ Harm = Literal[
     "exporter killed",
     "dashboard killed",
     "alerts stopped",
+    "prometheus stopped",
     "node restarted",
     "outages",
     "slow link",
@@ -235,6 +236,12 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         criterion="prometheus_collection",
         needs=("watch",),
         harm="exporter killed",
+    ),
+    Defect(
+        name="a Prometheus that stands still",
+        criterion="prometheus_collection",
+        needs=("watch",),
+        harm="prometheus stopped",
     ),
     Defect(
         name="no alerts",

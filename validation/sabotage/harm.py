@@ -56,8 +56,8 @@ def harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
         node.kill()
         node.start()
         return
-    if harm == "alerts stopped":
-        pid = inside._watched["alertmanager"].pid
+    if harm in ("alerts stopped", "prometheus stopped"):
+        pid = inside._watched["alertmanager" if harm == "alerts stopped" else "prometheus"].pid
         os.kill(pid, signal.SIGSTOP)
         yield
         os.kill(pid, signal.SIGCONT)

@@ -23,7 +23,7 @@ from validation.exposure import search, survey
 from validation.faults import plant_alert
 from validation.gate import decide
 from validation.network import round_trips
-from validation.probes import Outages, Watch, Webhook, ask_all
+from validation.probes import Observe, Outages, Watch, Webhook, ask_all
 from validation.sabotage.certificates import HEALTHY, Certificate, append, code_hash
 from validation.sabotage.defects import DEFECTS, Edit, Harm, Stage
 from validation.sabotage.harm import WATCH_SECONDS, harmed
@@ -191,7 +191,7 @@ def _run(
                 "service": lambda: service_load(writer, folder=folder, say=say),
                 "watch": lambda: time.sleep(WATCH_SECONDS),
             }
-            with harmed(stack, harm):
+            with Observe(stack, writer), harmed(stack, harm):
                 with watch:
                     for stage in stages:
                         if stage != "rollback":

@@ -222,8 +222,8 @@ def _watch_stack(start: _Start) -> None:
 
 
 def _gather(start: _Start, stack: Stack) -> None:
-    from validation.probes import Outages, Watch
-    from validation.soak.real import EVERY, PERIOD_S, StackWorld
+    from validation.probes import Observe, Outages, Watch
+    from validation.soak.real import EVERY, OBSERVE_S, PERIOD_S, StackWorld
 
     live, plan = start.live, start.folder.plan
     logs = start.folder.path / "logs"
@@ -241,7 +241,8 @@ def _gather(start: _Start, stack: Stack) -> None:
     segments.begin(start.gap(time.time()))
     if not steady:
         segments.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
-    with _ending(segments, live) as go, watch:
+    observing = Observe(stack, segments, period=OBSERVE_S)
+    with _ending(segments, live) as go, observing, watch:
         if not live.workloads:
             world.reference()
         go(lambda tell: run(segments, world, live, tell))

@@ -19,6 +19,8 @@ PERIOD_S: Final = 5.0
 """From one probe of the cluster to the next."""
 EVERY: Final = 9
 """All else is looked at at every so-manieth probe: often enough, and two days fit in 30 MB."""
+OBSERVE_S: Final = 10.0
+"""From one reading of the harness itself to the next: a workload has two of them."""
 SCALE: Final = Scale(pairs=0, recoveries=1, speedup=SHORT.speedup, evolution=SHORT.evolution)
 
 

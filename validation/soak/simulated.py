@@ -27,6 +27,7 @@ from validation.records import (
     Usage,
     Workload,
 )
+from validation.records_observer import Observer
 from validation.soak.segments import Segments
 
 Defect = Literal["healthy", "outages", "lost"]
@@ -229,11 +230,20 @@ class SimulatedWorld:
         passed = at - self._begin
         down = self.defect == "outages" and passed % _OUTAGE_EVERY_S >= _OUTAGE_EVERY_S - _OUTAGE_S
         add(_answer(CLUSTER, ok=not down))
+        nodes = [f"node-{n + 1}" for n in range(self.segments.folder.plan.nodes)]
+        add(
+            Observer(
+                at=at,
+                monotonic_s=at,
+                harness_cpu_s=0.01 * passed,
+                watch_cpu_s=0.01 * passed,
+                silence_s=dict.fromkeys((HEAD, *nodes), 5.0),
+            )
+        )
         if self._ticks % EVERY:
             return
         add(_answer("dashboard", ok=True))
         self._services()
-        nodes = [f"node-{n + 1}" for n in range(self.segments.folder.plan.nodes)]
         for target in (HEAD, *nodes):
             begin, end = self._away.get(target, (0.0, 0.0))
             away = begin <= at <= end
