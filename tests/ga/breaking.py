@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from ledger_stores import Server
 
 import fixtures
-from fixtures import Receipt, Stack, proc
+from fixtures import Receipt, Stack, impairment, proc
 from fixtures.launch import popen
 from fixtures.services import start_redis
 
@@ -44,7 +44,7 @@ class Ground:
 
     def cannot(self, fault: str) -> str | None:
         """Why this machine cannot do a fault; None if it can."""
-        if fault == "partition node" and self.stack._network is None:
+        if fault in CUTS and self.stack._network is None:
             return "nodes have no network of their own here; run as root"
         if fault == "memory hog" and self.stack.nodes[0].limits.memory_bytes is None:
             return "no memory limit can be set here; run as root"
@@ -334,6 +334,16 @@ class Fault:
 LOST = frozenset({"lost", "crashed"})
 """A worker that dies with its node may be seen before the node is."""
 
+IMPAIRMENTS = {
+    "nothing reaches node": impairment.one_way("in"),
+    "nothing leaves node": impairment.one_way("out"),
+    "loss": impairment.loss(0.1),
+    "delay": impairment.delay(0.05),
+    "narrow bandwidth": impairment.narrow(1_000_000),
+}
+CUTS = frozenset({"partition node", *IMPAIRMENTS})
+"""They need a network namespace."""
+
 FAULTS = {
     "kill worker": Fault(strike=kill_worker, outcomes=frozenset({"crashed"})),
     "kill node": Fault(strike=_fault_of_node(lambda n: n.kill(), None), outcomes=LOST),
@@ -345,6 +355,13 @@ FAULTS = {
         strike=_fault_of_node(lambda n: n.partition(), lambda n: n.heal()),
         outcomes=LOST | {"overtaken"},
     ),
+    **{
+        name: Fault(
+            strike=_fault_of_node(lambda n, what=what: n.impair(what), lambda n: n.mend()),
+            outcomes=LOST | {"overtaken"} if what.fault == "one_way" else frozenset(),
+        )
+        for name, what in IMPAIRMENTS.items()
+    },
     "kill driver": Fault(strike=kill_driver, outcomes=frozenset({"lost"}), fallbacks=1),
     "kill coordinator": Fault(strike=kill_coordinator, moment=Evolving.next_generation),
     "restart database": Fault(strike=restart_database),
