@@ -21,7 +21,7 @@ _BINS: Final = 240
 _MOST_ROWS: Final = 40
 _MOST_FAULTS: Final = 100
 _LABEL_WIDTH: Final = 84.0
-_DOWN: Final = ("kill", "pause", "partition")
+_DOWN: Final = ("kill", "pause", "partition", "one_way")
 
 
 def timeline(record: Evidence) -> Markup | None:

@@ -16,8 +16,14 @@ HEAD: Final = "head"
 """Name of the head node in usage and scrape events."""
 _RETURN_S: Final = 60.0
 """After a fault was undone, a service may need this long until it answers again."""
-_DOWN: Final = frozenset({"kill", "drain", "pause", "partition"})
-_UNDO: Final = {"kill": "start", "drain": "start", "pause": "resume", "partition": "heal"}
+_DOWN: Final = frozenset({"kill", "drain", "pause", "partition", "one_way"})
+_UNDO: Final = {
+    "kill": "start",
+    "drain": "start",
+    "pause": "resume",
+    "partition": "heal",
+    "one_way": "mend",
+}
 
 
 def workloads(record: Evidence) -> dict[str, Workload]:

@@ -28,7 +28,7 @@ _GRACE: Final = 2.0
 """Seconds that PostgreSQL may take to notice that the last owner is dead."""
 _PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
-_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_PASSING: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 
 
 class Owner:
@@ -61,8 +61,9 @@ class Owner:
     ) -> None:
         """Do ``work`` in one transaction, exactly once.
 
-        While the database is away or locked it is tried again, for a minute. An answer that was
-        lost with the connection may have been a success: so then ``done`` is asked first.
+        While the database is away, locked or without space it is tried again, for a minute. An
+        answer that was lost with the connection may have been a success: so then ``done`` is asked
+        first.
 
         Raises:
             LedgerError: the database stayed away, or another process owns the run by now.
@@ -83,7 +84,8 @@ class Owner:
                 if now > deadline:
                     raise LedgerError(
                         f"run {self.run}: the ledger could not be written for {PATIENCE:.0f} s"
-                        f" ({reason}); start the database, then: python -m ga resume {self.run}"
+                        f" ({reason}); start the database, or make space for it, then:"
+                        f" python -m ga resume {self.run}"
                     )
                 tried = True
                 time.sleep(pause)
@@ -173,7 +175,7 @@ def _passes(error: sa.exc.DBAPIError) -> bool:
     """Whether the same may well succeed when it is tried again."""
     cause = error.orig
     if isinstance(cause, sqlite3.OperationalError):
-        return (cause.sqlite_errorcode & 0xFF) in _BUSY
+        return (cause.sqlite_errorcode & 0xFF) in _PASSING
     return error.connection_invalidated or isinstance(
         error, sa.exc.OperationalError | sa.exc.InterfaceError
     )

@@ -22,9 +22,10 @@ import sqlalchemy as sa
 from ledger_stores import Server
 
 import fixtures
-from fixtures import Receipt, Stack, proc
+from fixtures import Receipt, Stack, impairment, proc
 from fixtures.launch import popen
 from fixtures.services import start_redis
+from fixtures.volume import Volume
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CPUS = 0.8
@@ -32,6 +33,7 @@ _RUN_SECONDS = 240.0
 _CONFIRM_SECONDS = 10.0
 _AWAY_SECONDS = 2.0
 """How long a database is away."""
+_FULL_SECONDS = 6.0
 _HOG = "held = []\nwhile True:\n    held.append(bytearray(b'x') * (1 << 24))\n"
 
 
@@ -42,9 +44,14 @@ class Ground:
         self.stack: Stack = fixtures.start_stack(nodes=2, cpus_per_node=_CPUS, backend="processes")
         self.headless = False
 
-    def cannot(self, fault: str) -> str | None:
-        """Why this machine cannot do a fault; None if it can."""
-        if fault == "partition node" and self.stack._network is None:
+    volume: Volume | None = None
+    """Where ledgers of SQLite are kept; None: this machine gives us none."""
+
+    def cannot(self, fault: str, store: str) -> str | None:
+        """Why a fault cannot be done here to a run with this store; None if it can."""
+        if fault == "disk full" and (self.volume is None or not store.startswith("sqlite")):
+            return "the ledger's disk is not ours to fill"
+        if fault in CUTS and self.stack._network is None:
             return "nodes have no network of their own here; run as root"
         if fault == "memory hog" and self.stack.nodes[0].limits.memory_bytes is None:
             return "no memory limit can be set here; run as root"
@@ -295,6 +302,20 @@ def restart_database(run: Evolving) -> list[Receipt]:
     return [_receipt("lock", "sqlite", asked, None, f"{_AWAY_SECONDS} s", True)]
 
 
+def fill_disk(run: Evolving) -> list[Receipt]:
+    """The ledger's volume has no space for longer than a generation takes."""
+    if (volume := run.ground.volume) is None or not Path(run.store[10:]).is_relative_to(
+        volume.path
+    ):
+        return []
+    try:
+        receipts = [volume.fill()]
+        time.sleep(_FULL_SECONDS)
+    finally:
+        receipts.append(volume.free())
+    return receipts
+
+
 def kill_redis(run: Evolving) -> list[Receipt]:
     """The cache."""
     return _shoot("redis", run.redis.process.pid) if run.redis.process.poll() is None else []
@@ -334,6 +355,16 @@ class Fault:
 LOST = frozenset({"lost", "crashed"})
 """A worker that dies with its node may be seen before the node is."""
 
+IMPAIRMENTS = {
+    "nothing reaches node": impairment.one_way("in"),
+    "nothing leaves node": impairment.one_way("out"),
+    "loss": impairment.loss(0.1),
+    "delay": impairment.delay(0.05),
+    "narrow bandwidth": impairment.narrow(1_000_000),
+}
+CUTS = frozenset({"partition node", *IMPAIRMENTS})
+"""They need a network namespace."""
+
 FAULTS = {
     "kill worker": Fault(strike=kill_worker, outcomes=frozenset({"crashed"})),
     "kill node": Fault(strike=_fault_of_node(lambda n: n.kill(), None), outcomes=LOST),
@@ -345,9 +376,17 @@ FAULTS = {
         strike=_fault_of_node(lambda n: n.partition(), lambda n: n.heal()),
         outcomes=LOST | {"overtaken"},
     ),
+    **{
+        name: Fault(
+            strike=_fault_of_node(lambda n, what=what: n.impair(what), lambda n: n.mend()),
+            outcomes=LOST | {"overtaken"} if what.fault == "one_way" else frozenset(),
+        )
+        for name, what in IMPAIRMENTS.items()
+    },
     "kill driver": Fault(strike=kill_driver, outcomes=frozenset({"lost"}), fallbacks=1),
     "kill coordinator": Fault(strike=kill_coordinator, moment=Evolving.next_generation),
     "restart database": Fault(strike=restart_database),
+    "disk full": Fault(strike=fill_disk),
     "kill redis": Fault(strike=kill_redis),
     "memory hog": Fault(strike=hog_memory),
     "kill head": Fault(strike=kill_head, outcomes=LOST, fallbacks=1),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 from breaking import FAULTS, LAST, Evolving, Ground, driver_of, kill_coordinator
 from ledger_stores import Server
 
+from fixtures import volume
 from ga.evolution import Evolution, Plan
 from ga.fitness import Outcome, Settings, evaluate_batch, evaluation_key, visible
 from ga.ledger import open_ledger
@@ -31,6 +32,7 @@ SETTINGS = Settings(folds=3)
 PLAN = Plan(seed=11, population_size=60, generations=4, families=("pca_tree_quantile",))
 """Long enough for a fault in the middle: a genome takes a hundredth of a second."""
 LONG = replace(PLAN, generations=8)
+VOLUME_BYTES = 1 << 26
 HARMLESS = "ema_crossover"
 POISONOUS = ("poison_crash", "poison_exit", "poison_hog", "poison_raise")
 
@@ -40,8 +42,11 @@ Undisturbed = Callable[[Plan], str]
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     ground = Ground()
-    yield ground
-    ground.stack.close()
+    with ExitStack() as held:
+        held.callback(lambda: ground.stack.close())
+        if not volume.unavailable():
+            ground.volume = held.enter_context(volume.small(VOLUME_BYTES))
+        yield ground
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +85,8 @@ def evolving(
     ground: Ground, store: str, folder: Path, server: Server | None, plan: Plan, module: str = "ga"
 ) -> Iterator[Evolving]:
     ground.restore()
+    if ground.volume is not None and store.startswith("sqlite"):
+        store = f"sqlite:///{ground.volume.path / folder.name}.db"
     with Evolving(ground, store, folder, server, module) as run:
         run.start(
             "--market", MARKET, "--folds", str(SETTINGS.folds), "--seed", str(plan.seed),
@@ -119,7 +126,7 @@ def one_fault(
 ) -> None:
     """A run that suffers it comes to what it must."""
     fault = FAULTS[name]
-    if (why := ground.cannot(name)) is not None:
+    if (why := ground.cannot(name, store)) is not None:
         pytest.skip(why)
     with evolving(ground, store, folder, server, PLAN) as run:
         assert fault.moment(run), run.said()
@@ -202,7 +209,7 @@ def test_a_schedule_of_faults_changes_nothing(fault_seed, ground, undisturbed, s
     expected = undisturbed(LONG)
     with evolving(ground, store, tmp_path, server if postgres else None, LONG) as run:
         for name, wait in zip(names, waits, strict=True):
-            if ground.cannot(name) is None and run.go_on(wait):
+            if ground.cannot(name, store) is None and run.go_on(wait):
                 receipts = FAULTS[name].strike(run)
                 print(f"{name}: {[(r.fault, r.target, r.confirmed) for r in receipts]}")
                 run.receipts += receipts

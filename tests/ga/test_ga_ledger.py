@@ -24,6 +24,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from ledger_stores import PLAN, Server, change, counts, keys, rows
 
+from fixtures import volume
+from fixtures.volume import Volume
 from ga.errors import InputError, LedgerError
 from ga.evolution import GENESIS, Evolution
 from ga.fitness import Outcome, Settings, score
@@ -361,6 +363,44 @@ def test_an_sqlite_that_stays_locked_ends_the_run_with_what_to_do(tmp_path, hist
             history.digest = GENESIS
             # The lock on the run was held all the time.
             history.commit(ledger, run, 0)
+    assert counts(store) == (1, 12, 12)
+
+
+@pytest.fixture
+def full() -> Iterator[Volume]:
+    if why := volume.unavailable():
+        pytest.skip(why)
+    with volume.small(1 << 22) as made:
+        yield made
+
+
+def test_a_full_disk_is_waited_for(full, history):
+    store = f"sqlite:///{full.path / 'ledger.db'}"
+    with closing(open_ledger(store, create=True)) as ledger:
+        run = history.begin(ledger)
+        with ledger.own(run):
+            history.commit(ledger, run, 0)
+            assert full.fill().confirmed
+            committing = threading.Thread(target=history.commit, args=(ledger, run, 1))
+            committing.start()
+            time.sleep(0.4)
+            assert committing.is_alive()
+            assert full.free().confirmed
+            committing.join()
+    assert counts(store) == (2, 24, 24)
+
+
+def test_a_disk_that_stays_full_ends_the_run_with_what_to_do(full, history, monkeypatch):
+    monkeypatch.setattr(ownership, "PATIENCE", 0.3)
+    store = f"sqlite:///{full.path / 'ledger.db'}"
+    with closing(open_ledger(store, create=True)) as ledger:
+        run = history.begin(ledger)
+        with ledger.own(run):
+            history.commit(ledger, run, 0)
+            assert full.fill().confirmed
+            with pytest.raises(LedgerError, match=rf"disk is full.*make space.*ga resume {run}"):
+                history.commit(ledger, run, 1)
+            assert full.free().confirmed
     assert counts(store) == (1, 12, 12)
 
 
