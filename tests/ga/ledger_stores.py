@@ -29,10 +29,14 @@ STACK = "ga-ledger-tests"
 
 
 class Server:
-    """A PostgreSQL that can be killed and started again."""
+    """A PostgreSQL that can be killed and started again.
 
-    def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="ga-"))
+    Args:
+        under: where its directory is made.
+    """
+
+    def __init__(self, under: Path | None = None) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="ga-", dir=under))
         # PostgreSQL runs as another user when we are root.
         self.directory.chmod(0o711)
         self.service: Service = start_postgres(STACK, self.directory)

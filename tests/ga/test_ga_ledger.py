@@ -390,6 +390,34 @@ def test_a_full_disk_is_waited_for(full, history):
     assert counts(store) == (2, 24, 24)
 
 
+@pytest.mark.stack
+def test_a_full_disk_of_postgresql_is_waited_for(history):
+    if why := volume.unavailable():
+        pytest.skip(why)
+    done = []
+    with volume.small(1 << 28) as full, closing(Server(full.path)) as server:
+        store = server.database()
+        with closing(open_ledger(store, create=True)) as ledger:
+            run = history.begin(ledger)
+
+            def commit_all() -> None:
+                for generation in range(PLAN.generations):
+                    history.commit(ledger, run, generation)
+                    done.append(generation)
+
+            with ledger.own(run):
+                assert full.fill().confirmed
+                committing = threading.Thread(target=commit_all)
+                committing.start()
+                # Pages that it has already still take the first.
+                committing.join(3.0)
+                assert len(done) < PLAN.generations
+                assert full.free().confirmed
+                committing.join()
+        everyone = PLAN.population_size * PLAN.generations
+        assert counts(store) == (PLAN.generations, everyone, everyone)
+
+
 def test_a_disk_that_stays_full_ends_the_run_with_what_to_do(full, history, monkeypatch):
     monkeypatch.setattr(ownership, "PATIENCE", 0.3)
     store = f"sqlite:///{full.path / 'ledger.db'}"
