@@ -32,6 +32,8 @@ SETTINGS = Settings(folds=3)
 PLAN = Plan(seed=11, population_size=60, generations=4, families=("pca_tree_quantile",))
 """Long enough for a fault in the middle: a genome takes a hundredth of a second."""
 LONG = replace(PLAN, generations=8)
+LONGEST = replace(PLAN, generations=24)
+"""For several faults: the receipt of one of a link takes some seconds."""
 VOLUME_BYTES = 1 << 26
 HARMLESS = "ema_crossover"
 POISONOUS = ("poison_crash", "poison_exit", "poison_hog", "poison_raise")
@@ -206,8 +208,8 @@ def test_a_schedule_of_faults_changes_nothing(fault_seed, ground, undisturbed, s
     )
     print(f"seed {fault_seed}: {dict(zip(names, waits, strict=True))}; again: {again}")
     store = server.database() if postgres else f"sqlite:///{tmp_path / 'ledger.db'}"
-    expected = undisturbed(LONG)
-    with evolving(ground, store, tmp_path, server if postgres else None, LONG) as run:
+    expected = undisturbed(LONGEST)
+    with evolving(ground, store, tmp_path, server if postgres else None, LONGEST) as run:
         for name, wait in zip(names, waits, strict=True):
             if ground.cannot(name, store) is None and run.go_on(wait):
                 receipts = FAULTS[name].strike(run)
