@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--log", type=Path, help="append a JSON line for every batch here")
         command.add_argument(
             "--cache",
-            default=os.environ.get("GA_CACHE_URL"),
+            default=os.environ.get("GA_CACHE_URL") or None,
             help="outcomes of earlier runs: redis://HOST:PORT/DB; a URL with a password belongs in"
             " the variable GA_CACHE_URL, or the password in a file that GA_CACHE_PASSWORD_FILE"
             " names (default: that variable, else none)",

@@ -107,7 +107,7 @@ class Campaign:
 
     @property
     def _slots(self) -> int:
-        return len(self._stack.nodes)
+        return sum(node.limits.slots for node in self._stack.nodes)
 
     def speedup(self) -> None:
         """Pairs of the same evolution on one node and on all, arms in alternating order."""
@@ -218,13 +218,13 @@ class Campaign:
         name = self.name(purpose, "distributed")
         with self.evolve(spec, name, self.cluster_arguments()) as evolve:
             evolve.wait_ready(WORKLOAD_SECONDS)
-            before = {node.name: node.usage() for node in self._stack.nodes}
+            before = self._usages()
             after = before
             while evolve.running:
                 time.sleep(_POLL)
-                if (evolve.generation_at or 0.0) > min(u.at for u in after.values()):
+                if after and (evolve.generation_at or 0.0) > min(u.at for u in after.values()):
                     # Read at each commit, so that the last reading is that of the last generation.
-                    after = {node.name: node.usage() for node in self._stack.nodes}
+                    after = self._usages()
             ended = evolve.finish(WORKLOAD_SECONDS)
         self._windows(name, before, after, ended)
         self.record(
@@ -234,7 +234,7 @@ class Campaign:
             purpose=purpose,
             arm="distributed",
             pair=pair,
-            nodes=self._slots,
+            nodes=len(self._stack.nodes),
             workers=self._slots,
         )
 
@@ -256,7 +256,7 @@ class Campaign:
             purpose="recovery",
             arm="distributed",
             pair=None,
-            nodes=self._slots,
+            nodes=len(self._stack.nodes),
             workers=self._slots,
         )
 
@@ -334,6 +334,11 @@ class Campaign:
         self._count += 1
         return f"{self._count:02d}-{purpose}-{arm}"
 
+    def _usages(self) -> dict[str, NodeUsage]:
+        """Of every node that can be read."""
+        read = {node.name: node.usage() for node in self._stack.nodes}
+        return {name: usage for name, usage in read.items() if usage is not None}
+
     def _windows(
         self,
         workload: str,
@@ -344,7 +349,10 @@ class Campaign:
         by_address = ended.result.get("cpu_seconds_by_node")
         useful = by_address if isinstance(by_address, dict) else {}
         for node in self._stack.nodes:
-            first, last, cpus = before[node.name], after[node.name], node.limits.cpus
+            cpus = node.limits.cpus
+            if node.name not in before or node.name not in after:
+                continue
+            first, last = before[node.name], after[node.name]
             if cpus is None or last.at <= first.at:
                 continue
             self._writer.add(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
+    from fixtures.attached import AttachedStack
     from validation.gate import GateResult
 
 NODES: Final = 4
@@ -49,6 +50,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=["phase2"],
         help="exit with the gate's status: 0 GO, 1 NO-GO, 2 INCONCLUSIVE",
     )
+    group.addoption(
+        "--address",
+        metavar="HOST:PORT",
+        help="of a Ray cluster that you started: it is given work and watched, and never broken;"
+        " GA_STORE, GA_CACHE_URL, RAY_AUTH_TOKEN_PATH and GA_GRAFANA_URL say the rest",
+    )
+    group.addoption("--dashboard", metavar="URL", help="of that cluster (default: its port 8265)")
+    group.addoption("--prometheus", metavar="URL", help="that scrapes that cluster")
     group.addoption("--short", action="store_true", help="less evidence, in about half the time")
 
 
@@ -87,6 +96,7 @@ def _gather(config: pytest.Config) -> Path:
     # needed for the gate alone.
     import fixtures
     import reports
+    from validation import attached
     from validation.campaign import FULL, SHORT, Campaign
     from validation.drills import Drills
     from validation.elasticity import autoscale, preempt
@@ -96,7 +106,7 @@ def _gather(config: pytest.Config) -> Path:
     from validation.faults import plant_alert
     from validation.network import round_trips
     from validation.probes import Observe, Outages, Watch, Webhook, ask_all
-    from validation.progress import Progress
+    from validation.progress import STAGES, Progress
     from validation.records import Environment, Note
     from validation.service import service_load
 
@@ -110,11 +120,13 @@ def _gather(config: pytest.Config) -> Path:
     folder = OUT / run
     scale = SHORT if config.getoption("--short") else FULL
     backend = config.getoption("--stack")
-    replay = f"pytest -m validation --stack={backend} --replay {seed}"
+    theirs = _theirs(config)
+    where = f"--stack={backend}" if theirs is None else f"--address {theirs.endpoints.ray}"
+    replay = f"pytest -m validation {where} --replay {seed}"
     if scale is SHORT:
         replay += " --short"
     say(f"seed {seed}; evidence goes to {folder}")
-    progress = Progress(say)
+    progress = Progress(say, stages=STAGES if theirs is None else attached.STAGES)
     progress.begin("start")
     folder.mkdir(parents=True)
     evidence = folder / FILE
@@ -124,7 +136,8 @@ def _gather(config: pytest.Config) -> Path:
             [sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL
         ) as compiling,
         Webhook() as webhook,
-        fixtures.start_stack(
+        theirs
+        or fixtures.start_stack(
             nodes=NODES,
             cpus_per_node=CPUS_PER_NODE,
             backend=backend,
@@ -137,7 +150,7 @@ def _gather(config: pytest.Config) -> Path:
             seed=seed,
             backend=stack.backend,
             nodes=len(stack.nodes),
-            cpus_per_node=CPUS_PER_NODE,
+            cpus_per_node=CPUS_PER_NODE if theirs is None else theirs.cpus_per_node,
             replay=replay,
         ) as writer,
         Observe(stack, writer),
@@ -150,60 +163,85 @@ def _gather(config: pytest.Config) -> Path:
             writer.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
         if compiling.wait():
             pytest.fail("the engine's kernels could not be compiled; see above", pytrace=False)
-        # In a quiet moment, before anything is done.
-        round_trips(stack, writer, say=say)
-        survey(stack, writer, say=say)
-        began = time.time()
 
         def campaign_on(stack: fixtures.Stack, folder: Path) -> Campaign:
             return Campaign(
                 stack, writer, seed=seed, scale=scale, folder=folder, outages=outages, say=say
             )
 
-        with watch, ThreadPoolExecutor(2) as aside:
-            campaign = campaign_on(stack, folder)
-            drills = Drills(campaign, stack, writer, folder=folder, say=say)
-            # The cluster has no work during the reference: its alert costs no time.
-            alert = aside.submit(plant_alert, stack, writer, outages, webhook, seed=seed, say=say)
-            refusals = aside.submit(drills.bad_input)
-            progress.begin("reference")
-            campaign.reference(drills.back_up)
-            alert.result()
-            refusals.result()
-            restores = aside.submit(drills.restore)
-            progress.begin("recoveries")
-            campaign.recoveries()
-            restores.result()
-            progress.begin("preemption")
-            preempt(campaign, stack, writer, outages, say=say)
-            progress.begin("populations")
-            campaign.populations()
-            if stack.endpoints.prometheus is not None:
-                say("every panel of every dashboard")
-                ask_all(
-                    writer,
-                    prometheus=stack.endpoints.prometheus,
-                    grafana=os.environ.get("GA_GRAFANA_URL") or stack.endpoints.grafana,
-                    since=began,
+        campaign = campaign_on(stack, folder)
+        drills = Drills(campaign, stack, writer, folder=folder, say=say)
+        if theirs is not None:
+            attached.look(
+                stack, writer, watch, campaign, drills,
+                times=scale.recoveries, progress=progress, say=say,
+            )  # fmt: skip
+        else:
+            # In a quiet moment, before anything is done.
+            round_trips(stack, writer, say=say)
+            survey(stack, writer, say=say)
+            began = time.time()
+            with watch, ThreadPoolExecutor(2) as aside:
+                # The cluster has no work during the reference: its alert costs no time.
+                alert = aside.submit(
+                    plant_alert, stack, writer, outages, webhook, seed=seed, say=say
                 )
-            progress.begin("speedup")
-            campaign.speedup()
-        for notification in webhook.notifications:
-            writer.add(notification)
-        for line in stack.unexpected_exits:
-            # For the reader; container_stability judges what the watch saw.
-            say(f"unexpected exit: {line}")
-            writer.add(Note(text=f"unexpected exit: {line}"))
-        # Afterwards there is no cluster; what follows needs none, or makes its own.
-        progress.begin("rollback")
-        drills.rollback()
-        progress.begin("autoscaling")
-        autoscale(writer, folder=folder, say=say, make=campaign_on)
-        progress.begin("service")
-        service_load(writer, folder=folder, say=say)
-        search(stack, writer, folder)
+                refusals = aside.submit(drills.bad_input)
+                progress.begin("reference")
+                campaign.reference(drills.back_up)
+                alert.result()
+                refusals.result()
+                restores = aside.submit(drills.restore)
+                progress.begin("recoveries")
+                campaign.recoveries()
+                restores.result()
+                progress.begin("preemption")
+                preempt(campaign, stack, writer, outages, say=say)
+                progress.begin("populations")
+                campaign.populations()
+                if stack.endpoints.prometheus is not None:
+                    say("every panel of every dashboard")
+                    ask_all(
+                        writer,
+                        prometheus=stack.endpoints.prometheus,
+                        grafana=os.environ.get("GA_GRAFANA_URL") or stack.endpoints.grafana,
+                        since=began,
+                    )
+                progress.begin("speedup")
+                campaign.speedup()
+            for notification in webhook.notifications:
+                writer.add(notification)
+            for line in stack.unexpected_exits:
+                # For the reader; container_stability judges what the watch saw.
+                say(f"unexpected exit: {line}")
+                writer.add(Note(text=f"unexpected exit: {line}"))
+            # Afterwards there is no cluster; what follows needs none, or makes its own.
+            progress.begin("rollback")
+            drills.rollback()
+            progress.begin("autoscaling")
+            autoscale(writer, folder=folder, say=say, make=campaign_on)
+            progress.begin("service")
+            service_load(writer, folder=folder, say=say)
+            search(stack, writer, folder)
     reports.write(_decide(folder), [read_evidence(evidence)], folder, runs=OUT)
     return folder
+
+
+def _theirs(config: pytest.Config) -> AttachedStack | None:
+    """The cluster of ``--address``, found to be there; ``None`` when we start one of our own."""
+    from fixtures.attached import AttachedStack
+    from fixtures.stack import StackError
+
+    address = config.getoption("--address")
+    dashboard, prometheus = config.getoption("--dashboard"), config.getoption("--prometheus")
+    if address is None:
+        if dashboard or prometheus:
+            pytest.fail("--dashboard and --prometheus need --address HOST:PORT", pytrace=False)
+        return None
+    try:
+        return AttachedStack(address, dashboard=dashboard, prometheus=prometheus)
+    except StackError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 def publish(config: pytest.Config, result: GateResult, folder: Path) -> GateResult:

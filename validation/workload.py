@@ -158,7 +158,8 @@ class Evolve:
         argv += ["--log", str(self._log.path), *arguments]
         # The URL carries a password: it goes by the environment, not by the command line.
         self.started_at = time.time()
-        self._process = launch(argv, {**env, "GA_STORE": store})
+        # Nothing is remembered from one workload to the next: each must do its own work.
+        self._process = launch(argv, {**env, "GA_STORE": store, "GA_CACHE_URL": ""})
         self._output: dict[str, str] = {}
         self._readers = [
             threading.Thread(target=self._drain, args=(stream,), daemon=True)

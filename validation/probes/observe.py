@@ -14,6 +14,7 @@ import requests
 from fixtures import proc
 from fixtures.stack import Stack
 from validation.evidence import Sink
+from validation.probes.watch import target_of
 from validation.records_observer import Observer
 
 OBSERVE_SECONDS: Final = 5.0
@@ -34,6 +35,7 @@ class Observe:
 
     def __init__(self, stack: Stack, writer: Sink, *, period: float = OBSERVE_SECONDS) -> None:
         self._url, self._writer, self._period = stack.endpoints.prometheus, writer, period
+        self._targets = stack.scrape_targets
         self._last: dict[str, float] = {}
         """Target to the time of its newest sample so far."""
         self._stop = threading.Event()
@@ -102,8 +104,8 @@ class Observe:
         except (requests.RequestException, ValueError, KeyError):
             # That is silence, and what comes later shows how long it was.
             return {}
-        return {
-            row["metric"]["node"]: [float(at) for at, _ in row["values"]]
+        found = {
+            target_of(row["metric"], self._targets): [float(at) for at, _ in row["values"]]
             for row in rows
-            if "node" in row["metric"]
         }
+        return {target: times for target, times in found.items() if target}

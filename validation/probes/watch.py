@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Mapping
 from typing import Final, Self
 
 import requests
@@ -44,6 +45,12 @@ class Outages:
         """Whether a miss of ``node`` is our own doing now."""
         with self._lock:
             return node in self._down or time.monotonic() < self._settled.get(node, 0.0)
+
+
+def target_of(labels: Mapping[str, str], targets: Mapping[str, str]) -> str:
+    """The target that a series is of: by where it was scraped, else by its label ``node``."""
+    here = (name for name, at in targets.items() if at == labels.get("instance"))
+    return next(here, labels.get("node", ""))
 
 
 class Watch:
@@ -175,7 +182,10 @@ class Watch:
         except (requests.RequestException, ValueError, KeyError):
             # No answer means no sample for any target, and that is recorded as such.
             return {}
-        return {row["metric"].get("node", ""): float(row["value"][1]) for row in result}
+        return {
+            target_of(row["metric"], self._stack.scrape_targets): float(row["value"][1])
+            for row in result
+        }
 
     def _usage(self) -> None:
         self._read("head", self._stack.head_usage(), None)
@@ -197,7 +207,10 @@ class Watch:
         else:
             self._owed = now
 
-    def _read(self, name: str, usage: NodeUsage, limit: int | None) -> None:
+    def _read(self, name: str, usage: NodeUsage | None, limit: int | None) -> None:
+        if usage is None:
+            # What was not read is no reading of zero.
+            return
         self._writer.add(
             Usage(
                 node=name,

@@ -1,0 +1,99 @@
+"""The gate on a cluster that others started: it works, and says what it cannot know."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import pytest
+
+import fixtures
+from fixtures.attached import AttachedStack
+from validation.attached import STAGES, look
+from validation.campaign import SHORT, Campaign
+from validation.drills import Drills
+from validation.evidence import EvidenceWriter, read_evidence
+from validation.gate import decide
+from validation.probes import Observe, Outages, Watch
+from validation.progress import Progress
+from validation.records import CpuWindow, Fault, Usage
+from validation.verdicts import Status
+
+pytest_plugins = ["pytester"]
+
+KNOWN = {"no_data_loss", "reproducibility", "dashboard", "bad_input", "population_load"}
+NEVER = {
+    *("worker_recovery", "rollback", "preemption", "autoscaling", "alerting", "speedup"),
+    *("memory_stability", "cpu_efficiency", "network_latency", "exposure", "backup_restore"),
+}
+
+
+@pytest.mark.stack
+def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fixtures.start_stack(nodes=2, backend="processes") as theirs:
+        ends = theirs.endpoints
+        assert ends.postgres is not None
+        assert ends.redis is not None
+        for name, value in ends.env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("GA_STORE", ends.postgres)
+        monkeypatch.setenv("GA_CACHE_URL", ends.redis)
+        before = theirs.services()
+        with (
+            AttachedStack(ends.ray, dashboard=ends.dashboard, prometheus=ends.prometheus) as stack,
+            EvidenceWriter(
+                tmp_path / "evidence.jsonl",
+                run="attached",
+                seed=3,
+                backend=stack.backend,
+                nodes=len(stack.nodes),
+                cpus_per_node=stack.cpus_per_node,
+                replay="",
+            ) as writer,
+            Observe(stack, writer),
+        ):
+            watch = Watch(stack, writer, Outages())
+            assert watch.steady(30.0)
+            scale = dataclasses.replace(SHORT, evolution=(60, 3))
+            campaign = Campaign(
+                stack,
+                writer,
+                seed=3,
+                scale=scale,
+                folder=tmp_path,
+                outages=Outages(),
+                say=print,
+            )
+            drills = Drills(campaign, stack, writer, folder=tmp_path, say=print)
+            progress = Progress(print, stages=STAGES)
+            look(stack, writer, watch, campaign, drills, times=1, progress=progress, say=print)
+        # It is as it was, and no slot is held.
+        assert theirs.services() == before
+        time.sleep(1.0)
+        assert theirs.alive_nodes() == {"n1", "n2"}
+    record = read_evidence(tmp_path / "evidence.jsonl")
+    assert not record.all(Usage)
+    assert not record.all(CpuWindow)
+    assert not record.all(Fault)
+    found = decide([record]).verdicts
+    print({name: (v.status.value, v.reason) for name, v in found.items()})
+    assert [name for name, v in found.items() if v.status is Status.FAIL] == []
+    assert {name for name in KNOWN if found[name].status is not Status.PASS} == set()
+    assert {name for name in NEVER if found[name].status is not Status.INCONCLUSIVE} == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--address", "nowhere"], "is not HOST:PORT"),
+        (["--address", "127.0.0.1:1"], "nobody listens there"),
+        (["--prometheus", "http://127.0.0.1:1"], "need --address"),
+    ],
+)
+def test_a_bad_address_is_one_clear_error(
+    pytester: pytest.Pytester, options: list[str], words: str
+) -> None:
+    pytester.makeconftest('pytest_plugins = ["validation.plugin"]')
+    pytester.makepyfile("def test_it(gate_result): pass")
+    said = pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+    said.stdout.fnmatch_lines([f"*{words}*"])
+    assert not (pytester.path / "reports").exists()
