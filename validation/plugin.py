@@ -54,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--address",
         metavar="HOST:PORT",
         help="of a Ray cluster that you started: it is given work and watched, and never broken;"
-        " GA_STORE, GA_CACHE_URL, RAY_AUTH_TOKEN_PATH and GA_GRAFANA_URL say the rest",
+        " GA_STORE, GA_CACHE_URL and RAY_AUTH_TOKEN_PATH say the rest",
     )
     group.addoption("--dashboard", metavar="URL", help="of that cluster (default: its port 8265)")
     group.addoption("--prometheus", metavar="URL", help="that scrapes that cluster")
@@ -173,9 +173,8 @@ def _gather(config: pytest.Config) -> Path:
         drills = Drills(campaign, stack, writer, folder=folder, say=say)
         if theirs is not None:
             attached.look(
-                stack, writer, watch, campaign, drills,
-                times=scale.recoveries, progress=progress, say=say,
-            )  # fmt: skip
+                writer, watch, campaign, drills, times=scale.recoveries, progress=progress, say=say
+            )
         else:
             # In a quiet moment, before anything is done.
             round_trips(stack, writer, say=say)
