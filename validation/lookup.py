@@ -12,6 +12,8 @@ from validation.outages import LONGEST_GAP_S
 from validation.records import Fault, Gap, Workload
 from validation.verdicts import InconclusiveError
 
+ATTACHED: Final = "attached"
+"""Backend of a run on a cluster that others started."""
 HEAD: Final = "head"
 """Name of the head node in usage and scrape events."""
 _RETURN_S: Final = 60.0

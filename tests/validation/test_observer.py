@@ -284,7 +284,7 @@ def observing(
     now = iter(100.0 + 5 * n for n in range(99))
     kept = Kept()
     ends = Endpoints(ray="", dashboard="", prometheus="http://127.0.0.1:9")
-    one = Observe(SimpleNamespace(endpoints=ends), kept)  # type: ignore[arg-type]
+    one = Observe(SimpleNamespace(endpoints=ends, scrape_targets={}), kept)  # type: ignore[arg-type]
     left = iter(answers)
     monkeypatch.setattr(one, "_samples", lambda _now: next(left))
     monkeypatch.setattr("validation.probes.observe.time.time", lambda: next(now))
@@ -310,7 +310,7 @@ def test_silence_is_the_longest_between_samples_and_until_now(
 def test_a_reading_is_of_this_process_and_its_clocks() -> None:
     kept = Kept()
     ends = Endpoints(ray="", dashboard="")
-    with Observe(SimpleNamespace(endpoints=ends), kept, period=0.01):  # type: ignore[arg-type]
+    with Observe(SimpleNamespace(endpoints=ends, scrape_targets={}), kept, period=0.01):  # type: ignore[arg-type]
         while len(kept.records) < 3:
             sum(range(10_000))
     found = [r for r in kept.records if isinstance(r, Observer)]

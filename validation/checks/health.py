@@ -11,7 +11,7 @@ from typing import Final
 from validation import statistics
 from validation.checks.availability import UNSEEN_OUTAGE_S
 from validation.evidence import Evidence
-from validation.lookup import HEAD, excused, gap
+from validation.lookup import ATTACHED, HEAD, excused, gap
 from validation.outages import Watching
 from validation.records import (
     Environment,
@@ -19,6 +19,7 @@ from validation.records import (
     MemoryFailure,
     Probe,
     Scrape,
+    Services,
     Usage,
     Workload,
 )
@@ -161,6 +162,10 @@ def prometheus_collection(records: Records) -> Verdict:
             else:
                 oldest = max(oldest, scrape.age_s)
         nodes = {usage.node for usage in record.all(Usage)} - {HEAD}
+        if record.opening.backend == ATTACHED:
+            # It is not read from outside.
+            watched = {name for one in record.all(Services) for name in one.incarnations}
+            nodes = (watched & times.keys()) - {HEAD}
         expected = nodes | {HEAD}
         if len(nodes) < record.opening.nodes:
             problems.append(
