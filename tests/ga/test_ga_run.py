@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ga.errors import ClusterError, InputError
+from ga.errors import ClusterError, InputError, LedgerError
 from ga.evaluators import BatchResult, LocalEvaluator
 from ga.evaluators.base import Abandoned, Tried
 from ga.evaluators.standby import Standby
@@ -27,7 +27,7 @@ from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES
 from ga.fitness import Outcome, evaluate_batch, evaluation_key, visible
 from ga.genome import Genome
-from ga.ledger import open_ledger
+from ga.ledger import Ledger, open_ledger
 from ga.run import BatchLog, Runner
 from ga.sources import MarketSpec
 from tests.ga.poison import deadly
@@ -239,6 +239,28 @@ def test_every_try_at_an_evaluation_is_in_the_ledger(bench, digest, settings):
             rows = connection.execute(sa.text("SELECT key, attempts FROM evaluations")).all()
     assert found == expected
     assert dict(map(tuple, rows)) == {key: 1 + len(expected.get(key, [])) for key, _ in rows}
+
+
+def test_a_generation_is_acknowledged_only_after_its_commit(bench, tmp_path, monkeypatch):
+    log, before = tmp_path / "log.jsonl", []
+    commit = Ledger.commit
+
+    def acknowledged() -> list[int]:
+        events = [json.loads(line) for line in log.read_text().splitlines()]
+        return [e["generation"] for e in events if e["event"] == "generation"]
+
+    def fails_at_last(self, *args, generation, **rest):
+        before.append(acknowledged())
+        if generation == 3:
+            raise LedgerError("planted: no commit")
+        commit(self, *args, generation=generation, **rest)
+
+    monkeypatch.setattr(Ledger, "commit", fails_at_last)
+    with pytest.raises(LedgerError, match="planted"):
+        bench.go(bench.fake(mode="local"), log=log)
+    assert before == [[], [0], [0, 1], [0, 1, 2]]
+    assert acknowledged() == [0, 1, 2]
+    assert bench.counts()["generations"] == 3
 
 
 @pytest.mark.parametrize("lose_after", [0, 1, 4, 9, 15])
