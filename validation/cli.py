@@ -32,6 +32,7 @@ from validation.sabotage import (
     Certificate,
     certified,
     certify,
+    false_alarms,
     read_certificates,
 )
 from validation.sabotage.certificates import HEALTHY
@@ -166,6 +167,7 @@ def _certify(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
     else:
         _console().print(_certificates(found))
+    print(false_alarms(found), file=sys.stderr)
     without = [
         c.id
         for c in CRITERIA
@@ -180,12 +182,16 @@ def _certify(options: argparse.Namespace) -> int:
 
 def _certificates(found: Sequence[Certificate]) -> Table:
     table = Table(pad_edge=False)
-    for name in ("Criterion", "Defect", "Verdict", "Why"):
+    for name in ("Criterion", "Defect", "Expected", "Verdict", "Why"):
         table.add_column(name, overflow="fold", no_wrap=name in ("Criterion", "Verdict"))
     for one in found:
         style = "bold red" if one.detected == (one.defect == HEALTHY) else ""
         table.add_row(
-            Text(one.criterion), Text(one.defect), Text(one.verdict, style=style), Text(one.reason)
+            Text(one.criterion),
+            Text(one.defect),
+            Text(one.expected),
+            Text(one.verdict, style=style),
+            Text(one.reason),
         )
     return table
 

@@ -26,6 +26,9 @@ from validation.records_network import Access, Leak, Listener, Reach, Search, Su
 _STRANGER: Final = str(Path(__file__).with_name("probes") / "stranger.py")
 _SECONDS: Final = 30.0
 _TIMEOUT: Final = 3
+_GUESSES: Final = ("not-the-password", "password", "postgres", "redis", "admin", "changeme")
+"""None may let anybody in; the first shows that passwords are looked at."""
+_ACCOUNTS: Final = (("postgres", "postgres"), ("postgres", "password"), ("admin", "admin"))
 _KNOWN: Final = {"redis-server": "redis", "valkey-server": "redis"}
 """Programs that are named otherwise than what they serve."""
 
@@ -179,21 +182,25 @@ def _access(ends: Endpoints, service: str, answer: tuple[str, str] | None) -> tu
 
 
 def _postgres(url: str) -> tuple[Access, str]:
-    try:
-        _connect(url, password="not-the-password")
-    except psycopg.OperationalError as error:
-        if "authentication failed" in str(error):
-            return "refused", "a wrong password: authentication failed"
-        return "unknown", "a wrong password: no answer"
-    return "open", "a wrong password: let in"
+    own = urlsplit(url).username or ""
+    tries = dict.fromkeys([*((own, word) for word in (*_GUESSES, own)), *_ACCOUNTS])
+    for user, password in tries:
+        try:
+            _connect(url, user=user, password=password)
+        except psycopg.OperationalError as error:
+            if "authentication failed" not in str(error) and "no password" not in str(error):
+                return "unknown", "a guessed password: no answer"
+        else:
+            return "open", f"{user} with the password {password!r}: let in"
+    return "refused", f"{len(tries)} guesses of user and password: authentication failed"
 
 
-def _connect(url: str, *, password: str | None) -> None:
+def _connect(url: str, *, password: str | None, user: str | None = None) -> None:
     parts = urlsplit(url)
     with psycopg.connect(
         host=parts.hostname,
         port=parts.port,
-        user=parts.username,
+        user=parts.username if user is None else user,
         password=password,
         dbname=parts.path.lstrip("/"),
         connect_timeout=_TIMEOUT,
@@ -203,16 +210,22 @@ def _connect(url: str, *, password: str | None) -> None:
 
 def _redis(url: str) -> tuple[Access, str]:
     parts = urlsplit(url)
-    with redis.Redis(
-        host=parts.hostname or "", port=parts.port or 0, socket_timeout=_TIMEOUT
-    ) as client:
-        try:
-            client.ping()
-        except redis.AuthenticationError:
-            return "refused", "PING without a password: refused"
-        except redis.RedisError:
-            return "unknown", "PING without a password: no answer"
-    return "open", "PING without a password: answered"
+    for password in (None, *_GUESSES):
+        with redis.Redis(
+            host=parts.hostname or "",
+            port=parts.port or 0,
+            password=password,
+            socket_timeout=_TIMEOUT,
+        ) as client:
+            try:
+                client.ping()
+            except (redis.AuthenticationError, redis.ResponseError):
+                continue
+            except redis.RedisError:
+                return "unknown", "PING without the password: no answer"
+            how = "without a password" if password is None else f"with the password {password!r}"
+            return "open", f"PING {how}: answered"
+    return "refused", f"PING without a password and with {len(_GUESSES)} guesses: refused"
 
 
 def _let_in(ends: Endpoints) -> dict[str, object]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from validation.checks.observer import Aspect, doubted, observe
 from validation.criteria import CRITERIA, Criterion
 from validation.evidence import Evidence, pool
-from validation.sabotage.certificates import Certificate, certified
+from validation.sabotage.certificates import Certificate, certified, false_alarms
 from validation.verdicts import Status, Verdict, judge
 
 
@@ -64,6 +64,11 @@ class GateResult:
         return tuple(name for name in self.verdicts if name not in done)
 
     @property
+    def false_alarms(self) -> str:
+        """How often the healthy system failed when defects were planted, in words."""
+        return false_alarms(self.certificates)
+
+    @property
     def exit_code(self) -> int:
         """0 GO, 1 NO-GO, 2 INCONCLUSIVE."""
         return _EXIT_CODES[self.decision]
@@ -83,6 +88,7 @@ def as_object(result: GateResult) -> dict[str, object]:
         "decision": result.decision.value,
         "exit_code": result.exit_code,
         "uncertified": list(result.uncertified),
+        "false_alarms": result.false_alarms,
         "verdicts": [
             {
                 "criterion": criterion.id,

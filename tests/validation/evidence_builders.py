@@ -176,6 +176,7 @@ def certificates(criteria: Iterable[str]) -> list[Certificate]:
             defect="planted",
             detected=True,
             verdict="FAIL",
+            expected="FAIL",
             reason="it was found",
             code=code_hash(),
             at=T0,

@@ -42,7 +42,9 @@ from validation.verdicts import Status
 
 HEALTHY = passing()
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
-CPU, CLOCK, SCRAPES, PROMETHEUS, GENERATOR = (a.source for a in observe([evidence(HEALTHY)]))
+CPU, CLOCK, SCRAPES, PROMETHEUS, GENERATOR, RECEIPTS = (
+    a.source for a in observe([evidence(HEALTHY)])
+)
 
 
 def decided(events: Sequence[Timed]) -> GateResult:
@@ -132,6 +134,10 @@ PLANTED: dict[str, tuple[str, list[Timed]]] = {
     "a saturated generator": (
         GENERATOR,
         change(HEALTHY, Load, lambda _: load(generator_share=0.95)),
+    ),
+    "a fault without a receipt": (
+        RECEIPTS,
+        [*HEALTHY, (T0 + 320, receipt("pause", NODES[0], T0 + 320, None, confirmed=False))],
     ),
 }
 

@@ -11,7 +11,7 @@ from evidence_builders import certificates
 
 from ga.errors import InputError
 from validation.criteria import CRITERIA
-from validation.sabotage import DEFECTS, Certificate, Defect, certified
+from validation.sabotage import DEFECTS, Certificate, Defect, certified, false_alarms
 from validation.sabotage import read_certificates as read
 from validation.sabotage.certificates import HEALTHY, append
 from validation.sabotage.certify import part
@@ -25,11 +25,14 @@ def certificate(criterion: str = "speedup", **changes: object) -> Certificate:
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda d: f"{d.criterion}: {d.name}")
 def test_the_code_still_has_what_a_defect_changes(defect: Defect) -> None:
-    assert (defect.edit is None) != (defect.harm is None)
-    if defect.edit is not None:
-        text = (ROOT / defect.edit.file).read_text()
-        assert text.count(defect.edit.old) == 1
-        compile(text.replace(defect.edit.old, defect.edit.new), defect.edit.file, "exec")
+    assert bool(defect.edits) != (defect.harm is not None)
+    texts: dict[str, str] = {}
+    for edit in defect.edits:
+        text = texts.get(edit.file) or (ROOT / edit.file).read_text()
+        assert text.count(edit.old) == 1
+        texts[edit.file] = text.replace(edit.old, edit.new)
+    for name, text in texts.items():
+        compile(text, name, "exec")
 
 
 def test_every_measured_criterion_has_a_defect() -> None:
@@ -58,6 +61,30 @@ def test_certified_is_what_was_caught_without_a_miss_or_a_false_alarm() -> None:
     false_alarm = certificate(defect=HEALTHY, detected=True, verdict="FAIL")
     assert certified([certificate(), false_alarm]) == frozenset()
     assert certified([certificate(), certificate("dashboard", detected=False)]) == {"speedup"}
+
+
+def test_taken_evidence_certifies_only_what_passes_with_it() -> None:
+    away = certificate(defect="no receipts", expected="INCONCLUSIVE", verdict="INCONCLUSIVE")
+    healthy = certificate(defect=HEALTHY, detected=False, expected="PASS", verdict="PASS")
+    assert certified([away]) == frozenset()
+    open_too = dataclasses.replace(healthy, verdict="INCONCLUSIVE")
+    assert certified([certificate(), away, open_too]) == frozenset()
+    assert certified([away, healthy]) == {"speedup"}
+    assert certified([dataclasses.replace(away, detected=False), healthy]) == frozenset()
+
+
+def test_the_rate_of_false_alarms_is_said_with_its_bound() -> None:
+    healthy = [
+        certificate(name, defect=HEALTHY, detected=False, expected="PASS", verdict="PASS")
+        for name in ("speedup", "dashboard", "uptime")
+    ]
+    assert "0 of 3 verdicts" in (said := false_alarms([*healthy, certificate()]))
+    assert "at most 63.2 %" in said
+    wrong = dataclasses.replace(healthy[0], detected=True, verdict="FAIL")
+    assert "1 of 3 verdicts on the healthy system (speedup), 2 of" in false_alarms(
+        [wrong, *healthy[1:]]
+    )
+    assert "not tried" in false_alarms([certificate()])
 
 
 def test_certificates_of_another_gate_do_not_count(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Can the observer be believed? What it cost, its clocks, its Prometheus, its load generator.
+"""Can the observer be believed? What it cost, its clocks, its Prometheus, its load generator, and
+whether its faults happened.
 
 Not a criterion: whatever is doubted here leaves open the verdicts that rest on it. A doubt never
 fails anything, and never takes a FAIL back.
@@ -71,6 +72,16 @@ _CLOCK: Final = (
     "population_load",
 )
 """Those that compare times of different events."""
+_FAULTS: Final = (
+    "worker_recovery",
+    "container_stability",
+    "no_data_loss",
+    "reproducibility",
+    "alerting",
+    "rollback",
+    "preemption",
+)
+"""Those that say what holds although something was broken."""
 _PROMETHEUS: Final = ("prometheus_collection", "grafana_functional", "alerting")
 
 
@@ -290,6 +301,17 @@ def _generator(records: Records) -> _Found:
     return (f"{most:.0%} of a core (at most {SATURATED:.0%})" if loads else ""), doubts
 
 
+def _receipts(records: Records) -> _Found:
+    """Every fault, and every undo, was seen from outside to happen."""
+    faults = [(record.run, fault) for record in records for fault in record.all(Fault)]
+    doubts = [
+        f"{fault.fault} of {fault.target} has no receipt (run {run})"
+        for run, fault in faults
+        if not fault.confirmed
+    ]
+    return (f"{plural(len(faults), 'fault')} or undo" if faults else ""), doubts
+
+
 def _silent(record: Evidence) -> list[str]:
     """That the observer said nothing, or not all the time, in words."""
     times = [reading.at for reading in record.all(Observer)]
@@ -317,4 +339,5 @@ _SOURCES: Final[tuple[tuple[str, _Check, tuple[str, ...]], ...]] = (
     ("scrape gaps", _scrapes, _PROMETHEUS),
     ("Prometheus against processes and receipts", _prometheus, _PROMETHEUS),
     ("load generator", _generator, ("service_load",)),
+    ("receipts of faults", _receipts, _FAULTS),
 )

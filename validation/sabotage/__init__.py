@@ -3,7 +3,13 @@ stack, and judged like anything else; see ``python -m validation certify``."""
 
 from __future__ import annotations
 
-from validation.sabotage.certificates import Certificate, certified, code_hash, read_certificates
+from validation.sabotage.certificates import (
+    Certificate,
+    certified,
+    code_hash,
+    false_alarms,
+    read_certificates,
+)
 from validation.sabotage.certify import CERTIFICATES, certify
 from validation.sabotage.defects import DEFECTS, Defect
 
@@ -15,5 +21,6 @@ __all__ = [
     "certified",
     "certify",
     "code_hash",
+    "false_alarms",
     "read_certificates",
 ]

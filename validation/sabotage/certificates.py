@@ -8,10 +8,21 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Final
+
+from validation import statistics
 
 _ROOT = Path(__file__).resolve().parents[2]
 HEALTHY = "none"
 """The defect's name where nothing was planted."""
+_PASS: Final = "PASS"
+_OPEN: Final = "INCONCLUSIVE"
+_CODE: Final = (
+    ("validation", "*.py"),
+    ("fixtures", "*.py"),
+    ("deploy", "*.yml"),
+    ("deploy", "*.json"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +35,9 @@ class Certificate:
     detected: bool
     """Of the healthy system: a FAIL, which is a false alarm."""
     verdict: str
+    expected: str
+    """What the defect had to give: FAIL, or INCONCLUSIVE where it takes evidence away. Of the
+    healthy system: PASS, which it need not reach."""
     reason: str
     code: str
     """``code_hash`` of the gate that said so."""
@@ -32,10 +46,11 @@ class Certificate:
 
 @cache
 def code_hash() -> str:
-    """SHA-256 of the code of gate and fixtures: another gate needs certificates of its own."""
+    """SHA-256 of the code of gate and fixtures, and of the rules and dashboards that they start
+    with: another gate needs certificates of its own."""
     digest = hashlib.sha256()
-    for package in ("validation", "fixtures"):
-        for file in sorted((_ROOT / package).rglob("*.py")):
+    for package, names in _CODE:
+        for file in sorted((_ROOT / package).rglob(names)):
             digest.update(str(file.relative_to(_ROOT)).encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()
@@ -48,9 +63,10 @@ def read_certificates(path: Path) -> tuple[Certificate, ...]:
     found = []
     for line in path.read_text().splitlines(keepends=True):
         if line.endswith("\n"):
-            one = Certificate(**json.loads(line))
-            if one.code == code_hash():
-                found.append(one)
+            fields = json.loads(line)
+            # One of another gate may have other fields.
+            if fields["code"] == code_hash():
+                found.append(Certificate(**fields))
     return tuple(found)
 
 
@@ -62,8 +78,28 @@ def append(path: Path, certificate: Certificate) -> None:
 
 
 def certified(certificates: Iterable[Certificate]) -> frozenset[str]:
-    """Criteria of which every planted defect was detected, and that raised no false alarm."""
+    """Criteria of which every planted defect was detected, and that raised no false alarm.
+
+    A defect that takes evidence away proves nothing where the healthy system was INCONCLUSIVE too.
+    """
     kept = list(certificates)
     caught = {c.criterion for c in kept if c.defect != HEALTHY and c.detected}
     missed = {c.criterion for c in kept if c.detected == (c.defect == HEALTHY)}
-    return frozenset(caught - missed)
+    passed = {c.criterion for c in kept if c.defect == HEALTHY and c.verdict == _PASS}
+    hollow = {c.criterion for c in kept if c.expected == _OPEN} - passed
+    return frozenset(caught - missed - hollow)
+
+
+def false_alarms(certificates: Iterable[Certificate]) -> str:
+    """How often the healthy system failed, with the bound of that rate, in words."""
+    healthy = [c for c in certificates if c.defect == HEALTHY]
+    if not healthy:
+        return "false alarms: the healthy system was not tried"
+    wrong = [c.criterion for c in healthy if c.detected]
+    bound = statistics.proportion(len(wrong), len(healthy)).upper
+    passed = sum(c.verdict == _PASS for c in healthy)
+    names = f" ({', '.join(wrong)})" if wrong else ""
+    return (
+        f"false alarms: {len(wrong)} of {len(healthy)} verdicts on the healthy system{names}, "
+        f"{passed} of them PASS; the rate is at most {100 * bound:.1f} % (95 % confidence)"
+    )

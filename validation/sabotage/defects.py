@@ -31,9 +31,16 @@ Harm = Literal[
     "prometheus stopped",
     "node restarted",
     "outages",
+    "leak",
+    "unwatched",
     "slow link",
     "open socket",
+    "default password",
+    "no receipts",
+    "watch stopped",
+    "observer stopped",
 ]
+Expected = Literal["FAIL", "INCONCLUSIVE"]
 
 _WORKER: Final = "ga/evaluators/worker.py"
 _EVALUATES: Final = "        return evaluate_batch(market, settings, genomes)\n"
@@ -48,6 +55,7 @@ _BENT: Final = """\
             o if o.fitness is None else replace(o, fitness=o.fitness * factor)
             for o in batch.outcomes))
 """
+_LOST: Final = "            if reply is not Fault.LOST:\n"
 _HOG: Final = """\
     if "ray" in sys.modules and not Path(__file__ + ".once").exists():
         Path(__file__ + ".once").touch()
@@ -73,13 +81,26 @@ class Defect:
     criterion: str
     needs: tuple[Stage, ...]
     """What is run to find it."""
-    edit: Edit | None = None
+    edits: tuple[Edit, ...] = ()
     harm: Harm | None = None
-    """What is done to the stack instead of to the code."""
+    """What is done to the stack, or to who watches it, instead of to the code."""
+    expects: Expected = "FAIL"
+    """INCONCLUSIVE where the system is well and evidence is taken away. That proves something only
+    if the healthy system passes by the same evidence."""
 
 
-def _edit(file: str, old: str, new: str) -> Edit:
-    return Edit(file=file, old=old, new=new)
+def _edit(file: str, old: str, new: str) -> tuple[Edit, ...]:
+    return (Edit(file=file, old=old, new=new),)
+
+
+_NO_SECOND_TRY: Final = _edit(
+    "ga/evaluators/dispatch.py",
+    _LOST,
+    "            if reply is Fault.LOST:\n"
+    "                self._close(job)\n"
+    "                return\n" + _LOST,
+)
+_OTHER_ON_CLUSTER: Final = _edit(_WORKER, _EVALUATES, _BENT.format(where=f"{_ON_CLUSTER} else 1"))
 
 
 DEFECTS: Final[tuple[Defect, ...]] = (
@@ -92,26 +113,71 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         harm="outages",
     ),
     Defect(
+        name="hours that nobody watched, passed over in silence (simulated)",
+        criterion="uptime",
+        needs=("soak",),
+        harm="unwatched",
+        expects="INCONCLUSIVE",
+    ),
+    Defect(
+        name="a node that leaks 1 MB a minute, for two days (simulated)",
+        criterion="memory_stability",
+        needs=("soak",),
+        harm="leak",
+    ),
+    Defect(
         name="dropped write",
         criterion="no_data_loss",
         needs=("reference",),
-        edit=_edit(
+        edits=_edit(
             "ga/ledger/store.py",
             "insert(connection, individuals, members)",
             "insert(connection, individuals, members[:-1])",
         ),
     ),
     Defect(
+        name="an individual held twice",
+        criterion="no_data_loss",
+        needs=("reference",),
+        edits=_edit(
+            "ga/ledger/store.py",
+            "insert(connection, individuals, members)",
+            "insert(connection, individuals,"
+            " [*members, (run, generation, len(members), members[0][3])])",
+        ),
+    ),
+    Defect(
+        name="a kill without a receipt",
+        criterion="no_data_loss",
+        needs=("reference", "recovery"),
+        harm="no receipts",
+        expects="INCONCLUSIVE",
+    ),
+    Defect(
+        name="an observer that falls silent",
+        criterion="reproducibility",
+        needs=("reference", "recovery"),
+        harm="observer stopped",
+        expects="INCONCLUSIVE",
+    ),
+    Defect(
+        name="a watch that stops half-way",
+        criterion="container_stability",
+        needs=("watch", "recovery"),
+        harm="watch stopped",
+        expects="INCONCLUSIVE",
+    ),
+    Defect(
         name="altered results",
         criterion="no_data_loss",
         needs=("reference",),
-        edit=_edit(_WORKER, _EVALUATES, _BENT.format(where="")),
+        edits=_edit(_WORKER, _EVALUATES, _BENT.format(where="")),
     ),
     Defect(
         name="missing rows in a backup",
         criterion="backup_restore",
         needs=("backup",),
-        edit=_edit(
+        edits=_edit(
             "ga/ledger/backup.py",
             "                for row in stream:\n",
             "                for row in stream:\n"
@@ -123,7 +189,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="swallowed bad input",
         criterion="bad_input",
         needs=("bad input",),
-        edit=_edit(
+        edits=_edit(
             "ga/evolution.py",
             "        if not 1 <= self.generations <= 1_000_000:",
             "        if self.generations > 1_000_000:",
@@ -133,13 +199,13 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="another result on the cluster",
         criterion="reproducibility",
         needs=("reference", "recovery"),
-        edit=_edit(_WORKER, _EVALUATES, _BENT.format(where=f"{_ON_CLUSTER} else 1")),
+        edits=_OTHER_ON_CLUSTER,
     ),
     Defect(
         name="lost batch",
         criterion="cycle_completion",
         needs=("recovery",),
-        edit=_edit(
+        edits=_edit(
             "ga/evaluators/driver.py",
             "            for result in dispatcher.run():\n"
             "                self._connection.send(result)",
@@ -151,7 +217,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="generations a thousand times slower, by the ledger",
         criterion="generation_time",
         needs=("recovery",),
-        edit=_edit(
+        edits=_edit(
             "ga/run.py",
             "        seconds = time.perf_counter() - began\n",
             "        seconds = 1000 * (time.perf_counter() - began)\n",
@@ -161,14 +227,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="no second try",
         criterion="worker_recovery",
         needs=("recovery",),
-        edit=_edit(
-            "ga/evaluators/dispatch.py",
-            "            if reply is not Fault.LOST:\n",
-            "            if reply is Fault.LOST:\n"
-            "                self._close(job)\n"
-            "                return\n"
-            "            if reply is not Fault.LOST:\n",
-        ),
+        edits=_NO_SECOND_TRY,
     ),
     Defect(
         name="nodes that never come back",
@@ -180,29 +239,49 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="out of memory on a node",
         criterion="memory_stability",
         needs=("recovery",),
-        edit=_edit(_WORKER, _BEGINS, _HOG + _BEGINS),
+        edits=_edit(_WORKER, _BEGINS, _HOG + _BEGINS),
     ),
     Defect(
-        name="sleeping workers",
+        name="out of memory on a node, kept from the log",
+        criterion="memory_stability",
+        needs=("recovery",),
+        edits=(
+            *_edit(_WORKER, _BEGINS, _HOG + _BEGINS),
+            *_edit(
+                "ga/evaluators/driver.py",
+                "            return Fault.MEMORY\n",
+                "            return Fault.CRASHED\n",
+            ),
+            *_edit(
+                "ga/evaluators/driver.py",
+                "import sys\n",
+                'import sys\nsys.stderr = open(os.devnull, "w")\n',
+            ),
+        ),
+    ),
+    Defect(
+        # All work on the cluster is done twice: about 1.5 times as fast as one node then.
+        name="a cluster half as fast as it was",
         criterion="speedup",
         needs=("speedup",),
-        edit=_edit(
+        edits=_edit(
             _WORKER,
             _EVALUATES,
-            f'        __import__("time").sleep(0.4 {_ON_CLUSTER} else 0)\n{_EVALUATES}',
+            f"        {_ON_CLUSTER}:\n"
+            f"            evaluate_batch(market, settings, genomes)\n{_EVALUATES}",
         ),
     ),
     Defect(
         name="nodes at ten times the price",
         criterion="cost_per_day",
         needs=("speedup",),
-        edit=_edit("ga/capacity/prices.py", "    on_demand=0.34,", "    on_demand=3.4,"),
+        edits=_edit("ga/capacity/prices.py", "    on_demand=0.34,", "    on_demand=3.4,"),
     ),
     Defect(
         name="idle workers",
         criterion="cpu_efficiency",
         needs=("speedup",),
-        edit=_edit(
+        edits=_edit(
             _WORKER,
             _EVALUATES,
             f'        __import__("time").sleep(0.4 {_ON_CLUSTER} else 0)\n{_EVALUATES}',
@@ -212,7 +291,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="broken panel",
         criterion="grafana_functional",
         needs=("recovery", "panels"),
-        edit=_edit(
+        edits=_edit(
             "deploy/grafana/dashboards/cluster.json",
             '"expr": "sum(ray_running_jobs)"',
             '"expr": "sum(ray_no_such_series)"',
@@ -223,6 +302,12 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         criterion="exposure",
         needs=("exposure",),
         harm="open socket",
+    ),
+    Defect(
+        name="an account with a password that anybody would try",
+        criterion="exposure",
+        needs=("exposure",),
+        harm="default password",
     ),
     Defect(name="a slow link", criterion="network_latency", needs=("network",), harm="slow link"),
     Defect(
@@ -253,13 +338,19 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="another result on the cluster",
         criterion="preemption",
         needs=("reference", "preemption"),
-        edit=_edit(_WORKER, _EVALUATES, _BENT.format(where=f"{_ON_CLUSTER} else 1")),
+        edits=_OTHER_ON_CLUSTER,
+    ),
+    Defect(
+        name="work of a node that was taken away is not done again",
+        criterion="preemption",
+        needs=("reference", "preemption"),
+        edits=_NO_SECOND_TRY,
     ),
     Defect(
         name="individuals beyond 1,500 dropped",
         criterion="population_load",
         needs=("population",),
-        edit=_edit(
+        edits=_edit(
             "ga/ledger/store.py",
             "insert(connection, individuals, members)",
             "insert(connection, individuals, members[:1500])",
@@ -269,7 +360,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="nodes that are never given back",
         criterion="autoscaling",
         needs=("reference", "autoscaling"),
-        edit=_edit(
+        edits=_edit(
             "ga/evaluators/driver.py",
             "            self._request(0)\n",
             "            self._spec.workers\n",
@@ -279,7 +370,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="runs forgotten when the service starts again",
         criterion="service_load",
         needs=("service",),
-        edit=_edit(
+        edits=_edit(
             "ga/service/runner.py",
             "        resumed = self._store.begun(job.run)\n",
             "        resumed = False\n",
@@ -290,7 +381,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="no fall-back",
         criterion="rollback",
         needs=("reference", "rollback"),
-        edit=_edit(
+        edits=_edit(
             "ga/run.py",
             "        self._tally.fallbacks += 1\n",
             "        raise error\n        self._tally.fallbacks += 1\n",

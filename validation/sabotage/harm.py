@@ -7,22 +7,32 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
+import psycopg
+
 from fixtures import Node, Receipt, Stack, proc
+from validation.evidence import EvidenceWriter
+from validation.record import Record
 from validation.sabotage.defects import Harm
 
 WATCH_SECONDS: Final = 45.0
+SILENT_AFTER_S: Final = 20.0
 
 
 @contextmanager
 def harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
     """Do harm to a stack of processes, and mend what can be mended."""
     inside: Any = stack
+    if harm is None or harm in ("outages", "leak", "unwatched"):
+        yield
+        return
     if harm == "nodes stay away":
         kind: Any = type(stack.nodes[0])
         real = kind.start
@@ -55,6 +65,23 @@ def harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
         yield
         node.kill()
         node.start()
+        return
+    if harm == "default password":
+        with _default_account(inside.endpoints.postgres):
+            yield
+        return
+    if harm == "no receipts":
+        real, real_head = type(node := inside.nodes[0]).kill, type(inside).kill_head
+        type(node).kill = lambda self: replace(real(self), confirmed=False)
+        type(inside).kill_head = lambda self: replace(real_head(self), confirmed=False)
+        try:
+            yield
+        finally:
+            type(node).kill, type(inside).kill_head = real, real_head
+        return
+    if harm in ("watch stopped", "observer stopped"):
+        with _silenced("watch" if harm == "watch stopped" else "observe"):
+            yield
         return
     if harm in ("alerts stopped", "prometheus stopped"):
         pid = inside._watched["alertmanager" if harm == "alerts stopped" else "prometheus"].pid
@@ -99,6 +126,34 @@ def _open_socket(stack_id: str, node: Node) -> Iterator[None]:
             yield
         finally:
             server.kill()
+
+
+@contextmanager
+def _default_account(postgres: str) -> Iterator[None]:
+    """Beside the stack's own: user and password are what everybody tries first."""
+    url = postgres.replace("+psycopg", "")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE postgres LOGIN PASSWORD 'postgres'")
+        try:
+            yield
+        finally:
+            connection.execute("DROP ROLE postgres")
+
+
+@contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    """The thread of that name goes on, and after a while writes nothing more."""
+    real, stop = EvidenceWriter.add, time.monotonic() + SILENT_AFTER_S
+
+    def add(self: EvidenceWriter, record: Record) -> None:
+        if threading.current_thread().name != name or time.monotonic() < stop:
+            real(self, record)
+
+    setattr(EvidenceWriter, "add", add)  # noqa: B010 (it is no attribute to mypy)
+    try:
+        yield
+    finally:
+        setattr(EvidenceWriter, "add", real)  # noqa: B010
 
 
 def _restart(node: Node) -> None:

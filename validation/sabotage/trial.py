@@ -6,7 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, get_args
@@ -25,7 +25,7 @@ from validation.gate import decide
 from validation.network import round_trips
 from validation.probes import Observe, Outages, Watch, Webhook, ask_all
 from validation.sabotage.certificates import HEALTHY, Certificate, append, code_hash
-from validation.sabotage.defects import DEFECTS, Edit, Harm, Stage
+from validation.sabotage.defects import DEFECTS, Defect, Edit, Harm, Stage
 from validation.sabotage.harm import WATCH_SECONDS, harmed
 from validation.service import service_load
 from validation.soak import command, read_soak
@@ -35,6 +35,7 @@ _ROOT: Final = Path(__file__).resolve().parents[2]
 _NODES, _CPUS, _SEED = 4, 0.4, 1
 _SCALE: Final = Scale(pairs=3, recoveries=1, speedup=(110, 2), evolution=(700, 20))
 _STEADY_SECONDS: Final = 90.0
+_LAST: Final[Stage] = "rollback"
 _ORDER: Final[tuple[Stage, ...]] = get_args(Stage)
 
 
@@ -50,6 +51,27 @@ def main(argv: Sequence[str]) -> int:
         print(f"[{minutes:02}:{seconds:02}] {text}", file=sys.stderr, flush=True)
 
     defects = [d for d in DEFECTS if f"{d.criterion}:{d.name}" in names]
+    healthy = [d for d in DEFECTS if f"{d.criterion}:{HEALTHY}" in names]
+    stages = {stage for d in healthy for stage in d.needs}
+    if defects or stages - {_LAST}:
+        with _stack(say) as (stack, webhook):
+            if left := stages - {_LAST}:
+                # Without what rests on the loss of the cluster, which is tried below.
+                asked = [d for d in healthy if _LAST not in d.needs]
+                _healthy(path, stack, webhook, left, asked, say)
+            for number, defect in enumerate(defects, 1):
+                say(f"defect {number} of {len(defects)}: {defect.name} ({defect.criterion})")
+                _defect(path, stack, webhook, defect, say)
+    if _LAST in stages:
+        # Nothing can be tried on a stack whose cluster is lost.
+        asked = [d for d in healthy if _LAST in d.needs]
+        with _stack(say) as (stack, webhook):
+            _healthy(path, stack, webhook, {s for d in asked for s in d.needs}, asked, say)
+    return 0
+
+
+@contextmanager
+def _stack(say: Callable[[str], None]) -> Iterator[tuple[Stack, Webhook]]:
     with (
         Webhook() as webhook,
         fixtures.start_stack(
@@ -60,25 +82,33 @@ def main(argv: Sequence[str]) -> int:
             on_progress=say,
         ) as stack,
     ):
-        healthy = [d for d in DEFECTS if f"{d.criterion}:{HEALTHY}" in names]
-        # What cannot be mended is tried last, and healthy once, beside its defect.
-        mendable = {stage for d in healthy for stage in d.needs} - {"rollback"}
-        if mendable:
-            say("the healthy system")
-            found = _run(stack, webhook, [s for s in _ORDER if s in mendable], None, say)
-            for criterion in dict.fromkeys(d.criterion for d in healthy):
-                status, reason = found[criterion]
-                _keep(path, criterion, HEALTHY, status is Status.FAIL, status, reason)
-        for number, defect in enumerate(defects, 1):
-            say(f"defect {number} of {len(defects)}: {defect.name} ({defect.criterion})")
-            with _planted(defect.edit):
-                status, reason = _run(stack, webhook, defect.needs, defect.harm, say)[
-                    defect.criterion
-                ]
-            detected = status is Status.FAIL
-            _keep(path, defect.criterion, defect.name, detected, status, reason)
-            say(f"{status.value}: {reason}")
-    return 0
+        yield stack, webhook
+
+
+def _healthy(
+    path: Path,
+    stack: Stack,
+    webhook: Webhook,
+    stages: Collection[Stage],
+    asked: Sequence[Defect],
+    say: Callable[[str], None],
+) -> None:
+    """Nothing is planted: whatever fails is a false alarm."""
+    say("the healthy system")
+    found = _run(stack, webhook, [s for s in _ORDER if s in stages], None, say)
+    for criterion in dict.fromkeys(d.criterion for d in asked):
+        status, reason = found[criterion]
+        _keep(path, criterion, HEALTHY, Status.PASS.value, status is Status.FAIL, status, reason)
+
+
+def _defect(
+    path: Path, stack: Stack, webhook: Webhook, defect: Defect, say: Callable[[str], None]
+) -> None:
+    with _planted(defect.edits):
+        status, reason = _run(stack, webhook, defect.needs, defect.harm, say)[defect.criterion]
+    detected = status.value == defect.expects
+    _keep(path, defect.criterion, defect.name, defect.expects, detected, status, reason)
+    say(f"{status.value}: {reason}")
 
 
 def _copied() -> bool:
@@ -86,7 +116,13 @@ def _copied() -> bool:
 
 
 def _keep(
-    path: Path, criterion: str, defect: str, detected: bool, status: Status, reason: str
+    path: Path,
+    criterion: str,
+    defect: str,
+    expected: str,
+    detected: bool,
+    status: Status,
+    reason: str,
 ) -> None:
     append(
         path,
@@ -95,6 +131,7 @@ def _keep(
             defect=defect,
             detected=detected,
             verdict=status.value,
+            expected=expected,
             reason=reason,
             code=code_hash(),
             at=time.time(),
@@ -103,19 +140,20 @@ def _keep(
 
 
 @contextmanager
-def _planted(edit: Edit | None) -> Iterator[None]:
-    if edit is None:
-        yield
-        return
-    file = _ROOT / edit.file
-    text = file.read_text()
-    if text.count(edit.old) != 1:
-        raise SystemExit(f"trial: {edit.file} does not hold once: {edit.old!r}")
-    file.write_text(text.replace(edit.old, edit.new))
+def _planted(edits: Sequence[Edit]) -> Iterator[None]:
+    before = {name: (_ROOT / name).read_text() for name in dict.fromkeys(e.file for e in edits)}
+    after = dict(before)
+    for edit in edits:
+        if after[edit.file].count(edit.old) != 1:
+            raise SystemExit(f"trial: {edit.file} does not hold once: {edit.old!r}")
+        after[edit.file] = after[edit.file].replace(edit.old, edit.new)
     try:
+        for name, text in after.items():
+            (_ROOT / name).write_text(text)
         yield
     finally:
-        file.write_text(text)
+        for name, text in before.items():
+            (_ROOT / name).write_text(text)
 
 
 def _run(
@@ -127,10 +165,11 @@ def _run(
 ) -> dict[str, tuple[Status, str]]:
     """Gather evidence in some stages and judge it."""
     if "soak" in stages:
-        found = _soak("outages" if harm == "outages" else "healthy")
+        found = _soak(harm or "healthy")
         rest = [stage for stage in stages if stage != "soak"]
-        # Both were asked for: the healthy system in all stages at once.
-        return (_run(stack, webhook, rest, harm, say) if rest else {}) | {"uptime": found}
+        # The healthy system is tried in all stages at once: of them only uptime needs two days.
+        real = _run(stack, webhook, rest, harm, say) if rest else {}
+        return found | real | {"uptime": found["uptime"]}
     with tempfile.TemporaryDirectory(prefix="ga-trial-") as place:
         folder, outages, began = Path(place), Outages(), time.time()
         evidence = folder / "evidence.jsonl"
@@ -194,9 +233,9 @@ def _run(
             with Observe(stack, writer), harmed(stack, harm):
                 with watch:
                     for stage in stages:
-                        if stage != "rollback":
+                        if stage != _LAST:
                             do[stage]()
-                if "rollback" in stages:
+                if _LAST in stages:
                     drills.rollback()
         result = decide([read_evidence(evidence)])
     return {name: (v.status, v.reason) for name, v in result.verdicts.items()}
@@ -214,16 +253,15 @@ def _empty(store: str) -> None:
         engine.dispose()
 
 
-def _soak(world: str) -> tuple[Status, str]:
-    """Two simulated days, and what the gate says of their uptime."""
+def _soak(world: str) -> dict[str, tuple[Status, str]]:
+    """Two simulated days, and what the gate says of them."""
     with tempfile.TemporaryDirectory(prefix="ga-trial-") as place:
         folder = str(Path(place) / "soak")
         options = argparse.ArgumentParser()
         command.register(options)
         argv = ["--hours", "49", "--seed", str(_SEED), "--simulate", world, "--out", folder]
-        path = command.soak(options.parse_args(argv))
-        verdict = decide([read_soak(path)]).verdict("uptime")
-    return verdict.status, verdict.reason
+        result = decide([read_soak(command.soak(options.parse_args(argv)))])
+    return {name: (v.status, v.reason) for name, v in result.verdicts.items()}
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ from validation.records import (
 from validation.records_observer import Observer
 from validation.soak.segments import Segments
 
-Defect = Literal["healthy", "outages", "lost"]
-DEFECTS: Final[tuple[Defect, ...]] = ("healthy", "outages", "lost")
+Defect = Literal["healthy", "outages", "lost", "leak", "unwatched"]
+DEFECTS: Final[tuple[Defect, ...]] = ("healthy", "outages", "lost", "leak", "unwatched")
 PERIOD_S: Final = 20.0
 """Coarser than on a stack: nothing happens between two probes."""
 EVERY: Final = 2
@@ -43,6 +43,10 @@ _LOST: Final = (3, 7)
 """Generation and index of the individual that the defect ``lost`` takes from the third workload."""
 _OUTAGE_EVERY_S, _OUTAGE_S = 7200.0, 240.0
 """The defect ``outages``: 96.7 % available."""
+_LEAK_S: Final = 1e6 / 60
+"""The defect ``leak``: bytes a second on every node."""
+_WATCH_S: Final = 2700.0
+"""The defect ``unwatched``: after so long, every hour, nobody looks, and nothing says so."""
 
 
 @dataclass(kw_only=True)
@@ -228,6 +232,8 @@ class SimulatedWorld:
     def _probe(self) -> None:
         add, at = self.segments.add, self.clock.at
         passed = at - self._begin
+        if self.defect == "unwatched" and passed % 3600.0 > _WATCH_S:
+            return
         down = self.defect == "outages" and passed % _OUTAGE_EVERY_S >= _OUTAGE_EVERY_S - _OUTAGE_S
         add(_answer(CLUSTER, ok=not down))
         nodes = [f"node-{n + 1}" for n in range(self.segments.folder.plan.nodes)]
@@ -248,13 +254,14 @@ class SimulatedWorld:
             begin, end = self._away.get(target, (0.0, 0.0))
             away = begin <= at <= end
             add(Scrape(target=target, up=not away, age_s=2.0, excused=away))
+        leaked = _LEAK_S * passed if self.defect == "leak" else 0.0
         for node in (HEAD, *nodes):
             add(
                 Usage(
                     node=node,
                     at=at,
                     cpu_seconds=0.1 * passed,
-                    memory_bytes=int(4e8 + self._dice.normal(0, 2e6)),
+                    memory_bytes=int(4e8 + leaked + self._dice.normal(0, 2e6)),
                     oom_kills=0,
                     limit_bytes=_LIMIT,
                 )
