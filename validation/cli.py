@@ -1,8 +1,8 @@
-"""``python -m validation gate | criteria | report | index | diff | certify | soak``: verdicts from
-evidence, and whether they can be trusted.
+"""``python -m validation gate | criteria | report | index | diff | certify | soak | own``: verdicts
+from evidence, and whether they can be trusted.
 
-Exit status of ``gate`` and ``report``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or unusable evidence. That of
-``soak``: 0 when uptime passes, 1 when any criterion fails, else 2.
+Exit status of ``gate``, ``report`` and ``own``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or unusable evidence.
+That of ``soak``: 0 when uptime passes, 1 when any criterion fails, else 2.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import gc
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,17 +24,17 @@ from rich.text import Text
 
 from ga.errors import InputError
 from validation.checks.observer import doubts
-from validation.criteria import CRITERIA
+from validation.criteria import CRITERIA, Criterion
 from validation.difference import difference
 from validation.evidence import FILE, Evidence, EvidenceError, pool, read_evidence
 from validation.gate import Decision, GateResult, as_object, decide
+from validation.own import NODES, Own, certify_own, judged, kept, load, measure, together
 from validation.sabotage import (
     CERTIFICATES,
     Certificate,
     certified,
     certify,
     false_alarms,
-    read_certificates,
 )
 from validation.sabotage.certificates import HEALTHY
 from validation.soak import command as soak
@@ -58,10 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     options = _parser().parse_args(argv)
     try:
+        owns = [load(path) for path in getattr(options, "with", [])]
         if options.command == "criteria":
-            return _criteria(as_json=options.json)
+            return _criteria(together(owns), as_json=options.json)
+        if options.command == "own":
+            return _own(load(options.file), options)
         if options.command == "certify":
-            return _certify(options)
+            return _certify(options, owns)
         if options.command == "index":
             return _index(options.folder)
         if options.command == "soak":
@@ -70,7 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.command == "diff":
                 return _diff(_read(options.before), _read(options.after), as_json=options.json)
             evidence = _read(options.files)
-            result = decide(evidence, certificates=read_certificates(options.certificates))
+            result = decide(
+                evidence,
+                criteria=together(owns),
+                certificates=kept(options.certificates, owns),
+            )
         if options.command == "report":
             return _report(result, evidence, options.out, options.runs)
         return _gate(result, as_json=options.json)
@@ -121,6 +129,27 @@ def _parser() -> argparse.ArgumentParser:
         "--part", metavar="I/N", help="every N-th defect from the I-th on, as CI does in turn"
     )
     certifying.add_argument("--json", action="store_true", help="a list of objects on stdout")
+    own = commands.add_parser("own", help="start a stack for a file of your own, and judge it")
+    own.add_argument("file", metavar="FILE", type=Path, help="sets OWN, see docs/extending.md")
+    own.add_argument("--nodes", type=int, default=NODES, help=f"worker nodes (default: {NODES})")
+    own.add_argument(
+        "--seed", "--replay", dest="seed", type=int, help="fixes what the file draws by chance"
+    )
+    own.add_argument("--out", metavar="DIR", type=Path, help=f"(default: {RUNS}/...)")
+    own.add_argument("--json", action="store_true", help="one object on stdout")
+    for command in (own, certifying):
+        command.add_argument(
+            "--stack", choices=["auto", "processes", "containers"], default="processes"
+        )
+    for command in (gate, criteria, report, certifying):
+        command.add_argument(
+            "--with",
+            action="append",
+            default=[],
+            metavar="FILE",
+            type=Path,
+            help="criteria of your own beside the gate's; may be given again",
+        )
     for command in (gate, report, certifying):
         command.add_argument(
             "--certificates",
@@ -151,32 +180,68 @@ def _diff(before: Sequence[Evidence], after: Sequence[Evidence], *, as_json: boo
     return int(any(one.kind in ("decision", "verdict") for one in found))
 
 
-def _certify(options: argparse.Namespace) -> int:
-    known = {criterion.id for criterion in CRITERIA}
+def _own(own: Own, options: argparse.Namespace) -> int:
+    if options.nodes < 1:
+        raise InputError(f"--nodes must be at least 1, not {options.nodes}")
+    if options.seed is not None and not 0 <= options.seed < 2**63:
+        raise InputError(f"--seed must be 0 to 2^63 - 1, not {options.seed}")
+    folder = options.out or RUNS / f"own-{own.file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if (folder / FILE).exists():
+        raise InputError(f"--out {folder} holds evidence already; name another folder")
+    record = measure(
+        own,
+        nodes=options.nodes,
+        backend=options.stack,
+        seed=options.seed,
+        folder=folder,
+        say=_tell,
+    )
+    return _gate(judged(own, record, kept(CERTIFICATES, [own])), as_json=options.json)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _certify(options: argparse.Namespace, owns: Sequence[Own]) -> int:
+    """With files of somebody's own, only their criteria: the others need no other certificates."""
+    theirs = [criterion.id for own in owns for criterion in own.criteria]
+    known = theirs or [criterion.id for criterion in CRITERIA]
     if unknown := [name for name in options.criteria if name not in known]:
         raise EvidenceError(f"no criterion {unknown[0]!r}; see: python -m validation criteria")
-    found = certify(
-        options.certificates,
-        criteria=options.criteria,
-        anew=options.anew,
-        some=options.part,
-        say=lambda text: print(text, file=sys.stderr),
-    )
+    found: list[Certificate] = []
+    for own in owns:
+        found += certify_own(
+            own, options.certificates, backend=options.stack, anew=options.anew, say=_tell
+        )
+    if not owns:
+        if options.stack == "containers":
+            raise InputError(
+                "--stack containers: defects are planted in a copy of the code, which an image has "
+                "not; only those of --with FILE can be tried on containers"
+            )
+        found += certify(
+            options.certificates,
+            criteria=options.criteria,
+            anew=options.anew,
+            some=options.part,
+            say=_tell,
+        )
     done = certified(found)
     if options.json:
         print(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
     else:
         _console().print(_certificates(found))
-    print(false_alarms(found), file=sys.stderr)
+    _tell(false_alarms(found))
     without = [
-        c.id
-        for c in CRITERIA
-        if c.id not in done
-        and (c.id in options.criteria or not options.criteria)
-        and (options.part is None or c.id in {one.criterion for one in found})
+        name
+        for name in known
+        if name not in done
+        and (name in options.criteria or not options.criteria)
+        and (options.part is None or name in {one.criterion for one in found})
     ]
     if without:
-        print(f"uncertified: {', '.join(without)}", file=sys.stderr)
+        _tell(f"uncertified: {', '.join(without)}")
     return 1 if any(one.detected == (one.defect == HEALTHY) for one in found) else 0
 
 
@@ -271,7 +336,7 @@ def _gate(result: GateResult, *, as_json: bool) -> int:
     return result.exit_code
 
 
-def _criteria(*, as_json: bool) -> int:
+def _criteria(criteria: Sequence[Criterion], *, as_json: bool) -> int:
     if as_json:
         rows = [
             {
@@ -282,14 +347,14 @@ def _criteria(*, as_json: bool) -> int:
                 "clause": criterion.clause,
                 "evidence": criterion.evidence_needed,
             }
-            for criterion in CRITERIA
+            for criterion in criteria
         ]
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return 0
     table = Table(pad_edge=False)
     for name in ("Criterion", "Statement", "Target", "Evidence needed"):
         table.add_column(name, overflow="fold", no_wrap=name == "Criterion")
-    for criterion in CRITERIA:
+    for criterion in criteria:
         table.add_row(
             Text(criterion.id),
             Text(criterion.statement),

@@ -41,6 +41,9 @@ class Criterion:
     verdict: VerdictFunction
     unit: str = ""
     """Unit of the verdict's interval; empty when there is none."""
+    rests_on: tuple[str, ...] = ()
+    """Of a criterion of somebody's own: sources of ``validation.checks.observer`` whose doubt
+    leaves it open. For those below, it is said there."""
 
 
 _METRICS: Final = "Success Metrics & Validation Criteria"

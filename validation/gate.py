@@ -135,7 +135,9 @@ def decide(
     records = pool(evidence)
     aspects = observe(records)
     verdicts = {
-        criterion.id: doubted(criterion.id, judge(criterion.verdict, records), aspects)
+        criterion.id: doubted(
+            criterion.id, judge(criterion.verdict, records), aspects, criterion.rests_on
+        )
         for criterion in criteria
     }
     if not criteria or len(verdicts) != len(criteria):

@@ -21,6 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from fixtures.attached import AttachedStack
     from validation.gate import GateResult
+    from validation.own import Own
 
 NODES: Final = 4
 CPUS_PER_NODE: Final = 0.4
@@ -58,6 +59,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--dashboard", metavar="URL", help="of that cluster (default: its port 8265)")
     group.addoption("--prometheus", metavar="URL", help="that scrapes that cluster")
+    group.addoption(
+        "--with",
+        action="append",
+        default=[],
+        dest="own_files",
+        metavar="FILE",
+        help="criteria of your own beside the gate's, see docs/extending.md; may be given again",
+    )
     group.addoption("--short", action="store_true", help="less evidence, in about half the time")
 
 
@@ -78,16 +87,41 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         folder = once(worker, OUT, lambda: _gather(config))
     except FailedElsewhereError:
         pytest.fail("the campaign did not reach its end in another worker", pytrace=False)
-    return publish(config, _decide(folder), folder)
+    return publish(config, _decide(config, folder), folder)
 
 
-def _decide(folder: Path) -> GateResult:
+def _owns(config: pytest.Config) -> list[Own]:
+    from ga.errors import InputError
+    from validation.own import load
+
+    try:
+        return [load(Path(file)) for file in config.getoption("own_files")]
+    except InputError as error:
+        raise pytest.UsageError(f"--with {error}") from error
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The tests of criteria of one's own are there where such criteria are."""
+    ours = collection_path == Path(__file__).with_name("test_own.py")
+    return True if ours and not config.getoption("own_files") else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for every criterion of one's own."""
+    if "own_criterion" in metafunc.fixturenames:
+        criteria = [c.id for own in _owns(metafunc.config) for c in own.criteria]
+        metafunc.parametrize("own_criterion", criteria)
+
+
+def _decide(config: pytest.Config, folder: Path) -> GateResult:
     from validation.evidence import FILE, read_evidence
     from validation.gate import decide
-    from validation.sabotage import CERTIFICATES, read_certificates
+    from validation.own import kept, together
+    from validation.sabotage import CERTIFICATES
 
+    owns = _owns(config)
     evidence = read_evidence(folder / FILE)
-    return decide([evidence], certificates=read_certificates(CERTIFICATES))
+    return decide([evidence], criteria=together(owns), certificates=kept(CERTIFICATES, owns))
 
 
 def _gather(config: pytest.Config) -> Path:
@@ -105,6 +139,7 @@ def _gather(config: pytest.Config) -> Path:
     from validation.exposure import search, survey
     from validation.faults import plant_alert
     from validation.network import round_trips
+    from validation.own import Ground
     from validation.probes import Observe, Outages, Watch, Webhook, ask_all
     from validation.progress import STAGES, Progress
     from validation.records import Environment, Note
@@ -125,6 +160,8 @@ def _gather(config: pytest.Config) -> Path:
     replay = f"pytest -m validation {where} --replay {seed}"
     if scale is SHORT:
         replay += " --short"
+    owns = _owns(config)
+    replay += "".join(f" --with {own.file}" for own in owns)
     say(f"seed {seed}; evidence goes to {folder}")
     progress = Progress(say, stages=STAGES if theirs is None else attached.STAGES)
     progress.begin("start")
@@ -198,6 +235,18 @@ def _gather(config: pytest.Config) -> Path:
                 preempt(campaign, stack, writer, outages, say=say)
                 progress.begin("populations")
                 campaign.populations()
+                for own in owns:
+                    say(f"what {own.file} gathers")
+                    own.gather(
+                        Ground(
+                            stack=stack,
+                            writer=writer,
+                            outages=outages,
+                            folder=folder,
+                            seed=seed,
+                            say=say,
+                        )
+                    )
                 if stack.endpoints.prometheus is not None:
                     say("every panel of every dashboard")
                     ask_all(
@@ -222,7 +271,7 @@ def _gather(config: pytest.Config) -> Path:
             progress.begin("service")
             service_load(writer, folder=folder, say=say)
             search(stack, writer, folder)
-    reports.write(_decide(folder), [read_evidence(evidence)], folder, runs=OUT)
+    reports.write(_decide(config, folder), [read_evidence(evidence)], folder, runs=OUT)
     return folder
 
 
@@ -259,7 +308,7 @@ def pytest_testnodedown(node: Any) -> None:
     config.stash[_TEST_RUN] = node.workerinput["testrunuid"]
     folder = getattr(node, "workeroutput", {}).get(_OUTPUT)
     if folder is not None and _RESULT not in config.stash:
-        publish(config, _decide(Path(folder)), Path(folder))
+        publish(config, _decide(config, Path(folder)), Path(folder))
 
 
 def _speaker(config: pytest.Config) -> Callable[[str], None]:

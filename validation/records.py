@@ -446,7 +446,7 @@ class Close(Record):
     events: int
 
 
-RECORDS: Final[Mapping[str, type[Record]]] = {
+RECORDS: Final[dict[str, type[Record]]] = {
     cls.KIND: cls
     for cls in (
         Open,
@@ -488,6 +488,19 @@ RECORDS: Final[Mapping[str, type[Record]]] = {
 }
 """Every kind of event and the record that its payload must fit."""
 _CHECKS: Final = {kind: checks_of(cls) for kind, cls in RECORDS.items()}
+
+
+def register(cls: type[Record]) -> None:
+    """Let a kind of event of somebody's own be written and read.
+
+    Raises:
+        EvidenceError: there is another record of that kind.
+    """
+    there = RECORDS.get(cls.KIND)
+    # A file may be read twice; then the newer class stands for it.
+    if there is not None and there.__module__ != cls.__module__:
+        raise EvidenceError(f"there is a kind of event {cls.KIND!r} already")
+    RECORDS[cls.KIND], _CHECKS[cls.KIND] = cls, checks_of(cls)
 
 
 def parse(kind: str, data: Mapping[str, object]) -> Record:

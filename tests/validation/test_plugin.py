@@ -110,7 +110,7 @@ def gather(config):
     folder.mkdir(parents=True)
     return folder
 
-def decide(folder):
+def decide(_config, folder):
     assert folder.name == "run"
     verdicts = {{name: Verdict(status=Status.FAIL, measured="1", reason="bad") for name in "abcd"}}
     return GateResult(decision=Decision.NO_GO, criteria=(), verdicts=verdicts, sources=())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, TypeAlias
@@ -23,6 +23,8 @@ from validation.records_load import Load
 from validation.records_observer import Observer
 from validation.verdicts import Records, Verdict, listed, plural, settle
 
+CLOCK: Final = "clock"
+RECEIPTS: Final = "receipts of faults"
 OVERHEAD: Final = 0.02
 """Share of a core that the harness is meant to use at most while it measures."""
 HEAVY: Final = 0.10
@@ -107,7 +109,9 @@ def observe(records: Records) -> tuple[Aspect, ...]:
     return tuple(_aspect(source, check, criteria, records) for source, check, criteria in _SOURCES)
 
 
-def doubted(criterion: str, verdict: Verdict, aspects: Sequence[Aspect]) -> Verdict:
+def doubted(
+    criterion: str, verdict: Verdict, aspects: Sequence[Aspect], rests_on: Collection[str] = ()
+) -> Verdict:
     """The verdict, INCONCLUSIVE where it would pass on a source that is doubted.
 
     A FAIL stands, whatever it rests on: else whoever confuses the observer escapes a NO-GO.
@@ -115,7 +119,7 @@ def doubted(criterion: str, verdict: Verdict, aspects: Sequence[Aspect]) -> Verd
     doubts = [
         f"{aspect.source}: {listed(aspect.doubts)}"
         for aspect in aspects
-        if aspect.doubts and criterion in aspect.criteria
+        if aspect.doubts and (criterion in aspect.criteria or aspect.source in rests_on)
     ]
     return settle(verdict, doubts, needs="a run whose observer can be believed")
 
@@ -335,9 +339,9 @@ def _pairs(record: Evidence) -> Iterator[tuple[Observer, Observer]]:
 
 _SOURCES: Final[tuple[tuple[str, _Check, tuple[str, ...]], ...]] = (
     ("harness CPU", _cpu, _SPEED),
-    ("clock", _clock, _CLOCK),
+    (CLOCK, _clock, _CLOCK),
     ("scrape gaps", _scrapes, _PROMETHEUS),
     ("Prometheus against processes and receipts", _prometheus, _PROMETHEUS),
     ("load generator", _generator, ("service_load",)),
-    ("receipts of faults", _receipts, _FAULTS),
+    (RECEIPTS, _receipts, _FAULTS),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -56,8 +56,13 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def read_certificates(path: Path) -> tuple[Certificate, ...]:
-    """Those of this code; none where there is no file, and none from a line that was cut short."""
+def read_certificates(path: Path, *, codes: Collection[str] = ()) -> tuple[Certificate, ...]:
+    """Those of this code; none where there is no file, and none from a line that was cut short.
+
+    Args:
+        codes: Of these instead.
+    """
+    wanted = codes or {code_hash()}
     if not path.exists():
         return ()
     found = []
@@ -65,7 +70,7 @@ def read_certificates(path: Path) -> tuple[Certificate, ...]:
         if line.endswith("\n"):
             fields = json.loads(line)
             # One of another gate may have other fields.
-            if fields["code"] == code_hash():
+            if fields["code"] in wanted:
                 found.append(Certificate(**fields))
     return tuple(found)
 

@@ -1,0 +1,202 @@
+"""A worked example: a Ray application that is not ours, a fault and a criterion of its own.
+
+    python -m validation own docs/examples/squares.py
+
+starts a stack, runs the application on it, freezes a worker in the middle, and says whether the
+answers were right all the same. ``python -m validation certify --with docs/examples/squares.py``
+shows that the criterion notices the two defects at the end of this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fixtures import Node, Receipt, proc
+from validation import statistics
+from validation.checks.observer import CLOCK, RECEIPTS
+from validation.criteria import Criterion
+from validation.own import Ground, Own, OwnDefect
+from validation.record import Record
+from validation.records import Fault
+from validation.verdicts import InconclusiveError, Records, Status, Verdict
+
+COUNT = 120
+FROZEN_S = 3.0
+STOP = int(signal.SIGSTOP)
+APPLICATION = """
+import json, socket, sys, time
+import ray
+
+host, _, port = sys.argv[1].rpartition(":")
+with socket.create_connection((host, int(port))) as route:
+    # By this address the cluster's nodes reach us.
+    ours = route.getsockname()[0]
+ray.init(address=sys.argv[1], _node_ip_address=ours, log_to_driver=False)
+
+@ray.remote(num_cpus=1)
+def square(number):
+    time.sleep(0.05)
+    return number * number
+
+print("ready", flush=True)
+print(json.dumps(ray.get([square.remote(number) for number in range(int(sys.argv[2]))])))
+"""
+
+
+# What is seen. Types are checked as it is written and read.
+@dataclass(frozen=True, kw_only=True)
+class Squares(Record):
+    """The answers of one run of the application."""
+
+    KIND = "squares"
+    workload: str
+    asked: int
+    right: int
+    started_at: float
+    finished_at: float
+
+
+# The fault: it happened if the kernel says so, and its undo always runs.
+@contextmanager
+def frozen(ground: Ground, node: Node) -> Iterator[None]:
+    """One worker process of a node stands still."""
+    before, asked = _worker(node), time.time()
+    if before is not None:
+        os.kill(before.pid, STOP)
+    time.sleep(0.1)
+    state = "" if before is None else proc.state(before.pid)
+    ground.fault(_receipt("freeze", node, asked, before, state, state == "T"), workload="squares")
+    try:
+        yield
+    finally:
+        asked = time.time()
+        if before is not None:
+            os.kill(before.pid, signal.SIGCONT)
+        time.sleep(0.1)
+        state = "" if before is None else proc.state(before.pid)
+        thawed = state in ("R", "S", "D")
+        ground.fault(_receipt("thaw", node, asked, before, state, thawed), workload="squares")
+
+
+def _worker(node: Node) -> proc.ProcessId | None:
+    for pid in proc.descendants({node.pid} if node.pid is not None else set()):
+        if (proc.command(pid) or [""])[0].startswith("ray::square"):
+            return proc.read(pid)
+    return None
+
+
+def _receipt(
+    fault: str, node: Node, asked: float, before: object, state: str, confirmed: bool
+) -> Receipt:
+    return Receipt(
+        fault=fault, target=node.name, requested_at=asked, confirmed_at=time.time(),
+        confirmed=confirmed, before={"process": str(before)}, after={"state": state},
+    )  # fmt: skip
+
+
+# Who gathers writes what was seen, and decides nothing.
+def gather(ground: Ground) -> None:
+    node = ground.stack.nodes[int(ground.dice.integers(len(ground.stack.nodes)))]
+    began = time.time()
+    with ground.application(APPLICATION, str(COUNT)) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(1.0 + float(ground.dice.uniform()))
+        ground.say(f"squares: a worker of {node.name} is frozen")
+        with frozen(ground, node):
+            time.sleep(FROZEN_S)
+        out, _ = process.communicate(timeout=120)
+    answers = json.loads(out) if process.returncode == 0 else []
+    ground.add(
+        Squares(
+            workload="squares",
+            asked=COUNT,
+            right=sum(answer == n * n for n, answer in enumerate(answers)),
+            started_at=began,
+            finished_at=time.time(),
+        )
+    )
+
+
+# The verdict is a pure function of the records.
+def squares_right(records: Records) -> Verdict:
+    """Every square is right, with a worker frozen, by receipt, while they were computed."""
+    asked = right = struck = 0
+    for record in records:
+        freezes = [f for f in record.all(Fault) if f.fault == "freeze" and f.confirmed]
+        for run in record.all(Squares):
+            asked, right = asked + run.asked, right + run.right
+            struck += any(run.started_at <= f.requested_at <= run.finished_at for f in freezes)
+    wrong = asked - right
+    rate = statistics.proportion(wrong, asked) if asked else None
+    if wrong and rate is not None:
+        return Verdict(
+            status=Status.FAIL,
+            measured=f"{wrong} of {asked} wrong",
+            interval=(100 * rate.lower, 100 * rate.upper),
+            reason="squares were wrong, or missing",
+        )
+    if rate is None or not struck:
+        raise InconclusiveError(
+            "no worker was frozen, by receipt, while squares were computed",
+            needs="a run of the application with a worker frozen in it, about 15 s",
+        )
+    return Verdict(
+        status=Status.PASS,
+        measured=f"{asked} squares right",
+        interval=(0.0, 100 * rate.upper),
+        reason=f"with a worker frozen in {struck} of the runs",
+        budget="no square may be wrong",
+    )
+
+
+# Defects that it must notice; without one it would block GO.
+@contextmanager
+def _planted(name: str, value: object) -> Iterator[None]:
+    """A global of this file is another one for a while."""
+    before = globals()[name]
+    globals()[name] = value
+    try:
+        yield
+    finally:
+        globals()[name] = before
+
+
+OWN = Own(
+    criteria=(
+        Criterion(
+            id="squares_right",
+            statement="Squares are right although a worker stands still",
+            target="0 wrong",
+            unit="% wrong",
+            clause="our own",
+            evidence_needed="one run of the application with a worker frozen, by receipt",
+            verdict=squares_right,
+            rests_on=(CLOCK, RECEIPTS),
+        ),
+    ),
+    records=(Squares,),
+    gather=gather,
+    defects=(
+        OwnDefect(
+            name="one wrong square",
+            criterion="squares_right",
+            planted=lambda _: _planted(
+                "APPLICATION",
+                APPLICATION.replace("number * number", "number * number + (number == 7)"),
+            ),
+        ),
+        OwnDefect(
+            name="a fault that does not happen",
+            criterion="squares_right",
+            planted=lambda _: _planted("STOP", 0),
+            expects="INCONCLUSIVE",
+        ),
+    ),
+)

@@ -1,0 +1,170 @@
+"""A file of one's own: the worked example of the documentation, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from evidence_builders import T0, Timed, certificates, evidence, passing, receipt, write
+
+from fixtures import containers
+from ga.errors import InputError
+from validation.cli import main
+from validation.criteria import CRITERIA
+from validation.evidence import read_evidence
+from validation.gate import Decision, decide
+from validation.own import Own, kept, load, together
+from validation.records import RECORDS
+from validation.sabotage import Certificate, certified
+from validation.sabotage.certificates import append
+from validation.verdicts import Status
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "docs" / "examples" / "squares.py"
+OWN = load(EXAMPLE)
+
+
+@pytest.fixture
+def own() -> Own:
+    return OWN
+
+
+def squares(right: int = 120, at: float = T0 + 120) -> Timed:
+    kind = RECORDS["squares"]
+    facts = {"workload": "squares", "asked": 120, "right": right}
+    return at, kind(**facts, started_at=at - 20, finished_at=at)
+
+
+def freeze(*, confirmed: bool = True, at: float = T0 + 110) -> Timed:
+    return at, receipt("freeze", "node-1", at, "squares", confirmed=confirmed)
+
+
+def gathered(*events: Timed) -> list[Timed]:
+    return sorted([*passing(), *events], key=lambda event: event[0])
+
+
+@pytest.mark.parametrize(
+    ("events", "status"),
+    [
+        ([squares(), freeze()], Status.PASS),
+        ([squares(119), freeze()], Status.FAIL),
+        ([squares()], Status.INCONCLUSIVE),
+        ([freeze()], Status.INCONCLUSIVE),
+        ([squares(), freeze(confirmed=False)], Status.INCONCLUSIVE),
+        ([squares(), freeze(at=T0 + 200)], Status.INCONCLUSIVE),
+    ],
+)
+def test_the_example_s_verdict(own: Own, events: list[Timed], status: Status) -> None:
+    result = decide([evidence(gathered(*events))], criteria=together([own]))
+    assert result.verdict("squares_right").status is status
+    assert len(result.verdicts) == len(CRITERIA) + 1
+
+
+def test_a_doubt_about_what_it_rests_on_leaves_it_open(own: Own) -> None:
+    """One fault has its receipt, another has not."""
+    events = gathered(squares(), freeze(), freeze(confirmed=False, at=T0 + 115))
+    result = decide([evidence(events)], criteria=own.criteria)
+    said = result.verdict("squares_right")
+    assert said.status is Status.INCONCLUSIVE
+    assert "no receipt" in said.reason
+
+
+def test_its_evidence_is_written_read_and_judged_by_the_command(
+    own: Own, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "e.jsonl", gathered(squares(), freeze()))
+    store = tmp_path / "certificates.jsonl"
+    for one in certificates(c.id for c in CRITERIA):
+        append(store, one)
+    argv = ["gate", str(path), "--certificates", str(store), "--with", str(EXAMPLE), "--json"]
+    assert main(argv) == 2
+    # All passes, and what is not certified blocks GO.
+    assert json.loads(capsys.readouterr().out)["uncertified"] == ["squares_right"]
+    fields = {"criterion": "squares_right", "reason": "", "at": T0, "code": own.code}
+    append(store, Certificate(**fields, defect="a", detected=True, verdict="FAIL", expected="FAIL"))
+    assert main(argv) == 0
+    assert json.loads(capsys.readouterr().out)["decision"] == "GO"
+
+
+def test_its_certificates_are_bound_to_its_file(own: Own, tmp_path: Path) -> None:
+    store, other = tmp_path / "certificates.jsonl", tmp_path / "squares.py"
+    fields = {"criterion": "squares_right", "reason": "", "at": T0}
+    planted = {"defect": "a", "detected": True, "verdict": "FAIL", "expected": "FAIL"}
+    append(store, Certificate(**fields, **planted, code=own.code))
+    assert certified(kept(store, [own])) == {"squares_right"}
+    other.write_text(EXAMPLE.read_text() + "\n")
+    assert kept(store, [dataclasses.replace(own, file=other)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (None, "no such file"),
+        ("", "must set OWN"),
+        ("OWN = 3", "must set OWN"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("def f(:", "SyntaxError"),
+        (EXAMPLE.read_text().replace('id="squares_right"', 'id="uptime"'), "'uptime' already"),
+        (EXAMPLE.read_text().replace('criterion="squares_right"', 'criterion="x"'), "no criterion"),
+        (EXAMPLE.read_text().replace('KIND = "squares"', 'KIND = "probe"'), "'probe' already"),
+    ],
+)
+def test_what_is_refused(
+    tmp_path: Path, text: str | None, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    for argv in (["criteria", "--with", str(file)], ["own", str(file)]):
+        assert main(argv) == 2
+        said = capsys.readouterr().err
+        assert word in said
+        assert said.count("\n") == 1
+
+
+def test_two_files_of_the_same_criterion(own: Own) -> None:
+    with pytest.raises(InputError, match="same id"):
+        together([own, own])
+
+
+@pytest.mark.parametrize("option", [["--nodes", "0"], ["--seed", "-1"]])
+def test_bad_options(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["own", str(EXAMPLE), *option]) == 2
+    assert option[0] in capsys.readouterr().err
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("backend", ["processes", "containers"])
+def test_the_example_on_a_real_stack_and_its_defects(backend: str, tmp_path: Path) -> None:
+    if backend == "containers" and (missing := containers.available()):
+        pytest.skip(missing)
+
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "validation", *argv, "--stack", backend],
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
+        )  # fmt: skip
+
+    out = tmp_path / "out"
+    done = run("own", str(EXAMPLE), "--seed", "3", "--out", str(out), "--json")
+    assert done.returncode == 2, done.stderr
+    result = json.loads(done.stdout)
+    assert [v["status"] for v in result["verdicts"]] == ["PASS"], result
+    # It passes, and only lacks its certificates.
+    assert result["uncertified"] == ["squares_right"]
+    record = read_evidence(out / "evidence.jsonl")
+    assert "--replay 3" in record.opening.replay
+    store = tmp_path / "certificates.jsonl"
+    done = run("certify", "--with", str(EXAMPLE), "--certificates", str(store), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {(c["verdict"], c["detected"]) for c in found} == {
+        ("PASS", False), ("FAIL", True), ("INCONCLUSIVE", True),
+    }  # fmt: skip
+    own = load(EXAMPLE)
+    again = decide([record], criteria=own.criteria, certificates=kept(store, [own]))
+    assert again.decision is Decision.GO
