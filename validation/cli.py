@@ -1,8 +1,8 @@
-"""``python -m validation gate | criteria | report | index | diff | certify | soak | own``: verdicts
-from evidence, and whether they can be trusted.
+"""``python -m validation gate | criteria | report | index | diff | certify | soak | own |
+schedule``: verdicts from evidence, and whether they can be trusted.
 
-Exit status of ``gate``, ``report`` and ``own``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or unusable evidence.
-That of ``soak``: 0 when uptime passes, 1 when any criterion fails, else 2.
+Exit status of ``gate``, ``report``, ``own`` and ``schedule``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or
+unusable evidence. That of ``soak``: 0 when uptime passes, 1 when any criterion fails, else 2.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from validation.sabotage import (
     false_alarms,
 )
 from validation.sabotage.certificates import HEALTHY
+from validation.schedule import LEAST_NODES, SCHEDULE
 from validation.soak import command as soak
 from validation.soak import read_soak
 from validation.verdicts import Status, bounds, explained
@@ -64,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _criteria(together(owns), as_json=options.json)
         if options.command == "own":
             return _own(load(options.file), options)
+        if options.command == "schedule":
+            return _own(SCHEDULE, options)
         if options.command == "certify":
             return _certify(options, owns)
         if options.command == "index":
@@ -131,13 +134,17 @@ def _parser() -> argparse.ArgumentParser:
     certifying.add_argument("--json", action="store_true", help="a list of objects on stdout")
     own = commands.add_parser("own", help="start a stack for a file of your own, and judge it")
     own.add_argument("file", metavar="FILE", type=Path, help="sets OWN, see docs/extending.md")
-    own.add_argument("--nodes", type=int, default=NODES, help=f"worker nodes (default: {NODES})")
-    own.add_argument(
-        "--seed", "--replay", dest="seed", type=int, help="fixes what the file draws by chance"
+    schedule = commands.add_parser(
+        "schedule", help="an evolution under faults that a seed draws; --replay repeats them"
     )
-    own.add_argument("--out", metavar="DIR", type=Path, help=f"(default: {RUNS}/...)")
-    own.add_argument("--json", action="store_true", help="one object on stdout")
-    for command in (own, certifying):
+    for command, nodes in ((own, NODES), (schedule, 3)):
+        command.add_argument("--nodes", type=int, default=nodes, help=f"(default: {nodes})")
+        command.add_argument(
+            "--seed", "--replay", dest="seed", type=int, help="fixes what is drawn by chance"
+        )
+        command.add_argument("--out", metavar="DIR", type=Path, help=f"(default: {RUNS}/...)")
+        command.add_argument("--json", action="store_true", help="one object on stdout")
+    for command in (own, schedule, certifying):
         command.add_argument(
             "--stack", choices=["auto", "processes", "containers"], default="processes"
         )
@@ -185,6 +192,8 @@ def _own(own: Own, options: argparse.Namespace) -> int:
         raise InputError(f"--nodes must be at least 1, not {options.nodes}")
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise InputError(f"--seed must be 0 to 2^63 - 1, not {options.seed}")
+    if own is SCHEDULE and options.nodes < LEAST_NODES:
+        raise InputError(f"--nodes must be at least {LEAST_NODES}: one is left alone")
     folder = options.out or RUNS / f"own-{own.file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     if (folder / FILE).exists():
         raise InputError(f"--out {folder} holds evidence already; name another folder")

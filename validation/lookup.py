@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
+from fixtures.stack import SERVICES
 from validation.evidence import Evidence
 from validation.outages import LONGEST_GAP_S
 from validation.records import Fault, Gap, Workload
@@ -18,9 +19,10 @@ HEAD: Final = "head"
 """Name of the head node in usage and scrape events."""
 _RETURN_S: Final = 60.0
 """After a fault was undone, a service may need this long until it answers again."""
-_DOWN: Final = frozenset({"kill", "drain", "pause", "partition", "one_way"})
+_DOWN: Final = frozenset({"kill", "stop", "drain", "pause", "partition", "one_way"})
 _UNDO: Final = {
     "kill": "start",
+    "stop": "start",
     "drain": "start",
     "pause": "resume",
     "partition": "heal",
@@ -57,6 +59,7 @@ def killed_during(record: Evidence, workload: Workload) -> bool:
     """Whether a confirmed receipt shows a kill while the workload ran."""
     return any(
         fault.fault == "kill"
+        and fault.target not in SERVICES
         and fault.confirmed
         and fault.workload == workload.id
         and workload.started_at <= fault.requested_at <= workload.finished_at

@@ -114,8 +114,14 @@ class Own:
     gather: Callable[[Ground], None]
     """Work, break, look, and write what was seen; it decides nothing."""
     defects: tuple[OwnDefect, ...] = ()
-    file: Path = Path()
+    file: Path = Path("schedule")
     """Set when it is loaded."""
+
+    @property
+    def command(self) -> str:
+        """What measures it."""
+        named = self.file.suffix == ".py"
+        return f"python -m validation {f'own {self.file}' if named else self.file}"
 
     @property
     def code(self) -> str:
@@ -216,7 +222,7 @@ def _gathered(
         backend=stack.backend,
         nodes=nodes,
         cpus_per_node=_CPUS,
-        replay=f"python -m validation own {own.file} --nodes {nodes} --replay {seed}",
+        replay=f"{own.command} --stack {stack.backend} --nodes {nodes} --replay {seed}",
     ) as writer:
         watch = Watch(stack, writer, outages)
         watch.steady(_STEADY_SECONDS)

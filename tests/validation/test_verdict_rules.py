@@ -23,7 +23,7 @@ from evidence_builders import (
 
 from validation.criteria import CRITERIA
 from validation.record import Record
-from validation.records import Generation, Note, Recovery, Scrape, Usage, Workload
+from validation.records import Fault, Generation, Note, Recovery, Scrape, Usage, Workload
 from validation.verdicts import Records, Status, Verdict, judge
 
 HEALTHY = passing()
@@ -184,6 +184,39 @@ def test_a_good_reading_needs_no_excuse() -> None:
         for at, r in HEALTHY
     ]
     assert verdict("prometheus_collection", few).status is Status.PASS
+
+
+@pytest.mark.parametrize(("confirmed", "status"), [(True, Status.PASS), (False, Status.FAIL)])
+def test_a_prometheus_that_a_receipt_shows_down_misses_nothing(
+    confirmed: bool, status: Status
+) -> None:
+    events = [
+        (at, dataclasses.replace(r, up=False, age_s=None, excused=False))
+        if isinstance(r, Scrape) and T0 + 300 <= at <= T0 + 310
+        else (at, r)
+        for at, r in passing()
+    ]
+    events += [
+        (T0 + 299, receipt("kill", "prometheus", T0 + 299, None, confirmed=confirmed)),
+        (T0 + 311, receipt("start", "prometheus", T0 + 311, None, confirmed=confirmed)),
+    ]
+    assert verdict("prometheus_collection", events).status is status
+
+
+def test_the_kill_of_a_service_is_no_kill_of_a_node() -> None:
+    """Nor does it need a recovery of its own."""
+    events = change(
+        passing(),
+        Fault,
+        lambda r: (
+            dataclasses.replace(r, target="postgres")
+            if isinstance(r, Fault) and r.fault == "kill"
+            else r
+        ),
+    )
+    assert verdict("no_data_loss", events).status is Status.INCONCLUSIVE
+    more = [*passing(), (T0 + 240, receipt("kill", "postgres", T0 + 235, "recovery-4"))]
+    assert verdict("worker_recovery", more).status is Status.PASS
 
 
 def test_two_runs_are_pooled() -> None:

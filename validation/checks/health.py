@@ -151,6 +151,9 @@ def prometheus_collection(records: Records) -> Verdict:
                 if not _good(scrape) and not excused(record, (scrape.target,), event.at):
                     problems.append(f"{scrape.target} was excused without a receipt")
                 continue
+            if not _good(scrape) and excused(record, ("prometheus",), event.at):
+                # Nobody was there to be asked, by receipt.
+                continue
             good[scrape.target] = good.get(scrape.target, 0) + 1
             count += 1
             if not scrape.up:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from fixtures.stack import SERVICES
 from validation import statistics
 from validation.evidence import Evidence
 from validation.history import Fate, Fates, fates, operations
@@ -47,7 +48,7 @@ def worker_recovery(records: Records) -> Verdict:
     late: list[float] = []
     problems: list[str] = []
     for record in records:
-        unused = [f for f in record.all(Fault) if f.fault == "kill"]
+        unused = [f for f in record.all(Fault) if f.fault == "kill" and f.target not in SERVICES]
         broken = {w.id: w.exit_code for w in record.all(Workload) if w.exit_code != 0}
         for recovery in record.all(Recovery):
             name = f"recovery of {recovery.target} in {recovery.workload}"

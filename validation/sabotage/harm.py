@@ -18,11 +18,14 @@ from typing import Any, Final
 import psycopg
 
 from fixtures import Node, Receipt, Stack, proc
+from fixtures.impairment import delay
 from validation.evidence import EvidenceWriter
 from validation.record import Record
 from validation.sabotage.defects import Harm
 
 WATCH_SECONDS: Final = 45.0
+_SLOW_S: Final = 0.015
+"""Each way: three times what a round trip may take."""
 SILENT_AFTER_S: Final = 20.0
 
 
@@ -96,14 +99,13 @@ def harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
 
 @contextmanager
 def _slow_link(node: Node) -> Iterator[None]:
-    """Hold back what the node sends: 64 kbit/s is 15 ms for a small packet."""
-    enter = ["nsenter", f"--net=/proc/{node.pid}/ns/net", "--", "tc", "qdisc"]
-    limit = ["dev", "eth0", "root", "tbf", "rate", "64kbit", "burst", "1600", "latency", "400ms"]
-    subprocess.run([*enter, "add", *limit], check=True)
+    """Hold back what passes to and from the node."""
+    if not (slowed := node.impair(delay(_SLOW_S))).confirmed:
+        raise RuntimeError(f"{node.name}'s link was not slowed: {slowed.detail}")
     try:
         yield
     finally:
-        subprocess.run([*enter, "del", "dev", "eth0", "root"], check=True)
+        node.mend()
         # The cluster may have given it up meanwhile.
         node.kill()
         node.start()

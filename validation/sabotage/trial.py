@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,21 +54,33 @@ def main(argv: Sequence[str]) -> int:
     defects = [d for d in DEFECTS if f"{d.criterion}:{d.name}" in names]
     healthy = [d for d in DEFECTS if f"{d.criterion}:{HEALTHY}" in names]
     stages = {stage for d in healthy for stage in d.needs}
-    if defects or stages - {_LAST}:
+    tried, left = 0, list(defects)
+    fresh = stages - {_LAST}
+    broken: list[str] = []
+    while left or fresh:
         with _stack(say) as (stack, webhook):
-            if left := stages - {_LAST}:
-                # Without what rests on the loss of the cluster, which is tried below.
-                asked = [d for d in healthy if _LAST not in d.needs]
-                _healthy(path, stack, webhook, left, asked, say)
-            for number, defect in enumerate(defects, 1):
-                say(f"defect {number} of {len(defects)}: {defect.name} ({defect.criterion})")
-                _defect(path, stack, webhook, defect, say)
+            try:
+                if fresh:
+                    # Without what rests on the loss of the cluster, which is tried below.
+                    asked = [d for d in healthy if _LAST not in d.needs]
+                    fresh, now = set(), fresh
+                    _healthy(path, stack, webhook, now, asked, say)
+                while left:
+                    defect, tried = left.pop(0), tried + 1
+                    say(f"defect {tried} of {len(defects)}: {defect.name} ({defect.criterion})")
+                    _defect(path, stack, webhook, defect, say)
+            except Exception as error:
+                # It has no certificate then. The others are tried, on a stack that is whole.
+                traceback.print_exc()
+                broken.append(f"{type(error).__name__}: {error}")
     if _LAST in stages:
         # Nothing can be tried on a stack whose cluster is lost.
         asked = [d for d in healthy if _LAST in d.needs]
         with _stack(say) as (stack, webhook):
             _healthy(path, stack, webhook, {s for d in asked for s in d.needs}, asked, say)
-    return 0
+    for line in broken:
+        say(f"not tried to the end: {line}")
+    return 1 if broken else 0
 
 
 @contextmanager

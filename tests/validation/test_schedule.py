@@ -1,0 +1,167 @@
+"""Seeded schedules: the same seed gives the same faults, all are undone, and all are told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures import containers
+from fixtures.stack import SERVICES, Receipt, receipt
+from validation.cli import main
+from validation.evidence import read_evidence
+from validation.probes import Outages
+from validation.records import Fault, Note
+from validation.schedule import NODE_FAULTS, SERVICE_FAULTS, Step, draw, play, struck
+
+ROOT = Path(__file__).resolve().parents[2]
+NODES = ("n1", "n2", "n3")
+
+
+@given(seed=st.integers(0, 2**63 - 1))
+@settings(max_examples=200, deadline=None)
+def test_a_seed_is_a_schedule(seed: int) -> None:
+    steps = draw(seed, nodes=NODES, services=SERVICES)
+    assert steps == draw(seed, nodes=NODES, services=SERVICES)
+    targets = [step.target for step in steps]
+    assert len(targets) == len(set(targets)) == 4
+    assert len(set(NODES) - set(targets)) >= 1
+    assert [s.at_s for s in steps] == sorted(s.at_s for s in steps)
+    for step in steps:
+        assert step.fault in (NODE_FAULTS if step.target in NODES else SERVICE_FAULTS)
+
+
+def test_every_fault_is_drawn_sooner_or_later() -> None:
+    steps = [s for seed in range(400) for s in draw(seed, nodes=NODES, services=SERVICES)]
+    assert {(s.fault, s.target) for s in steps} == {
+        *((fault, node) for fault in NODE_FAULTS for node in NODES),
+        *((fault, service) for fault in SERVICE_FAULTS for service in SERVICES),
+    }
+    overlaps = [
+        seed
+        for seed in range(100)
+        for a, b in [draw(seed, nodes=NODES, services=SERVICES)[:2]]
+        if b.at_s < a.at_s + a.for_s
+    ]
+    assert overlaps
+
+
+class Fake:
+    """A stack that writes down what is done to it."""
+
+    def __init__(self, *, breaks: str = "") -> None:
+        self.done: list[str] = []
+        self.breaks = breaks
+        self.nodes = [self._node("n1"), self._node("n2")]
+
+    def _node(self, name: str) -> Any:
+        acts = ("kill", "start", "pause", "resume", "partition", "heal", "mend", "kill_worker")
+        does = {act: lambda act=act: self.do(act, name) for act in acts}
+        does["impair"] = lambda what: self.do(what.fault, name)
+        does["hog_memory"] = lambda _share, _seconds: self.do("memory", name)
+        return SimpleNamespace(name=name, alive=True, **does)
+
+    def do(self, act: str, target: str) -> Receipt:
+        self.done.append(f"{act} {target}")
+        if act == self.breaks:
+            raise RuntimeError("bug")
+        return receipt(act, target, 0.0, {}, {}, confirmed=True)
+
+    def alive_nodes(self) -> frozenset[str]:
+        return frozenset({"n1", "n2"})
+
+    def kill_service(self, name: str) -> Receipt:
+        return self.do("kill", name)
+
+    def stop_service(self, name: str) -> Receipt:
+        return self.do("stop", name)
+
+    def start_service(self, name: str) -> Receipt:
+        return self.do("start", name)
+
+
+@pytest.mark.parametrize("fault", [*NODE_FAULTS, "stop"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_undo_runs_whatever_happens(fault: str, fails: bool) -> None:
+    stack, told = Fake(), []
+    target = "n1" if fault in NODE_FAULTS else "redis"
+    step = Step(at_s=0, for_s=0, fault=fault, target=target)
+    outages = Outages()
+    with (
+        pytest.raises(RuntimeError) if fails else nullcontext(),
+        struck(stack, outages, step, told.append),  # type: ignore[arg-type]
+    ):
+        if fails:
+            raise RuntimeError("the run broke")
+    assert [f"{one.fault} {one.target}" for one in told] == stack.done
+    undo = {"pause": "resume", "partition": "heal", "stop": "start", "kill": "start"}
+    for word in ("one_way in", "one_way out", "loss", "delay", "narrow"):
+        undo[word] = "mend"
+    if fault in undo:
+        assert f"{undo[fault]} {target}" in stack.done[1:]
+
+
+def played(stack: Fake, steps: list[Step], over: Callable[[], bool]) -> int:
+    return play(steps, stack, Outages(), lambda _: None, over=over, say=lambda _: None)  # type: ignore[arg-type]
+
+
+def test_steps_overlap_and_each_ends_in_its_time() -> None:
+    stack = Fake()
+    long = Step(at_s=0.0, for_s=0.6, fault="pause", target="n1")
+    short = Step(at_s=0.2, for_s=0.1, fault="stop", target="redis")
+    assert played(stack, [long, short], lambda: False) == 2
+    assert stack.done[:4] == ["pause n1", "stop redis", "start redis", "resume n1"]
+
+
+def test_a_run_that_is_over_ends_the_schedule_and_undoes_it() -> None:
+    stack = Fake()
+    first = Step(at_s=0.0, for_s=60.0, fault="loss", target="n2")
+    second = Step(at_s=50.0, for_s=1.0, fault="kill", target="redis")
+    assert played(stack, [first, second], lambda: bool(stack.done)) == 1
+    assert stack.done == ["loss n2", "mend n2"]
+
+
+def test_a_fault_that_breaks_leaves_nothing_behind() -> None:
+    stack = Fake(breaks="kill")
+    first = Step(at_s=0.0, for_s=60.0, fault="loss", target="n2")
+    second = Step(at_s=0.1, for_s=1.0, fault="kill", target="redis")
+    with pytest.raises(RuntimeError, match="bug"):
+        played(stack, [first, second], lambda: False)
+    assert {"mend n2", "start redis"} <= set(stack.done)
+
+
+def test_one_node_is_too_few(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schedule", "--nodes", "1"]) == 2
+    assert "--nodes" in capsys.readouterr().err
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("backend", ["processes", "containers"])
+def test_a_schedule_on_a_real_stack_changes_nothing(backend: str, tmp_path: Path) -> None:
+    if backend == "containers" and (missing := containers.available()):
+        pytest.skip(missing)
+    seed, out = 4, tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-m", "validation", "schedule", "--stack", backend,
+         "--replay", str(seed), "--out", str(out)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=500,
+    )  # fmt: skip
+    assert "FAIL " not in done.stdout, done.stdout + done.stderr
+    record = read_evidence(out / "evidence.jsonl")
+    assert record.opening.replay.endswith(f"--stack {backend} --nodes 3 --replay {seed}")
+    planned = [n.text for n in record.all(Note) if n.text.startswith("schedule: ")]
+    services = [s for s in SERVICES if s in str(record.of("services")[0].data)]
+    again = draw(seed, nodes=NODES, services=services)
+    assert planned == [f"schedule: {step}" for step in again]
+    faults = record.all(Fault)
+    assert faults
+    assert [f for f in faults if not f.confirmed] == []
+    assert "reproducibility" in done.stdout
