@@ -14,6 +14,7 @@ from validation.criteria import CRITERIA
 from validation.sabotage import DEFECTS, Certificate, Defect, certified, false_alarms
 from validation.sabotage import read_certificates as read
 from validation.sabotage.certificates import HEALTHY, append
+from validation.sabotage.certify import _place as place
 from validation.sabotage.certify import part
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,3 +105,17 @@ def test_a_line_that_was_cut_short_does_not_count(tmp_path: Path) -> None:
             out.write(cut)
         assert read(file) == (certificate(),)
         file.write_text(file.read_text()[: -len(cut)])
+
+
+def test_the_copy_has_the_same_place_each_time_unless_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By that path compiled kernels are found again."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with place() as first:
+        with place() as other:
+            assert other != first
+        assert not other.exists()
+    with place() as again:
+        assert again == first
+    assert list(tmp_path.iterdir()) == []

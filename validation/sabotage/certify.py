@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -68,17 +70,42 @@ def part(defects: Sequence[Defect], which: str) -> list[Defect]:
 
 
 def _try(path: Path, trials: Sequence[tuple[str, str]]) -> None:
-    with tempfile.TemporaryDirectory(prefix="ga-sabotage-") as folder:
-        copy = Path(folder)
+    with _place() as copy:
         for part in _FOLDERS:
             shutil.copytree(
                 _ROOT / part, copy / part, ignore=shutil.ignore_patterns("out", "__pycache__")
             )
         names = [f"{criterion}:{defect}" for criterion, defect in trials]
-        argv = [sys.executable, "-m", "validation.sabotage.trial", str(path), *names]
         env = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        # Now: under a node's quota it takes minutes, and the first run would look like a slow one.
+        compiling = [sys.executable, "-m", "ga", "compile"]
+        status = subprocess.run(
+            compiling, cwd=copy, env=env, stdout=subprocess.DEVNULL, check=False
+        ).returncode
+        if status != 0:
+            raise RuntimeError("the engine's kernels could not be compiled; see above")
+        argv = [sys.executable, "-m", "validation.sabotage.trial", str(path), *names]
         status = subprocess.run(argv, cwd=copy, env=env, check=False).returncode
     if status != 0:
         raise RuntimeError(
             f"the trials ended with status {status}; what was found is kept, run it again to go on"
         )
+
+
+@contextmanager
+def _place() -> Iterator[Path]:
+    """A folder for the copy, the same each time if that is free: compiled kernels are kept by the
+    path and the times of their sources."""
+    name = f"ga-sabotage-{hashlib.sha256(str(_ROOT).encode()).hexdigest()[:12]}"
+    usual = Path(tempfile.gettempdir()) / name
+    try:
+        usual.mkdir(mode=0o700)
+    except FileExistsError:
+        # Another one is at work, or was killed there.
+        with tempfile.TemporaryDirectory(prefix="ga-sabotage-") as folder:
+            yield Path(folder)
+        return
+    try:
+        yield usual
+    finally:
+        shutil.rmtree(usual)
