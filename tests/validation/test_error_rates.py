@@ -1,7 +1,8 @@
 """The error rates that bounds state hold: each over 10,000 simulated experiments.
 
 A criterion passes only when such a bound reaches its target, so the share of wrong bounds is the
-share of false passes of a system that just misses it. The simulated truth is printed with its seed.
+share of false passes of a system that just misses it; at the end the same of whole verdicts, from
+evidence. The simulated truth is printed with its seed.
 """
 
 from __future__ import annotations
@@ -11,9 +12,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from evidence_builders import Timed, evidence, receipt, recovery, workload
 from scipy import stats
 
 from validation import statistics
+from validation.criteria import CRITERIA
+from validation.records import Generation
+from validation.verdicts import Status, judge
+
+VERDICTS = {criterion.id: criterion.verdict for criterion in CRITERIA}
 
 RUNS = 10_000
 ALPHA = 0.05
@@ -135,3 +142,83 @@ def test_a_good_cluster_is_not_failed() -> None:
     gains = 3 * np.exp((arms[..., 0] - arms[..., 1]).mean(axis=1))
     at_most(int((gains < 2).sum()), 0.001)
     at_most(int((dice(10).binomial(60, 0.999, RUNS) < 57).sum()), 0.001)
+
+
+def said(criterion: str, events: list[Timed]) -> Status:
+    return judge(VERDICTS[criterion], [evidence(events)]).status
+
+
+def pairs(ratios: list[float]) -> list[Timed]:
+    """Equal work on one node and on four, by turns, so many times as fast there."""
+    events: list[Timed] = []
+    for pair, ratio in enumerate(ratios):
+        for place, arm in enumerate(("local", "distributed")):
+            size = 1 if arm == "local" else 4
+            done = workload(
+                f"{pair}-{arm}", 200 * pair + 100 * place, 60 if arm == "local" else 60 / ratio,
+                arm=arm, pair=pair, nodes=size, workers=size,
+            )  # fmt: skip
+            events.append((done.finished_at, done))
+    return events
+
+
+def recoveries(totals: list[float]) -> list[Timed]:
+    events: list[Timed] = []
+    for number, total in enumerate(totals):
+        work = workload(f"recovery-{number}", 900 * number, 800, purpose="recovery")
+        at = work.started_at + 5
+        events += [
+            (at, receipt("kill", "node-1", at, work.id)),
+            (at + 120, recovery(work, "node-1", at, total)),
+            (work.finished_at, work),
+        ]
+    return events
+
+
+@pytest.mark.parametrize(("truth", "status", "rate"), [(2.0, "PASS", ALPHA), (3.0, "FAIL", 0.001)])
+def test_the_verdict_on_speedup(truth: float, status: str, rate: float) -> None:
+    """Three pairs, 10 % noise an arm: a cluster that just misses, and a good one."""
+    arms = dice(21).normal(0, 0.1, (RUNS, 3, 2))
+    ratios = truth * np.exp(arms[..., 0] - arms[..., 1])
+    wrong = sum(said("speedup", pairs(row)) is Status(status) for row in ratios.tolist())
+    at_most(wrong, rate)
+    # The simulation can be told from one that decides nothing.
+    right = Status.FAIL if status == "PASS" else Status.PASS
+    assert any(said("speedup", pairs(row)) is right for row in ratios[:200].tolist())
+
+
+@pytest.mark.parametrize(("slow", "status", "rate"), [(0.05, "PASS", ALPHA), (1e-9, "FAIL", 0.001)])
+def test_the_verdict_on_recoveries(slow: float, status: str, rate: float) -> None:
+    """Four recoveries, of which that share takes 120 s or longer."""
+    centre = math.log(120) + 0.25 * float(stats.norm.ppf(slow))
+    data = dice(22).lognormal(centre, 0.25, (RUNS, 4))
+    wrong = sum(said("worker_recovery", recoveries(row)) is Status(status) for row in data.tolist())
+    at_most(wrong, rate)
+    right = Status.FAIL if status == "PASS" else Status.PASS
+    assert any(said("worker_recovery", recoveries(row)) is right for row in data[:200].tolist())
+
+
+@pytest.mark.parametrize(
+    ("rate", "status", "limit"), [(0.95, "PASS", ALPHA), (0.9995, "FAIL", 0.001)]
+)
+@pytest.mark.parametrize("cycles", [60, 120])
+def test_the_verdict_on_cycles(rate: float, status: str, limit: float, cycles: int) -> None:
+    counts = Counter(dice(23).binomial(cycles, rate, RUNS).tolist())
+    work = workload("w", 0, 600, generations=cycles, purpose="recovery")
+
+    def verdict(completed: int) -> Status:
+        generations: list[Timed] = [
+            (
+                work.started_at + number,
+                Generation(
+                    workload="w", generation=number, seconds=1.0, individuals=500,
+                    failed=int(number >= completed), finished_at=work.started_at + number,
+                ),
+            )
+            for number in range(cycles)
+        ]  # fmt: skip
+        return said("cycle_completion", [*generations, (work.finished_at, work)])
+
+    at_most(sum(n for k, n in counts.items() if verdict(k) is Status(status)), limit)
+    assert verdict(cycles) is Status.PASS
+    assert verdict(cycles // 2) is Status.FAIL
