@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 from validation.criteria import Criterion
 from validation.gate import GateResult
+from validation.sabotage.certificates import HEALTHY
 from validation.verdicts import Status, Verdict, bounds, explained, listed
 
 _SIGNS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "❔"}
@@ -80,6 +81,13 @@ def summary(result: GateResult) -> str:
         lines.append(f"- {aspect.source}: {_markdown(aspect.measured or '–')}{why}")
         if aspect.doubts:
             lines[-1] += f"; leaves open {', '.join(aspect.criteria)}"
+    planted = [one for one in result.certificates if one.defect != HEALTHY]
+    noticed = sum(one.detected for one in planted)
+    lines += ["", "## Would the gate notice?", ""]
+    lines.append(f"- {noticed} of {len(planted)} planted defects noticed; {result.false_alarms}")
+    if result.uncertified:
+        names = ", ".join(map(_code, result.uncertified))
+        lines.append(f"- not certified, and so no GO: {names}")
     lines += ["", "## Evidence", ""]
     for source in result.sources:
         state = "" if source.closed else " — **not closed, the run was cut short**"

@@ -9,14 +9,17 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from evidence_builders import T0, Timed, change, evidence, passing
+from evidence_builders import T0, Timed, certificates, change, evidence, passing
 
 import reports
+from reports.page import render_page
 from reports.svg import ticks
+from reports.texts import summary
 from validation.criteria import CRITERIA
 from validation.gate import decide
 from validation.records import Audit, Generation, Note, Recovery, Workload
 from validation.records_network import Survey
+from validation.sabotage.certificates import HEALTHY as NOTHING
 
 HEALTHY = passing()
 EVIL = '<script>alert("x")</script>]]>|`\x00'
@@ -85,10 +88,27 @@ def test_junit(tmp_path: Path) -> None:
 
 
 def test_summary(tmp_path: Path) -> None:
-    _, _, summary = written(tmp_path, HEALTHY)
-    rows = [line for line in summary.splitlines() if line.startswith("| `")]
+    _, _, text = written(tmp_path, HEALTHY)
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert len(rows) == 24
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
+    assert "0 of 0 planted defects noticed; false alarms: the healthy system was not tried" in text
+    assert "no GO: `uptime`," in text
+
+
+def test_what_was_certified_is_in_page_and_summary() -> None:
+    healthy = dataclasses.replace(
+        certificates(["uptime"])[0], defect=NOTHING, detected=False, verdict="PASS", expected="PASS"
+    )
+    found = [*certificates(c.id for c in CRITERIA), healthy]
+    result = decide([evidence(HEALTHY)], certificates=found)
+    said, page = summary(result), render_page(result, [evidence(HEALTHY)])
+    for text in (said, page):
+        assert "alse alarms: 0 of 1 verdicts on the healthy system, 1 of them PASS" in text
+    assert "24 of 24 planted defects noticed" in said
+    assert "not certified" not in said
+    assert "Every criterion is certified." in page
+    assert page.count("it was found") == len(found)
 
 
 def test_words_from_outside_stay_words(tmp_path: Path) -> None:

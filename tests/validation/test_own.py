@@ -137,34 +137,40 @@ def test_bad_options(option: list[str], capsys: pytest.CaptureFixture[str]) -> N
     assert option[0] in capsys.readouterr().err
 
 
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "validation", *argv],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+
+
 @pytest.mark.stack
 @pytest.mark.parametrize("backend", ["processes", "containers"])
-def test_the_example_on_a_real_stack_and_its_defects(backend: str, tmp_path: Path) -> None:
+def test_the_example_on_a_real_stack(backend: str, tmp_path: Path) -> None:
     if backend == "containers" and (missing := containers.available()):
         pytest.skip(missing)
-
-    def run(*argv: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "validation", *argv, "--stack", backend],
-            cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
-        )  # fmt: skip
-
     out = tmp_path / "out"
-    done = run("own", str(EXAMPLE), "--seed", "3", "--out", str(out), "--json")
+    argv = ["--stack", backend, "--nodes", "1", "--seed", "3", "--out", str(out), "--json"]
+    done = run("own", str(EXAMPLE), *argv)
     assert done.returncode == 2, done.stderr
     result = json.loads(done.stdout)
     assert [v["status"] for v in result["verdicts"]] == ["PASS"], result
     # It passes, and only lacks its certificates.
     assert result["uncertified"] == ["squares_right"]
     record = read_evidence(out / "evidence.jsonl")
-    assert "--replay 3" in record.opening.replay
+    assert record.opening.replay.endswith(f"--stack {backend} --nodes 1 --replay 3")
+
+
+@pytest.mark.stack
+def test_the_example_s_defects_on_a_real_stack(own: Own, tmp_path: Path) -> None:
     store = tmp_path / "certificates.jsonl"
     done = run("certify", "--with", str(EXAMPLE), "--certificates", str(store), "--json")
     assert done.returncode == 0, done.stderr
+    assert "0 of 1 verdicts on the healthy system" in done.stderr
     found = json.loads(done.stdout)
     assert {(c["verdict"], c["detected"]) for c in found} == {
         ("PASS", False), ("FAIL", True), ("INCONCLUSIVE", True),
     }  # fmt: skip
-    own = load(EXAMPLE)
-    again = decide([record], criteria=own.criteria, certificates=kept(store, [own]))
-    assert again.decision is Decision.GO
+    events = gathered(squares(), freeze())
+    result = decide([evidence(events)], criteria=own.criteria, certificates=kept(store, [own]))
+    assert result.decision is Decision.GO
