@@ -1,7 +1,8 @@
 """Schedules of faults that may overlap, drawn from a seed and played under an evolution.
 
-``python -m validation schedule --replay SEED`` repeats one: the same faults on the same targets at
-the same moments after the run's workers are ready.
+``python -m validation schedule --replay SEED`` repeats one: the same faults on the same targets in the
+same order, at the same moments after the run's workers are ready, or as soon after as the receipts of
+the others allow.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from fixtures import impairment
-from fixtures.stack import SERVICES, Node, Receipt, Stack
+from fixtures.stack import SERVICES, Node, Receipt, Stack, StackError
 from validation.campaign import SHORT, WORKLOAD_SECONDS, Campaign, Scale
 from validation.criteria import CRITERIA
 from validation.own import Ground, Own
@@ -118,15 +119,22 @@ def struck(
     finally:
         if undo is not None:
             tell(undo(node))
-        if step.fault in _AWAY or node.name not in stack.alive_nodes():
+        if step.fault in _AWAY or node.name not in _alive(stack):
             # One that the cluster gave up ends by itself, sooner or later: it is ended here.
             if step.fault not in ("kill", "kill_worker") and node.alive:
                 tell(node.kill())
             tell(node.start())
         deadline = time.monotonic() + _BACK_S
-        while node.name not in stack.alive_nodes() and time.monotonic() < deadline:
+        while node.name not in _alive(stack) and time.monotonic() < deadline:
             time.sleep(_POLL)
         outages.up(node.name)
+
+
+def _alive(stack: Stack) -> frozenset[str]:
+    try:
+        return stack.alive_nodes()
+    except StackError:
+        return frozenset()
 
 
 def play(

@@ -26,7 +26,7 @@ from validation.record import Record
 from validation.records import Fault
 from validation.verdicts import InconclusiveError, Records, Status, Verdict
 
-COUNT = 120
+COUNT = 200
 FROZEN_S = 3.0
 STOP = int(signal.SIGSTOP)
 APPLICATION = """
@@ -41,7 +41,7 @@ ray.init(address=sys.argv[1], _node_ip_address=ours, log_to_driver=False)
 
 @ray.remote(num_cpus=1)
 def square(number):
-    time.sleep(0.05)
+    time.sleep(0.1)
     return number * number
 
 print("ready", flush=True)
@@ -107,7 +107,10 @@ def gather(ground: Ground) -> None:
     with ground.application(APPLICATION, str(COUNT)) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(1.0 + float(ground.dice.uniform()))
+        deadline = time.monotonic() + 60
+        while _worker(node) is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(float(ground.dice.uniform()))
         ground.say(f"squares: a worker of {node.name} is frozen")
         with frozen(ground, node):
             time.sleep(FROZEN_S)

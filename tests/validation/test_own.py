@@ -33,9 +33,9 @@ def own() -> Own:
     return OWN
 
 
-def squares(right: int = 120, at: float = T0 + 120) -> Timed:
+def squares(right: int = 200, at: float = T0 + 120) -> Timed:
     kind = RECORDS["squares"]
-    facts = {"workload": "squares", "asked": 120, "right": right}
+    facts = {"workload": "squares", "asked": 200, "right": right}
     return at, kind(**facts, started_at=at - 20, finished_at=at)
 
 
@@ -51,7 +51,7 @@ def gathered(*events: Timed) -> list[Timed]:
     ("events", "status"),
     [
         ([squares(), freeze()], Status.PASS),
-        ([squares(119), freeze()], Status.FAIL),
+        ([squares(199), freeze()], Status.FAIL),
         ([squares()], Status.INCONCLUSIVE),
         ([freeze()], Status.INCONCLUSIVE),
         ([squares(), freeze(confirmed=False)], Status.INCONCLUSIVE),
