@@ -1,8 +1,8 @@
 """Schedules of faults that may overlap, drawn from a seed and played under an evolution.
 
-``python -m validation schedule --replay SEED`` repeats one: the same faults on the same targets in the
-same order, at the same moments after the run's workers are ready, or as soon after as the receipts of
-the others allow.
+``python -m validation schedule --replay SEED`` repeats one: the same faults on the same targets in
+the same order, at the same moments after the run's workers are ready, or as soon after as the
+receipts of the others allow.
 """
 
 from __future__ import annotations
