@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -131,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     certifying.add_argument(
         "--part", metavar="I/N", help="every N-th defect from the I-th on, as CI does in turn"
     )
+    certifying.add_argument(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="begin no other trial after so long; the next certification goes on there",
+    )
     certifying.add_argument("--json", action="store_true", help="a list of objects on stdout")
     own = commands.add_parser("own", help="start a stack for a file of your own, and judge it")
     own.add_argument("file", metavar="FILE", type=Path, help="sets OWN, see docs/extending.md")
@@ -218,6 +225,8 @@ def _certify(options: argparse.Namespace, owns: Sequence[Own]) -> int:
     known = theirs or [criterion.id for criterion in CRITERIA]
     if unknown := [name for name in options.criteria if name not in known]:
         raise EvidenceError(f"no criterion {unknown[0]!r}; see: python -m validation criteria")
+    if not options.minutes > 0:
+        raise InputError(f"--minutes must be above 0, not {options.minutes:g}")
     found: list[Certificate] = []
     for own in owns:
         found += certify_own(
@@ -234,6 +243,7 @@ def _certify(options: argparse.Namespace, owns: Sequence[Own]) -> int:
             criteria=options.criteria,
             anew=options.anew,
             some=options.part,
+            minutes=options.minutes,
             say=_tell,
         )
     done = certified(found)

@@ -10,6 +10,7 @@ import pytest
 from evidence_builders import certificates
 
 from ga.errors import InputError
+from validation.cli import main
 from validation.criteria import CRITERIA
 from validation.sabotage import DEFECTS, Certificate, Defect, certified, false_alarms
 from validation.sabotage import read_certificates as read
@@ -119,3 +120,9 @@ def test_the_copy_has_the_same_place_each_time_unless_it_is_taken(
     with place() as again:
         assert again == first
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
+def test_bad_minutes(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["certify", "--minutes", minutes]) == 2
+    assert "--minutes" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ def certify(
     criteria: Sequence[str] = (),
     anew: bool = False,
     some: str | None = None,
+    minutes: float = math.inf,
     say: Callable[[str], None],
 ) -> tuple[Certificate, ...]:
     """Certify what ``path`` has no certificate of, and return all that it has then.
@@ -39,6 +41,7 @@ def certify(
     Args:
         criteria: Only these; all if empty.
         some: Only a part of the defects, see ``part``.
+        minutes: After so long no other trial is begun; the next certification goes on there.
         anew: Certify again what has a certificate.
         say: Told, in one line, what is going on.
 
@@ -53,7 +56,7 @@ def certify(
     left = [pair for pair in pairs if pair not in done]
     say(f"{len(left)} of {len(pairs)} trials to be made; gate's code {code_hash()[:12]}")
     if left:
-        _try(path.resolve(), left)
+        _try(path.resolve(), left, 60 * minutes)
     return tuple(c for c in read_certificates(path) if c.criterion in wanted)
 
 
@@ -69,7 +72,7 @@ def part(defects: Sequence[Defect], which: str) -> list[Defect]:
     return list(defects[int(number) - 1 :: int(count)])
 
 
-def _try(path: Path, trials: Sequence[tuple[str, str]]) -> None:
+def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float) -> None:
     with _place() as copy:
         for part in _FOLDERS:
             shutil.copytree(
@@ -84,7 +87,7 @@ def _try(path: Path, trials: Sequence[tuple[str, str]]) -> None:
         ).returncode
         if status != 0:
             raise RuntimeError("the engine's kernels could not be compiled; see above")
-        argv = [sys.executable, "-m", "validation.sabotage.trial", str(path), *names]
+        argv = [sys.executable, "-m", "validation.sabotage.trial", str(path), str(seconds), *names]
         status = subprocess.run(argv, cwd=copy, env=env, check=False).returncode
     if status != 0:
         raise RuntimeError(

@@ -41,8 +41,11 @@ _ORDER: Final[tuple[Stage, ...]] = get_args(Stage)
 
 
 def main(argv: Sequence[str]) -> int:
-    """``trial CERTIFICATES CRITERION:DEFECT...``: try them, the healthy system (``none``) first."""
-    path, names = Path(argv[0]), argv[1:]
+    """``trial CERTIFICATES SECONDS CRITERION:DEFECT...``: the healthy system (``none``) first.
+
+    After so many seconds no other trial is begun.
+    """
+    path, seconds, names = Path(argv[0]), float(argv[1]), argv[2:]
     if _ROOT in (Path.cwd().resolve(), *Path.cwd().resolve().parents) and not _copied():
         raise SystemExit("trial: defects are planted in a copy only; use validation certify")
     began = time.monotonic()
@@ -57,7 +60,11 @@ def main(argv: Sequence[str]) -> int:
     tried, left = 0, list(defects)
     fresh = stages - {_LAST}
     broken: list[str] = []
-    while left or fresh:
+
+    def late() -> bool:
+        return time.monotonic() - began > seconds
+
+    while (left or fresh) and not late():
         with _stack(say) as (stack, webhook):
             try:
                 if fresh:
@@ -65,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
                     asked = [d for d in healthy if _LAST not in d.needs]
                     fresh, now = set(), fresh
                     _healthy(path, stack, webhook, now, asked, say)
-                while left:
+                while left and not late():
                     defect, tried = left.pop(0), tried + 1
                     say(f"defect {tried} of {len(defects)}: {defect.name} ({defect.criterion})")
                     _defect(path, stack, webhook, defect, say)
@@ -73,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
                 # It has no certificate then. The others are tried, on a stack that is whole.
                 traceback.print_exc()
                 broken.append(f"{type(error).__name__}: {error}")
-    if _LAST in stages:
+    if _LAST in stages and not late():
         # Nothing can be tried on a stack whose cluster is lost.
         asked = [d for d in healthy if _LAST in d.needs]
         with _stack(say) as (stack, webhook):
