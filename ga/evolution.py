@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from struct import Struct
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from ga.variation import (
 
 MAX_GENES = max(len(family.genes) for family in FAMILIES.values())
 _NOBODY = Genome("", ())
+_DOUBLE = Struct("<d")
 QUOTA = 0.25
 """Part of the population that is shared evenly among the families in the end."""
 COMPETE_FROM = 0.6
@@ -80,9 +81,9 @@ def advance_digest(digest: str, outcomes: Sequence[Outcome]) -> str:
     """Extend a history's digest by one generation, in index order, to the last bit."""
     sha = hashlib.sha256(bytes.fromhex(digest))
     for outcome in outcomes:
+        fitness = outcome.fitness
         sha.update(bytes.fromhex(outcome.key))
-        failed = outcome.fitness is None
-        sha.update(b"failed" if failed else struct.pack("<d", outcome.fitness))
+        sha.update(b"failed" if fitness is None else _DOUBLE.pack(fitness))
     return sha.hexdigest()
 
 
@@ -155,8 +156,10 @@ class Evolution:
     def _breed(self, outcomes: Sequence[Outcome]) -> list[Genome]:
         population, plan = self._population, self.plan
         # Failed ones have no rank: they are never selected. Ties are broken by key.
-        alive = [i for i, o in enumerate(outcomes) if o.fitness is not None]
-        alive.sort(key=lambda i: (-(outcomes[i].fitness or 0.0), outcomes[i].key))
+        ranks = sorted(
+            (-o.fitness, o.key, i) for i, o in enumerate(outcomes) if o.fitness is not None
+        )
+        alive = [i for _, _, i in ranks]
         if not alive:
             return self._newcomers(self.generation)
         members: dict[str, list[int]] = {name: [] for name in plan.families}
@@ -170,11 +173,13 @@ class Evolution:
         steps = rng.standard_normal((count, MAX_GENES))
         scale = mutation_scale(self.generation, plan.generations)
         winners = [alive[w] for w in tournament(len(alive), picks[:, :TOURNAMENT_SIZE])]
-        chosen = [population[i].family for i in winners]
-        wanted = self._quotas(chosen.copy(), elite)
+        wanted = self._quotas([population[i].family for i in winners], elite)
+        wanted_rows: dict[str, list[int]] = {name: [] for name in plan.families}
+        for row, name in enumerate(wanted):
+            wanted_rows[name].append(row)
         children: list[Genome] = [_NOBODY] * count
         for name in plan.families:
-            rows = np.flatnonzero(np.array([w == name for w in wanted], dtype=np.bool_))
+            rows = np.array(wanted_rows[name], dtype=np.intp)
             if not rows.size:
                 continue
             family = get_family(name)
@@ -186,14 +191,16 @@ class Evolution:
                 # The winner is a parent; where a quota gave the child to another family, the
                 # winner of the same draws within that family.
                 near = tournament(len(table), picks[rows, :TOURNAMENT_SIZE])
-                near = np.array([place.get(winners[r], n) for r, n in zip(rows, near, strict=True)])
+                near = np.array(
+                    [place.get(winners[r], n) for r, n in zip(wanted_rows[name], near, strict=True)]
+                )
                 far = tournament(len(table), picks[rows, TOURNAMENT_SIZE : 2 * TOURNAMENT_SIZE])
                 happens, reset = picks[rows, -2], picks[rows, -1]
                 made = crossover(table[near], table[far], uniform[rows, :width], happens)
                 choice = uniform[rows, MAX_GENES : MAX_GENES + width]
                 made = mutate(family, made, choice, steps[rows, :width], scale)
                 fresh = np.where((reset < RESET_RATE)[:, None], fresh, made)
-            for row, child in zip(rows.tolist(), genomes(family, fresh), strict=True):
+            for row, child in zip(wanted_rows[name], genomes(family, fresh), strict=True):
                 children[row] = child
         return elite + children
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -108,9 +109,14 @@ class CostModel:
             return known
         return _GUESS_LEARNED if get_family(family).learned else _GUESS
 
+    def total(self, genomes: Sequence[Genome]) -> float:
+        """Seconds for all of them."""
+        counts = Counter([g.family for g in genomes])
+        return sum(self.estimate(family) * count for family, count in counts.items())
+
     def learn(self, genomes: Sequence[Genome], seconds: float) -> None:
         """Take in what a batch took. Batches hold one family as a rule; else shares are scaled."""
-        expected = sum(self.estimate(g.family) for g in genomes)
+        expected = self.total(genomes)
         if expected <= 0.0 or seconds <= 0.0:
             return
         ratio = seconds / expected
@@ -141,7 +147,7 @@ class AwakeClock:
 
 def allowed(genomes: Sequence[Genome], costs: CostModel, patience: float) -> float:
     """Wall seconds that a batch may take before its worker counts as hung."""
-    return max(patience, _GENEROUS * sum(costs.estimate(g.family) for g in genomes))
+    return max(patience, _GENEROUS * costs.total(genomes))
 
 
 def tried(node: str, outcome: str, error: str) -> Tried:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -37,6 +38,8 @@ def serve(connection: Connection, market: Market, settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     let_go()
     _bind_to_parent()
+    # What was loaded before the fork stays: looking it through for garbage would copy it, too.
+    gc.freeze()
     connection.send(None)
     while True:
         try:

@@ -178,22 +178,13 @@ class Ledger:
             LedgerError: the database stayed away, another process owns the run, or the generation
                 before is missing.
         """
-        new: dict[str, Sequence[object]] = {}
-        for genome, outcome in zip(population, outcomes, strict=True):
-            if outcome.key in fresh:
-                new[outcome.key] = (
-                    run,
-                    outcome.key,
-                    genome.family,
-                    # Finite floats: the JSON of a list is its repr, which is five times faster.
-                    repr(list(genome.genes)),
-                    outcome.fitness,
-                    outcome.trades,
-                    outcome.max_drawdown,
-                    text(outcome.error),
-                    generation,
-                    fresh[outcome.key],
-                )
+        new: dict[str, tuple[object, ...]] = {}
+        for (family, genes), outcome in zip(population, outcomes, strict=True):
+            key, fitness, trades, drawdown, error = outcome
+            if key in fresh:
+                # Finite floats: the JSON of a list is its repr, which is five times faster.
+                values = repr([*genes]), fitness, trades, drawdown, text(error)
+                new[key] = (run, key, family, *values, generation, fresh[key])
         members = [(run, generation, i, outcome.key) for i, outcome in enumerate(outcomes)]
         failures = [
             (
