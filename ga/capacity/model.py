@@ -88,8 +88,10 @@ def batches(work: float, slots: int, population: int) -> float:
     """About how many batches ``ga.evaluators.base.cut`` makes of ``work`` seconds.
 
     Batches of the largest size while a slot has more than two of them to come; then each takes a
-    fixed share of what is left; at last the smallest.
+    fixed share of what is left; at last the smallest. One slot alone has the largest throughout.
     """
+    if slots == 1:
+        return min(max(math.ceil(work / MAX_BATCH_SECONDS), 1.0), float(population))
     longest, shortest = 2 * MAX_BATCH_SECONDS * slots, 2 * MIN_BATCH_SECONDS * slots
     many = max(work - longest, 0.0) / MAX_BATCH_SECONDS
     if work > shortest:
@@ -109,7 +111,8 @@ def generation(costs: Costs, population: int, slots: int, *, tail: float = 0.5) 
     clipped = [min(seconds, MAX_BATCH_SECONDS) for seconds in costs.genome.values()]
     count = batches(population * math.fsum(clipped) / len(clipped), slots, population)
     used = min(slots, count)
-    last = min(max(MIN_BATCH_SECONDS, costs.dearest[1]), work)
+    least = MAX_BATCH_SECONDS if slots == 1 else MIN_BATCH_SECONDS
+    last = min(max(least, costs.dearest[1]), work)
     each_s = work / count + costs.task
     flying = min(IN_FLIGHT * slots, count, _flying(each_s, *costs.dispatch))
     fixed, more = costs.dispatch

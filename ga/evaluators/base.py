@@ -176,7 +176,8 @@ def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[i
     """Cut genomes into batches, largest first and smaller near the end.
 
     Guided self-scheduling (Polychronopoulos and Kuck, 1987): each batch takes a fixed share of what
-    is left, so that all slots end together. Families stay together, for the kernels' sake.
+    is left, so that all slots end together; one slot alone has nobody to wait for. Families stay
+    together, for the kernels' sake.
     """
     by_family: dict[str, list[int]] = {}
     for index, genome in enumerate(genomes):
@@ -204,6 +205,9 @@ def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[i
 
 def _limit(left: float, slots: int) -> float:
     """Seconds of the next batch when so many are left."""
+    if slots == 1:
+        # Every batch more costs both sides a start with cold caches.
+        return MAX_BATCH_SECONDS
     return min(max(left / (2 * max(slots, 1)), MIN_BATCH_SECONDS), MAX_BATCH_SECONDS)
 
 
