@@ -90,7 +90,8 @@ def command(options: argparse.Namespace) -> int:
 
     with (
         closing(_listen(options.host, options.port)) as listening,
-        closing(open_ledger(options.store, create=True)) as ledger,
+        # Who asks is told at once that the database is away: answers that wait pile up.
+        closing(open_ledger(options.store, create=True, wait=False)) as ledger,
         _alone(ledger),
     ):
         jobs = JobStore(ledger.engine)
