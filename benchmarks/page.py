@@ -100,8 +100,8 @@ def _spread(members: Sequence[Measurement]) -> float:
 
 
 def _strip(measurement: Measurement, members: Sequence[Measurement], logarithmic: bool) -> Markup:
-    """All samples as dots over the middle half, on one scale for the suite."""
-    values = [s for m in members for s in m.samples]
+    """All samples as dots over the middle half, on one scale for all of the suite in that unit."""
+    values = [s for m in members if m.unit == measurement.unit for s in m.samples]
     low = min(values) if logarithmic else 0.0
 
     def place(value: float) -> float:
