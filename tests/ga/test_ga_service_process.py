@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
 
@@ -199,6 +200,44 @@ def test_a_database_that_is_away_is_said_and_waited_for(start, server):
     until(lambda: all(one["state"] == "finished" for one in service.get("")["evolutions"]))
     assert service.get(f"/{run}")["error"] is None
     assert len(service.get("")["evolutions"]) == 2
+
+
+LOCKS = """SELECT pid, objid, classid FROM pg_locks JOIN pg_database ON database = pg_database.oid
+    WHERE locktype = 'advisory' AND datname = current_database()"""
+
+
+def service_lock(connection) -> tuple[int, int]:
+    """Who has the lock of the service that alone uses a database, and its key."""
+    ((pid, low, high),) = connection.execute(LOCKS).fetchall()
+    key = high << 32 | low
+    return pid, key - 2**64 if key >= 2**63 else key
+
+
+@pytest.mark.stack
+def test_a_service_whose_session_ended_is_the_one_service_again(start, postgres):
+    service = start(store=postgres)
+    with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
+        before, key = service_lock(connection)
+        connection.execute("SELECT pg_terminate_backend(%s)", [before])
+        until(lambda: [p for p, *_ in connection.execute(LOCKS) if p != before])
+        assert service_lock(connection)[1] == key
+    assert service.http.get(f"{service.url}/readyz", timeout=30).status_code == 200
+
+
+@pytest.mark.stack
+def test_a_service_that_another_has_displaced_evolves_nothing_more(start, postgres):
+    service = start(store=postgres)
+    with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
+        before, key = service_lock(connection)
+        service.submit("long", generations=1000)
+        until(service.children)
+        # As another service would that comes first when the database is back.
+        connection.execute("SELECT pg_terminate_backend(%s)", [before])
+        take = "SELECT pg_advisory_lock(%s)"
+        connection.execute(take, [key])
+        ready = f"{service.url}/readyz"
+        until(lambda: service.http.get(ready, timeout=30).status_code == 503)
+        until(lambda: not service.children())
 
 
 def test_two_services_do_not_share_a_store(start, store):
