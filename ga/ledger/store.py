@@ -37,10 +37,11 @@ from ga.market import Market
 from ga.sources import MarketSpec
 
 
-def open_ledger(store: str, *, create: bool) -> Ledger:
+def open_ledger(store: str, *, create: bool, wait: bool = True) -> Ledger:
     """Open the ledger at a file or URL; with ``create``, make what is missing.
 
-    A ledger of an earlier version is upgraded.
+    A ledger of an earlier version is upgraded. With ``wait``, whoever needs a PostgreSQL that is
+    being restarted waits for it; otherwise that is an error at once.
 
     Raises:
         InputError: it cannot be opened, is not a ledger, or is missing and ``create`` is false.
@@ -65,7 +66,8 @@ def open_ledger(store: str, *, create: bool) -> Ledger:
     except InputError:
         engine.dispose()
         raise
-    wait_for_restarts(engine)
+    if wait:
+        wait_for_restarts(engine)
     return Ledger(engine)
 
 

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 import fixtures
 from fixtures import Stack
@@ -22,10 +23,13 @@ from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES
 from ga.fitness import Outcome, evaluate_batch, visible
 from ga.ledger import open_ledger
+from ga.ledger.connect import engine_of, url_of
+from ga.ledger.schema import generations
 from ga.run import BatchLog, Progress, Runner
 from ga.sources import MarketSpec
 from tests.ga.poison import POISONS, deadly
 from tests.ga.test_ga_pool import ERRORS, by_index, dosed
+from tests.ga.test_ga_service_process import Service
 
 pytestmark = pytest.mark.stack
 
@@ -225,3 +229,32 @@ def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect)
         with pytest.raises(ClusterError, match="cluster lost"):
             list(evaluator.evaluate(Evolution(PLAN).ask()))
     until(lambda: not running(family), 20)
+
+
+def test_a_service_on_postgresql_and_the_cluster_survives_its_kill(stack, tmp_path):
+    assert stack.endpoints.postgres is not None
+    given = (tmp_path / "log", stack.endpoints.postgres, "--address", stack.endpoints.ray)
+    first = Service(*given)
+    second = None
+    try:
+        runs = {
+            mode: first.submit(mode, mode=mode, generations=30).json()["id"]
+            for mode in ("distributed", "local")
+        }
+        until(lambda: first.get(f"/{runs['distributed']}")["generation"] >= 1, 90)
+        first.close(signal.SIGKILL)
+        second = Service(*given)
+        until(lambda: all(r["state"] == "finished" for r in second.get("")["evolutions"]), 120)
+        ended = {mode: second.get(f"/{run}") for mode, run in runs.items()}
+        assert ended["distributed"]["digest"] == ended["local"]["digest"]
+    finally:
+        for one in (first, second):
+            if one is not None and one.process.poll() is None:
+                one.close()
+    engine = engine_of(url_of(stack.endpoints.postgres))
+    with engine.connect() as connection:
+        committed = connection.execute(sa.select(generations.c.run, generations.c.mode)).all()
+    engine.dispose()
+    assert {mode: {m for r, m in committed if r == run} for mode, run in runs.items()} == {
+        mode: {mode} for mode in runs
+    }
