@@ -18,6 +18,7 @@ from ga.ledger import Ledger, open_ledger
 from ga.ledger.connect import file_of
 from ga.ledger.locks import FileLock, take_in_session
 from ga.service.limits import TOKEN_VARIABLE, Limits
+from ga.telemetry import depends_on
 
 _LEAST_LETTERS: Final = 16
 _LOCK_SECONDS: Final = 5.0
@@ -102,7 +103,14 @@ def command(options: argparse.Namespace) -> int:
             env={"GA_STORE": options.store},
             say=lambda text: print(f"ga: {text}", file=sys.stderr, flush=True),
         )
-        app = make_app(ledger=ledger, store=jobs, runner=runner, limits=limits, token=token)
+        app = make_app(
+            ledger=ledger,
+            store=jobs,
+            runner=runner,
+            limits=limits,
+            token=token,
+            services=depends_on(options.store, os.environ.get("GA_CACHE_URL")),
+        )
         config = uvicorn.Config(
             app,
             log_level="warning",
