@@ -10,15 +10,20 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ga import cluster
 from ga.cli import main
+from validation.probes import panels
 
 ROOT = Path(__file__).parents[2]
+ENGINE = "evolution-gate/engine:local"
 ROWS = [
     {"Service": "volumes", "Name": "x-volumes-1", "State": "exited", "Health": "", "ExitCode": 0},
     {"Service": "redis", "Name": "x-redis-1", "State": "running", "Health": "", "ExitCode": 0},
@@ -218,6 +223,7 @@ def test_the_production_stack_evolves_scales_drains_and_leaves_nothing(productio
         nodes = [n for n in found["nodes"] if n["state"] == "ALIVE" and n["host"] not in hosts]
         return [node["address"] for node in nodes]
 
+    before = _left()
     up = ga("up")
     assert up.returncode == 0, up.stderr
     nodes = alive()
@@ -231,22 +237,118 @@ def test_the_production_stack_evolves_scales_drains_and_leaves_nothing(productio
         assert done.returncode == 0, done.stderr
         histories.append(json.loads(done.stdout)["digest"])
     assert histories[0] == histories[1]
+    _watched_and_served(production)
+    _wrong_secrets_are_told(compose)
     drained = ga("drain", nodes[0], "--seconds", "5")
     assert drained.returncode == 0, drained.stderr
     assert ga("scale", "2").returncode == 0
     assert nodes[0] in drained.stdout
     assert len(alive()) >= 3
     assert ga("down", "--volumes").returncode == 0
-    left = subprocess.run(
-        [
-            "docker",
-            "ps",
-            "--all",
-            "--quiet",
-            "--filter",
-            "label=com.docker.compose.project=evolution-gate",
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert left.stdout == ""
+    assert _left() == before
+
+
+@pytest.mark.stack
+def test_a_half_started_production_stack_is_removed(
+    production: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An image of something else: PostgreSQL and Prometheus run by the time that it fails.
+    monkeypatch.setenv("GA_IMAGE_REDIS", os.environ.get("GA_IMAGE_ENGINE", ENGINE))
+    before = _left()
+    argv = [sys.executable, "-m", "ga", "cluster", "--file", str(production), "up"]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "redis-server: not found" in done.stderr
+    assert "it was removed again" in done.stderr
+    assert _left() == before
+
+
+def _left() -> dict[str, list[str]]:
+    """What Compose has of this project, and the volumes, whoever made them."""
+    ours = ["--filter", "label=com.docker.compose.project=evolution-gate"]
+    asked = {
+        "containers": ["ps", "--all", "--quiet", *ours],
+        "networks": ["network", "ls", "--quiet", *ours],
+        "volumes": ["volume", "ls", "--quiet"],
+    }
+    return {
+        name: sorted(
+            subprocess.run(["docker", *argv], capture_output=True, text=True, check=True)
+            .stdout.split()
+        )
+        for name, argv in asked.items()
+    }  # fmt: skip
+
+
+def _watched_and_served(production: Path) -> None:
+    """Every target is up but that of an engine, Ray's panels have data, the service evolves."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def answer(url: str, token: str | None = None, body: dict[str, object] | None = None) -> Any:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": "one"}
+        if token is not None:
+            secret = (production.parent / "secrets" / token).read_text()
+            headers["Authorization"] = f"Bearer {secret}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, headers=headers, data=data)
+        with opener.open(request, timeout=10) as found:
+            return json.load(found)
+
+    def within(seconds: float, done: Callable[[], bool], what: Callable[[], object]) -> None:
+        deadline = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < deadline, what()
+            time.sleep(1)
+
+    def states() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for one in answer("http://127.0.0.1:9090/api/v1/targets")["data"]["activeTargets"]:
+            found.setdefault(one["labels"]["job"], set()).add(one["health"])
+        return found
+
+    others = ("ray", "service", "prometheus", "alertmanager")
+    within(90, lambda: states() == {"ga": {"down"}, **{name: {"up"} for name in others}}, states)
+    began = time.time() - 60
+    prometheus = panels.Prometheus("http://127.0.0.1:9090")
+    cluster = [query for query in panels.checked_in() if query.dashboard == "Cluster"]
+    assert len(cluster) >= 10
+
+    def empty() -> list[str]:
+        now = time.time()
+        return [one.panel for one in cluster if not prometheus.points(one, began, now)]
+
+    within(90, lambda: not empty(), empty)
+    assert answer("http://127.0.0.1:8265/api/version", "ray_token")["ray_version"]
+    wanted = {"market": "synthetic:bars=600", "population_size": 20, "generations": 1}
+    service = "http://127.0.0.1:8000/v1/evolutions"
+    run = answer(service, "service_token", wanted)["id"]
+    last: dict[str, Any] = {}
+
+    def finished() -> bool:
+        last.update(answer(f"{service}/{run}", "service_token"))
+        return last["state"] not in ("queued", "running")
+
+    within(90, finished, lambda: last)
+    assert last["state"] == "finished", last
+
+
+def _wrong_secrets_are_told(compose: list[str]) -> None:
+    """Of the database and of the cluster: one line each, without the secret."""
+    wrong = "0" * 64
+    at, pool = compose.index("genetic-pool"), ["genetic-pool", "python", "-m", "ga"]
+    small = ["evolve", "--market", "synthetic:bars=600", "--population-size", "4"]
+    cases = {
+        "password authentication failed": (
+            f"GA_STORE=postgresql+psycopg://ga:{wrong}@postgres:5432/ga", ["runs"],
+        ),
+        "token": (
+            f"RAY_AUTH_TOKEN={wrong}",
+            [*small, "--mode", "distributed", "--address", "ray-head:6379"],
+        ),
+    }  # fmt: skip
+    for words, (variable, arguments) in cases.items():
+        argv = [*compose[:at], "-e", variable, *pool, *arguments]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2, (words, done.stdout, done.stderr)
+        assert words in done.stderr
+        assert wrong not in done.stdout + done.stderr
