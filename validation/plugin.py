@@ -98,6 +98,7 @@ def _gather(config: pytest.Config) -> Path:
     import reports
     from validation import attached
     from validation.campaign import FULL, SHORT, Campaign
+    from validation.deaths import died
     from validation.drills import Drills
     from validation.elasticity import autoscale, preempt
     from validation.environment import environment
@@ -213,6 +214,7 @@ def _gather(config: pytest.Config) -> Path:
             evictions(stack.endpoints.prometheus, writer, since=began)
             for notification in webhook.notifications:
                 writer.add(notification)
+            died(stack, writer)
             for line in stack.unexpected_exits:
                 # For the reader; container_stability judges what the watch saw.
                 say(f"unexpected exit: {line}")
