@@ -10,6 +10,7 @@ import requests
 
 from validation.evidence import Sink
 from validation.records import MemoryFailure, Note
+from validation.verdicts import plural
 
 EVICTIONS: Final = "ray_memory_manager_worker_eviction_total"
 _TIMEOUT: Final = 5.0
@@ -37,5 +38,5 @@ def evictions(prometheus: str | None, writer: Sink, *, since: float) -> None:
         return
     for node, count in sorted(found.items()):
         if count:
-            detail = f"Ray evicted {count:.0f} workers on {node} for lack of memory"
+            detail = f"Ray evicted {plural(round(count), 'worker')} on {node} for lack of memory"
             writer.add(MemoryFailure(workload=None, detail=detail))
