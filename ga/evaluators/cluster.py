@@ -175,8 +175,8 @@ class ClusterEvaluator:
         if isinstance(message, Refused):
             self._kill()
             raise InputError(
-                f"--address {self._address}: the cluster refuses this token; set RAY_AUTH_MODE=token"
-                " and RAY_AUTH_TOKEN_PATH to a file with the cluster's"
+                f"--address {self._address}: the cluster refuses this token;"
+                " set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the cluster's"
             )
         if isinstance(message, Beat | Done):
             self._slots = message.slots

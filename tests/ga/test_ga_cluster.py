@@ -215,7 +215,7 @@ def test_a_wrong_token_is_bad_input_and_no_lost_cluster(connect, monkeypatch):
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     with closing(connect()) as evaluator:
-        with pytest.raises(InputError, match=r"refuses this token; set RAY_AUTH_MODE=token"):
+        with pytest.raises(InputError, match="refuses this token; set RAY_AUTH_MODE=token"):
             evaluator.warm_up()
         assert not evaluator._process.is_alive()
 
