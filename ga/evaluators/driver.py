@@ -2,7 +2,7 @@
 
 Ray ends a driver that lost its cluster; here it takes no run down with it. Messages on the pipe:
 to the driver ``("evaluate", genomes)`` or ``("close",)``; from it ``Ready``, ``Beat``,
-``HandedOut``, ``BatchResult``, ``Done`` and ``Lost``.
+``HandedOut``, ``BatchResult``, ``Done``, ``Lost`` and ``Refused``.
 """
 
 from __future__ import annotations
@@ -87,6 +87,11 @@ class Lost:
     reason: str
 
 
+@dataclass(frozen=True)
+class Refused:
+    """The cluster does not take our token. Not a loss: it would be refused on the next try too."""
+
+
 def _ask_for_a_token() -> None:
     """Make the cluster that this process is about to start refuse everybody else.
 
@@ -127,7 +132,15 @@ def main(connection: Connection, spec: DriverSpec) -> None:
     except Exception as error:
         # Whatever it was, the coordinator must hear of it and carry on without us.
         with contextlib.suppress(BrokenPipeError):
-            connection.send(Lost(f"{type(error).__name__}: {error}".splitlines()[0]))
+            connection.send(_end(error))
+
+
+def _end(error: Exception) -> Lost | Refused:
+    """What an error that ended the driver means. Ray's class is known by its name: the driver has
+    not imported it when it fails early."""
+    if type(error).__name__ == "AuthenticationError":
+        return Refused()
+    return Lost(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 class _RayFleet:

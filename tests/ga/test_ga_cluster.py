@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 import fixtures
 from fixtures import Stack
-from ga.errors import ClusterError
+from ga.errors import ClusterError, InputError
 from ga.evaluators import LocalEvaluator
 from ga.evaluators.cluster import ClusterEvaluator
 from ga.evaluators.standby import Standby
@@ -213,6 +213,15 @@ def test_a_run_goes_over_to_this_machine_and_back_with_one_history(
     while not evolution.done:
         evolution.tell(evaluate_batch(seen, settings, evolution.ask()).outcomes)
     assert summary.digest == evolution.digest
+
+
+def test_a_wrong_token_is_bad_input_and_no_lost_cluster(connect, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    with closing(connect()) as evaluator:
+        with pytest.raises(InputError, match="refuses this token; set RAY_AUTH_MODE=token"):
+            evaluator.warm_up()
+        assert not evaluator._process.is_alive()
 
 
 def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect):
