@@ -341,12 +341,24 @@ class _Driver:
                     self._beat()
 
 
+_held: list[Market] = []
+"""Of a worker process: the market as its first task was given it."""
+
+
+def _kept(market: Market) -> Market:
+    """Ray makes a new object for every task, and what is computed once a market (its indicator
+    banks) belongs to one object: so all tasks use the first. A worker process has one driver."""
+    if not _held or _held[0].hash != market.hash:
+        _held[:] = [market]
+    return _held[0]
+
+
 def _evaluate(
     market: Market, settings: Settings, genomes: Sequence[Genome]
 ) -> tuple[BatchResult, ...]:
     import ray
 
-    batch, node = work(market, settings, genomes), str(ray.util.get_node_ip_address())
+    batch, node = work(_kept(market), settings, genomes), str(ray.util.get_node_ip_address())
     return (BatchResult(indices=tuple(range(len(genomes))), batch=batch, node=node),)
 
 

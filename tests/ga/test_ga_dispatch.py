@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections import Counter
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -13,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ga.evaluators import driver
-from ga.evaluators.base import AwakeClock, BatchResult, CostModel, Tried
+from ga.evaluators.base import AwakeClock, BatchResult, CostModel, Tried, probes
 from ga.evaluators.dispatch import Dispatcher, Fault
-from ga.fitness import Batch, Outcome
+from ga.fitness import Batch, Outcome, evaluate_batch, visible
 from ga.genome import Genome
+from ga.panel import Panel
+from ga.sources import synthetic
 
 PATIENCE = 60.0
 
@@ -334,3 +337,32 @@ def test_a_node_counts_when_it_is_warm_and_at_last_even_if_its_warm_up_never_end
     # Each has its own time.
     assert ready(29.0) == {"a": 2, "b": 2}
     assert ready(3.0) == {"a": 2, "b": 2, "c": 2}
+
+
+def test_banks_are_built_once_a_worker_process_and_not_once_a_task(market, settings, monkeypatch):
+    """Ray hands every task an object of its own, unpickled anew."""
+    seen = visible(market, settings)
+    _ = seen.hash
+    monkeypatch.setattr(driver, "_held", [])
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.1")
+    built: list[str] = []
+    bank = Panel.bank
+
+    def counted(self, name, build):
+        return bank(self, name, lambda panel: built.append(name) or build(panel))
+
+    monkeypatch.setattr(Panel, "bank", counted)
+    group = probes(("nadaraya_watson", "rsi_filter"))
+
+    def task(market):
+        (result,) = driver._evaluate(pickle.loads(pickle.dumps(market)), settings, group)
+        return result.batch.outcomes
+
+    first, count = task(seen), len(built)
+    assert count > 0
+    assert task(seen) == first
+    assert len(built) == count
+    # Never the banks of another market.
+    other = visible(synthetic(assets=2, bars=900, seed=6), settings)
+    assert task(other) == evaluate_batch(other, settings, group).outcomes
+    assert task(seen) == first
