@@ -198,6 +198,18 @@ def test_without_faults_every_batch_is_started_once_and_none_apart():
     assert 0.55 < share < 0.78
 
 
+def test_the_last_batches_wait_for_whichever_slot_is_free_first():
+    """A node that is slow, or has a batch that is, keeps none of them waiting behind it."""
+    fleet = Fleet({"a": 1, "b": 2, "c": 1})
+    run(fleet, genomes(500))
+    for number, flight in enumerate(fleet.launched):
+        beside = [f for f in fleet.launched[:number] if f.node == flight.node]
+        held = sum(f.ends_at > flight.since for f in beside)
+        left = len(fleet.launched) - number
+        assert held < fleet.slots[flight.node] * (2 if left > 4 else 1)
+    assert len(fleet.launched) > 12
+
+
 def test_lost_nodes_blame_nobody_even_when_they_take_one_genome_with_them_again_and_again():
     fleet = Fleet({f"n{i}": 1 for i in range(8)}, each=1.0)
     fleet.lost_after = [(0.3 * (i + 1), f"n{i}") for i in range(7)]
