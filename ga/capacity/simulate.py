@@ -1,9 +1,10 @@
 """A cluster played through, batch by batch: 1 to 10,000 nodes, with failures. Equal seeds, equal
 histories.
 
-A coordinator hands out one batch after the other to the node with the least to do, two to a slot (of
-the last ones, one), and takes results; a generation is a barrier; its commit goes on beside the next generation. A node
-that fails loses what it had; that is noticed after a while, done again, and the node comes back.
+A coordinator hands out one batch after the other to the node with the least to do, two to a slot
+(of the last ones, one), and takes results; a generation is a barrier; its commit goes on beside the
+next generation. A node that fails loses what it had; that is noticed after a while, done again, and
+the node comes back.
 """
 
 from __future__ import annotations
