@@ -2,7 +2,7 @@
 
 Every node is a fixed CPU quota, the local arm runs under the same quota, and the arms take turns,
 up and down: slow spells of the machine hit all of them. Beside them, on all nodes, a map over Ray's
-own pool. The ratio of a repeat is local seconds over
+own pool, and EvoTorch's actors where that is installed. The ratio of a repeat is local seconds over
 distributed seconds, both without start-up. Nodes that an arm does not use are killed: an idle one
 would lend the arm its quota.
 """
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -31,8 +32,11 @@ from ga.capacity.model import Costs
 from validation.statistics import Estimate, geometric_mean, tolerance_upper
 
 LOCAL: Final = "local"
-PEER: Final = "Pool map"
-"""See ``benchmarks.pool_map``; on all nodes."""
+PEERS: Final = {
+    "Pool map": ("pool_map", "a genome a call, no ledger, no recovery"),
+    "EvoTorch": ("evotorch_actors", "an even part to each actor, no ledger, no recovery"),
+}
+"""Arms on all nodes: the module in ``benchmarks``, and how its work is spread."""
 CPUS_PER_NODE: Final = 0.4
 _MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
 _POPULATION: Final = 600
@@ -84,7 +88,7 @@ class ScaleOut:
 
     def by_nodes(self) -> dict[int, list[float]]:
         """Seconds of every repeat of the clusters, by nodes."""
-        arms = dict.fromkeys(s.arm for s in self.samples if s.arm not in (LOCAL, PEER))
+        arms = dict.fromkeys(s.arm for s in self.samples if s.arm != LOCAL and s.arm not in PEERS)
         return {int(arm.split()[0]): self.seconds(arm) for arm in arms}
 
     def law(self) -> Law | None:
@@ -122,8 +126,8 @@ class ScaleOut:
                     f" and {ratio.upper:.2f}; nodes that did work: {', '.join(map(str, used))}"
                 )
                 note += f"; {self._busy(arm):.0%} of their quota in evaluations"
-                if arm == PEER:
-                    note += "; a genome a call, no ledger, no recovery"
+                if arm in PEERS:
+                    note += f"; {PEERS[arm][1]}"
                 elif arm == _name(1):
                     note += (
                         f"; takes {1.0 / ratio.point - 1.0:+.1%} of local's time, at most"
@@ -228,7 +232,8 @@ def measure(effort: Effort, say: Say) -> ScaleOut:
 
 def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
     samples: list[Sample] = []
-    arms = {_name(count): count for count in (0, *effort.nodes)} | {PEER: max(effort.nodes)}
+    arms = {_name(count): count for count in (0, *effort.nodes)}
+    arms |= dict.fromkeys(_peers(say), max(effort.nodes))
     total = effort.repeats * len(arms)
     with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as folder:
         for repeat in range(effort.repeats):
@@ -236,8 +241,8 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
                 say(f"scale-out {len(samples) + 1}/{total}: {name}")
                 if count:
                     _resize(stack, count)
-                if name == PEER:
-                    result = _pool_map(stack, count, effort)
+                if name in PEERS:
+                    result = _peer(stack, name, count, effort)
                 else:
                     result = _evolve(stack, count, effort, Path(folder) / f"{repeat}-{count}.db")
                 samples.append(
@@ -304,10 +309,18 @@ def _evolve(stack: Stack, nodes: int, effort: Effort, store: Path) -> Mapping[st
     return {**result, "nodes_used": len(result["cpu_seconds_by_node"])}
 
 
-def _pool_map(stack: Stack, nodes: int, effort: Effort) -> Mapping[str, Any]:
-    argv = [sys.executable, "-m", "benchmarks.pool_map", *_work(effort.scale_generations)]
+def _peers(say: Say) -> list[str]:
+    if find_spec("torch") is not None and find_spec("evotorch") is not None:
+        return list(PEERS)
+    say("no arm with EvoTorch's actors: torch and evotorch are not both installed")
+    return [name for name in PEERS if name != "EvoTorch"]
+
+
+def _peer(stack: Stack, name: str, nodes: int, effort: Effort) -> Mapping[str, Any]:
+    module = f"benchmarks.{PEERS[name][0]}"
+    argv = [sys.executable, "-m", module, *_work(effort.scale_generations)]
     argv += ["--address", stack.endpoints.ray, "--workers", str(nodes)]
-    return _ended(start(argv, stack.endpoints.env), PEER)
+    return _ended(start(argv, stack.endpoints.env), name)
 
 
 def _work(generations: int) -> list[str]:
