@@ -1,10 +1,9 @@
 """A cluster played through, batch by batch: 1 to 10,000 nodes, with failures. Equal seeds, equal
 histories.
 
-A coordinator hands out one batch after the other to the node with the least to do, two to a slot
-(of the last ones, one), and takes results; a generation is a barrier; its commit goes on beside the
-next generation. A node that fails loses what it had; that is noticed after a while, done again, and
-the node comes back.
+A coordinator hands out one batch after the other to the node with the least to do, two to a slot,
+and takes results; a generation is a barrier; its commit goes on beside the next generation. A node
+that fails loses what it had; that is noticed after a while, done again, and the node comes back.
 """
 
 from __future__ import annotations
@@ -137,7 +136,7 @@ class _Cluster:
         fixed, each = dispatch
         while left:
             due = self._events and self._events[0][0] <= now
-            node = None if due or not todo else self._least_busy(len(todo))
+            node = None if due or not todo else self._least_busy()
             if node is not None:
                 takes = fixed + each * flying
                 now += takes
@@ -187,14 +186,12 @@ class _Cluster:
             wait = float(self._dice.exponential(DAY / self._failures.per_node_day))
             self._event(now + wait, _FAILS, node)
 
-    def _least_busy(self, left: int) -> int | None:
-        """The node with the least to do; None when all that are known to be up have enough: of the
-        last batches, ``left`` in number, one a slot."""
-        most = IN_FLIGHT if left > self._slots * len(self._known_up) else 1
+    def _least_busy(self) -> int | None:
+        """The node with the least to do; None when all that are known to be up have enough."""
         while self._idle:
             load, node = self._idle[0]
             if self._known_up[node] and load == self._load[node] < IN_FLIGHT * self._slots:
-                return node if load < most * self._slots else None
+                return node
             heapq.heappop(self._idle)
         return None
 

@@ -204,9 +204,18 @@ def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[i
     return batches
 
 
+def shares(slots: int) -> int:
+    """Into how many batches what is left would be cut. A slot has two of them in its hands, and one
+    that is alone waits for nobody."""
+    return 3 * max(slots - 1, 0)
+
+
 def _limit(left: float, slots: int) -> float:
     """Seconds of the next batch when so many are left."""
-    return min(max(left / (2 * max(slots, 1)), MIN_BATCH_SECONDS), MAX_BATCH_SECONDS)
+    parts = shares(slots)
+    if parts == 0:
+        return MAX_BATCH_SECONDS
+    return min(max(left / parts, MIN_BATCH_SECONDS), MAX_BATCH_SECONDS)
 
 
 def probes(families: Sequence[str]) -> list[Genome]:

@@ -199,15 +199,12 @@ class Dispatcher(Generic[H]):
     def _free_node(self, nodes: Mapping[str, int]) -> str | None:
         """The node with the least to do, None when all have enough.
 
-        A second batch waits beside the one that runs, so that no slot idles for a round trip. The
-        last ones wait here, for whichever slot is free first: behind a slow batch they would hold
-        up the generation.
+        A second batch waits beside the one that runs, so that no slot idles for a round trip.
         """
         busy = Counter(flight.node for flight in self._flying.values())
         load = {node: busy[node] / slots for node, slots in nodes.items()}
         node = min(load, key=load.__getitem__, default=None)
-        most = _BATCHES_A_SLOT if len(self._todo) > sum(nodes.values()) else 1
-        return node if node is not None and load[node] < most else None
+        return node if node is not None and load[node] < _BATCHES_A_SLOT else None
 
     def _launch(self, job: _Job, node: str) -> None:
         group = [self._genomes[i] for i in job.indices]

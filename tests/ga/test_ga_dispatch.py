@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ga.errors import ClusterError
 from ga.evaluators import driver
 from ga.evaluators.base import AwakeClock, BatchResult, CostModel, Tried, probes
 from ga.evaluators.dispatch import Dispatcher, Fault
@@ -198,18 +199,6 @@ def test_without_faults_every_batch_is_started_once_and_none_apart():
     assert 0.55 < share < 0.78
 
 
-def test_the_last_batches_wait_for_whichever_slot_is_free_first():
-    """A node that is slow, or has a batch that is, keeps none of them waiting behind it."""
-    fleet = Fleet({"a": 1, "b": 2, "c": 1})
-    run(fleet, genomes(500))
-    for number, flight in enumerate(fleet.launched):
-        beside = [f for f in fleet.launched[:number] if f.node == flight.node]
-        held = sum(f.ends_at > flight.since for f in beside)
-        left = len(fleet.launched) - number
-        assert held < fleet.slots[flight.node] * (2 if left > 4 else 1)
-    assert len(fleet.launched) > 12
-
-
 def test_lost_nodes_blame_nobody_even_when_they_take_one_genome_with_them_again_and_again():
     fleet = Fleet({f"n{i}": 1 for i in range(8)}, each=1.0)
     fleet.lost_after = [(0.3 * (i + 1), f"n{i}") for i in range(7)]
@@ -351,30 +340,59 @@ def test_a_node_counts_when_it_is_warm_and_at_last_even_if_its_warm_up_never_end
     assert ready(3.0) == {"a": 2, "b": 2, "c": 2}
 
 
-def test_banks_are_built_once_a_worker_process_and_not_once_a_task(market, settings, monkeypatch):
-    """Ray hands every task an object of its own, unpickled anew."""
-    seen = visible(market, settings)
-    _ = seen.hash
-    monkeypatch.setattr(driver, "_held", [])
-    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.1")
+def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
+    market, settings, monkeypatch
+):
+    seen, other = (visible(m, settings) for m in (market, synthetic(assets=2, bars=900, seed=6)))
+    store = {m.hash: pickle.dumps(m) for m in (seen, other)}
+    fetched: list[str] = []
     built: list[str] = []
     bank = Panel.bank
 
-    def counted(self, name, build):
-        return bank(self, name, lambda panel: built.append(name) or build(panel))
+    def fetch(reference):
+        fetched.append(reference)
+        return pickle.loads(store[reference])
 
-    monkeypatch.setattr(Panel, "bank", counted)
+    monkeypatch.setattr(driver, "_held", [])
+    monkeypatch.setattr("ray.get", fetch)
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.1")
+    monkeypatch.setattr(
+        Panel,
+        "bank",
+        lambda self, name, build: bank(self, name, lambda p: built.append(name) or build(p)),
+    )
     group = probes(("nadaraya_watson", "rsi_filter"))
 
     def task(market):
-        (result,) = driver._evaluate(pickle.loads(pickle.dumps(market)), settings, group)
+        (result,) = driver._evaluate(driver._Shared(market.hash, market.hash), settings, group)
         return result.batch.outcomes
 
     first, count = task(seen), len(built)
     assert count > 0
     assert task(seen) == first
-    assert len(built) == count
+    assert (fetched, len(built)) == ([seen.hash], count)
     # Never the banks of another market.
-    other = visible(synthetic(assets=2, bars=900, seed=6), settings)
     assert task(other) == evaluate_batch(other, settings, group).outcomes
     assert task(seen) == first
+
+
+def test_a_node_that_cannot_fetch_the_market_has_lost_the_batch_and_our_own_errors_are_raised():
+    import ray
+
+    def fleet(error: BaseException):
+        fleet = object.__new__(driver._RayFleet)
+
+        def get(_):
+            raise error
+
+        fleet._ray = SimpleNamespace(exceptions=ray.exceptions, get=get)
+        return fleet
+
+    def failed(cause: Exception):
+        return ray.exceptions.RayTaskError("_evaluate", "traceback", cause)
+
+    lost = ray.exceptions.ObjectLostError("00" * 28, None, "")
+    assert fleet(failed(lost)).result("batch") is Fault.LOST
+    assert fleet(failed(ClusterError("no process"))).result("batch") is Fault.LOST
+    with pytest.raises(ray.exceptions.RayTaskError):
+        fleet(failed(ValueError("ours"))).result("batch")

@@ -229,6 +229,13 @@ def test_cut_fills_batches_by_cost_and_makes_the_last_ones_small():
     assert sizes[:-1] == sorted(sizes[:-1], reverse=True)
 
 
+def test_one_slot_waits_for_nobody_and_gets_whole_batches():
+    group, costs = [g for g in genomes(14_000) if g.family == "ema_crossover"], CostModel()
+    costs.learn(group[:10], 10 * 0.004)
+    sizes = [len(batch) for batch in cut(group, costs, 1)]
+    assert set(sizes[:-1]) == {round(MAX_BATCH_SECONDS / 0.004)}
+
+
 def test_cut_puts_the_dear_first_so_that_the_last_batches_are_cheap_even_if_misjudged():
     group, costs = genomes(200), CostModel()
     for name in FAMILIES:
