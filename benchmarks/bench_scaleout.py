@@ -39,7 +39,8 @@ PEERS: Final = {
 """Arms on all nodes: the module in ``benchmarks``, and how its work is spread."""
 CPUS_PER_NODE: Final = 0.4
 _MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
-_POPULATION: Final = 600
+_POPULATION: Final = 1_000
+"""As in the gate's own pairs."""
 _ARM_SECONDS: Final = 300.0
 _LONG: Final = 10_000
 """Generations; more than are ever reached."""
