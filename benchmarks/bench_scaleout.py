@@ -40,7 +40,8 @@ PEERS: Final = {
 CPUS_PER_NODE: Final = 0.4
 _MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
 _POPULATION: Final = 1_000
-"""As in the gate's own pairs."""
+"""Five seconds of CPU in the first generation, about two in the later ones: the plan's populations
+begin at 500."""
 _ARM_SECONDS: Final = 300.0
 _LONG: Final = 10_000
 """Generations; more than are ever reached."""
