@@ -8,6 +8,7 @@ to the driver ``("evaluate", genomes)`` or ``("close",)``; from it ``Ready``, ``
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -361,6 +362,8 @@ def _kept(market: _Shared) -> Market:
         import ray
 
         _held[:] = [ray.get(market.reference)]
+        # As in a worker of this machine: what was loaded by now stays.
+        gc.freeze()
     return _held[0]
 
 
