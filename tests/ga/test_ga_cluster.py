@@ -122,11 +122,9 @@ def test_workers_of_a_cluster_compute_at_the_niceness_of_local_ones(connect, sta
     with closing(connect()) as evaluator:
         evaluator.warm_up()
         list(evaluator.evaluate(population))
-        nodes = children(os.getpid())
-        for node in stack.nodes:
-            nodes |= children(node.pid)
-        workers = {pid for pid in nodes if (proc.command(pid) or [""])[0].startswith("ray::")}
-        tasks = {pid for pid in workers if "Agent" not in proc.command(pid)[0]}
+        below = {pid for node in stack.nodes for pid in children(node.pid)}
+        names = {pid: (proc.command(pid) or [""])[0] for pid in below}
+        tasks = {p for p, n in names.items() if n.startswith("ray::") and "Agent" not in n}
         assert len(tasks) >= 2
         assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in tasks} == {os.nice(0)}
 
