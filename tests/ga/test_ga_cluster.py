@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 import fixtures
-from fixtures import Stack
+from fixtures import Stack, proc
+from ga.choose import make_evaluator
 from ga.errors import ClusterError, InputError
 from ga.evaluators import LocalEvaluator
 from ga.evaluators.cluster import ClusterEvaluator
@@ -118,6 +119,38 @@ def test_poison_fails_as_it_does_on_one_machine_and_the_cluster_goes_on(connect,
         else:
             assert found[index] == next(expected)
     assert again == {i: found[i] for i in range(2)}
+
+
+def test_workers_of_a_cluster_compute_at_the_niceness_of_local_ones(connect, stack):
+    population = list(dict.fromkeys(Evolution(PLAN).ask()))
+    with closing(connect()) as evaluator:
+        evaluator.warm_up()
+        list(evaluator.evaluate(population))
+        below = {pid for node in stack.nodes for pid in children(node.pid)}
+        names = {pid: (proc.command(pid) or [""])[0] for pid in below}
+        tasks = {p for p, n in names.items() if n.startswith("ray::") and "Agent" not in n}
+        assert len(tasks) >= 2
+        assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in tasks} == {os.nice(0)}
+
+
+def test_auto_times_a_real_cluster_and_takes_what_is_faster(stack, seen, settings):
+    choice = make_evaluator(
+        "auto",
+        market=seen,
+        settings=settings,
+        plan=PLAN,
+        workers=1,
+        address=stack.endpoints.ray,
+    )
+    with closing(choice.evaluator):
+        times = {mode: cost.generation(40) for mode, cost in choice.costs.items()}
+        assert set(times) == {"local", "distributed"}
+        assert min(times.values()) > 0.0
+        assert choice.evaluator.mode == min(times, key=times.__getitem__)
+        assert choice.reason.startswith(f"{choice.evaluator.mode}: cluster ")
+        population = list(dict.fromkeys(Evolution(PLAN).ask()))
+        found = by_index(choice.evaluator.evaluate(population))
+    assert found == dict(enumerate(evaluate_batch(seen, settings, population).outcomes))
 
 
 def test_nodes_that_come_and_go_change_the_slots_and_nothing_else(connect, stack, seen, settings):
