@@ -38,6 +38,7 @@ SUITES: Final = (
     "null",
     "growth",
     "storage",
+    "overhead",
     "service",
     "scaleout",
 )
@@ -73,13 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     status, found = _pytest([s for s in suites if s != "scaleout"], options.quick, folder, say)
     scaleout = ScaleOut(reason="not asked for")
     remarks: list[str] = []
-    drawing = None
+    drawing, law = None, None
+    foretold: tuple[Foretold, ...] = ()
     if "scaleout" in suites:
         scaleout = measure(effort, say)
         found += scaleout.measurements()
         law = scaleout.law()
         drawing = None if law is None else charts.scale_out(scaleout.by_nodes(), law)
-        remarks += scale_remarks(law, scaleout.foretold(_costs(not options.only, say)))
+        foretold = scaleout.foretold(_costs(not options.only, say))
+        remarks += scale_remarks(law, foretold)
     facts["load_1m_at_end"] = os.getloadavg()[0]
     facts["seconds"] = round(time.monotonic() - began)
     summary: dict[str, object] = {
@@ -90,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "effort": asdict(effort),
         "measurements": [m.as_json() for m in found],
         "scale_out": asdict(scaleout),
+        "law": None if law is None else asdict(law),
+        "foretold": [{**asdict(one), "error": one.error} for one in foretold],
     }
     if status == 0 and not scaleout.broken and not options.only:
         say(f"kept: {keep(summary)}")
@@ -145,7 +150,9 @@ def scale_remarks(law: Law | None, foretold: Sequence[Foretold]) -> list[str]:
         )
     if foretold:
         said = ", ".join(
-            f"{one.arm} {one.simulated:.1f} s for {one.measured:.1f} s ({one.error:+.0%})"
+            f"{one.arm} {one.simulated:.1f} s for {one.measured:.1f} s"
+            # Zero added: a difference of nothing has no sign.
+            f" ({round(one.error, 2) + 0.0:+.0%})"
             for one in foretold
         )
         worst = max(abs(one.error) for one in foretold)

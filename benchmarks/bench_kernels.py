@@ -85,7 +85,7 @@ def test_accounting(
     FAMILIES[family].signals(panel, genes, changes)
     ranges, settings = split(market.bars, Settings()).in_sample, Settings()
     out = np.empty((effort.lanes, len(ranges), len(backtest.STATISTICS)))
-    args = (panel, changes, ranges[:, 0].copy(), ranges[:, 1].copy(), settings.costs, out)
+    args = (panel, changes, ranges, settings.costs, out)
     timed(benchmark, backtest.measure, *args, rounds=effort.rounds, warm_up=2)
     fills = out[..., 4].sum(axis=1).mean()
     note = f"{fills:.0f} fills, {out[..., 5].mean():.0%} of bars held"

@@ -29,16 +29,22 @@ from rich.table import Table
 
 from benchmarks.baselines import BaselineError, Stored, read_stored
 from benchmarks.decide import Answer, Difference, differences, overall
+from ga.capacity.planner import families_of
+from ga.errors import InputError
+from ga.families import FAMILIES
 
 LOOKS: Final = (8, 16, 32, 64)
 """Pairs after which it is looked whether they decide."""
-ROUNDS: Final = 24
+ROUNDS: Final = 16
+"""Of each pair; families that are measured every fourth round need a multiple of eight."""
 PLANTED: Final = ("ema_crossover", 0.1)
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _ARM: Final = Path(__file__).with_name("arm.py")
 _MOST_PADDING: Final = 1 << 17
 
 Say = Callable[[str], None]
+Rounds = list[tuple[float, float]]
+"""(old, new) CPU seconds of each round of a pair."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +54,8 @@ class Compared:
     answer: Answer
     pairs: int
     each: dict[str, Difference]
-    samples: dict[str, list[list[tuple[float, float]]]]
-    """Family -> for each pair, (old, new) CPU seconds of each round."""
+    samples: dict[str, list[Rounds]]
+    """Family -> the rounds of each pair."""
 
 
 class _Arm:
@@ -104,33 +110,42 @@ class _Arm:
         return line
 
 
-def compare(old: Path, new: Path, *, seed: int, more: Sequence[str] = ()) -> Compared:
+def compare(
+    old: Path,
+    new: Path,
+    *,
+    seed: int,
+    more: Sequence[str] = (),
+    families: Sequence[str] = (),
+) -> Compared:
     """Measure two trees in turn until the answer is known, or the last look is over.
+
+    A pair is a new process of each: where its code and data happen to lie makes a process faster or
+    slower for its life, by percents, so that two pairs of the same processes would be one.
 
     Args:
         seed: of the padding.
-        more: ``FAMILY=SHARE``: extra work that the new tree is made to do.
+        more: ``FAMILY=SHARE``: by how much the new tree is made slower.
+        families: measured; all when none is named.
 
     Raises:
         BaselineError: a tree cannot be measured.
     """
     dice = np.random.Generator(np.random.Philox(key=[seed, 0xAB]))
-    samples: dict[str, list[list[tuple[float, float]]]] = {}
+    only = [f"--families={','.join(families)}"] if families else []
     cores = sorted(os.sched_getaffinity(0))
+    samples: dict[str, list[Rounds]] = {}
     taken = 0
     found: dict[str, Difference] = {}
     for look in LOOKS:
-        # New processes at every look: what is fixed in one for its life becomes noise, too.
-        with _running(old, ()) as first, _running(new, more) as second:
-            for arm in (first, second):
-                arm.wait_ready()
-            while taken < look:
-                paddings = dice.integers(1, _MOST_PADDING, 2).tolist()
+        while taken < look:
+            paddings = dice.integers(1, _MOST_PADDING, 2).tolist()
+            with _running(old, only) as first, _running(new, [*only, *more]) as second:
                 # Cores differ, by who else is on them: both arms share one, pairs take turns.
                 rounds = _pair(first, second, paddings, cores[taken % len(cores)])
-                for name, times in rounds.items():
-                    samples.setdefault(name, []).append(times)
-                taken += 1
+            for name, times in rounds.items():
+                samples.setdefault(name, []).append(times)
+            taken += 1
         ratios = {
             name: [ratio_of(rounds) for rounds in pairs] for name, pairs in sorted(samples.items())
         }
@@ -140,28 +155,30 @@ def compare(old: Path, new: Path, *, seed: int, more: Sequence[str] = ()) -> Com
     return Compared(answer=overall(found), pairs=taken, each=found, samples=samples)
 
 
-def _pair(
-    first: _Arm, second: _Arm, paddings: Sequence[int], core: int
-) -> dict[str, list[tuple[float, float]]]:
-    """One sample of each, round by round in turn, milliseconds apart: whatever else the machine
-    does slows both. Family -> (old, new) CPU seconds of each round."""
-    rounds: dict[str, list[tuple[float, float]]] = {}
+def _pair(first: _Arm, second: _Arm, paddings: Sequence[int], core: int) -> dict[str, Rounds]:
+    """Both on one core, round by round in turn, milliseconds apart: whatever else the machine does
+    slows both. By family."""
+    found: dict[str, Rounds] = {}
     arms = (first, second)
+    for arm in arms:
+        arm.wait_ready()
     for arm, padding in zip(arms, paddings, strict=True):
         arm.begin(padding, core)
     for number in range(ROUNDS):
-        if number % 2:
+        # Turned round once more after every fourth, or the families that are measured only then
+        # would have the same arm first each time: that alone makes percents.
+        if (number + number // 4) % 2:
             after, before = second.round(), first.round()
         else:
             before, after = first.round(), second.round()
         for name in before.keys() & after.keys():
-            rounds.setdefault(name, []).append((before[name], after[name]))
+            found.setdefault(name, []).append((before[name], after[name]))
     for arm in arms:
         arm.end()
-    return rounds
+    return found
 
 
-def ratio_of(rounds: Sequence[tuple[float, float]]) -> float:
+def ratio_of(rounds: Rounds) -> float:
     """New over old of one pair: the median of its rounds' ratios, which no disturbance of a few of
     them moves."""
     return median(new / old for old, new in rounds)
@@ -212,8 +229,9 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         default=0,
-        help=f"and N times with {PLANTED[1]:.0%} more work for {PLANTED[0]}",
+        help=f"and N times with {PLANTED[0]} made {PLANTED[1]:.0%} slower",
     )
+    parser.add_argument("--families", help="comma-separated: only these (default: all)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
 
@@ -224,14 +242,15 @@ def command(options: argparse.Namespace, say: Say) -> int:
     Raises:
         BaselineError: there is nothing that this can be compared with.
     """
+    families = _families(options.families)
     if options.aa is not None:
-        return _self_test(options, say)
+        return _self_test(options, families, say)
     if options.baseline is None:
         raise BaselineError("compare needs a baseline: summary.json or its folder, or --aa N")
     stored = read_stored(options.baseline)
     with tree_of(stored) as old:
         say(f"comparing with {stored.commit[:12]}, in turn, up to {LOOKS[-1]} pairs")
-        found = compare(old, _ROOT, seed=options.seed)
+        found = compare(old, _ROOT, seed=options.seed, families=families)
     if options.json:
         print(json.dumps(_as_json(found)))
     else:
@@ -253,17 +272,26 @@ def show(found: Compared) -> None:
     print(found.answer.value)
 
 
-def _self_test(options: argparse.Namespace, say: Say) -> int:
+def _families(text: str | None) -> tuple[str, ...]:
+    try:
+        return families_of(text, tuple(FAMILIES)) if text else ()
+    except InputError as error:
+        raise BaselineError(str(error)) from None
+
+
+def _self_test(options: argparse.Namespace, families: Sequence[str], say: Say) -> int:
     """A/A: how often equal code is called the same; and whether planted work is found."""
     if not 1 <= options.aa <= 1000 or not 0 <= options.planted <= 1000:
         raise BaselineError("--aa must be 1..1000 and --planted 0..1000")
+    if options.planted and families and PLANTED[0] not in families:
+        raise BaselineError(f"--planted needs {PLANTED[0]} among --families")
     answers: dict[str, Counter[str]] = {}
     for kind, count, more in (
         ("equal", options.aa, ()),
         ("planted", options.planted, (f"{PLANTED[0]}={PLANTED[1]}",)),
     ):
         for number in range(count):
-            found = compare(_ROOT, _ROOT, seed=options.seed + number, more=more)
+            found = compare(_ROOT, _ROOT, seed=options.seed + number, more=more, families=families)
             answers.setdefault(kind, Counter())[found.answer.value] += 1
             said = f"{kind} {number + 1}/{count}: {found.answer.value}, {found.pairs} pairs"
             odd = {n: d.answer.value for n, d in found.each.items() if d.answer != Answer.SAME}
@@ -281,7 +309,7 @@ def _self_test(options: argparse.Namespace, say: Say) -> int:
     else:
         print(f"equal code: same in {same:.0%} of {options.aa}")
         if options.planted:
-            print(f"{PLANTED[1]:.0%} more work planted: slower in {caught} of {options.planted}")
+            print(f"{PLANTED[1]:.0%} planted: slower in {caught} of {options.planted}")
     return 0 if same >= 0.95 and caught == options.planted else 1
 
 

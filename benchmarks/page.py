@@ -26,8 +26,10 @@ _TITLES: Final = {
     "growth": "How cost grows: the exponent, 1 is a straight line",
     "batch size": "Batch size: evaluations through one worker process, rule families",
     "ledger and cache": "Ledger and cache: what is kept, a generation at a time",
+    "service latency": "The HTTP service: from a request to its answer",
+    "overhead": "What ledger, log and telemetry cost, in pairs with a run that keeps nothing",
     "memory": "Memory by population size",
-    "recovery": "Recovery: a node killed, and started again as soon as that is seen",
+    "recovery": "Recovery: a node killed, its work redone, and started again",
     "scale-out": f"Scale-out on nodes of {CPUS_PER_NODE} CPU, arms taking turns",
 }
 _WIDTH: Final = 300.0
@@ -81,13 +83,15 @@ def write_page(
 
 
 def by_suite(measurements: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
-    """Title and members of every suite that has any, in the order of the report."""
-    found = []
-    for suite, title in _TITLES.items():
-        members = [m for m in measurements if m.suite == suite]
-        if members:
-            found.append((title, members))
-    return found
+    """Title and members of every suite that has any, in the order of the report; one without a
+    title is last, under its name."""
+    suites = dict.fromkeys(m.suite for m in measurements)
+    ordered = [suite for suite in _TITLES if suite in suites]
+    ordered += [suite for suite in suites if suite not in _TITLES]
+    return [
+        (_TITLES.get(suite, suite), [m for m in measurements if m.suite == suite])
+        for suite in ordered
+    ]
 
 
 def _spread(members: Sequence[Measurement]) -> float:
@@ -97,8 +101,8 @@ def _spread(members: Sequence[Measurement]) -> float:
 
 
 def _strip(measurement: Measurement, members: Sequence[Measurement], logarithmic: bool) -> Markup:
-    """All samples as dots over the middle half, on one scale for the suite."""
-    values = [s for m in members for s in m.samples]
+    """All samples as dots over the middle half, on one scale for all of the suite in that unit."""
+    values = [s for m in members if m.unit == measurement.unit for s in m.samples]
     low = min(values) if logarithmic else 0.0
 
     def place(value: float) -> float:

@@ -19,8 +19,9 @@ from ga.simd import BLOCK, CHAINS, LANES, add_returns, extremes, hold_eight
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_LEAST: Final = 1e-60
-"""Equity below which products of four are not safe: such accounts go the plain way."""
+_LEAST: Final = 1e-36
+_MOST: Final = 1e36
+"""Equity within which products of eight are safe: other accounts go the plain way."""
 
 
 @kernel()
@@ -42,8 +43,8 @@ def _sums(equity: Floats, totals: Floats, squares: Floats) -> tuple[float, float
 
 
 @kernel()
-def _drawdown(equity: Floats, lows: Floats, highs: Floats) -> tuple[float, float]:
-    """Largest drawdown of equity (64 k + 1,), as a fraction, and the smallest equity.
+def _drawdown(equity: Floats, lows: Floats, highs: Floats) -> tuple[float, float, float]:
+    """Largest drawdown of equity (64 k + 1,), as a fraction; the smallest and largest equity.
 
     First against the peaks of earlier blocks of 64, from the smallest and largest of each. Then
     only blocks that could hold a deeper one by themselves are looked into.
@@ -69,7 +70,7 @@ def _drawdown(equity: Floats, lows: Floats, highs: Floats) -> tuple[float, float
                 elif now < peak * ratio:
                     ratio = now / peak
         peak = top
-    return 1.0 - ratio, lowest
+    return 1.0 - ratio, lowest, peak
 
 
 @kernel()
@@ -185,8 +186,8 @@ def _fold(
     # Filled up with bars in which nothing happens.
     padded = (m - 1 + BLOCK - 1) // BLOCK * BLOCK + 1
     row[m:padded] = last
-    worst, lowest = _drawdown(row[:padded], scratch[1], scratch[2])
-    if lowest <= _LEAST:
+    worst, lowest, highest = _drawdown(row[:padded], scratch[1], scratch[2])
+    if lowest <= _LEAST or highest >= _MOST:
         return False, event, cash, units
     total, squares = _sums(row[:padded], scratch[1, :CHAINS], scratch[2, :CHAINS])
     summary(out, stop - start, total, squares, row[0], last, worst, trades, exposed)
@@ -203,14 +204,14 @@ def lanes(
     bars: NDArray[np.int32],
     targets: Floats,
     counts: Ints,
-    starts: Ints,
-    stops: Ints,
+    ranges: Ints,
     fee: float,
     slippage: float,
     out: Floats,
 ) -> None:
     """Fill ``out`` (L, F, 6) for accounts (L,); see ``ga.backtest.measure``."""
     scratch = np.empty((3, close.size + BLOCK + LANES + 2))
+    starts, stops = ranges[:, 0].copy(), ranges[:, 1].copy()
     for lane in range(counts.size):
         when, what = bars[lane, : counts[lane]], targets[lane, : counts[lane]]
         event = at = 0
@@ -256,3 +257,31 @@ def lanes(
                 )
                 part = slice(fold, fold + 1)
                 statistics(equity, held, fills, starts[part], stops[part], out[lane, part])
+
+
+@kernel()
+def scores(statistics: Floats, bars_per_year: float, min_trades: int, out: Floats) -> None:
+    """Fill ``out`` (L, 3): fitness, fills and largest drawdown over all assets and folds.
+
+    Args:
+        statistics: (A, L, F, 6), whose last axis is ``ga.backtest.STATISTICS``.
+        min_trades: see ``ga.fitness.Settings``.
+    """
+    assets, lanes, folds, _ = statistics.shape
+    for lane in range(lanes):
+        total = fills = worst = 0.0
+        for asset in range(assets):
+            for fold in range(folds):
+                row = statistics[asset, lane, fold]
+                mean, std, trades = row[0], row[1], row[4]
+                # What is not a number stays so: a broken evaluation must not score 0.
+                ratio = 0.0 if std <= 1e-15 and mean == mean else mean / std
+                if ratio > 0.0 and trades < min_trades:
+                    ratio *= trades / min_trades
+                total += ratio
+                fills += trades
+                worst = max(worst, row[3])
+        # Adding zero turns -0.0 into 0.0: SQLite stores no negative zero, and a resumed run would
+        # not have the bits that its digest was taken of.
+        out[lane, 0] = total / (assets * folds) * np.sqrt(bars_per_year) + 0.0
+        out[lane, 1], out[lane, 2] = fills, worst

@@ -51,13 +51,11 @@ def _adjusted(panel: Panel) -> Floats:
     return np.pad(found, ((0, 0), (0, LANES)))
 
 
-def measure(
-    panel: Panel, changes: Changes, starts: Ints, stops: Ints, costs: Costs, out: Floats
-) -> None:
+def measure(panel: Panel, changes: Changes, ranges: Ints, costs: Costs, out: Floats) -> None:
     """Trade every lane and measure it over every fold.
 
     Args:
-        starts, stops: (F,) folds as bar ranges [start, stop), increasing, not overlapping; a fold's
+        ranges: (F, 2) folds as bar ranges [start, stop), increasing, not overlapping; a fold's
             first return is that of its first bar. A fold begins with the position that the rule
             holds there; an account that is closed stays so until the fold's end.
         out: (L, F, 6), filled with the columns of ``STATISTICS``.
@@ -71,8 +69,7 @@ def measure(
         changes.bars,
         changes.targets,
         changes.counts,
-        starts,
-        stops,
+        ranges,
         costs.fee,
         costs.slippage,
         out,

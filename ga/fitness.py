@@ -6,17 +6,18 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from math import isfinite
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ga import backtest
+from ga.accounts import scores
 from ga.backtest import Costs
 from ga.errors import InputError
 from ga.families import KERNEL_VERSION, Changes, get_family
@@ -27,8 +28,8 @@ from ga.panel import panels
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_CELLS: Final = 1 << 20
-"""Lanes x bars worked off at once: bounds the memory, 12 MiB for changes that are seldom many."""
+_CELLS: Final = 1 << 21
+"""Lanes x bars worked off at once: bounds the memory, 24 MiB for changes that are seldom many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +77,7 @@ class Settings:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one evaluation. Failed: ``error`` is set and there is no fitness."""
 
     key: str
@@ -90,11 +90,19 @@ class Outcome:
     error: str | None = None
 
 
+def evaluation_keys(genomes: Iterable[Genome], market_hash: str, settings: Settings) -> list[str]:
+    """The identities of evaluations: family, genes, market, settings and kernel version."""
+    base, keys = _key_base(market_hash, settings.hash), []
+    for genome in genomes:
+        digest = base.copy()
+        digest.update(genome.packed)
+        keys.append(digest.hexdigest())
+    return keys
+
+
 def evaluation_key(genome: Genome, market_hash: str, settings: Settings) -> str:
-    """The identity of an evaluation: family, genes, market, settings and kernel version."""
-    digest = _key_base(market_hash, settings.hash).copy()
-    digest.update(genome.packed)
-    return digest.hexdigest()
+    """The identity of one evaluation."""
+    return evaluation_keys([genome], market_hash, settings)[0]
 
 
 @lru_cache(maxsize=64)
@@ -165,15 +173,12 @@ def sharpe(statistics: Floats, bars_per_year: float) -> Floats:
 
 
 def score(statistics: Floats, bars_per_year: float, settings: Settings) -> Floats:
-    """Fitness (L,) of statistics (L, A, F, 6): the mean over assets and folds of the annualised net
-    Sharpe ratio, those above zero scaled down where there were few trades."""
-    ratios = sharpe(statistics, bars_per_year)
-    if settings.min_trades:
-        enough = np.minimum(statistics[..., 4] / settings.min_trades, 1.0)
-        ratios = np.where(ratios > 0.0, ratios * enough, ratios)
-    # Adding zero turns -0.0 into 0.0: SQLite stores no negative zero, and a resumed run would not
-    # have the bits that its digest was taken of.
-    return np.asarray(ratios.reshape(len(ratios), -1).mean(axis=1) + 0.0)
+    """(L, 3) of statistics (L, A, F, 6): fitness, the mean over assets and folds of the annualised
+    net Sharpe ratio, those above zero scaled down where there were few trades; fills; and the
+    largest drawdown."""
+    found = np.empty((len(statistics), 3))
+    scores(statistics.swapaxes(0, 1), bars_per_year, settings.min_trades, found)
+    return found
 
 
 class _Room(threading.local):
@@ -189,7 +194,7 @@ def _changes(lanes: int, bars: int) -> Changes:
     room = _room.changes
     if room is None or room.targets.shape[1] != bars or room.counts.size < lanes:
         _room.changes = room = Changes.empty(lanes, bars)
-    return room.first(lanes)
+    return room if room.counts.size == lanes else room.first(lanes)
 
 
 def measure(market: Market, settings: Settings, family: str, genes: Floats, ranges: Ints) -> Floats:
@@ -202,17 +207,17 @@ def measure(market: Market, settings: Settings, family: str, genes: Floats, rang
         # Kernels are compiled without bounds checks and would read whatever lies behind.
         raise ValueError(f"{family} has {len(rule.genes)} genes, not {genes.shape[1:]}")
     lanes = max(1, min(len(genes), _CELLS // market.bars))
-    starts, stops = ranges[:, 0].copy(), ranges[:, 1].copy()
-    out = np.empty((len(genes), len(market.assets), len(ranges), len(backtest.STATISTICS)))
+    # Asset by asset, so that kernels write where the results are to stand: each step of Python
+    # between two kernels finds the caches full of theirs, and takes ten times as long as alone.
+    out = np.empty((len(market.assets), len(genes), len(ranges), len(backtest.STATISTICS)))
     for asset, panel in enumerate(panels(market)):
         for at in range(0, len(genes), lanes):
             group = genes[at : at + lanes]
             changes = _changes(len(group), market.bars)
             rule.signals(panel, group, changes)
-            result = np.empty((len(group), *out.shape[2:]))
-            backtest.measure(panel, changes, starts, stops, settings.costs, result)
-            out[at : at + lanes, asset] = result
-    return out
+            place = out[asset, at : at + lanes]
+            backtest.measure(panel, changes, ranges, settings.costs, place)
+    return out.swapaxes(0, 1)
 
 
 def evaluate(market: Market, settings: Settings, genomes: Sequence[Genome]) -> list[Outcome]:
@@ -247,14 +252,12 @@ def _family(
             return [o for g in genomes for o in _family(market, settings, family, [g])]
         key = evaluation_key(genomes[0], market.hash, settings)
         return [Outcome(key=key, fitness=None, error=failure)]
-    scores = score(statistics, market.bars_per_year, settings).tolist()
-    trades = statistics[..., 4].sum(axis=(1, 2)).astype(np.int64).tolist()
-    worst = statistics[..., 3].max(axis=(1, 2)).tolist()
+    rows = score(statistics, market.bars_per_year, settings).tolist()
     outcomes = []
-    for genome, value, fills, drawdown in zip(genomes, scores, trades, worst, strict=True):
-        key = evaluation_key(genome, market.hash, settings)
+    keys = evaluation_keys(genomes, market.hash, settings)
+    for key, (value, fills, drawdown) in zip(keys, rows, strict=True):
         if isfinite(value):
-            outcomes.append(Outcome(key=key, fitness=value, trades=fills, max_drawdown=drawdown))
+            outcomes.append(Outcome(key, value, int(fills), drawdown))
         else:
             outcomes.append(Outcome(key=key, fitness=None, error="fitness is not finite"))
     return outcomes
@@ -270,6 +273,16 @@ class Batch:
     started_at: float
     """Unix seconds on the worker."""
     finished_at: float
+
+    def __reduce__(self) -> tuple[Callable[..., Batch], tuple[object, ...]]:
+        """To be sent column by column: one by one, outcomes take longer to send than to make."""
+        columns = tuple(zip(*self.outcomes, strict=True))
+        return _batch, (columns, self.cpu_seconds, self.started_at, self.finished_at)
+
+
+def _batch(columns: Sequence[Any], cpu: float, started: float, finished: float) -> Batch:
+    outcomes = tuple(map(Outcome._make, zip(*columns, strict=True)))
+    return Batch(outcomes=outcomes, cpu_seconds=cpu, started_at=started, finished_at=finished)
 
 
 def evaluate_batch(market: Market, settings: Settings, genomes: Sequence[Genome]) -> Batch:

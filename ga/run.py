@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import threading
@@ -19,7 +20,7 @@ from ga.evaluators import BatchResult, Evaluator
 from ga.evaluators.base import Tried
 from ga.evaluators.standby import Standby
 from ga.evolution import Evolution
-from ga.fitness import Outcome, Settings, evaluation_key
+from ga.fitness import Outcome, Settings, evaluation_keys
 from ga.genome import Genome
 from ga.ledger import Attempt, Ledger
 from ga.market import Market
@@ -196,6 +197,8 @@ class Runner:
         evolution = self._evolution
         self._started = time.perf_counter()
         self._first = evolution.generation
+        # What has been loaded stays, and is not looked through for garbage again and again.
+        gc.freeze()
         # The next generation is evaluated while the last one is committed; never more than one is
         # uncommitted, and the run has ended only when all are.
         with ThreadPoolExecutor(1, thread_name_prefix="ledger") as committer:
@@ -229,7 +232,7 @@ class Runner:
         evolution = self._evolution
         began, generation = time.perf_counter(), evolution.generation
         population = evolution.ask()
-        keys = [evaluation_key(g, self._market_hash, self._settings) for g in population]
+        keys = evaluation_keys(population, self._market_hash, self._settings)
         wanted: dict[str, Genome] = {}
         for key, genome in zip(keys, population, strict=True):
             if key not in self._known:
@@ -336,7 +339,9 @@ class Runner:
         for outcome in batch.outcomes:
             if outcome.key in attempts:
                 continue
-            attempts[outcome.key] = self._note(outcome.key, result.tried) + 1
+            # Nothing was tried before, as a rule.
+            noted = self._note(outcome.key, result.tried) if result.tried or self._tried else 0
+            attempts[outcome.key] = noted + 1
             self._learn(outcome)
             self._tally.evaluations += 1
             if outcome.fitness is None:

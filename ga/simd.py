@@ -103,23 +103,29 @@ def _extremes(_typing, row, k):
 def _add_returns(_typing, row, k, totals, squares):
     """Add the 64 returns from row[k] to row[k + 64], and their squares, to 16 chains each.
 
-    Four returns share one division (Montgomery's trick): a division takes longer than all the rest.
+    Eight returns share one division (Montgomery's trick), which takes longer than all the rest.
     """
 
     def codegen(context, builder, signature, args):
         lines = Lines(context, builder, signature, args)
         times, plus, minus = builder.fmul, builder.fadd, builder.fsub
+        halves = []
         for lane in range(0, CHAINS, LANES):
             places = [lane + quarter * CHAINS for quarter in range(4)]
-            a, b, c, d = (lines.load(0, args[1], at) for at in places)
+            before = [lines.load(0, args[1], at) for at in places]
             now = [lines.load(0, args[1], at + 1) for at in places]
-            ab, cd = times(a, b), times(c, d)
-            inverse = builder.fdiv(lines.spread(ir.Constant(_DOUBLE, 1.0)), times(ab, cd))
-            of_ab, of_cd = times(cd, inverse), times(ab, inverse)
+            ab, cd = times(before[0], before[1]), times(before[2], before[3])
+            halves.append((lane, before, now, ab, cd, times(ab, cd)))
+        product = times(halves[0][-1], halves[1][-1])
+        inverse = builder.fdiv(lines.spread(ir.Constant(_DOUBLE, 1.0)), product)
+        for (lane, before, now, ab, cd, _), other in zip(halves, reversed(halves), strict=True):
+            of_abcd = times(other[-1], inverse)
+            of_ab, of_cd = times(cd, of_abcd), times(ab, of_abcd)
+            a, b, c, d = before
             inverses = (times(b, of_ab), times(a, of_ab), times(d, of_cd), times(c, of_cd))
             returns = [
-                times(minus(later, before), over)
-                for later, before, over in zip(now, (a, b, c, d), inverses, strict=True)
+                times(minus(later, earlier), over)
+                for later, earlier, over in zip(now, before, inverses, strict=True)
             ]
             for chains, (p, q, r, s) in (
                 (2, returns),

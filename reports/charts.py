@@ -21,7 +21,8 @@ _BINS: Final = 240
 _MOST_ROWS: Final = 40
 _MOST_FAULTS: Final = 100
 _LABEL_WIDTH: Final = 84.0
-_DOWN: Final = ("kill", "pause", "partition", "one_way")
+_REPAIRS: Final = ("start", "resume", "heal", "mend", "disk_free")
+"""Receipts of what ended a fault, or began nothing that could be one."""
 
 
 def timeline(record: Evidence) -> Markup | None:
@@ -30,7 +31,8 @@ def timeline(record: Evidence) -> Markup | None:
     done = [g for g in record.all(Generation) if g.seconds > 0]
     if not done:
         return None
-    faults = [f for f in record.all(Fault) if f.fault in _DOWN][:_MOST_FAULTS]
+    receipts = record.all(Fault)
+    faults = [f for f in receipts if f.fault not in _REPAIRS][:_MOST_FAULTS]
     begin = min([g.finished_at - g.seconds for g in done] + [f.requested_at for f in faults])
     end = max([g.finished_at for g in done] + [f.requested_at for f in faults])
     span = max(end - begin, 1.0)
@@ -58,6 +60,22 @@ def timeline(record: Evidence) -> Markup | None:
     parts.append(
         tag("text", "minutes", x=WIDTH - _RIGHT, y=bottom + 36, class_="axis", text_anchor="end")
     )
+    for fault in faults:
+        until = _ended(fault, receipts)
+        if until is not None:
+            away = f"{fault.target}: {fault.fault}, {until - fault.requested_at:.1f} s"
+            left = x(fault.requested_at)
+            parts.append(
+                tag(
+                    "rect",
+                    tag("title", away),
+                    x=left,
+                    y=_TOP,
+                    width=max(x(until) - left, 1.5),
+                    height=bottom - _TOP,
+                    class_="away",
+                )
+            )
     for recovery in record.all(Recovery)[:_MOST_FAULTS]:
         total = recovery.total_s
         left = x(recovery.fault_at)
@@ -112,6 +130,19 @@ def timeline(record: Evidence) -> Markup | None:
             )
     text = f"Evaluations a second over {span / 60:.1f} minutes, with {len(faults)} faults."
     return picture(WIDTH, bottom + 42, f"Throughput and faults of run {record.run}", text, *parts)
+
+
+def _ended(fault: Fault, receipts: Sequence[Fault]) -> float | None:
+    """When the first repair of a fault's target after it was confirmed; None: never."""
+    ends = [
+        f.confirmed_at
+        for f in receipts
+        if f.fault in _REPAIRS
+        and f.target == fault.target
+        and f.confirmed
+        and f.confirmed_at > fault.requested_at
+    ]
+    return min(ends, default=None)
 
 
 def speedup(evidence: Sequence[Evidence], bounds: tuple[float, float] | None) -> Markup | None:

@@ -62,6 +62,11 @@ def render_page(result: GateResult, evidence: Sequence[Evidence], runs: Sequence
         result=result,
         sentence=_SENTENCES[result.decision],
         counts=[(status, result.count(status)) for status in Status],
+        decisive=[
+            (status.value, names)
+            for status in (Status.FAIL, Status.INCONCLUSIVE)
+            if (names := [c.id for c in result.criteria if result.verdicts[c.id].status is status])
+        ],
         rows=[
             (
                 criterion,

@@ -17,6 +17,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from reports.svg import picture, tag
+from validation.criteria import CRITERIA
 from validation.verdicts import Status
 
 RESULT: Final = "result.json"
@@ -51,6 +52,8 @@ class Run:
     backend: str
     nodes: int
     verdicts: Mapping[str, Said]
+    uncertified: int
+    """Criteria that no certification has shown to notice their defects."""
 
     def count(self, status: Status) -> int:
         """How many criteria have a status."""
@@ -72,8 +75,8 @@ class Trend:
     runs: tuple[Run, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
     """Criterion, and its status in each run; empty where it was not judged."""
-    charts: tuple[tuple[str, str, Markup], ...]
-    """Criterion, what was measured last, and its bounds over the runs."""
+    charts: tuple[tuple[str, str, str, Markup], ...]
+    """Criterion, its target, what was measured last, and its bounds over the runs."""
     left_out: int
 
 
@@ -96,6 +99,7 @@ def trend(runs: Sequence[Run]) -> Trend:
     shown = tuple(runs[-MOST_RUNS:])
     names = list(dict.fromkeys(name for run in reversed(shown) for name in run.verdicts))
     drawn = ((name, _chart(name, shown)) for name in names)
+    targets = {criterion.id: criterion.target for criterion in CRITERIA}
     return Trend(
         runs=shown,
         rows=tuple(
@@ -106,7 +110,12 @@ def trend(runs: Sequence[Run]) -> Trend:
             for name in names
         ),
         charts=tuple(
-            (name, shown[-1].verdicts[name].measured if name in shown[-1].verdicts else "", chart)
+            (
+                name,
+                targets.get(name, ""),
+                shown[-1].verdicts[name].measured if name in shown[-1].verdicts else "",
+                chart,
+            )
             for name, chart in drawn
             if chart is not None
         ),
@@ -132,6 +141,7 @@ def _run(folder: str, found: Any) -> Run:
             )
             for one in found["verdicts"]
         },
+        uncertified=len(found.get("uncertified", ())),
     )
 
 

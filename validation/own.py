@@ -24,6 +24,7 @@ import numpy as np
 from fixtures.stack import Receipt, Stack
 from ga.errors import InputError
 from validation.criteria import CRITERIA, Criterion
+from validation.deaths import died
 from validation.evidence import FILE, EvidenceWriter, Sink, read_evidence
 from validation.faults import as_fault
 from validation.gate import GateResult, decide
@@ -231,6 +232,7 @@ def _gathered(
         )
         with Observe(stack, writer), watch, planted(ground):
             own.gather(ground)
+        died(stack, writer)
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -108,9 +109,14 @@ class CostModel:
             return known
         return _GUESS_LEARNED if get_family(family).learned else _GUESS
 
+    def total(self, genomes: Sequence[Genome]) -> float:
+        """Seconds for all of them."""
+        counts = Counter([g.family for g in genomes])
+        return sum(self.estimate(family) * count for family, count in counts.items())
+
     def learn(self, genomes: Sequence[Genome], seconds: float) -> None:
         """Take in what a batch took. Batches hold one family as a rule; else shares are scaled."""
-        expected = sum(self.estimate(g.family) for g in genomes)
+        expected = self.total(genomes)
         if expected <= 0.0 or seconds <= 0.0:
             return
         ratio = seconds / expected
@@ -141,7 +147,7 @@ class AwakeClock:
 
 def allowed(genomes: Sequence[Genome], costs: CostModel, patience: float) -> float:
     """Wall seconds that a batch may take before its worker counts as hung."""
-    return max(patience, _GENEROUS * sum(costs.estimate(g.family) for g in genomes))
+    return max(patience, _GENEROUS * costs.total(genomes))
 
 
 def tried(node: str, outcome: str, error: str) -> Tried:
@@ -170,7 +176,9 @@ def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[i
     """Cut genomes into batches, largest first and smaller near the end.
 
     Guided self-scheduling (Polychronopoulos and Kuck, 1987): each batch takes a fixed share of what
-    is left, so that all slots end together. Families stay together, for the kernels' sake.
+    is left, so that all slots end together. Families stay together, for the kernels' sake, those
+    with the dearest genomes first: an estimate that is wrong by a factor then does no harm, for
+    what comes last is cheap whatever it is.
     """
     by_family: dict[str, list[int]] = {}
     for index, genome in enumerate(genomes):
@@ -181,7 +189,7 @@ def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[i
     current: list[int] = []
     filled = 0.0
     limit = _limit(left, slots)
-    for family in sorted(by_family):
+    for family in sorted(by_family, key=lambda name: (-estimates[name], name)):
         cost = estimates[family]
         for index in by_family[family]:
             current.append(index)
@@ -196,9 +204,18 @@ def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[i
     return batches
 
 
+def shares(slots: int) -> int:
+    """Into how many batches what is left would be cut. A slot has two of them in its hands, and one
+    that is alone waits for nobody."""
+    return 3 * max(slots - 1, 0)
+
+
 def _limit(left: float, slots: int) -> float:
     """Seconds of the next batch when so many are left."""
-    return min(max(left / (2 * max(slots, 1)), MIN_BATCH_SECONDS), MAX_BATCH_SECONDS)
+    parts = shares(slots)
+    if parts == 0:
+        return MAX_BATCH_SECONDS
+    return min(max(left / parts, MIN_BATCH_SECONDS), MAX_BATCH_SECONDS)
 
 
 def probes(families: Sequence[str]) -> list[Genome]:

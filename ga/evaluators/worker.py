@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -37,12 +38,16 @@ def serve(connection: Connection, market: Market, settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     let_go()
     _bind_to_parent()
+    # What was loaded before the fork stays: looking it through for garbage would copy it, too.
+    gc.freeze()
     connection.send(None)
     while True:
         try:
-            genomes = connection.recv()
+            columns = connection.recv()
         except EOFError:
             return
+        # Sent by columns, as answers are: see ``Batch``.
+        genomes = [Genome(*one) for one in zip(*columns, strict=True)]
         connection.send(work(market, settings, genomes))
 
 

@@ -22,7 +22,7 @@ LEAVE_SHORT: Final = 8
 """Flags of the four masks, in their order."""
 ENTER: Final = LONG | SHORT
 
-TILE: Final = 16 * BARS
+TILE: Final = 32 * BARS
 """Bars that all lanes work off before the next: so much of every indicator stays in the cache."""
 
 _NONE, _ONE, _LAST = np.uint64(0), np.uint64(1), np.uint64(BARS - 1)

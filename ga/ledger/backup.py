@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from io import BufferedRandom
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -173,9 +173,9 @@ def _check(connection: sa.Connection, consequence: str) -> None:
             )
 
 
-def _chunks(file: IO[bytes]) -> Iterator[tuple[sa.Table, list[list[Any]]]]:
+def _chunks(file: IO[bytes]) -> Iterator[tuple[sa.Table, list[tuple[object, ...]]]]:
     """The rows of a backup, at most ``_CHUNK`` at once, ready to be inserted."""
-    rows: list[list[Any]] = []
+    rows: list[tuple[object, ...]] = []
     last = runs
     with gzip.open(file) as content:
         content.readline()
@@ -188,7 +188,7 @@ def _chunks(file: IO[bytes]) -> Iterator[tuple[sa.Table, list[list[Any]]]]:
             for at, column in enumerate(table.columns):
                 if isinstance(column.type, sa.JSON):
                     values[at] = json.dumps(values[at])
-            rows.append(values)
+            rows.append(tuple(values))
     yield last, rows
 
 

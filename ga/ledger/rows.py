@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 
 
-def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Sequence[object]]) -> None:
+def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
     """Insert rows whose values stand in the order of the table's columns, JSON as text.
 
     SQLAlchemy's own processing of each value costs more than all the rest of a commit, so the
@@ -25,8 +25,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Sequence[o
         _copy(connection, f"COPY {into} FROM STDIN", rows)
     else:
         marks = ", ".join("?" * len(table.columns))
-        values = [tuple(row) for row in rows]
-        connection.exec_driver_sql(f"INSERT INTO {into} VALUES ({marks})", values)
+        connection.exec_driver_sql(f"INSERT INTO {into} VALUES ({marks})", list(rows))
 
 
 def _copy(connection: sa.Connection, statement: str, rows: Iterable[Sequence[object]]) -> None:

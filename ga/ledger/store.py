@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import cast
+from typing import Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -37,10 +37,11 @@ from ga.market import Market
 from ga.sources import MarketSpec
 
 
-def open_ledger(store: str, *, create: bool) -> Ledger:
+def open_ledger(store: str, *, create: bool, wait: bool = True) -> Ledger:
     """Open the ledger at a file or URL; with ``create``, make what is missing.
 
-    A ledger of an earlier version is upgraded.
+    A ledger of an earlier version is upgraded. With ``wait``, whoever needs a PostgreSQL that is
+    being restarted waits for it; otherwise that is an error at once.
 
     Raises:
         InputError: it cannot be opened, is not a ledger, or is missing and ``create`` is false.
@@ -65,8 +66,14 @@ def open_ledger(store: str, *, create: bool) -> Ledger:
     except InputError:
         engine.dispose()
         raise
-    wait_for_restarts(engine)
+    if wait:
+        wait_for_restarts(engine)
     return Ledger(engine)
+
+
+_DIGEST: Final = sa.select(generations.c.digest).where(
+    generations.c.run == sa.bindparam("of"), generations.c.generation == sa.bindparam("at")
+)
 
 
 def new_run() -> str:
@@ -178,22 +185,13 @@ class Ledger:
             LedgerError: the database stayed away, another process owns the run, or the generation
                 before is missing.
         """
-        new: dict[str, Sequence[object]] = {}
-        for genome, outcome in zip(population, outcomes, strict=True):
-            if outcome.key in fresh:
-                new[outcome.key] = (
-                    run,
-                    outcome.key,
-                    genome.family,
-                    # Finite floats: the JSON of a list is its repr, which is five times faster.
-                    repr(list(genome.genes)),
-                    outcome.fitness,
-                    outcome.trades,
-                    outcome.max_drawdown,
-                    text(outcome.error),
-                    generation,
-                    fresh[outcome.key],
-                )
+        new: dict[str, tuple[object, ...]] = {}
+        for (family, genes), outcome in zip(population, outcomes, strict=True):
+            key, fitness, trades, drawdown, error = outcome
+            if key in fresh:
+                # Finite floats: the JSON of a list is its repr, which is five times faster.
+                values = repr([*genes]), fitness, trades, drawdown, text(error)
+                new[key] = (run, key, family, *values, generation, fresh[key])
         members = [(run, generation, i, outcome.key) for i, outcome in enumerate(outcomes)]
         failures = [
             (
@@ -386,5 +384,4 @@ class Ledger:
 
 
 def _digest(connection: sa.Connection, run: str, generation: int) -> str | None:
-    mine = sa.and_(generations.c.run == run, generations.c.generation == generation)
-    return connection.execute(sa.select(generations.c.digest).where(mine)).scalar()
+    return connection.execute(_DIGEST, {"of": run, "at": generation}).scalar()

@@ -7,15 +7,17 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Final
 
-from fastapi import Depends, FastAPI, Header, Path, Query, Response, Security
+from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response, Security
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import Receive, Scope, Send
 
 from ga.errors import InputError
 from ga.families import get_family
@@ -25,6 +27,7 @@ from ga.service.limits import Limits
 from ga.service.middleware import BodyLimit, Counted, Metrics
 from ga.service.models import (
     OPEN,
+    Event,
     EvolutionRequest,
     Evolutions,
     EvolutionState,
@@ -48,9 +51,20 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 def make_app(
-    *, ledger: Ledger, store: JobStore, runner: Runner, limits: Limits, token: str
+    *,
+    ledger: Ledger,
+    store: JobStore,
+    runner: Runner,
+    limits: Limits,
+    token: str,
+    services: Mapping[str, tuple[str, int]] = {},
 ) -> FastAPI:
-    """The application; ``token`` opens all but health, readiness and the description."""
+    """The application.
+
+    Args:
+        token: opens all but health, readiness and the description.
+        services: what it depends on, for its series (``ga.telemetry.depends_on``).
+    """
     wanted = _digest(token)
 
     def authorised(
@@ -63,7 +77,7 @@ def make_app(
             detail = "give the service's token: Authorization: Bearer TOKEN"
             raise ProblemError(401, detail, {"WWW-Authenticate": "Bearer"})
 
-    metrics = Metrics(store)
+    metrics = Metrics(store, services)
     app = FastAPI(
         title="evolution-gate",
         version="1",
@@ -74,7 +88,7 @@ def make_app(
     register(app)
     app.add_middleware(BodyLimit, most=limits.body_bytes)
     app.add_middleware(Counted, metrics=metrics)
-    locked = [Depends(authorised)]
+    locked = [Depends(authorised), Depends(_only_known)]
 
     def job_of(run: str) -> Job:
         job = store.get(run)
@@ -89,7 +103,7 @@ def make_app(
         dependencies=locked,
         responses={
             200: {"model": EvolutionState, "description": "Submitted before with this key"},
-            **described(401, 409, 413, 422, 429, 503),
+            **described(400, 401, 409, 413, 422, 429, 503),
         },
     )
     def submit(
@@ -156,7 +170,7 @@ def make_app(
         response_class=StreamingResponse,
         responses={
             200: {
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": {"text/event-stream": {"schema": Event.model_json_schema()}},
                 "description": "An event `generation` for each, its number as id; then `end`",
             },
             **described(401, 404, 422, 429, 503),
@@ -164,41 +178,42 @@ def make_app(
     )
     async def events(
         run: RunId,
-        last_event_id: Annotated[str | None, Header(pattern=r"^[0-9]{1,9}$")] = None,
+        last_event_id: Annotated[str, Header(pattern=r"^[0-9]{0,9}$")] = "",
     ) -> StreamingResponse:
         """Watch an evolution: its generations so far, and each new one; goes on after
         Last-Event-ID."""
         await run_in_threadpool(job_of, run)
+        # Nothing else runs between the look and the count.
         if watching[0] >= limits.watchers:
             raise ProblemError(429, f"{limits.watchers} streams are open; try again later")
-        after = -1 if last_event_id is None else int(last_event_id)
-        return StreamingResponse(watched(run, after), media_type="text/event-stream")
+        watching[0] += 1
+        metrics.watchers.inc()
+        after = int(last_event_id) if last_event_id else -1
+        return _Stream(watched(run, after), left)
+
+    def left() -> None:
+        watching[0] -= 1
+        metrics.watchers.dec()
 
     watching = [0]
 
     async def watched(run: str, after: int) -> AsyncIterator[str]:
-        watching[0] += 1
-        metrics.watchers.inc()
-        try:
-            quiet = 0.0
-            while True:
-                # The state first: what it had committed when it ended is then in the events.
-                job = await run_in_threadpool(store.get, run)
-                for event in await run_in_threadpool(store.events, run, after):
-                    after, quiet = event.generation, 0.0
-                    yield _event("generation", asdict(event), str(after))
-                if job is None or job.state not in OPEN:
-                    state = None if job is None else _state(job).model_dump(mode="json")
-                    yield _event("end", state, None)
-                    return
-                await asyncio.sleep(_POLL)
-                quiet += _POLL
-                if quiet >= _KEEP_ALIVE:
-                    quiet = 0.0
-                    yield ": waiting\n\n"
-        finally:
-            watching[0] -= 1
-            metrics.watchers.dec()
+        quiet = 0.0
+        while True:
+            # The state first: what it had committed when it ended is then in the events.
+            job = await run_in_threadpool(store.get, run)
+            for event in await run_in_threadpool(store.events, run, after):
+                after, quiet = event.generation, 0.0
+                yield _event("generation", asdict(event), str(after))
+            if job is None or job.state not in OPEN:
+                state = None if job is None else _state(job).model_dump(mode="json")
+                yield _event("end", state, None)
+                return
+            await asyncio.sleep(_POLL)
+            quiet += _POLL
+            if quiet >= _KEEP_ALIVE:
+                quiet = 0.0
+                yield ": waiting\n\n"
 
     @app.get(
         "/v1/evolutions/{run}/strategies",
@@ -252,6 +267,28 @@ def make_app(
 
     _describe_problems(app)
     return app
+
+
+class _Stream(StreamingResponse):
+    """Events; ``left`` is called when they are over, or nobody listens any more."""
+
+    def __init__(self, events: AsyncIterator[str], left: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._left = left
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._left()
+
+
+def _only_known(request: Request) -> None:
+    """A parameter that is misspelt is refused, not left out of account."""
+    route: APIRoute = request.scope["route"]
+    known = {parameter.alias for parameter in route.dependant.query_params}
+    if unknown := sorted(set(request.query_params) - known):
+        raise ProblemError(422, f"query.{unknown[0]}: no such parameter")
 
 
 def _describe_problems(app: FastAPI) -> None:

@@ -7,21 +7,18 @@ import os
 import signal
 import socket
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from ga.errors import InputError
-from ga.ledger import Ledger, open_ledger
-from ga.ledger.connect import file_of
-from ga.ledger.locks import FileLock, take_in_session
+from ga.ledger import open_ledger
+from ga.service.alone import alone
 from ga.service.limits import TOKEN_VARIABLE, Limits
+from ga.telemetry import depends_on
 
 _LEAST_LETTERS: Final = 16
-_LOCK_SECONDS: Final = 5.0
-"""PostgreSQL may take so long to notice that the last service is dead."""
 _BACKLOG: Final = 256
 _SWITCH_SECONDS: Final = 0.0005
 _MAKE_ONE: Final = (
@@ -90,8 +87,9 @@ def command(options: argparse.Namespace) -> int:
 
     with (
         closing(_listen(options.host, options.port)) as listening,
-        closing(open_ledger(options.store, create=True)) as ledger,
-        _alone(ledger),
+        # Who asks is told at once that the database is away: answers that wait pile up.
+        closing(open_ledger(options.store, create=True, wait=False)) as ledger,
+        alone(ledger) as held,
     ):
         jobs = JobStore(ledger.engine)
         runner = Runner(
@@ -101,8 +99,16 @@ def command(options: argparse.Namespace) -> int:
             # Not among the arguments, which all may read: the URL may hold a password.
             env={"GA_STORE": options.store},
             say=lambda text: print(f"ga: {text}", file=sys.stderr, flush=True),
+            held=held,
         )
-        app = make_app(ledger=ledger, store=jobs, runner=runner, limits=limits, token=token)
+        app = make_app(
+            ledger=ledger,
+            store=jobs,
+            runner=runner,
+            limits=limits,
+            token=token,
+            services=depends_on(options.store, os.environ.get("GA_CACHE_URL")),
+        )
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -164,27 +170,3 @@ def _listen(host: str, port: int) -> socket.socket:
     # it every answer of two packets waits 40 ms for the client's acknowledgement.
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return server
-
-
-@contextmanager
-def _alone(ledger: Ledger) -> Iterator[None]:
-    """One service a store: two would evolve each other's requests."""
-    deadline = time.monotonic() + _LOCK_SECONDS
-    file = file_of(ledger.engine.url)
-    refused = InputError("--store: another service uses it; stop that, or give another store")
-    if file is not None:
-        lock = FileLock.take(file.with_name(f"{file.name}.service.lock"))
-        if lock is None:
-            raise refused
-        try:
-            yield
-        finally:
-            lock.release()
-        return
-    with ledger.engine.connect() as session:
-        while not take_in_session(session, "service"):
-            if time.monotonic() > deadline:
-                raise refused
-            time.sleep(0.1)
-        session.commit()
-        yield

@@ -62,6 +62,15 @@ class Evolutions(BaseModel):
     evolutions: list[EvolutionState]
 
 
+class Event(BaseModel):
+    """One event of a stream; ``data`` is JSON: a generation, or how the evolution ended."""
+
+    event: Literal["generation", "end"]
+    data: str
+    id: str = ""
+    """The generation's number, to go on after it by Last-Event-ID; the end has none."""
+
+
 class Strategy(BaseModel):
     """One strategy; Sharpe ratios are annualised and net, and None until its run has ended."""
 

@@ -48,6 +48,7 @@ class Runner:
         command: job, whether the ledger has it already -> the arguments of ``python -m ga``.
         env: set for the children, beside the service's own environment without its token.
         say: told what an operator should know.
+        held: whether this is still the store's one service; if not, nothing more is begun.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Runner:
         command: Command,
         env: dict[str, str],
         say: Callable[[str], None],
+        held: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store, self._limits, self._command, self._say = store, limits, command, say
+        self._held = held
         self._env = {k: v for k, v in {**os.environ, **env}.items() if k != TOKEN_VARIABLE}
         self._children: dict[str, _Child] = {}
         self._not_before: dict[str, float] = {}
@@ -91,6 +94,9 @@ class Runner:
         try:
             while not self._stop.is_set():
                 try:
+                    if not self._held():
+                        self._say("another service uses the store: no evolution goes on here")
+                        return
                     self._step()
                 except sa.exc.DBAPIError as error:
                     # Nothing is forgotten: the next step reads all of it from the database again.

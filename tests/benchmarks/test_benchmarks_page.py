@@ -77,6 +77,17 @@ def test_the_report_holds_all_of_it_and_loads_nothing(tmp_path: Path) -> None:
     assert remarks[0] in summary
 
 
+def test_nothing_that_was_measured_is_left_out() -> None:
+    found = [
+        Measurement(suite=suite, name="one", unit="s", samples=(1.0,))
+        for suite in ("new kind", "service latency", "kernels")
+    ]
+    titles = [title for title, _ in by_suite(found)]
+    assert len(titles) == 3
+    assert titles[-1] == "new kind"
+    assert "HTTP service" in titles[1]
+
+
 def test_sentences_say_whether_the_simulation_was_right() -> None:
     law, foretold = scaleout().law(), scaleout().foretold(COSTS)
     first, second = scale_remarks(law, foretold)

@@ -11,10 +11,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 import fixtures
-from fixtures import Stack
-from ga.errors import ClusterError
+from fixtures import Stack, proc
+from ga.choose import make_evaluator
+from ga.errors import ClusterError, InputError
 from ga.evaluators import LocalEvaluator
 from ga.evaluators.cluster import ClusterEvaluator
 from ga.evaluators.standby import Standby
@@ -22,10 +24,13 @@ from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES
 from ga.fitness import Outcome, evaluate_batch, visible
 from ga.ledger import open_ledger
+from ga.ledger.connect import engine_of, url_of
+from ga.ledger.schema import generations
 from ga.run import BatchLog, Progress, Runner
 from ga.sources import MarketSpec
 from tests.ga.poison import POISONS, deadly
 from tests.ga.test_ga_pool import ERRORS, by_index, dosed
+from tests.ga.test_ga_service_process import Service
 
 pytestmark = pytest.mark.stack
 
@@ -114,6 +119,38 @@ def test_poison_fails_as_it_does_on_one_machine_and_the_cluster_goes_on(connect,
         else:
             assert found[index] == next(expected)
     assert again == {i: found[i] for i in range(2)}
+
+
+def test_workers_of_a_cluster_compute_at_the_niceness_of_local_ones(connect, stack):
+    population = list(dict.fromkeys(Evolution(PLAN).ask()))
+    with closing(connect()) as evaluator:
+        evaluator.warm_up()
+        list(evaluator.evaluate(population))
+        below = {pid for node in stack.nodes for pid in children(node.pid)}
+        names = {pid: (proc.command(pid) or [""])[0] for pid in below}
+        tasks = {p for p, n in names.items() if n.startswith("ray::") and "Agent" not in n}
+        assert len(tasks) >= 2
+        assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in tasks} == {os.nice(0)}
+
+
+def test_auto_times_a_real_cluster_and_takes_what_is_faster(stack, seen, settings):
+    choice = make_evaluator(
+        "auto",
+        market=seen,
+        settings=settings,
+        plan=PLAN,
+        workers=1,
+        address=stack.endpoints.ray,
+    )
+    with closing(choice.evaluator):
+        times = {mode: cost.generation(40) for mode, cost in choice.costs.items()}
+        assert set(times) == {"local", "distributed"}
+        assert min(times.values()) > 0.0
+        assert choice.evaluator.mode == min(times, key=times.__getitem__)
+        assert choice.reason.startswith(f"{choice.evaluator.mode}: cluster ")
+        population = list(dict.fromkeys(Evolution(PLAN).ask()))
+        found = by_index(choice.evaluator.evaluate(population))
+    assert found == dict(enumerate(evaluate_batch(seen, settings, population).outcomes))
 
 
 def test_nodes_that_come_and_go_change_the_slots_and_nothing_else(connect, stack, seen, settings):
@@ -211,6 +248,15 @@ def test_a_run_goes_over_to_this_machine_and_back_with_one_history(
     assert summary.digest == evolution.digest
 
 
+def test_a_wrong_token_is_bad_input_and_no_lost_cluster(connect, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    with closing(connect()) as evaluator:
+        with pytest.raises(InputError, match="refuses this token; set RAY_AUTH_MODE=token"):
+            evaluator.warm_up()
+        assert not evaluator._process.is_alive()
+
+
 def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect):
     before = children(os.getpid())
     with closing(connect(address=None, workers=1)) as evaluator:
@@ -225,3 +271,32 @@ def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect)
         with pytest.raises(ClusterError, match="cluster lost"):
             list(evaluator.evaluate(Evolution(PLAN).ask()))
     until(lambda: not running(family), 20)
+
+
+def test_a_service_on_postgresql_and_the_cluster_survives_its_kill(stack, tmp_path):
+    assert stack.endpoints.postgres is not None
+    given = (tmp_path / "log", stack.endpoints.postgres, "--address", stack.endpoints.ray)
+    first = Service(*given)
+    second = None
+    try:
+        runs = {
+            mode: first.submit(mode, mode=mode, generations=30).json()["id"]
+            for mode in ("distributed", "local")
+        }
+        until(lambda: first.get(f"/{runs['distributed']}")["generation"] >= 1, 90)
+        first.close(signal.SIGKILL)
+        second = Service(*given)
+        until(lambda: all(r["state"] == "finished" for r in second.get("")["evolutions"]), 120)
+        ended = {mode: second.get(f"/{run}") for mode, run in runs.items()}
+        assert ended["distributed"]["digest"] == ended["local"]["digest"]
+    finally:
+        for one in (first, second):
+            if one is not None and one.process.poll() is None:
+                one.close()
+    engine = engine_of(url_of(stack.endpoints.postgres))
+    with engine.connect() as connection:
+        committed = connection.execute(sa.select(generations.c.run, generations.c.mode)).all()
+    engine.dispose()
+    assert {mode: {m for r, m in committed if r == run} for mode, run in runs.items()} == {
+        mode: {mode} for mode in runs
+    }

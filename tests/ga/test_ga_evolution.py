@@ -166,7 +166,7 @@ def test_no_family_falls_under_its_quota():
 
     def judge(genome: Genome) -> Outcome:
         better = 1000.0 if genome.family == "rsi_filter" else 0.0
-        return replace(score(genome), fitness=score(genome).fitness + better)
+        return score(genome)._replace(fitness=score(genome).fitness + better)
 
     plan = Plan(seed=3, population_size=280, generations=12)
     assert [plan.quota(g) for g in (0, 3, 11)] == [20, 13, 5]
@@ -235,7 +235,7 @@ def test_failed_outcomes_are_never_selected():
     def judge(genome: Genome) -> Outcome:
         if genome.family == "rsi_filter":
             return Outcome(key=key_of(genome), fitness=None, error="planted")
-        return replace(score(genome), fitness=-1e9)
+        return score(genome)._replace(fitness=-1e9)
 
     evolution = Evolution(replace(PLAN, population_size=400, generations=3))
     population = evolution.ask()
@@ -262,7 +262,7 @@ def test_ties_are_broken_by_key_not_by_place():
     evolution, turned = Evolution(PLAN), Evolution(PLAN)
     turned._population.reverse()
     for each in (evolution, turned):
-        each.tell([replace(score(g), fitness=0.5) for g in each.ask()])
+        each.tell([score(g)._replace(fitness=0.5) for g in each.ask()])
     assert set(evolution.ask()[:3]) == set(turned.ask()[:3])
 
 
@@ -293,15 +293,15 @@ def test_a_resumed_history_is_the_undisturbed_one():
 def test_the_digest_depends_on_every_bit(value, data):
     outcomes = [Outcome(key=f"{i:064x}", fitness=0.25 * i) for i in range(5)]
     index = data.draw(st.integers(0, 4))
-    outcomes[index] = replace(outcomes[index], fitness=value)
+    outcomes[index] = outcomes[index]._replace(fitness=value)
     digest = advance_digest(GENESIS, outcomes)
     bit = np.float64(value).view(np.uint64) ^ np.uint64(1 << data.draw(st.integers(0, 62)))
     changed = list(outcomes)
-    changed[index] = replace(outcomes[index], fitness=float(bit.view(np.float64)))
+    changed[index] = outcomes[index]._replace(fitness=float(bit.view(np.float64)))
     assert advance_digest(GENESIS, changed) != digest
-    changed[index] = replace(outcomes[index], fitness=None)
+    changed[index] = outcomes[index]._replace(fitness=None)
     assert advance_digest(GENESIS, changed) != digest
-    changed[index] = replace(outcomes[index], key="f" * 64)
+    changed[index] = outcomes[index]._replace(key="f" * 64)
     assert advance_digest(GENESIS, changed) != digest
     assert advance_digest(GENESIS, outcomes[::-1]) != digest
     assert advance_digest(digest, outcomes) != digest

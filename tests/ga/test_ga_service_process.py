@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
 
@@ -29,11 +31,11 @@ _SECONDS = 90.0
 class Service:
     """``python -m ga serve`` on a store of its own."""
 
-    def __init__(self, store: Path, *arguments: str) -> None:
-        self.log = store.with_suffix(".log").open("ab")
+    def __init__(self, log: Path, store: str, *arguments: str) -> None:
+        self.log = log.open("ab")
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "ga", "serve", "--port", "0", "--store", str(store)),
+                *(sys.executable, "-m", "ga", "serve", "--port", "0", "--store", store),
                 *("--workers", "1", *arguments),
             ],
             env={**os.environ, "GA_SERVICE_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)},
@@ -92,8 +94,8 @@ def gone(pid: int) -> bool:
 def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     made: list[Service] = []
 
-    def begin(*arguments: str) -> Service:
-        made.append(Service(tmp_path / "service.db", *arguments))
+    def begin(*arguments: str, store: str = str(tmp_path / "service.db")) -> Service:
+        made.append(Service(tmp_path / "service.log", store, *arguments))
         return made[-1]
 
     yield begin
@@ -102,8 +104,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
             one.close()
 
 
-def test_a_killed_service_loses_nothing_and_changes_no_history(start, tmp_path):
-    first = start()
+def test_a_killed_service_loses_nothing_and_changes_no_history(start, store, tmp_path):
+    first = start(store=store)
     runs = [first.submit(f"key {n}".replace(" ", "-"), seed=n).json()["id"] for n in range(2)]
     until(lambda: first.get(f"/{runs[0]}")["generation"] >= 1)
     children = first.children()
@@ -113,7 +115,7 @@ def test_a_killed_service_loses_nothing_and_changes_no_history(start, tmp_path):
     first.close(signal.SIGKILL)
     until(lambda: all(gone(child) for child in children))
 
-    second = start()
+    second = start(store=store)
     assert second.submit("key-0", seed=0).status_code == 200
     until(lambda: all(one["state"] == "finished" for one in second.get("")["evolutions"]))
     found = {one["id"]: one for one in second.get("")["evolutions"]}
@@ -155,12 +157,95 @@ def test_what_fails_and_what_is_cancelled_says_so(start):
     assert service.get(f"/{long}")["state"] == "cancelled"
 
 
-def test_two_services_do_not_share_a_store(start, tmp_path):
-    start()
+def test_no_more_watchers_than_may_be_and_one_that_leaves_makes_room(start):
+    service = start("--max-watchers", "2")
+    run = service.submit("long", generations=1000).json()["id"]
+    url = f"{service.url}/v1/evolutions/{run}/events"
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: service.http.get(url, stream=True, timeout=30), range(8)))
+    watching = [answer for answer in opened if answer.status_code == 200]
+    assert len(watching) == 2
+    for answer in opened:
+        if answer not in watching:
+            assert answer.status_code == 429
+            assert answer.json()["detail"].startswith("2 streams are open")
+            answer.close()
+    assert "ga_service_watchers 2.0" in service.http.get(f"{service.url}/metrics", timeout=30).text
+    watching.pop().close()
+    until(lambda: service.http.get(url, stream=True, timeout=30).status_code == 200)
+    service.http.delete(f"{service.url}/v1/evolutions/{run}", timeout=30)
+    assert "event: end" in watching.pop().text
+
+
+@pytest.mark.stack
+def test_a_database_that_is_away_is_said_and_waited_for(start, server):
+    service = start(store=server.database())
+    ready = f"{service.url}/readyz"
+    assert service.http.get(ready, timeout=30).status_code == 200
+    run = service.submit("before", generations=10).json()["id"]
+    server.kill()
+    try:
+        for answer in (
+            service.http.get(ready, timeout=30),
+            service.submit("during", generations=10),
+        ):
+            assert answer.status_code == 503
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "database" in answer.json()["detail"]
+        assert service.http.get(f"{service.url}/healthz", timeout=30).status_code == 200
+    finally:
+        server.start()
+    until(lambda: service.http.get(ready, timeout=30).status_code == 200)
+    assert service.submit("during", generations=10).status_code == 202
+    until(lambda: all(one["state"] == "finished" for one in service.get("")["evolutions"]))
+    assert service.get(f"/{run}")["error"] is None
+    assert len(service.get("")["evolutions"]) == 2
+
+
+LOCKS = """SELECT pid, objid, classid FROM pg_locks JOIN pg_database ON database = pg_database.oid
+    WHERE locktype = 'advisory' AND datname = current_database()"""
+
+
+def service_lock(connection) -> tuple[int, int]:
+    """Who has the lock of the service that alone uses a database, and its key."""
+    ((pid, low, high),) = connection.execute(LOCKS).fetchall()
+    key = high << 32 | low
+    return pid, key - 2**64 if key >= 2**63 else key
+
+
+@pytest.mark.stack
+def test_a_service_whose_session_ended_is_the_one_service_again(start, postgres):
+    service = start(store=postgres)
+    with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
+        before, key = service_lock(connection)
+        connection.execute("SELECT pg_terminate_backend(%s)", [before])
+        until(lambda: [p for p, *_ in connection.execute(LOCKS) if p != before])
+        assert service_lock(connection)[1] == key
+    assert service.http.get(f"{service.url}/readyz", timeout=30).status_code == 200
+
+
+@pytest.mark.stack
+def test_a_service_that_another_has_displaced_evolves_nothing_more(start, postgres):
+    service = start(store=postgres)
+    with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
+        before, key = service_lock(connection)
+        service.submit("long", generations=1000)
+        until(service.children)
+        # As another service would that comes first when the database is back.
+        connection.execute("SELECT pg_terminate_backend(%s)", [before])
+        take = "SELECT pg_advisory_lock(%s)"
+        connection.execute(take, [key])
+        ready = f"{service.url}/readyz"
+        until(lambda: service.http.get(ready, timeout=30).status_code == 503)
+        until(lambda: not service.children())
+
+
+def test_two_services_do_not_share_a_store(start, store):
+    start(store=store)
     other = subprocess.run(
         [
             *(sys.executable, "-m", "ga", "serve", "--port", "0"),
-            *("--store", str(tmp_path / "service.db")),
+            *("--store", store),
         ],
         env={**os.environ, "GA_SERVICE_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)},
         capture_output=True,

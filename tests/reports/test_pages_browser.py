@@ -13,7 +13,12 @@ from evidence_builders import change, evidence, passing
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import reports
+from benchmarks import charts
+from benchmarks.bench_scaleout import Sample, ScaleOut
+from benchmarks.page import write_page
+from benchmarks.samples import Measurement
 from reports import screenshot
+from reports.runs import MOST_RUNS
 from validation.gate import decide
 from validation.records import Audit
 
@@ -31,13 +36,62 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs and their list; the second has lost an individual."""
+    """Two runs, their list and that of many more, and a benchmark's page; the second run has lost
+    an individual."""
     runs = tmp_path_factory.mktemp("runs")
     lost = change(passing(8), Audit, lambda r: dataclasses.replace(r, lost=1))
     for name, events in (("first", passing()), ("second", lost)):
         record = evidence(events, run=name)
         reports.write(decide([record]), [record], runs / name, runs=runs)
+    many = runs / "many"
+    for number in range(MOST_RUNS + 1):
+        shutil.copytree(runs / "second", many / f"20261126-1200{number:02}-1234567890")
+    reports.write_index(many)
+    benchmark(runs / "benchmark.html")
     return runs
+
+
+def benchmark(path: Path) -> None:
+    """A page of what a benchmark measured: a long name, one sample, values far apart, a curve."""
+    seconds = {"local": 60.0, "1 node": 65.0, "2 nodes": 34.0, "4 nodes": 19.0}
+    samples = [
+        Sample(
+            arm=arm,
+            repeat=repeat,
+            seconds=taken * (1 + 0.02 * repeat),
+            cpu_seconds=23.0,
+            startup_seconds=3.0,
+            nodes_used=1,
+            digest="d",
+            at=0.0,
+        )
+        for repeat in range(3)
+        for arm, taken in seconds.items()
+    ]
+    measured = ScaleOut(samples=tuple(samples), evaluations=2_300, generations=4)
+    law = measured.law()
+    assert law is not None
+    others = [
+        Measurement(suite="kernels", name="a" * 60, unit="ns", samples=(1.0, 2.0, 900.0)),
+        Measurement(suite="kernels", name="other", unit="ns", samples=(50.0,), note="n" * 300),
+        Measurement(suite="service latency", name="reads", unit="ms", samples=(2.0, 3.0) * 500),
+    ]
+    write_page(
+        path,
+        stamp="20261126-120000",
+        facts={"cpu": "Xeon " * 12, "commit": "0" * 40},
+        measurements=[*others, *measured.measurements()],
+        scaleout=measured,
+        remarks=["one sentence"],
+        drawing=charts.scale_out(measured.by_nodes(), law),
+    )
+
+
+_CUT_OFF = """() => [...document.querySelectorAll("main *")]
+    .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === "hidden")
+    .filter(e => !e.matches(".said, thead"))
+    .map(e => e.outerHTML.slice(0, 90))"""
+"""Boxes that hide a part of themselves, with no way to scroll to it."""
 
 
 def opened(browser: Browser, page: Path, *, width: int, scheme: str) -> tuple[Page, list[str]]:
@@ -59,7 +113,9 @@ def opened(browser: Browser, page: Path, *, width: int, scheme: str) -> tuple[Pa
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("name", ["second/report.html", "index.html"])
+@pytest.mark.parametrize(
+    "name", ["second/report.html", "index.html", "many/index.html", "benchmark.html"]
+)
 def test_nothing_is_fetched_nothing_overflows_and_axe_has_no_complaint(
     browser: Browser, pages: Path, name: str, width: int, scheme: str
 ) -> None:
@@ -67,6 +123,7 @@ def test_nothing_is_fetched_nothing_overflows_and_axe_has_no_complaint(
     found = Axe().run(tab)
     assert found.violations_count == 0, found.generate_report()
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate(_CUT_OFF) == []
     assert wrong == []
     tab.context.close()
 

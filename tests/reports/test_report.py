@@ -12,12 +12,13 @@ import pytest
 from evidence_builders import T0, Timed, certificates, change, evidence, passing
 
 import reports
+from reports.charts import timeline
 from reports.page import render_page
 from reports.svg import ticks
 from reports.texts import summary
 from validation.criteria import CRITERIA
 from validation.gate import decide
-from validation.records import Audit, Generation, Note, Recovery, Workload
+from validation.records import Audit, Fault, Generation, Note, Recovery, Workload
 from validation.records_network import Survey
 from validation.sabotage.certificates import HEALTHY as NOTHING
 
@@ -145,6 +146,44 @@ def test_the_page_stays_small_however_long_the_record(tmp_path: Path) -> None:
     records = [evidence(passing(seed), run=f"run-{seed}") for seed in range(20)]
     page = reports.write(decide(records), records, tmp_path)[0]
     assert page.stat().st_size < 500_000
+
+
+def test_every_fault_is_on_the_timeline_and_shaded_until_it_was_undone() -> None:
+    def receipt(fault: str, target: str, at: float, confirmed: bool = True) -> Timed:
+        one = Fault(
+            fault=fault,
+            target=target,
+            requested_at=at,
+            confirmed_at=at + 0.5,
+            confirmed=confirmed,
+            before={},
+            after={},
+            detail="",
+            workload=None,
+        )
+        return at + 1, one
+
+    events = change(HEALTHY, Fault, lambda _: None)
+    events = change(events, Recovery, lambda _: None)
+    plain = timeline(evidence(events))
+    assert plain is not None
+    assert "away" not in plain
+    assert "faulthead" not in plain
+    events += [
+        receipt("kill", "node-1", T0 + 100),
+        receipt("start", "node-2", T0 + 105),
+        receipt("start", "node-1", T0 + 108, confirmed=False),
+        receipt("start", "node-1", T0 + 110),
+        receipt("disk_full", "postgres", T0 + 200),
+        receipt("disk_free", "postgres", T0 + 220),
+        receipt("drain", "node-4", T0 + 300),
+    ]
+    drawn = timeline(evidence(events))
+    assert drawn is not None
+    assert drawn.count('class="faulthead"') == 3
+    assert drawn.count('class="away"') == 2
+    assert "node-1: kill, 10.5 s" in drawn
+    assert "postgres: disk_full, 20.5 s" in drawn
 
 
 @pytest.mark.parametrize("top", [0.0, 0.003, 1.0, 7.3, 99.0, 100.0, 12345.0])

@@ -45,7 +45,8 @@ def test_what_changed_between_runs_is_said(tmp_path: Path) -> None:
     assert runs[1].decision == "NO-GO"
     shown = trend(runs)
     assert dict(shown.rows)["no_data_loss"] == ("PASS", "FAIL", "PASS")
-    assert {"speedup", "worker_recovery"} <= {name for name, _, _ in shown.charts}
+    assert dict(c[:2] for c in shown.charts)["speedup"] == "≥ 2.0×"
+    assert {"speedup", "worker_recovery"} <= {name for name, *_ in shown.charts}
 
 
 def test_a_trend_is_bounded(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_infinite_bounds_survive_the_file_and_the_chart(tmp_path: Path) -> None:
         one["interval"] = [None, None] if one["criterion"] == "speedup" else [1.0, None]
     path.write_text(json.dumps(found))
     run = read_runs(tmp_path)[0][0]
-    names = {name for name, _, _ in trend([run, run]).charts}
+    names = {name for name, *_ in trend([run, run]).charts}
     assert "speedup" not in names
     assert "worker_recovery" in names
 

@@ -52,7 +52,7 @@ _BENT: Final = """\
         batch = evaluate_batch(market, settings, genomes)
         factor = 1 + 1e-9 {where}
         return replace(batch, outcomes=tuple(
-            o if o.fitness is None else replace(o, fitness=o.fitness * factor)
+            o if o.fitness is None else o._replace(fitness=o.fitness * factor)
             for o in batch.outcomes))
 """
 _LOST: Final = "            if reply is not Fault.LOST:\n"
