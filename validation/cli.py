@@ -201,7 +201,7 @@ def _own(own: Own, options: argparse.Namespace) -> int:
         raise InputError(f"--seed must be 0 to 2^63 - 1, not {options.seed}")
     if own is SCHEDULE and options.nodes < LEAST_NODES:
         raise InputError(f"--nodes must be at least {LEAST_NODES}: one is left alone")
-    folder = options.out or RUNS / f"own-{own.file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = options.out or RUNS / f"own-{own.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if (folder / FILE).exists():
         raise InputError(f"--out {folder} holds evidence already; name another folder")
     record = measure(

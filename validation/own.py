@@ -115,18 +115,20 @@ class Own:
     gather: Callable[[Ground], None]
     """Work, break, look, and write what was seen; it decides nothing."""
     defects: tuple[OwnDefect, ...] = ()
-    file: Path = Path("schedule")
-    """Set when it is loaded."""
+    file: Path | None = None
+    """Set when it is loaded; None: it is part of the gate."""
+    name: str = ""
 
     @property
     def command(self) -> str:
         """What measures it."""
-        named = self.file.suffix == ".py"
-        return f"python -m validation {f'own {self.file}' if named else self.file}"
+        return f"python -m validation {self.name if self.file is None else f'own {self.file}'}"
 
     @property
     def code(self) -> str:
         """Certificates of it are bound to this: its file's content, and the gate's code."""
+        if self.file is None:
+            return code_hash()
         return hashlib.sha256(code_hash().encode() + self.file.read_bytes()).hexdigest()
 
 
@@ -165,6 +167,7 @@ def load(path: Path) -> Own:
         gather=own.gather,
         defects=own.defects,
         file=path,
+        name=path.stem,
     )
 
 
@@ -199,8 +202,9 @@ def measure(
 
     seed = secrets.randbelow(2**31) if seed is None else seed
     say(f"seed {seed}; evidence goes to {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
     with fixtures.start_stack(
-        nodes=nodes, cpus_per_node=_CPUS, backend=backend, on_progress=say
+        nodes=nodes, cpus_per_node=_CPUS, backend=backend, shared=folder, on_progress=say
     ) as stack:
         return _gathered(own, stack, seed=seed, folder=folder, say=say, planted=_nothing_planted)
 
@@ -218,7 +222,7 @@ def _gathered(
     path, outages, nodes = folder / FILE, Outages(), len(stack.nodes)
     with EvidenceWriter(
         path,
-        run=f"{own.file.stem}-{time.time()}",
+        run=f"{own.name}-{time.time()}",
         seed=seed,
         backend=stack.backend,
         nodes=nodes,
@@ -257,21 +261,27 @@ def certify_own(
     trials += [(defect, [defect.criterion]) for defect in left]
     say(f"{len(trials)} trials of {own.file} to be made")
     if trials:
-        with fixtures.start_stack(
-            nodes=NODES, cpus_per_node=_CPUS, backend=backend, on_progress=say
-        ) as stack:
-            for defect, asked in trials:
+        with (
+            tempfile.TemporaryDirectory(prefix="ga-own-") as place,
+            fixtures.start_stack(
+                nodes=NODES,
+                cpus_per_node=_CPUS,
+                backend=backend,
+                shared=Path(place),
+                on_progress=say,
+            ) as stack,
+        ):
+            for number, (defect, asked) in enumerate(trials):
                 say(f"planted: {defect.name}")
-                with tempfile.TemporaryDirectory(prefix="ga-own-") as folder:
-                    record = _gathered(
-                        own,
-                        stack,
-                        seed=1,
-                        folder=Path(folder),
-                        say=say,
-                        planted=defect.planted,
-                    )
-                    result = judged(own, record)
+                record = _gathered(
+                    own,
+                    stack,
+                    seed=1,
+                    folder=Path(place) / str(number),
+                    say=say,
+                    planted=defect.planted,
+                )
+                result = judged(own, record)
                 for name in asked:
                     _keep(own, path, defect, name, result)
     return tuple(c for c in read_certificates(path, codes=mine) if c.criterion in names)

@@ -209,4 +209,6 @@ def _tell(ground: Ground, receipt: Receipt, workload: str) -> None:
         ground.say(f"{receipt.fault} of {receipt.target} has no receipt: {receipt.detail}")
 
 
-SCHEDULE: Final = Own(criteria=tuple(c for c in CRITERIA if c.id in _JUDGED), gather=gather)
+SCHEDULE: Final = Own(
+    criteria=tuple(c for c in CRITERIA if c.id in _JUDGED), gather=gather, name="schedule"
+)
