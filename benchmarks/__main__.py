@@ -38,6 +38,7 @@ SUITES: Final = (
     "null",
     "growth",
     "storage",
+    "overhead",
     "service",
     "scaleout",
 )
@@ -149,7 +150,9 @@ def scale_remarks(law: Law | None, foretold: Sequence[Foretold]) -> list[str]:
         )
     if foretold:
         said = ", ".join(
-            f"{one.arm} {one.simulated:.1f} s for {one.measured:.1f} s ({one.error:+.0%})"
+            f"{one.arm} {one.simulated:.1f} s for {one.measured:.1f} s"
+            # Zero added: a difference of nothing has no sign.
+            f" ({round(one.error, 2) + 0.0:+.0%})"
             for one in foretold
         )
         worst = max(abs(one.error) for one in foretold)

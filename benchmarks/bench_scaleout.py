@@ -2,7 +2,7 @@
 
 Every node is a fixed CPU quota, the local arm runs under the same quota, and the arms take turns,
 up and down: slow spells of the machine hit all of them. Beside them, on all nodes, a map over Ray's
-own pool. The ratio of a repeat is local seconds over
+own pool, and EvoTorch's actors where that is installed. The ratio of a repeat is local seconds over
 distributed seconds, both without start-up. Nodes that an arm does not use are killed: an idle one
 would lend the arm its quota.
 """
@@ -10,38 +10,41 @@ would lend the arm its quota.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import numpy as np
+
 import fixtures
+from benchmarks.recovery import PATIENCE, ArmError, Say, lose_work, recover, start
 from benchmarks.samples import Effort, Measurement
 from benchmarks.scaling import Foretold, Law, fit, foretell, slope
 from fixtures.stack import Stack, StackError
 from ga.capacity.model import Costs
-from validation.statistics import Estimate, geometric_mean
+from validation.statistics import Estimate, geometric_mean, tolerance_upper
 
 LOCAL: Final = "local"
-PEER: Final = "Pool map"
-"""See ``benchmarks.pool_map``; on all nodes."""
+PEERS: Final = {
+    "Pool map": ("pool_map", "a genome a call, no ledger, no recovery"),
+    "EvoTorch": ("evotorch_actors", "an even part to each actor, no ledger, no recovery"),
+}
+"""Arms on all nodes: the module in ``benchmarks``, and how its work is spread."""
 CPUS_PER_NODE: Final = 0.4
 _MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
-_POPULATION: Final = 600
+_POPULATION: Final = 1_000
+"""Five seconds of CPU in the first generation, about two in the later ones: the plan's populations
+begin at 500."""
 _ARM_SECONDS: Final = 300.0
-_RESIZE_SECONDS: Final = 30.0
-
-Say = Callable[[str], None]
-
-
-class ArmError(RuntimeError):
-    """An arm did not finish; the message ends with what it said."""
+_LONG: Final = 10_000
+"""Generations; more than are ever reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,8 @@ class ScaleOut:
     generations: int = 0
     recoveries: tuple[tuple[float, float], ...] = ()
     """Seconds from a node's kill until it was seen gone, and until it was back."""
+    redone: tuple[float, ...] = ()
+    """Seconds from a node's kill until all that it had been handed was answered by others."""
 
     def seconds(self, arm: str) -> list[float]:
         """Of every repeat, in order."""
@@ -85,7 +90,7 @@ class ScaleOut:
 
     def by_nodes(self) -> dict[int, list[float]]:
         """Seconds of every repeat of the clusters, by nodes."""
-        arms = dict.fromkeys(s.arm for s in self.samples if s.arm not in (LOCAL, PEER))
+        arms = dict.fromkeys(s.arm for s in self.samples if s.arm != LOCAL and s.arm not in PEERS)
         return {int(arm.split()[0]): self.seconds(arm) for arm in arms}
 
     def law(self) -> Law | None:
@@ -122,8 +127,14 @@ class ScaleOut:
                     f"{ratio.point:.2f} x local, 95 % bounds {ratio.lower:.2f}"
                     f" and {ratio.upper:.2f}; nodes that did work: {', '.join(map(str, used))}"
                 )
-                if arm == PEER:
-                    note += "; a genome a call, no ledger, no recovery"
+                note += f"; {self._busy(arm):.0%} of their quota in evaluations"
+                if arm in PEERS:
+                    note += f"; {PEERS[arm][1]}"
+                elif arm == _name(1):
+                    note += (
+                        f"; takes {1.0 / ratio.point - 1.0:+.1%} of local's time, at most"
+                        f" {1.0 / ratio.lower - 1.0:+.1%}"
+                    )
             found.append(
                 Measurement(
                     suite="scale-out",
@@ -134,6 +145,14 @@ class ScaleOut:
                 )
             )
         return [*found, *self._growth(), *self._recovery()]
+
+    def _busy(self, arm: str) -> float:
+        """CPU time inside evaluations over what the nodes may use: the median of the repeats."""
+        return median(
+            s.cpu_seconds / (s.seconds * s.nodes_used * CPUS_PER_NODE)
+            for s in self.samples
+            if s.arm == arm
+        )
 
     def _growth(self) -> list[Measurement]:
         sizes = self.by_nodes()
@@ -156,6 +175,23 @@ class ScaleOut:
     def _recovery(self) -> list[Measurement]:
         if not self.recoveries:
             return []
+        found = self._idle_recovery()
+        if len(self.redone) > 1:
+            worst = float(np.quantile(self.redone, 0.95, method="higher"))
+            found.append(
+                Measurement(
+                    suite="recovery",
+                    name="lost work redone",
+                    unit="s",
+                    samples=self.redone,
+                    note=f"95th percentile {worst:.1f} s, at most"
+                    f" {tolerance_upper(self.redone):.1f} s (log-normal, 95 %); since the kill of"
+                    " a node in the middle of its work",
+                )
+            )
+        return found
+
+    def _idle_recovery(self) -> list[Measurement]:
         return [
             Measurement(
                 suite="recovery",
@@ -198,7 +234,8 @@ def measure(effort: Effort, say: Say) -> ScaleOut:
 
 def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
     samples: list[Sample] = []
-    arms = {_name(count): count for count in (0, *effort.nodes)} | {PEER: max(effort.nodes)}
+    arms = {_name(count): count for count in (0, *effort.nodes)}
+    arms |= dict.fromkeys(_peers(say), max(effort.nodes))
     total = effort.repeats * len(arms)
     with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as folder:
         for repeat in range(effort.repeats):
@@ -206,8 +243,8 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
                 say(f"scale-out {len(samples) + 1}/{total}: {name}")
                 if count:
                     _resize(stack, count)
-                if name == PEER:
-                    result = _pool_map(stack, count, effort)
+                if name in PEERS:
+                    result = _peer(stack, name, count, effort)
                 else:
                     result = _evolve(stack, count, effort, Path(folder) / f"{repeat}-{count}.db")
                 samples.append(
@@ -235,31 +272,9 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
         samples=tuple(samples),
         evaluations=evaluations,
         generations=effort.scale_generations,
-        recoveries=tuple(_recover(stack, n, say) for n in range(effort.recoveries)),
+        recoveries=tuple(recover(stack, n, say) for n in range(effort.recoveries)),
+        redone=lose_work(stack, _work(_LONG), effort.kills, say),
     )
-
-
-def _recover(stack: Stack, number: int, say: Say) -> tuple[float, float]:
-    """Kill a node and start it again once it is seen gone."""
-    node = stack.nodes[number % len(stack.nodes)]
-    say(f"recovery {number + 1}: {node.name}")
-    killed = node.kill()
-    if not killed.confirmed:
-        raise ArmError(f"the kill of {node.name} is not confirmed: {killed.detail}")
-    gone = _until(lambda: node.name not in stack.alive_nodes(), f"{node.name} was not seen gone")
-    node.start()
-    back = _until(lambda: node.name in stack.alive_nodes(), f"{node.name} did not come back")
-    return gone - killed.requested_at, back - killed.requested_at
-
-
-def _until(seen: Callable[[], bool], otherwise: str) -> float:
-    """Unix seconds at which it was seen."""
-    deadline = time.monotonic() + _RESIZE_SECONDS
-    while not seen():
-        if time.monotonic() > deadline:
-            raise ArmError(otherwise)
-        time.sleep(0.05)
-    return time.time()
 
 
 def _resize(stack: Stack, count: int) -> None:
@@ -271,7 +286,7 @@ def _resize(stack: Stack, count: int) -> None:
         if not receipt.confirmed:
             raise ArmError(f"{receipt.fault} of {node.name} is not confirmed: {receipt.detail}")
     wanted = {node.name for node in stack.nodes[:count]}
-    deadline = time.monotonic() + _RESIZE_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while stack.alive_nodes() != wanted:
         if time.monotonic() > deadline:
             raise ArmError(f"the cluster did not come to {count} nodes")
@@ -283,29 +298,37 @@ def _name(nodes: int) -> str:
 
 
 def _evolve(stack: Stack, nodes: int, effort: Effort, store: Path) -> Mapping[str, Any]:
-    argv = [sys.executable, "-m", "ga", "evolve", *_work(effort), "--json"]
+    argv = [sys.executable, "-m", "ga", "evolve", *_work(effort.scale_generations), "--json"]
     argv += ["--top", "1", "--store", str(store)]
     if nodes == 0:
         process = stack.on_one_node([*argv, "--mode", "local", "--workers", "1"])
     else:
         argv += ["--mode", "distributed", "--address", stack.endpoints.ray]
-        process = _start(argv, stack.endpoints.env)
+        process = start(argv, stack.endpoints.env)
     result = _ended(process, _name(nodes))
     if result["fallbacks"]:
         raise ArmError(f"{_name(nodes)} lost the cluster and fell back to this machine")
     return {**result, "nodes_used": len(result["cpu_seconds_by_node"])}
 
 
-def _pool_map(stack: Stack, nodes: int, effort: Effort) -> Mapping[str, Any]:
-    argv = [sys.executable, "-m", "benchmarks.pool_map", *_work(effort)]
+def _peers(say: Say) -> list[str]:
+    if find_spec("torch") is not None and find_spec("evotorch") is not None:
+        return list(PEERS)
+    say("no arm with EvoTorch's actors: torch and evotorch are not both installed")
+    return [name for name in PEERS if name != "EvoTorch"]
+
+
+def _peer(stack: Stack, name: str, nodes: int, effort: Effort) -> Mapping[str, Any]:
+    module = f"benchmarks.{PEERS[name][0]}"
+    argv = [sys.executable, "-m", module, *_work(effort.scale_generations)]
     argv += ["--address", stack.endpoints.ray, "--workers", str(nodes)]
-    return _ended(_start(argv, stack.endpoints.env), PEER)
+    return _ended(start(argv, stack.endpoints.env), name)
 
 
-def _work(effort: Effort) -> list[str]:
+def _work(generations: int) -> list[str]:
     return [
         *("--market", _MARKET, "--seed", "7", "--population-size", str(_POPULATION)),
-        *("--generations", str(effort.scale_generations)),
+        *("--generations", str(generations)),
     ]
 
 
@@ -323,13 +346,3 @@ def _ended(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
         raise ArmError(f"{name} ended with {process.returncode}: {err.strip()[-500:]}")
     result: dict[str, Any] = json.loads(out)
     return result
-
-
-def _start(argv: list[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        argv,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **env},
-    )

@@ -27,8 +27,9 @@ _TITLES: Final = {
     "batch size": "Batch size: evaluations through one worker process, rule families",
     "ledger and cache": "Ledger and cache: what is kept, a generation at a time",
     "service latency": "The HTTP service: from a request to its answer",
+    "overhead": "What ledger, log and telemetry cost, in pairs with a run that keeps nothing",
     "memory": "Memory by population size",
-    "recovery": "Recovery: a node killed, and started again as soon as that is seen",
+    "recovery": "Recovery: a node killed, its work redone, and started again",
     "scale-out": f"Scale-out on nodes of {CPUS_PER_NODE} CPU, arms taking turns",
 }
 _WIDTH: Final = 300.0

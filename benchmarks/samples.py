@@ -27,9 +27,11 @@ class Effort:
     nodes: tuple[int, ...]
     """Scale-out arms beside the local one."""
     recoveries: int
-    """Nodes killed and started again."""
+    """Nodes killed and started again while nothing is evolved."""
+    kills: int
+    """Nodes killed in the middle of an evolution, one after the other."""
     scale_generations: int
-    """Of a scale-out arm, with 600 individuals."""
+    """Of a scale-out arm, with 1,000 individuals."""
     search_seeds: int
     """Seeds of every search."""
     search_budget: int
@@ -49,6 +51,7 @@ class Effort:
             # Eight nodes of 0.4 CPU and their head need four cores.
             nodes=(1, 2, 4, 8) if len(os.sched_getaffinity(0)) >= 4 else (1, 2, 4),
             recoveries=5,
+            kills=20,
             scale_generations=2,
             search_seeds=4,
             search_budget=800,
@@ -66,6 +69,7 @@ class Effort:
             repeats=3,
             nodes=(4,),
             recoveries=2,
+            kills=3,
             scale_generations=3,
             search_seeds=3,
             search_budget=300,

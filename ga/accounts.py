@@ -257,3 +257,31 @@ def lanes(
                 )
                 part = slice(fold, fold + 1)
                 statistics(equity, held, fills, starts[part], stops[part], out[lane, part])
+
+
+@kernel()
+def scores(statistics: Floats, bars_per_year: float, min_trades: int, out: Floats) -> None:
+    """Fill ``out`` (L, 3): fitness, fills and largest drawdown over all assets and folds.
+
+    Args:
+        statistics: (A, L, F, 6), whose last axis is ``ga.backtest.STATISTICS``.
+        min_trades: see ``ga.fitness.Settings``.
+    """
+    assets, lanes, folds, _ = statistics.shape
+    for lane in range(lanes):
+        total = fills = worst = 0.0
+        for asset in range(assets):
+            for fold in range(folds):
+                row = statistics[asset, lane, fold]
+                mean, std, trades = row[0], row[1], row[4]
+                # What is not a number stays so: a broken evaluation must not score 0.
+                ratio = 0.0 if std <= 1e-15 and mean == mean else mean / std
+                if ratio > 0.0 and trades < min_trades:
+                    ratio *= trades / min_trades
+                total += ratio
+                fills += trades
+                worst = max(worst, row[3])
+        # Adding zero turns -0.0 into 0.0: SQLite stores no negative zero, and a resumed run would
+        # not have the bits that its digest was taken of.
+        out[lane, 0] = total / (assets * folds) * np.sqrt(bars_per_year) + 0.0
+        out[lane, 1], out[lane, 2] = fills, worst

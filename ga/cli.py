@@ -31,7 +31,7 @@ from ga.inspect import appraised, sharpe_row, spec_of, strategy_row
 from ga.ledger import Ledger, RunRecord, StrategyRecord, open_ledger
 from ga.market import Market
 from ga.overfit import Edge
-from ga.redact import redact
+from ga.redact import redact, refuse_passwords
 from ga.run import BatchLog, Runner, Summary
 from ga.service import command as serve
 from ga.telemetry import LOOPBACK, MetricsServer, Telemetry, check_port, depends_on
@@ -172,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "preflight": preflight.command,
     }
     try:
+        refuse_passwords(sys.argv[1:] if argv is None else argv)
         options = _parser().parse_args(argv)
         return handlers[options.command](options)
     except InputError as error:

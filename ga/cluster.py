@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ga.errors import InputError
+from ga.ports import PORTS, taken
 
 COMPOSE_FILE: Final = Path("deploy") / "docker-compose.yml"
 IMAGES: Final = ("engine", "postgres", "redis", "prometheus", "alertmanager", "grafana")
@@ -103,7 +104,8 @@ class Compose:
         done = subprocess.run([*self._command, *arguments], capture_output=True, text=True)
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines()
-            raise InputError(f"docker compose {arguments[0]}: {lines[-1] if lines else 'failed'}")
+            said = lines[-1] if lines else "failed"
+            raise InputError(f"docker compose {arguments[0]}: {said}{_remedy(said)}")
         return done.stdout
 
     def containers(self) -> list[Container]:
@@ -121,6 +123,15 @@ class Compose:
                 for one in (row if isinstance(row, list) else [row])
             ]  # fmt: skip
         return sorted(found, key=lambda one: one.name)
+
+
+def _remedy(said: str) -> str:
+    """What to do about what Docker said, where that is known."""
+    if "permission denied" in said.lower():
+        return "; add yourself to the group docker, and log in again"
+    if "daemon running" in said or "Cannot connect" in said:
+        return "; start Docker, or set DOCKER_HOST to an engine that answers"
+    return ""
 
 
 def _compose() -> list[str]:
@@ -249,8 +260,7 @@ def command(options: argparse.Namespace) -> int:
     if options.action == "scale":
         if not 0 <= options.workers <= 100:
             raise InputError(f"scale must be 0..100 workers, not {options.workers}")
-        scale = f"{WORKERS}={options.workers}"
-        return _told(compose, compose.run("up", "-d", "--no-recreate", "--wait", "--scale", scale))
+        return _scaled(compose, options.workers)
     if options.action == "drain":
         return _drain(compose, options.node, options.seconds)
     tail = ["logs", "--no-color", f"--tail={_LOG_LINES * 4}"]
@@ -258,14 +268,53 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _up(compose: Compose) -> int:
+    """Start everything; what was started is removed again when it does not come up."""
+    # Asked first: without an engine nothing is written.
+    before = compose.containers()
+    if not before and (listening := taken(PORTS)):
+        raise InputError(
+            f"ports taken: {', '.join(map(str, listening))}; see what listens there: `ss -ltnp`,"
+            " and end it"
+        )
     print(f"written in {compose.folder}: {', '.join(init(compose.folder))}", file=sys.stderr)
-    return _told(compose, compose.run("up", "-d", "--wait"))
-
-
-def _told(compose: Compose, status: int) -> int:
-    """On failure, whose fault it is: the last lines of every container that is not well."""
-    if status == 0:
+    if compose.run("up", "-d", "--wait") == 0:
         return 0
+    _tell_on(compose)
+    _tell_on_images(compose)
+    if before:
+        # A stack that was up is mended, not ended: what works of it may hold a run.
+        end = "mend what the lines above say, or remove it: `python -m ga cluster down`"
+    elif _down(compose, volumes=False) == 0:
+        end = "it was removed again; mend what the lines above say"
+    else:
+        end = "and could not be removed; see `docker compose ps --all`"
+    print(f"error: the stack did not come up; {end}", file=sys.stderr)
+    return 1
+
+
+def _scaled(compose: Compose, workers: int) -> int:
+    scale = f"{WORKERS}={workers}"
+    if compose.run("up", "-d", "--no-recreate", "--wait", "--scale", scale) == 0:
+        return 0
+    _tell_on(compose)
+    print("error: not every service is well; mend what the lines above say", file=sys.stderr)
+    return 1
+
+
+def _tell_on_images(compose: Compose) -> None:
+    """Which images are not here, although Compose has tried to pull them."""
+    wanted = set(compose.read("config", "--images").split())
+    if missing := sorted(image for image in wanted if not _has(image)):
+        print(
+            f"\nnot here, and could not be pulled: {', '.join(missing)}; with a registry"
+            " `python -m fixtures.images pull`, without one `python -m fixtures.images build`,"
+            " then `python -m ga cluster init`",
+            file=sys.stderr,
+        )
+
+
+def _tell_on(compose: Compose) -> None:
+    """Whose fault it is: the last lines of every container that is not well."""
     for one in compose.containers():
         if not one.well:
             print(
@@ -273,12 +322,6 @@ def _told(compose: Compose, status: int) -> int:
             )
             lines = compose.read("logs", "--no-color", f"--tail={_LOG_LINES}", one.service)
             print(lines.rstrip(), file=sys.stderr)
-    print(
-        "error: the stack is not up; mend what the lines above say, or remove it:"
-        " `python -m ga cluster down`",
-        file=sys.stderr,
-    )
-    return 1
 
 
 def _down(compose: Compose, *, volumes: bool) -> int:

@@ -17,9 +17,10 @@ from ga.genome import Genome
 from ga.variation import (
     RESET_RATE,
     TOURNAMENT_SIZE,
+    Floats,
     Purpose,
+    bounds,
     crossover,
-    genomes,
     keyed,
     mutate,
     mutation_scale,
@@ -28,7 +29,6 @@ from ga.variation import (
 )
 
 MAX_GENES = max(len(family.genes) for family in FAMILIES.values())
-_NOBODY = Genome("", ())
 _DOUBLE = Struct("<d")
 QUOTA = 0.25
 """Part of the population that is shared evenly among the families in the end."""
@@ -98,6 +98,8 @@ class Evolution:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.generation = 0
+        self._bounds = bounds([get_family(name) for name in plan.families])
+        self._width = self._bounds.low.shape[1]
         self.digest = GENESIS
         self._population = self._newcomers(0)
 
@@ -143,18 +145,23 @@ class Evolution:
 
     def _newcomers(self, generation: int) -> list[Genome]:
         """A population that knows nothing yet, the families in equal numbers."""
-        families = self.plan.families
-        rng = keyed(self.plan.seed, Purpose.INITIAL, generation)
-        uniform = rng.random((self.plan.population_size, MAX_GENES))
-        found: list[Genome] = [_NOBODY] * self.plan.population_size
-        for number, name in enumerate(families):
-            family = get_family(name)
-            rows = scatter(family, uniform[number :: len(families), : len(family.genes)])
-            found[number :: len(families)] = genomes(family, rows)
+        size = self.plan.population_size
+        uniform = keyed(self.plan.seed, Purpose.INITIAL, generation).random((size, MAX_GENES))
+        families = np.arange(size) % len(self.plan.families)
+        genes = scatter(self._bounds.of(families), uniform[:, : self._width])
+        return self._genomes(families.tolist(), genes)
+
+    def _genomes(self, families: Sequence[int], genes: Floats) -> list[Genome]:
+        """Genome objects of genes (N, G), each row of the family of that number."""
+        kinds = [(name, len(get_family(name).genes)) for name in self.plan.families]
+        found = []
+        for number, row in zip(families, genes.tolist(), strict=True):
+            name, count = kinds[number]
+            found.append(Genome(name, tuple(row[:count])))
         return found
 
     def _breed(self, outcomes: Sequence[Outcome]) -> list[Genome]:
-        population, plan = self._population, self.plan
+        population, plan, width = self._population, self.plan, self._width
         # Failed ones have no rank: they are never selected. Ties are broken by key.
         ranks = sorted(
             (-o.fitness, o.key, i) for i, o in enumerate(outcomes) if o.fitness is not None
@@ -172,37 +179,37 @@ class Evolution:
         uniform = rng.random((count, 3 * MAX_GENES))
         steps = rng.standard_normal((count, MAX_GENES))
         scale = mutation_scale(self.generation, plan.generations)
-        winners = [alive[w] for w in tournament(len(alive), picks[:, :TOURNAMENT_SIZE])]
-        wanted = self._quotas([population[i].family for i in winners], elite)
-        wanted_rows: dict[str, list[int]] = {name: [] for name in plan.families}
-        for row, name in enumerate(wanted):
-            wanted_rows[name].append(row)
-        children: list[Genome] = [_NOBODY] * count
-        for name in plan.families:
-            rows = np.array(wanted_rows[name], dtype=np.intp)
-            if not rows.size:
-                continue
-            family = get_family(name)
-            width = len(family.genes)
-            fresh = scatter(family, uniform[rows, 2 * MAX_GENES : 2 * MAX_GENES + width])
-            if members[name]:
-                table = np.array([population[i].genes for i in members[name]])
-                place = {i: at for at, i in enumerate(members[name])}
-                # The winner is a parent; where a quota gave the child to another family, the
-                # winner of the same draws within that family.
-                near = tournament(len(table), picks[rows, :TOURNAMENT_SIZE])
-                near = np.array(
-                    [place.get(winners[r], n) for r, n in zip(wanted_rows[name], near, strict=True)]
-                )
-                far = tournament(len(table), picks[rows, TOURNAMENT_SIZE : 2 * TOURNAMENT_SIZE])
-                happens, reset = picks[rows, -2], picks[rows, -1]
-                made = crossover(table[near], table[far], uniform[rows, :width], happens)
-                choice = uniform[rows, MAX_GENES : MAX_GENES + width]
-                made = mutate(family, made, choice, steps[rows, :width], scale)
-                fresh = np.where((reset < RESET_RATE)[:, None], fresh, made)
-            for row, child in zip(wanted_rows[name], genomes(family, fresh), strict=True):
-                children[row] = child
-        return elite + children
+        best = np.array(alive)[tournament(len(alive), picks[:, :TOURNAMENT_SIZE])]
+        wanted = self._quotas([population[i].family for i in best.tolist()], elite)
+        number = {name: at for at, name in enumerate(plan.families)}
+        families = [number[name] for name in wanted]
+        rows = np.array(families, np.int64)
+        within = self._bounds.of(rows)
+        # The winner is a parent; where a quota gave the child to another family, the winner of the
+        # same draws within that family. The other parent is of the family in any case.
+        table = np.zeros((len(population), width))
+        kinds = np.zeros(len(population), np.int64)
+        for name, group in members.items():
+            if group:
+                table[group, : len(population[group[0]].genes)] = [
+                    population[i].genes for i in group
+                ]
+                kinds[group] = number[name]
+        sizes = np.array([len(group) for group in members.values()])
+        begins = (np.cumsum(sizes) - sizes)[rows]
+        sizes = sizes[rows, None]
+        # One more, for a family without members: such children are fresh.
+        order = np.array([i for group in members.values() for i in group] + [0])
+        near = order[begins + tournament(sizes, picks[:, :TOURNAMENT_SIZE])]
+        near = np.where(kinds[best] == rows, best, near)
+        far = order[begins + tournament(sizes, picks[:, TOURNAMENT_SIZE : 2 * TOURNAMENT_SIZE])]
+        happens, reset = picks[:, -2], picks[:, -1]
+        made = crossover(table[near], table[far], uniform[:, :width], happens)
+        choice = uniform[:, MAX_GENES : MAX_GENES + width]
+        made = mutate(within, made, choice, steps[:, :width], scale)
+        fresh = scatter(within, uniform[:, 2 * MAX_GENES : 2 * MAX_GENES + width])
+        chosen = ((reset < RESET_RATE) | (sizes[:, 0] == 0))[:, None]
+        return elite + self._genomes(families, np.where(chosen, fresh, made))
 
     def _quotas(self, wanted: list[str], elite: Sequence[Genome]) -> list[str]:
         """The family of every child: as the tournament had it, but none below its quota."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ga import backtest
+from ga.accounts import scores
 from ga.backtest import Costs
 from ga.errors import InputError
 from ga.families import KERNEL_VERSION, Changes, get_family
@@ -89,11 +90,19 @@ class Outcome(NamedTuple):
     error: str | None = None
 
 
+def evaluation_keys(genomes: Iterable[Genome], market_hash: str, settings: Settings) -> list[str]:
+    """The identities of evaluations: family, genes, market, settings and kernel version."""
+    base, keys = _key_base(market_hash, settings.hash), []
+    for genome in genomes:
+        digest = base.copy()
+        digest.update(genome.packed)
+        keys.append(digest.hexdigest())
+    return keys
+
+
 def evaluation_key(genome: Genome, market_hash: str, settings: Settings) -> str:
-    """The identity of an evaluation: family, genes, market, settings and kernel version."""
-    digest = _key_base(market_hash, settings.hash).copy()
-    digest.update(genome.packed)
-    return digest.hexdigest()
+    """The identity of one evaluation."""
+    return evaluation_keys([genome], market_hash, settings)[0]
 
 
 @lru_cache(maxsize=64)
@@ -164,15 +173,12 @@ def sharpe(statistics: Floats, bars_per_year: float) -> Floats:
 
 
 def score(statistics: Floats, bars_per_year: float, settings: Settings) -> Floats:
-    """Fitness (L,) of statistics (L, A, F, 6): the mean over assets and folds of the annualised net
-    Sharpe ratio, those above zero scaled down where there were few trades."""
-    ratios = sharpe(statistics, bars_per_year)
-    if settings.min_trades:
-        enough = np.minimum(statistics[..., 4] / settings.min_trades, 1.0)
-        ratios = np.where(ratios > 0.0, ratios * enough, ratios)
-    # Adding zero turns -0.0 into 0.0: SQLite stores no negative zero, and a resumed run would not
-    # have the bits that its digest was taken of.
-    return np.asarray(ratios.reshape(len(ratios), -1).mean(axis=1) + 0.0)
+    """(L, 3) of statistics (L, A, F, 6): fitness, the mean over assets and folds of the annualised
+    net Sharpe ratio, those above zero scaled down where there were few trades; fills; and the
+    largest drawdown."""
+    found = np.empty((len(statistics), 3))
+    scores(statistics.swapaxes(0, 1), bars_per_year, settings.min_trades, found)
+    return found
 
 
 class _Room(threading.local):
@@ -246,14 +252,12 @@ def _family(
             return [o for g in genomes for o in _family(market, settings, family, [g])]
         key = evaluation_key(genomes[0], market.hash, settings)
         return [Outcome(key=key, fitness=None, error=failure)]
-    scores = score(statistics, market.bars_per_year, settings).tolist()
-    trades = statistics[..., 4].sum(axis=(1, 2)).astype(np.int64).tolist()
-    worst = statistics[..., 3].max(axis=(1, 2)).tolist()
+    rows = score(statistics, market.bars_per_year, settings).tolist()
     outcomes = []
-    for genome, value, fills, drawdown in zip(genomes, scores, trades, worst, strict=True):
-        key = evaluation_key(genome, market.hash, settings)
+    keys = evaluation_keys(genomes, market.hash, settings)
+    for key, (value, fills, drawdown) in zip(keys, rows, strict=True):
         if isfinite(value):
-            outcomes.append(Outcome(key=key, fitness=value, trades=fills, max_drawdown=drawdown))
+            outcomes.append(Outcome(key, value, int(fills), drawdown))
         else:
             outcomes.append(Outcome(key=key, fitness=None, error="fitness is not finite"))
     return outcomes

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import stat
 import subprocess
 import tempfile
@@ -24,8 +23,8 @@ from rich.table import Table
 
 from ga.cluster import COMPOSE_FILE, SECRETS, Compose
 from ga.errors import InputError
+from ga.ports import PORTS, taken
 
-PORTS: Final = (8265, 10001, 8000, 5432, 6379, 9090, 3000)
 FOLDERS: Final = ("data", "logs", "results")
 OLDEST_ENGINE: Final = (20, 10)
 """The oldest that the stack was run on."""
@@ -184,7 +183,7 @@ def look(
         cores=int(info.get("NCPU") or os.cpu_count() or 1),
         memory=int(info.get("MemTotal") or _memory()),
         disk=shutil.disk_usage(root).free,
-        ports_taken=tuple(port for port in PORTS if _taken(port)),
+        ports_taken=taken(PORTS),
         unwritable=tuple(f"./{name}" for name in FOLDERS if not _writable(root / name)),
         secrets_missing=tuple(name for name in SECRETS if not _filled(place / name)),
         secrets_open=place.is_dir() and bool(stat.S_IMODE(place.stat().st_mode) & 0o077),
@@ -269,17 +268,6 @@ def _limits(file: Path) -> tuple[tuple[Limit, ...], str]:
 
 def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _taken(port: int) -> bool:
-    with socket.socket() as trial:
-        # As servers do: a connection that was closed a moment ago does not hold a port.
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 def _writable(folder: Path) -> bool:

@@ -1,10 +1,17 @@
-"""Passwords are kept out of everything that is shown or written."""
+"""Passwords are kept out of everything that is shown or written, and off the command line."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+from urllib.parse import urlsplit
+
+from ga.errors import InputError
 
 _CREDENTIALS = re.compile(r"(?i)(?::|%3A)\S*(?:@|%40)")
+_VARIABLES: Final = {"--store": "the variable GA_STORE", "--cache": "the variable GA_CACHE_URL"}
 _PARAMETER = re.compile(r"(?i)(passw(?:or)?d\s*=\s*)[^\s&]+")
 
 
@@ -15,3 +22,27 @@ def redact(text: str) -> str:
     URL is malformed, more is hidden than had to be, never less.
     """
     return _PARAMETER.sub(r"\1***", _CREDENTIALS.sub(":***@", text))
+
+
+def holds_password(text: str) -> bool:
+    """Whether ``text`` is a URL with a password in it."""
+    try:
+        return urlsplit(text).password is not None or _PARAMETER.search(text) is not None
+    except ValueError:
+        # Not a URL; whoever wants one says so.
+        return False
+
+
+def refuse_passwords(words: Sequence[str]) -> None:
+    """Refuse a command line with a password in it: every user of the machine can read it.
+
+    Raises:
+        InputError: a word is a URL with a password.
+    """
+    for before, word in pairwise(("", *words)):
+        name, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        if holds_password(value):
+            raise InputError(
+                f"{name}: a password on the command line can be read by every user of this"
+                f" machine; put it into {_VARIABLES.get(name, 'a variable or a file')}"
+            )

@@ -20,7 +20,7 @@ from ga.evaluators import BatchResult, Evaluator
 from ga.evaluators.base import Tried
 from ga.evaluators.standby import Standby
 from ga.evolution import Evolution
-from ga.fitness import Outcome, Settings, evaluation_key
+from ga.fitness import Outcome, Settings, evaluation_keys
 from ga.genome import Genome
 from ga.ledger import Attempt, Ledger
 from ga.market import Market
@@ -232,7 +232,7 @@ class Runner:
         evolution = self._evolution
         began, generation = time.perf_counter(), evolution.generation
         population = evolution.ask()
-        keys = [evaluation_key(g, self._market_hash, self._settings) for g in population]
+        keys = evaluation_keys(population, self._market_hash, self._settings)
         wanted: dict[str, Genome] = {}
         for key, genome in zip(keys, population, strict=True):
             if key not in self._known:

@@ -52,8 +52,13 @@ def depends_on(store: str, cache: str | None) -> dict[str, tuple[str, int]]:
     return found
 
 
-class _Reachable(Collector):
-    """Asked at each scrape, so that it says how things are and not how they were last used."""
+class Reachable(Collector):
+    """Asked at each scrape, so that it says how things are and not how they were last used.
+
+    Args:
+        run: who asks; the label ``run``.
+        services: by name (``database``, ``cache``): host and port.
+    """
 
     def __init__(self, run: str, services: Mapping[str, tuple[str, int]]) -> None:
         self._run, self._services = run, services
@@ -80,7 +85,7 @@ class Telemetry:
 
     def __init__(self, run: str, services: Mapping[str, tuple[str, int]] | None = None) -> None:
         self.registry = registry = CollectorRegistry()
-        registry.register(_Reachable(run, services or {}))
+        registry.register(Reachable(run, services or {}))
         self._run = run
 
         def counter(name: str, text: str) -> Counter:

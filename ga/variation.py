@@ -7,8 +7,9 @@ generation) and individual i reads row i of them, never by worker, time or order
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,19 +45,38 @@ def keyed(seed: int, purpose: Purpose, generation: int, index: int = 0) -> np.ra
     return np.random.Generator(bits)
 
 
-def bounds(family: Family) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Lows, highs and which genes are whole numbers, each (G,)."""
-    low = np.array([g.low for g in family.genes])
-    high = np.array([g.high for g in family.genes])
-    return low, high, np.array([g.integer for g in family.genes])
+class Bounds(NamedTuple):
+    """Where genes may lie: (G,) those of one family, (N, G) a family a row."""
+
+    low: Floats
+    high: Floats
+    integer: NDArray[np.bool_]
+    """Which genes are whole numbers."""
+    there: NDArray[np.bool_]
+    """Which genes the family has; of the others all bounds are 0."""
+
+    def of(self, rows: Ints) -> Bounds:
+        """One row for each of ``rows``."""
+        return Bounds(self.low[rows], self.high[rows], self.integer[rows], self.there[rows])
 
 
-def scatter(family: Family, uniform: Floats) -> Floats:
+def bounds(families: Sequence[Family]) -> Bounds:
+    """The bounds (F, G) of families, as wide as the one with most genes."""
+    shape = len(families), max(len(family.genes) for family in families)
+    found = Bounds(np.zeros(shape), np.zeros(shape), np.zeros(shape, bool), np.zeros(shape, bool))
+    for row, family in enumerate(families):
+        for at, gene in enumerate(family.genes):
+            found.low[row, at], found.high[row, at] = gene.low, gene.high
+            found.integer[row, at], found.there[row, at] = gene.integer, True
+    return found
+
+
+def scatter(within: Family | Bounds, uniform: Floats) -> Floats:
     """Genes (N, G) spread evenly over their bounds from uniform numbers (N, G)."""
-    low, high, integer = bounds(family)
-    width = high - low + integer
-    values = low + uniform * width
-    return np.minimum(np.where(integer, np.floor(values), values), high)
+    within = within if isinstance(within, Bounds) else bounds([within])
+    width = within.high - within.low + within.integer
+    values = within.low + uniform * width
+    return np.minimum(np.where(within.integer, np.floor(values), values), within.high)
 
 
 def crossover(first: Floats, second: Floats, choice: Floats, happens: Floats) -> Floats:
@@ -69,19 +89,23 @@ def crossover(first: Floats, second: Floats, choice: Floats, happens: Floats) ->
     return np.where((happens < CROSSOVER_RATE)[:, None], mixed, first)
 
 
-def mutate(family: Family, genes: Floats, choice: Floats, steps: Floats, scale: float) -> Floats:
+def mutate(
+    within: Family | Bounds, genes: Floats, choice: Floats, steps: Floats, scale: float
+) -> Floats:
     """Move genes (N, G) by bounded Gaussian steps; whole numbers by at least one.
 
     Args:
         choice: (N, G) uniform, steps: (N, G) standard normal numbers.
         scale: standard deviation as a part of the gene's range.
     """
-    low, high, integer = bounds(family)
-    shift = steps * scale * (high - low)
-    shift = np.where(integer, np.sign(shift) * np.maximum(np.round(np.abs(shift)), 1.0), shift)
+    within = within if isinstance(within, Bounds) else bounds([within])
+    shift = steps * scale * (within.high - within.low)
+    whole = np.sign(shift) * np.maximum(np.round(np.abs(shift)), 1.0)
+    shift = np.where(within.integer, whole, shift)
+    choice = np.where(within.there, choice, np.inf)
     chosen = (choice < MUTATION_RATE) | (choice == choice.min(axis=1, keepdims=True))
     moved = np.where(chosen, genes + shift, genes)
-    return np.clip(moved, low, high)
+    return np.clip(moved, within.low, within.high)
 
 
 def mutation_scale(generation: int, generations: int) -> float:
@@ -90,10 +114,11 @@ def mutation_scale(generation: int, generations: int) -> float:
     return float(first * (last / first) ** (generation / max(generations - 1, 1)))
 
 
-def tournament(count: int, draws: Floats) -> Ints:
+def tournament(count: int | Ints, draws: Floats) -> Ints:
     """Winners (N,) of tournaments among ``count`` members that are sorted best first.
 
     Args:
+        count: for all of them, or (N, 1) for each.
         draws: (N, size) uniform numbers.
     """
     return np.asarray((draws * count).astype(np.int64).min(axis=1))

@@ -43,6 +43,15 @@ class Countable(Protocol):
         ...
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """A stack whose own writings can be read."""
+
+    def written(self) -> Iterator[tuple[str, bytes]]:
+        """Logs of its processes, and what its images tell of themselves: name, content."""
+        ...
+
+
 def survey(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
     """Every listening socket of the stack, and what it gives without credentials."""
     if not isinstance(stack, Countable):
@@ -88,15 +97,44 @@ def survey(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
 
 
 def search(stack: Stack, writer: Sink, folder: Path) -> None:
-    """Look for the stack's secrets in every file of the run's folder."""
-    secrets = dict(_secrets(stack.endpoints))
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    for path in files:
-        content = path.read_bytes()
-        for name, secret in secrets.items():
-            if secret.encode() in content:
-                writer.add(Leak(secret=name, file=str(path.relative_to(folder))))
-    writer.add(Search(files=len(files), secrets=len(secrets)))
+    """Look for the stack's secrets in the run's folder, in its logs, and in its images' history."""
+    secrets = secrets_of(stack.endpoints)
+    count = 0
+    for name, content in (
+        *_files(folder),
+        *(stack.written() if isinstance(stack, Telling) else ()),
+    ):
+        count += 1
+        for leaked in found_in(content, secrets):
+            writer.add(Leak(secret=leaked, file=name))
+    writer.add(Search(files=count, secrets=len(secrets)))
+
+
+def withdraw(pages: Sequence[Path], secrets: Mapping[str, str]) -> list[str]:
+    """Remove the pages in which a secret stands; says which stood where."""
+    said = []
+    for page in pages:
+        leaked = found_in(page.read_bytes(), secrets)
+        if leaked:
+            page.unlink()
+            said.append(f"{page.name}: {', '.join(leaked)}")
+    return said
+
+
+def found_in(content: bytes, secrets: Mapping[str, str]) -> list[str]:
+    """Names of the secrets that stand in it."""
+    return [name for name, secret in secrets.items() if secret.encode() in content]
+
+
+def secrets_of(ends: Endpoints) -> dict[str, str]:
+    """Whose secret, to the secret itself."""
+    return dict(_secrets(ends))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield str(path.relative_to(folder)), path.read_bytes()
 
 
 def _secrets(ends: Endpoints) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fixtures.stack import Node, Stack
 from validation.evidence import Sink
+from validation.records import Note
 from validation.records_network import RoundTrips
 
 _ECHO: Final = str(Path(__file__).with_name("probes") / "echo.py")
@@ -22,6 +23,9 @@ _TIMES: Final = 1000
 _SECONDS: Final = 2.5
 """For all round trips of one node."""
 _GRACE: Final = 10.0
+_ACTORS: Final = Path(__file__).with_name("probes") / "actors.py"
+_ACTOR_TIMES: Final = 100
+_ACTOR_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,39 @@ def round_trips(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> No
             for target in places:
                 if target is not source:
                     writer.add(_found(source, target, answer, ports))
+
+
+def actor_round_trips(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
+    """Round trips between actors of Ray on all pairs of nodes, under the nodes' quota.
+
+    They are reported beside those over TCP, and not judged: they hold Ray's own work and the waits
+    of a quota. To be called while the cluster has no work.
+    """
+    say("round trips between actors on all pairs of nodes")
+    argv = [sys.executable, "-c", _ACTORS.read_text(), stack.endpoints.ray, str(_ACTOR_TIMES), "2"]
+    process = stack.driver(argv, stack.endpoints.env)
+    try:
+        out, said = process.communicate(timeout=_ACTOR_SECONDS)
+        found = json.loads(out.strip().splitlines()[-1])
+    except (subprocess.TimeoutExpired, ValueError, IndexError):
+        process.kill()
+        _, said = process.communicate()
+        lines = said.strip().splitlines() or ["no answer"]
+        writer.add(Note(text=f"no round trips between actors: {lines[-1]}"))
+        return
+    for source, target, seconds, lost in found:
+        writer.add(
+            RoundTrips(
+                source=source,
+                target=target,
+                via="ray",
+                source_network="",
+                target_network="",
+                seconds=tuple(seconds),
+                lost=lost,
+                detail="",
+            )
+        )
 
 
 def _place(node: Node) -> _Place:

@@ -98,13 +98,15 @@ def _gather(config: pytest.Config) -> Path:
     import reports
     from validation import attached
     from validation.campaign import FULL, SHORT, Campaign
+    from validation.deaths import died
     from validation.drills import Drills
     from validation.elasticity import autoscale, preempt
     from validation.environment import environment
     from validation.evidence import FILE, EvidenceWriter, read_evidence
-    from validation.exposure import search, survey
+    from validation.exposure import search, secrets_of, survey, withdraw
     from validation.faults import plant_alert
-    from validation.network import round_trips
+    from validation.memory import evictions
+    from validation.network import actor_round_trips, round_trips
     from validation.probes import Observe, Outages, Watch, Webhook, ask_all
     from validation.progress import STAGES, Progress
     from validation.records import Environment, Note
@@ -178,6 +180,7 @@ def _gather(config: pytest.Config) -> Path:
         else:
             # In a quiet moment, before anything is done.
             round_trips(stack, writer, say=say)
+            actor_round_trips(stack, writer, say=say)
             survey(stack, writer, say=say)
             began = time.time()
             with watch, ThreadPoolExecutor(2) as aside:
@@ -208,8 +211,10 @@ def _gather(config: pytest.Config) -> Path:
                     )
                 progress.begin("speedup")
                 campaign.speedup()
+            evictions(stack.endpoints.prometheus, writer, since=began)
             for notification in webhook.notifications:
                 writer.add(notification)
+            died(stack, writer)
             for line in stack.unexpected_exits:
                 # For the reader; container_stability judges what the watch saw.
                 say(f"unexpected exit: {line}")
@@ -222,7 +227,12 @@ def _gather(config: pytest.Config) -> Path:
             progress.begin("service")
             service_load(writer, folder=folder, say=say)
             search(stack, writer, folder)
-    reports.write(_decide(folder), [read_evidence(evidence)], folder, runs=OUT)
+            told = secrets_of(stack.endpoints)
+    pages = reports.write(_decide(folder), [read_evidence(evidence)], folder, runs=OUT)
+    if leaked := withdraw(pages, told):
+        pytest.fail(
+            f"a secret stood in pages, which were removed: {'; '.join(leaked)}", pytrace=False
+        )
     return folder
 
 

@@ -17,7 +17,7 @@ from validation.fields import Facts, checks_of, fact
 from validation.record import Record
 from validation.records_load import Load, Scaling, ServiceRestart
 from validation.records_network import Drain, Leak, Listener, RoundTrips, Search, Survey
-from validation.records_observer import Observer
+from validation.records_observer import Died, Observer
 
 SCHEMA_VERSION: Final = 1
 
@@ -481,6 +481,7 @@ RECORDS: Final[Mapping[str, type[Record]]] = {
         Scaling,
         Load,
         ServiceRestart,
+        Died,
         Observer,
         Note,
         Close,

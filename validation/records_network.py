@@ -69,7 +69,8 @@ class Survey(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Search(Record):
-    """The files of the run's folder were searched for the stack's secrets."""
+    """The files of the run's folder, the stack's logs and what its images tell of themselves were
+    searched for the stack's secrets."""
 
     KIND = "search"
     files: int
@@ -78,7 +79,7 @@ class Search(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Leak(Record):
-    """A secret of the stack stands in a file of the run's folder."""
+    """A secret of the stack stands in a file of the run's folder, a log, or an image's history."""
 
     KIND = "leak"
     secret: str

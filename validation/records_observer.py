@@ -9,6 +9,17 @@ from validation.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)
+class Died(Record):
+    """The container engine said that a service's container ended, for whatever reason."""
+
+    KIND = "died"
+    service: str
+    exit_code: int
+    at: float
+    """By the engine."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Observer(Record):
     """One reading of the process that gathers the evidence."""
 

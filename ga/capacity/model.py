@@ -20,7 +20,7 @@ from statistics import median
 from typing import Final, Literal
 
 from ga.capacity.baseline import Baseline, FamilyCost
-from ga.evaluators.base import MAX_BATCH_SECONDS, MIN_BATCH_SECONDS
+from ga.evaluators.base import MAX_BATCH_SECONDS, MIN_BATCH_SECONDS, shares
 
 Edge = Literal["low", "point", "high"]
 EDGES: Final[tuple[Edge, ...]] = ("low", "point", "high")
@@ -87,13 +87,14 @@ class Parts:
 def batches(work: float, slots: int, population: int) -> float:
     """About how many batches ``ga.evaluators.base.cut`` makes of ``work`` seconds.
 
-    Batches of the largest size while a slot has more than two of them to come; then each takes a
-    fixed share of what is left; at last the smallest.
+    Batches of the largest size while a slot has some of them to come; then each takes a fixed share
+    of what is left; at last the smallest.
     """
-    longest, shortest = 2 * MAX_BATCH_SECONDS * slots, 2 * MIN_BATCH_SECONDS * slots
+    parts = shares(slots)
+    longest, shortest = MAX_BATCH_SECONDS * parts, MIN_BATCH_SECONDS * parts
     many = max(work - longest, 0.0) / MAX_BATCH_SECONDS
-    if work > shortest:
-        many += 2 * slots * math.log(min(work, longest) / shortest)
+    if work > shortest and parts:
+        many += parts * math.log(min(work, longest) / shortest)
     many += min(work, shortest) / MIN_BATCH_SECONDS
     return min(max(many, 1.0), float(population))
 
@@ -116,8 +117,8 @@ def generation(costs: Costs, population: int, slots: int, *, tail: float = 0.5) 
     return Parts(
         breeding=costs.breeding[0] + costs.breeding[1] * population,
         evaluation=(work + count * costs.task) / used + tail * last * (1 - 1 / used),
-        # The last batch that is handed out is still to be done.
-        dispatch=count * (fixed + more * flying) + min(last, each_s),
+        # The first are handed out while fewer are in flight; the last is still to be done.
+        dispatch=count * fixed + more * flying * (count - flying / 2) + min(last, each_s),
         commit=costs.commit[0] + costs.commit[1] * population,
     )
 

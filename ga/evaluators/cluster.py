@@ -14,7 +14,7 @@ from typing import Final
 
 from ga.errors import ClusterError, InputError
 from ga.evaluators.base import PATIENCE_SECONDS, Abandoned, AwakeClock, BatchResult, tried
-from ga.evaluators.driver import Beat, Done, DriverSpec, HandedOut, Lost, Ready, main
+from ga.evaluators.driver import Beat, Done, DriverSpec, HandedOut, Lost, Ready, Refused, main
 from ga.fitness import Settings
 from ga.genome import Genome
 from ga.market import Market
@@ -67,6 +67,7 @@ class ClusterEvaluator:
             check_address(address)
         elif workers is None:
             workers = os.cpu_count() or 1
+        self._address = address
         spec = DriverSpec(
             address=address,
             workers=workers,
@@ -100,7 +101,12 @@ class ClusterEvaluator:
         return self._abandoned
 
     def warm_up(self) -> None:
-        """Wait until the driver is connected and every worker has loaded market and kernels."""
+        """Wait until the driver is connected and every worker has loaded market and kernels.
+
+        Raises:
+            ClusterError: it is lost.
+            InputError: it refuses our token.
+        """
         deadline = time.monotonic() + _START_SECONDS
         while True:
             message = self._hear(max(0.0, deadline - time.monotonic()))
@@ -166,6 +172,12 @@ class ClusterEvaluator:
             raise self._lost("driver process died") from None
         if isinstance(message, Lost):
             raise self._lost(message.reason)
+        if isinstance(message, Refused):
+            self._kill()
+            raise InputError(
+                f"--address {self._address}: the cluster refuses this token;"
+                " set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the cluster's"
+            )
         if isinstance(message, Beat | Done):
             self._slots = message.slots
         return message

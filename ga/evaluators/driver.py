@@ -2,12 +2,13 @@
 
 Ray ends a driver that lost its cluster; here it takes no run down with it. Messages on the pipe:
 to the driver ``("evaluate", genomes)`` or ``("close",)``; from it ``Ready``, ``Beat``,
-``HandedOut``, ``BatchResult``, ``Done`` and ``Lost``.
+``HandedOut``, ``BatchResult``, ``Done``, ``Lost`` and ``Refused``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -87,6 +88,11 @@ class Lost:
     reason: str
 
 
+@dataclass(frozen=True)
+class Refused:
+    """The cluster does not take our token. Not a loss: it would be refused on the next try too."""
+
+
 def _ask_for_a_token() -> None:
     """Make the cluster that this process is about to start refuse everybody else.
 
@@ -127,7 +133,15 @@ def main(connection: Connection, spec: DriverSpec) -> None:
     except Exception as error:
         # Whatever it was, the coordinator must hear of it and carry on without us.
         with contextlib.suppress(BrokenPipeError):
-            connection.send(Lost(f"{type(error).__name__}: {error}".splitlines()[0]))
+            connection.send(_end(error))
+
+
+def _end(error: Exception) -> Lost | Refused:
+    """What an error that ended the driver means. Ray's class is known by its name: the driver has
+    not imported it when it fails early."""
+    if type(error).__name__ == "AuthenticationError":
+        return Refused()
+    return Lost(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 class _RayFleet:
@@ -170,8 +184,7 @@ class _RayFleet:
         # The primary copy lives beside the driver and dies only with it; nodes fetch it once each
         # and map it without copying. A task that loads it could be repeated, but its copy would lie
         # on a worker node, and be lost with that.
-        self._market = ray.put(spec.market)
-        self._settings = ray.put(spec.settings)
+        self._market = _Shared(spec.market.hash, ray.put(spec.market))
         # No retries by Ray: it would count a lost node and a genome that crashes alike, put what
         # was lost behind all that waits, and for a lack of memory it would try for ever.
         once = ray.remote(num_cpus=1, max_retries=0)
@@ -252,7 +265,7 @@ class _RayFleet:
             where = NodeAffinitySchedulingStrategy(node, soft=True)
             self._placed[node, apart] = self._tasks[apart].options(scheduling_strategy=where)
         more = (self._spec.patience,) if apart else ()
-        return self._placed[node, apart].remote(self._market, self._settings, genomes, *more)
+        return self._placed[node, apart].remote(self._market, self._spec.settings, genomes, *more)
 
     def wait(self, handles: Sequence[Any], seconds: float) -> Sequence[Any]:
         """See ``Fleet``."""
@@ -270,8 +283,9 @@ class _RayFleet:
         except errors.WorkerCrashedError:
             return Fault.CRASHED
         except errors.RayTaskError as error:
-            if isinstance(error.cause, ClusterError):
-                # The node cannot start a process to evaluate apart in; another one may.
+            if isinstance(error.cause, ClusterError | errors.RayError):
+                # The node cannot start a process to evaluate apart in, or cannot fetch the market;
+                # another one may.
                 return Fault.LOST
             raise
         except errors.RayError:
@@ -341,23 +355,48 @@ class _Driver:
                     self._beat()
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """A market in Ray's store."""
+
+    hash: str
+    reference: Any
+    """Inside an object, so that Ray does not fetch it for each task."""
+
+
+_held: list[Market] = []
+"""Of a worker process: the market of its driver."""
+
+
+def _kept(market: _Shared) -> Market:
+    """The market itself, fetched once. As an argument of its own it would be a new object for every
+    task, and what is computed once a market (its indicator banks) belongs to one object."""
+    if not _held or _held[0].hash != market.hash:
+        import ray
+
+        _held[:] = [ray.get(market.reference)]
+        # As in a worker of this machine: what was loaded by now stays.
+        gc.freeze()
+    return _held[0]
+
+
 def _evaluate(
-    market: Market, settings: Settings, genomes: Sequence[Genome]
+    market: _Shared, settings: Settings, genomes: Sequence[Genome]
 ) -> tuple[BatchResult, ...]:
     import ray
 
-    batch, node = work(market, settings, genomes), str(ray.util.get_node_ip_address())
+    batch, node = work(_kept(market), settings, genomes), str(ray.util.get_node_ip_address())
     return (BatchResult(indices=tuple(range(len(genomes))), batch=batch, node=node),)
 
 
 def _evaluate_apart(
-    market: Market, settings: Settings, genomes: Sequence[Genome], patience: float
+    market: _Shared, settings: Settings, genomes: Sequence[Genome], patience: float
 ) -> tuple[BatchResult, ...]:
     """Like ``_evaluate``, in a process of its own and genome by genome."""
     import ray
 
     node = str(ray.util.get_node_ip_address())
-    pool = Pool(market=market, settings=settings, workers=1, patience=patience)
+    pool = Pool(market=_kept(market), settings=settings, workers=1, patience=patience)
     with contextlib.closing(pool):
         one_by_one = [(index,) for index in range(len(genomes))]
         return tuple(

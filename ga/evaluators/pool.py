@@ -183,7 +183,7 @@ class Pool:
             group = [genomes[i] for i in todo[0].indices]
             now = self._clock()
             try:
-                worker.connection.send(group)
+                worker.connection.send(tuple(zip(*group, strict=True)))
             except BrokenPipeError:
                 # It died idle, which is no batch's fault.
                 self._replace(worker)

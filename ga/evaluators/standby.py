@@ -87,7 +87,8 @@ class Standby:
                     break
             try:
                 evaluator.warm_up()
-            except ClusterError:
+            except (ClusterError, InputError):
+                # An input error: what is back there has another token.
                 evaluator.close()
                 continue
             with self._lock:

@@ -43,9 +43,11 @@ def serve(connection: Connection, market: Market, settings: Settings) -> None:
     connection.send(None)
     while True:
         try:
-            genomes = connection.recv()
+            columns = connection.recv()
         except EOFError:
             return
+        # Sent by columns, as answers are: see ``Batch``.
+        genomes = [Genome(*one) for one in zip(*columns, strict=True)]
         connection.send(work(market, settings, genomes))
 
 

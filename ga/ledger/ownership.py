@@ -28,6 +28,12 @@ _GRACE: Final = 2.0
 """Seconds that PostgreSQL may take to notice that the last owner is dead."""
 _PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
+_FENCE: Final = (
+    sa.update(runs)
+    .where(runs.c.run == sa.bindparam("mine"), runs.c.token == sa.bindparam("held"))
+    .values(token=sa.bindparam("held"))
+)
+"""Made once: to put a statement together takes longer than to execute it."""
 _PASSING: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 
 
@@ -109,9 +115,8 @@ class Owner:
         assert self._session is not None
         with self._session.begin():
             # A write, not a read: from here on a follower has to wait for this transaction.
-            mine = sa.and_(runs.c.run == self.run, runs.c.token == self.token)
-            fence = sa.update(runs).where(mine).values(token=self.token)
-            if self._session.execute(fence).rowcount != 1:
+            mine = {"mine": self.run, "held": self.token}
+            if self._session.execute(_FENCE, mine).rowcount != 1:
                 raise self._overtaken("it was taken over")
             if done is None or not done(self._session):
                 work(self._session)

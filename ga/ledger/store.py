@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import cast
+from typing import Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -69,6 +69,11 @@ def open_ledger(store: str, *, create: bool, wait: bool = True) -> Ledger:
     if wait:
         wait_for_restarts(engine)
     return Ledger(engine)
+
+
+_DIGEST: Final = sa.select(generations.c.digest).where(
+    generations.c.run == sa.bindparam("of"), generations.c.generation == sa.bindparam("at")
+)
 
 
 def new_run() -> str:
@@ -379,5 +384,4 @@ class Ledger:
 
 
 def _digest(connection: sa.Connection, run: str, generation: int) -> str | None:
-    mine = sa.and_(generations.c.run == run, generations.c.generation == generation)
-    return connection.execute(sa.select(generations.c.digest).where(mine)).scalar()
+    return connection.execute(_DIGEST, {"of": run, "at": generation}).scalar()

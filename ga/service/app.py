@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Final
 
@@ -51,9 +51,20 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 def make_app(
-    *, ledger: Ledger, store: JobStore, runner: Runner, limits: Limits, token: str
+    *,
+    ledger: Ledger,
+    store: JobStore,
+    runner: Runner,
+    limits: Limits,
+    token: str,
+    services: Mapping[str, tuple[str, int]] = {},
 ) -> FastAPI:
-    """The application; ``token`` opens all but health, readiness and the description."""
+    """The application.
+
+    Args:
+        token: opens all but health, readiness and the description.
+        services: what it depends on, for its series (``ga.telemetry.depends_on``).
+    """
     wanted = _digest(token)
 
     def authorised(
@@ -66,7 +77,7 @@ def make_app(
             detail = "give the service's token: Authorization: Bearer TOKEN"
             raise ProblemError(401, detail, {"WWW-Authenticate": "Bearer"})
 
-    metrics = Metrics(store)
+    metrics = Metrics(store, services)
     app = FastAPI(
         title="evolution-gate",
         version="1",

@@ -16,6 +16,7 @@ from ga.errors import InputError
 from ga.ledger import open_ledger
 from ga.service.alone import alone
 from ga.service.limits import TOKEN_VARIABLE, Limits
+from ga.telemetry import depends_on
 
 _LEAST_LETTERS: Final = 16
 _BACKLOG: Final = 256
@@ -100,7 +101,14 @@ def command(options: argparse.Namespace) -> int:
             say=lambda text: print(f"ga: {text}", file=sys.stderr, flush=True),
             held=held,
         )
-        app = make_app(ledger=ledger, store=jobs, runner=runner, limits=limits, token=token)
+        app = make_app(
+            ledger=ledger,
+            store=jobs,
+            runner=runner,
+            limits=limits,
+            token=token,
+            services=depends_on(options.store, os.environ.get("GA_CACHE_URL")),
+        )
         config = uvicorn.Config(
             app,
             log_level="warning",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
+import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -13,7 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ga.service.problems import problem
 from ga.service.store import JobStore
+from ga.telemetry import Reachable
 
+_NAME: Final = "service"
+"""Stands where a run's series have the run."""
 _BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
@@ -53,11 +57,16 @@ class BodyLimit:
 
 
 class Metrics:
-    """The service's series, in a registry of their own."""
+    """The service's series, in a registry of their own.
 
-    def __init__(self, store: JobStore) -> None:
+    Args:
+        services: what it depends on, as for ``Reachable``.
+    """
+
+    def __init__(self, store: JobStore, services: Mapping[str, tuple[str, int]]) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Jobs(store))
+        self.registry.register(Reachable(_NAME, services))
         labels = ["method", "route", "status"]
         text = "Requests that were answered."
         self.requests = Counter("ga_service_requests", text, labels, registry=self.registry)
@@ -87,7 +96,12 @@ class _Jobs(Collector):
         family = GaugeMetricFamily(
             "ga_service_evolutions", "Accepted evolutions.", labels=["state"]
         )
-        for state, count in sorted(self._store.counts().items()):
+        try:
+            counts = self._store.counts()
+        except sa.exc.OperationalError:
+            # What is not known has no sample; that the database is away is told by ga_reachable.
+            return
+        for state, count in sorted(counts.items()):
             family.add_metric([state], count)
         yield family
 

@@ -34,6 +34,36 @@ def test_unit_tests_of_the_rules(path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "test"),
+    [
+        ("CacheDown", {"expr": "vector(1) > 2"}, "evolution"),
+        ("CacheDown", {"for": "0s"}, "evolution"),
+        ("UptimeBudgetBurnsFast", {"for": "10h"}, "uptime"),
+        ("ray:unavailable:ratio1h", {"expr": "vector(0)"}, "uptime"),
+    ],
+)
+def test_a_rule_that_is_broken_turns_them_red(
+    tmp_path: Path, name: str, change: dict[str, str], test: str
+) -> None:
+    """Some of the rules, not to take minutes; each alert's own test must see it fire, see below."""
+    broken = 0
+    for path in FILES:
+        found = yaml.safe_load(path.read_text())
+        for rule in (rule for group in found["groups"] for rule in group["rules"]):
+            if name in rule.values():
+                rule |= change
+                broken += 1
+        (tmp_path / path.name).write_text(yaml.safe_dump(found))
+    assert broken == 1
+    (tmp_path / "tests").mkdir()
+    copy = tmp_path / "tests" / f"{test}.yml"
+    copy.write_text((RULES / "tests" / copy.name).read_text())
+    done = promtool("test", "rules", copy)
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout + done.stderr
+
+
 def test_every_alert_is_seen_to_fire_by_a_unit_test() -> None:
     tested = {
         name

@@ -21,7 +21,9 @@ WriteCsv = Callable[..., Path]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of ``test_ga_faults.py``; they are there when a path below this folder is given."""
+    """Options of ``test_ga_faults.py``; they are there when a path below this folder is given.
+
+    ``--replay SEED``, the gate's own option, repeats one schedule here."""
     group = parser.getgroup("faults", "schedules of faults (tests/ga/test_ga_faults.py)")
     group.addoption("--fault-schedules", type=int, default=_SCHEDULES, metavar="COUNT")
     group.addoption("--fault-seed", type=int, default=0, help="of the first; then one more each")
@@ -31,6 +33,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "fault_seed" in metafunc.fixturenames:
         first = metafunc.config.getoption("--fault-seed", 0)
         count = metafunc.config.getoption("--fault-schedules", _SCHEDULES)
+        replay = metafunc.config.getoption("--replay")
+        if replay is not None:
+            first, count = replay, 1
         metafunc.parametrize("fault_seed", range(first, first + count))
 
 

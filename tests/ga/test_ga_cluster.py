@@ -14,8 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 import fixtures
-from fixtures import Stack
-from ga.errors import ClusterError
+from fixtures import Stack, proc
+from ga.choose import make_evaluator
+from ga.errors import ClusterError, InputError
 from ga.evaluators import LocalEvaluator
 from ga.evaluators.cluster import ClusterEvaluator
 from ga.evaluators.standby import Standby
@@ -120,6 +121,38 @@ def test_poison_fails_as_it_does_on_one_machine_and_the_cluster_goes_on(connect,
     assert again == {i: found[i] for i in range(2)}
 
 
+def test_workers_of_a_cluster_compute_at_the_niceness_of_local_ones(connect, stack):
+    population = list(dict.fromkeys(Evolution(PLAN).ask()))
+    with closing(connect()) as evaluator:
+        evaluator.warm_up()
+        list(evaluator.evaluate(population))
+        below = {pid for node in stack.nodes for pid in children(node.pid)}
+        names = {pid: (proc.command(pid) or [""])[0] for pid in below}
+        tasks = {p for p, n in names.items() if n.startswith("ray::") and "Agent" not in n}
+        assert len(tasks) >= 2
+        assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in tasks} == {os.nice(0)}
+
+
+def test_auto_times_a_real_cluster_and_takes_what_is_faster(stack, seen, settings):
+    choice = make_evaluator(
+        "auto",
+        market=seen,
+        settings=settings,
+        plan=PLAN,
+        workers=1,
+        address=stack.endpoints.ray,
+    )
+    with closing(choice.evaluator):
+        times = {mode: cost.generation(40) for mode, cost in choice.costs.items()}
+        assert set(times) == {"local", "distributed"}
+        assert min(times.values()) > 0.0
+        assert choice.evaluator.mode == min(times, key=times.__getitem__)
+        assert choice.reason.startswith(f"{choice.evaluator.mode}: cluster ")
+        population = list(dict.fromkeys(Evolution(PLAN).ask()))
+        found = by_index(choice.evaluator.evaluate(population))
+    assert found == dict(enumerate(evaluate_batch(seen, settings, population).outcomes))
+
+
 def test_nodes_that_come_and_go_change_the_slots_and_nothing_else(connect, stack, seen, settings):
     population = list(dict.fromkeys(Evolution(PLAN).ask()))
     expected = dict(enumerate(evaluate_batch(seen, settings, population).outcomes))
@@ -213,6 +246,15 @@ def test_a_run_goes_over_to_this_machine_and_back_with_one_history(
     while not evolution.done:
         evolution.tell(evaluate_batch(seen, settings, evolution.ask()).outcomes)
     assert summary.digest == evolution.digest
+
+
+def test_a_wrong_token_is_bad_input_and_no_lost_cluster(connect, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    with closing(connect()) as evaluator:
+        with pytest.raises(InputError, match="refuses this token; set RAY_AUTH_MODE=token"):
+            evaluator.warm_up()
+        assert not evaluator._process.is_alive()
 
 
 def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections import Counter
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -12,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ga.errors import ClusterError
 from ga.evaluators import driver
-from ga.evaluators.base import AwakeClock, BatchResult, CostModel, Tried
+from ga.evaluators.base import AwakeClock, BatchResult, CostModel, Tried, probes
 from ga.evaluators.dispatch import Dispatcher, Fault
-from ga.fitness import Batch, Outcome
+from ga.fitness import Batch, Outcome, evaluate_batch, visible
 from ga.genome import Genome
+from ga.panel import Panel
+from ga.sources import synthetic
 
 PATIENCE = 60.0
 
@@ -334,3 +338,61 @@ def test_a_node_counts_when_it_is_warm_and_at_last_even_if_its_warm_up_never_end
     # Each has its own time.
     assert ready(29.0) == {"a": 2, "b": 2}
     assert ready(3.0) == {"a": 2, "b": 2, "c": 2}
+
+
+def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
+    market, settings, monkeypatch
+):
+    seen, other = (visible(m, settings) for m in (market, synthetic(assets=2, bars=900, seed=6)))
+    store = {m.hash: pickle.dumps(m) for m in (seen, other)}
+    fetched: list[str] = []
+    built: list[str] = []
+    bank = Panel.bank
+
+    def fetch(reference):
+        fetched.append(reference)
+        return pickle.loads(store[reference])
+
+    monkeypatch.setattr(driver, "_held", [])
+    monkeypatch.setattr("ray.get", fetch)
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.1")
+    monkeypatch.setattr(
+        Panel,
+        "bank",
+        lambda self, name, build: bank(self, name, lambda p: built.append(name) or build(p)),
+    )
+    group = probes(("nadaraya_watson", "rsi_filter"))
+
+    def task(market):
+        (result,) = driver._evaluate(driver._Shared(market.hash, market.hash), settings, group)
+        return result.batch.outcomes
+
+    first, count = task(seen), len(built)
+    assert count > 0
+    assert task(seen) == first
+    assert (fetched, len(built)) == ([seen.hash], count)
+    # Never the banks of another market.
+    assert task(other) == evaluate_batch(other, settings, group).outcomes
+    assert task(seen) == first
+
+
+def test_a_node_that_cannot_fetch_the_market_has_lost_the_batch_and_our_own_errors_are_raised():
+    import ray
+
+    def fleet(error: BaseException):
+        fleet = object.__new__(driver._RayFleet)
+
+        def get(_):
+            raise error
+
+        fleet._ray = SimpleNamespace(exceptions=ray.exceptions, get=get)
+        return fleet
+
+    def failed(cause: Exception):
+        return ray.exceptions.RayTaskError("_evaluate", "traceback", cause)
+
+    lost = ray.exceptions.ObjectLostError("00" * 28, None, "")
+    assert fleet(failed(lost)).result("batch") is Fault.LOST
+    assert fleet(failed(ClusterError("no process"))).result("batch") is Fault.LOST
+    with pytest.raises(ray.exceptions.RayTaskError):
+        fleet(failed(ValueError("ours"))).result("batch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +27,14 @@ except BaseException as error:
     print(f"REFUSED {type(error).__name__} {error}")
 else:
     print("LET IN")
+"""
+
+
+_EVOLVE = """
+import sys
+from ga.cli import main
+code = main(sys.argv[1:])
+print(code, [name for name in sys.modules if name.partition(".")[0] == "ray"])
 """
 
 
@@ -83,3 +92,15 @@ def test_the_cluster_of_a_run_lets_nobody_in_without_its_token(
         assert connect(RAY_AUTH_MODE="disabled").startswith("REFUSED")
         assert connect(RAY_AUTH_TOKEN=token).startswith("LET IN")
     assert found == {o.key: o for o in evaluate_batch(seen, settings, genomes).outcomes}
+
+
+def test_the_coordinator_of_a_distributed_run_never_imports_ray(tmp_path: Path) -> None:
+    argv = ["evolve", "--mode", "distributed", "--workers", "1", "--market"]
+    argv += ["synthetic:assets=1,bars=900,seed=5", "--families", "ema_crossover", "--json"]
+    argv += ["--population-size", "20", "--generations", "2", "--store", str(tmp_path / "a.db")]
+    done = subprocess.run(
+        [sys.executable, "-c", _EVOLVE, *argv], capture_output=True, text=True, timeout=180
+    )
+    *_, summary, modules = done.stdout.strip().splitlines()
+    assert modules == "0 []", done.stderr
+    assert json.loads(summary)["mode"] == "distributed"

@@ -223,8 +223,7 @@ def test_a_schedule_of_faults_changes_nothing(fault_seed, ground, undisturbed, s
     waits = [rng.randrange(1, 12) for _ in names]
     postgres = rng.random() < 0.5
     again = (
-        "python -m pytest -m stack tests/ga/test_ga_faults.py -k schedule --fault-schedules 1"
-        f" --fault-seed {fault_seed}"
+        f"python -m pytest -m stack tests/ga/test_ga_faults.py -k schedule --replay {fault_seed}"
     )
     print(f"seed {fault_seed}: {dict(zip(names, waits, strict=True))}; again: {again}")
     store = server.database() if postgres else f"sqlite:///{tmp_path / 'ledger.db'}"

@@ -229,6 +229,22 @@ def test_cut_fills_batches_by_cost_and_makes_the_last_ones_small():
     assert sizes[:-1] == sorted(sizes[:-1], reverse=True)
 
 
+def test_one_slot_waits_for_nobody_and_gets_whole_batches():
+    group, costs = [g for g in genomes(14_000) if g.family == "ema_crossover"], CostModel()
+    costs.learn(group[:10], 10 * 0.004)
+    sizes = [len(batch) for batch in cut(group, costs, 1)]
+    assert set(sizes[:-1]) == {round(MAX_BATCH_SECONDS / 0.004)}
+
+
+def test_cut_puts_the_dear_first_so_that_the_last_batches_are_cheap_even_if_misjudged():
+    group, costs = genomes(200), CostModel()
+    for name in FAMILIES:
+        costs.learn([g for g in group if g.family == name][:1], 0.05 if name < "e" else 0.001)
+    order = [costs.estimate(group[i].family) for batch in cut(group, costs, 4) for i in batch]
+    assert len(set(order)) > 1
+    assert order == sorted(order, reverse=True)
+
+
 def test_cost_model_learns_shares_and_ignores_nonsense():
     costs, (one, other) = CostModel(), genomes(2)
     costs.learn([one], 0.1)

@@ -367,6 +367,25 @@ def test_standing_by_waits_twice_as_long_each_time_and_ends_at_once():
     assert all(waits >= np.array([0.1, 0.2, 0.2, 0.2, 0.2]) - 0.005)
 
 
+def test_a_cluster_that_is_back_with_another_token_is_not_taken(bench):
+    back, refusals = bench.fake(), []
+
+    class Refusing:
+        def warm_up(self) -> None:
+            raise InputError("planted: refuses this token")
+
+        def close(self) -> None:
+            refusals.append(self)
+
+    standby = Standby(lambda: Refusing() if len(refusals) < 2 else back, first=0.01, last=0.01)
+    deadline = time.monotonic() + 10.0
+    while not standby.ready:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert len(refusals) == 2
+    standby.close()
+
+
 def test_closing_ends_a_cluster_that_is_still_starting():
     class Starting:
         ended = threading.Event()

@@ -73,12 +73,37 @@ def test_what_holds_no_password_is_left_as_it_is() -> None:
         f"://ga:{SECRET}@127.0.0.1/ga",
     ],
 )
-def test_a_store_that_cannot_be_opened_does_not_tell_its_password(ga, store: str) -> None:
+def test_a_store_that_cannot_be_opened_does_not_tell_its_password(
+    ga, store: str, monkeypatch
+) -> None:
     for argv in (("runs",), EVOLVE):
-        status, said = ga(*argv, "--store", store)
-        assert status == 2
-        assert "--store" in said
-        assert SECRET not in said
+        for words in (("--store", store), (f"--store={store}",), ()):
+            monkeypatch.setenv("GA_STORE", "unused.db" if words else store)
+            status, said = ga(*argv, *words)
+            assert status == 2
+            assert "--store" in said
+            assert SECRET not in said
+
+
+@pytest.mark.parametrize("form", ["{0} {1}", "{0}={1}"])
+@pytest.mark.parametrize(
+    ("option", "url", "variable"),
+    [
+        ("--store", f"postgresql://ga:{SECRET}@127.0.0.1:1/ga", "GA_STORE"),
+        ("--store", f"postgresql://127.0.0.1:1/ga?user=ga&password={SECRET}", "GA_STORE"),
+        ("--cache", f"redis://:{SECRET}@127.0.0.1:1/0", "GA_CACHE_URL"),
+    ],
+)
+def test_a_password_on_the_command_line_is_refused_before_anything_is_done(
+    ga, tmp_path: Path, option: str, url: str, variable: str, form: str
+) -> None:
+    other = ("--cache", "redis://127.0.0.1:1/0") if option == "--store" else ("--store", "a.db")
+    status, said = ga(*EVOLVE, *other, *form.format(option, url).split(" "))
+    assert status == 2
+    assert said.startswith(f"ga: {option}: a password on the command line")
+    assert variable in said
+    assert SECRET not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -99,9 +124,10 @@ def _refuse() -> None:
 @pytest.mark.parametrize(
     "url", [f"redis://:{SECRET}@127.0.0.1:1/0", f"redis://:{SECRET}@127.0.0.1:x", f"h:{SECRET}@h"]
 )
-def test_a_cache_does_not_tell_its_password(ga, tmp_path: Path, url: str) -> None:
+def test_a_cache_does_not_tell_its_password(ga, tmp_path: Path, url: str, monkeypatch) -> None:
     log = tmp_path / "log.jsonl"
-    status, said = ga(*EVOLVE, "--store", "a.db", "--cache", url, "--log", str(log))
+    monkeypatch.setenv("GA_CACHE_URL", url)
+    status, said = ga(*EVOLVE, "--store", "a.db", "--log", str(log))
     assert status == (0 if url.endswith(":1/0") else 2)
     assert "cache" in said
     assert SECRET not in said + (log.read_text() if log.exists() else "")

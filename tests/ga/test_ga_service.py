@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from prometheus_client import generate_latest
 
 from ga import cli
 from ga.errors import InputError
@@ -15,6 +18,7 @@ from ga.ledger import open_ledger
 from ga.service.app import make_app
 from ga.service.command import read_token
 from ga.service.limits import Limits
+from ga.service.middleware import Metrics
 from ga.service.runner import Runner, engine_command
 from ga.service.store import Job, JobStore
 
@@ -185,6 +189,21 @@ def test_series_are_counted_by_route(service):
     assert 'ga_service_evolutions{state="queued"} 1.0' in series
     line = 'method="GET",route="/v1/evolutions/{run}",status="404"} 1.0'
     assert f"ga_service_requests_total{{{line}" in series
+
+
+def test_a_database_that_is_away_leaves_the_other_series(service, monkeypatch):
+    def away() -> dict[str, int]:
+        raise sa.exc.OperationalError("SELECT", {}, OSError("refused"))
+
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        series = Metrics(service.store, {"database": nobody.getsockname()}).registry
+        line = 'ga_reachable{run="service",service="database"} 0.0'
+        assert line in generate_latest(series).decode()
+        monkeypatch.setattr(service.store, "counts", away)
+        without = generate_latest(series).decode()
+    assert line in without
+    assert "ga_service_evolutions{" not in without
 
 
 def test_markets_are_only_files_of_their_folder(tmp_path):

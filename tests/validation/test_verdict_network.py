@@ -43,6 +43,14 @@ def test_one_slow_pair_fails() -> None:
     assert f"{NODES[0]} to {NODES[1]}: p99 at least 15 ms" in said.reason
 
 
+def test_round_trips_of_actors_are_told_and_not_judged() -> None:
+    (first, *_) = [one for _, one in HEALTHY if isinstance(one, RoundTrips)]
+    trips = dataclasses.replace(first, via="ray", seconds=(0.02,) * 98 + (0.5,) * 2)
+    said = judge(network_latency, [evidence([*HEALTHY, (T0 + 500, trips)])])
+    assert said.status is Status.PASS
+    assert "between actors of Ray, under the quota, p50 20 ms, p99 500 ms" in said.reason
+
+
 def test_a_few_slow_round_trips_decide_nothing_and_many_lost_ones_fail() -> None:
     few = latency(lambda r: dataclasses.replace(r, seconds=(*r.seconds[:-3], 0.5, 0.5, 0.5)))
     assert few.status is Status.INCONCLUSIVE

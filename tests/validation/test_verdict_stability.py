@@ -11,6 +11,7 @@ from evidence_builders import NODES, T0, Timed, change, evidence, passing
 from validation.checks.stability import container_stability
 from validation.record import Record
 from validation.records import Fault, Services
+from validation.records_observer import Died
 from validation.verdicts import Status, Verdict, judge
 
 HEALTHY = passing()
@@ -54,6 +55,22 @@ def test_what_ends_and_stays_away_fails(name: str) -> None:
     verdict = said(from_on(name, None))
     assert verdict.status is Status.FAIL, verdict
     assert f"{name} ended" in verdict.reason
+
+
+def test_the_engine_tells_of_an_end_between_two_readings() -> None:
+    end = Died(service="postgres", exit_code=137, at=QUIET)
+    verdict = said([*HEALTHY, (QUIET, end)])
+    assert verdict.status is Status.FAIL, verdict
+    assert verdict.reason.startswith("postgres ended with status 137")
+    # What readings saw as well is one restart.
+    both = said([*from_on("postgres", "another"), (QUIET, end)])
+    assert both.measured == "1 unexpected restart"
+
+
+def test_an_end_by_receipt_is_excused() -> None:
+    (kill, *_) = [one for _, one in HEALTHY if isinstance(one, Fault) and one.fault == "kill"]
+    end = Died(service=kill.target, exit_code=137, at=kill.confirmed_at)
+    assert said([*HEALTHY, (kill.confirmed_at, end)]).status is Status.PASS
 
 
 def test_one_receipt_explains_one_start() -> None:

@@ -98,7 +98,8 @@ def network_latency(records: Records) -> Verdict:
     reason = f"each of {plural(len(pairs), 'pair')} of nodes; the slowest is {worst[1]} to "
     reason += f"{worst[2]}. Programs of their own in the nodes' networks, outside their quota"
     if actors:
-        reason += f"; between actors of Ray p50 {_ms(_share(actors, 0.5))}"
+        reason += f"; between actors of Ray, under the quota, p50 {_ms(_share(actors, 0.5))}, "
+        reason += f"p99 {_ms(_share(actors, SHARE))}"
     return Verdict(
         status=Status.PASS, measured=measured, interval=interval, budget=budget, reason=reason
     )

@@ -12,6 +12,7 @@ from validation import statistics
 from validation.evidence import Evidence
 from validation.lookup import HEAD, excused, gap
 from validation.records import Fault, Services
+from validation.records_observer import Died
 from validation.verdicts import (
     InconclusiveError,
     Records,
@@ -46,7 +47,8 @@ def container_stability(records: Records) -> Verdict:
     Every new incarnation of a service needs a receipt of a start at that time, and each receipt
     explains one. A service that is down needs a confirmed receipt of a fault. What the gate says it
     did itself and has no receipt for is neither: it leaves the verdict open. So does an incarnation
-    that changed between readings more than 25 s apart.
+    that changed between readings more than 25 s apart. Of containers the engine's own events count
+    too: an end that no receipt excuses is unexpected, whatever the readings missed.
     """
     found = _Found()
     for record in records:
@@ -105,6 +107,20 @@ def _judge(record: Evidence, found: _Found) -> None:
             found.lengths.append(length)
         found.services.add(name)
         _follow(record, name, own, found)
+    _engine_s_word(record, found)
+
+
+def _engine_s_word(record: Evidence, found: _Found) -> None:
+    """What the engine told of ends that lie between two readings."""
+    for died in record.all(Died):
+        if excused(record, (died.service,), died.at):
+            continue
+        if not any(what.startswith(f"{died.service} ") for what in found.unexpected):
+            moment = span(max(died.at - record.opening.started_at, 0.0))
+            found.unexpected.append(
+                f"{died.service} ended with status {died.exit_code} {moment} after the run's begin,"
+                " by the engine's word"
+            )
 
 
 def _follow(record: Evidence, name: str, readings: Sequence[Services], found: _Found) -> None:

@@ -1,0 +1,166 @@
+"""How long a killed node is missed: seen gone, back, and what it was at redone by others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from fixtures.stack import Node, Stack
+
+PATIENCE: Final = 30.0
+_REDONE_SECONDS: Final = 60.0
+
+Say = Callable[[str], None]
+
+
+class ArmError(RuntimeError):
+    """An arm did not finish; the message ends with what it said."""
+
+
+def start(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a command that uses a stack."""
+    return subprocess.Popen(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **env},
+    )
+
+
+def recover(stack: Stack, number: int, say: Say) -> tuple[float, float]:
+    """Kill a node and start it again once it is seen gone; seconds until gone, and until back."""
+    node = stack.nodes[number % len(stack.nodes)]
+    say(f"recovery {number + 1}: {node.name}")
+    killed = _kill(node)
+    gone = _until(lambda: node.name not in stack.alive_nodes(), f"{node.name} was not seen gone")
+    node.start()
+    back = _until(lambda: node.name in stack.alive_nodes(), f"{node.name} did not come back")
+    return gone - killed, back - killed
+
+
+def lose_work(stack: Stack, work: Sequence[str], kills: int, say: Say) -> tuple[float, ...]:
+    """Kill node after node in the middle of one long evolution, each with work in its hands.
+
+    Args:
+        work: options of an evolution that lasts until it is ended here.
+
+    Returns:
+        Seconds from each kill until all that the node had was answered by others.
+    """
+    found: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as folder:
+        batches = Batches(Path(folder) / "log.jsonl")
+        argv = [sys.executable, "-m", "ga", "evolve", *work, "--log", str(batches.path)]
+        argv += ["--store", str(Path(folder) / "ledger.db")]
+        argv += ["--mode", "distributed", "--address", stack.endpoints.ray]
+        process = start(argv, stack.endpoints.env)
+        try:
+            while len(found) < kills:
+                # In turn, so that the one before has the time to come back.
+                node = stack.nodes[(len(found) + 1) % len(stack.nodes)]
+                _until(
+                    lambda n=node: _works(batches, n.address),  # type: ignore[misc]
+                    f"{node.name} was given no work",
+                )
+                seconds = _redone(batches, node.address, _kill(node), process)
+                if seconds is None:
+                    say(f"{node.name} had nothing in its hands: it does not count")
+                else:
+                    found.append(seconds)
+                    say(f"kill {len(found)}/{kills}: {node.name}, redone after {seconds:.1f} s")
+                node.start()
+        finally:
+            process.kill()
+            process.communicate()
+    return tuple(found)
+
+
+class Batches:
+    """The batches in a run's log, read as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._at = 0
+        self._known: list[dict[str, Any]] = []
+
+    def __call__(self) -> list[dict[str, Any]]:
+        """All so far, in the order they were answered."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                file.seek(self._at)
+                whole = file.read().rpartition(b"\n")[0]
+            self._at += len(whole) + bool(whole)
+            events = (json.loads(line) for line in whole.splitlines() if line)
+            self._known += [event for event in events if event["event"] == "batch"]
+        return self._known
+
+
+def redone(batches: Sequence[Mapping[str, Any]], address: str, at: float) -> float | None:
+    """Unix seconds at which the last of what a node had at its kill was answered.
+
+    None while it cannot be known. A generation waits for all its batches: when the second one after
+    the kill has begun, all that the node had has been answered.
+
+    Args:
+        at: Unix seconds of the kill.
+
+    Raises:
+        LookupError: it had nothing.
+    """
+    killed_in = max((b["generation"] for b in batches if b["at"] <= at), default=0)
+    lost = [b for b in batches if any(t["node"] == address and t["at"] >= at for t in b["tried"])]
+    if not batches or batches[-1]["generation"] < killed_in + 2:
+        return None
+    if not lost:
+        raise LookupError(f"{address} had nothing")
+    return float(max(b["finished_at"] for b in lost))
+
+
+def _redone(
+    batches: Batches, address: str, at: float, process: subprocess.Popen[str]
+) -> float | None:
+    """Seconds from a kill until its work is redone; None if the node had none."""
+    deadline = time.monotonic() + _REDONE_SECONDS
+    while True:
+        try:
+            seen = redone(batches(), address, at)
+        except LookupError:
+            return None
+        if seen is not None:
+            return seen - at
+        if process.poll() is not None:
+            raise ArmError(f"the run ended when {address} was killed")
+        if time.monotonic() > deadline:
+            raise ArmError(f"what {address} had was not redone in {_REDONE_SECONDS:.0f} s")
+        time.sleep(0.1)
+
+
+def _works(batches: Batches, address: str) -> bool:
+    """Whether a node has answered just now: it has the next batch then."""
+    return any(b["node"] == address and b["at"] > time.time() - 0.2 for b in batches()[-20:])
+
+
+def _kill(node: Node) -> float:
+    """Unix seconds at which it was asked for."""
+    receipt = node.kill()
+    if not receipt.confirmed:
+        raise ArmError(f"the kill of {node.name} is not confirmed: {receipt.detail}")
+    return receipt.requested_at
+
+
+def _until(seen: Callable[[], bool], otherwise: str) -> float:
+    """Unix seconds at which it was seen."""
+    deadline = time.monotonic() + PATIENCE
+    while not seen():
+        if time.monotonic() > deadline:
+            raise ArmError(otherwise)
+        time.sleep(0.05)
+    return time.time()

@@ -1,0 +1,50 @@
+"""When all that a killed node had is answered, from the log of a run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.recovery import Batches, redone
+
+NODE, OTHER = "10.0.0.3", "10.0.0.4"
+
+
+def batch(generation, at, *tried, node=OTHER):
+    return {
+        "event": "batch", "generation": generation, "at": at, "finished_at": at - 0.01,
+        "node": node, "tried": [{"node": name, "at": when} for name, when in tried],
+    }  # fmt: skip
+
+
+def test_it_is_the_last_of_what_was_lost_and_known_two_generations_later():
+    log = [batch(3, 99.0, node=NODE), batch(3, 100.5), batch(3, 104.0, (NODE, 102.0))]
+    later = [batch(3, 106.0, (NODE, 102.0)), batch(4, 107.0), batch(4, 107.5, (NODE, 103.0))]
+    assert redone(log, NODE, 100.0) is None
+    assert redone(log + later, NODE, 100.0) is None
+    assert redone([*log, *later, batch(5, 108.0)], NODE, 100.0) == pytest.approx(107.49)
+
+
+def test_what_others_lost_or_it_lost_before_is_not_counted():
+    log = [
+        batch(1, 99.5),
+        batch(1, 100.5, (OTHER, 100.4)),
+        batch(1, 101.0, (NODE, 99.0)),
+        batch(2, 102.0),
+    ]
+    assert redone(log, NODE, 100.0) is None
+    with pytest.raises(LookupError):
+        redone([*log, batch(3, 103.0)], NODE, 100.0)
+
+
+def test_a_log_is_read_as_it_grows_and_only_whole_lines(tmp_path):
+    path = tmp_path / "log.jsonl"
+    batches = Batches(path)
+    assert batches() == []
+    lines = [json.dumps(one) + "\n" for one in (batch(0, 1.0), {"event": "ready"}, batch(1, 2.0))]
+    for text, seen in ((lines[0], [0]), (lines[1] + lines[2][:9], [0]), (lines[2][9:], [0, 1])):
+        with path.open("a") as file:
+            file.write(text)
+        assert [one["generation"] for one in batches()] == seen
+        assert [one["generation"] for one in batches()] == seen

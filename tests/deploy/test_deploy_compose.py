@@ -1,0 +1,99 @@
+"""The compose file as Compose reads it: what is published, limited, checked and kept secret."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from fixtures.images import IMAGES, PYTHON
+from fixtures.monitoring import DEPLOY
+from ga.cluster import SECRETS
+from ga.ports import PORTS
+
+COMPOSE: Final[dict[str, Any]] = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())
+SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
+ONCE: Final = "volumes"
+"""Makes folders, and ends."""
+LASTING: Final = sorted(SERVICES.keys() - {ONCE})
+PINNED: Final = re.compile(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}")
+VOLUMES: Final = {
+    # What the images declare as VOLUME: without a mount there, each start leaves one behind.
+    "postgres": "/var/lib/postgresql/data",
+    "redis": "/data",
+    "prometheus": "/prometheus",
+    "alertmanager": "/alertmanager",
+}
+
+
+def test_it_has_the_services_of_the_plan() -> None:
+    assert set(LASTING) == {
+        "ray-head", "ray-worker-cpu", "ray-worker-memory", "genetic-pool", "postgres", "redis",
+        "prometheus", "alertmanager", "grafana",
+    }  # fmt: skip
+    (network,) = COMPOSE["networks"].values()
+    assert network["ipam"]["config"] == [{"subnet": "172.20.0.0/16"}]
+    assert all(SERVICES[name]["networks"] == ["genetic-cluster"] for name in LASTING)
+
+
+def test_every_port_of_the_plan_is_published_on_loopback_and_no_other() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    assert sorted(published) == sorted(f"127.0.0.1:{port}:{port}" for port in PORTS)
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_service_is_checked_limited_and_started_again(name: str) -> None:
+    service = SERVICES[name]
+    assert service["healthcheck"]["test"]
+    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
+    assert service["restart"] == "unless-stopped"
+    # A head needs nothing; all others wait for what they need to be well, not only to be there.
+    waits = service.get("depends_on", {})
+    assert bool(waits) == (name != "ray-head")
+    for other, how in waits.items():
+        good = "service_completed_successfully" if other == ONCE else "service_healthy"
+        assert how == {"condition": good}
+
+
+def test_folders_of_this_machine_are_the_plan_s() -> None:
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", ())]
+    outside = {mount.split(":")[0] for mount in mounts if mount.startswith("../")}
+    assert {path.split("/")[1] for path in outside} == {"data", "logs", "results"}
+    assert "volumes" not in COMPOSE
+    for name, declared in VOLUMES.items():
+        inside = [mount.split(":")[1] for mount in SERVICES[name]["volumes"]]
+        assert declared in inside
+
+
+def test_images_are_pinned_and_each_is_overridden_by_one_setting() -> None:
+    for name in IMAGES:
+        default = IMAGES[name].public or IMAGES[name].stand_in
+        wanted = f"${{GA_IMAGE_{name.upper()}:-{default}}}"
+        users = [one for one, service in SERVICES.items() if service["image"] == wanted]
+        assert users, wanted
+    for image in (*(one.public for one in IMAGES.values()), PYTHON):
+        assert image is None or PINNED.fullmatch(image), image
+    (redis,) = [
+        container["image"]
+        for document in yaml.safe_load_all((DEPLOY / "kuberay" / "redis.yaml").read_text())
+        if document["kind"] == "StatefulSet"
+        for container in document["spec"]["template"]["spec"]["containers"]
+    ]
+    assert redis == IMAGES["redis"].public
+    dockerfile = (DEPLOY / "images" / "engine" / "Dockerfile").read_text()
+    assert f"ARG BASE={PYTHON}\n" in dockerfile
+
+
+def test_no_secret_has_a_value_and_each_is_written_by_init() -> None:
+    files = {name: one["file"] for name, one in COMPOSE["secrets"].items()}
+    assert files == {name: f"./secrets/{name}" for name in files}
+    assert files.keys() == {*SECRETS, "pgpass", "alert_webhook_url"}
+    used = {name for service in SERVICES.values() for name in service.get("secrets", ())}
+    assert used == files.keys()
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|TOKEN|SECRET|KEY", name):
+                assert str(value).startswith("/run/secrets/"), name
+            assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), name

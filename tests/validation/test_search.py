@@ -1,0 +1,56 @@
+"""Secrets are looked for in the run's files, the stack's logs, and the pages of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+from fixtures.stack import Endpoints, Stack
+from validation.exposure import search, secrets_of, withdraw
+from validation.record import Record
+from validation.records_network import Leak, Search
+
+ENDS = Endpoints(
+    ray="127.0.0.1:1",
+    dashboard="http://127.0.0.1:2",
+    postgres="postgresql+psycopg://ga:first-secret@127.0.0.1:3/ga",
+    redis="redis://:second-secret@127.0.0.1:4/0",
+    grafana="http://admin:third-secret@127.0.0.1:5",
+)
+
+
+class _Written(list[Record]):
+    def add(self, record: Record) -> None:
+        self.append(record)
+
+
+def _stack(**logs: bytes) -> Stack:
+    def written() -> Iterator[tuple[str, bytes]]:
+        yield from logs.items()
+
+    return cast(Stack, SimpleNamespace(endpoints=ENDS, written=written))
+
+
+def test_a_secret_in_a_file_or_a_log_is_a_leak(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.jsonl").write_text("redis://:second-secret@h")
+    (tmp_path / "b.log").write_text("nothing")
+    found = _Written()
+    search(_stack(head=b"x first-secret y", n1=b""), found, tmp_path)
+    *leaks, last = found
+    assert [(one.secret, one.file) for one in leaks if isinstance(one, Leak)] == [
+        ("Redis's password", "deep/a.jsonl"),
+        ("PostgreSQL's password", "head"),
+    ]
+    assert last == Search(files=4, secrets=3)
+
+
+def test_a_page_with_a_secret_is_removed_and_named(tmp_path: Path) -> None:
+    good, bad = tmp_path / "junit.xml", tmp_path / "report.html"
+    good.write_text("<a/>")
+    bad.write_text("<p>third-secret</p>")
+    assert withdraw([good, bad], secrets_of(ENDS)) == ["report.html: Grafana's password"]
+    assert good.exists()
+    assert not bad.exists()
