@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ga.errors import InputError
-from ga.ports import PORTS, taken
+from ga.ports import taken
 
 COMPOSE_FILE: Final = Path("deploy") / "docker-compose.yml"
 IMAGES: Final = ("engine", "postgres", "redis", "prometheus", "alertmanager", "grafana")
@@ -108,6 +108,15 @@ class Compose:
             said = lines[-1] if lines else "failed"
             raise InputError(f"docker compose {arguments[0]}: {said}{_remedy(said)}")
         return done.stdout
+
+    def published(self) -> list[int]:
+        """The ports of this machine that the services want."""
+        services = json.loads(self.read("config", "--format", "json"))["services"]
+        return sorted(
+            int(port["published"])
+            for service in services.values()
+            for port in service.get("ports", ())
+        )
 
     def containers(self) -> list[Container]:
         """All containers of the stack, also those that ended."""
@@ -281,12 +290,14 @@ def _up(compose: Compose) -> int:
     """Start everything; what was started is removed again when it does not come up."""
     # Asked first: without an engine nothing is written.
     before = compose.containers()
-    if not before and (listening := taken(PORTS)):
+    # Before the ports are asked for: it decides whether Grafana is among the services.
+    written = init(compose.folder)
+    print(f"written in {compose.folder}: {', '.join(written)}", file=sys.stderr)
+    if not before and (listening := taken(compose.published())):
         raise InputError(
             f"ports taken: {', '.join(map(str, listening))}; see what listens there: `ss -ltnp`,"
             " and end it"
         )
-    print(f"written in {compose.folder}: {', '.join(init(compose.folder))}", file=sys.stderr)
     if compose.run("up", "-d", "--wait") == 0:
         return 0
     _tell_on(compose)
