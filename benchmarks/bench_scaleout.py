@@ -344,5 +344,6 @@ def _ended(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
             process.wait()
     if process.returncode != 0:
         raise ArmError(f"{name} ended with {process.returncode}: {err.strip()[-500:]}")
-    result: dict[str, Any] = json.loads(out)
+    # EvoTorch says on stdout what it does.
+    result: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
     return result
