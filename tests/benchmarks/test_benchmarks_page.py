@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks import charts, markdown
 from benchmarks.__main__ import scale_remarks
 from benchmarks.bench_scaleout import Sample, ScaleOut, market_of_arms
-from benchmarks.page import by_suite, write_page
+from benchmarks.page import MOST_DOTS, _thinned, by_suite, write_page
 from benchmarks.samples import Measurement
 from ga.capacity.model import Costs
 
@@ -86,6 +86,19 @@ def test_nothing_that_was_measured_is_left_out() -> None:
     assert len(titles) == 3
     assert titles[-1] == "new kind"
     assert "HTTP service" in titles[1]
+
+
+def test_of_thousands_of_samples_the_page_draws_some_with_the_extremes(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    samples = (*(2.0 + n % 7 / 10 for n in range(5_000)), 1.0, 9.0)
+    one = Measurement(suite="service latency", name="reads", unit="ms", samples=samples)
+    few = Measurement(suite="memory", name="a", unit="MiB", samples=samples[:3])
+    for found, dots in (([one], MOST_DOTS), ([few], 3)):
+        write_page(page, stamp="now", facts={}, measurements=found, scaleout=ScaleOut())
+        text = page.read_text()
+        assert text.count('<circle class="dot"') == dots
+        assert ("in order of size" in text) == (dots == MOST_DOTS)
+    assert {min(samples), max(samples)} <= set(_thinned(samples))
 
 
 def test_sentences_say_whether_the_simulation_was_right() -> None:

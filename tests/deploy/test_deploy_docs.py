@@ -18,6 +18,7 @@ import yaml
 
 from fixtures.monitoring import DEPLOY
 from ga.cli import _parser
+from ga.cluster import compose_of_wheel
 
 ROOT: Final = DEPLOY.parent
 HANDBOOKS: Final = ("operations.md", "troubleshooting.md")
@@ -128,9 +129,9 @@ def _environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
     }
     has = subprocess.run(["bash", "-c", "docker compose version"], capture_output=True)
-    if has.returncode and (tools / "docker-compose").exists():
+    if has.returncode and (program := compose_of_wheel()):
         plugins.mkdir(parents=True)
-        (plugins / "docker-compose").symlink_to(tools / "docker-compose")
+        (plugins / "docker-compose").symlink_to(program)
         environment["DOCKER_CONFIG"] = str(plugins.parent)
     return environment
 

