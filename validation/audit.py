@@ -122,11 +122,12 @@ def forget(store: str) -> None:
     engine = sa.create_engine(store)
     try:
         with engine.begin() as connection:
-            there = set(sa.inspect(connection).get_table_names())
-            # Children first.
-            for table in ("attempts", "individuals", "evaluations", "generations", "runs"):
-                if table in there:
-                    connection.execute(sa.text(f"DELETE FROM {table}"))
+            tables = sa.MetaData()
+            tables.reflect(connection)
+            # Children first, whatever tables there are; which version they have is no run's.
+            for table in reversed(tables.sorted_tables):
+                if table.name != "alembic_version":
+                    connection.execute(table.delete())
     finally:
         engine.dispose()
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from ga.cli import main
-from validation.audit import audit, find_run, read_generations, read_places
+from validation.audit import audit, find_run, forget, read_generations, read_places
 from validation.records import Audit
 from validation.workload import Spec
 
@@ -122,3 +122,25 @@ def test_places_are_those_of_the_ledger(store: str) -> None:
 
 def test_a_store_without_tables_holds_no_run(tmp_path: Path) -> None:
     assert find_run(f"sqlite:///{tmp_path / 'empty.db'}", since=0.0) is None
+
+
+def test_what_was_audited_is_forgotten_as_a_whole(store: str) -> None:
+    """Also from a database that minds its references, as PostgreSQL does: a soak ended by it."""
+    forget(store)
+    engine = sa.create_engine(store)
+    tables = sa.MetaData()
+    with engine.connect() as connection:
+        tables.reflect(connection)
+        rows = {
+            name: len(connection.execute(table.select()).all())
+            for name, table in tables.tables.items()
+        }
+    engine.dispose()
+    assert rows.pop("alembic_version") == 1
+    assert {"runs", "strategies", "individuals"} <= rows.keys()
+    assert set(rows.values()) == {0}
+    assert find_run(store, since=0.0) is None
+    # The ledger can be used again.
+    argv = ["evolve", "--market", SPEC.market, "--mode", "local", "--workers", "1", "--json"]
+    argv += ["--population-size", "4", "--generations", "1", "--store", store]
+    assert main(argv) == 0

@@ -154,7 +154,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         expects="INCONCLUSIVE",
     ),
     Defect(
-        name="an observer that falls silent",
+        name="an observer that says nothing",
         criterion="reproducibility",
         needs=("reference", "recovery"),
         harm="observer stopped",

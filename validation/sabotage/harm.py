@@ -83,7 +83,9 @@ def harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
             type(node).kill, type(inside).kill_head = real, real_head
         return
     if harm in ("watch stopped", "observer stopped"):
-        with _silenced("watch" if harm == "watch stopped" else "observe"):
+        # A silence of less than a minute is no doubt, and the trial takes little more than one.
+        name, after = ("watch", SILENT_AFTER_S) if harm == "watch stopped" else ("observe", 0.0)
+        with _silenced(name, after):
             yield
         return
     if harm in ("alerts stopped", "prometheus stopped"):
@@ -143,9 +145,9 @@ def _default_account(postgres: str) -> Iterator[None]:
 
 
 @contextmanager
-def _silenced(name: str) -> Iterator[None]:
+def _silenced(name: str, after_s: float) -> Iterator[None]:
     """The thread of that name goes on, and after a while writes nothing more."""
-    real, stop = EvidenceWriter.add, time.monotonic() + SILENT_AFTER_S
+    real, stop = EvidenceWriter.add, time.monotonic() + after_s
 
     def add(self: EvidenceWriter, record: Record) -> None:
         if threading.current_thread().name != name or time.monotonic() < stop:
