@@ -115,7 +115,8 @@ def gather(ground: Ground) -> None:
         with frozen(ground, node):
             time.sleep(FROZEN_S)
         out, _ = process.communicate(timeout=120)
-    answers = json.loads(out) if process.returncode == 0 else []
+    # The last line alone: Ray may write notices there, too.
+    answers = json.loads((out.splitlines() or ["[]"])[-1]) if process.returncode == 0 else []
     ground.add(
         Squares(
             workload="squares",
