@@ -57,7 +57,8 @@ def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ):
             watch = Watch(stack, writer, Outages())
             assert watch.steady(30.0)
-            scale = dataclasses.replace(SHORT, evolution=(60, 3))
+            # Long enough for the harness' CPU time to be known.
+            scale = dataclasses.replace(SHORT, evolution=(600, 16))
             campaign = Campaign(
                 stack,
                 writer,
