@@ -58,11 +58,8 @@ class Ground:
         return None
 
     def kill_head(self) -> Receipt:
-        members = self.stack._head
-        before, asked = {"processes": len(members.pids())}, time.time()
-        left = members.kill()
         self.headless = True
-        return _receipt("kill", "head", asked, before, {"processes": len(left)}, not left)
+        return self.stack.kill_head()
 
     def restore(self) -> None:
         """All of it is there again."""
