@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 import psycopg
 import redis
 import requests
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from fixtures import ports, sockets
 from fixtures.sockets import Socket
@@ -254,6 +256,8 @@ def _redis(url: str) -> tuple[Access, str]:
             port=parts.port or 0,
             password=password,
             socket_timeout=_TIMEOUT,
+            # By default a wrong password is tried eleven times.
+            retry=Retry(NoBackoff(), 0),
         ) as client:
             try:
                 client.ping()
