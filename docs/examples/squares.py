@@ -14,7 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from fixtures import Node, Receipt, proc
@@ -27,7 +27,8 @@ from validation.records import Fault
 from validation.verdicts import InconclusiveError, Records, Status, Verdict
 
 COUNT = 200
-FROZEN_S = 3.0
+FROZEN_S = 1.5
+"""Shorter than the clusters that we start wait for a worker that does not answer."""
 STOP = int(signal.SIGSTOP)
 APPLICATION = """
 import json, socket, sys, time
@@ -66,9 +67,9 @@ class Squares(Record):
 @contextmanager
 def frozen(ground: Ground, node: Node) -> Iterator[None]:
     """One worker process of a node stands still."""
-    before, asked = _worker(node), time.time()
+    before, asked = _worker(node, seconds=5.0), time.time()
     if before is not None:
-        os.kill(before.pid, STOP)
+        _send(before, STOP)
     time.sleep(0.1)
     state = "" if before is None else proc.state(before.pid)
     ground.fault(_receipt("freeze", node, asked, before, state, state == "T"), workload="squares")
@@ -77,17 +78,27 @@ def frozen(ground: Ground, node: Node) -> Iterator[None]:
     finally:
         asked = time.time()
         if before is not None:
-            os.kill(before.pid, signal.SIGCONT)
+            _send(before, signal.SIGCONT)
         time.sleep(0.1)
         state = "" if before is None else proc.state(before.pid)
         thawed = state in ("R", "S", "D")
         ground.fault(_receipt("thaw", node, asked, before, state, thawed), workload="squares")
 
 
-def _worker(node: Node) -> proc.ProcessId | None:
-    for pid in proc.descendants({node.pid} if node.pid is not None else set()):
-        if (proc.command(pid) or [""])[0].startswith("ray::square"):
-            return proc.read(pid)
+def _send(process: proc.ProcessId, what: int) -> None:
+    # The cluster may have ended it meanwhile; the state that is read afterwards says so.
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, what)
+
+
+def _worker(node: Node, *, seconds: float) -> proc.ProcessId | None:
+    """One that computes. Between two tasks it has another name: look again, up to so long."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for pid in proc.descendants({node.pid} if node.pid is not None else set()):
+            if (proc.command(pid) or [""])[0].startswith("ray::square"):
+                return proc.read(pid)
+        time.sleep(0.02)
     return None
 
 
@@ -107,9 +118,7 @@ def gather(ground: Ground) -> None:
     with ground.application(APPLICATION, str(COUNT)) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        deadline = time.monotonic() + 60
-        while _worker(node) is None and time.monotonic() < deadline:
-            time.sleep(0.1)
+        _worker(node, seconds=60.0)
         time.sleep(float(ground.dice.uniform()))
         ground.say(f"squares: a worker of {node.name} is frozen")
         with frozen(ground, node):

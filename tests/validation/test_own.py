@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from evidence_builders import T0, Timed, certificates, evidence, passing, receipt, write
 
+from fixtures import containers
 from ga.errors import InputError
 from validation.cli import main
 from validation.criteria import CRITERIA
@@ -144,9 +145,12 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.stack
-def test_the_example_on_a_real_stack(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["processes", "containers"])
+def test_the_example_on_a_real_stack(backend: str, tmp_path: Path) -> None:
+    if backend == "containers" and (missing := containers.available()):
+        pytest.skip(missing)
     out = tmp_path / "out"
-    argv = ["--stack", "processes", "--nodes", "1", "--seed", "3", "--out", str(out), "--json"]
+    argv = ["--stack", backend, "--nodes", "1", "--seed", "3", "--out", str(out), "--json"]
     done = run("own", str(EXAMPLE), *argv)
     assert done.returncode == 2, done.stderr
     result = json.loads(done.stdout)
@@ -154,7 +158,7 @@ def test_the_example_on_a_real_stack(tmp_path: Path) -> None:
     # It passes, and only lacks its certificates.
     assert result["uncertified"] == ["squares_right"]
     record = read_evidence(out / "evidence.jsonl")
-    assert record.opening.replay.endswith("--stack processes --nodes 1 --replay 3")
+    assert record.opening.replay.endswith(f"--stack {backend} --nodes 1 --replay 3")
 
 
 @pytest.mark.stack
