@@ -6,10 +6,11 @@ import hashlib
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from validation.sabotage.defects import DEFECTS, Defect
 
 CERTIFICATES: Final = Path("reports/out/certificates.jsonl")
 _ROOT: Final = Path(__file__).resolve().parents[2]
+_END_SECONDS: Final = 60.0
 _FOLDERS: Final = ("ga", "validation", "fixtures", "reports", "deploy")
 
 
@@ -88,11 +90,26 @@ def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float) -> None:
         if status != 0:
             raise RuntimeError("the engine's kernels could not be compiled; see above")
         argv = [sys.executable, "-m", "validation.sabotage.trial", str(path), str(seconds), *names]
-        status = subprocess.run(argv, cwd=copy, env=env, check=False).returncode
+        status = _run(argv, cwd=copy, env=env)
     if status != 0:
         raise RuntimeError(
             f"the trials ended with status {status}; what was found is kept, run it again to go on"
         )
+
+
+def _run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
+    """Run to the end; interrupted, it is given the time to remove its stack."""
+    # Of a session of its own: what interrupts us at a terminal would reach it a second time.
+    with subprocess.Popen(argv, cwd=cwd, env=env, start_new_session=True) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
 
 
 @contextmanager
