@@ -95,7 +95,7 @@ def harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
         return
     if harm == "dashboard killed":
-        _kill(inside._head.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")
+        _kill(inside._head.members.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")
     yield
 
 
