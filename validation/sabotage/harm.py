@@ -95,7 +95,8 @@ def harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
         return
     if harm == "dashboard killed":
-        _kill(inside._head.members.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")
+        head = inside._head.members
+        _kill(head.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")
     yield
 
 
