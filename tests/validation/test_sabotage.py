@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -126,3 +130,33 @@ def test_the_copy_has_the_same_place_each_time_unless_it_is_taken(
 def test_bad_minutes(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["certify", "--minutes", minutes]) == 2
     assert "--minutes" in capsys.readouterr().err
+
+
+_STACK_OWNER = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    pathlib.Path(sys.argv[1]).touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    pathlib.Path(sys.argv[2]).touch()
+"""
+_CERTIFIER = """
+import os, pathlib, signal, sys
+from validation.sabotage.certify import _run
+signal.signal(signal.SIGINT, signal.default_int_handler)
+_run([sys.executable, "-c", *sys.argv[1:]], cwd=pathlib.Path(), env=dict(os.environ))
+"""
+
+
+def test_an_interrupted_certification_lets_its_trials_remove_their_stack(tmp_path: Path) -> None:
+    begun, removed = tmp_path / "begun", tmp_path / "removed"
+    argv = [sys.executable, "-c", _CERTIFIER, _STACK_OWNER, str(begun), str(removed)]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) != 0
+    assert removed.exists()
