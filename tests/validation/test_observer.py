@@ -35,7 +35,7 @@ from validation.criteria import CRITERIA
 from validation.gate import Decision, GateResult, decide
 from validation.probes import Observe
 from validation.record import Record
-from validation.records import Audit, Gap, Scrape, Services
+from validation.records import Audit, Gap, Scrape, Services, Workload
 from validation.records_load import Load
 from validation.records_observer import Observer
 from validation.verdicts import Status
@@ -193,6 +193,16 @@ def test_a_run_whose_observer_said_nothing_is_no_go_and_no_fail() -> None:
     assert result.count(Status.FAIL) == 0
     assert "the observer said nothing" in result.verdict("speedup").reason
     assert result.verdict("bad_input").status is Status.PASS
+
+
+def test_one_reading_shows_no_clock() -> None:
+    """In a run so short that the silence alone would be no doubt."""
+    last = max(at for at, r in HEALTHY if isinstance(r, Observer))
+    events = [(at, r) for at, r in HEALTHY if not isinstance(r, Observer) or at == last]
+    begin = last - 40.0
+    short = [(at, r) for at, r in events if at >= begin and not isinstance(r, Workload)]
+    (aspect,) = (a for a in observe([evidence(short)]) if a.source == CLOCK)
+    assert any("the observer said once only" in doubt for doubt in aspect.doubts)
 
 
 @given(stop=st.floats(5, 48 * 3600))

@@ -319,8 +319,10 @@ def _receipts(records: Records) -> _Found:
 def _silent(record: Evidence) -> list[str]:
     """That the observer said nothing, or not all the time, in words."""
     times = [reading.at for reading in record.all(Observer)]
-    if not times:
-        return [f"the observer said nothing (run {record.run})"]
+    if len(times) < 2:
+        # One reading alone shows no clock that goes, and no CPU time that passes.
+        said = "once only" if times else "nothing"
+        return [f"the observer said {said} (run {record.run})"]
     seen = [event.at for event in record.of(Probe.KIND)]
     work = record.all(Workload)
     begin = min([*(w.started_at for w in work), *seen], default=times[0])

@@ -154,7 +154,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         expects="INCONCLUSIVE",
     ),
     Defect(
-        name="an observer that says nothing",
+        name="an observer that speaks up at the end only",
         criterion="reproducibility",
         needs=("reference", "recovery"),
         harm="observer stopped",
