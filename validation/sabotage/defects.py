@@ -43,6 +43,10 @@ Harm = Literal[
 Expected = Literal["FAIL", "INCONCLUSIVE"]
 
 _WORKER: Final = "ga/evaluators/worker.py"
+_DRIVER: Final = "ga/evaluators/driver.py"
+_ALIVE: Final = (
+    "        return {node: cpus for node, cpus in found.items() if not self._warming[node]}\n"
+)
 _EVALUATES: Final = "        return evaluate_batch(market, settings, genomes)\n"
 _BEGINS: Final = "    with _bounded("
 _ON_CLUSTER: Final = 'if "ray" in sys.modules'
@@ -93,13 +97,6 @@ def _edit(file: str, old: str, new: str) -> tuple[Edit, ...]:
     return (Edit(file=file, old=old, new=new),)
 
 
-_NO_SECOND_TRY: Final = _edit(
-    "ga/evaluators/dispatch.py",
-    _LOST,
-    "            if reply is Fault.LOST:\n"
-    "                self._close(job)\n"
-    "                return\n" + _LOST,
-)
 _OTHER_ON_CLUSTER: Final = _edit(_WORKER, _EVALUATES, _BENT.format(where=f"{_ON_CLUSTER} else 1"))
 
 
@@ -206,7 +203,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         criterion="cycle_completion",
         needs=("recovery",),
         edits=_edit(
-            "ga/evaluators/driver.py",
+            _DRIVER,
             "            for result in dispatcher.run():\n"
             "                self._connection.send(result)",
             "            for number, result in enumerate(dispatcher.run()):\n"
@@ -227,7 +224,13 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         name="no second try",
         criterion="worker_recovery",
         needs=("recovery",),
-        edits=_NO_SECOND_TRY,
+        edits=_edit(
+            "ga/evaluators/dispatch.py",
+            _LOST,
+            "            if reply is Fault.LOST:\n"
+            "                self._close(job)\n"
+            "                return\n" + _LOST,
+        ),
     ),
     Defect(
         name="nodes that never come back",
@@ -248,12 +251,12 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         edits=(
             *_edit(_WORKER, _BEGINS, _HOG + _BEGINS),
             *_edit(
-                "ga/evaluators/driver.py",
+                _DRIVER,
                 "            return Fault.MEMORY\n",
                 "            return Fault.CRASHED\n",
             ),
             *_edit(
-                "ga/evaluators/driver.py",
+                _DRIVER,
                 "import sys\n",
                 'import sys\nsys.stderr = open(os.devnull, "w")\n',
             ),
@@ -341,10 +344,22 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         edits=_OTHER_ON_CLUSTER,
     ),
     Defect(
-        name="work of a node that was taken away is not done again",
+        # Its own work is done when it goes: a node that is drained takes no other.
+        name="work that is lost when a node is taken away",
         criterion="preemption",
         needs=("reference", "preemption"),
-        edits=_NO_SECOND_TRY,
+        edits=(
+            Edit(
+                file=_DRIVER,
+                old=_ALIVE,
+                new=f"        self.left = len(found) < len(self._warming)\n{_ALIVE}",
+            ),
+            Edit(
+                file=_DRIVER,
+                old="        return results\n",
+                new="        return [] if self.left else results\n",
+            ),
+        ),
     ),
     Defect(
         name="individuals beyond 1,500 dropped",
@@ -361,7 +376,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         criterion="autoscaling",
         needs=("reference", "autoscaling"),
         edits=_edit(
-            "ga/evaluators/driver.py",
+            _DRIVER,
             "            self._request(0)\n",
             "            self._spec.workers\n",
         ),
