@@ -24,9 +24,11 @@ from validation.record import Record
 from validation.sabotage.defects import Harm
 
 WATCH_SECONDS: Final = 45.0
-_SLOW_S: Final = 0.015
-"""Each way: three times what a round trip may take."""
+_SLOW_S: Final = 0.02
+"""Each way: four times what a round trip may take, and the least that can be shown."""
 SILENT_AFTER_S: Final = 20.0
+RUINOUS: Final[frozenset[Harm]] = frozenset({"dashboard killed"})
+"""What cannot be mended: nothing else can be tried on that stack."""
 
 
 @contextmanager

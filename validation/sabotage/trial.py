@@ -27,7 +27,7 @@ from validation.network import round_trips
 from validation.probes import Observe, Outages, Watch, Webhook, ask_all
 from validation.sabotage.certificates import HEALTHY, Certificate, append, code_hash
 from validation.sabotage.defects import DEFECTS, Defect, Edit, Harm, Stage
-from validation.sabotage.harm import WATCH_SECONDS, harmed
+from validation.sabotage.harm import RUINOUS, WATCH_SECONDS, harmed
 from validation.service import service_load
 from validation.soak import command, read_soak
 from validation.verdicts import Status
@@ -76,6 +76,8 @@ def main(argv: Sequence[str]) -> int:
                     defect, tried = left.pop(0), tried + 1
                     say(f"defect {tried} of {len(defects)}: {defect.name} ({defect.criterion})")
                     _defect(path, stack, webhook, defect, say)
+                    if defect.harm in RUINOUS:
+                        break
             except Exception as error:
                 # It has no certificate then. The others are tried, on a stack that is whole.
                 traceback.print_exc()
