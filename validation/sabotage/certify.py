@@ -100,7 +100,10 @@ def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float) -> None:
 def _run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
     """Run to the end; interrupted, it is given the time to remove its stack."""
     # Of a session of its own: what interrupts us at a terminal would reach it a second time.
-    with subprocess.Popen(argv, cwd=cwd, env=env, start_new_session=True) as process:
+    # What it says is no part of our own stdout, which may be JSON.
+    with subprocess.Popen(
+        argv, cwd=cwd, env=env, start_new_session=True, stdout=sys.stderr.fileno()
+    ) as process:
         try:
             return process.wait()
         except BaseException:
