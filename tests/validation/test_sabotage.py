@@ -150,13 +150,16 @@ _run([sys.executable, "-c", *sys.argv[1:]], cwd=pathlib.Path(), env=dict(os.envi
 """
 
 
-def test_an_interrupted_certification_lets_its_trials_remove_their_stack(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_certification_lets_its_trials_remove_their_stack(
+    how: signal.Signals, tmp_path: Path
+) -> None:
     begun, removed = tmp_path / "begun", tmp_path / "removed"
     argv = [sys.executable, "-c", _CERTIFIER, _STACK_OWNER, str(begun), str(removed)]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 60
         while not begun.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         assert process.wait(30) != 0
     assert removed.exists()

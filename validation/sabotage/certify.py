@@ -100,7 +100,9 @@ def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float) -> None:
 def _run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
     """Run to the end; interrupted, it is given the time to remove its stack."""
     # Of a session of its own: what interrupts us at a terminal would reach it a second time.
-    # What it says is no part of our own stdout, which may be JSON.
+    # So what asks us to end must be passed on. What it says is no part of our own stdout, which may
+    # be JSON.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with subprocess.Popen(
         argv, cwd=cwd, env=env, start_new_session=True, stdout=sys.stderr.fileno()
     ) as process:
@@ -113,6 +115,8 @@ def _run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
             except subprocess.TimeoutExpired:
                 process.kill()
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
