@@ -16,7 +16,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +51,8 @@ class Container:
     health: str
     """``healthy``, ``unhealthy``, ``starting``; empty without a check."""
     exit_code: int
+    restarts: int = 0
+    """How often Docker started it again, for it had ended. Between its ends it looks well."""
 
     @property
     def well(self) -> bool:
@@ -132,7 +134,20 @@ class Compose:
                 )
                 for one in (row if isinstance(row, list) else [row])
             ]  # fmt: skip
-        return sorted(found, key=lambda one: one.name)
+        restarts = _restarts([one.name for one in found])
+        counted = (replace(one, restarts=restarts.get(one.name, 0)) for one in found)
+        return sorted(counted, key=lambda one: one.name)
+
+
+def _restarts(containers: Sequence[str]) -> dict[str, int]:
+    """Container -> restarts; without those that are gone by now."""
+    if not containers:
+        return {}
+    docker = shutil.which("docker") or "docker"
+    asked = [docker, "container", "inspect", "--format", "{{.RestartCount}} {{.Name}}"]
+    done = subprocess.run([*asked, *containers], capture_output=True, text=True)
+    rows = (line.split(" /") for line in done.stdout.splitlines())
+    return {name: int(count) for count, name in rows}
 
 
 def _remedy(said: str) -> str:
@@ -335,11 +350,13 @@ def _tell_on_images(compose: Compose) -> None:
 
 
 def _tell_on(compose: Compose) -> None:
-    """Whose fault it is: the last lines of every container that is not well."""
+    """Whose fault it is: the last lines of every container that is not well, or was restarted."""
     for one in compose.containers():
-        if not one.well:
+        if not one.well or one.restarts:
+            again = f", restarted {one.restarts} times" if one.restarts else ""
             print(
-                f"\n{one.name}: {one.state} {one.health} (status {one.exit_code})", file=sys.stderr
+                f"\n{one.name}: {one.state} {one.health} (status {one.exit_code}{again})",
+                file=sys.stderr,
             )
             lines = compose.read("logs", "--no-color", f"--tail={_LOG_LINES}", one.service)
             print(lines.rstrip(), file=sys.stderr)
@@ -370,9 +387,10 @@ def _status(compose: Compose, *, as_json: bool) -> int:
         print(json.dumps(value, indent=2))
         return 0 if well else 1
     console = Console()
-    table = Table("Container", "State", "Health", title="containers")
+    table = Table("Container", "State", "Health", "Restarts", title="containers")
     for one in containers:
-        table.add_row(one.name, one.state, one.health or "-", style="" if one.well else "bold red")
+        style = "" if one.well else "bold red"
+        table.add_row(one.name, one.state, one.health or "-", str(one.restarts), style=style)
     console.print(table)
     table = Table("Address", "State", "Host", "Id", title="Ray's nodes")
     for node in found:

@@ -115,6 +115,24 @@ def test_a_stack_that_does_not_come_up_shows_whose_fault_it_is(
     assert " down " not in (tmp_path / "asked").read_text()
 
 
+def test_what_is_restarted_again_and_again_is_told_though_it_looks_well(
+    compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failed = {"image": (0, ""), "up": (1, ""), "logs": (0, "not found"), "config": (0, "a")}
+    counts = {"inspect": (0, "0 /x-volumes-1\n7 /x-redis-1")}
+    say(tmp_path, {**failed, **counts, "ps": (0, rows(*ROWS))})
+    assert main(["cluster", "--file", str(compose), "up"]) == 1
+    said = capfd.readouterr().err
+    assert "x-redis-1: running  (status 0, restarted 7 times)" in said
+    assert "x-volumes-1" not in said
+    say(tmp_path, {**counts, "ps": (0, rows(*ROWS))})
+    assert main(["cluster", "--file", str(compose), "status", "--json"]) == 0
+    found = {
+        one["name"]: one["restarts"] for one in json.loads(capfd.readouterr().out)["containers"]
+    }
+    assert found == {"x-volumes-1": 0, "x-redis-1": 7}
+
+
 def test_compose_of_the_wheel_says_when_it_failed(tmp_path: Path) -> None:
     program = cluster.compose_of_wheel()
     if program is None:
@@ -263,7 +281,7 @@ def test_a_half_started_production_stack_is_removed(
     argv = [sys.executable, "-m", "ga", "cluster", "--file", str(production), "up"]
     done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "redis-server: not found" in done.stderr
+    assert "redis-server: not found" in done.stderr, done.stderr
     assert "it was removed again" in done.stderr
     assert _left() == before
 
