@@ -233,17 +233,13 @@ def _certify(options: argparse.Namespace, owns: Sequence[Own]) -> int:
             own, options.certificates, backend=options.stack, anew=options.anew, say=_tell
         )
     if not owns:
-        if options.stack == "containers":
-            raise InputError(
-                "--stack containers: defects are planted in a copy of the code, which an image has "
-                "not; only those of --with FILE can be tried on containers"
-            )
         found += certify(
             options.certificates,
             criteria=options.criteria,
             anew=options.anew,
             some=options.part,
             minutes=options.minutes,
+            stack="containers" if options.stack == "containers" else "processes",
             say=_tell,
         )
     done = certified(found)
@@ -252,12 +248,13 @@ def _certify(options: argparse.Namespace, owns: Sequence[Own]) -> int:
     else:
         _console().print(_certificates(found))
     _tell(false_alarms(found))
+    partial = options.part is not None or options.stack == "containers"
     without = [
         name
         for name in known
         if name not in done
         and (name in options.criteria or not options.criteria)
-        and (options.part is None or name in {one.criterion for one in found})
+        and (not partial or name in {one.criterion for one in found})
     ]
     if without:
         _tell(f"uncertified: {', '.join(without)}")
@@ -266,12 +263,13 @@ def _certify(options: argparse.Namespace, owns: Sequence[Own]) -> int:
 
 def _certificates(found: Sequence[Certificate]) -> Table:
     table = Table(pad_edge=False)
-    for name in ("Criterion", "Defect", "Expected", "Verdict", "Why"):
+    for name in ("Criterion", "Stack", "Defect", "Expected", "Verdict", "Why"):
         table.add_column(name, overflow="fold", no_wrap=name in ("Criterion", "Verdict"))
     for one in found:
         style = "bold red" if one.detected == (one.defect == HEALTHY) else ""
         table.add_row(
             Text(one.criterion),
+            Text(one.stack),
             Text(one.defect),
             Text(one.expected),
             Text(one.verdict, style=style),

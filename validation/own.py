@@ -283,11 +283,13 @@ def certify_own(
                 )
                 result = judged(own, record)
                 for name in asked:
-                    _keep(own, path, defect, name, result)
+                    _keep(own, path, defect, name, result, stack.backend)
     return tuple(c for c in read_certificates(path, codes=mine) if c.criterion in names)
 
 
-def _keep(own: Own, path: Path, defect: OwnDefect, name: str, result: GateResult) -> None:
+def _keep(
+    own: Own, path: Path, defect: OwnDefect, name: str, result: GateResult, stack: str
+) -> None:
     verdict = result.verdict(name)
     wanted = Status.FAIL.value if defect.name == HEALTHY else defect.expects
     append(
@@ -301,5 +303,6 @@ def _keep(own: Own, path: Path, defect: OwnDefect, name: str, result: GateResult
             reason=verdict.reason,
             code=own.code,
             at=time.time(),
+            stack=stack,
         ),
     )

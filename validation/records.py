@@ -15,6 +15,7 @@ from typing import Final, Literal
 from validation.errors import EvidenceError
 from validation.fields import Facts, checks_of, fact
 from validation.record import Record
+from validation.records_faults import Phases
 from validation.records_load import Load, Scaling, ServiceRestart
 from validation.records_network import Drain, Leak, Listener, RoundTrips, Search, Survey
 from validation.records_observer import Died, Observer
@@ -456,6 +457,7 @@ RECORDS: Final[dict[str, type[Record]]] = {
         Workload,
         Generation,
         Fault,
+        Phases,
         Recovery,
         Probe,
         Scrape,

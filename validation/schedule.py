@@ -8,7 +8,7 @@ receipts of the others allow.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +22,7 @@ from validation.criteria import CRITERIA
 from validation.own import Ground, Own
 from validation.probes import Outages
 from validation.records import Note
+from validation.records_faults import Phases
 from validation.workload import Evolve
 
 COUNT: Final = 4
@@ -37,6 +38,7 @@ _POLL: Final = 0.1
 _DICE: Final = 0x5C4ED
 
 _Do = Callable[[Node], Receipt]
+_Tell = Callable[[Receipt], None]
 NODE_FAULTS: Final[Mapping[str, tuple[_Do, _Do | None]]] = {
     "kill": (lambda n: n.kill(), None),
     "kill_worker": (lambda n: n.kill_worker(), None),
@@ -97,36 +99,88 @@ def draw(
     return tuple(sorted(steps, key=lambda step: step.at_s))
 
 
+class Strike:
+    """One fault as it is done and undone: its receipts, and when its target was gone and back."""
+
+    def __init__(self, step: Step, tell: _Tell) -> None:
+        self.step, self._tell = step, tell
+        self._receipts: list[Receipt] = []
+        self._undo_at = 0.0
+        self._noticed_at: float | None = None
+        self._back_at: float | None = None
+
+    def tell(self, receipt: Receipt) -> None:
+        """Of the fault, or of its undo."""
+        self._receipts.append(receipt)
+        self._tell(receipt)
+
+    def look(self, alive: Collection[str]) -> None:
+        """The nodes that the cluster has now, while the fault is there."""
+        if self._noticed_at is None and self.step.target not in alive:
+            self._noticed_at = time.time()
+
+    def undo(self) -> None:
+        """It is to be undone now."""
+        self._undo_at = time.time()
+
+    def back(self, at: float) -> None:
+        """Its target was there again."""
+        self._back_at = at
+
+    def phases(self, workload: str) -> Phases:
+        """When what happened."""
+        first, last = self._receipts[0], self._receipts[-1]
+        asked = first.requested_at
+        # A fault that ends by itself has no undo.
+        undone = max(last.confirmed_at, self._undo_at)
+        return Phases(
+            workload=workload,
+            fault=self.step.fault,
+            target=self.step.target,
+            asked_at=asked,
+            confirmed_s=first.confirmed_at - asked,
+            noticed_s=None if self._noticed_at is None else max(0.0, self._noticed_at - asked),
+            undo_s=self._undo_at - asked,
+            undone_s=undone - asked,
+            back_s=None if self._back_at is None else self._back_at - asked,
+        )
+
+
 @contextmanager
-def struck(
-    stack: Stack, outages: Outages, step: Step, tell: Callable[[Receipt], None]
-) -> Iterator[None]:
+def struck(stack: Stack, outages: Outages, step: Step, tell: _Tell) -> Iterator[Strike]:
     """The fault is there inside of it; its undo runs whatever happens."""
+    strike = Strike(step, tell)
     node = next((node for node in stack.nodes if node.name == step.target), None)
     if node is None:
         end = stack.kill_service if step.fault == "kill" else stack.stop_service
         try:
-            tell(end(step.target))
-            yield
+            strike.tell(end(step.target))
+            yield strike
         finally:
-            tell(stack.start_service(step.target))
+            strike.undo()
+            strike.tell(started := stack.start_service(step.target))
+            if started.confirmed:
+                strike.back(started.confirmed_at)
         return
     do, undo = NODE_FAULTS[step.fault]
     outages.down(node.name)
     try:
-        tell(do(node))
-        yield
+        strike.tell(do(node))
+        yield strike
     finally:
+        strike.undo()
         if undo is not None:
-            tell(undo(node))
+            strike.tell(undo(node))
         if step.fault in _AWAY or node.name not in _alive(stack):
             # One that the cluster gave up ends by itself, sooner or later: it is ended here.
             if step.fault not in ("kill", "kill_worker") and node.alive:
-                tell(node.kill())
-            tell(node.start())
+                strike.tell(node.kill())
+            strike.tell(node.start())
         deadline = time.monotonic() + _BACK_S
         while node.name not in _alive(stack) and time.monotonic() < deadline:
             time.sleep(_POLL)
+        if node.name in _alive(stack):
+            strike.back(time.time())
         outages.up(node.name)
 
 
@@ -141,31 +195,33 @@ def play(
     steps: Sequence[Step],
     stack: Stack,
     outages: Outages,
-    tell: Callable[[Receipt], None],
+    tell: _Tell,
     *,
     over: Callable[[], bool],
     say: Callable[[str], None],
-) -> int:
-    """Do and undo all of a schedule, each in its time; how many were begun before the end."""
-    began, begun = time.monotonic(), 0
+) -> list[Strike]:
+    """Do and undo all of a schedule, each in its time; those that were begun before the end."""
+    began, begun = time.monotonic(), list[Strike]()
+    names = {node.name for node in stack.nodes}
     with ExitStack() as last:
         left = list(steps)
-        open_: list[Step] = []
-        held: dict[Step, ExitStack] = {}
-        while left or open_:
+        held: dict[Strike, ExitStack] = {}
+        while left or held:
             now = time.monotonic() - began
-            for step in [s for s in open_ if now >= s.at_s + s.for_s or over()]:
-                open_.remove(step)
-                held.pop(step).close()
+            for strike in [s for s in held if now >= s.step.at_s + s.step.for_s or over()]:
+                held.pop(strike).close()
             if left and over():
                 break
             if left and now >= left[0].at_s:
                 step = left.pop(0)
                 say(f"schedule: {step}")
-                held[step] = last.enter_context(ExitStack())
-                held[step].enter_context(struck(stack, outages, step, tell))
-                open_.append(step)
-                begun += 1
+                until = last.enter_context(ExitStack())
+                begun.append(until.enter_context(struck(stack, outages, step, tell)))
+                held[begun[-1]] = until
+            if on_nodes := [s for s in held if s.step.target in names]:
+                alive = _alive(stack)
+                for strike in on_nodes:
+                    strike.look(alive)
             time.sleep(_POLL)
     return begun
 
@@ -189,8 +245,10 @@ def gather(ground: Ground) -> None:
             steps, stack, ground.outages, lambda one: _tell(ground, one, name),
             over=lambda: not evolve.running, say=ground.say,
         )  # fmt: skip
-        if begun < len(steps):
-            ground.add(Note(text=f"{name} was over after {begun} of {len(steps)} faults"))
+        for one in begun:
+            ground.add(one.phases(name))
+        if len(begun) < len(steps):
+            ground.add(Note(text=f"{name} was over after {len(begun)} of {len(steps)} faults"))
 
     with campaign.evolve(spec, name, campaign.cluster_arguments()) as evolve:
         if evolve.wait_ready(WORKLOAD_SECONDS):

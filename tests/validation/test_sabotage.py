@@ -20,7 +20,7 @@ from validation.sabotage import DEFECTS, Certificate, Defect, certified, false_a
 from validation.sabotage import read_certificates as read
 from validation.sabotage.certificates import HEALTHY, append
 from validation.sabotage.certify import _place as place
-from validation.sabotage.certify import part
+from validation.sabotage.certify import certify, part
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,6 +54,40 @@ def test_parts_are_every_defect_once() -> None:
     for wrong in ("0/4", "5/4", "1", "a/b", "1/0"):
         with pytest.raises(InputError, match="--part"):
             part(DEFECTS, wrong)
+
+
+def test_what_is_in_an_image_is_not_planted_in_containers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = {d.name: d.on_containers for d in DEFECTS}
+    for name in ("broken panel", "a node that restarts by itself", "a watch that stops half-way"):
+        assert there[name]
+    # Of the engine's code, of a process of the host, and of no stack at all.
+    for name in ("dropped write", "dead exporter", "hours that nobody watched, passed over in"):
+        assert not any(on for known, on in there.items() if known.startswith(name))
+    store = str(tmp_path / "certificates.jsonl")
+    asked = ["certify", "speedup", "--stack", "containers", "--certificates", store]
+    assert main(asked) == 2
+    assert "none of these defects can be planted" in capsys.readouterr().err
+
+
+def test_a_stack_has_certificates_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "certificates.jsonl"
+    append(path, certificate("grafana_functional", defect="broken panel"))
+    tried: list[tuple[str, list[tuple[str, str]]]] = []
+    monkeypatch.setattr(
+        # By name its package has the function.
+        sys.modules["validation.sabotage.certify"],
+        "_try",
+        lambda _path, left, _seconds, stack: tried.append((stack, list(left))),
+    )
+    wanted = [("grafana_functional", HEALTHY), ("grafana_functional", "broken panel")]
+    for stack, left in (("processes", wanted[:1]), ("containers", wanted)):
+        found = certify(path, criteria=["grafana_functional"], stack=stack, say=lambda _: None)
+        assert tried[-1] == (stack, left)
+        assert [c.stack for c in found] == ["processes"][: stack == "processes"]
 
 
 def test_certified_is_what_was_caught_without_a_miss_or_a_false_alarm() -> None:

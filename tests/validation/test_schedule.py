@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,6 +22,7 @@ from validation.cli import main
 from validation.evidence import read_evidence
 from validation.probes import Outages
 from validation.records import Fault, Note
+from validation.records_faults import Phases
 from validation.schedule import NODE_FAULTS, SERVICE_FAULTS, Step, draw, play, struck
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +76,7 @@ class Fake:
         self.done.append(f"{act} {target}")
         if act == self.breaks:
             raise RuntimeError("bug")
-        return receipt(act, target, 0.0, {}, {}, confirmed=True)
+        return receipt(act, target, time.time(), {}, {}, confirmed=True)
 
     def alive_nodes(self) -> frozenset[str]:
         return frozenset({"n1", "n2"})
@@ -98,10 +100,13 @@ def test_the_undo_runs_whatever_happens(fault: str, fails: bool) -> None:
     outages = Outages()
     with (
         pytest.raises(RuntimeError) if fails else nullcontext(),
-        struck(stack, outages, step, told.append),  # type: ignore[arg-type]
+        struck(stack, outages, step, told.append) as strike,  # type: ignore[arg-type]
     ):
         if fails:
             raise RuntimeError("the run broke")
+    phases = strike.phases("w")
+    assert (phases.fault, phases.target, phases.noticed_s) == (fault, target, None)
+    assert 0 <= phases.confirmed_s <= phases.undo_s <= phases.undone_s <= (phases.back_s or 0)
     assert [f"{one.fault} {one.target}" for one in told] == stack.done
     undo = {"pause": "resume", "partition": "heal", "stop": "start", "kill": "start"}
     for word in ("one_way in", "one_way out", "loss", "delay", "narrow"):
@@ -111,7 +116,7 @@ def test_the_undo_runs_whatever_happens(fault: str, fails: bool) -> None:
 
 
 def played(stack: Fake, steps: list[Step], over: Callable[[], bool]) -> int:
-    return play(steps, stack, Outages(), lambda _: None, over=over, say=lambda _: None)  # type: ignore[arg-type]
+    return len(play(steps, stack, Outages(), lambda _: None, over=over, say=lambda _: None))  # type: ignore[arg-type]
 
 
 def test_steps_overlap_and_each_ends_in_its_time() -> None:
@@ -120,6 +125,27 @@ def test_steps_overlap_and_each_ends_in_its_time() -> None:
     short = Step(at_s=0.2, for_s=0.1, fault="stop", target="redis")
     assert played(stack, [long, short], lambda: False) == 2
     assert stack.done[:4] == ["pause n1", "stop redis", "start redis", "resume n1"]
+
+
+def test_it_is_told_when_the_cluster_noticed() -> None:
+    stack, began = Fake(), time.time()
+    here = stack.alive_nodes()
+    # Gone 0.3 s after the fault, and back by the time that it is undone.
+    stack.alive_nodes = lambda: here - {"n1"} if 0.3 < time.time() - began < 0.7 else here  # type: ignore[method-assign]
+    steps = [
+        Step(at_s=0.0, for_s=0.8, fault="pause", target="n1"),
+        Step(at_s=0.0, for_s=0.8, fault="stop", target="redis"),
+    ]
+    first, second = play(
+        steps, stack, Outages(), lambda _: None, over=lambda: False, say=lambda _: None  # type: ignore[arg-type]
+    )  # fmt: skip
+    seen = first.phases("w")
+    assert seen.noticed_s is not None
+    assert 0.25 < seen.noticed_s < seen.undo_s
+    assert seen.undo_s >= 0.75
+    assert seen.back_s is not None
+    assert seen.back_s >= seen.undone_s
+    assert second.phases("w").noticed_s is None
 
 
 def test_a_run_that_is_over_ends_the_schedule_and_undoes_it() -> None:
@@ -165,6 +191,11 @@ def test_a_schedule_on_a_real_stack_changes_nothing(backend: str, tmp_path: Path
     faults = record.all(Fault)
     assert [f for f in faults if not f.confirmed] == []
     assert {f.target for f in faults if f.fault in ("kill", "pause")} == {s.target for s in again}
+    phases = record.all(Phases)
+    assert [(p.fault, p.target) for p in phases] == [(s.fault, s.target) for s in again]
+    for one in phases:
+        assert one.back_s is not None
+        assert one.confirmed_s <= one.undo_s <= one.undone_s <= one.back_s
     said = {v["criterion"]: v["status"] for v in json.loads(done.stdout)["verdicts"]}
     wanted = dict.fromkeys(("no_data_loss", "reproducibility", "container_stability"), "PASS")
     assert said == wanted, done.stdout

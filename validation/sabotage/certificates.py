@@ -42,6 +42,8 @@ class Certificate:
     code: str
     """``code_hash`` of the gate that said so."""
     at: float
+    stack: str = "processes"
+    """Where it was tried: ``processes`` or ``containers``."""
 
 
 @cache

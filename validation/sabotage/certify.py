@@ -32,6 +32,7 @@ def certify(
     anew: bool = False,
     some: str | None = None,
     minutes: float = math.inf,
+    stack: str = "processes",
     say: Callable[[str], None],
 ) -> tuple[Certificate, ...]:
     """Certify what ``path`` has no certificate of, and return all that it has then.
@@ -44,22 +45,40 @@ def certify(
         criteria: Only these; all if empty.
         some: Only a part of the defects, see ``part``.
         minutes: After so long no other trial is begun; the next certification goes on there.
+        stack: ``processes``, or ``containers`` for what can be planted there, too.
         anew: Certify again what has a certificate.
         say: Told, in one line, what is going on.
 
     Raises:
+        InputError: nothing of what was asked for can be planted in containers.
         RuntimeError: a trial could not be run.
     """
-    done = set() if anew else {(c.criterion, c.defect) for c in read_certificates(path)}
+    kept = [c for c in read_certificates(path) if c.stack == stack]
+    done = set() if anew else {(c.criterion, c.defect) for c in kept}
     chosen = [d for d in DEFECTS if not criteria or d.criterion in criteria]
+    if stack == "containers":
+        chosen = _on_containers(chosen, say)
     chosen = chosen if some is None else part(chosen, some)
     wanted = dict.fromkeys(d.criterion for d in chosen)
     pairs = [(name, HEALTHY) for name in wanted] + [(d.criterion, d.name) for d in chosen]
     left = [pair for pair in pairs if pair not in done]
     say(f"{len(left)} of {len(pairs)} trials to be made; gate's code {code_hash()[:12]}")
     if left:
-        _try(path.resolve(), left, 60 * minutes)
-    return tuple(c for c in read_certificates(path) if c.criterion in wanted)
+        _try(path.resolve(), left, 60 * minutes, stack)
+    found = read_certificates(path)
+    return tuple(c for c in found if c.criterion in wanted and c.stack == stack)
+
+
+def _on_containers(defects: Sequence[Defect], say: Callable[[str], None]) -> list[Defect]:
+    found = [d for d in defects if d.on_containers]
+    if not found:
+        raise InputError(
+            "--stack containers: none of these defects can be planted there, for an image has not "
+            "the changed code; leave the option out"
+        )
+    if len(found) < len(defects):
+        say(f"{len(defects) - len(found)} defects can be planted in a stack of processes only")
+    return found
 
 
 def part(defects: Sequence[Defect], which: str) -> list[Defect]:
@@ -74,7 +93,7 @@ def part(defects: Sequence[Defect], which: str) -> list[Defect]:
     return list(defects[int(number) - 1 :: int(count)])
 
 
-def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float) -> None:
+def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float, stack: str) -> None:
     with _place() as copy:
         for part in _FOLDERS:
             shutil.copytree(
@@ -89,7 +108,8 @@ def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float) -> None:
         ).returncode
         if status != 0:
             raise RuntimeError("the engine's kernels could not be compiled; see above")
-        argv = [sys.executable, "-m", "validation.sabotage.trial", str(path), str(seconds), *names]
+        argv = [sys.executable, "-m", "validation.sabotage.trial", str(path), str(seconds), stack]
+        argv += names
         status = _run(argv, cwd=copy, env=env)
     if status != 0:
         raise RuntimeError(

@@ -41,6 +41,11 @@ Harm = Literal[
     "observer stopped",
 ]
 Expected = Literal["FAIL", "INCONCLUSIVE"]
+_ANY_STACK: Final[frozenset[Harm]] = frozenset({
+    "nodes stay away", "node restarted", "slow link", "open socket", "default password",
+    "no receipts", "watch stopped", "observer stopped",
+})  # fmt: skip
+"""Done from outside, or to who watches: alike to containers."""
 
 _WORKER: Final = "ga/evaluators/worker.py"
 _DRIVER: Final = "ga/evaluators/driver.py"
@@ -91,6 +96,12 @@ class Defect:
     expects: Expected = "FAIL"
     """INCONCLUSIVE where the system is well and evidence is taken away. That proves something only
     if the healthy system passes by the same evidence."""
+
+    @property
+    def on_containers(self) -> bool:
+        """Whether it can be planted in a stack of containers: the engine's code is in an image."""
+        engine = any(edit.file.startswith("ga/") for edit in self.edits)
+        return not engine and (self.harm is None or self.harm in _ANY_STACK)
 
 
 def _edit(file: str, old: str, new: str) -> tuple[Edit, ...]:

@@ -41,11 +41,11 @@ _ORDER: Final[tuple[Stage, ...]] = get_args(Stage)
 
 
 def main(argv: Sequence[str]) -> int:
-    """``trial CERTIFICATES SECONDS CRITERION:DEFECT...``: the healthy system (``none``) first.
+    """``trial CERTIFICATES SECONDS STACK CRITERION:DEFECT...``: the healthy one (``none``) first.
 
     After so many seconds no other trial is begun.
     """
-    path, seconds, names = Path(argv[0]), float(argv[1]), argv[2:]
+    path, seconds, backend, names = Path(argv[0]), float(argv[1]), argv[2], argv[3:]
     if _ROOT in (Path.cwd().resolve(), *Path.cwd().resolve().parents) and not _copied():
         raise SystemExit("trial: defects are planted in a copy only; use validation certify")
     began = time.monotonic()
@@ -56,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
 
     defects = [d for d in DEFECTS if f"{d.criterion}:{d.name}" in names]
     healthy = [d for d in DEFECTS if f"{d.criterion}:{HEALTHY}" in names]
+    if backend == "containers":
+        healthy = [d for d in healthy if d.on_containers]
     stages = {stage for d in healthy for stage in d.needs}
     tried, left = 0, list(defects)
     fresh = stages - {_LAST}
@@ -65,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
         return time.monotonic() - began > seconds
 
     while (left or fresh) and not late():
-        with _stack(say) as (stack, webhook):
+        with _stack(backend, say) as (stack, webhook):
             try:
                 if fresh:
                     # Without what rests on the loss of the cluster, which is tried below.
@@ -85,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     if _LAST in stages and not late():
         # Nothing can be tried on a stack whose cluster is lost.
         asked = [d for d in healthy if _LAST in d.needs]
-        with _stack(say) as (stack, webhook):
+        with _stack(backend, say) as (stack, webhook):
             _healthy(path, stack, webhook, {s for d in asked for s in d.needs}, asked, say)
     for line in broken:
         say(f"not tried to the end: {line}")
@@ -93,13 +95,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 @contextmanager
-def _stack(say: Callable[[str], None]) -> Iterator[tuple[Stack, Webhook]]:
+def _stack(backend: str, say: Callable[[str], None]) -> Iterator[tuple[Stack, Webhook]]:
     with (
         Webhook() as webhook,
         fixtures.start_stack(
             nodes=_NODES,
             cpus_per_node=_CPUS,
-            backend="processes",
+            backend=backend,
             alert_webhook=webhook.url,
             on_progress=say,
         ) as stack,
@@ -120,7 +122,8 @@ def _healthy(
     found = _run(stack, webhook, [s for s in _ORDER if s in stages], None, say)
     for criterion in dict.fromkeys(d.criterion for d in asked):
         status, reason = found[criterion]
-        _keep(path, criterion, HEALTHY, Status.PASS.value, status is Status.FAIL, status, reason)
+        alarm = status is Status.FAIL
+        _keep(path, stack, criterion, HEALTHY, Status.PASS.value, alarm, status, reason)
 
 
 def _defect(
@@ -129,7 +132,7 @@ def _defect(
     with _planted(defect.edits):
         status, reason = _run(stack, webhook, defect.needs, defect.harm, say)[defect.criterion]
     detected = status.value == defect.expects
-    _keep(path, defect.criterion, defect.name, defect.expects, detected, status, reason)
+    _keep(path, stack, defect.criterion, defect.name, defect.expects, detected, status, reason)
     say(f"{status.value}: {reason}")
 
 
@@ -139,6 +142,7 @@ def _copied() -> bool:
 
 def _keep(
     path: Path,
+    stack: Stack,
     criterion: str,
     defect: str,
     expected: str,
@@ -157,6 +161,7 @@ def _keep(
             reason=reason,
             code=code_hash(),
             at=time.time(),
+            stack=stack.backend,
         ),
     )
 
@@ -224,7 +229,7 @@ def _run(
             def ask() -> None:
                 url = stack.endpoints.prometheus
                 if url is not None:
-                    ask_all(writer, prometheus=url, grafana=None, since=began)
+                    ask_all(writer, prometheus=url, grafana=stack.endpoints.grafana, since=began)
 
             def alert() -> None:
                 plant_alert(stack, writer, outages, webhook, seed=_SEED, say=say)
