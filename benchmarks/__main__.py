@@ -20,7 +20,8 @@ from rich.table import Table
 
 from benchmarks import charts, compare, markdown
 from benchmarks.baselines import FORMAT, BaselineError, changes, history, keep
-from benchmarks.bench_scaleout import ScaleOut, market_of_arms, measure
+from benchmarks.bench_scaleout import ScaleOut, market_of_arms
+from benchmarks.cluster_arms import measure
 from benchmarks.page import by_suite, number, write_page
 from benchmarks.samples import Effort, Measurement, from_pytest
 from benchmarks.scaling import WITHIN, Foretold, Law

@@ -5,29 +5,24 @@ up and down: slow spells of the machine hit all of them. Beside them, on all nod
 own pool, and EvoTorch's actors where that is installed. The ratio of a repeat is local seconds over
 distributed seconds, both without start-up. Nodes that an arm does not use are killed: an idle one
 would lend the arm its quota.
+
+Nodes are small, so that four of them, the head and the coordinator fit on the machine. What Ray
+takes on each, about a fortieth of a core, is a tenth of such a node: what the cluster costs a whole
+core is measured apart, on one node of that size.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Mapping
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-import fixtures
-from benchmarks.recovery import PATIENCE, ArmError, Say, lose_work, recover, start
-from benchmarks.samples import Effort, Measurement
+from benchmarks.samples import Measurement
 from benchmarks.scaling import Foretold, Law, fit, foretell, slope
-from fixtures.stack import Stack, StackError
 from ga.capacity.model import Costs
 from validation.statistics import Estimate, geometric_mean, tolerance_upper
 
@@ -37,14 +32,13 @@ PEERS: Final = {
     "EvoTorch": ("evotorch_actors", "an even part to each actor, no ledger, no recovery"),
 }
 """Arms on all nodes: the module in ``benchmarks``, and how its work is spread."""
-CPUS_PER_NODE: Final = 0.4
-_MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
-_POPULATION: Final = 1_000
+CPUS_PER_NODE: Final = min(1.0, len(os.sched_getaffinity(0)) / 8)
+"""Four nodes are half of the machine."""
+WHOLE: Final = 1.0
+MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
+POPULATION: Final = 1_000
 """Five seconds of CPU in the first generation, about two in the later ones: the plan's populations
 begin at 500."""
-_ARM_SECONDS: Final = 300.0
-_LONG: Final = 10_000
-"""Generations; more than are ever reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +72,8 @@ class ScaleOut:
     """Seconds from a node's kill until it was seen gone, and until it was back."""
     redone: tuple[float, ...] = ()
     """Seconds from a node's kill until all that it had been handed was answered by others."""
+    whole: tuple[Sample, ...] = ()
+    """The local arm and one node, on a node of a whole core."""
 
     def seconds(self, arm: str) -> list[float]:
         """Of every repeat, in order."""
@@ -105,11 +101,11 @@ class ScaleOut:
         return foretell(
             seconds=seconds,
             cpu_seconds={
-                nodes: median(s.cpu_seconds for s in self.samples if s.arm == _name(nodes))
+                nodes: median(s.cpu_seconds for s in self.samples if s.arm == arm_of(nodes))
                 for nodes in seconds
             },
             costs=costs,
-            population=_POPULATION,
+            population=POPULATION,
             generations=self.generations,
             cpus_per_node=CPUS_PER_NODE,
             evaluations=self.evaluations,
@@ -130,7 +126,7 @@ class ScaleOut:
                 note += f"; {self._busy(arm):.0%} of their quota in evaluations"
                 if arm in PEERS:
                     note += f"; {PEERS[arm][1]}"
-                elif arm == _name(1):
+                elif arm == arm_of(1):
                     note += (
                         f"; takes {1.0 / ratio.point - 1.0:+.1%} of local's time, at most"
                         f" {1.0 / ratio.lower - 1.0:+.1%}"
@@ -144,7 +140,36 @@ class ScaleOut:
                     note=note,
                 )
             )
-        return [*found, *self._growth(), *self._recovery()]
+        return [
+            *found,
+            *self._over_one(),
+            *_whole_core(self.whole),
+            *self._growth(),
+            *self._recovery(),
+        ]
+
+    def _over_one(self) -> list[Measurement]:
+        """How many times as fast as one node of the cluster the others are."""
+        sizes = self.by_nodes()
+        if 1 not in sizes:
+            return []
+        found = []
+        for nodes, seconds in sizes.items():
+            if nodes > 1:
+                ratios = [one / many for one, many in zip(sizes[1], seconds, strict=True)]
+                ratio = geometric_mean(ratios)
+                found.append(
+                    Measurement(
+                        suite="scale-out",
+                        name=f"{arm_of(nodes)} over 1 node",
+                        unit="x",
+                        samples=tuple(ratios),
+                        lower_is_better=False,
+                        note=f"{ratio.point:.2f} x, 95 % bounds {ratio.lower:.2f} and"
+                        f" {ratio.upper:.2f}",
+                    )
+                )
+        return found
 
     def _busy(self, arm: str) -> float:
         """CPU time inside evaluations over what the nodes may use: the median of the repeats."""
@@ -204,146 +229,37 @@ class ScaleOut:
         ]
 
 
-def market_of_arms() -> tuple[int, int]:
-    """Assets and bars of the market that the arms evolve on."""
-    spec = dict(part.split("=") for part in _MARKET.partition(":")[2].split(","))
-    return int(spec["assets"]), int(spec["bars"])
-
-
-def measure(effort: Effort, say: Say) -> ScaleOut:
-    """Start a stack of plain processes and run all arms in turn; never raises for lack of quota."""
-    try:
-        with fixtures.start_stack(
-            nodes=max(effort.nodes),
-            cpus_per_node=CPUS_PER_NODE,
-            backend="processes",
-            on_progress=say,
-        ) as stack:
-            if any(node.limits.cpus is None for node in stack.nodes):
-                return ScaleOut(
-                    reason="not measured: no CPU quota can be set on this machine, and without it"
-                    " the nodes have no fixed size; run as root, or where cgroups may be written"
-                )
-            return _arms(stack, effort, say)
-    except (StackError, ArmError) as error:
-        say(f"scale-out failed: {error}")
-        lines = str(error).strip().splitlines()
-        last = f" ... {lines[-1]}" if len(lines) > 1 else ""
-        return ScaleOut(reason=f"not measured: {lines[0]}{last}", broken=True)
-
-
-def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
-    samples: list[Sample] = []
-    arms = {_name(count): count for count in (0, *effort.nodes)}
-    arms |= dict.fromkeys(_peers(say), max(effort.nodes))
-    total = effort.repeats * len(arms)
-    with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as folder:
-        for repeat in range(effort.repeats):
-            for name, count in sorted(arms.items(), key=lambda arm: arm[1], reverse=repeat % 2 > 0):
-                say(f"scale-out {len(samples) + 1}/{total}: {name}")
-                if count:
-                    _resize(stack, count)
-                if name in PEERS:
-                    result = _peer(stack, name, count, effort)
-                else:
-                    result = _evolve(stack, count, effort, Path(folder) / f"{repeat}-{count}.db")
-                samples.append(
-                    Sample(
-                        arm=name,
-                        repeat=repeat,
-                        seconds=result["seconds"],
-                        cpu_seconds=result["cpu_seconds"],
-                        startup_seconds=result["startup_seconds"],
-                        nodes_used=result["nodes_used"],
-                        digest=result["digest"],
-                        at=time.time(),
-                    )
-                )
-                one = samples[-1]
-                say(
-                    f"  {one.seconds:.2f} s on {one.nodes_used} nodes,"
-                    f" {one.cpu_seconds:.2f} s of CPU in evaluations"
-                )
-                evaluations = result["evaluations"]
-    if len({s.digest for s in samples}) != 1:
-        raise ArmError("the arms had different histories; their times cannot be compared")
-    _resize(stack, len(stack.nodes))
-    return ScaleOut(
-        samples=tuple(samples),
-        evaluations=evaluations,
-        generations=effort.scale_generations,
-        recoveries=tuple(recover(stack, n, say) for n in range(effort.recoveries)),
-        redone=lose_work(stack, _work(_LONG), effort.kills, say),
-    )
-
-
-def _resize(stack: Stack, count: int) -> None:
-    """Have just the first ``count`` nodes alive."""
-    for index, node in enumerate(stack.nodes):
-        if (index < count) == node.alive:
-            continue
-        receipt = node.start() if index < count else node.kill()
-        if not receipt.confirmed:
-            raise ArmError(f"{receipt.fault} of {node.name} is not confirmed: {receipt.detail}")
-    wanted = {node.name for node in stack.nodes[:count]}
-    deadline = time.monotonic() + PATIENCE
-    while stack.alive_nodes() != wanted:
-        if time.monotonic() > deadline:
-            raise ArmError(f"the cluster did not come to {count} nodes")
-        time.sleep(0.1)
-
-
-def _name(nodes: int) -> str:
-    return LOCAL if nodes == 0 else f"{nodes} node{'s' if nodes > 1 else ''}"
-
-
-def _evolve(stack: Stack, nodes: int, effort: Effort, store: Path) -> Mapping[str, Any]:
-    argv = [sys.executable, "-m", "ga", "evolve", *_work(effort.scale_generations), "--json"]
-    argv += ["--top", "1", "--store", str(store)]
-    if nodes == 0:
-        process = stack.on_one_node([*argv, "--mode", "local", "--workers", "1"])
-    else:
-        argv += ["--mode", "distributed", "--address", stack.endpoints.ray]
-        process = start(argv, stack.endpoints.env)
-    result = _ended(process, _name(nodes))
-    if result["fallbacks"]:
-        raise ArmError(f"{_name(nodes)} lost the cluster and fell back to this machine")
-    return {**result, "nodes_used": len(result["cpu_seconds_by_node"])}
-
-
-def _peers(say: Say) -> list[str]:
-    if find_spec("torch") is not None and find_spec("evotorch") is not None:
-        return list(PEERS)
-    say("no arm with EvoTorch's actors: torch and evotorch are not both installed")
-    return [name for name in PEERS if name != "EvoTorch"]
-
-
-def _peer(stack: Stack, name: str, nodes: int, effort: Effort) -> Mapping[str, Any]:
-    module = f"benchmarks.{PEERS[name][0]}"
-    argv = [sys.executable, "-m", module, *_work(effort.scale_generations)]
-    argv += ["--address", stack.endpoints.ray, "--workers", str(nodes)]
-    return _ended(start(argv, stack.endpoints.env), name)
-
-
-def _work(generations: int) -> list[str]:
+def _whole_core(samples: Sequence[Sample]) -> list[Measurement]:
+    """What one node of the cluster takes over the local arm there, by pairs."""
+    if not samples:
+        return []
+    local = [s for s in samples if s.arm == LOCAL]
+    pairs = list(zip(local, [s for s in samples if s.arm != LOCAL], strict=True))
+    more = [there.seconds / here.seconds for here, there in pairs]
+    # A slow spell of the machine stretches evaluations in either arm; this is what is beside them.
+    beside = [
+        (there.seconds / there.cpu_seconds) / (here.seconds / here.cpu_seconds)
+        for here, there in pairs
+    ]
+    found, apart = geometric_mean(more), geometric_mean(beside)
     return [
-        *("--market", _MARKET, "--seed", "7", "--population-size", str(_POPULATION)),
-        *("--generations", str(generations)),
+        Measurement(
+            suite="scale-out",
+            name=f"{arm_of(1)} of {WHOLE:g} CPU over local there",
+            unit="% of time",
+            samples=tuple(100.0 * (ratio - 1.0) for ratio in more),
+            note=f"{found.point - 1.0:+.1%}, at most {found.upper - 1.0:+.1%} (95 %); per CPU"
+            f" second of evaluations {apart.point - 1.0:+.1%}, at most {apart.upper - 1.0:+.1%}",
+        )
     ]
 
 
-def _ended(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
-    """What it printed."""
-    try:
-        out, err = process.communicate(timeout=_ARM_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise ArmError(f"{name} took over {_ARM_SECONDS:.0f} s") from None
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    if process.returncode != 0:
-        raise ArmError(f"{name} ended with {process.returncode}: {err.strip()[-500:]}")
-    # EvoTorch says on stdout what it does.
-    result: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
-    return result
+def market_of_arms() -> tuple[int, int]:
+    """Assets and bars of the market that the arms evolve on."""
+    spec = dict(part.split("=") for part in MARKET.partition(":")[2].split(","))
+    return int(spec["assets"]), int(spec["bars"])
+
+
+def arm_of(nodes: int) -> str:
+    """The name of the arm on so many nodes."""
+    return LOCAL if nodes == 0 else f"{nodes} node{'s' if nodes > 1 else ''}"

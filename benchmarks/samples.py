@@ -26,6 +26,8 @@ class Effort:
     """Interleaved repeats of every scale-out arm."""
     nodes: tuple[int, ...]
     """Scale-out arms beside the local one."""
+    whole_pairs: int
+    """Pairs of arms on a node of a whole core."""
     recoveries: int
     """Nodes killed and started again while nothing is evolved."""
     kills: int
@@ -48,9 +50,10 @@ class Effort:
             whole_rounds=5,
             generations=10,
             repeats=3,
-            # Eight nodes of 0.4 CPU and their head need four cores.
-            nodes=(1, 2, 4, 8) if len(os.sched_getaffinity(0)) >= 4 else (1, 2, 4),
-            recoveries=5,
+            # Eight nodes are the whole machine, and the head is there, too.
+            nodes=(1, 2, 4, 8) if len(os.sched_getaffinity(0)) >= 12 else (1, 2, 4),
+            whole_pairs=4,
+            recoveries=3,
             kills=20,
             scale_generations=2,
             search_seeds=4,
@@ -68,6 +71,7 @@ class Effort:
             generations=5,
             repeats=3,
             nodes=(4,),
+            whole_pairs=0,
             recoveries=2,
             kills=3,
             scale_generations=3,

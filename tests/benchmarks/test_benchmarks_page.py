@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import charts, markdown
@@ -41,7 +42,28 @@ def scaleout() -> ScaleOut:
         evaluations=2_300,
         generations=4,
         recoveries=((1.1, 7.0), (1.2, 7.5)),
+        whole=tuple(
+            replace(samples[0], arm=arm, seconds=seconds, cpu_seconds=seconds / (1 + beside))
+            for arm, seconds, beside in (
+                ("local", 10.0, 0.02),
+                ("1 node", 10.4, 0.05),
+                ("1 node", 10.6, 0.05),
+                ("local", 10.0, 0.02),
+            )
+        ),
     )
+
+
+def test_what_a_cluster_costs_a_whole_core_is_told_by_pairs() -> None:
+    (cost,) = [m for m in scaleout().measurements() if "over local there" in m.name]
+    assert [round(s, 6) for s in cost.samples] == [4.0, 6.0]
+    assert "+5.0%, at most" in cost.note
+    assert "of evaluations +2.9%" in cost.note
+    ratios = {m.name: m.samples for m in scaleout().measurements() if "over 1 node" in m.name}
+    assert {n: round(s[0], 3) for n, s in ratios.items()} == {
+        "2 nodes over 1 node": round(65 / 34, 3),
+        "4 nodes over 1 node": round(65 / 19, 3),
+    }
 
 
 def test_the_report_holds_all_of_it_and_loads_nothing(tmp_path: Path) -> None:
