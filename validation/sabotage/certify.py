@@ -23,6 +23,8 @@ CERTIFICATES: Final = Path("reports/out/certificates.jsonl")
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _END_SECONDS: Final = 60.0
 _FOLDERS: Final = ("ga", "validation", "fixtures", "reports", "deploy")
+_FILES: Final = ("pyproject.toml", "constraints.txt")
+"""What an image of the engine was made from besides is looked at before it is taken."""
 
 
 def certify(
@@ -99,6 +101,8 @@ def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float, stack: s
             shutil.copytree(
                 _ROOT / part, copy / part, ignore=shutil.ignore_patterns("out", "__pycache__")
             )
+        for name in _FILES:
+            shutil.copy2(_ROOT / name, copy / name)
         names = [f"{criterion}:{defect}" for criterion, defect in trials]
         env = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
         # Now: under a node's quota it takes minutes, and the first run would look like a slow one.

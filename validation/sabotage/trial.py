@@ -197,7 +197,8 @@ def _run(
         # The healthy system is tried in all stages at once: of them only uptime needs two days.
         real = _run(stack, webhook, rest, harm, say) if rest else {}
         return found | real | {"uptime": found["uptime"]}
-    with tempfile.TemporaryDirectory(prefix="ga-trial-") as place:
+    # In the copy: containers see it, and it goes with it.
+    with tempfile.TemporaryDirectory(prefix="ga-trial-", dir=_ROOT) as place:
         folder, outages, began = Path(place), Outages(), time.time()
         evidence = folder / "evidence.jsonl"
         with EvidenceWriter(
