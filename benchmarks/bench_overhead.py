@@ -38,8 +38,7 @@ from validation.statistics import geometric_mean, mean
 
 SETTINGS = Settings()
 MARKET = synthetic(assets=2, bars=10_000, seed=1)
-PLAN = Plan(seed=7, population_size=600, generations=3)
-"""As an arm of the scale-out suite."""
+PLAN = Plan(seed=7, population_size=300, generations=3)
 SCRAPE_SECONDS = 1.0
 
 

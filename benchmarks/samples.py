@@ -52,9 +52,9 @@ class Effort:
             repeats=3,
             # Eight nodes are the whole machine, and the head is there, too.
             nodes=(1, 2, 4, 8) if len(os.sched_getaffinity(0)) >= 12 else (1, 2, 4),
-            whole_pairs=4,
+            whole_pairs=3,
             recoveries=3,
-            kills=20,
+            kills=10,
             scale_generations=2,
             search_seeds=4,
             search_budget=800,
