@@ -75,7 +75,8 @@ def test_a_soak_pools_with_other_runs(healthy: Path, tmp_path: Path) -> None:
     result = decide([read_soak(healthy), run], criteria=CRITERIA, certificates=certified)
     assert result.decision is Decision.GO, [v for v in result.verdicts.values() if v.needs]
     assert "51." in result.verdict("uptime").measured
-    assert main(["gate", str(healthy), str(write(tmp_path / "e.jsonl", passing()))]) == 2
+    none = ["--certificates", str(tmp_path / "none")]
+    assert main(["gate", str(healthy), str(write(tmp_path / "e.jsonl", passing())), *none]) == 2
 
 
 @pytest.mark.parametrize("damage", ["edit", "cut", "drop", "add", "swap", "manifest", "none"])
