@@ -7,8 +7,8 @@ distributed seconds, both without start-up. Nodes that an arm does not use are k
 would lend the arm its quota.
 
 Nodes are small, so that four of them, the head and the coordinator fit on the machine. What Ray
-takes on each, about a fortieth of a core, is a tenth of such a node: what the cluster costs a whole
-core is measured apart, on one node of that size.
+takes on a node does not shrink with it: what the cluster costs a whole core is measured apart, on
+one node of that size.
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ CPUS_PER_NODE: Final = min(1.0, len(os.sched_getaffinity(0)) / 8)
 WHOLE: Final = 1.0
 MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
 POPULATION: Final = 1_000
-"""Five seconds of CPU in the first generation, about two in the later ones: the plan's populations
-begin at 500."""
+"""The plan's populations begin at 500; the arms' CPU seconds are in the samples."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,7 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
 
 def _whole(effort: Effort, say: Say) -> tuple[Sample, ...]:
     """One node of a whole core, and the local arm on such a node, in turn."""
-    if len(os.sched_getaffinity(0)) < 2:
+    if effort.whole_pairs == 0 or len(os.sched_getaffinity(0)) < 2:
         return ()
     samples: list[Sample] = []
     with (

@@ -69,15 +69,13 @@ def lose_work(stack: Stack, work: Sequence[str], kills: int, say: Say) -> tuple[
                 node = stack.nodes[(len(found) + 1) % len(stack.nodes)]
                 busy = partial(_works, batches, node.address)
                 _until(busy, f"{node.name} was given no work")
-                killed = _kill(node)
-                # While it is waited for; of the work that it had, nothing waits for the node.
-                node.start()
-                seconds = _redone(batches, node.address, killed, process)
+                seconds = _redone(batches, node.address, _kill(node), process)
                 if seconds is None:
                     say(f"{node.name} had nothing in its hands: it does not count")
                 else:
                     found.append(seconds)
                     say(f"kill {len(found)}/{kills}: {node.name}, redone after {seconds:.1f} s")
+                node.start()
         finally:
             process.kill()
             process.communicate()

@@ -50,7 +50,7 @@ class Effort:
             whole_rounds=5,
             generations=10,
             repeats=3,
-            # Eight nodes are the whole machine, and the head is there, too.
+            # From 8 cores on a node has a whole one; the head and the coordinator want theirs, too.
             nodes=(1, 2, 4, 8) if len(os.sched_getaffinity(0)) >= 12 else (1, 2, 4),
             whole_pairs=3,
             recoveries=3,

@@ -143,9 +143,11 @@ def _restarts(containers: Sequence[str]) -> dict[str, int]:
     """Container -> restarts; without those that are gone by now."""
     if not containers:
         return {}
-    docker = shutil.which("docker") or "docker"
-    asked = [docker, "container", "inspect", "--format", "{{.RestartCount}} {{.Name}}"]
+    asked = ["docker", "container", "inspect", "--format", "{{.RestartCount}} {{.Name}}"]
     done = subprocess.run([*asked, *containers], capture_output=True, text=True)
+    said = done.stderr.strip()
+    if done.returncode and not all("No such container" in line for line in said.splitlines()):
+        raise InputError(f"docker container inspect: {said}{_remedy(said)}")
     rows = (line.split(" /") for line in done.stdout.splitlines())
     return {name: int(count) for count, name in rows}
 

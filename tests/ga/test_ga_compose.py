@@ -133,6 +133,23 @@ def test_what_is_restarted_again_and_again_is_told_though_it_looks_well(
     assert found == {"x-volumes-1": 0, "x-redis-1": 7}
 
 
+def test_restarts_that_cannot_be_counted_are_an_error_unless_the_container_is_gone(
+    compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    docker = tmp_path / "bin" / "docker"
+    program = docker.read_text()
+    for complaint, status in (("Error: No such container: x", 0), ("permission denied", 2)):
+        docker.write_text(
+            program.replace(
+                "for word, ",
+                f"if 'inspect' in sys.argv: sys.exit({complaint!r})\nfor word, ",
+            )
+        )
+        say(tmp_path, {"ps": (0, rows(*ROWS))})
+        assert main(["cluster", "--file", str(compose), "status", "--json"]) == status
+        assert ("group docker" in capfd.readouterr().err) == (status == 2)
+
+
 def test_compose_of_the_wheel_says_when_it_failed(tmp_path: Path) -> None:
     program = cluster.compose_of_wheel()
     if program is None:

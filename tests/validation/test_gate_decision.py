@@ -98,8 +98,7 @@ def test_gate_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     none = ["--certificates", str(tmp_path / "none")]
     assert main(["gate", str(path), *none]) == 2
     said = capsys.readouterr()
-    done, rest = len(CRITERIA), len(CRITERIA) - len(CRITERIA)
-    assert f"INCONCLUSIVE: {done} PASS, 0 FAIL, {rest} INCONCLUSIVE" in said.out
+    assert f"INCONCLUSIVE: {len(CRITERIA)} PASS, 0 FAIL, 0 INCONCLUSIVE" in said.out
     assert not said.err
     assert main(["gate", str(path), "--json", *none]) == 2
     result = json.loads(capsys.readouterr().out)
