@@ -157,14 +157,15 @@ def _hit_work(run: Evolving) -> bool:
 
     Then every slot had one, also of what was hit. Between two generations nothing need be in
     flight, and at the end of one a node may be idle. A lost cluster is hit when the loss is seen:
-    workers finish what they have without a head.
+    workers finish what they have without a head, and the last of a generation may be answered
+    before the loss is. Of one that had begun, what is done afterwards was in flight.
     """
     losses = run.events("fallback")
     at = losses[0]["at"] if losses else run.receipts[0].requested_at
     batches = run.events("batch")
     if losses:
-        began = max((g["at"] for g in run.events("generation") if g["at"] < at), default=0.0)
-        return any(began < batch["at"] < at for batch in batches)
+        on = max((batch["generation"] for batch in batches if batch["at"] < at), default=0)
+        return any(batch["generation"] == on and batch["at"] > at for batch in batches)
     on = max(batch["generation"] for batch in batches if batch["finished_at"] <= at)
     later = [b for b in batches if b["generation"] == on and b["started_at"] > at]
     # One may have waited beside the batch of the other node.
