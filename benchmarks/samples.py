@@ -56,7 +56,7 @@ class Effort:
             recoveries=3,
             kills=10,
             scale_generations=2,
-            search_seeds=4,
+            search_seeds=10,
             search_budget=800,
             null_seeds=40,
         )

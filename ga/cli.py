@@ -284,6 +284,7 @@ def _restore(ledger: Ledger, record: RunRecord) -> Evolution:
         digest_before=last.digest_before,
         population=last.population,
         outcomes=last.outcomes,
+        earlier=last.best,
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
@@ -18,6 +18,7 @@ from ga.variation import (
     RESET_RATE,
     TOURNAMENT_SIZE,
     Floats,
+    Ints,
     Purpose,
     bounds,
     crossover,
@@ -30,7 +31,9 @@ from ga.variation import (
 
 MAX_GENES = max(len(family.genes) for family in FAMILIES.values())
 _DOUBLE = Struct("<d")
-QUOTA = 0.25
+ARCHIVE = 8
+"""Best individuals of each family, over all generations, that are bred from."""
+QUOTA = 0.1
 """Part of the population that is shared evenly among the families in the end."""
 COMPETE_FROM = 0.6
 """Part of the generations after which families compete for all the rest."""
@@ -61,14 +64,9 @@ class Plan:
         for name in self.families:
             get_family(name)
 
-    @property
-    def elites(self) -> int:
-        """Best individuals carried over unchanged: one in twenty, at least one."""
-        return max(1, self.population_size // 20)
-
     def quota(self, generation: int) -> int:
         """Individuals that every family keeps in a generation: the population shared evenly at
-        first, so that each family is searched before they compete, and a quarter of that from 60 %
+        first, so that each family is searched before they compete, and a tenth of that from 60 %
         of the generations on; 0 for populations of fewer than four a family."""
         if self.population_size < 4 * len(self.families):
             return 0
@@ -87,12 +85,16 @@ def advance_digest(digest: str, outcomes: Sequence[Outcome]) -> str:
     return sha.hexdigest()
 
 
+_Ranked = tuple[float, str, Genome]
+"""Fitness with its sign turned, key, genome: sorted, the best comes first."""
+
+
 class Evolution:
     """One run's population.
 
     ``ask`` gives the current generation's genomes, ``tell`` takes one outcome for each, in the same
-    order, and breeds the next generation. Two runs with equal plans that are told equal outcomes
-    are equal for ever.
+    order, and breeds the next generation from the best of all so far. Two runs with equal plans
+    that are told equal outcomes are equal for ever.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -101,6 +103,7 @@ class Evolution:
         self._bounds = bounds([get_family(name) for name in plan.families])
         self._width = self._bounds.low.shape[1]
         self.digest = GENESIS
+        self._archive: dict[str, list[_Ranked]] = {name: [] for name in plan.families}
         self._population = self._newcomers(0)
 
     @classmethod
@@ -112,11 +115,17 @@ class Evolution:
         digest_before: str,
         population: Sequence[Genome],
         outcomes: Sequence[Outcome],
+        earlier: Iterable[tuple[Genome, Outcome]],
     ) -> Evolution:
-        """Continue after ``generation``, the last one that was committed, with its individuals."""
+        """Continue after ``generation``, the last one that was committed, with its individuals.
+
+        Args:
+            earlier: of the generations before, at least the ``ARCHIVE`` best of each family.
+        """
         evolution = cls(plan)
         evolution.generation = generation
         evolution.digest = digest_before
+        evolution._remember(earlier)
         evolution._population = list(population)
         evolution.tell(outcomes)
         return evolution
@@ -141,7 +150,8 @@ class Evolution:
         self.digest = advance_digest(self.digest, outcomes)
         self.generation += 1
         if not self.done:
-            self._population = self._breed(outcomes)
+            self._remember(zip(self._population, outcomes, strict=True))
+            self._population = self._breed()
 
     def _newcomers(self, generation: int) -> list[Genome]:
         """A population that knows nothing yet, the families in equal numbers."""
@@ -160,86 +170,73 @@ class Evolution:
             found.append(Genome(name, tuple(row[:count])))
         return found
 
-    def _breed(self, outcomes: Sequence[Outcome]) -> list[Genome]:
-        population, plan, width = self._population, self.plan, self._width
-        # Failed ones have no rank: they are never selected. Ties are broken by key.
-        ranks = sorted(
-            (-o.fitness, o.key, i) for i, o in enumerate(outcomes) if o.fitness is not None
-        )
-        alive = [i for _, _, i in ranks]
-        if not alive:
+    def _remember(self, evaluated: Iterable[tuple[Genome, Outcome]]) -> None:
+        """Keep the best of each family; of equal fitness, the first by key: genomes that behave
+        alike are one parent. Failed ones have no rank."""
+        for genome, outcome in evaluated:
+            if outcome.fitness is None:
+                continue
+            best = self._archive[genome.family]
+            ranked = (-outcome.fitness, outcome.key, genome)
+            at = bisect_left(best, ranked)
+            if at and best[at - 1][0] == ranked[0]:
+                continue
+            if at < len(best) and best[at][0] == ranked[0]:
+                best[at] = ranked
+            elif at < ARCHIVE:
+                best.insert(at, ranked)
+                del best[ARCHIVE:]
+
+    def _breed(self) -> list[Genome]:
+        plan, width = self.plan, self._width
+        # Families in the order of the plan, the members of each best first.
+        members = [ranked for best in self._archive.values() for ranked in best]
+        if not members:
             return self._newcomers(self.generation)
-        members: dict[str, list[int]] = {name: [] for name in plan.families}
-        for i in alive:
-            members[population[i].family].append(i)
-        elite = self._elite(alive, outcomes, members)
-        count = plan.population_size - len(elite)
+        sizes = np.array([len(best) for best in self._archive.values()])
+        kinds = np.repeat(np.arange(sizes.size), sizes)
+        table = np.zeros((len(members), width))
+        for row, (_, _, genome) in zip(table, members, strict=True):
+            row[: len(genome.genes)] = genome.genes
+        count = plan.population_size
         rng = keyed(plan.seed, Purpose.BREED, self.generation)
         picks = rng.random((count, 2 * TOURNAMENT_SIZE + 2))
         uniform = rng.random((count, 3 * MAX_GENES))
         steps = rng.standard_normal((count, MAX_GENES))
         scale = mutation_scale(self.generation, plan.generations)
-        best = np.array(alive)[tournament(len(alive), picks[:, :TOURNAMENT_SIZE])]
-        wanted = self._quotas([population[i].family for i in best.tolist()], elite)
-        number = {name: at for at, name in enumerate(plan.families)}
-        families = [number[name] for name in wanted]
-        rows = np.array(families, np.int64)
+        ranks = np.array(sorted(range(len(members)), key=lambda i: members[i][:2]))
+        best = ranks[tournament(len(members), picks[:, :TOURNAMENT_SIZE])]
+        rows = self._quotas(kinds[best])
         within = self._bounds.of(rows)
         # The winner is a parent; where a quota gave the child to another family, the winner of the
         # same draws within that family. The other parent is of the family in any case.
-        table = np.zeros((len(population), width))
-        kinds = np.zeros(len(population), np.int64)
-        for name, group in members.items():
-            if group:
-                table[group, : len(population[group[0]].genes)] = [
-                    population[i].genes for i in group
-                ]
-                kinds[group] = number[name]
-        sizes = np.array([len(group) for group in members.values()])
-        begins = (np.cumsum(sizes) - sizes)[rows]
-        sizes = sizes[rows, None]
-        # One more, for a family without members: such children are fresh.
-        order = np.array([i for group in members.values() for i in group] + [0])
-        near = order[begins + tournament(sizes, picks[:, :TOURNAMENT_SIZE])]
+        begins, there = (np.cumsum(sizes) - sizes)[rows], sizes[rows, None]
+        # A family without members has no parents: such children are fresh.
+        last = len(members) - 1
+        near = np.minimum(begins + tournament(there, picks[:, :TOURNAMENT_SIZE]), last)
         near = np.where(kinds[best] == rows, best, near)
-        far = order[begins + tournament(sizes, picks[:, TOURNAMENT_SIZE : 2 * TOURNAMENT_SIZE])]
+        draws = picks[:, TOURNAMENT_SIZE : 2 * TOURNAMENT_SIZE]
+        far = np.minimum(begins + tournament(there, draws), last)
         happens, reset = picks[:, -2], picks[:, -1]
         made = crossover(table[near], table[far], uniform[:, :width], happens)
         choice = uniform[:, MAX_GENES : MAX_GENES + width]
         made = mutate(within, made, choice, steps[:, :width], scale)
         fresh = scatter(within, uniform[:, 2 * MAX_GENES : 2 * MAX_GENES + width])
-        chosen = ((reset < RESET_RATE) | (sizes[:, 0] == 0))[:, None]
-        return elite + self._genomes(families, np.where(chosen, fresh, made))
+        chosen = ((reset < RESET_RATE) | (there[:, 0] == 0))[:, None]
+        return self._genomes(rows.tolist(), np.where(chosen, fresh, made))
 
-    def _quotas(self, wanted: list[str], elite: Sequence[Genome]) -> list[str]:
+    def _quotas(self, wanted: Ints) -> Ints:
         """The family of every child: as the tournament had it, but none below its quota."""
         quota = self.plan.quota(self.generation)
-        have = Counter(wanted)
-        kept = Counter(g.family for g in elite)
-        spare = len(wanted) - 1
-        for name in self.plan.families:
-            while have[name] + kept[name] < quota and spare >= 0:
+        have = np.bincount(wanted, minlength=len(self.plan.families))
+        given, spare = wanted.copy(), len(wanted) - 1
+        for family in range(have.size):
+            while have[family] < quota and spare >= 0:
                 # The child gives way whose family has most to spare; late ones first.
-                taken = wanted[spare]
-                if have[taken] + kept[taken] > quota:
-                    wanted[spare] = name
+                taken = given[spare]
+                if have[taken] > quota:
+                    given[spare] = family
                     have[taken] -= 1
-                    have[name] += 1
+                    have[family] += 1
                 spare -= 1
-        return wanted
-
-    def _elite(
-        self, alive: Sequence[int], outcomes: Sequence[Outcome], members: dict[str, list[int]]
-    ) -> list[Genome]:
-        """The best distinct individuals, and the best of each family while there is room."""
-        chosen: dict[str, Genome] = {}
-        for i in alive:
-            if len(chosen) >= self.plan.elites:
-                break
-            chosen.setdefault(outcomes[i].key, self._population[i])
-        if self.plan.quota(self.generation):
-            for family in self.plan.families:
-                if members[family]:
-                    best = members[family][0]
-                    chosen.setdefault(outcomes[best].key, self._population[best])
-        return list(chosen.values())
+        return given

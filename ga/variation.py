@@ -24,7 +24,7 @@ TOURNAMENT_SIZE: Final = 8
 CROSSOVER_RATE: Final = 0.9
 MUTATION_RATE: Final = 0.7
 """Chance that a gene is moved; one at least is, so that no child is a copy."""
-MUTATION_SCALE: Final = (0.4, 0.1)
+MUTATION_SCALE: Final = (0.8, 0.1)
 """Standard deviation of a move as a part of the gene's range, in the first and the last
 generation; in between it falls geometrically."""
 RESET_RATE: Final = 0.05

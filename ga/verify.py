@@ -182,6 +182,7 @@ def _bred(history: History) -> Iterator[str]:
     """Told the stored outcomes, evolution must ask for the stored genomes."""
     plan = history.record.plan
     evolution: Evolution | None = Evolution(plan)
+    earlier: list[tuple[Genome, Outcome]] = []
     for generation in range(min(history.record.committed, plan.generations)):
         stored = _whole(history, generation)
         if stored is None:
@@ -204,7 +205,9 @@ def _bred(history: History) -> Iterator[str]:
                 digest_before=GENESIS,
                 population=population,
                 outcomes=outcomes,
+                earlier=earlier,
             )
+        earlier += zip(population, outcomes, strict=True)
 
 
 def _whole(history: History, generation: int) -> list[Evaluation] | None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from fixtures.gcs import LOOK_SECONDS
 from fixtures.stack import Node, NodeUsage, Stack, StackError
 from validation.audit import audit, find_run, read_generations, read_places
 from validation.evidence import Sink
@@ -288,7 +289,7 @@ class Campaign:
         while time.time() < deadline:
             if seen():
                 return time.time()
-            time.sleep(_POLL)
+            time.sleep(LOOK_SECONDS)
         return None
 
     def evolve(self, spec: Spec, name: str, arguments: Sequence[str]) -> Evolve:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fixtures.elastic import ElasticCluster
+from fixtures.gcs import LOOK_SECONDS
 from fixtures.stack import Stack, StackError
 from validation.campaign import WORKLOAD_SECONDS, Campaign
 from validation.checks.load import SCALING_S
@@ -26,7 +27,6 @@ NOTICE_S: Final = 8.0
 LEAST, MOST = 1, 3
 _AFTER_READY: Final = 1.0
 _BACK_SECONDS: Final = 60.0
-_POLL: Final = 0.2
 _DRAIN: Final = Path(__file__).with_name("probes") / "drain.py"
 
 
@@ -51,7 +51,7 @@ def preempt(
     writer.add(as_fault(node.start(), name))
     back = time.monotonic() + _BACK_SECONDS
     while node.name not in stack.alive_nodes() and time.monotonic() < back:
-        time.sleep(_POLL)
+        time.sleep(LOOK_SECONDS)
     outages.up(node.name)
     nodes = len(stack.nodes)
     campaign.record(
@@ -130,13 +130,13 @@ def autoscale(
                 peak = max(peak, cluster.size())
                 if peak >= MOST and up is None:
                     up = time.time() - began
-                time.sleep(_POLL)
+                time.sleep(LOOK_SECONDS)
             ended = evolve.finish(WORKLOAD_SECONDS)
         down = None
         while down is None and time.time() < ended.finished_at + SCALING_S:
             if 0 < cluster.size() <= LEAST:
                 down = time.time() - ended.finished_at
-            time.sleep(_POLL)
+            time.sleep(LOOK_SECONDS)
         campaign.record(
             name, spec, ended, purpose="autoscaling", arm="distributed", pair=None,
             nodes=MOST, workers=MOST,

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from fixtures import impairment
+from fixtures.gcs import LOOK_SECONDS
 from fixtures.stack import SERVICES, Node, Receipt, Stack, StackError
 from validation.campaign import SHORT, WORKLOAD_SECONDS, Campaign, Scale
 from validation.criteria import CRITERIA
@@ -34,7 +35,6 @@ _JUDGED: Final = ("no_data_loss", "reproducibility", "container_stability")
 _SPREAD_S: Final = 14.0
 _LEAST_S, _MOST_S = 1.0, 4.0
 _BACK_S: Final = 60.0
-_POLL: Final = 0.1
 _DICE: Final = 0x5C4ED
 
 _Do = Callable[[Node], Receipt]
@@ -178,7 +178,7 @@ def struck(stack: Stack, outages: Outages, step: Step, tell: _Tell) -> Iterator[
             strike.tell(node.start())
         deadline = time.monotonic() + _BACK_S
         while node.name not in _alive(stack) and time.monotonic() < deadline:
-            time.sleep(_POLL)
+            time.sleep(LOOK_SECONDS)
         if node.name in _alive(stack):
             strike.back(time.time())
         outages.up(node.name)
@@ -222,7 +222,7 @@ def play(
                 alive = _alive(stack)
                 for strike in on_nodes:
                     strike.look(alive)
-            time.sleep(_POLL)
+            time.sleep(LOOK_SECONDS)
     return begun
 
 

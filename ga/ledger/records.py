@@ -42,6 +42,8 @@ class Committed:
     digest_before: str
     population: tuple[Genome, ...]
     outcomes: tuple[Outcome, ...]
+    best: tuple[tuple[Genome, Outcome], ...]
+    """The ``ARCHIVE`` best of each family up to this generation."""
 
 
 @dataclass(frozen=True, kw_only=True)

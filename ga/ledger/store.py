@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from ga.errors import InputError, LedgerError
-from ga.evolution import GENESIS, Plan
+from ga.evolution import ARCHIVE, GENESIS, Plan
 from ga.fitness import Outcome, Settings
 from ga.genome import Genome
 from ga.ledger.connect import engine_of, file_of, snapshot, url_of, wait_for_restarts
@@ -31,7 +31,7 @@ from ga.ledger.records import (
 )
 from ga.ledger.rows import insert, text
 from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
-from ga.ledger.strategies import best, keep
+from ga.ledger.strategies import best, best_of_families, keep
 from ga.ledger.upgrade import upgrade
 from ga.market import Market
 from ga.sources import MarketSpec
@@ -262,11 +262,13 @@ class Ledger:
                 return None
             generation = int(rows[0].generation)
             members = self._individuals(connection, run, generation)
+            foremost = best_of_families(connection, run, ARCHIVE)
         return Committed(
             generation=generation,
             digest_before=rows[1].digest if len(rows) == 2 else GENESIS,
             population=tuple(g for g, _ in members),
             outcomes=tuple(o for _, o in members),
+            best=tuple(foremost),
         )
 
     def history(self, run: str) -> History:

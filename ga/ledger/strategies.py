@@ -11,7 +11,9 @@ from dataclasses import astuple, replace
 
 import sqlalchemy as sa
 
-from ga.ledger.records import Sharpes, StrategyRecord, strategy_of
+from ga.fitness import Outcome
+from ga.genome import Genome
+from ga.ledger.records import Sharpes, StrategyRecord, genome_of, outcome_of, strategy_of
 from ga.ledger.rows import insert
 from ga.ledger.schema import evaluations, strategies
 
@@ -38,6 +40,20 @@ def best(connection: sa.Connection, run: str | None, limit: int) -> list[Strateg
         replace(strategy_of(row), sharpes=None if row.rank is None else _sharpes(row))
         for row in connection.execute(query)
     ]
+
+
+def best_of_families(
+    connection: sa.Connection, run: str, limit: int
+) -> list[tuple[Genome, Outcome]]:
+    """So many of the best evaluations of every family of a run; of equal fitness, one."""
+    table = evaluations
+    alike = (table.c.family, table.c.fitness)
+    rank = sa.func.row_number().over(partition_by=table.c.family, order_by=table.c.fitness.desc())
+    ranked = sa.select(sa.func.min(table.c.key).label("key"), rank.label("rank")).group_by(*alike)
+    found = ranked.where(table.c.run == run, table.c.fitness.is_not(None)).subquery()
+    query = sa.select(table).join(found, table.c.key == found.c.key)
+    query = query.where(table.c.run == run, found.c.rank <= limit)
+    return [(genome_of(row), outcome_of(row)) for row in connection.execute(query)]
 
 
 def keep(connection: sa.Connection, run: str, kept: Sequence[StrategyRecord]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ga.errors import InputError
-from ga.evolution import GENESIS, Evolution, Plan, advance_digest
+from ga.evolution import ARCHIVE, GENESIS, Evolution, Plan, advance_digest
 from ga.families import FAMILIES, get_family
 from ga.fitness import Outcome
 from ga.genome import Genome
@@ -120,8 +119,8 @@ def test_crossover_takes_each_gene_from_either_parent_and_from_nowhere_else():
 def test_steps_become_finer():
     sizes = [mutation_scale(g, 20) for g in range(20)]
     assert sizes == sorted(sizes, reverse=True)
-    assert (sizes[0], sizes[-1]) == (pytest.approx(0.4), pytest.approx(0.1))
-    assert mutation_scale(0, 1) == pytest.approx(0.4)
+    assert (sizes[0], sizes[-1]) == (pytest.approx(0.8), pytest.approx(0.1))
+    assert mutation_scale(0, 1) == pytest.approx(0.8)
 
 
 def test_parents_never_change():
@@ -162,20 +161,20 @@ def test_tournament_takes_the_best_of_those_it_picks():
 
 
 def test_no_family_falls_under_its_quota():
-    """One family is far better than all others; the others keep their place and their best."""
+    """One family is far better than all others; the others keep their place."""
 
     def judge(genome: Genome) -> Outcome:
         better = 1000.0 if genome.family == "rsi_filter" else 0.0
         return score(genome)._replace(fitness=score(genome).fitness + better)
 
     plan = Plan(seed=3, population_size=280, generations=12)
-    assert [plan.quota(g) for g in (0, 3, 11)] == [20, 13, 5]
+    assert [plan.quota(g) for g in (0, 3, 11)] == [20, 11, 2]
     evolution = Evolution(plan)
     while not evolution.done:
         counts = Counter(g.family for g in evolution.ask())
         assert min(counts[name] for name in FAMILIES) >= plan.quota(evolution.generation)
         evolution.tell([judge(g) for g in evolution.ask()])
-    assert counts["rsi_filter"] > 0.6 * 280
+    assert counts["rsi_filter"] > 2 * max(counts[name] for name in FAMILIES if name != "rsi_filter")
 
 
 def test_equal_plans_have_equal_histories_and_others_have_not():
@@ -211,22 +210,44 @@ def test_evolution_beats_random_search():
         score(random_genome(families[i % len(families)], keyed(99, Purpose.AUDIT, 0, i))).fitness
         for i in range(900)
     ]
-    assert evolved[-1] > max(random)
-    # Elitism: the best is never lost.
-    assert all(b >= a for a, b in pairwise(evolved))
+    assert max(evolved) > max(random)
 
 
-def test_elites_are_the_best_and_each_family_keeps_its_best():
+def test_parents_are_the_best_of_each_family_over_all_generations():
+    """An oracle that keeps everything: the archive is the best of distinct fitness, by key."""
+
+    def judge(genome: Genome) -> Outcome:
+        # Coarse: many are equal.
+        return score(genome)._replace(fitness=round(score(genome).fitness, 1))
+
+    evolution, seen = Evolution(PLAN), {}
+    while True:
+        population = evolution.ask()
+        outcomes = [judge(g) for g in population]
+        evolution.tell(outcomes)
+        if evolution.done:
+            break
+        seen |= zip(population, outcomes, strict=True)
+        for family, kept in evolution._archive.items():
+            own = sorted((-o.fitness, o.key, g) for g, o in seen.items() if g.family == family)
+            first = {fitness: (fitness, key, g) for fitness, key, g in reversed(own)}
+            assert kept == sorted(first.values())[:ARCHIVE]
+
+
+def test_a_child_is_of_parents_in_the_archive():
+    """With neither steps nor newcomers, every gene of a child is one of its family's parents'."""
     evolution = Evolution(PLAN)
     population = evolution.ask()
-    outcomes = [score(g) for g in population]
-    evolution.tell(outcomes)
-    following = evolution.ask()
-    ranked = sorted(zip(outcomes, population, strict=True), key=lambda p: (-p[0].fitness, p[0].key))
-    assert list(following[:3]) == [g for _, g in ranked[:3]]
-    for family in FOUR:
-        best = next(g for _, g in ranked if g.family == family)
-        assert best in following
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ga.evolution.mutate", lambda _within, genes, *_: genes)
+        patch.setattr("ga.evolution.RESET_RATE", 0.0)
+        evolution.tell([score(g) for g in population])
+    children = evolution.ask()
+    assert set(children) - set(population)
+    for child in children:
+        parents = [g for _, _, g in evolution._archive[child.family]]
+        for gene, value in enumerate(child.genes):
+            assert value in {parent.genes[gene] for parent in parents}
 
 
 def test_failed_outcomes_are_never_selected():
@@ -244,7 +265,7 @@ def test_failed_outcomes_are_never_selected():
     following = evolution.ask()
     assert not guilty & set(following)
     # Only its quota, all of it newcomers.
-    assert sum(g.family == "rsi_filter" for g in following) == evolution.plan.quota(1) == 37
+    assert sum(g.family == "rsi_filter" for g in following) == evolution.plan.quota(1) == 24
 
 
 def test_when_all_fail_the_next_generation_is_new():
@@ -258,28 +279,31 @@ def test_when_all_fail_the_next_generation_is_new():
 
 
 def test_ties_are_broken_by_key_not_by_place():
-    """Turning the population round changes no elite."""
+    """Turning the population round changes no child."""
     evolution, turned = Evolution(PLAN), Evolution(PLAN)
     turned._population.reverse()
     for each in (evolution, turned):
         each.tell([score(g)._replace(fitness=0.5) for g in each.ask()])
-    assert set(evolution.ask()[:3]) == set(turned.ask()[:3])
+    assert evolution.ask() == turned.ask()
 
 
 def test_a_resumed_history_is_the_undisturbed_one():
     whole = history(PLAN)
     for stop in range(1, PLAN.generations + 1):
-        evolution = Evolution(PLAN)
+        evolution, earlier = Evolution(PLAN), []
         for _ in range(stop):
             before, population = evolution.digest, evolution.ask()
             outcomes = [score(g) for g in population]
             evolution.tell(outcomes)
+            earlier += zip(population, outcomes, strict=True)
         resumed = Evolution.resumed(
             PLAN,
             generation=stop - 1,
             digest_before=before,
             population=population,
             outcomes=outcomes,
+            # Those of the last generation among them change nothing.
+            earlier=earlier,
         )
         assert resumed.digest == evolution.digest
         assert resumed.ask() == evolution.ask()

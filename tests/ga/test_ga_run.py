@@ -494,6 +494,7 @@ def test_a_run_that_was_cut_short_resumes_to_the_same_history(bench, digest, sto
             digest_before=last.digest_before,
             population=last.population,
             outcomes=last.outcomes,
+            earlier=last.best,
         )
     store = open_ledger(bench.store, create=False)
     summary = bench.go(bench.fake(seed=5), ledger=store, run=run, evolution=resumed)
