@@ -53,13 +53,13 @@ FULL: Final = Scale(
     pairs=3,
     recoveries=4,
     speedup=(120, 3),
-    evolution=(700, 16),
+    evolution=(700, 24),
 )
 SHORT: Final = Scale(
     pairs=3,
     recoveries=4,
     speedup=(110, 3),
-    evolution=(700, 14),
+    evolution=(700, 20),
 )
 
 REAL_MARKET: Final = "eurusd"

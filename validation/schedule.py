@@ -30,7 +30,7 @@ COUNT: Final = 4
 """Faults of a schedule."""
 LEAST_NODES: Final = 2
 """One of them is left alone."""
-_SCALE: Final = Scale(pairs=0, recoveries=0, speedup=SHORT.speedup, evolution=(700, 24))
+_SCALE: Final = Scale(pairs=0, recoveries=0, speedup=SHORT.speedup, evolution=(700, 34))
 _JUDGED: Final = ("no_data_loss", "reproducibility", "container_stability")
 _SPREAD_S: Final = 14.0
 _LEAST_S, _MOST_S = 1.0, 4.0

@@ -58,7 +58,7 @@ def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             watch = Watch(stack, writer, Outages())
             assert watch.steady(30.0)
             # Long enough for the harness' CPU time to be known.
-            scale = dataclasses.replace(SHORT, evolution=(600, 16))
+            scale = dataclasses.replace(SHORT, evolution=(600, 22))
             campaign = Campaign(
                 stack,
                 writer,

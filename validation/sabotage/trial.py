@@ -34,7 +34,7 @@ from validation.verdicts import Status
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _NODES, _CPUS, _SEED = 4, 0.4, 1
-_SCALE: Final = Scale(pairs=3, recoveries=1, speedup=(110, 2), evolution=(700, 20))
+_SCALE: Final = Scale(pairs=3, recoveries=1, speedup=(110, 2), evolution=(700, 28))
 _STEADY_SECONDS: Final = 90.0
 _LAST: Final[Stage] = "rollback"
 _ORDER: Final[tuple[Stage, ...]] = get_args(Stage)
