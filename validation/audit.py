@@ -22,7 +22,7 @@ from ga.fitness import Settings, evaluate, visible
 from ga.genome import Genome
 from ga.sources import load_market
 from validation.history import gathered
-from validation.records import Audit, Generation, Individuals
+from validation.records_ledger import Audit, Generation, Individuals
 from validation.workload import Spec
 
 SAMPLE: Final = 24

@@ -23,7 +23,8 @@ from validation.audit import standing
 from validation.campaign import WORKLOAD_SECONDS, Campaign
 from validation.evidence import EvidenceWriter
 from validation.faults import as_fault
-from validation.records import Fallback, Note, Refusal, Restore
+from validation.records import Note
+from validation.records_ledger import Fallback, Refusal, Restore
 from validation.workload import Evolve
 
 _COMMAND_SECONDS: Final = 120.0

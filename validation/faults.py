@@ -11,7 +11,8 @@ from validation.checks.monitoring import CLEARS_S, FIRES_S, NODE_LOST
 from validation.evidence import EvidenceWriter
 from validation.probes.watch import Outages
 from validation.probes.webhook import Webhook
-from validation.records import AlertWatch, Fault, Note, Probe
+from validation.records import Fault, Note
+from validation.records_monitoring import AlertWatch, Probe
 
 _QUIET_SECONDS: Final = 60.0
 """While the stack starts, nodes that are not up yet count as lost."""

@@ -16,7 +16,8 @@ from typing import Final
 
 from validation.evidence import Evidence
 from validation.lookup import workload_of, workloads
-from validation.records import Audit, Fault, Gap, Individuals, Invocation, Workload
+from validation.records import Fault, Gap, Invocation, Workload
+from validation.records_ledger import Audit, Individuals
 from validation.verdicts import InconclusiveError
 
 MOST_WITNESSES: Final = 5

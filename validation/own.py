@@ -251,9 +251,10 @@ def certify_own(
     """Try the healthy system and each defect of a file, as far as ``path`` has it not."""
     import fixtures
 
-    mine = {own.code}
+    mine, backend = {own.code}, fixtures.backend_for(backend, say)
+    kept = [c for c in read_certificates(path, codes=mine) if c.stack == backend]
     healthy = OwnDefect(name=HEALTHY, criterion="", planted=_nothing_planted, expects="PASS")
-    done = set() if anew else {(c.criterion, c.defect) for c in read_certificates(path, codes=mine)}
+    done = set() if anew else {(c.criterion, c.defect) for c in kept}
     names = [c.id for c in own.criteria]
     left = [d for d in own.defects if (d.criterion, d.name) not in done]
     fresh = [name for name in names if (name, HEALTHY) not in done]
@@ -284,7 +285,8 @@ def certify_own(
                 result = judged(own, record)
                 for name in asked:
                     _keep(own, path, defect, name, result, stack.backend)
-    return tuple(c for c in read_certificates(path, codes=mine) if c.criterion in names)
+    found = read_certificates(path, codes=mine)
+    return tuple(c for c in found if c.criterion in names and c.stack == backend)
 
 
 def _keep(

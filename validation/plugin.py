@@ -220,16 +220,14 @@ def _gather(config: pytest.Config) -> Path:
             actor_round_trips(stack, writer, say=say)
             survey(stack, writer, say=say)
             began = time.time()
-            with watch, ThreadPoolExecutor(2) as aside:
+            with watch, ThreadPoolExecutor(1) as aside:
                 # The cluster has no work during the reference: its alert costs no time.
                 alert = aside.submit(
                     plant_alert, stack, writer, outages, webhook, seed=seed, say=say
                 )
-                refusals = aside.submit(drills.bad_input)
                 progress.begin("reference")
                 campaign.reference(drills.back_up)
                 alert.result()
-                refusals.result()
                 progress.begin("recoveries")
                 campaign.recoveries()
                 progress.begin("preemption")
@@ -268,7 +266,11 @@ def _gather(config: pytest.Config) -> Path:
                 writer.add(Note(text=f"unexpected exit: {line}"))
             # Afterwards there is no cluster; what follows needs none, or makes its own.
             progress.begin("rollback")
-            drills.rollback()
+            with ThreadPoolExecutor(1) as aside:
+                # Most of that is waiting. Beside the backup of a run they would make it late.
+                refusals = aside.submit(drills.bad_input)
+                drills.rollback()
+                refusals.result()
             progress.begin("autoscaling")
             with ThreadPoolExecutor(1) as aside:
                 # Reading two histories is work of the gate's own: not beside what it measures.

@@ -23,17 +23,17 @@ class Stage:
 
 STAGES: Final = (
     Stage(name="start", criteria="the stack", seconds=40.0),
-    Stage(name="reference", criteria="reproducibility, alerting, bad_input", seconds=95.0),
+    Stage(name="reference", criteria="reproducibility, alerting", seconds=95.0),
     Stage(
         name="recoveries",
-        criteria="worker_recovery, no_data_loss, cycle_completion, backup_restore",
+        criteria="worker_recovery, no_data_loss, cycle_completion",
         seconds=170.0,
     ),
     Stage(name="preemption", criteria="preemption", seconds=40.0),
     Stage(name="populations", criteria="population_load", seconds=45.0),
     Stage(name="speedup", criteria="speedup, cpu_efficiency, cost_per_day", seconds=190.0),
-    Stage(name="rollback", criteria="rollback", seconds=45.0),
-    Stage(name="autoscaling", criteria="autoscaling", seconds=60.0),
+    Stage(name="rollback", criteria="rollback, bad_input", seconds=45.0),
+    Stage(name="autoscaling", criteria="autoscaling, backup_restore", seconds=60.0),
     Stage(name="service", criteria="service_load, exposure", seconds=60.0),
 )
 _SLOWEST, _QUICKEST = 4.0, 0.25

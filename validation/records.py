@@ -16,7 +16,9 @@ from validation.errors import EvidenceError
 from validation.fields import Facts, checks_of, fact
 from validation.record import Record
 from validation.records_faults import Phases
+from validation.records_ledger import Audit, Fallback, Generation, Individuals, Refusal, Restore
 from validation.records_load import Load, Scaling, ServiceRestart
+from validation.records_monitoring import AlertWatch, Notification, Panel, Probe, Scrape
 from validation.records_network import Drain, Leak, Listener, RoundTrips, Search, Survey
 from validation.records_observer import Died, Observer
 
@@ -33,7 +35,6 @@ Purpose = Literal[
     "autoscaling",
 ]
 Arm = Literal["local", "distributed"]
-Via = Literal["prometheus", "grafana"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,21 +125,6 @@ class Workload(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generation(Record):
-    """One generation that the ledger shows committed."""
-
-    KIND = "generation"
-    workload: str
-    generation: int
-    """Counted from 0 or 1; only distinct numbers are counted."""
-    seconds: float
-    individuals: int
-    failed: int
-    """Individuals whose evaluation ended in an error."""
-    finished_at: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Fault(Record):
     """The receipt of a fault, or of its undo, observed from outside the faulted part."""
 
@@ -196,35 +182,6 @@ class Recovery(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe(Record):
-    """One request to a service, made from outside."""
-
-    KIND = "probe"
-    probe: str
-    """``dashboard``, ``alertmanager``, ``prometheus``, ``grafana``: it answers. ``cluster``: the
-    GCS answers and has a worker node alive."""
-    ok: bool
-    latency_s: float
-    detail: str
-    excused: bool
-    """Inside an announced outage of that very service."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scrape(Record):
-    """What Prometheus knew about one target at one moment."""
-
-    KIND = "scrape"
-    target: str
-    """Name of a node as in ``usage``, or ``head``."""
-    up: bool
-    age_s: float | None
-    """Age of its newest sample; ``None``: it has none."""
-    excused: bool
-    """The node was down by a receipt of ours."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Usage(Record):
     """One reading of a node's resources, from its cgroup or the sum of its processes."""
 
@@ -268,143 +225,12 @@ class CpuWindow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audit(Record):
-    """The ledger of one workload, counted against what was asked for."""
-
-    KIND = "audit"
-    workload: str
-    expected: int
-    """Individuals that the workload should have committed."""
-    committed: int
-    lost: int
-    doubled: int
-    failed: int
-    witnesses: tuple[str, ...]
-    """Names of individuals that are wrong, with the reason."""
-    digest: str | None
-    """Digest as stored."""
-    recomputed_digest: str | None
-    """The same digest computed anew from the ledger's rows."""
-    sampled: int
-    """Evaluations repeated independently."""
-    mismatched: int
-    """Of those, how many gave another result."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fallback(Record):
-    """How often a workload went on on this machine because the cluster was lost."""
-
-    KIND = "fallback"
-    workload: str
-    count: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Restore(Record):
-    """A backup of the ledger, read back into an empty one of another kind or place."""
-
-    KIND = "restore"
-    workload: str
-    """The run that is compared."""
-    while_running: bool
-    """The backup was taken, from its first to its last row, while the run was going on."""
-    generation: int
-    """The last one in the backup."""
-    digest_before: str | None
-    """Of that generation, in the ledger that was backed up."""
-    digest_after: str | None
-    """The same, recomputed from the restored rows."""
-    individuals_before: int
-    """Up to that generation, in the ledger that was backed up."""
-    individuals_after: int
-    damaged_refused: bool
-    """The same file with one byte changed was refused, and nothing of it was kept."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal(Record):
-    """What the engine's command line did with one bad input."""
-
-    KIND = "refusal"
-    input: str
-    """Which kind of bad input."""
-    exit_code: int
-    message: str
-    """All that it wrote on stderr."""
-    must_name: str
-    """What the message must speak of: the file, row, column or option at fault."""
-    ledger_changed: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Individuals(Record):
-    """Every individual of one generation as the ledger held it after its workload had ended.
-
-    Places are indices in the generation, written as ranges: ``0-4,7``.
-    """
-
-    KIND = "individuals"
-    workload: str
-    generation: int
-    acknowledged: bool
-    """The process had said that this generation was committed."""
-    found: str
-    """Places with an individual and its evaluation."""
-    again: str
-    """Places held more than once; a place held three times is written twice."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class MemoryFailure(Record):
     """An out-of-memory error that was seen anywhere."""
 
     KIND = "memory_error"
     workload: str | None
     detail: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Notification(Record):
-    """One alert in a message that Alertmanager posted to the gate's webhook."""
-
-    KIND = "notification"
-    alert: str
-    target: str
-    """Its label ``node``; empty when it has none."""
-    firing: bool
-    """False: it is resolved."""
-    received_at: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlertWatch(Record):
-    """A node was killed to see its alert fire, and started again to see it clear."""
-
-    KIND = "alert_watch"
-    alert: str
-    target: str
-    fault_at: float
-    until: float
-    """When the gate stopped waiting."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Panel(Record):
-    """One query of a dashboard's panel, asked over the time of the gate's work."""
-
-    KIND = "panel"
-    dashboard: str
-    panel: str
-    query: str
-    via: Via
-    """Who was asked."""
-    points: int
-    """Finite values in the answer; 0 when there was none."""
-    detail: str
-    """Why there is no answer; empty when there is."""
-    of: int
-    """Queries of all panels of all dashboards together."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,10 +20,10 @@ class Phases(Record):
     confirmed_s: float
     """Until it was seen from outside."""
     noticed_s: float | None
-    """Until the cluster had the node for gone; ``None``: it never had, or the target is a
-    service."""
+    """Until the cluster was seen to have the node for gone, looked at four times a second while no
+    other fault is being undone; ``None``: it was not seen, or the target is a service."""
     undo_s: float
-    """Until its undo was asked for; of a fault that ends by itself, until it was over."""
+    """Until its undo was asked for; of a fault that ends by itself, until its time was over."""
     undone_s: float
     """Until the undo was seen from outside."""
     back_s: float | None

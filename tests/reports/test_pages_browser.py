@@ -20,7 +20,7 @@ from benchmarks.samples import Measurement
 from reports import screenshot
 from reports.runs import MOST_RUNS
 from validation.gate import decide
-from validation.records import Audit
+from validation.records_ledger import Audit
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")

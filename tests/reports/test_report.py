@@ -18,7 +18,8 @@ from reports.svg import ticks
 from reports.texts import summary
 from validation.criteria import CRITERIA
 from validation.gate import decide
-from validation.records import Audit, Fault, Generation, Note, Recovery, Workload
+from validation.records import Fault, Note, Recovery, Workload
+from validation.records_ledger import Audit, Generation
 from validation.records_network import Survey
 from validation.sabotage.certificates import HEALTHY as NOTHING
 

@@ -13,7 +13,7 @@ import reports
 from reports.runs import MOST_RUNS, RESULT, read_runs, trend
 from validation.cli import main
 from validation.gate import decide
-from validation.records import Audit
+from validation.records_ledger import Audit
 
 
 def decided(runs: Path, name: str, *, lost: int = 0) -> Path:

@@ -12,28 +12,20 @@ from validation.evidence import Event, Evidence, EvidenceWriter
 from validation.record import Record
 from validation.records import (
     SCHEMA_VERSION,
-    AlertWatch,
-    Audit,
     Close,
     CpuWindow,
     Environment,
-    Fallback,
     Fault,
-    Generation,
     NodePrice,
-    Notification,
     Open,
-    Panel,
-    Probe,
     Recovery,
-    Refusal,
-    Restore,
-    Scrape,
     Services,
     Usage,
     Workload,
 )
+from validation.records_ledger import Audit, Fallback, Generation, Refusal, Restore
 from validation.records_load import Load, Scaling, ServiceRestart
+from validation.records_monitoring import AlertWatch, Notification, Panel, Probe, Scrape
 from validation.records_network import Drain, Listener, RoundTrips, Search, Survey
 from validation.records_observer import Observer
 from validation.sabotage import Certificate, code_hash

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ga.cli import main
 from validation.audit import audit, find_run, forget, read_generations, read_places
-from validation.records import Audit
+from validation.records_ledger import Audit
 from validation.workload import Spec
 
 SPEC = Spec(seed=3, market="synthetic:assets=1,bars=400,seed=2", population_size=12, generations=4)

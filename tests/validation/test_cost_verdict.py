@@ -11,13 +11,8 @@ from evidence_builders import T0, Timed, change, evidence, passing, price
 from validation.checks.cost import cost_per_day
 from validation.prices import node_price
 from validation.record import Record
-from validation.records import (
-    CpuWindow,
-    Generation,
-    NodePrice,
-    Workload,
-    parse,
-)
+from validation.records import CpuWindow, NodePrice, Workload, parse
+from validation.records_ledger import Generation
 from validation.verdicts import Status, Verdict, judge
 
 GOOD = passing()

@@ -17,7 +17,7 @@ from scipy import stats
 
 from validation import statistics
 from validation.criteria import CRITERIA
-from validation.records import Generation
+from validation.records_ledger import Generation
 from validation.verdicts import Status, judge
 
 VERDICTS = {criterion.id: criterion.verdict for criterion in CRITERIA}

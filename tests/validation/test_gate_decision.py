@@ -15,7 +15,7 @@ from validation.cli import main
 from validation.criteria import CRITERIA, Criterion
 from validation.evidence import EvidenceError
 from validation.gate import Decision, decide
-from validation.records import Audit
+from validation.records_ledger import Audit
 from validation.verdicts import Records, Status, Verdict
 
 HEALTHY = passing()

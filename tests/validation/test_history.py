@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from validation.checks.resilience import no_data_loss, worker_recovery
 from validation.history import Fate, fates, gathered, operations, spread
-from validation.records import Audit, Fault, Gap, Individuals, Invocation, Note, Workload
+from validation.records import Fault, Gap, Invocation, Note, Workload
+from validation.records_ledger import Audit, Individuals
 from validation.verdicts import InconclusiveError, Status, Verdict, judge
 
 SIZE, GENERATIONS = 6, 3

@@ -16,7 +16,7 @@ import requests
 from validation.evidence import EvidenceWriter, read_evidence
 from validation.probes import Webhook, ask_all
 from validation.probes.panels import Query, checked_in, queries
-from validation.records import Panel, Probe
+from validation.records_monitoring import Panel, Probe
 
 WANTED = checked_in()
 

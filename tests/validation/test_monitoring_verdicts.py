@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 
 from validation.checks.monitoring import alerting, grafana_functional
 from validation.record import Record
-from validation.records import (
-    AlertWatch,
-    Fault,
-    Notification,
-    Panel,
-    Probe,
-)
+from validation.records import Fault
+from validation.records_monitoring import AlertWatch, Notification, Panel, Probe
 from validation.verdicts import Status, Verdict, VerdictFunction, judge
 
 KILL = T0 + 100.0

@@ -35,8 +35,10 @@ from validation.criteria import CRITERIA
 from validation.gate import Decision, GateResult, decide
 from validation.probes import Observe
 from validation.record import Record
-from validation.records import Audit, Gap, Scrape, Services, Workload
+from validation.records import Gap, Services, Workload
+from validation.records_ledger import Audit
 from validation.records_load import Load
+from validation.records_monitoring import Scrape
 from validation.records_observer import Observer
 from validation.verdicts import Status
 

@@ -12,7 +12,8 @@ from validation.cli import main
 from validation.criteria import CRITERIA
 from validation.gate import Decision, decide
 from validation.record import Record
-from validation.records import Fault, Probe, Scrape, Services, Usage
+from validation.records import Fault, Services, Usage
+from validation.records_monitoring import Probe, Scrape
 from validation.records_observer import Observer
 from validation.sabotage.certificates import append
 

@@ -23,7 +23,8 @@ from validation.cli import main
 from validation.criteria import CRITERIA
 from validation.evidence import EvidenceError
 from validation.gate import Decision, decide
-from validation.records import Gap, Note, Probe
+from validation.records import Gap, Note
+from validation.records_monitoring import Probe
 from validation.soak import MANIFEST, read_soak
 from validation.soak.live import Live
 from validation.soak.loop import due

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from validation.checks.availability import uptime
 from validation.outages import Watching
-from validation.records import Gap, Probe
+from validation.records import Gap
+from validation.records_monitoring import Probe
 from validation.verdicts import Status, Verdict, judge
 
 HOUR = 3600.0

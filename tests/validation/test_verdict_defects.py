@@ -20,21 +20,9 @@ from evidence_builders import (
 
 from validation.criteria import CRITERIA
 from validation.record import Record
-from validation.records import (
-    Audit,
-    CpuWindow,
-    Fallback,
-    Fault,
-    Generation,
-    MemoryFailure,
-    Probe,
-    Recovery,
-    Refusal,
-    Restore,
-    Scrape,
-    Usage,
-    Workload,
-)
+from validation.records import CpuWindow, Fault, MemoryFailure, Recovery, Usage, Workload
+from validation.records_ledger import Audit, Fallback, Generation, Refusal, Restore
+from validation.records_monitoring import Probe, Scrape
 from validation.verdicts import Status, Verdict, judge
 
 HEALTHY = passing()

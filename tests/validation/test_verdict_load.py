@@ -10,7 +10,8 @@ from evidence_builders import Timed, change, evidence, passing
 
 from validation.checks.load import autoscaling, population_load, preemption, service_load
 from validation.record import Record
-from validation.records import Audit, Fault, Generation, Usage, Workload
+from validation.records import Fault, Usage, Workload
+from validation.records_ledger import Audit, Generation
 from validation.records_load import Load, Scaling, ServiceRestart
 from validation.records_network import Drain
 from validation.verdicts import Status, Verdict, VerdictFunction, judge

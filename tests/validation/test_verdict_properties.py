@@ -14,13 +14,8 @@ from hypothesis import strategies as st
 
 from validation.criteria import CRITERIA
 from validation.record import Record
-from validation.records import (
-    Note,
-    Probe,
-    Scrape,
-    Services,
-    Usage,
-)
+from validation.records import Note, Services, Usage
+from validation.records_monitoring import Probe, Scrape
 from validation.verdicts import Status, Verdict, judge
 
 HEALTHY = passing()

@@ -23,7 +23,9 @@ from evidence_builders import (
 
 from validation.criteria import CRITERIA
 from validation.record import Record
-from validation.records import Fault, Generation, Note, Recovery, Scrape, Usage, Workload
+from validation.records import Fault, Note, Recovery, Usage, Workload
+from validation.records_ledger import Generation
+from validation.records_monitoring import Scrape
 from validation.verdicts import Records, Status, Verdict, judge
 
 HEALTHY = passing()

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from fixtures.stack import Endpoints, NodeUsage, StackError
 from validation.probes import Outages, Watch
 from validation.record import Record
-from validation.records import Probe, Services, Usage
+from validation.records import Services, Usage
+from validation.records_monitoring import Probe
 
 USAGE = NodeUsage(at=1.0, cpu_seconds=0.0, memory_bytes=1, oom_kills=0)
 

@@ -10,7 +10,8 @@ from validation import statistics
 from validation.evidence import Evidence
 from validation.lookup import HEAD, excused, gap, overlap
 from validation.outages import LONGEST_GAP_S, Outage, Watching
-from validation.records import Gap, Probe
+from validation.records import Gap
+from validation.records_monitoring import Probe
 from validation.verdicts import (
     InconclusiveError,
     Records,

@@ -10,7 +10,8 @@ from validation import statistics
 from validation.checks.performance import FEWEST, GENERATION_POPULATION, GENERATION_S, impossible
 from validation.evidence import Evidence
 from validation.lookup import HEAD, workload_of, workloads
-from validation.records import CpuWindow, Generation, NodePrice, Workload
+from validation.records import CpuWindow, NodePrice, Workload
+from validation.records_ledger import Generation
 from validation.verdicts import (
     InconclusiveError,
     Records,

@@ -13,16 +13,8 @@ from validation.checks.availability import UNSEEN_OUTAGE_S
 from validation.evidence import Evidence
 from validation.lookup import ATTACHED, HEAD, excused, gap
 from validation.outages import Watching
-from validation.records import (
-    Environment,
-    Fault,
-    MemoryFailure,
-    Probe,
-    Scrape,
-    Services,
-    Usage,
-    Workload,
-)
+from validation.records import Environment, Fault, MemoryFailure, Services, Usage, Workload
+from validation.records_monitoring import Probe, Scrape
 from validation.verdicts import (
     InconclusiveError,
     Records,

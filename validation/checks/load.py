@@ -9,7 +9,8 @@ from validation import statistics
 from validation.checks.operations import undisturbed, unlike
 from validation.evidence import Evidence
 from validation.lookup import workloads
-from validation.records import Fault, Generation, Usage, Workload
+from validation.records import Fault, Usage, Workload
+from validation.records_ledger import Generation
 from validation.records_load import Load, Scaling, ServiceRestart
 from validation.records_network import Drain
 from validation.verdicts import (

@@ -7,7 +7,8 @@ from typing import Final
 
 from validation.evidence import Evidence
 from validation.lookup import HEAD, excused
-from validation.records import AlertWatch, Fault, Notification, Panel, Probe
+from validation.records import Fault
+from validation.records_monitoring import AlertWatch, Notification, Panel, Probe
 from validation.verdicts import (
     InconclusiveError,
     Records,

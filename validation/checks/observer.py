@@ -18,8 +18,9 @@ from validation.checks.health import FRESH_S
 from validation.checks.load import SATURATED
 from validation.evidence import Evidence
 from validation.lookup import excused, gap, on_the_stack, overlap
-from validation.records import Fault, Gap, Probe, Scrape, Services, Workload
+from validation.records import Fault, Gap, Services, Workload
 from validation.records_load import Load
+from validation.records_monitoring import Probe, Scrape
 from validation.records_observer import Observer
 from validation.verdicts import Records, Verdict, listed, plural, settle
 

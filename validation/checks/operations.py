@@ -8,7 +8,8 @@ from typing import Final
 from validation.checks.resilience import DIGEST_LETTERS
 from validation.evidence import Evidence
 from validation.lookup import HEAD, workload_of, workloads
-from validation.records import Audit, Fallback, Fault, Refusal, Restore, Workload
+from validation.records import Fault, Workload
+from validation.records_ledger import Audit, Fallback, Refusal, Restore
 from validation.verdicts import (
     InconclusiveError,
     Records,

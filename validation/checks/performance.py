@@ -9,7 +9,8 @@ from typing import Final
 from validation import statistics
 from validation.evidence import Evidence
 from validation.lookup import HEAD, on_the_stack, workload_of, workloads
-from validation.records import CpuWindow, Generation, Workload
+from validation.records import CpuWindow, Workload
+from validation.records_ledger import Generation
 from validation.verdicts import (
     InconclusiveError,
     Records,

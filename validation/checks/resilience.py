@@ -12,7 +12,8 @@ from validation import statistics
 from validation.evidence import Evidence
 from validation.history import Fate, Fates, fates, operations
 from validation.lookup import killed_during, workloads
-from validation.records import Audit, Fault, Gap, Generation, Recovery, Workload
+from validation.records import Fault, Gap, Recovery, Workload
+from validation.records_ledger import Audit, Generation
 from validation.verdicts import (
     InconclusiveError,
     Records,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import requests
 
 from validation.evidence import EvidenceWriter
-from validation.records import Panel, Probe, Via
+from validation.records_monitoring import Panel, Probe, Via
 
 DASHBOARDS: Final = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dashboards"
 _TIMEOUT: Final = 10.0

@@ -14,7 +14,8 @@ from fixtures.stack import NodeUsage, Stack, StackError
 from validation.checks.availability import CLUSTER
 from validation.checks.health import FRESH_S
 from validation.evidence import Sink
-from validation.records import Probe, Scrape, Services, Usage
+from validation.records import Services, Usage
+from validation.records_monitoring import Probe, Scrape
 
 PERIOD_SECONDS: Final = 2.0
 _TIMEOUT: Final = 5.0

@@ -8,7 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, Self
 
-from validation.records import Notification
+from validation.records_monitoring import Notification
 
 _MOST_BYTES: Final = 1_000_000
 

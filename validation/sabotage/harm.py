@@ -1,4 +1,4 @@
-"""Harm that is done to a running stack of processes, and mended where it can be."""
+"""Harm that is done to a running stack, and mended where it can be."""
 
 from __future__ import annotations
 

@@ -11,14 +11,8 @@ from validation.checks.availability import AVAILABILITY, CLUSTER, WATCHED_S, all
 from validation.evidence import Evidence
 from validation.outages import Watching
 from validation.record import Record
-from validation.records import (
-    Fault,
-    Gap,
-    Invocation,
-    Probe,
-    Recovery,
-    Workload,
-)
+from validation.records import Fault, Gap, Invocation, Recovery, Workload
+from validation.records_monitoring import Probe
 from validation.soak.segments import Plan
 from validation.verdicts import Status, judge, plural, span
 

@@ -14,19 +14,9 @@ import numpy as np
 from validation.checks.availability import CLUSTER
 from validation.history import gathered
 from validation.lookup import HEAD
-from validation.records import (
-    Audit,
-    Fault,
-    Generation,
-    Individuals,
-    Invocation,
-    Probe,
-    Recovery,
-    Scrape,
-    Services,
-    Usage,
-    Workload,
-)
+from validation.records import Fault, Invocation, Recovery, Services, Usage, Workload
+from validation.records_ledger import Audit, Generation, Individuals
+from validation.records_monitoring import Probe, Scrape
 from validation.records_observer import Observer
 from validation.soak.segments import Segments
 
