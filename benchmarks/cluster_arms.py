@@ -30,6 +30,8 @@ from benchmarks.samples import Effort
 from fixtures.stack import Stack, StackError
 
 _ARM_SECONDS: Final = 300.0
+_SCRAPE_SECONDS: Final = 15
+"""As in production (``deploy/prometheus/prometheus.yml``): a scrape costs a node 50 ms of CPU."""
 _LONG: Final = 10_000
 """Generations; more than are ever reached."""
 
@@ -41,6 +43,7 @@ def measure(effort: Effort, say: Say) -> ScaleOut:
             nodes=max(effort.nodes),
             cpus_per_node=CPUS_PER_NODE,
             backend="processes",
+            scrape_seconds=_SCRAPE_SECONDS,
             on_progress=say,
         ) as stack:
             if any(node.limits.cpus is None for node in stack.nodes):
@@ -98,7 +101,11 @@ def _whole(effort: Effort, say: Say) -> tuple[Sample, ...]:
     samples: list[Sample] = []
     with (
         fixtures.start_stack(
-            nodes=1, cpus_per_node=WHOLE, backend="processes", on_progress=say
+            nodes=1,
+            cpus_per_node=WHOLE,
+            backend="processes",
+            scrape_seconds=_SCRAPE_SECONDS,
+            on_progress=say,
         ) as stack,
         tempfile.TemporaryDirectory(prefix="ga-benchmark-") as folder,
     ):

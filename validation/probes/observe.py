@@ -9,9 +9,8 @@ import time
 from itertools import pairwise
 from typing import Final, Self
 
-import requests
-
 from fixtures import proc
+from fixtures.asking import Asking
 from fixtures.stack import Stack
 from validation.evidence import Sink
 from validation.probes.watch import target_of
@@ -36,6 +35,7 @@ class Observe:
     def __init__(self, stack: Stack, writer: Sink, *, period: float = OBSERVE_SECONDS) -> None:
         self._url, self._writer, self._period = stack.endpoints.prometheus, writer, period
         self._targets = stack.scrape_targets
+        self._asking = Asking(connect=_TIMEOUT, read=_TIMEOUT)
         self._last: dict[str, float] = {}
         """Target to the time of its newest sample so far."""
         self._stop = threading.Event()
@@ -95,13 +95,12 @@ class Observe:
         """Times of the samples of ``up`` by target; none when Prometheus does not answer."""
         reach = now - min(self._last.values()) + 1 if self._last else _REACH_S
         try:
-            answer = requests.get(
+            _, answer = self._asking.get(
                 f"{self._url}/api/v1/query",
                 params={"query": f"up[{math.ceil(max(reach, 1.0))}s]", "time": f"{now:.3f}"},
-                timeout=_TIMEOUT,
             )
-            rows = answer.json()["data"]["result"]
-        except (requests.RequestException, ValueError, KeyError):
+            rows = answer["data"]["result"]
+        except (OSError, ValueError, KeyError):
             # That is silence, and what comes later shows how long it was.
             return {}
         found = {

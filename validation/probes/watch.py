@@ -8,8 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Final, Self
 
-import requests
-
+from fixtures.asking import Asking
 from fixtures.stack import NodeUsage, Stack, StackError
 from validation.checks.availability import CLUSTER
 from validation.checks.health import FRESH_S
@@ -73,6 +72,7 @@ class Watch:
     ) -> None:
         self._stack, self._writer, self._outages = stack, writer, outages
         self._period, self._every = period, every
+        self._asking = Asking(connect=_TIMEOUT, read=_TIMEOUT)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._error: BaseException | None = None
@@ -129,11 +129,11 @@ class Watch:
         try:
             ends = self._stack.endpoints
             url = ends.dashboard.rstrip("/") + "/api/version"
-            response = requests.get(url, headers=ends.headers, timeout=_TIMEOUT)
-            ok = response.status_code == 200 and "ray_version" in response.json()
-            detail = f"HTTP {response.status_code}"
+            status, answer = self._asking.get(url, headers=ends.headers)
+            ok = status == 200 and "ray_version" in answer
+            detail = f"HTTP {status}"
         except (OSError, ValueError) as error:
-            # requests' errors are OSErrors, and so is a token file that is gone.
+            # A token file that is gone is an OSError, too.
             ok, detail = False, f"{type(error).__name__}: {error}"
         self._writer.add(
             Probe(
@@ -174,13 +174,10 @@ class Watch:
     def query(self, expression: str) -> dict[str, float]:
         """Value of an instant query by target name; empty when Prometheus does not answer."""
         try:
-            response = requests.get(
-                f"{self._stack.endpoints.prometheus}/api/v1/query",
-                params={"query": expression},
-                timeout=_TIMEOUT,
-            )
-            result = response.json()["data"]["result"]
-        except (requests.RequestException, ValueError, KeyError):
+            url = f"{self._stack.endpoints.prometheus}/api/v1/query"
+            _, answer = self._asking.get(url, params={"query": expression})
+            result = answer["data"]["result"]
+        except (OSError, ValueError, KeyError):
             # No answer means no sample for any target, and that is recorded as such.
             return {}
         return {
