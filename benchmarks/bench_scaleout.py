@@ -61,7 +61,7 @@ class ScaleOut:
 
     samples: tuple[Sample, ...] = ()
     reason: str = ""
-    """Set when there is no measurement."""
+    """Set when there is no measurement, or a part of it is missing."""
     broken: bool = False
     """There should have been one: the stack or an arm failed."""
     evaluations: int = 0

@@ -38,6 +38,7 @@ _LONG: Final = 10_000
 
 def measure(effort: Effort, say: Say) -> ScaleOut:
     """Start a stack of plain processes and run all arms in turn; never raises for lack of quota."""
+    found = ScaleOut()
     try:
         with fixtures.start_stack(
             nodes=max(effort.nodes),
@@ -57,7 +58,8 @@ def measure(effort: Effort, say: Say) -> ScaleOut:
         say(f"scale-out failed: {error}")
         lines = str(error).strip().splitlines()
         last = f" ... {lines[-1]}" if len(lines) > 1 else ""
-        return ScaleOut(reason=f"not measured: {lines[0]}{last}", broken=True)
+        what = "a whole core was not measured" if found.samples else "not measured"
+        return replace(found, reason=f"{what}: {lines[0]}{last}", broken=True)
 
 
 def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
