@@ -31,7 +31,7 @@ from fixtures.stack import Stack, StackError
 
 _ARM_SECONDS: Final = 300.0
 _SCRAPE_SECONDS: Final = 15
-"""As in production (``deploy/prometheus/prometheus.yml``): a scrape costs a node 50 ms of CPU."""
+"""As in production (``deploy/prometheus/prometheus.yml``)."""
 _LONG: Final = 10_000
 """Generations; more than are ever reached."""
 
