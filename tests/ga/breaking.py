@@ -204,12 +204,15 @@ def _shoot(target: str, pid: int) -> list[Receipt]:
 
 
 def kill_worker(run: Evolving) -> list[Receipt]:
-    """A worker process that evaluates, on a node."""
+    """A worker process that evaluates, on a node. Between two batches there may be none: wait."""
     roots = {run.process.pid} | {n.pid for n in run.ground.stack.nodes if n.pid is not None}
-    for pid in sorted(proc.descendants(roots), reverse=True):
-        words = proc.command(pid)
-        if words and words[0].startswith("ray::_evaluate"):
-            return _shoot("worker process", pid)
+    while not run.over:
+        for pid in sorted(proc.descendants(roots), reverse=True):
+            words = proc.command(pid)
+            evaluates = words and words[0].startswith("ray::_evaluate")
+            if evaluates and (receipts := _shoot("worker process", pid)):
+                return receipts
+        time.sleep(0.01)
     return []
 
 
