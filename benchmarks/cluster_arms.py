@@ -34,6 +34,8 @@ _SCRAPE_SECONDS: Final = 15
 """As in production (``deploy/prometheus/prometheus.yml``)."""
 _LONG: Final = 10_000
 """Generations; more than are ever reached."""
+_SMALL: Final = 200
+"""Population of a run whose nodes are killed: what was lost is known two generations later."""
 
 
 def measure(effort: Effort, say: Say) -> ScaleOut:
@@ -92,7 +94,7 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
         evaluations=evaluations,
         generations=effort.scale_generations,
         recoveries=tuple(recover(stack, n, say) for n in range(effort.recoveries)),
-        redone=lose_work(stack, _work(_LONG), effort.kills, say),
+        redone=lose_work(stack, _work(_LONG, _SMALL), effort.kills, say),
     )
 
 
@@ -153,7 +155,7 @@ def _resize(stack: Stack, count: int) -> None:
 
 def _evolve(stack: Stack, nodes: int, effort: Effort, store: Path) -> Mapping[str, Any]:
     argv = [sys.executable, "-m", "ga", "evolve", *_work(effort.scale_generations), "--json"]
-    argv += ["--top", "1", "--store", str(store)]
+    argv += ["--top", "0", "--store", str(store)]
     if nodes == 0:
         process = stack.on_one_node([*argv, "--mode", "local", "--workers", "1"])
     else:
@@ -179,9 +181,9 @@ def _peer(stack: Stack, name: str, nodes: int, effort: Effort) -> Mapping[str, A
     return _ended(start(argv, stack.endpoints.env), name)
 
 
-def _work(generations: int) -> list[str]:
+def _work(generations: int, population: int = POPULATION) -> list[str]:
     return [
-        *("--market", MARKET, "--seed", "7", "--population-size", str(POPULATION)),
+        *("--market", MARKET, "--seed", "7", "--population-size", str(population)),
         *("--generations", str(generations)),
     ]
 

@@ -33,7 +33,7 @@ class Effort:
     kills: int
     """Nodes killed in the middle of an evolution, one after the other."""
     scale_generations: int
-    """Of a scale-out arm, with 1,000 individuals."""
+    """Of a scale-out arm, with 800 individuals."""
     search_seeds: int
     """Seeds of every search."""
     search_budget: int
@@ -47,7 +47,7 @@ class Effort:
         return cls(
             rounds=30,
             lanes=128,
-            whole_rounds=5,
+            whole_rounds=3,
             generations=10,
             repeats=3,
             # From 8 cores on a node has a whole one; the head and the coordinator want theirs, too.
