@@ -34,8 +34,6 @@ _SCRAPE_SECONDS: Final = 15
 """As in production (``deploy/prometheus/prometheus.yml``)."""
 _LONG: Final = 10_000
 """Generations; more than are ever reached."""
-_SMALL: Final = 200
-"""Population of a run whose nodes are killed: what was lost is known two generations later."""
 
 
 def measure(effort: Effort, say: Say) -> ScaleOut:
@@ -94,7 +92,7 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
         evaluations=evaluations,
         generations=effort.scale_generations,
         recoveries=tuple(recover(stack, n, say) for n in range(effort.recoveries)),
-        redone=lose_work(stack, _work(_LONG, _SMALL), effort.kills, say),
+        redone=lose_work(stack, _work(_LONG), effort.kills, say),
     )
 
 
@@ -181,9 +179,9 @@ def _peer(stack: Stack, name: str, nodes: int, effort: Effort) -> Mapping[str, A
     return _ended(start(argv, stack.endpoints.env), name)
 
 
-def _work(generations: int, population: int = POPULATION) -> list[str]:
+def _work(generations: int) -> list[str]:
     return [
-        *("--market", MARKET, "--seed", "7", "--population-size", str(population)),
+        *("--market", MARKET, "--seed", "7", "--population-size", str(POPULATION)),
         *("--generations", str(generations)),
     ]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -24,16 +23,11 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from ga.deployment import has_image, init
 from ga.errors import InputError
 from ga.ports import taken
 
 COMPOSE_FILE: Final = Path("deploy") / "docker-compose.yml"
-IMAGES: Final = ("engine", "postgres", "redis", "prometheus", "alertmanager", "grafana")
-SECRETS: Final = (
-    "ray_token", "postgres_password", "redis_password", "grafana_password", "service_token",
-)  # fmt: skip
-NOBODY_LISTENS: Final = "http://127.0.0.1:9/"
-"""Where alerts go until a webhook is given: nowhere."""
 WORKERS: Final = "ray-worker-cpu"
 DASHBOARD: Final = "http://127.0.0.1:8265"
 _LOG_LINES: Final = 15
@@ -111,13 +105,29 @@ class Compose:
             raise InputError(f"docker compose {arguments[0]}: {said}{_remedy(said)}")
         return done.stdout
 
+    def services(self) -> dict[str, dict[str, Any]]:
+        """The services as Compose resolves them, with all variables filled in."""
+        found: dict[str, dict[str, Any]] = json.loads(self.read("config", "--format", "json"))
+        return found["services"]
+
     def published(self) -> list[int]:
         """The ports of this machine that the services want."""
-        services = json.loads(self.read("config", "--format", "json"))["services"]
+        services = self.services().values()
+        return sorted(int(port["published"]) for one in services for port in one.get("ports", ()))
+
+    def too_large(self) -> list[str]:
+        """Services that may use more memory than the engine's machine has; its kernel would end
+        them, or others, before their limit does."""
+        asked = ["docker", "info", "--format", "{{.MemTotal}}"]
+        done = subprocess.run(asked, capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip()
+            raise InputError(f"docker info: {said}{_remedy(said)}")
+        there = int(done.stdout)
         return sorted(
-            int(port["published"])
-            for service in services.values()
-            for port in service.get("ports", ())
+            name
+            for name, one in self.services().items()
+            if int(limits_of(one).get("memory", 0)) > there
         )
 
     def containers(self) -> list[Container]:
@@ -137,6 +147,12 @@ class Compose:
         restarts = _restarts([one.name for one in found])
         counted = (replace(one, restarts=restarts.get(one.name, 0)) for one in found)
         return sorted(counted, key=lambda one: one.name)
+
+
+def limits_of(service: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a service may use, of ``Compose.services``: ``cpus`` and ``memory`` in bytes, if set."""
+    found: Mapping[str, Any] = service.get("deploy", {}).get("resources", {}).get("limits", {})
+    return found
 
 
 def _restarts(containers: Sequence[str]) -> dict[str, int]:
@@ -183,51 +199,6 @@ def compose_of_wheel() -> str | None:
         return None
     program = Path(spec.origin).with_name("docker-compose")
     return str(program) if program.is_file() else None
-
-
-def init(folder: Path, *, webhook: str | None = None) -> list[str]:
-    """Write the secrets that are missing, and which images to take; returns what was written.
-
-    Secrets are random, and never written over. Their folder is its owner's alone; the files in it
-    can be read by the users inside the containers that they are mounted into.
-    """
-    place, written = folder / "secrets", []
-    place.mkdir(mode=0o700, exist_ok=True)
-    place.chmod(0o700)
-    values = {name: secrets.token_urlsafe(32) for name in SECRETS}
-    values["alert_webhook_url"] = webhook or NOBODY_LISTENS
-    for name, value in values.items():
-        if not (place / name).exists() or (name == "alert_webhook_url" and webhook):
-            (place / name).write_text(value)
-            written.append(name)
-    if not (place / "pgpass").exists():
-        password = (place / "postgres_password").read_text()
-        (place / "pgpass").write_text(f"postgres:5432:ga:ga:{password}\n")
-        written.append("pgpass")
-    lines = [f"{name}={value}" for name, value in _images().items()]
-    (folder / ".env").write_text("\n".join(lines) + "\n")
-    return [*written, ".env"]
-
-
-def _images() -> dict[str, str]:
-    """Variables for compose: stand-ins that are here; Grafana's profile where it can be had."""
-    found = {}
-    for name in IMAGES:
-        variable, stand_in = f"GA_IMAGE_{name.upper()}", f"evolution-gate/{name}:local"
-        if chosen := os.environ.get(variable):
-            found[variable] = chosen
-        elif _has(stand_in):
-            found[variable] = stand_in
-    # Stand-ins are made where there is no registry, and there is none of Grafana.
-    stand_ins = any(value.endswith(":local") for n, value in found.items() if "ENGINE" not in n)
-    if "GA_IMAGE_GRAFANA" in found or not stand_ins:
-        found["COMPOSE_PROFILES"] = "grafana"
-    return found
-
-
-def _has(image: str) -> bool:
-    argv = ["docker", "image", "inspect", image]
-    return subprocess.run(argv, capture_output=True).returncode == 0
 
 
 def nodes(folder: Path) -> list[Node]:
@@ -284,8 +255,8 @@ def command(options: argparse.Namespace) -> int:
     """The command."""
     compose = Compose(options.file)
     if options.action == "init":
-        written = init(compose.folder, webhook=options.webhook)
-        print(f"written in {compose.folder}: {', '.join(written)}")
+        written = init(compose.folder, webhook=options.webhook, environment=os.environ)
+        print(f"written in {compose.folder}: {', '.join(written) or 'nothing new'}")
         return 0
     if options.action == "up":
         return _up(compose)
@@ -308,8 +279,13 @@ def _up(compose: Compose) -> int:
     # Asked first: without an engine nothing is written.
     before = compose.containers()
     # Before the ports are asked for: it decides whether Grafana is among the services.
-    written = init(compose.folder)
-    print(f"written in {compose.folder}: {', '.join(written)}", file=sys.stderr)
+    if written := init(compose.folder):
+        print(f"written in {compose.folder}: {', '.join(written)}", file=sys.stderr)
+    if wide := compose.too_large():
+        raise InputError(
+            f"limits of memory above this machine's: {', '.join(wide)}; set smaller ones, see"
+            " `python -m ga preflight`"
+        )
     if not before and (listening := taken(compose.published())):
         raise InputError(
             f"ports taken: {', '.join(map(str, listening))}; see what listens there: `ss -ltnp`,"
@@ -342,7 +318,7 @@ def _scaled(compose: Compose, workers: int) -> int:
 def _tell_on_images(compose: Compose) -> None:
     """Which images are not here, although Compose has tried to pull them."""
     wanted = set(compose.read("config", "--images").split())
-    if missing := sorted(image for image in wanted if not _has(image)):
+    if missing := sorted(image for image in wanted if not has_image(image)):
         print(
             f"\nnot here, and could not be pulled: {', '.join(missing)}; with a registry"
             " `python -m fixtures.images pull`, without one `python -m fixtures.images build`,"

@@ -21,7 +21,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from ga.cluster import COMPOSE_FILE, SECRETS, Compose
+from ga.cluster import COMPOSE_FILE, Compose, limits_of
+from ga.deployment import SECRETS
 from ga.errors import InputError
 from ga.ports import PORTS, taken
 
@@ -254,14 +255,13 @@ def _docker_info() -> tuple[dict[str, Any], str]:
 def _limits(file: Path) -> tuple[tuple[Limit, ...], str]:
     """Limits as Compose resolves them, with all variables filled in."""
     try:
-        services = json.loads(Compose(file).read("config", "--format", "json"))["services"]
+        services = Compose(file).services()
     except InputError as error:
         return (), str(error)
     found = []
     for name, service in sorted(services.items()):
-        deploy = service.get("deploy", {})
-        allowed = deploy.get("resources", {}).get("limits", {})
-        memory = int(allowed.get("memory", 0)) * int(deploy.get("replicas", 1))
+        allowed = limits_of(service)
+        memory = int(allowed.get("memory", 0)) * int(service.get("deploy", {}).get("replicas", 1))
         found.append(Limit(service=name, cpus=float(allowed.get("cpus", 0)), memory=memory))
     return tuple(found), ""
 

@@ -79,6 +79,7 @@ def _seed(text: str) -> int:
 @pytest.fixture(scope="session")
 def gate_result(request: pytest.FixtureRequest) -> GateResult:
     """Run the whole campaign once and decide from its file."""
+    from fixtures.stack import StackError
     from validation.once import FailedElsewhereError, once
 
     config = request.config
@@ -87,6 +88,11 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         folder = once(worker, OUT, lambda: _gather(config))
     except FailedElsewhereError:
         pytest.fail("the campaign did not reach its end in another worker", pytrace=False)
+    except StackError as error:
+        if worker is not None:
+            pytest.fail(str(error), pytrace=False)
+        # Said once, and not again by every test that there is no stack for.
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
     return publish(config, _decide(config, folder), folder)
 
 
@@ -298,12 +304,9 @@ def _theirs(config: pytest.Config) -> AttachedStack | None:
     dashboard, prometheus = config.getoption("--dashboard"), config.getoption("--prometheus")
     if address is None:
         if dashboard or prometheus:
-            pytest.fail("--dashboard and --prometheus need --address HOST:PORT", pytrace=False)
+            raise StackError("--dashboard and --prometheus need --address HOST:PORT")
         return None
-    try:
-        return AttachedStack(address, dashboard=dashboard, prometheus=prometheus)
-    except StackError as error:
-        pytest.fail(str(error), pytrace=False)
+    return AttachedStack(address, dashboard=dashboard, prometheus=prometheus)
 
 
 def publish(config: pytest.Config, result: GateResult, folder: Path) -> GateResult:

@@ -10,7 +10,7 @@ import yaml
 
 from fixtures.images import IMAGES, PYTHON
 from fixtures.monitoring import DEPLOY
-from ga.cluster import SECRETS
+from ga.deployment import SECRETS
 from ga.ports import PORTS
 
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())

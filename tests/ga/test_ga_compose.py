@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ga import cluster
+from ga import cluster, deployment
 from ga.cli import main
 from validation.probes import panels
 
@@ -51,14 +51,18 @@ def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
-    for name in cluster.IMAGES:
+    for name in deployment.IMAGES:
         monkeypatch.delenv(f"GA_IMAGE_{name.upper()}", raising=False)
     say(tmp_path, {"image": (1, "")})
     return file
 
 
 def say(tmp_path: Path, told: dict[str, tuple[int, str]]) -> None:
-    (tmp_path / "says.json").write_text(json.dumps(told))
+    """What the program named docker answers to a word: status and text."""
+    always = {"info": (0, "8000"), "config": (0, '{"services": {}}')}
+    (tmp_path / "says.json").write_text(
+        json.dumps(told | {k: v for k, v in always.items() if k not in told})
+    )
 
 
 def rows(*found: dict[str, object]) -> str:
@@ -66,43 +70,80 @@ def rows(*found: dict[str, object]) -> str:
 
 
 def test_secrets_are_random_private_and_never_written_over(compose: Path) -> None:
-    first = cluster.init(compose.parent)
+    first = deployment.init(compose.parent)
     place = compose.parent / "secrets"
-    values = {name: (place / name).read_text() for name in cluster.SECRETS}
-    assert len(set(values.values())) == len(cluster.SECRETS)
+    values = {name: (place / name).read_text() for name in deployment.SECRETS}
+    assert len(set(values.values())) == len(deployment.SECRETS)
     assert all(len(value) >= 40 for value in values.values())
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
-    assert set(first) >= set(cluster.SECRETS)
+    assert set(first) >= set(deployment.SECRETS)
     assert values["postgres_password"] in (place / "pgpass").read_text()
-    assert cluster.init(compose.parent) == [".env"]
-    assert values == {name: (place / name).read_text() for name in cluster.SECRETS}
+    assert deployment.init(compose.parent) == []
+    assert values == {name: (place / name).read_text() for name in deployment.SECRETS}
     # A new webhook is the one thing that is meant to be replaced.
-    assert cluster.init(compose.parent, webhook="http://there/") == ["alert_webhook_url", ".env"]
+    assert deployment.init(compose.parent, webhook="http://there/") == ["alert_webhook_url"]
     assert (place / "alert_webhook_url").read_text() == "http://there/"
 
 
 def test_stand_ins_are_taken_and_grafana_left_out_without_a_registry(
-    compose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compose: Path, tmp_path: Path
 ) -> None:
-    cluster.init(compose.parent)
+    deployment.init(compose.parent)
     assert (compose.parent / ".env").read_text() == "COMPOSE_PROFILES=grafana\n"
     say(tmp_path, {"evolution-gate/grafana:local": (1, ""), "image": (0, "")})
-    cluster.init(compose.parent)
+    deployment.init(compose.parent)
     written = (compose.parent / ".env").read_text()
     assert "GA_IMAGE_POSTGRES=evolution-gate/postgres:local" in written
     assert "grafana" not in written
-    monkeypatch.setenv("GA_IMAGE_GRAFANA", "mine/grafana:1")
-    cluster.init(compose.parent)
+    deployment.init(compose.parent, environment={"GA_IMAGE_GRAFANA": "mine/grafana:1"})
     written = (compose.parent / ".env").read_text()
     assert "GA_IMAGE_GRAFANA=mine/grafana:1" in written
     assert "COMPOSE_PROFILES=grafana" in written
+    # Gone again from this machine: the public ones are taken then.
+    say(tmp_path, {"image": (1, "")})
+    deployment.init(compose.parent)
+    assert "postgres" not in (compose.parent / ".env").read_text()
+
+
+def test_what_the_user_wrote_stays(compose: Path, tmp_path: Path) -> None:
+    file, mine = compose.parent / ".env", "# ours\nGA_HEAD_MEMORY=3g\nGA_IMAGE_REDIS=mine/redis:1\n"
+    file.write_text(mine + "COMPOSE_PROFILES=none")
+    say(tmp_path, {"image": (0, "")})
+    assert deployment.init(compose.parent)[-1] == ".env"
+    lines = file.read_text().splitlines()
+    assert lines[:4] == [*mine.splitlines(), "COMPOSE_PROFILES=none"]
+    assert "GA_IMAGE_POSTGRES=evolution-gate/postgres:local" in lines[4:]
+    assert sum("REDIS" in line or "PROFILES" in line for line in lines) == 2
+    assert deployment.init(compose.parent) == []
+    # A choice that is made in words replaces the one before.
+    deployment.init(compose.parent, environment={"GA_IMAGE_REDIS": "mine/redis:2"})
+    assert [line for line in file.read_text().splitlines() if "REDIS" in line] == [
+        "GA_IMAGE_REDIS=mine/redis:2"
+    ]
+
+
+def test_a_limit_above_the_machine_s_memory_is_refused_before_anything_is_started(
+    compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    limits = {"resources": {"limits": {"memory": "4000"}}}
+    config = {"services": {"head": {"deploy": limits}, "redis": {}}}
+    told = {"image": (1, ""), "ps": (0, ""), "config": (0, json.dumps(config))}
+    say(tmp_path, {**told, "info": (0, "3999")})
+    assert main(["cluster", "--file", str(compose), "up"]) == 2
+    said = capfd.readouterr().err
+    assert "limits of memory above this machine's: head" in said
+    assert "preflight" in said
+    assert " up " not in (tmp_path / "asked").read_text()
+    say(tmp_path, {**told, "info": (0, "4000")})
+    assert main(["cluster", "--file", str(compose), "up"]) == 0
+    assert " up " in (tmp_path / "asked").read_text()
 
 
 def test_a_stack_that_does_not_come_up_shows_whose_fault_it_is(
     compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     failed = {"image": (1, ""), "up": (1, ""), "logs": (0, "disk is full")}
-    wanted = {"config": (0, "mine/engine:1\nmine/redis:1")}
+    wanted = {"--images": (0, "mine/engine:1\nmine/redis:1")}
     say(tmp_path, {**failed, **wanted, "ps": (0, rows(*ROWS, ILL))})
     assert main(["cluster", "--file", str(compose), "up"]) == 1
     said = capfd.readouterr().err
@@ -118,7 +159,7 @@ def test_a_stack_that_does_not_come_up_shows_whose_fault_it_is(
 def test_what_is_restarted_again_and_again_is_told_though_it_looks_well(
     compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    failed = {"image": (0, ""), "up": (1, ""), "logs": (0, "not found"), "config": (0, "a")}
+    failed = {"image": (0, ""), "up": (1, ""), "logs": (0, "not found"), "--images": (0, "a")}
     counts = {"inspect": (0, "0 /x-volumes-1\n7 /x-redis-1")}
     say(tmp_path, {**failed, **counts, "ps": (0, rows(*ROWS))})
     assert main(["cluster", "--file", str(compose), "up"]) == 1
@@ -165,7 +206,7 @@ def test_what_did_not_come_up_at_all_is_removed_again(
     compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     told = {"image": (0, ""), "up": (1, ""), "down": (0, ""), "ps": (0, "")}
-    told |= {"--images": (0, "a"), "config": (0, '{"services": {}}')}
+    told |= {"--images": (0, "a")}
     say(tmp_path, told)
     assert main(["cluster", "--file", str(compose), "up"]) == 1
     assert "it was removed again" in capfd.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 
 from ga import preflight
 from ga.cli import main
-from ga.cluster import SECRETS
+from ga.deployment import SECRETS
 from ga.preflight import Limit, Machine, judge, look
 
 GIB = 1 << 30
@@ -144,7 +144,7 @@ def test_asks_for_aws_only_when_told_to(checkout: Path) -> None:
 def test_limits_are_compose_s_own(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = {"limits": {"cpus": "1.5", "memory": str(GIB)}}
     services = {"w": {"deploy": {"replicas": 3, "resources": limits}}, "free": {}}
-    monkeypatch.setattr(preflight, "Compose", lambda _: _Fake(json.dumps({"services": services})))
+    monkeypatch.setattr(preflight, "Compose", lambda _: _Fake(services))
     assert look(checkout).limits == (
         Limit(service="free", cpus=0.0, memory=0),
         Limit(service="w", cpus=1.5, memory=3 * GIB),
@@ -175,8 +175,8 @@ def test_no_compose_file_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 class _Fake:
-    def __init__(self, answer: str) -> None:
-        self.answer = answer
+    def __init__(self, services: dict[str, object]) -> None:
+        self.found = services
 
-    def read(self, *_: str) -> str:
-        return self.answer
+    def services(self) -> dict[str, object]:
+        return self.found

@@ -41,6 +41,20 @@ def test_it(criterion, judge):
 """
 
 
+NO_STACK = """
+import pytest
+from fixtures.stack import StackError
+from validation import plugin
+
+pytest_plugins = ["validation.plugin"]
+
+def pytest_configure(config):
+    def gather(config):
+        raise StackError("no engine answers: start one")
+    plugin._gather = gather
+"""
+
+
 def run(
     pytester: pytest.Pytester, decision: str, *arguments: str, **statuses: str
 ) -> pytest.RunResult:
@@ -131,3 +145,24 @@ def test_xdist_workers_share_one_campaign(pytester: pytest.Pytester, *, fails: b
     assert result.ret == (2 if fails else 1)
     if not fails:
         result.stdout.fnmatch_lines(["*gate: NO-GO*", "FAIL *a*bad", "report: reports/out/run/*"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stack_that_cannot_be_started_is_said_in_words(
+    pytester: pytest.Pytester, workers: int
+) -> None:
+    pytester.makeconftest(NO_STACK)
+    pytester.makepyfile(TESTS.format(names=["a", "b", "c"]))
+    # A process of its own: what is put in gather's place stays there.
+    result = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", *([f"-n{workers}"] if workers else [])
+    )
+    said = result.stdout.str() + result.stderr.str()
+    assert "Traceback" not in said
+    assert "gather(config)" not in said
+    if workers:
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.assert_outcomes(errors=3)
+    else:
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert said.count("no engine answers: start one") == 1

@@ -1,0 +1,91 @@
+"""What lies beside the compose file: secrets, and which images to take."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+IMAGES: Final = ("engine", "postgres", "redis", "prometheus", "alertmanager", "grafana")
+SECRETS: Final = (
+    "ray_token", "postgres_password", "redis_password", "grafana_password", "service_token",
+)  # fmt: skip
+NOBODY_LISTENS: Final = "http://127.0.0.1:9/"
+"""Where alerts go until a webhook is given: nowhere."""
+_PROFILES: Final = "COMPOSE_PROFILES"
+_GRAFANA: Final = "grafana"
+_STAND_INS: Final = {f"GA_IMAGE_{name.upper()}": f"evolution-gate/{name}:local" for name in IMAGES}
+
+
+def init(
+    folder: Path,
+    *,
+    webhook: str | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
+    """Write the secrets that are missing, and which images to take; returns what was written.
+
+    Secrets are random, and never written over. Their folder is its owner's alone; the files in it
+    can be read by the users inside the containers that they are mounted into. In ``.env`` only
+    stand-ins, and whether there is a Grafana, are chosen anew: other lines are the user's.
+
+    Args:
+        environment: of its ``GA_IMAGE_...`` a choice is made that lasts.
+    """
+    place, written = folder / "secrets", []
+    place.mkdir(mode=0o700, exist_ok=True)
+    place.chmod(0o700)
+    values = {name: secrets.token_urlsafe(32) for name in SECRETS}
+    values["alert_webhook_url"] = webhook or NOBODY_LISTENS
+    for name, value in values.items():
+        if not (place / name).exists() or (name == "alert_webhook_url" and webhook):
+            (place / name).write_text(value)
+            written.append(name)
+    if not (place / "pgpass").exists():
+        password = (place / "postgres_password").read_text()
+        (place / "pgpass").write_text(f"postgres:5432:ga:ga:{password}\n")
+        written.append("pgpass")
+    file = folder / ".env"
+    before = file.read_text() if file.exists() else None
+    after = "".join(f"{line}\n" for line in _chosen((before or "").splitlines(), environment))
+    if after != before:
+        file.write_text(after)
+        written.append(file.name)
+    return written
+
+
+def _chosen(lines: list[str], environment: Mapping[str, str]) -> list[str]:
+    """The lines of ``.env``: the user's as they stand, and what is chosen here."""
+    asked = {name: environment[name] for name in _STAND_INS if environment.get(name)}
+    kept = [line for line in lines if not _ours(line) and _variable(line) not in asked]
+    theirs = {_variable(line) for line in kept}
+    images = asked | {
+        name: image
+        for name, image in _STAND_INS.items()
+        if name not in theirs | asked.keys() and has_image(image)
+    }
+    found = [f"{name}={image}" for name, image in images.items()]
+    # Stand-ins are made where there is no registry, and there is none of Grafana.
+    stand_ins = any(_ours(line) for line in found if not line.startswith("GA_IMAGE_ENGINE="))
+    grafana = "GA_IMAGE_GRAFANA" in theirs | images.keys()
+    if _PROFILES not in theirs and (grafana or not stand_ins):
+        found.append(f"{_PROFILES}={_GRAFANA}")
+    return [*kept, *found]
+
+
+def _ours(line: str) -> bool:
+    name, _, value = line.partition("=")
+    return value == (_GRAFANA if name == _PROFILES else _STAND_INS.get(name))
+
+
+def _variable(line: str) -> str:
+    return line.partition("=")[0].strip()
+
+
+def has_image(image: str) -> bool:
+    """Whether the engine has it, without asking a registry."""
+    argv = ["docker", "image", "inspect", image]
+    return subprocess.run(argv, capture_output=True).returncode == 0
