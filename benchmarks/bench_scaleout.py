@@ -14,7 +14,7 @@ one node of that size.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
@@ -66,7 +66,8 @@ class ScaleOut:
     """There should have been one: the stack or an arm failed."""
     evaluations: int = 0
     """Of one run; equal genomes are evaluated once."""
-    generations: int = 0
+    evaluated: tuple[Mapping[str, int], ...] = ()
+    """Of these by family, for each generation."""
     recoveries: tuple[tuple[float, float], ...] = ()
     """Seconds from a node's kill until it was seen gone, and until it was back."""
     redone: tuple[float, ...] = ()
@@ -95,7 +96,7 @@ class ScaleOut:
     def foretold(self, costs: Costs) -> tuple[Foretold, ...]:
         """What the simulation says of the clusters, given the machine's costs."""
         seconds = self.by_nodes()
-        if 1 not in seconds:
+        if 1 not in seconds or not self.evaluated:
             return ()
         return foretell(
             seconds=seconds,
@@ -105,9 +106,8 @@ class ScaleOut:
             },
             costs=costs,
             population=POPULATION,
-            generations=self.generations,
             cpus_per_node=CPUS_PER_NODE,
-            evaluations=self.evaluations,
+            evaluated=self.evaluated,
         )
 
     def measurements(self) -> list[Measurement]:

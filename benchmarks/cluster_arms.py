@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +30,7 @@ from benchmarks.bench_scaleout import (
 from benchmarks.recovery import PATIENCE, ArmError, Say, lose_work, recover, start
 from benchmarks.samples import Effort
 from fixtures.stack import Stack, StackError
+from ga.ledger import open_ledger
 
 _ARM_SECONDS: Final = 300.0
 _SCRAPE_SECONDS: Final = 15
@@ -64,6 +67,7 @@ def measure(effort: Effort, say: Say) -> ScaleOut:
 
 def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
     samples: list[Sample] = []
+    evaluated: tuple[Mapping[str, int], ...] = ()
     arms = {arm_of(count): count for count in (0, *effort.nodes)}
     arms |= dict.fromkeys(_peers(say), max(effort.nodes))
     total = effort.repeats * len(arms)
@@ -76,7 +80,9 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
                 if name in PEERS:
                     result = _peer(stack, name, count, effort)
                 else:
-                    result = _evolve(stack, count, effort, Path(folder) / f"{repeat}-{count}.db")
+                    store = Path(folder) / f"{repeat}-{count}.db"
+                    result = _evolve(stack, count, effort, store)
+                    evaluated = evaluated or _evaluated(store)
                 samples.append(_sample(name, repeat, result))
                 one = samples[-1]
                 say(
@@ -90,10 +96,21 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
     return ScaleOut(
         samples=tuple(samples),
         evaluations=evaluations,
-        generations=effort.scale_generations,
+        evaluated=evaluated,
         recoveries=tuple(recover(stack, n, say) for n in range(effort.recoveries)),
         redone=lose_work(stack, _work(_LONG), effort.kills, say),
     )
+
+
+def _evaluated(store: Path) -> tuple[Mapping[str, int], ...]:
+    """What a run has evaluated: genomes by family, for each generation."""
+    with closing(open_ledger(str(store), create=False)) as ledger:
+        (record,) = ledger.runs()
+        history = ledger.history(record.run)
+    counts = [Counter[str]() for _ in history.generations]
+    for evaluation in history.evaluations.values():
+        counts[evaluation.generation][evaluation.genome.family] += 1
+    return tuple(counts)
 
 
 def _whole(effort: Effort, say: Say) -> tuple[Sample, ...]:

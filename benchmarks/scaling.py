@@ -126,9 +126,8 @@ def foretell(
     cpu_seconds: Mapping[int, float],
     costs: Costs,
     population: int,
-    generations: int,
     cpus_per_node: float,
-    evaluations: int,
+    evaluated: Sequence[Mapping[str, int]],
 ) -> tuple[Foretold, ...]:
     """Simulate the arms of a scale-out.
 
@@ -140,22 +139,26 @@ def foretell(
         seconds: by nodes, a value a repeat.
         cpu_seconds: inside evaluations, of a whole run, by nodes.
         costs: of the coordinator, and the families' proportions.
-        evaluations: of a whole run; equal genomes are evaluated once.
+        evaluated: genomes by family, for each generation; equal ones are evaluated once.
     """
-    # Equal genomes are not evaluated again: the run is played with those that were.
-    played_population = max(1, round(evaluations / generations))
+    expected = sum(costs.genome[f] * n for genomes in evaluated for f, n in genomes.items())
 
     def run(nodes: int, left: float) -> float:
-        scale = cpu_seconds[nodes] / evaluations / costs.mean / (cpus_per_node * left)
+        scale = cpu_seconds[nodes] / expected / (cpus_per_node * left)
         slowed = Costs(
             genome={name: cost * scale for name, cost in costs.genome.items()},
             task=costs.task / (cpus_per_node * left),
             dispatch=costs.dispatch,
-            breeding=(costs.breeding[0], costs.breeding[1] * population / played_population),
-            commit=(costs.commit[0], costs.commit[1] * population / played_population),
+            breeding=costs.breeding,
+            commit=costs.commit,
         )
         return play(
-            slowed, population=played_population, generations=generations, nodes=nodes, slots=1
+            slowed,
+            population=population,
+            generations=len(evaluated),
+            nodes=nodes,
+            slots=1,
+            evaluated=evaluated,
         ).seconds
 
     one = median(seconds[1])

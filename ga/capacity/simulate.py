@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
@@ -74,30 +74,32 @@ def play(
     slots: int,
     failures: Failures | None = None,
     seed: int = 0,
+    evaluated: Sequence[Mapping[str, int]] | None = None,
 ) -> Played:
     """Play a run.
 
     Args:
         slots: of each node.
+        evaluated: genomes by family, for each generation; None: the whole population in every one,
+            families in equal numbers.
     """
     cluster = _Cluster(nodes, slots, failures or Failures(), seed)
-    names = list(costs.genome)
-    genomes = [Genome(names[i % len(names)], ()) for i in range(population)]
-    known = _Known(costs)
-    work = [
-        costs.task + sum(costs.genome[genomes[i].family] for i in batch)
-        for batch in cut(genomes, known, nodes * slots)
-    ]
-    now = committed = dispatching = 0.0
+    if evaluated is None:
+        each, more = divmod(population, len(costs.genome))
+        evaluated = [{f: each + (i < more) for i, f in enumerate(costs.genome)}] * generations
+    now = committed = dispatching = useful = 0.0
     marks = [0.0]
-    for _ in range(generations):
+    work: list[float] = []
+    for number, genomes in enumerate(evaluated):
+        if number == 0 or genomes != evaluated[number - 1]:
+            work = _batches(costs, genomes, nodes * slots)
+        useful += sum(work) - costs.task * len(work)
         now, spent = cluster.generation(now, work, costs.dispatch)
         dispatching += spent
         now += costs.breeding[0] + costs.breeding[1] * population
         now = max(now, committed)
         committed = now + costs.commit[0] + costs.commit[1] * population
         marks.append(now)
-    useful = generations * (sum(work) - costs.task * len(work))
     return Played(
         seconds=committed,
         generations=tuple(np.diff(marks).tolist()),
@@ -106,6 +108,15 @@ def play(
         failures=cluster.failed,
         redone=cluster.redone,
     )
+
+
+def _batches(costs: Costs, genomes: Mapping[str, int], slots: int) -> list[float]:
+    """Seconds of each batch of a generation."""
+    each = [Genome(family, ()) for family, number in genomes.items() for _ in range(number)]
+    return [
+        costs.task + sum(costs.genome[each[i].family] for i in batch)
+        for batch in cut(each, _Known(costs), slots)
+    ]
 
 
 class _Cluster:

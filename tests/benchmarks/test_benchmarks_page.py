@@ -40,7 +40,7 @@ def scaleout() -> ScaleOut:
     return ScaleOut(
         samples=tuple(samples),
         evaluations=2_300,
-        generations=4,
+        evaluated=({"ema_crossover": 600},) * 4,
         recoveries=((1.1, 7.0), (1.2, 7.5)),
         whole=tuple(
             replace(samples[0], arm=arm, seconds=seconds, cpu_seconds=seconds / (1 + beside))

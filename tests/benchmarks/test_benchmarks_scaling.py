@@ -62,6 +62,9 @@ COSTS = Costs(
 )
 
 
+EVALUATED = [dict.fromkeys(COSTS.genome, 600 // len(COSTS.genome))] * 3
+
+
 def test_arms_that_scale_as_the_simulation_are_foretold() -> None:
     """Nodes of 0.4 CPU that lose 8 % of it to something else."""
     slow = 0.4 * 0.92
@@ -80,9 +83,8 @@ def test_arms_that_scale_as_the_simulation_are_foretold() -> None:
         cpu_seconds=dict.fromkeys(seconds, 600 * 3 * COSTS.mean),
         costs=COSTS,
         population=600,
-        generations=3,
         cpus_per_node=0.4,
-        evaluations=1800,
+        evaluated=EVALUATED,
     )
     assert [one.nodes for one in found] == [1, 2, 4]
     assert all(abs(one.error) < 0.02 for one in found)
@@ -92,9 +94,8 @@ def test_arms_that_scale_as_the_simulation_are_foretold() -> None:
         cpu_seconds={**dict.fromkeys(seconds, 600 * 3 * COSTS.mean), 4: 2 * 600 * 3 * COSTS.mean},
         costs=COSTS,
         population=600,
-        generations=3,
         cpus_per_node=0.4,
-        evaluations=1800,
+        evaluated=EVALUATED,
     )
     assert abs(slow_spell[-1].error) < 0.1
     # A cluster that stops scaling is not what the simulation says.
@@ -104,9 +105,8 @@ def test_arms_that_scale_as_the_simulation_are_foretold() -> None:
         cpu_seconds=dict.fromkeys(seconds, 600 * 3 * COSTS.mean),
         costs=COSTS,
         population=600,
-        generations=3,
         cpus_per_node=0.4,
-        evaluations=1800,
+        evaluated=EVALUATED,
     )
     assert abs(bad[-1].error) > 0.3
 

@@ -86,6 +86,18 @@ def test_without_overhead_a_generation_lies_between_the_bounds_of_any_schedule(
         assert played.seconds == pytest.approx(2 * work)
 
 
+def test_generations_that_are_not_alike_take_what_each_of_them_takes() -> None:
+    uneven = [{"ema_crossover": 400}, {"ema_crossover": 3}, {"ema_crossover": 400}]
+    played = play(FREE, population=400, generations=3, nodes=4, slots=1, evaluated=uneven)
+    assert played.generations == pytest.approx((20.0, 0.2, 20.0))
+    assert played.busy == pytest.approx(803 * 0.2 / (4 * 40.2))
+    even = play(REAL, population=400, generations=2, nodes=4, slots=2)
+    assert even == play(
+        REAL, population=400, generations=2, nodes=4, slots=2,
+        evaluated=[dict.fromkeys(REAL.genome, 200)] * 2,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("slots", [1, 2, 5, 10, 50])
 def test_a_serial_part_slows_as_amdahl_says(slots: int) -> None:
     serial = dataclasses.replace(FREE, breeding=(10.0, 0.0))

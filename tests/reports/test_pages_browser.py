@@ -68,7 +68,7 @@ def benchmark(path: Path) -> None:
         for repeat in range(3)
         for arm, taken in seconds.items()
     ]
-    measured = ScaleOut(samples=tuple(samples), evaluations=2_300, generations=4)
+    measured = ScaleOut(samples=tuple(samples), evaluations=2_300)
     law = measured.law()
     assert law is not None
     others = [
