@@ -67,7 +67,7 @@ def measure(effort: Effort, say: Say) -> ScaleOut:
 
 def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
     samples: list[Sample] = []
-    evaluated: tuple[Mapping[str, int], ...] = ()
+    done: tuple[Mapping[str, int], ...] = ()
     arms = {arm_of(count): count for count in (0, *effort.nodes)}
     arms |= dict.fromkeys(_peers(say), max(effort.nodes))
     total = effort.repeats * len(arms)
@@ -82,7 +82,7 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
                 else:
                     store = Path(folder) / f"{repeat}-{count}.db"
                     result = _evolve(stack, count, effort, store)
-                    evaluated = evaluated or _evaluated(store)
+                    done = done or evaluated(store)
                 samples.append(_sample(name, repeat, result))
                 one = samples[-1]
                 say(
@@ -96,13 +96,13 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
     return ScaleOut(
         samples=tuple(samples),
         evaluations=evaluations,
-        evaluated=evaluated,
+        evaluated=done,
         recoveries=tuple(recover(stack, n, say) for n in range(effort.recoveries)),
         redone=lose_work(stack, _work(_LONG), effort.kills, say),
     )
 
 
-def _evaluated(store: Path) -> tuple[Mapping[str, int], ...]:
+def evaluated(store: Path) -> tuple[Mapping[str, int], ...]:
     """What a run has evaluated: genomes by family, for each generation."""
     with closing(open_ledger(str(store), create=False)) as ledger:
         (record,) = ledger.runs()
@@ -110,7 +110,8 @@ def _evaluated(store: Path) -> tuple[Mapping[str, int], ...]:
     counts = [Counter[str]() for _ in history.generations]
     for evaluation in history.evaluations.values():
         counts[evaluation.generation][evaluation.genome.family] += 1
-    return tuple(counts)
+    # Plain dicts: ``asdict`` takes a Counter's items for what it is to count.
+    return tuple(dict(count) for count in counts)
 
 
 def _whole(effort: Effort, say: Say) -> tuple[Sample, ...]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.bench_scaleout import ScaleOut
+from benchmarks.cluster_arms import evaluated
 from benchmarks.scaling import fit, foretell, slope, throughput
 from ga.capacity.model import Costs
 from ga.capacity.simulate import play
+from ga.cli import main
 
 SIZES = (1, 2, 4, 8)
 
@@ -109,6 +115,18 @@ def test_arms_that_scale_as_the_simulation_are_foretold() -> None:
         evaluated=EVALUATED,
     )
     assert abs(bad[-1].error) > 0.3
+
+
+def test_what_a_run_has_evaluated_can_be_kept(tmp_path: Path) -> None:
+    argv = ["evolve", "--market", "synthetic:bars=1000,seed=1", "--seed", "3", "--top", "0"]
+    argv += ["--families", "ema_crossover,rsi_filter", "--population-size", "20"]
+    argv += ["--generations", "2", "--mode", "local", "--workers", "1"]
+    assert main([*argv, "--store", str(tmp_path / "a.db")]) == 0
+    found = evaluated(tmp_path / "a.db")
+    assert found[0] == {"ema_crossover": 10, "rsi_filter": 10}
+    assert sum(found[1].values()) <= 20
+    kept = json.loads(json.dumps(asdict(ScaleOut(evaluated=found))))
+    assert kept["evaluated"] == list(found)
 
 
 def test_an_exponent_is_the_slope_of_logarithms() -> None:
