@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "law": None if law is None else asdict(law),
         "foretold": [{**asdict(one), "error": one.error} for one in foretold],
     }
+    # Before all that may fail; once more below, with the remarks.
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     if status == 0 and not scaleout.broken and not options.only:
         say(f"kept: {keep(summary)}")

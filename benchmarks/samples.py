@@ -43,7 +43,7 @@ class Effort:
 
     @classmethod
     def full(cls) -> Self:
-        """For a record: under 20 minutes on 2 cores, half of it scale-out."""
+        """For a record: under 20 minutes on 2 cores, most of it scale-out."""
         return cls(
             rounds=30,
             lanes=128,
