@@ -1,6 +1,7 @@
 """The gate on a cluster that others started: it works, and says what it cannot know."""
 
 import dataclasses
+import re
 import time
 from pathlib import Path
 
@@ -57,8 +58,7 @@ def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ):
             watch = Watch(stack, writer, Outages())
             assert watch.steady(30.0)
-            # Long enough for the harness' CPU time to be known.
-            scale = dataclasses.replace(SHORT, evolution=(600, 22))
+            scale = dataclasses.replace(SHORT, evolution=(300, 10))
             campaign = Campaign(
                 stack,
                 writer,
@@ -82,7 +82,10 @@ def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     found = decide([record]).verdicts
     # Without a fault they prove less than the criteria ask for, but what they saw is in order.
     assert found["no_data_loss"].measured.endswith("0 lost, 0 doubled, 0 unknown")
-    assert found["reproducibility"].measured == "3 histories equal"
+    equal = re.fullmatch(r"(\d+) histories equal", found["reproducibility"].measured)
+    assert equal is not None
+    # Locally twice, and on the cluster again and again until it was watched long enough.
+    assert int(equal[1]) > 3
     print({name: (v.status.value, v.reason) for name, v in found.items()})
     assert [name for name, v in found.items() if v.status is Status.FAIL] == []
     assert {name for name in KNOWN if found[name].status is not Status.PASS} == set()
