@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
@@ -28,7 +28,7 @@ from ga.errors import ClusterError
 from ga.evaluators import LocalEvaluator
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES
-from ga.fitness import Settings, visible
+from ga.fitness import Outcome, Settings, evaluation_keys, visible
 from ga.ledger import open_ledger
 from ga.market import Market
 from ga.panel import panels
@@ -150,29 +150,40 @@ def _one_core() -> Iterator[None]:
 
 
 def _kernels(seen: Market, settings: Settings, plan: Plan) -> tuple[float, float]:
-    """The part of an evaluation's CPU time that is spent in kernels, over a first generation, and
-    the CPU seconds that all indicator banks take once."""
-    population = Evolution(plan).ask()
-    real, spent, shares, cold = fitness.measure, [0.0], [], []
+    """The part of the evaluations' CPU time that is spent in kernels, over all that the run
+    evaluates, and the CPU seconds that all indicator banks take once."""
+    spent, cold = [0.0], []
 
-    def watched(*args: Any) -> Any:
-        began = time.thread_time()
-        found = real(*args)
-        spent[-1] += time.thread_time() - began
-        return found
+    def watched(real: Callable[..., Any]) -> Callable[..., Any]:
+        def inner(*args: Any) -> Any:
+            began = time.thread_time()
+            found = real(*args)
+            spent[0] += time.thread_time() - began
+            return found
+
+        return inner
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitness, "measure", watched)
+        for name in ("measure", "score"):
+            patch.setattr(fitness, name, watched(getattr(fitness, name)))
         for again in range(10):
             if again % 2 == 0:
                 for panel in panels(seen):
                     panel.forget()
-            spent.append(0.0)
-            batch = fitness.evaluate_batch(seen, settings, population)
-            if again % 2:
-                shares.append(spent[-1] / batch.cpu_seconds)
-                cold.append(spent[-2] - spent[-1])
-    return median(shares), median(cold)
+            before = spent[0]
+            fitness.evaluate_batch(seen, settings, Evolution(plan).ask())
+            cold.append(spent[0] - before)
+        evolution, known, whole = Evolution(plan), dict[str, Outcome](), 0.0
+        spent[0] = 0.0
+        while not evolution.done:
+            population = evolution.ask()
+            keys = evaluation_keys(population, seen.hash, settings)
+            new = {k: g for k, g in zip(keys, population, strict=True) if k not in known}
+            batch = fitness.evaluate_batch(seen, settings, list(new.values()))
+            whole += batch.cpu_seconds
+            known |= zip(new, batch.outcomes, strict=True)
+            evolution.tell([known[key] for key in keys])
+    return spent[0] / whole, median(a - b for a, b in zip(cold[::2], cold[1::2], strict=True))
 
 
 def _no_fall_back(error: ClusterError) -> LocalEvaluator:

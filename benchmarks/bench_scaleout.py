@@ -36,7 +36,7 @@ CPUS_PER_NODE: Final = min(1.0, len(os.sched_getaffinity(0)) / 8)
 """Four nodes are half of the machine."""
 WHOLE: Final = 1.0
 MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
-POPULATION: Final = 700
+POPULATION: Final = 1000
 """The plan's populations begin at 500; the arms' CPU seconds are in the samples."""
 
 

@@ -33,7 +33,7 @@ class Effort:
     kills: int
     """Nodes killed in the middle of an evolution, one after the other."""
     scale_generations: int
-    """Of a scale-out arm, with 700 individuals."""
+    """Of a scale-out arm, with 1,000 individuals."""
     search_seeds: int
     """Seeds of every search."""
     search_budget: int

@@ -255,6 +255,8 @@ def _resume(options: argparse.Namespace) -> int:
             f"run {record.run}: market {record.market.spec} has changed since the run began;"
             " restore the data it was started on"
         )
+    if record.committed < record.plan.generations:
+        record.check_version()
     # Owned before it is read: whoever had it before commits no more.
     with ledger.own(record.run):
         evolution = _restore(ledger, record)

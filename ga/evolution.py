@@ -37,6 +37,8 @@ QUOTA = 0.1
 """Part of the population that is shared evenly among the families in the end."""
 COMPETE_FROM = 0.6
 """Part of the generations after which families compete for all the rest."""
+SEARCH_VERSION = 2
+"""Goes up with every change after which equal plans, told equal outcomes, breed otherwise."""
 GENESIS = hashlib.sha256(b"genesis").hexdigest()
 """The digest of a history before its first generation."""
 
@@ -163,21 +165,23 @@ class Evolution:
 
     def _genomes(self, families: Sequence[int], genes: Floats) -> list[Genome]:
         """Genome objects of genes (N, G), each row of the family of that number."""
-        kinds = [(name, len(get_family(name).genes)) for name in self.plan.families]
-        found = []
-        for number, row in zip(families, genes.tolist(), strict=True):
-            name, count = kinds[number]
-            found.append(Genome(name, tuple(row[:count])))
-        return found
+        names = self.plan.families
+        counts = [len(get_family(name).genes) for name in names]
+        return [
+            Genome._make((names[number], tuple(row[: counts[number]])))
+            for number, row in zip(families, genes.tolist(), strict=True)
+        ]
 
     def _remember(self, evaluated: Iterable[tuple[Genome, Outcome]]) -> None:
         """Keep the best of each family; of equal fitness, the first by key: genomes that behave
         alike are one parent. Failed ones have no rank."""
-        for genome, outcome in evaluated:
-            if outcome.fitness is None:
+        for genome, (key, fitness, *_) in evaluated:
+            if fitness is None:
                 continue
             best = self._archive[genome.family]
-            ranked = (-outcome.fitness, outcome.key, genome)
+            if len(best) == ARCHIVE and -fitness > best[-1][0]:
+                continue
+            ranked = (-fitness, key, genome)
             at = bisect_left(best, ranked)
             if at and best[at - 1][0] == ranked[0]:
                 continue
@@ -221,16 +225,17 @@ class Evolution:
         made = crossover(table[near], table[far], uniform[:, :width], happens)
         choice = uniform[:, MAX_GENES : MAX_GENES + width]
         made = mutate(within, made, choice, steps[:, :width], scale)
-        fresh = scatter(within, uniform[:, 2 * MAX_GENES : 2 * MAX_GENES + width])
-        chosen = ((reset < RESET_RATE) | (there[:, 0] == 0))[:, None]
-        return self._genomes(rows.tolist(), np.where(chosen, fresh, made))
+        fresh = np.flatnonzero((reset < RESET_RATE) | (there[:, 0] == 0))
+        numbers = uniform[fresh, 2 * MAX_GENES : 2 * MAX_GENES + width]
+        made[fresh] = scatter(self._bounds.of(rows[fresh]), numbers)
+        return self._genomes(rows.tolist(), made)
 
     def _quotas(self, wanted: Ints) -> Ints:
         """The family of every child: as the tournament had it, but none below its quota."""
         quota = self.plan.quota(self.generation)
-        have = np.bincount(wanted, minlength=len(self.plan.families))
-        given, spare = wanted.copy(), len(wanted) - 1
-        for family in range(have.size):
+        have = np.bincount(wanted, minlength=len(self.plan.families)).tolist()
+        given, spare = wanted.tolist(), len(wanted) - 1
+        for family in range(len(have)):
             while have[family] < quota and spare >= 0:
                 # The child gives way whose family has most to spare; late ones first.
                 taken = given[spare]
@@ -239,4 +244,4 @@ class Evolution:
                     have[taken] -= 1
                     have[family] += 1
                 spare -= 1
-        return given
+        return np.array(given)

@@ -162,11 +162,12 @@ class Telemetry:
             attempts: the evaluations that are new with it; 0 from the cache.
             best: the run's best fitness up to it.
         """
-        tally: Tally[tuple[str, str]] = Tally()
-        for key, tries in attempts.items():
-            failed = outcomes[key].fitness is None
-            tally[genomes[key].family, "failed" if failed else "ok" if tries else "cached"] += 1
-        for (family, what), count in tally.items():
+        families = [genomes[key].family for key in attempts]
+        became = [
+            "failed" if outcomes[key].fitness is None else "ok" if tries else "cached"
+            for key, tries in attempts.items()
+        ]
+        for (family, what), count in Tally(zip(families, became, strict=True)).items():
             self._evaluations.labels(self._run, family, what).inc(count)
         self._attempts.inc(sum(attempts.values()))
         if best is not None:

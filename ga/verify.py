@@ -54,9 +54,10 @@ def market_of(history: History) -> Market:
     """Load the market that a run was evolved on, as its workers saw it.
 
     Raises:
-        InputError: it is not the same any more.
+        InputError: it is not the same any more, or neither is the engine.
     """
     record = history.record
+    record.check_version()
     market = record.market.load()
     if market.hash != record.market_hash:
         raise InputError(

@@ -47,7 +47,7 @@ def serve(connection: Connection, market: Market, settings: Settings) -> None:
         except EOFError:
             return
         # Sent by columns, as answers are: see ``Batch``.
-        genomes = [Genome(*one) for one in zip(*columns, strict=True)]
+        genomes = list(map(Genome._make, zip(*columns, strict=True)))
         connection.send(work(market, settings, genomes))
 
 

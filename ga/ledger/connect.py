@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,14 +12,17 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.engine.default import DefaultDialect
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from ga.errors import InputError
 
 PATIENCE: Final = 60.0
 """Seconds that a database in use may be away: PostgreSQL is back 0.2 s to several after a crash."""
+_BUSY_S: Final = 30.0
 _PRAGMAS: Final = (
-    "busy_timeout=30000",
+    f"busy_timeout={_BUSY_S * 1000:.0f}",
+    # Keys are hashes and touch most pages of their index: few large ones are written faster.
+    "page_size=16384",
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
@@ -80,9 +84,23 @@ def _set_up(connection: DBAPIConnection, _record: object) -> None:
     # CREATE: neither a snapshot of several SELECTs nor a migration would be one transaction.
     connection.isolation_level = None
     cursor = connection.cursor()
+    deadline = time.monotonic() + _BUSY_S
     for pragma in _PRAGMAS:
-        cursor.execute(f"PRAGMA {pragma}")
+        # Of several that make one file at once, those that come while another changes its journal
+        # are refused at once, whatever the time-out.
+        while not _done(cursor, f"PRAGMA {pragma}", last=time.monotonic() > deadline):
+            time.sleep(0.01)
     cursor.close()
+
+
+def _done(cursor: DBAPICursor, statement: str, *, last: bool) -> bool:
+    try:
+        cursor.execute(statement)
+    except sqlite3.OperationalError as error:
+        if last or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _begin(connection: sa.Connection) -> None:

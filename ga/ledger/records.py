@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
 from ga.backtest import Costs
-from ga.evolution import GENESIS, Plan
+from ga.errors import InputError
+from ga.evolution import GENESIS, SEARCH_VERSION, Plan
+from ga.families import KERNEL_VERSION
 from ga.fitness import Outcome, Settings
 from ga.genome import Genome
 from ga.ledger.schema import generations
 from ga.sources import MarketSpec
+
+VERSIONS: Final = {"kernels": KERNEL_VERSION, "search": SEARCH_VERSION}
+"""What, beside plan, market and settings, a history depends on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +31,30 @@ class RunRecord:
     market: MarketSpec
     """What the market was loaded from."""
     market_hash: str
+    made_by: Mapping[str, int]
+    """``VERSIONS`` of the engine that began it; empty for one that did not say."""
     plan: Plan
     settings: Settings
     mode: str
     committed: int
     """Generations committed so far."""
     digest: str
+
+    def check_version(self) -> None:
+        """Refuse what only the engine can do that began the run: go on with it, or do it again.
+
+        Raises:
+            InputError: that one bred or evaluated otherwise than this one.
+        """
+        if self.made_by != VERSIONS:
+            theirs, ours = (
+                ", ".join(f"{what} {number}" for what, number in of.items()) or "unknown"
+                for of in (self.made_by, VERSIONS)
+            )
+            raise InputError(
+                f"run {self.run}: begun by an engine of another version ({theirs}; this one:"
+                f" {ours}), which breeds or evaluates otherwise; use that one, or evolve anew"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +115,14 @@ def record_of(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Run
         query.where(generations.c.run == row.run).order_by(order).limit(1)
     ).first()
     settings = dict(row.settings)
-    costs = Costs(**settings.pop("costs"))
+    costs, made_by = Costs(**settings.pop("costs")), settings.pop("made_by", {})
     return RunRecord(
         run=row.run,
         created_at=row.created_at,
         finished_at=row.finished_at,
         market=MarketSpec(spec=row.market, **_selection(row.selection)),
         market_hash=row.market_hash,
+        made_by=made_by,
         plan=Plan(
             seed=int(row.seed),
             population_size=row.population_size,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import Dialect
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
@@ -18,23 +20,16 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[obje
     """
     if not rows:
         return
-    prepare = connection.dialect.identifier_preparer
-    columns = ", ".join(prepare.quote(column.name) for column in table.columns)
-    into = f"{prepare.quote(table.name)} ({columns})"
-    if connection.dialect.name == "postgresql":
-        _copy(connection, f"COPY {into} FROM STDIN", rows)
-    else:
-        marks = ", ".join("?" * len(table.columns))
-        connection.exec_driver_sql(f"INSERT INTO {into} VALUES ({marks})", list(rows))
-
-
-def _copy(connection: sa.Connection, statement: str, rows: Iterable[Sequence[object]]) -> None:
-    cursor = connection.connection.cursor()
+    statement, copies = _statement(connection.dialect, table)
     dbapi = connection.dialect.loaded_dbapi
+    cursor = connection.connection.cursor()
     try:
-        with cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row(row)
+        if copies:
+            with cursor.copy(statement) as copy:
+                for row in rows:
+                    copy.write_row(row)
+        else:
+            cursor.executemany(statement, rows)
     except dbapi.Error as error:
         # As SQLAlchemy would have raised it, had the statement gone through it.
         raise sa.exc.DBAPIError.instance(
@@ -42,6 +37,17 @@ def _copy(connection: sa.Connection, statement: str, rows: Iterable[Sequence[obj
         ) from error
     finally:
         cursor.close()
+
+
+@lru_cache(maxsize=64)
+def _statement(dialect: Dialect, table: sa.Table) -> tuple[str, bool]:
+    """The statement, and whether it is to copy."""
+    quote = dialect.identifier_preparer.quote
+    columns = ", ".join(quote(column.name) for column in table.columns)
+    into = f"{quote(table.name)} ({columns})"
+    if dialect.name == "postgresql":
+        return f"COPY {into} FROM STDIN", True
+    return f"INSERT INTO {into} VALUES ({', '.join('?' * len(table.columns))})", False
 
 
 def text(value: str | None) -> str | None:

@@ -20,6 +20,7 @@ from ga.ledger.connect import engine_of, file_of, snapshot, url_of, wait_for_res
 from ga.ledger.history import History, read
 from ga.ledger.ownership import Owner
 from ga.ledger.records import (
+    VERSIONS,
     Attempt,
     Committed,
     RunRecord,
@@ -146,7 +147,7 @@ class Ledger:
             "population_size": plan.population_size,
             "generations": plan.generations,
             "families": list(plan.families),
-            "settings": asdict(settings),
+            "settings": {**asdict(settings), "made_by": VERSIONS},
             "mode": mode,
         }
         try:

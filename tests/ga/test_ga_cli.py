@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -375,6 +377,34 @@ def test_a_market_that_changed_since_is_not_resumed(ga, store, tmp_path, make_fr
     make_frame(400, seed=1).to_csv(path, index=False)
     result = ga("resume", json.loads(out)["run"], "--mode", "local")
     refused(result, ["coin.csv", "has changed"], store, before)
+
+
+@pytest.mark.parametrize("made_by", [{}, {"kernels": 1, "search": 2}, {"kernels": 9, "search": 1}])
+def test_a_run_of_another_version_is_not_gone_on_with(ga, store, made_by, monkeypatch):
+    """Its history would be one that no version makes; what is over can be looked at as before."""
+    over = evolved(ga)["run"]
+
+    def interrupt(_, progress):
+        if progress.generation == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cli.ProgressLine, "show", interrupt)
+        assert ga("evolve", "--market", MARKET, *ONE)[0] == 130
+    status, out, _ = ga("runs", "--json")
+    run = next(r["run"] for r in json.loads(out) if r["state"] == "unfinished")
+    with closing(sqlite3.connect(store)) as connection, connection:
+        settings = "json_set(settings, '$.made_by', json(?))"
+        connection.execute(f"UPDATE runs SET settings = {settings}", [json.dumps(made_by)])
+    before = store.read_bytes()
+    said = ", ".join(f"{k} {v}" for k, v in made_by.items()) or "unknown"
+    result = ga("resume", run, "--mode", "local")
+    words = [f"another version ({said}; this one: kernels"]
+    refused(result, [run, *words], store, before)
+    # Not "different": what it is compared with would be another engine's.
+    refused(ga("verify", over), [over, *words], store, before)
+    status, out, _ = ga("resume", over, "--mode", "local", "--workers", "1", "--json")
+    assert (status, json.loads(out)["evaluations"]) == (0, 0)
 
 
 def test_as_a_process_it_ends_with_two_and_no_traceback(tmp_path):

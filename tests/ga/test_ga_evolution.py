@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ga.errors import InputError
-from ga.evolution import ARCHIVE, GENESIS, Evolution, Plan, advance_digest
+from ga.evolution import ARCHIVE, GENESIS, SEARCH_VERSION, Evolution, Plan, advance_digest
 from ga.families import FAMILIES, get_family
 from ga.fitness import Outcome
 from ga.genome import Genome
@@ -187,6 +187,13 @@ def test_equal_plans_have_equal_histories_and_others_have_not():
         {"families": ("rsi_filter",)},
     ):
         assert history(replace(PLAN, **change)).digest != digest
+
+
+def test_what_breeds_otherwise_has_another_version():
+    """If this fails, runs of before cannot be gone on with: raise ``SEARCH_VERSION``, and write its
+    digest here."""
+    digests = {2: "c1a0d7f34d2db22e8dda33b1973d14cf7d739172c809c3bd261ab2afaeeb5590"}
+    assert history(PLAN).digest == digests[SEARCH_VERSION]
 
 
 def test_every_individual_is_lawful_in_every_generation():

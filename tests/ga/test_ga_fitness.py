@@ -176,8 +176,9 @@ def test_the_key_depends_on_all_that_the_result_depends_on(market, settings):
 
 
 def test_the_key_depends_on_the_version_of_the_kernels(settings, monkeypatch):
+    before = settings.hash
     monkeypatch.setattr(fitness, "KERNEL_VERSION", 10**6)
-    assert replace(settings).hash != settings.hash
+    assert replace(settings).hash != before
 
 
 @pytest.mark.parametrize(

@@ -510,18 +510,14 @@ def test_a_commit_that_fails_leaves_nothing_of_its_generation(bench, table):
     """The statement on one table fails in the last generation, the only one that writes to all."""
     ledger = open_ledger(bench.store, create=True)
     run = bench.start(ledger)
-    seen = {"generations": 0}
-
-    def break_it(_conn, _cursor, statement, *_rest):
-        seen["generations"] += statement.startswith("INSERT INTO individuals")
-        verb = "UPDATE" if table == "runs" else "INSERT INTO"
-        if seen["generations"] >= (3 if table == "evaluations" else 4) and statement.startswith(
-            f"{verb} {table}"
-        ):
-            raise OSError("planted: disk full")
-
-    sa.event.listen(ledger._engine, "before_cursor_execute", break_it)
-    with pytest.raises(OSError, match="disk full"):
+    what = "UPDATE OF finished_at" if table == "runs" else "INSERT"
+    when = "" if table == "runs" else "WHEN NEW.generation = 3"
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER planted BEFORE {what} ON {table} {when}"
+            " BEGIN SELECT RAISE(ABORT, 'planted: disk full'); END"
+        )
+    with pytest.raises(sa.exc.DBAPIError, match="disk full"):
         bench.go(bench.fake(), ledger=ledger, run=run)
     counts = bench.counts()
     assert (counts["generations"], counts["individuals"]) == (3, 120)
