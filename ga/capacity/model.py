@@ -20,7 +20,7 @@ from statistics import median
 from typing import Final, Literal
 
 from ga.capacity.baseline import Baseline, FamilyCost
-from ga.evaluators.base import MAX_BATCH_SECONDS, MIN_BATCH_SECONDS, shares
+from ga.evaluators.base import BATCHES_A_SLOT, MAX_BATCH_SECONDS, MIN_BATCH_SECONDS, shares
 
 Edge = Literal["low", "point", "high"]
 EDGES: Final[tuple[Edge, ...]] = ("low", "point", "high")
@@ -29,8 +29,6 @@ RAY_TASK: Final[Mapping[Edge, float]] = {"low": 0.14e-3, "point": 0.5e-3, "high"
 (measured once with Ray 2.60 on a core of this kind)."""
 STRETCH: Final[Mapping[Edge, float]] = {"low": 0.9, "point": 1.0, "high": 1.1}
 """Outside what was measured, costs are taken to grow with a power between these."""
-IN_FLIGHT: Final = 2
-"""Batches that a slot has: one runs, one waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +110,7 @@ def generation(costs: Costs, population: int, slots: int, *, tail: float = 0.5) 
     used = min(slots, count)
     last = min(max(MIN_BATCH_SECONDS, costs.dearest[1]), work)
     each_s = work / count + costs.task
-    flying = min(IN_FLIGHT * slots, count, _flying(each_s, *costs.dispatch))
+    flying = min(BATCHES_A_SLOT * slots, count, _flying(each_s, *costs.dispatch))
     fixed, more = costs.dispatch
     return Parts(
         breeding=costs.breeding[0] + costs.breeding[1] * population,
@@ -142,7 +140,7 @@ def limits(costs: Costs) -> dict[str, float]:
     batch = math.fsum(each_s) / math.fsum(min(1.0, s / MAX_BATCH_SECONDS) for s in each_s)
     # Each slot has another one waiting.
     batch += costs.task
-    found = {"handing out": _flying(batch, fixed, IN_FLIGHT * more)}
+    found = {"handing out": _flying(batch, fixed, BATCHES_A_SLOT * more)}
     for name, (_, each) in (("breeding", costs.breeding), ("commit", costs.commit)):
         found[name] = costs.mean / each if each > 0.0 else math.inf
     return found

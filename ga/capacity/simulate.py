@@ -1,9 +1,10 @@
 """A cluster played through, batch by batch: 1 to 10,000 nodes, with failures. Equal seeds, equal
 histories.
 
-A coordinator hands out one batch after the other to the node with the least to do, two to a slot,
-and takes results; a generation is a barrier; its commit goes on beside the next generation. A node
-that fails loses what it had; that is noticed after a while, done again, and the node comes back.
+A coordinator hands out one batch after the other to the node with the least to do, as the driver
+does, and takes results; a generation is a barrier; its commit goes on beside the next generation. A
+node that fails loses what it had; that is noticed after a while, done again, and the node comes
+back.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Final
 
 import numpy as np
 
-from ga.capacity.model import IN_FLIGHT, Costs
-from ga.evaluators.base import CostModel, cut
+from ga.capacity.model import Costs
+from ga.evaluators.base import BATCHES_A_SLOT, CostModel, batches_a_slot, cut
 from ga.genome import Genome
 
 DAY: Final = 86_400.0
@@ -129,7 +130,7 @@ class _Cluster:
         self._events: list[tuple[float, int, int, int, int, int]] = []
         self._free_at = [[0.0] * slots for _ in range(nodes)]
         self._load = [0] * nodes
-        self._known_up = [True] * nodes
+        self._known_up, self._up = [True] * nodes, nodes
         self._down = [False] * nodes
         self._life = [0] * nodes
         """How often a node has failed: results of an earlier life do not come."""
@@ -147,7 +148,7 @@ class _Cluster:
         fixed, each = dispatch
         while left:
             due = self._events and self._events[0][0] <= now
-            node = None if due or not todo else self._least_busy()
+            node = None if due or not todo else self._least_busy(len(todo))
             if node is not None:
                 takes = fixed + each * flying
                 now += takes
@@ -169,6 +170,7 @@ class _Cluster:
                 lost = sorted(self._held[node])
                 self._held[node].clear()
                 self._known_up[node] = False
+                self._up -= 1
                 self._load[node] = 0
                 flying -= len(lost)
                 self.redone += len(lost)
@@ -176,6 +178,7 @@ class _Cluster:
             else:
                 self._down[node] = False
                 self._known_up[node] = True
+                self._up += 1
                 self._free_at[node] = [at] * self._slots
                 self._will_fail(node, at)
                 heapq.heappush(self._idle, (0, node))
@@ -197,18 +200,19 @@ class _Cluster:
             wait = float(self._dice.exponential(DAY / self._failures.per_node_day))
             self._event(now + wait, _FAILS, node)
 
-    def _least_busy(self) -> int | None:
+    def _least_busy(self, todo: int) -> int | None:
         """The node with the least to do; None when all that are known to be up have enough."""
+        most = batches_a_slot(self._slots * self._up, todo)
         while self._idle:
             load, node = self._idle[0]
-            if self._known_up[node] and load == self._load[node] < IN_FLIGHT * self._slots:
-                return node
+            if self._known_up[node] and load == self._load[node]:
+                return node if load < most * self._slots else None
             heapq.heappop(self._idle)
         return None
 
     def _changed(self, node: int, by: int) -> None:
         self._load[node] += by
-        if self._known_up[node] and self._load[node] < IN_FLIGHT * self._slots:
+        if self._known_up[node] and self._load[node] < BATCHES_A_SLOT * self._slots:
             heapq.heappush(self._idle, (self._load[node], node))
 
     def _start(self, node: int, batch: int, now: float, work: Sequence[float]) -> None:

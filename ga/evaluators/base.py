@@ -15,6 +15,8 @@ from ga.genome import Genome
 MIN_BATCH_SECONDS: Final = 0.03
 MAX_BATCH_SECONDS: Final = 0.2
 """CPU seconds of a batch: long against Ray's milliseconds a task, short against the barrier."""
+BATCHES_A_SLOT: Final = 2
+"""In its hands: one runs, one waits."""
 PATIENCE_SECONDS: Final = 60.0
 """What a batch may take at least before its worker counts as hung."""
 TRIES_ALONE: Final = 3
@@ -205,9 +207,19 @@ def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[i
 
 
 def shares(slots: int) -> int:
-    """Into how many batches what is left would be cut. A slot has two of them in its hands, and one
-    that is alone waits for nobody."""
-    return 3 * max(slots - 1, 0)
+    """Into how many batches what is left would be cut: a slot has two of them in its hands, and
+    those that are free before others are to find some more. One that is alone waits for nobody.
+    """
+    return 3 * slots + 4 if slots > 1 else 0
+
+
+def batches_a_slot(slots: int, todo: int) -> int:
+    """How many batches a slot may have in its hands, when so many are in nobody's.
+
+    A second one waits beside the one that runs, so that no slot idles for a round trip. But each of
+    the last is for the slot that is free first.
+    """
+    return 1 if 1 < slots >= todo else BATCHES_A_SLOT
 
 
 def _limit(left: float, slots: int) -> float:

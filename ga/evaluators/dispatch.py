@@ -23,6 +23,7 @@ from ga.evaluators.base import (
     CostModel,
     Tried,
     allowed,
+    batches_a_slot,
     crashed,
     cut,
     quarantined,
@@ -34,7 +35,6 @@ from ga.genome import Genome
 BEAT_SECONDS: Final = 0.2
 STARVED_SECONDS: Final = 60.0
 """How long the cluster may be without a single worker node before it counts as lost."""
-_BATCHES_A_SLOT: Final = 2
 _TRIES: Final = 2
 """Worker processes that a batch may cost before it is evaluated apart."""
 _LAUNCHES: Final = 20
@@ -197,14 +197,12 @@ class Dispatcher(Generic[H]):
         )
 
     def _free_node(self, nodes: Mapping[str, int]) -> str | None:
-        """The node with the least to do, None when all have enough.
-
-        A second batch waits beside the one that runs, so that no slot idles for a round trip.
-        """
+        """The node with the least to do, None when all have enough."""
+        most = batches_a_slot(sum(nodes.values()), len(self._todo))
         busy = Counter(flight.node for flight in self._flying.values())
         load = {node: busy[node] / slots for node, slots in nodes.items()}
         node = min(load, key=load.__getitem__, default=None)
-        return node if node is not None and load[node] < _BATCHES_A_SLOT else None
+        return node if node is not None and load[node] < most else None
 
     def _launch(self, job: _Job, node: str) -> None:
         group = [self._genomes[i] for i in job.indices]

@@ -199,6 +199,25 @@ def test_without_faults_every_batch_is_started_once_and_none_apart():
     assert 0.55 < share < 0.78
 
 
+def test_the_last_batches_are_for_the_slots_that_are_free_first():
+    """A second batch beside the one that runs, until there are as many left as slots."""
+    fleet = Fleet({"a": 1, "b": 2})
+    run(fleet, genomes(500))
+    flights, beside, waited = fleet.launched, [], []
+    for number, flight in enumerate(flights):
+        waits = sum(f.ends_at > flight.since for f in flights[:number] if f.node == flight.node)
+        left = len(flights) - number
+        (beside if left > 3 else waited).append(waits >= fleet.slots[flight.node])
+    assert len(waited) == 3
+    assert not any(waited)
+    assert any(beside)
+    # Nobody but a slot that is alone could take its next: no round trip is saved up for.
+    alone = Fleet({"a": 1})
+    run(alone, genomes(500))
+    last, before = alone.launched[-1], alone.launched[-2]
+    assert last.since < before.ends_at
+
+
 def test_lost_nodes_blame_nobody_even_when_they_take_one_genome_with_them_again_and_again():
     fleet = Fleet({f"n{i}": 1 for i in range(8)}, each=1.0)
     fleet.lost_after = [(0.3 * (i + 1), f"n{i}") for i in range(7)]
