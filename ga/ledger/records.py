@@ -115,14 +115,14 @@ def record_of(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Run
         query.where(generations.c.run == row.run).order_by(order).limit(1)
     ).first()
     settings = dict(row.settings)
-    costs, made_by = Costs(**settings.pop("costs")), settings.pop("made_by", {})
+    costs = Costs(**settings.pop("costs"))
     return RunRecord(
         run=row.run,
         created_at=row.created_at,
         finished_at=row.finished_at,
         market=MarketSpec(spec=row.market, **_selection(row.selection)),
         market_hash=row.market_hash,
-        made_by=made_by,
+        made_by=row.made_by or {},
         plan=Plan(
             seed=int(row.seed),
             population_size=row.population_size,

@@ -37,6 +37,8 @@ runs = Table(
     # Who writes: see ``ga.ledger.ownership``.
     Column("token", Integer, nullable=False, server_default="0"),
     Column("owner", Text),
+    # Versions of what the history depends on beside the plan: ``ga.ledger.records.VERSIONS``.
+    Column("made_by", JSON),
 )
 
 generations = Table(

@@ -147,8 +147,9 @@ class Ledger:
             "population_size": plan.population_size,
             "generations": plan.generations,
             "families": list(plan.families),
-            "settings": {**asdict(settings), "made_by": VERSIONS},
+            "settings": asdict(settings),
             "mode": mode,
+            "made_by": VERSIONS,
         }
         try:
             with self._engine.begin() as connection:

@@ -95,6 +95,7 @@ def as_before_versions(store: str) -> None:
             "DROP TABLE alembic_version",
             "ALTER TABLE runs DROP COLUMN token",
             "ALTER TABLE runs DROP COLUMN owner",
+            "ALTER TABLE runs DROP COLUMN made_by",
         ):
             connection.exec_driver_sql(statement)
     engine.dispose()
