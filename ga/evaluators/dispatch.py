@@ -159,7 +159,8 @@ class Dispatcher(Generic[H]):
                 raise TimeoutError(f"no worker node for {STARVED_SECONDS:.0f} s")
             while self._todo and (node := self._free_node(nodes)) is not None:
                 self._launch(self._todo.popleft(), node)
-            if not self._todo:
+            if len(self._todo) <= sum(nodes.values()):
+                # The last are held back for slots that get free: a stuck flight must not keep them.
                 self._duplicate(nodes, now)
             if not self._flying:
                 # No node to give work to; one may join.
@@ -199,7 +200,8 @@ class Dispatcher(Generic[H]):
     def _free_node(self, nodes: Mapping[str, int]) -> str | None:
         """The node with the least to do, None when all have enough."""
         most = batches_a_slot(sum(nodes.values()), len(self._todo))
-        busy = Counter(flight.node for flight in self._flying.values())
+        # What was overtaken may never end.
+        busy = Counter(f.node for f in self._flying.values() if not f.job.done)
         load = {node: busy[node] / slots for node, slots in nodes.items()}
         node = min(load, key=load.__getitem__, default=None)
         return node if node is not None and load[node] < most else None

@@ -275,6 +275,26 @@ def test_a_stuck_lease_is_overtaken_by_a_copy():
     assert not any(flight.apart for flight in fleet.launched)
 
 
+def test_stuck_leases_in_all_slots_are_overtaken_while_the_last_batches_wait():
+    fleet = Fleet({"a": 1, "b": 1}, each=0.001)
+    wait, fates = fleet.wait, []
+
+    def stick_at_the_end(handles, seconds):
+        # As soon as there is no more in anybody's hands than what runs, it never ends.
+        if not fates and len(handles) == 2 and len(fleet.launched) > 4:
+            fates.append(fleet.now)
+            for handle in handles:
+                fleet.flights[handle].ends_at = float("inf")
+        return wait(handles, seconds)
+
+    fleet.wait = stick_at_the_end
+    found = run(fleet, genomes(400))
+    assert fates
+    assert all(outcome.fitness is not None for outcome in found.values())
+    assert not any(flight.apart for flight in fleet.launched)
+    assert fleet.now - fates[0] < 20.0
+
+
 def test_a_batch_that_comes_after_its_copy_is_not_taken_again():
     class Slow(Fleet):
         """The first batch takes 20 s and its copy 6 s, the second and its copies 50 s."""
