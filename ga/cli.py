@@ -249,14 +249,13 @@ def _resume(options: argparse.Namespace) -> int:
     _check_services(options)
     ledger = open_ledger(options.store, create=False)
     record = ledger.run(options.run)
+    record.check_version()
     market = record.market.load()
     if market.hash != record.market_hash:
         raise InputError(
             f"run {record.run}: market {record.market.spec} has changed since the run began;"
             " restore the data it was started on"
         )
-    if record.committed < record.plan.generations:
-        record.check_version()
     # Owned before it is read: whoever had it before commits no more.
     with ledger.own(record.run):
         evolution = _restore(ledger, record)
