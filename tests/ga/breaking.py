@@ -31,6 +31,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _CPUS = 0.8
 _RUN_SECONDS = 240.0
 _CONFIRM_SECONDS = 10.0
+_IDLE_SECONDS = 20.0
+"""A run whose nodes do nothing for so long works on this machine."""
 _AWAY_SECONDS = 2.0
 """How long a database is away."""
 _FULL_SECONDS = 6.0
@@ -203,39 +205,80 @@ def _shoot(target: str, pid: int) -> list[Receipt]:
     return []
 
 
-def kill_worker(run: Evolving) -> list[Receipt]:
-    """A worker process that evaluates, on a node. Between two batches there may be none: wait."""
+def _evaluates(pid: int) -> bool:
+    words = proc.command(pid)
+    return bool(words) and words[0].startswith("ray::_evaluate")
+
+
+def _stop_in_work(run: Evolving) -> proc.ProcessId | None:
+    """A worker process of a node, stopped in the middle of a batch; None if there is none.
+
+    Ray takes the task's name from the process before it sends the answer: what stands still and
+    has the name has a batch in flight, and will have it until it is let go on or dies.
+    """
     roots = {run.process.pid} | {n.pid for n in run.ground.stack.nodes if n.pid is not None}
-    while not run.over:
+    deadline = time.monotonic() + _IDLE_SECONDS
+    while not run.over and time.monotonic() < deadline:
         for pid in sorted(proc.descendants(roots), reverse=True):
-            words = proc.command(pid)
-            evaluates = words and words[0].startswith("ray::_evaluate")
-            if evaluates and (receipts := _shoot("worker process", pid)):
-                return receipts
+            identity = proc.read(pid)
+            if identity is None or not _evaluates(pid):
+                continue
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                _until(lambda one=identity: not one.running, _CONFIRM_SECONDS)
+                if identity.alive and _evaluates(pid):
+                    return identity
+                _go_on(identity)
         time.sleep(0.01)
-    return []
+    return None
 
 
-def _node(run: Evolving) -> fixtures.Node | None:
-    """The node that answered last."""
-    batches = [batch["node"] for batch in run.events("batch")]
-    nodes = {node.address: node for node in run.ground.stack.nodes if node.alive}
-    return next((nodes[address] for address in reversed(batches) if address in nodes), None)
+def _go_on(stopped: proc.ProcessId | None) -> None:
+    if stopped is not None and stopped.alive:
+        os.kill(stopped.pid, signal.SIGCONT)
+
+
+def kill_worker(run: Evolving) -> list[Receipt]:
+    """A worker process, in the middle of a batch."""
+    worker = _stop_in_work(run)
+    return [] if worker is None else _shoot("worker process", worker.pid)
+
+
+def _node(run: Evolving, worker: proc.ProcessId | None = None) -> fixtures.Node | None:
+    """The node of a worker; without one, that which answered last."""
+    nodes = [node for node in run.ground.stack.nodes if node.alive]
+    if worker is not None:
+        return next(n for n in nodes if n.pid and worker.pid in proc.descendants({n.pid}))
+    last = {batch["node"]: at for at, batch in enumerate(run.events("batch"))}
+    return max((n for n in nodes if n.address in last), key=lambda n: last[n.address], default=None)
 
 
 def _fault_of_node(
-    strike: Callable[[fixtures.Node], Receipt], undo: Callable[[fixtures.Node], Receipt] | None
+    strike: Callable[[fixtures.Node], Receipt],
+    undo: Callable[[fixtures.Node], Receipt] | None,
+    *,
+    stops: bool = False,
 ) -> Callable[[Evolving], list[Receipt]]:
+    """Of one that has a batch in flight when it is hit, if there is any work on nodes.
+
+    Args:
+        stops: the fault itself stops the node's processes, and ``undo`` lets them go on.
+    """
+
     def fault(run: Evolving) -> list[Receipt]:
-        node = _node(run)
+        worker = _stop_in_work(run)
+        node = _node(run, worker)
         if node is None:
             return []
-        receipts = [strike(node)]
         try:
+            receipts = [strike(node)]
+            if not stops:
+                _go_on(worker)
             run.go_on(6)
         finally:
             if undo is not None:
                 receipts.append(undo(node))
+            _go_on(worker)
         if not run.ground.headless:
             # One that was given up while it was away ends by itself; sooner or later it is started.
             receipts += run.ground.revive(node)
@@ -348,6 +391,8 @@ class Fault:
     """Waits for it; False if the run is over before."""
     outcomes: frozenset[str] = frozenset()
     """What the ledger must say of at least one try, in one of these words."""
+    takes_work: bool = False
+    """Whether a batch was in flight in what it ends, for certain."""
     fallbacks: int = 0
     """Times that this machine must take over."""
 
@@ -366,10 +411,12 @@ CUTS = frozenset({"partition node", *IMPAIRMENTS})
 """They need a network namespace."""
 
 FAULTS = {
-    "kill worker": Fault(strike=kill_worker, outcomes=frozenset({"crashed"})),
-    "kill node": Fault(strike=_fault_of_node(lambda n: n.kill(), None), outcomes=LOST),
+    "kill worker": Fault(strike=kill_worker, outcomes=frozenset({"crashed"}), takes_work=True),
+    "kill node": Fault(
+        strike=_fault_of_node(lambda n: n.kill(), None), outcomes=LOST, takes_work=True
+    ),
     "pause node": Fault(
-        strike=_fault_of_node(lambda n: n.pause(), lambda n: n.resume()),
+        strike=_fault_of_node(lambda n: n.pause(), lambda n: n.resume(), stops=True),
         outcomes=LOST | {"overtaken"},
     ),
     "partition node": Fault(
