@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,6 +69,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="criteria of your own beside the gate's, see docs/extending.md; may be given again",
     )
     group.addoption("--short", action="store_true", help="less evidence, in about half the time")
+
+
+class BrokenOffError(Exception):
+    """The stack failed in the middle of the campaign, where no fault of ours explains it."""
 
 
 def _seed(text: str) -> int:
@@ -130,6 +135,21 @@ def _decide(config: pytest.Config, folder: Path) -> GateResult:
     return decide([evidence], criteria=together(owns), certificates=kept(CERTIFICATES, owns))
 
 
+@contextmanager
+def under_way() -> Generator[None]:
+    """The stack is up: what it cannot do from here on is shown with where that was.
+
+    Raises:
+        BrokenOffError: for a ``StackError``.
+    """
+    from fixtures.stack import StackError
+
+    try:
+        yield
+    except StackError as error:
+        raise BrokenOffError(f"the campaign broke off: {error}") from error
+
+
 def _gather(config: pytest.Config) -> Path:
     """Run the campaign and write its report; the folder of both."""
     # Imported here: this plugin is loaded for every pytest run, the engine and its compiler are
@@ -173,7 +193,6 @@ def _gather(config: pytest.Config) -> Path:
     say(f"seed {seed}; evidence goes to {folder}")
     progress = Progress(say, stages=STAGES if theirs is None else attached.STAGES)
     progress.begin("start")
-    folder.mkdir(parents=True)
     evidence = folder / FILE
     with (
         # Beside the stack's start: under a node's quota it would take minutes.
@@ -189,6 +208,8 @@ def _gather(config: pytest.Config) -> Path:
             alert_webhook=webhook.url,
             on_progress=say,
         ) as stack,
+        under_way(),
+        # It makes the folder: a stack that could not be started leaves none.
         EvidenceWriter(
             evidence,
             run=run,

@@ -42,6 +42,8 @@ def test_it(criterion, judge):
 
 
 NO_STACK = """
+from contextlib import nullcontext
+
 import pytest
 from fixtures.stack import StackError
 from validation import plugin
@@ -50,7 +52,8 @@ pytest_plugins = ["validation.plugin"]
 
 def pytest_configure(config):
     def gather(config):
-        raise StackError("no engine answers: start one")
+        with {around}:
+            raise StackError("no engine answers: start one")
     plugin._gather = gather
 """
 
@@ -151,7 +154,7 @@ def test_xdist_workers_share_one_campaign(pytester: pytest.Pytester, *, fails: b
 def test_a_stack_that_cannot_be_started_is_said_in_words(
     pytester: pytest.Pytester, workers: int
 ) -> None:
-    pytester.makeconftest(NO_STACK)
+    pytester.makeconftest(NO_STACK.format(around="nullcontext()"))
     pytester.makepyfile(TESTS.format(names=["a", "b", "c"]))
     # A process of its own: what is put in gather's place stays there.
     result = pytester.runpytest_subprocess(
@@ -166,3 +169,14 @@ def test_a_stack_that_cannot_be_started_is_said_in_words(
     else:
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert said.count("no engine answers: start one") == 1
+
+
+def test_a_stack_that_fails_in_the_middle_is_shown_with_where_it_was(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest(NO_STACK.format(around="plugin.under_way()"))
+    pytester.makepyfile(TESTS.format(names=["a"]))
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*raise StackError(*", "*broke off: no engine answers*"])
