@@ -19,9 +19,11 @@ from fixtures import impairment
 from fixtures.gcs import LOOK_SECONDS
 from fixtures.stack import SERVICES, Node, Receipt, Stack, StackError
 from validation.campaign import SHORT, WORKLOAD_SECONDS, Campaign, Scale
+from validation.checks.stability import SPAN_S
 from validation.criteria import CRITERIA
 from validation.own import Ground, Own
 from validation.probes import Outages
+from validation.probes.watch import PERIOD_SECONDS
 from validation.records import Note
 from validation.records_faults import Phases
 from validation.workload import Evolve
@@ -227,8 +229,9 @@ def play(
 
 
 def gather(ground: Ground) -> None:
-    """An evolution on the cluster under a schedule, and the undisturbed history beside it."""
-    stack = ground.stack
+    """An evolution on the cluster under a schedule, and the undisturbed history beside it; at
+    least for as long as services must have been watched."""
+    stack, began = ground.stack, time.monotonic()
     services = [name for name in SERVICES if stack.services().get(name) is not None]
     steps = draw(ground.seed, nodes=[n.name for n in stack.nodes], services=services)
     campaign = Campaign(
@@ -259,6 +262,7 @@ def gather(ground: Ground) -> None:
         name, spec, ended, purpose="reproducibility", arm="distributed", pair=None,
         nodes=nodes, workers=nodes,
     )  # fmt: skip
+    time.sleep(max(0.0, began + SPAN_S + 2 * PERIOD_SECONDS - time.monotonic()))
 
 
 def _tell(ground: Ground, receipt: Receipt, workload: str) -> None:
