@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,11 +145,16 @@ def families(options: argparse.Namespace) -> int:
     return 0
 
 
+def _kept(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord]:
+    with closing(open_ledger(options.store, create=False)) as ledger:
+        strategy = ledger.strategy(options.strategy)
+        record = ledger.run(strategy.run)
+    record.check_kernels()
+    return strategy, record
+
+
 def _found(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord, Market]:
-    ledger = open_ledger(options.store, create=False)
-    strategy = ledger.strategy(options.strategy)
-    record = ledger.run(strategy.run)
-    ledger.close()
+    strategy, record = _kept(options)
     market = record.market.load()
     if market.hash != record.market_hash:
         raise InputError(
@@ -277,12 +283,7 @@ def _exported(path: Path) -> Genome:
 def signals(options: argparse.Namespace) -> int:
     """``signals``: when a strategy changes its target position, on any market."""
     path = Path(options.strategy)
-    if path.exists():
-        genome = _exported(path)
-    else:
-        ledger = open_ledger(options.store, create=False)
-        genome = ledger.strategy(options.strategy).genome
-        ledger.close()
+    genome = _exported(path) if path.exists() else _kept(options)[0].genome
     market = spec_of(options).load()
     family = get_family(genome.family)
     if market.bars <= family.history:

@@ -46,14 +46,26 @@ class RunRecord:
         Raises:
             InputError: that one bred or evaluated otherwise than this one.
         """
-        if self.made_by != VERSIONS:
+        self._same(VERSIONS, "breeds or evaluates")
+
+    def check_kernels(self) -> None:
+        """Refuse to measure again, with other kernels, what the run evaluated.
+
+        Raises:
+            InputError: the engine that began the run evaluated otherwise than this one.
+        """
+        self._same({"kernels": KERNEL_VERSION}, "evaluates")
+
+    def _same(self, versions: Mapping[str, int], does: str) -> None:
+        had = {what: self.made_by[what] for what in versions if what in self.made_by}
+        if had != versions:
             theirs, ours = (
                 ", ".join(f"{what} {number}" for what, number in of.items()) or "unknown"
-                for of in (self.made_by, VERSIONS)
+                for of in (had, versions)
             )
             raise InputError(
                 f"run {self.run}: begun by an engine of another version ({theirs}; this one:"
-                f" {ours}), which breeds or evaluates otherwise; use that one, or evolve anew"
+                f" {ours}), which {does} otherwise; use that one, or evolve anew"
             )
 
 

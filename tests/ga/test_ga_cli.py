@@ -408,6 +408,25 @@ def test_a_run_of_another_version_is_not_gone_on_with(ga, store, made_by, monkey
     refused(ga("resume", over, "--mode", "local"), [over, *words], store, before)
 
 
+@pytest.mark.parametrize("command", ["show", "export", "signals"])
+def test_a_strategy_of_other_kernels_is_not_measured_again(ga, store, command):
+    """Its figures would not be those that it was kept for, and the export's stamp a lie."""
+    key = evolved(ga)["best"][0]["key"]
+    argv = [command, key, *(("--market", MARKET) if command == "signals" else ())]
+    for made_by, allowed in (
+        ({"kernels": KERNEL_VERSION, "search": 1}, True),
+        ({"kernels": 1, "search": 2}, False),
+    ):
+        with closing(sqlite3.connect(store)) as connection, connection:
+            connection.execute("UPDATE runs SET made_by = ?", [json.dumps(made_by)])
+        before, result = store.read_bytes(), ga(*argv)
+        if allowed:
+            assert result[0] == 0, result
+        else:
+            said = ["another version (kernels 1; this one: kernels", "which evaluates otherwise"]
+            refused(result, said, store, before)
+
+
 def test_as_a_process_it_ends_with_two_and_no_traceback(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "ga", "evolve", "--market", "no.csv", "--generations", "1"],
