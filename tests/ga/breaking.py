@@ -145,11 +145,12 @@ class Evolving:
         _until(lambda: self.over or len(self.events("batch")) >= wanted, _RUN_SECONDS, self.said)
         return not self.over
 
-    def next_generation(self) -> bool:
-        """Wait until the next one has begun: the last one is being committed then, or just was."""
+    def next_generation(self, ahead: int = 1) -> bool:
+        """Wait for the first answer in the next one, or further ahead; False if the run is over
+        before. The one before is being committed then, or just was."""
         batches = self.events("batch")
         now = batches[-1]["generation"] if batches else 0
-        _until(lambda: self.over or self._reached(now + 1), _RUN_SECONDS, self.said)
+        _until(lambda: self.over or self._reached(now + ahead), _RUN_SECONDS, self.said)
         return not self.over
 
     def _reached(self, generation: int) -> bool:
@@ -274,7 +275,9 @@ def _fault_of_node(
             receipts = [strike(node)]
             if not stops:
                 _go_on(worker)
-            run.go_on(6)
+            # What it had in flight is of the generation that answered last or, if that was its end,
+            # of the next one; it has come from elsewhere when the one after has begun.
+            run.next_generation(2)
         finally:
             if undo is not None:
                 receipts.append(undo(node))
@@ -392,7 +395,7 @@ class Fault:
     outcomes: frozenset[str] = frozenset()
     """What the ledger must say of at least one try, in one of these words."""
     takes_work: bool = False
-    """Whether a batch was in flight in what it ends, for certain."""
+    """Whether a batch was in flight in what it hits that is not answered meanwhile, for certain."""
     fallbacks: int = 0
     """Times that this machine must take over."""
 
@@ -418,15 +421,18 @@ FAULTS = {
     "pause node": Fault(
         strike=_fault_of_node(lambda n: n.pause(), lambda n: n.resume(), stops=True),
         outcomes=LOST | {"overtaken"},
+        takes_work=True,
     ),
     "partition node": Fault(
         strike=_fault_of_node(lambda n: n.partition(), lambda n: n.heal()),
         outcomes=LOST | {"overtaken"},
+        takes_work=True,
     ),
     **{
         name: Fault(
             strike=_fault_of_node(lambda n, what=what: n.impair(what), lambda n: n.mend()),
             outcomes=LOST | {"overtaken"} if what.fault == "one_way" else frozenset(),
+            takes_work=name == "nothing leaves node",
         )
         for name, what in IMPAIRMENTS.items()
     },
