@@ -46,7 +46,7 @@ from contextlib import nullcontext
 
 import pytest
 from fixtures.stack import StackError
-from validation import plugin
+from validation import gathering, plugin
 
 pytest_plugins = ["validation.plugin"]
 
@@ -132,7 +132,7 @@ def decide(_config, folder):
     verdicts = {{name: Verdict(status=Status.FAIL, measured="1", reason="bad") for name in "abcd"}}
     return GateResult(decision=Decision.NO_GO, criteria=(), verdicts=verdicts, sources=())
 
-plugin._gather, plugin._decide = gather, decide
+plugin._gather, plugin.decide_from = gather, decide
 """
 
 
@@ -174,7 +174,7 @@ def test_a_stack_that_cannot_be_started_is_said_in_words(
 def test_a_stack_that_fails_in_the_middle_is_shown_with_where_it_was(
     pytester: pytest.Pytester,
 ) -> None:
-    pytester.makeconftest(NO_STACK.format(around="plugin.under_way()"))
+    pytester.makeconftest(NO_STACK.format(around="gathering.under_way()"))
     pytester.makepyfile(TESTS.format(names=["a"]))
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 from ga.errors import InputError
 from validation.environment import environment
 from validation.evidence import Evidence
-from validation.plugin import CPUS_PER_NODE, NODES, OUT, STEADY_SECONDS
+from validation.gathering import CPUS_PER_NODE, NODES, STEADY_SECONDS
+from validation.plugin import OUT
 from validation.records import Environment, Gap, Note
 from validation.soak.live import Live
 from validation.soak.loop import evidence_size, run
