@@ -222,13 +222,13 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         ),
     ),
     Defect(
-        name="generations a thousand times slower, by the ledger",
+        name="generations ten minutes longer, by the ledger",
         criterion="generation_time",
         needs=("recovery",),
         edits=_edit(
             "ga/run.py",
             "        seconds = time.perf_counter() - began\n",
-            "        seconds = 1000 * (time.perf_counter() - began)\n",
+            "        seconds = 600.0 + time.perf_counter() - began\n",
         ),
     ),
     Defect(
