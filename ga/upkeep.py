@@ -32,6 +32,11 @@ def register(
         default=verification.SAMPLE,
         help=f"evaluations to do again (default: {verification.SAMPLE})",
     )
+    verify.add_argument(
+        "--stored",
+        action="store_true",
+        help="digest and counts alone: of a run of an earlier engine, or without its market",
+    )
     store(verify)
     backup = add("backup", "Write the whole ledger to a file, also while a run is on.")
     backup.add_argument("file", type=Path)
@@ -51,7 +56,7 @@ def _verify(options: argparse.Namespace) -> int:
         raise InputError(f"--sample must not be negative, not {options.sample}")
     with closing(open_ledger(options.store, create=False)) as ledger:
         history = ledger.history(options.run)
-    market = verification.market_of(history)
+    market = None if options.stored else verification.market_of(history)
     found = verification.verify(history, market, sample=options.sample)
     if options.json:
         print(json.dumps({**asdict(found), "equal": found.equal}))
@@ -62,6 +67,7 @@ def _verify(options: argparse.Namespace) -> int:
             f"run {found.run}: {found.generations} generations, {found.individuals:,} individuals,"
             f" {found.evaluations:,} evaluations ({found.failed} failed), {found.attempts} tries"
             f" that came to nothing; {found.sampled} evaluated again"
+            + ("" if found.repeated else ", and not bred again: only what is stored was compared")
         )
         print(
             f"equal; history digest {found.digest}"

@@ -34,6 +34,8 @@ class Verification:
     worker."""
     attempts: int
     """Tries that came to nothing."""
+    repeated: bool
+    """Whether it was bred again, and a sample evaluated; else only what is stored was compared."""
     sampled: int
     """Evaluations that were done again."""
     digest: str
@@ -57,7 +59,10 @@ def market_of(history: History) -> Market:
         InputError: it is not the same any more, or neither is the engine.
     """
     record = history.record
-    record.check_version()
+    try:
+        record.check_version()
+    except InputError as error:
+        raise InputError(f"{error}; what is stored can be looked at: verify --stored") from None
     market = record.market.load()
     if market.hash != record.market_hash:
         raise InputError(
@@ -67,24 +72,25 @@ def market_of(history: History) -> Market:
     return visible(market, record.settings)
 
 
-def verify(history: History, market: Market, *, sample: int = SAMPLE) -> Verification:
+def verify(history: History, market: Market | None, *, sample: int = SAMPLE) -> Verification:
     """Check one run's history against itself and against the engine.
 
     Args:
-        market: as ``market_of`` gives it.
+        market: as ``market_of`` gives it; None: against itself only, whatever engine it is of.
         sample: evaluations to do again, drawn by the run's seed.
     """
     record = history.record
     lost = list(_lost(history))
     doubled = list(_doubled(history))
-    chosen = _sample(history, sample)
-    different = [
-        *_digests(history),
-        *_counts(history),
-        *_keys(history, market),
-        *_bred(history),
-        *_repeated(history, market, chosen),
-    ]
+    different = [*_digests(history), *_counts(history)]
+    chosen: list[Evaluation] = []
+    if market is not None:
+        chosen = _sample(history, sample)
+        different += [
+            *_keys(history, market),
+            *_bred(history),
+            *_repeated(history, market, chosen),
+        ]
     witnesses: list[str] = []
     for kind, found in (("lost", lost), ("doubled", doubled), ("different", different)):
         witnesses += [f"{kind}: {one}" for one in found[:_WITNESSES]]
@@ -96,6 +102,7 @@ def verify(history: History, market: Market, *, sample: int = SAMPLE) -> Verific
         evaluations=len(history.evaluations),
         failed=sum(e.outcome.fitness is None for e in history.evaluations.values()),
         attempts=len(history.attempts),
+        repeated=market is not None,
         sampled=len(chosen),
         digest=record.digest,
         recomputed=recomputed[max(recomputed)] if recomputed else GENESIS,

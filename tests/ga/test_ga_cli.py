@@ -403,7 +403,9 @@ def test_a_run_of_another_version_is_not_gone_on_with(ga, store, made_by, monkey
     words = [f"another version ({said}; this one: kernels"]
     refused(result, [run, *words], store, before)
     # Not "different": what it is compared with would be another engine's.
-    refused(ga("verify", over), [over, *words], store, before)
+    refused(ga("verify", over), [over, *words, "verify --stored"], store, before)
+    status, out, _ = ga("verify", over, "--stored")
+    assert (status, "not bred again" in out, "equal;" in out) == (0, True, True)
     # Nothing is left to evolve, but its strategies would be measured again.
     refused(ga("resume", over, "--mode", "local"), [over, *words], store, before)
 

@@ -173,6 +173,19 @@ def ga(capsys, *argv: str) -> tuple[int, str, str]:
     return (status, *capsys.readouterr())
 
 
+SEEN_BY_THE_ENGINE = {"its fills", "its drawdown", "its genes"}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_without_the_engine_what_is_stored_is_compared(copy, damage):
+    assert look(copy, None).equal
+    for statement in DAMAGE[damage][0].split(";"):
+        change(copy, statement)
+    found = look(copy, None)
+    assert found.equal == (damage in SEEN_BY_THE_ENGINE)
+    assert (found.repeated, found.sampled) == (False, 0)
+
+
 def test_verify_says_it_in_json_and_by_its_exit_status(copy, capsys):
     run = str(rows(copy, metadata.tables["runs"])[0][0])
     status, out, _ = ga(capsys, "verify", run[:6], "--store", copy, "--json", "--sample", "5")
