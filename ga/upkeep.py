@@ -26,13 +26,14 @@ def register(
     """Add the commands' options. ``add`` makes a command, ``store`` gives it ``--store``."""
     verify = add("verify", "Check a run: digest, breeding, counts, and a sample evaluated again.")
     verify.add_argument("run")
-    verify.add_argument(
+    again = verify.add_mutually_exclusive_group()
+    again.add_argument(
         "--sample",
         type=int,
         default=verification.SAMPLE,
         help=f"evaluations to do again (default: {verification.SAMPLE})",
     )
-    verify.add_argument(
+    again.add_argument(
         "--stored",
         action="store_true",
         help="digest and counts alone: of a run of an earlier engine, or without its market",
@@ -56,7 +57,10 @@ def _verify(options: argparse.Namespace) -> int:
         raise InputError(f"--sample must not be negative, not {options.sample}")
     with closing(open_ledger(options.store, create=False)) as ledger:
         history = ledger.history(options.run)
-    market = None if options.stored else verification.market_of(history)
+    try:
+        market = None if options.stored else verification.market_of(history)
+    except InputError as error:
+        raise InputError(f"{error}; what is stored can be checked: verify --stored") from None
     found = verification.verify(history, market, sample=options.sample)
     if options.json:
         print(json.dumps({**asdict(found), "equal": found.equal}))

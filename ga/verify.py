@@ -59,10 +59,7 @@ def market_of(history: History) -> Market:
         InputError: it is not the same any more, or neither is the engine.
     """
     record = history.record
-    try:
-        record.check_version()
-    except InputError as error:
-        raise InputError(f"{error}; what is stored can be looked at: verify --stored") from None
+    record.check_version()
     market = record.market.load()
     if market.hash != record.market_hash:
         raise InputError(

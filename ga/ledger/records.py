@@ -46,7 +46,7 @@ class RunRecord:
         Raises:
             InputError: that one bred or evaluated otherwise than this one.
         """
-        self._same(VERSIONS, "breeds or evaluates")
+        self._same(self.made_by, VERSIONS, "breeds or evaluates")
 
     def check_kernels(self) -> None:
         """Refuse to measure again, with other kernels, what the run evaluated.
@@ -54,10 +54,10 @@ class RunRecord:
         Raises:
             InputError: the engine that began the run evaluated otherwise than this one.
         """
-        self._same({"kernels": KERNEL_VERSION}, "evaluates")
+        had = {what: number for what, number in self.made_by.items() if what == "kernels"}
+        self._same(had, {"kernels": KERNEL_VERSION}, "evaluates")
 
-    def _same(self, versions: Mapping[str, int], does: str) -> None:
-        had = {what: self.made_by[what] for what in versions if what in self.made_by}
+    def _same(self, had: Mapping[str, int], versions: Mapping[str, int], does: str) -> None:
         if had != versions:
             theirs, ours = (
                 ", ".join(f"{what} {number}" for what, number in of.items()) or "unknown"

@@ -17,6 +17,7 @@ import pytest
 
 from ga import cli
 from ga.choose import Cost, make_evaluator
+from ga.evolution import SEARCH_VERSION
 from ga.families import FAMILIES, KERNEL_VERSION
 
 SMALL = ("--population-size", "12", "--generations", "3", "--seed", "7", "--mode", "local")
@@ -377,10 +378,22 @@ def test_a_market_that_changed_since_is_not_resumed(ga, store, tmp_path, make_fr
     make_frame(400, seed=1).to_csv(path, index=False)
     result = ga("resume", json.loads(out)["run"], "--mode", "local")
     refused(result, ["coin.csv", "has changed"], store, before)
+    run = json.loads(out)["run"]
+    for gone in (False, True):
+        if gone:
+            path.unlink()
+        refused(ga("verify", run), ["coin.csv", "verify --stored"], store, before)
+        assert ga("verify", run, "--stored")[0] == 0
 
 
 @pytest.mark.parametrize(
-    "made_by", [None, {"kernels": 1, "search": 2}, {"kernels": KERNEL_VERSION, "search": 1}]
+    "made_by",
+    [
+        None,
+        {"kernels": 1, "search": 2},
+        {"kernels": KERNEL_VERSION, "search": 1},
+        {"kernels": KERNEL_VERSION, "search": SEARCH_VERSION, "of a later one": 1},
+    ],
 )
 def test_a_run_of_another_version_is_not_gone_on_with(ga, store, made_by, monkeypatch):
     """Its history would be one that no version makes."""

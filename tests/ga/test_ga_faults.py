@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.validation]
 MARKET = "synthetic:assets=2,bars=1500,seed=5"
 SETTINGS = Settings(folds=3)
 PLAN = Plan(seed=11, population_size=60, generations=4, families=("pca_tree_quantile",))
-"""Its genomes are among the slowest: a batch takes some hundredths of a second."""
+"""Of a learned family: a batch takes some hundredths of a second."""
 LONG = replace(PLAN, generations=8)
 LONGEST = replace(PLAN, generations=24)
 """For several faults: the receipt of one of a link takes some seconds."""

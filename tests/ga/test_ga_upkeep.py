@@ -196,8 +196,9 @@ def test_verify_says_it_in_json_and_by_its_exit_status(copy, capsys):
     assert status == 1
     assert "lost: generation 2 index 23" in out
     assert "NOT equal: " in out
-    status, _, err = ga(capsys, "verify", run, "--store", copy, "--sample", "-1")
-    assert (status, err.count("\n")) == (2, 1)
+    for options in (["--sample", "-1"], ["--sample", "5", "--stored"]):
+        status, _, err = ga(capsys, "verify", run, "--store", copy, *options)
+        assert (status, err.count("\n")) == (2, 1)
 
 
 # -- backup and restore

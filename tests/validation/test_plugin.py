@@ -171,6 +171,18 @@ def test_a_stack_that_cannot_be_started_is_said_in_words(
         assert said.count("no engine answers: start one") == 1
 
 
+def test_a_stack_that_cannot_be_started_leaves_no_folder(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{pytester.path}/nobody")
+    pytester.makeconftest('pytest_plugins = ["validation.plugin"]')
+    pytester.makepyfile("def test_it(gate_result): pass")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--stack=containers")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "no container engine answers" in result.stdout.str() + result.stderr.str()
+    assert list(pytester.path.glob("reports/out/*-*")) == []
+
+
 def test_a_stack_that_fails_in_the_middle_is_shown_with_where_it_was(
     pytester: pytest.Pytester,
 ) -> None:
