@@ -156,6 +156,12 @@ class Evolving:
     def _reached(self, generation: int) -> bool:
         return any(batch["generation"] >= generation for batch in self.events("batch"))
 
+    def start_goes_on(self, seconds: float) -> None:
+        """Wait so long at most: the start is over with the first answer."""
+        deadline, begun = time.monotonic() + seconds, len(self.events("batch"))
+        while time.monotonic() < deadline and len(self.events("batch")) == begun:
+            time.sleep(0.01)
+
     def said(self) -> str:
         return (self._folder / "err").read_text()[-2000:]
 

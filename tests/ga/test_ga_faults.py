@@ -31,8 +31,7 @@ MARKET = "synthetic:assets=2,bars=1500,seed=5"
 SETTINGS = Settings(folds=3)
 PLAN = Plan(seed=11, population_size=60, generations=4, families=("pca_tree_quantile",))
 """Of a learned family: a batch takes some hundredths of a second."""
-LONG = replace(PLAN, generations=8)
-LONGEST = replace(PLAN, generations=24)
+LONG = replace(PLAN, generations=24)
 """For several faults: the receipt of one of a link takes some seconds."""
 VOLUME_BYTES = 1 << 26
 HARMLESS = "ema_crossover"
@@ -211,7 +210,9 @@ def test_killed_again_and_again_it_is_resumed_there_or_here_and_no_driver_is_lef
             if working:
                 assert run.go_on(rng.randrange(1, 20)), run.said()
                 assert run.next_generation(), run.said()
-            time.sleep(rng.uniform(0.0, 0.3 if working else 4.0))
+                time.sleep(rng.uniform(0.0, 0.3))
+            else:
+                run.start_goes_on(rng.uniform(0.0, 4.0))
             driver = driver_of(run)
             receipts = kill_coordinator(run, local=local)
             assert receipts, "it was over before"
@@ -236,8 +237,8 @@ def test_a_schedule_of_faults_changes_nothing(fault_seed, ground, undisturbed, s
     )
     print(f"seed {fault_seed}: {dict(zip(names, waits, strict=True))}; again: {again}")
     store = server.database() if postgres else f"sqlite:///{tmp_path / 'ledger.db'}"
-    expected = undisturbed(LONGEST)
-    with evolving(ground, store, tmp_path, server if postgres else None, LONGEST) as run:
+    expected = undisturbed(LONG)
+    with evolving(ground, store, tmp_path, server if postgres else None, LONG) as run:
         for name, wait in zip(names, waits, strict=True):
             if ground.cannot(name, store) is None and run.go_on(wait):
                 receipts = FAULTS[name].strike(run)
@@ -253,4 +254,4 @@ def test_the_history_is_the_undisturbed_one_after_the_loss_of_the_head(
 ):
     # Workers end what they have without a head: a short run may end before it needs one.
     server = _server(request, store)
-    one_fault(LAST, store, ground, undisturbed(LONGEST), server, tmp_path, LONGEST)
+    one_fault(LAST, store, ground, undisturbed(LONG), server, tmp_path, LONG)
