@@ -22,9 +22,10 @@ BODY = {
     "market": "synthetic:assets=2,bars=600,seed=1",
     "families": ["ema_crossover", "donchian_breakout"],
     "population_size": 40,
-    "generations": 60,
+    "generations": 600,
     "mode": "local",
 }
+"""Seconds of work: it is not over before somebody has looked."""
 _SECONDS = 90.0
 
 
@@ -126,10 +127,10 @@ def test_a_killed_service_loses_nothing_and_changes_no_history(start, store, tmp
     assert [found[run]["error"] for run in runs] == [None, None]
     assert second.get(f"/{runs[0]}/strategies?limit=3")["strategies"]
     answer = second.http.get(
-        f"{second.url}/v1/evolutions/{runs[0]}/events", headers={"Last-Event-ID": "57"}, timeout=30
+        f"{second.url}/v1/evolutions/{runs[0]}/events", headers={"Last-Event-ID": "597"}, timeout=30
     )
     events = [e.splitlines() for e in answer.text.strip().split("\n\n")]
-    assert [e[0] for e in events] == ["id: 58", "id: 59", "event: end"]
+    assert [e[0] for e in events] == ["id: 598", "id: 599", "event: end"]
     assert second.close() == 0
 
     options = {name.replace("_", "-"): value for name, value in BODY.items() if name != "families"}
