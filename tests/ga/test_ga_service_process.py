@@ -22,11 +22,12 @@ BODY = {
     "market": "synthetic:assets=2,bars=600,seed=1",
     "families": ["ema_crossover", "donchian_breakout"],
     "population_size": 40,
-    "generations": 600,
+    "generations": 200,
     "mode": "local",
 }
-"""Seconds of work: it is not over before somebody has looked."""
-_SECONDS = 90.0
+"""Half a second of work: it is not over before somebody has looked."""
+_SECONDS = 240.0
+"""Evolutions are niced: on a busy machine they take only what others leave."""
 
 
 def environment(store: str) -> dict[str, str]:
@@ -83,7 +84,7 @@ def until(seen: Callable[[], object]) -> None:
     deadline = time.monotonic() + _SECONDS
     while not seen():
         assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def gone(pid: int) -> bool:
@@ -127,10 +128,10 @@ def test_a_killed_service_loses_nothing_and_changes_no_history(start, store, tmp
     assert [found[run]["error"] for run in runs] == [None, None]
     assert second.get(f"/{runs[0]}/strategies?limit=3")["strategies"]
     answer = second.http.get(
-        f"{second.url}/v1/evolutions/{runs[0]}/events", headers={"Last-Event-ID": "597"}, timeout=30
+        f"{second.url}/v1/evolutions/{runs[0]}/events", headers={"Last-Event-ID": "197"}, timeout=30
     )
     events = [e.splitlines() for e in answer.text.strip().split("\n\n")]
-    assert [e[0] for e in events] == ["id: 598", "id: 599", "event: end"]
+    assert [e[0] for e in events] == ["id: 198", "id: 199", "event: end"]
     assert second.close() == 0
 
     options = {name.replace("_", "-"): value for name, value in BODY.items() if name != "families"}
