@@ -212,7 +212,7 @@ def test_killed_again_and_again_it_is_resumed_there_or_here_and_no_driver_is_lef
                 assert run.next_generation(), run.said()
                 time.sleep(rng.uniform(0.0, 0.3))
             else:
-                run.start_goes_on(rng.uniform(0.0, 4.0))
+                run.start_goes_on(rng.uniform(0.0, 2.0))
             driver = driver_of(run)
             receipts = kill_coordinator(run, local=local)
             assert receipts, "it was over before"
