@@ -1,4 +1,4 @@
-"""A run of ``python -m ga`` on a real stack, and all that can be done to it while it is on.
+"""All that can be done to a run of ``python -m ga`` on a real stack while it is on.
 
 A fault returns its receipts: that it happened, seen from outside of what it hit. It returns none
 when there is nothing that it could hit.
@@ -6,30 +6,22 @@ when there is nothing that it could hit.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from ledger_stores import Server
+from evolving import ROOT, RUN_SECONDS, Evolving, Ground, until
 
 import fixtures
-from fixtures import Receipt, Stack, impairment, proc
+from fixtures import Receipt, impairment, proc
 from fixtures.launch import popen
-from fixtures.services import start_redis
-from fixtures.volume import Volume
 
-_ROOT = Path(__file__).resolve().parents[2]
-_CPUS = 0.8
-_RUN_SECONDS = 240.0
 _CONFIRM_SECONDS = 10.0
 _IDLE_SECONDS = 20.0
 """A run whose nodes do nothing for so long works on this machine."""
@@ -37,158 +29,6 @@ _AWAY_SECONDS = 2.0
 """How long a database is away."""
 _FULL_SECONDS = 6.0
 _HOG = "held = []\nwhile True:\n    held.append(bytearray(b'x') * (1 << 24))\n"
-
-
-class Ground:
-    """The stack that the runs of a module share; one whose head is dead is replaced."""
-
-    def __init__(self) -> None:
-        self.stack: Stack = fixtures.start_stack(nodes=2, cpus_per_node=_CPUS, backend="processes")
-        self.headless = False
-
-    volume: Volume | None = None
-    """Where ledgers of SQLite are kept; None: this machine gives us none."""
-
-    def cannot(self, fault: str, store: str) -> str | None:
-        """Why a fault cannot be done here to a run with this store; None if it can."""
-        if fault == "disk full" and (self.volume is None or not store.startswith("sqlite")):
-            return "the ledger's disk is not ours to fill"
-        if fault in CUTS and self.stack._network is None:
-            return "nodes have no network of their own here; run as root"
-        if fault == "memory hog" and self.stack.nodes[0].limits.memory_bytes is None:
-            return "no memory limit can be set here; run as root"
-        return None
-
-    def kill_head(self) -> Receipt:
-        self.headless = True
-        return self.stack.kill_head()
-
-    def restore(self) -> None:
-        """All of it is there again."""
-        if self.headless:
-            self.stack.close()
-            self.__init__()
-        for node in self.stack.nodes:
-            self.revive(node)
-
-    def revive(self, node: fixtures.Node) -> list[Receipt]:
-        """A node as good as new, whatever was done to it."""
-        if node.alive and node.name in self.stack.alive_nodes():
-            return []
-        receipt = node.start()
-        assert receipt.confirmed, receipt
-        return [receipt]
-
-
-class Evolving:
-    """One run, and what was done to it. A context manager: no process of it outlives it.
-
-    Args:
-        store: a URL.
-        server: the PostgreSQL of the store, if it is not SQLite.
-        module: ``ga``, or what stands for it.
-    """
-
-    def __init__(
-        self, ground: Ground, store: str, folder: Path, server: Server | None, module: str = "ga"
-    ) -> None:
-        self.ground, self.store, self.server = ground, store, server
-        self.redis = start_redis("ga-fault-tests", folder)
-        self.receipts: list[Receipt] = []
-        self.resumed = 0
-        self._folder, self._module = folder, module
-        self._log = folder / "log.jsonl"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Evolving:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in filter(None, (self._process, self.redis.process)):
-            process.kill()
-            process.wait()
-
-    def start(self, *argv: str) -> None:
-        """Begin the run on the cluster."""
-        self._launch("evolve", *argv, "--json", "--top", "0")
-
-    def _launch(self, *argv: str, local: bool = False) -> None:
-        cluster = ("--mode", "local", "--workers", "2")
-        if not (local or self.ground.headless):
-            cluster = ("--mode", "distributed", "--address", self.ground.stack.endpoints.ray)
-        env = {**os.environ, **self.ground.stack.endpoints.env, "PYTHONPATH": str(_ROOT)}
-        env |= {"GA_STORE": self.store, "GA_CACHE_URL": self.redis.url}
-        with (self._folder / "out").open("ab") as out, (self._folder / "err").open("ab") as err:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module, *argv, *cluster, "--log", str(self._log)],
-                env=env, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-            )  # fmt: skip
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None, "the run was not started"
-        return self._process
-
-    @property
-    def over(self) -> bool:
-        return self.process.poll() is not None
-
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        """What the run has logged so far, over all its processes."""
-        lines = self._log.read_text().splitlines(keepends=True) if self._log.exists() else []
-        events = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [event for event in events if event["event"] == kind]
-
-    def go_on(self, batches: int) -> bool:
-        """Wait until so many more batches are done; False if the run is over before."""
-        wanted = len(self.events("batch")) + batches
-        _until(lambda: self.over or len(self.events("batch")) >= wanted, _RUN_SECONDS, self.said)
-        return not self.over
-
-    def next_generation(self, ahead: int = 1) -> bool:
-        """Wait for the first answer in the next one, or further ahead; False if the run is over
-        before. The one before is being committed then, or just was."""
-        batches = self.events("batch")
-        now = batches[-1]["generation"] if batches else 0
-        _until(lambda: self.over or self._reached(now + ahead), _RUN_SECONDS, self.said)
-        return not self.over
-
-    def _reached(self, generation: int) -> bool:
-        return any(batch["generation"] >= generation for batch in self.events("batch"))
-
-    def start_goes_on(self, seconds: float) -> None:
-        """Wait so long at most: the start is over with the first answer."""
-        deadline, begun = time.monotonic() + seconds, len(self.events("batch"))
-        while time.monotonic() < deadline and len(self.events("batch")) == begun:
-            time.sleep(0.01)
-
-    def said(self) -> str:
-        return (self._folder / "err").read_text()[-2000:]
-
-    def finish(self) -> None:
-        """Wait for the end of the run."""
-        _until(lambda: self.over, _RUN_SECONDS, self.said)
-        assert self.process.returncode == 0, self.said()
-
-    def resume(self, *, local: bool = False) -> None:
-        """Go on with a run whose coordinator was killed; on the cluster, if there is one."""
-        self.resumed += 1
-        (run,) = {event["run"] for event in self.events("ready")}
-        self._launch("resume", run, "--json", "--top", "0", local=local)
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        engine = sa.create_engine(self.store)
-        with engine.connect() as connection:
-            found = [tuple(row) for row in connection.execute(sa.text(query))]
-        engine.dispose()
-        return found
-
-
-def _until(done: Callable[[], bool], seconds: float, why: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, f"it did not happen in {seconds:.0f} s: {why()}"
-        time.sleep(0.05)
 
 
 def _receipt(
@@ -207,7 +47,7 @@ def _shoot(target: str, pid: int) -> list[Receipt]:
     with suppress(ProcessLookupError):
         # It ended by itself: then there is no receipt.
         os.kill(pid, signal.SIGKILL)
-        _until(lambda: not identity.alive, _CONFIRM_SECONDS)
+        until(lambda: not identity.alive, _CONFIRM_SECONDS)
         return [_receipt("kill", target, asked, identity, proc.state(pid), not identity.alive)]
     return []
 
@@ -232,7 +72,7 @@ def _stop_in_work(run: Evolving) -> proc.ProcessId | None:
                 continue
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
-                _until(lambda one=identity: not one.running, _CONFIRM_SECONDS)
+                until(lambda one=identity: not one.running, _CONFIRM_SECONDS)
                 if identity.alive and _evaluates(pid):
                     return identity
                 _go_on(identity)
@@ -329,7 +169,7 @@ def kill_coordinator(run: Evolving, *, local: bool = False) -> list[Receipt]:
         return []
     receipt = _receipt("kill", "coordinator", asked, identity, status, True)
     # What it started goes with it.
-    _until(lambda: not any(one is not None and one.alive for one in family), 30.0)
+    until(lambda: not any(one is not None and one.alive for one in family), 30.0)
     run.resume(local=local)
     return [receipt]
 
@@ -380,10 +220,10 @@ def hog_memory(run: Evolving) -> list[Receipt]:
         return []
     before, asked = node.usage().oom_kills, time.time()
     group = node._members.group
-    hog = popen([sys.executable, "-c", _HOG], env=dict(os.environ), cwd=_ROOT,
+    hog = popen([sys.executable, "-c", _HOG], env=dict(os.environ), cwd=ROOT,
                 log=run._folder / "hog", group=group)  # fmt: skip
     try:
-        hog.wait(_RUN_SECONDS)
+        hog.wait(RUN_SECONDS)
     finally:
         hog.kill()
         hog.wait()
@@ -452,3 +292,14 @@ FAULTS = {
 }
 LAST = "kill head"
 """After it the stack must be started again."""
+
+
+def cannot(ground: Ground, fault: str, store: str) -> str | None:
+    """Why a fault cannot be done here to a run with this store; None if it can."""
+    if fault == "disk full" and (ground.volume is None or not store.startswith("sqlite")):
+        return "the ledger's disk is not ours to fill"
+    if fault in CUTS and ground.stack._network is None:
+        return "nodes have no network of their own here; run as root"
+    if fault == "memory hog" and ground.stack.nodes[0].limits.memory_bytes is None:
+        return "no memory limit can be set here; run as root"
+    return None

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from breaking import FAULTS, LAST, Evolving, Ground, driver_of, kill_coordinator
+from breaking import FAULTS, LAST, cannot, driver_of, kill_coordinator
+from evolving import Evolving, Ground
 from ledger_stores import Server
 
 from fixtures import volume
@@ -133,7 +134,7 @@ def one_fault(
 ) -> None:
     """A run that suffers it comes to what it must."""
     fault = FAULTS[name]
-    if (why := ground.cannot(name, store)) is not None:
+    if (why := cannot(ground, name, store)) is not None:
         pytest.skip(why)
     with evolving(ground, store, folder, server, plan) as run:
         assert fault.moment(run), run.said()
@@ -240,7 +241,7 @@ def test_a_schedule_of_faults_changes_nothing(fault_seed, ground, undisturbed, s
     expected = undisturbed(LONG)
     with evolving(ground, store, tmp_path, server if postgres else None, LONG) as run:
         for name, wait in zip(names, waits, strict=True):
-            if ground.cannot(name, store) is None and run.go_on(wait):
+            if cannot(ground, name, store) is None and run.go_on(wait):
                 receipts = FAULTS[name].strike(run)
                 print(f"{name}: {[(r.fault, r.target, r.confirmed) for r in receipts]}")
                 run.receipts += receipts
