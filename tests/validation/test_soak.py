@@ -140,13 +140,21 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
         while not (out / "segment-0002.jsonl").exists():
             assert process.poll() is None
             time.sleep(0.01)
-        time.sleep(0.3)
+        # In the middle of a segment: it is stopped and looked at, since it may be between two.
+        while True:
+            os.kill(process.pid, signal.SIGSTOP)
+            seen = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED)
+            assert seen is not None
+            assert seen.si_code == os.CLD_STOPPED
+            cut = Folder.load(out)
+            last = out / cut.segments[-1][0]
+            if cut.segments[-1][1] is None and last.exists() and last.read_bytes().count(b"\n") > 9:
+                break
+            os.kill(process.pid, signal.SIGCONT)
+            time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
-    cut = Folder.load(out)
-    last = out / cut.segments[-1][0]
-    assert cut.segments[-1][1] is None
     assert not read_soak(out).closed
-    before = last.read_bytes() if last.exists() else b""
+    before = last.read_bytes()
     # As if the machine had gone in the middle of a line.
     last.write_bytes(before[:-7])
     hours = len(cut.segments) + 2
@@ -178,6 +186,19 @@ def test_killed_as_a_segment_began(copy: Path, there: bool) -> None:
     hours = len(entries) + 2
     assert soak(copy, hours, "--resume", "--faults", "4") == 2
     assert read_soak(copy).closed
+
+
+def test_killed_between_two_segments(copy: Path) -> None:
+    """All are sealed and none is open: nothing is lost, and the gap says that it was killed."""
+    dataclasses.replace(Folder.load(copy), finished=False).save()
+    before = len(read_soak(copy).events)
+    assert not read_soak(copy).closed
+    assert soak(copy, 3, "--resume", "--faults", "4") == 2
+    record = read_soak(copy)
+    assert record.closed
+    assert len(record.events) > before
+    (gap,) = record.all(Gap)
+    assert gap.reason == "the soak was killed"
 
 
 def test_a_stopped_soak_goes_on_with_another_gap(copy: Path) -> None:
