@@ -70,8 +70,7 @@ def frozen(ground: Ground, node: Node) -> Iterator[None]:
     before, asked = _worker(node, seconds=5.0), time.time()
     if before is not None:
         _send(before, STOP)
-    time.sleep(0.1)
-    state = "" if before is None else proc.state(before.pid)
+    state = _state(before, "T")
     ground.fault(_receipt("freeze", node, asked, before, state, state == "T"), workload="squares")
     try:
         yield
@@ -79,8 +78,7 @@ def frozen(ground: Ground, node: Node) -> Iterator[None]:
         asked = time.time()
         if before is not None:
             _send(before, signal.SIGCONT)
-        time.sleep(0.1)
-        state = "" if before is None else proc.state(before.pid)
+        state = _state(before, "RSD")
         thawed = state in ("R", "S", "D")
         ground.fault(_receipt("thaw", node, asked, before, state, thawed), workload="squares")
 
@@ -89,6 +87,17 @@ def _send(process: proc.ProcessId, what: int) -> None:
     # The cluster may have ended it meanwhile; the state that is read afterwards says so.
     with suppress(ProcessLookupError):
         os.kill(process.pid, what)
+
+
+def _state(process: proc.ProcessId | None, wanted: str) -> str:
+    """The kernel's letter for it: as soon as it is one of those wanted, or after some seconds."""
+    deadline = time.monotonic() + 5.0
+    while process is not None:
+        state = proc.state(process.pid)
+        if state in wanted + "X" or time.monotonic() > deadline:
+            return state
+        time.sleep(0.02)
+    return ""
 
 
 def _worker(node: Node, *, seconds: float) -> proc.ProcessId | None:

@@ -158,7 +158,7 @@ def test_equals_vectorbt():
     np.testing.assert_allclose(found[:, STD], returns.std(axis=0, ddof=1), rtol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     bars=st.integers(5, 120),

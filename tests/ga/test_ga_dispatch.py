@@ -166,7 +166,7 @@ def run(fleet, group, *, beat=lambda: None):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     count=st.integers(1, 300),
     slots=st.lists(st.integers(1, 3), min_size=2, max_size=5),

@@ -61,7 +61,7 @@ def history(plan: Plan, judge=score) -> Evolution:
     return evolution
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     name=st.sampled_from(list(FAMILIES)),
     seed=st.integers(0, 2**63 - 1),
@@ -321,7 +321,7 @@ def test_a_resumed_history_is_the_undisturbed_one():
         assert resumed.digest == whole.digest
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(value=st.floats(-10, 10, allow_subnormal=False), data=st.data())
 def test_the_digest_depends_on_every_bit(value, data):
     outcomes = [Outcome(key=f"{i:064x}", fitness=0.25 * i) for i in range(5)]

@@ -71,7 +71,7 @@ def test_the_plan_s_bounds_are_kept():
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_truncating_the_future_changes_no_past_signal(name, wild, data):
     seed = data.draw(st.integers(0, 10_000))

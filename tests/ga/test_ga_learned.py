@@ -33,7 +33,7 @@ def loss(rows, up, weights, penalty):
     return 0.5 * weights @ weights + penalty * (np.maximum(0, 1 - up * (rows @ weights)) ** 2).sum()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     count=st.integers(4, 200),

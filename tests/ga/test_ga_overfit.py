@@ -82,7 +82,7 @@ def test_overfitting_is_the_share_of_ways_to_choose():
     assert backtest_overfitting(better[:31]) is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 10_000), bars=st.integers(0, 60), scale=st.sampled_from([0.0, 1e-9, 0.1])
 )

@@ -175,9 +175,7 @@ def digest(market, settings) -> str:
     return evolution.digest
 
 
-@hypothesis_settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000))
 def test_the_order_of_batches_changes_nothing(bench, digest, seed):
     assert bench.go(bench.fake(seed=seed)).digest == digest

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ga.families.scan import (
@@ -99,7 +99,6 @@ def test_masks_are_the_rule_bar_by_bar_and_nothing_behind_it(bars: int) -> None:
         assert not line[bars:].any()
 
 
-@settings(deadline=None)  # The first example compiles.
 @given(conditions(), st.integers(0, 4), st.data())
 def test_two_latches_are_the_plain_state_machine_in_any_pieces(
     truths: np.ndarray, tiles: int, data: st.DataObject
@@ -131,7 +130,6 @@ def test_two_latches_are_the_plain_state_machine_in_any_pieces(
     assert list(zip(bars[:count].tolist(), targets[:count].tolist(), strict=True)) == wanted
 
 
-@settings(deadline=None)  # The first example compiles.
 @given(conditions(), st.data())
 def test_seeking_finds_every_bar_with_a_wanted_flag(
     truths: np.ndarray, data: st.DataObject
@@ -145,7 +143,6 @@ def test_seeking_finds_every_bar_with_a_wanted_flag(
     assert _walk(words, start, bars, bars).tolist() == [list(one) for one in wanted]
 
 
-@settings(deadline=None)  # The first example compiles.
 @given(st.lists(st.sampled_from([0.0, 0.5, -0.5, 1.0]), max_size=30))
 def test_settling_keeps_what_changes_something(targets: list[float]) -> None:
     bars, held = np.arange(len(targets), dtype=np.int32), np.array(targets)
@@ -158,7 +155,6 @@ def test_settling_keeps_what_changes_something(targets: list[float]) -> None:
     assert list(zip(bars[:count].tolist(), held[:count].tolist(), strict=True)) == wanted
 
 
-@settings(deadline=None)  # The first example compiles.
 @given(st.integers(0, 2**32), st.integers(0, 40), st.integers(1, 60), st.sampled_from([1.0, -1.0]))
 def test_the_first_bar_below(seed: int, t: int, span: int, factor: float) -> None:
     rng = np.random.default_rng(seed)
@@ -169,7 +165,6 @@ def test_the_first_bar_below(seed: int, t: int, span: int, factor: float) -> Non
     assert _first_below(series, t, t + span, factor, bound) == wanted
 
 
-@settings(deadline=None)  # The first example compiles.
 @given(st.integers(0, 2**32), st.integers(1, 90), st.sampled_from([1.0, -1.0]))
 def test_the_first_bar_at_a_trailing_stop(seed: int, span: int, side: float) -> None:
     rng = np.random.default_rng(seed)
@@ -188,7 +183,6 @@ def test_the_first_bar_at_a_trailing_stop(seed: int, span: int, side: float) -> 
     assert _first_stopped(close, 1, span + 1, side, price, start, armed, distance) == wanted
 
 
-@settings(deadline=None)  # The first example compiles.
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(2, 10))
 def test_a_row_of_bars_may_have_begun_in_the_word_before(now: int, before: int, bars: int) -> None:
     line = f"{before:064b}"[::-1] + f"{now:064b}"[::-1]

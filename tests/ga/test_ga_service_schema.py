@@ -67,7 +67,6 @@ def fuzz(
     @settings(
         max_examples=EXAMPLES,
         derandomize=True,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     def send(case: schemathesis.Case) -> None:

@@ -241,9 +241,7 @@ def backup(original, tmp_path_factory) -> Path:
     return path
 
 
-@hypothesis_settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_backup_is_refused_whole(backup, tmp_path, data):
     content = bytearray(backup.read_bytes())

@@ -128,7 +128,7 @@ def test_every_field_is_needed(kind: str) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_changed_dropped_or_moved_line_is_refused(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

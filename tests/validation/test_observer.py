@@ -208,7 +208,7 @@ def test_one_reading_shows_no_clock() -> None:
 
 
 @given(stop=st.floats(5, 48 * 3600))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_an_observer_that_stops_half_way_is_no_go(stop: float) -> None:
     kept = readings(lambda r: r if r.at < T0 + stop else None)
     assert {CPU, CLOCK, SCRAPES} <= doubted(kept).keys()
@@ -236,7 +236,7 @@ def test_a_known_absence_of_the_harness_breaks_the_clock_but_is_no_jump() -> Non
     share=st.floats(0, 1),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_dropped_records_never_fail(kinds: set[type[Record]], share: float, seed: int) -> None:
     dice = random.Random(seed)
     kept = [(at, r) for at, r in HEALTHY if type(r) not in kinds or dice.random() < share]
@@ -247,7 +247,7 @@ def test_dropped_records_never_fail(kinds: set[type[Record]], share: float, seed
 
 
 @given(name=st.sampled_from(sorted(PLANTED)), criterion=st.sampled_from([c.id for c in CRITERIA]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_doubt_only_ever_opens_a_pass(name: str, criterion: str) -> None:
     source, events = PLANTED[name]
     records = [evidence(events)]

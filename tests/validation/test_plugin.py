@@ -140,9 +140,7 @@ plugin._gather, plugin.decide_from = gather, decide
 def test_xdist_workers_share_one_campaign(pytester: pytest.Pytester, *, fails: bool) -> None:
     pytester.makeconftest(XDIST.format(fails=fails))
     pytester.makepyfile(TESTS.format(names=list("abcd")))
-    result = pytester.runpytest_subprocess(
-        "-p", "no:cacheprovider", "-n", "2", "--gate=phase2", timeout=60
-    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2", "--gate=phase2")
     assert (pytester.path / "campaigns").read_text() == "one\n"
     assert not list((pytester.path / "reports" / "out").glob(".campaign*"))
     assert result.ret == (2 if fails else 1)

@@ -177,8 +177,15 @@ except KeyboardInterrupt:
     pathlib.Path(sys.argv[2]).touch()
 """
 _CERTIFIER = """
-import os, pathlib, signal, sys
+import os, pathlib, signal, subprocess, sys
 from validation.sabotage.certify import _run
+
+class Told(subprocess.Popen):
+    def wait(self, *limit):
+        pathlib.Path(sys.argv[2]).with_name("waiting").touch()
+        return super().wait(*limit)
+
+subprocess.Popen = Told
 signal.signal(signal.SIGINT, signal.default_int_handler)
 _run([sys.executable, "-c", *sys.argv[1:]], cwd=pathlib.Path(), env=dict(os.environ))
 """
@@ -188,12 +195,13 @@ _run([sys.executable, "-c", *sys.argv[1:]], cwd=pathlib.Path(), env=dict(os.envi
 def test_an_interrupted_certification_lets_its_trials_remove_their_stack(
     how: signal.Signals, tmp_path: Path
 ) -> None:
-    begun, removed = tmp_path / "begun", tmp_path / "removed"
+    begun, removed, waiting = (tmp_path / name for name in ("begun", "removed", "waiting"))
     argv = [sys.executable, "-c", _CERTIFIER, _STACK_OWNER, str(begun), str(removed)]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 60
-        while not begun.exists() and time.monotonic() < deadline:
+        while not (begun.exists() and waiting.exists()) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(how)
+        assert begun.exists()
         assert process.wait(30) != 0
     assert removed.exists()

@@ -129,7 +129,7 @@ def test_a_clock_that_goes_back_watches_nothing_twice() -> None:
     hours=st.floats(0.1, 60),
     holes=st.lists(st.tuples(st.floats(0, 50), st.floats(0.05, 5)), max_size=3),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_pass_has_its_hours_and_its_budget(
     outages: list[tuple[float, float]],
     hours: float,

@@ -57,7 +57,7 @@ def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             Observe(stack, writer),
         ):
             watch = Watch(stack, writer, Outages())
-            assert watch.steady(30.0)
+            assert watch.steady(120.0)
             scale = dataclasses.replace(SHORT, evolution=(300, 10))
             campaign = Campaign(
                 stack,
@@ -70,7 +70,7 @@ def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             )
             drills = Drills(campaign, stack, writer, folder=tmp_path, say=print)
             progress = Progress(print, stages=STAGES)
-            look(writer, watch, campaign, drills, times=1, progress=progress, say=print)
+            look(writer, watch, campaign, drills, times=2, progress=progress, say=print)
         # It is as it was, and no slot is held.
         assert theirs.services() == before
         time.sleep(1.0)
@@ -84,7 +84,7 @@ def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert found["no_data_loss"].measured.endswith("0 lost, 0 doubled, 0 unknown")
     equal = re.fullmatch(r"(\d+) histories equal", found["reproducibility"].measured)
     assert equal is not None
-    # Locally twice, and on the cluster again and again until it was watched long enough.
+    # Locally twice, and on the cluster twice or until it was watched long enough.
     assert int(equal[1]) > 3
     print({name: (v.status.value, v.reason) for name, v in found.items()})
     assert [name for name, v in found.items() if v.status is Status.FAIL] == []

@@ -68,7 +68,7 @@ COUNTED = {
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_no_number_never_passes(data: st.DataObject) -> None:
     """A file cannot hold NaN; even in memory one NaN in what a criterion needs is enough."""
     criterion = data.draw(st.sampled_from(sorted(COUNTED)))
@@ -91,7 +91,7 @@ def test_what_is_no_number_never_passes(data: st.DataObject) -> None:
     share=st.floats(0, 1),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_missing_evidence_neither_passes_nor_fails(
     criterion: str, kinds: set[type[Record]], share: float, seed: int
 ) -> None:
@@ -108,7 +108,7 @@ def test_missing_evidence_neither_passes_nor_fails(
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_news_that_stops_half_way_never_passes(data: st.DataObject) -> None:
     """A watcher that falls silent while work goes on saw nothing of the rest."""
     criterion = data.draw(st.sampled_from(sorted(WATCHED)))
@@ -126,7 +126,7 @@ def test_news_that_stops_half_way_never_passes(data: st.DataObject) -> None:
 
 
 @given(stale=st.floats(15.01, 1e6), seed=st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_stale_samples_never_pass(stale: float, seed: int) -> None:
     places = [n for n, (_, r) in enumerate(HEALTHY) if isinstance(r, Scrape) and not r.excused]
     place = random.Random(seed).choice(places)
@@ -150,7 +150,7 @@ def test_a_pass_prints_interval_and_budget(criterion: str) -> None:
     share=st.floats(0, 1),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_verdict_says_what_it_needs_and_prints_what_it_has(
     criterion: str, share: float, seed: int
 ) -> None:
