@@ -10,11 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 import requests
+
+from fixtures import proc
 
 TOKEN = "a-token-of-the-tests-alone"
 ROOT = Path(__file__).parents[2]
@@ -67,8 +70,11 @@ class Service:
         return answer.json()
 
     def children(self) -> list[int]:
-        listed = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(pid) for file in listed for pid in file.read_text().split()]
+        found: list[int] = []
+        for file in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # its thread has just ended
+                found += map(int, file.read_text().split())
+        return found
 
     def close(self, sent: int = signal.SIGTERM) -> int:
         self.process.send_signal(sent)
@@ -88,11 +94,26 @@ def until(seen: Callable[[], object]) -> None:
 
 
 def gone(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
-    try:
-        return status.read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    return proc.state(pid) in "ZX"
+
+
+def stop_under_way(service: Service, runs: list[str]) -> list[int]:
+    """The service's children, standing still with the first run under way, the second waiting."""
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline:
+        children = service.children()
+        proc.send(children, signal.SIGSTOP)
+        until(lambda pids=children: all(proc.state(pid) in "TtZX" for pid in pids))
+        one, other = (service.get(f"/{run}") for run in runs)
+        assert one["state"] in ("queued", "running"), "it was over before it could be stopped"
+        # One that stands still has not ended; and that of the second run is not there yet.
+        standing = bool(children) and not any(gone(child) for child in children)
+        if standing and one["generation"] >= 1 and other["state"] == "queued":
+            assert one["state"] == "running"
+            return children
+        proc.send(children, signal.SIGCONT)
+        time.sleep(0.02)
+    pytest.fail("it did not come about")
 
 
 @pytest.fixture
@@ -112,11 +133,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 def test_a_killed_service_loses_nothing_and_changes_no_history(start, store, tmp_path):
     first = start(store=store)
     runs = [first.submit(f"key {n}".replace(" ", "-"), seed=n).json()["id"] for n in range(2)]
-    until(lambda: first.get(f"/{runs[0]}")["generation"] >= 1)
-    children = first.children()
-    assert children
-    at_kill = first.get(f"/{runs[0]}")
-    assert (at_kill["state"], first.get(f"/{runs[1]}")["state"]) == ("running", "queued")
+    children = stop_under_way(first, runs)
     first.close(signal.SIGKILL)
     until(lambda: all(gone(child) for child in children))
 
@@ -208,12 +225,12 @@ def test_a_database_that_is_away_is_said_and_waited_for(start, server):
 
 
 LOCKS = """SELECT pid, objid, classid FROM pg_locks JOIN pg_database ON database = pg_database.oid
-    WHERE locktype = 'advisory' AND datname = current_database()"""
+    WHERE locktype = 'advisory' AND datname = current_database() AND granted = %s"""
 
 
 def service_lock(connection) -> tuple[int, int]:
     """Who has the lock of the service that alone uses a database, and its key."""
-    ((pid, low, high),) = connection.execute(LOCKS).fetchall()
+    ((pid, low, high),) = connection.execute(LOCKS, [True]).fetchall()
     key = high << 32 | low
     return pid, key - 2**64 if key >= 2**63 else key
 
@@ -224,7 +241,7 @@ def test_a_service_whose_session_ended_is_the_one_service_again(start, postgres)
     with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
         before, key = service_lock(connection)
         connection.execute("SELECT pg_terminate_backend(%s)", [before])
-        until(lambda: [p for p, *_ in connection.execute(LOCKS) if p != before])
+        until(lambda: [p for p, *_ in connection.execute(LOCKS, [True]) if p != before])
         assert service_lock(connection)[1] == key
     assert service.http.get(f"{service.url}/readyz", timeout=30).status_code == 200
 
@@ -232,14 +249,22 @@ def test_a_service_whose_session_ended_is_the_one_service_again(start, postgres)
 @pytest.mark.stack
 def test_a_service_that_another_has_displaced_evolves_nothing_more(start, postgres):
     service = start(store=postgres)
-    with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
+    url = postgres.replace("+psycopg", "")
+    with (
+        psycopg.connect(url, autocommit=True) as connection,
+        psycopg.connect(url, autocommit=True) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
         before, key = service_lock(connection)
         service.submit("long", generations=1000)
         until(service.children)
-        # As another service would that comes first when the database is back.
+        # As another service would that comes first when the database is back: it is next in the
+        # queue, so the service cannot have its lock again before.
+        other.execute("SET lock_timeout = '60s'")
+        taken = pool.submit(other.execute, "SELECT pg_advisory_lock(%s)", [key])
+        until(lambda: connection.execute(LOCKS, [False]).fetchall())
         connection.execute("SELECT pg_terminate_backend(%s)", [before])
-        take = "SELECT pg_advisory_lock(%s)"
-        connection.execute(take, [key])
+        taken.result(60)
         ready = f"{service.url}/readyz"
         until(lambda: service.http.get(ready, timeout=30).status_code == 503)
         until(lambda: not service.children())
