@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -38,14 +37,6 @@ print(code, [name for name in sys.modules if name.partition(".")[0] == "ray"])
 """
 
 
-def descendants(pid: int) -> Iterator[int]:
-    """The processes below one, however deep."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield int(child)
-            yield from descendants(int(child))
-
-
 def test_the_cluster_of_a_run_lets_nobody_in_without_its_token(
     market, settings, monkeypatch, tmp_path: Path
 ) -> None:
@@ -60,7 +51,7 @@ def test_the_cluster_of_a_run_lets_nobody_in_without_its_token(
     with closing(cluster):
         cluster.warm_up()
         found = {o.key: o for r in cluster.evaluate(genomes) for o in r.batch.outcomes}
-        commands = {pid: proc.command(pid) or [] for pid in descendants(os.getpid())}
+        commands = {pid: proc.command(pid) or [] for pid in proc.descendants({os.getpid()})}
         (gcs,) = (pid for pid, argv in commands.items() if argv and "gcs_server" in argv[0])
         variables = dict(
             part.split("=", 1)
