@@ -13,7 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from fixtures.gcs import LOOK_SECONDS
+from fixtures import proc
+from fixtures.gcs import first_seen
 from fixtures.stack import Node, NodeUsage, Stack, StackError
 from validation.audit import audit, find_run, read_generations, read_places
 from validation.evidence import Sink
@@ -35,6 +36,10 @@ from validation.workload import BatchEvent, Ended, Evolve, Spec, plain
 WORKLOAD_SECONDS: Final = 300.0
 RECOVERY_WINDOW: Final = 120.0
 _POLL: Final = 0.1
+_TASK: Final = "ray::_evaluate"
+"""So Ray names a process while it evaluates a batch."""
+_IDLE_SECONDS: Final = 5.0
+"""How long a node may be without a batch before it is killed all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,11 +249,16 @@ class Campaign:
         arguments = [*self.cluster_arguments(), *self._metered(inside=True)]
         with self.evolve(spec, name, arguments) as evolve:
             ready = evolve.wait_ready(WORKLOAD_SECONDS)
+            recovery = None
             if ready:
                 time.sleep(delay)
-                recovery = self._kill_and_restore(evolve, node, name)
+                _await_work(evolve, node)
+                if evolve.running:
+                    recovery = self._kill_and_restore(node, name)
+                else:
+                    self._writer.add(Note(text=f"{name} had ended before its fault"))
             ended = evolve.finish(WORKLOAD_SECONDS)
-        if ready:
+        if recovery is not None:
             self._writer.add(_with_work(recovery, ended.batches))
         self.record(
             name,
@@ -261,18 +271,16 @@ class Campaign:
             workers=self._slots,
         )
 
-    def _kill_and_restore(self, evolve: Evolve, node: Node, name: str) -> Recovery:
+    def _kill_and_restore(self, node: Node, name: str) -> Recovery:
         self._outages.down(node.name)
-        if not evolve.running:
-            self._writer.add(Note(text=f"{name} had ended before its fault"))
         killed = node.kill()
         self._writer.add(as_fault(killed, name))
         fault_at = killed.requested_at
         deadline = fault_at + RECOVERY_WINDOW
-        detected = self._until(lambda: node.name not in self._stack.alive_nodes(), deadline)
+        detected = first_seen(lambda: node.name not in self._stack.alive_nodes(), deadline)
         started = node.start()
         self._writer.add(as_fault(started, name))
-        back = self._until(lambda: node.name in self._stack.alive_nodes(), deadline)
+        back = first_seen(lambda: node.name in self._stack.alive_nodes(), deadline)
         self._outages.up(node.name)
         return Recovery(
             workload=name,
@@ -284,13 +292,6 @@ class Campaign:
             node_back_s=None if back is None else back - fault_at,
             window_s=RECOVERY_WINDOW,
         )
-
-    def _until(self, seen: Callable[[], bool], deadline: float) -> float | None:
-        while time.time() < deadline:
-            if seen():
-                return time.time()
-            time.sleep(LOOK_SECONDS)
-        return None
 
     def evolve(self, spec: Spec, name: str, arguments: Sequence[str]) -> Evolve:
         """Start a workload; one that uses the cluster, where the stack wants such processes."""
@@ -415,6 +416,16 @@ class Campaign:
         for places in read_places(self.store, run, name, spec, acknowledged=ended.acknowledged):
             self._writer.add(places)
         self._writer.add(audit(self.store, run, name, spec, seed=self._seed))
+
+
+def _await_work(evolve: Evolve, node: Node) -> None:
+    """A node is killed while it evaluates: what it has in flight then must come from elsewhere."""
+    deadline = time.monotonic() + _IDLE_SECONDS
+    while evolve.running and time.monotonic() < deadline:
+        roots = set() if node.pid is None else {node.pid}
+        if any((proc.command(p) or [""])[0].startswith(_TASK) for p in proc.descendants(roots)):
+            return
+        time.sleep(_POLL / 10)
 
 
 def _with_work(recovery: Recovery, batches: Sequence[BatchEvent]) -> Recovery:

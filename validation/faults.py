@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from fixtures.gcs import first_seen
 from fixtures.stack import Receipt, Stack
 from validation.checks.monitoring import CLEARS_S, FIRES_S, NODE_LOST
 from validation.evidence import EvidenceWriter
@@ -17,7 +18,6 @@ from validation.records_monitoring import AlertWatch, Probe
 _QUIET_SECONDS: Final = 60.0
 """While the stack starts, nodes that are not up yet count as lost."""
 _BACK_SECONDS: Final = 60.0
-_POLL: Final = 0.1
 
 
 def as_fault(receipt: Receipt, workload: str | None) -> Fault:
@@ -64,9 +64,7 @@ def plant_alert(
     writer.add(as_fault(killed, None))
     webhook.wait(NODE_LOST, node.name, firing=True, seconds=FIRES_S)
     writer.add(as_fault(node.start(), None))
-    deadline = time.monotonic() + _BACK_SECONDS
-    while node.name not in stack.alive_nodes() and time.monotonic() < deadline:
-        time.sleep(_POLL)
+    first_seen(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
     outages.up(node.name)
     webhook.wait(NODE_LOST, node.name, firing=False, seconds=CLEARS_S)
     say(f"alert: {NODE_LOST} of {node.name} is over")

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from fixtures import impairment
-from fixtures.gcs import LOOK_SECONDS
+from fixtures.gcs import LOOK_SECONDS, first_seen
 from fixtures.stack import SERVICES, Node, Receipt, Stack, StackError
 from validation.campaign import SHORT, WORKLOAD_SECONDS, Campaign, Scale
 from validation.checks.stability import SPAN_S
@@ -178,11 +178,9 @@ def struck(stack: Stack, outages: Outages, step: Step, tell: _Tell) -> Iterator[
             if step.fault not in ("kill", "kill_worker") and node.alive:
                 strike.tell(node.kill())
             strike.tell(node.start())
-        deadline = time.monotonic() + _BACK_S
-        while node.name not in _alive(stack) and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
-        if node.name in _alive(stack):
-            strike.back(time.time())
+        back = first_seen(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_S)
+        if back is not None:
+            strike.back(back)
         outages.up(node.name)
 
 

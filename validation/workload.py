@@ -163,6 +163,8 @@ class Evolve:
         # Nothing is remembered from one workload to the next: each must do its own work.
         self._process = launch(argv, {**env, "GA_STORE": store, "GA_CACHE_URL": ""})
         self._output: dict[str, str] = {}
+        self._closed_at: dict[str, float] = {}
+        """Unix seconds at which nobody could write to the stream any more."""
         self._readers = [
             threading.Thread(target=self._drain, args=(stream,), daemon=True)
             for stream in ("stdout", "stderr")
@@ -230,6 +232,8 @@ class Evolve:
         finished_at = time.time()
         for reader in self._readers:
             reader.join()
+        # It may have ended long before somebody asked.
+        finished_at = min(finished_at, self._closed_at["stdout"])
         self._log.read()
         code = self._process.returncode
         stdout, stderr = self._output["stdout"], self._output["stderr"]
@@ -270,3 +274,4 @@ class Evolve:
     def _drain(self, stream: str) -> None:
         with getattr(self._process, stream) as pipe:
             self._output[stream] = pipe.read()
+        self._closed_at[stream] = time.time()

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fixtures.gcs
 import fixtures.stack
 import validation.schedule
 from fixtures import containers
@@ -140,7 +141,7 @@ class Clock(ModuleType):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (validation.schedule, fixtures.stack, sys.modules[__name__]):
+    for module in (validation.schedule, fixtures.gcs, fixtures.stack, sys.modules[__name__]):
         monkeypatch.setattr(module, "time", clock)
     return clock
 

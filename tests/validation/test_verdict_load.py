@@ -85,6 +85,8 @@ def no_kill(record: Record) -> Record | None:
         (Drain, to(confirmed=False), OPEN, "not seen to drain"),
         (Drain, to(target="node-1"), OPEN, "no receipt that node-1 was killed"),
         (Drain, to(requested_at=4e9), OPEN, "had ended before the deadline"),
+        (Workload, of("preemption", finished_at=1.0), OPEN, "had ended before the deadline"),
+        (Workload, of("preemption", finished_at=1.0, digest="b" * 64), FAIL, "another digest"),
         (Fault, no_kill, OPEN, "no receipt"),
         (Audit, audit_of("preemption", doubled=1), FAIL, "individuals committed"),
         (Workload, of("preemption", exit_code=1), FAIL, "exit status 1"),

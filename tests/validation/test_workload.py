@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ sys.exit({code})
 
 
 def ended(
-    tmp_path: Path, *, out: str = "{}", err: str = "", nap: float = 0, code: int = 0
-) -> Ended:
+    tmp_path: Path, *, out: str = "{}", err: str = "", nap: float = 0, code: int = 0,
+    before: Callable[[Evolve], None] = lambda _: None,
+) -> Ended:  # fmt: skip
     script = SCRIPT.format(out=out, err=err, nap=nap, code=code)
 
     def launch(_argv: Sequence[str], env: Mapping[str, str]) -> object:
@@ -37,6 +39,7 @@ def ended(
         env={},
         launch=launch,  # type: ignore[arg-type]
     ) as evolve:
+        before(evolve)
         return evolve.finish(5.0 if nap else 60.0)
 
 
@@ -58,6 +61,20 @@ def test_a_real_evolution_is_followed(tmp_path: Path) -> None:
 def test_a_refusal_keeps_its_last_line(tmp_path: Path) -> None:
     result = ended(tmp_path, err="ga: bad market", code=2)
     assert (result.exit_code, result.error, result.run) == (2, "ga: bad market", None)
+
+
+def test_its_end_is_when_it_ended_not_when_it_was_asked_for(tmp_path: Path) -> None:
+    """What was done to it after its end did not hit it."""
+    asked: list[float] = []
+
+    def late(evolve: Evolve) -> None:
+        while evolve.running:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        asked.append(time.time())
+
+    result = ended(tmp_path, before=late)
+    assert result.started_at < result.finished_at < asked[0] - 0.25
 
 
 def test_a_hang_is_killed_and_said(tmp_path: Path) -> None:

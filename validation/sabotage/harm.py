@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import psycopg
 
-from fixtures import Node, Receipt, Stack, proc
+from fixtures import Node, Receipt, Stack, proc, sockets
 from fixtures.impairment import delay
 from validation.evidence import EvidenceWriter
 from validation.record import Record
@@ -128,8 +128,11 @@ def _open_socket(stack_id: str, node: Node) -> Iterator[None]:
             stderr=subprocess.DEVNULL,
         ) as server,
     ):
-        time.sleep(1.0)
         try:
+            while not any(one.port == 8000 for one in sockets.listening({server.pid})[0]):
+                if server.poll() is not None:
+                    raise RuntimeError(f"the open socket ended with status {server.returncode}")
+                time.sleep(0.05)
             yield
         finally:
             server.kill()
