@@ -23,6 +23,7 @@ from fixtures import Receipt, impairment, proc
 from fixtures.launch import popen
 
 _CONFIRM_SECONDS = 10.0
+_GONE_SECONDS = 90.0
 _IDLE_SECONDS = 20.0
 """A run whose nodes do nothing for so long works on this machine."""
 _AWAY_SECONDS = 2.0
@@ -160,6 +161,9 @@ def kill_coordinator(run: Evolving, *, local: bool = False) -> list[Receipt]:
     """The process that the user started; and ``resume``, here if ``local``."""
     if run.over:
         return []
+    # It stands still first: so it is not over, and starts nothing while we look.
+    run.process.send_signal(signal.SIGSTOP)
+    until(lambda: run.over or proc.state(run.process.pid) in "TtZX", _CONFIRM_SECONDS)
     family = [proc.read(pid) for pid in proc.descendants({run.process.pid})]
     identity, asked = proc.read(run.process.pid), time.time()
     run.process.kill()
@@ -169,7 +173,7 @@ def kill_coordinator(run: Evolving, *, local: bool = False) -> list[Receipt]:
         return []
     receipt = _receipt("kill", "coordinator", asked, identity, status, True)
     # What it started goes with it.
-    until(lambda: not any(one is not None and one.alive for one in family), 30.0)
+    until(lambda: not any(one is not None and one.alive for one in family), _GONE_SECONDS)
     run.resume(local=local)
     return [receipt]
 

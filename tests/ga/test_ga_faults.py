@@ -140,9 +140,10 @@ def one_fault(
         assert fault.moment(run), run.said()
         run.receipts += fault.strike(run)
         run.finish()
-        assert run.receipts, "nothing was hit"
+        assert run.receipts, "nothing was hit: the run was over, or did nothing, before the strike"
         # It was hit in the middle, not after the work was done.
-        assert run.events("batch")[-1]["finished_at"] > run.receipts[0].requested_at
+        last = run.events("batch")[-1]["finished_at"]
+        assert last > run.receipts[0].requested_at, "the work was done before the strike"
         check(run, expected)
         fallbacks = len(run.events("fallback"))
         assert fallbacks == fault.fallbacks, run.said()
