@@ -197,7 +197,8 @@ class Pool:
         """What a worker says: its batch, nothing when it is up, or how it died."""
         try:
             answer: Batch | None = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
+            # The latter: it died in the middle of a long answer.
             return self._replace(worker)
         worker.up, worker.task = True, None
         self._failed_starts = 0

@@ -16,7 +16,7 @@ from ga.ledger.connect import file_of
 from ga.ledger.locks import FileLock, take_in_session
 
 _LOCK_SECONDS: Final = 5.0
-"""PostgreSQL may take so long to notice that the last service is dead."""
+"""PostgreSQL may take so long to notice that the last session, or service, is dead."""
 _LOOK_SECONDS: Final = 1.0
 _NAME: Final = "service"
 
@@ -41,11 +41,8 @@ def alone(ledger: Ledger) -> Iterator[Callable[[], bool]]:
         return
     session = _Session(ledger.engine)
     try:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while not session.take():
-            if time.monotonic() > deadline:
-                raise refused
-            time.sleep(0.1)
+        if not session.take():
+            raise refused
         yield session.held
     finally:
         session.close()
@@ -60,12 +57,16 @@ class _Session:
         self._looked = 0.0
 
     def take(self) -> bool:
-        """Take the lock, in a session of now if there is none; False if another has it."""
+        """Take the lock, in a session of now if there is none; False if another keeps it."""
         if self._connection is None:
             self._connection = self._engine.connect()
-        taken = take_in_session(self._connection, _NAME)
-        self._connection.commit()
-        return taken
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            taken = take_in_session(self._connection, _NAME)
+            self._connection.commit()
+            if taken or time.monotonic() > deadline:
+                return taken
+            time.sleep(0.1)
 
     def held(self) -> bool:
         """Whether the lock is held, looked at once a second and taken again if its session ended.

@@ -161,7 +161,9 @@ class Runner:
         else:
             error = _last_line(child.errors) or f"its process ended with status {status}"
             tries = job.tries + 1
-            if (status == _BAD_INPUT and not child.resumed) or tries >= _TRIES:
+            # The store is the service's, not the evolution's: it may have been away.
+            bad = status == _BAD_INPUT and not child.resumed and not error.startswith("--store")
+            if bad or tries >= _TRIES:
                 self._store.move(job.run, "failed", error=error, tries=tries)
             else:
                 self._store.move(job.run, "queued", error=error, tries=tries)

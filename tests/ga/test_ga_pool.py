@@ -116,6 +116,20 @@ def test_a_worker_shot_twice_from_outside_blames_nobody(seen, poisonous):
     assert all(outcome.fitness is not None for outcome in found.values())
 
 
+def test_a_worker_that_dies_in_the_middle_of_its_answer_is_replaced(seen, poisonous, monkeypatch):
+    def cut() -> None:
+        raise OSError("got end of file during message")
+
+    group = dosed("crash", 40, deadly_at=-1)
+    workers = Pool(market=seen, settings=poisonous, workers=1)
+    with closing(workers):
+        workers.wait_up()
+        monkeypatch.setattr(workers._workers[0].connection, "recv", cut)
+        results = list(workers.run(group, [tuple(range(20)), tuple(range(20, 40))]))
+    assert by_index(results) == dict(enumerate(evaluate_batch(seen, poisonous, group).outcomes))
+    assert {t.outcome for r in results for t in r.tried} == {"crashed"}
+
+
 def test_a_paused_worker_is_replaced_and_its_work_done_again(seen, poisonous):
     group = dosed("crash", 200, deadly_at=-1)
     workers = Pool(market=seen, settings=poisonous, workers=2, patience=3.0)

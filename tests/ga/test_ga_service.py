@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -180,6 +181,27 @@ def test_a_cancelled_evolution_stays_so(service):
     assert not service.store.move(run, "finished")
     events = service.http.get(f"/v1/evolutions/{run}/events").text
     assert events.startswith("event: end\n")
+
+
+def test_a_store_that_was_away_is_no_fault_of_the_evolution(service, tmp_path):
+    run = service.submit().json()["id"]
+    engine = engine_command(service.limits, address=None, workers=1)
+    stores = [tmp_path / "away" / "ledger.db", tmp_path / "ledger.db"]
+
+    def command(job: Job, resumed: bool) -> list[str]:
+        return [*engine(job, resumed), f"--store={stores.pop(0)}"]
+
+    runner = Runner(service.store, service.limits, command=command, env={}, say=pytest.fail)
+    runner.start()
+    try:
+        deadline = time.monotonic() + 240
+        while service.store.get(run).state not in ("finished", "failed"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        runner.close()
+    assert service.store.get(run).state == "finished"
+    assert (service.store.get(run).tries, stores) == (1, [])
 
 
 def test_series_are_counted_by_route(service):
