@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from prometheus_client import generate_latest
 from ga import cli
 from ga.errors import InputError
 from ga.ledger import open_ledger
+from ga.service import alone
 from ga.service.app import make_app
 from ga.service.command import read_token
 from ga.service.limits import Limits
@@ -202,6 +204,16 @@ def test_a_store_that_was_away_is_no_fault_of_the_evolution(service, tmp_path):
         runner.close()
     assert service.store.get(run).state == "finished"
     assert (service.store.get(run).tries, stores) == (1, [])
+
+
+@pytest.mark.parametrize("let_go", [True, False])
+def test_a_lock_is_waited_for_until_the_last_session_lets_go(monkeypatch, let_go):
+    monkeypatch.setattr(alone, "_LOCK_SECONDS", 60.0 if let_go else 0.3)
+    answers = iter([False, False, *[let_go] * 100])
+    monkeypatch.setattr(alone, "take_in_session", lambda *_: next(answers))
+    connection = SimpleNamespace(commit=lambda: None)
+    session = alone._Session(SimpleNamespace(connect=lambda: connection))
+    assert session.take() is let_go
 
 
 def test_series_are_counted_by_route(service):
