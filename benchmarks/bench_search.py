@@ -74,7 +74,7 @@ def at_random(objective: Objective, families: tuple[str, ...], seed: int) -> Non
     """Uniform draws, families in equal numbers."""
     rng = keyed(seed, Purpose.AUDIT, 7)
     while not objective.spent:
-        name = families[int(rng.integers(len(families)))]
+        name = families[int(rng.random(1)[0] * len(families))]
         family = get_family(name)
         objective(genomes(family, scatter(family, rng.random((1, len(family.genes))))))
 

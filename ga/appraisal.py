@@ -13,6 +13,7 @@ from ga.families import Changes, get_family
 from ga.fitness import Settings, measure, sharpe, split
 from ga.genome import Genome
 from ga.market import Market
+from ga.numerics import mean, totals
 from ga.overfit import Edge, backtest_overfitting, deflated_sharpe, probabilistic_sharpe
 from ga.panel import panels
 
@@ -52,7 +53,7 @@ class Appraisal:
     def sharpe(self, part: str) -> float | None:
         """Mean annualised Sharpe ratio over a part's folds and assets; None if it has none."""
         found = [m.sharpe for m in self.measured if m.part == part]
-        return float(np.mean(found)) if found else None
+        return mean(found) if found else None
 
 
 def ranges(market: Market, settings: Settings) -> list[tuple[str, int, int, int]]:
@@ -119,12 +120,17 @@ def equity(market: Market, settings: Settings, genome: Genome) -> Floats:
     return out
 
 
+def asset_means(table: Floats) -> Floats:
+    """(T,) means over the assets of (T, A)."""
+    return np.asarray(totals(np.ascontiguousarray(table.T)) / table.shape[1])
+
+
 def portfolio_returns(market: Market, settings: Settings, genome: Genome) -> Floats:
     """(T,) mean over assets of the bar returns; 0 once an account is closed."""
     curves = equity(market, settings, genome)
     before = np.vstack([np.ones(curves.shape[1]), curves[:-1]])
     returns = np.divide(curves, before, out=np.ones_like(curves), where=before > 0.0) - 1.0
-    return np.asarray(returns.mean(axis=1))
+    return asset_means(returns)
 
 
 def find_edge(

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
-from ga import cluster, inspect, preflight, upkeep
+from ga import cluster, inspect, numerics_check, preflight, upkeep
 from ga import compile as compilation
 from ga.appraisal import find_edge
 from ga.backtest import Costs
@@ -21,7 +21,7 @@ from ga.cache import Cache, check_cache, open_cache
 from ga.capacity import command as capacity
 from ga.choose import Choice, make_evaluator
 from ga.console import ProgressLine, gap_lines, print_families, print_strategies
-from ga.errors import ClusterError, InputError, LedgerError
+from ga.errors import ClusterError, InputError, LedgerError, MachineError
 from ga.evaluators import Evaluator, LocalEvaluator
 from ga.evaluators.standby import Standby
 from ga.evolution import Evolution, Plan
@@ -148,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     capacity.add_parser(add)
     serve.register(add, store)
     add("compile", "Compile all kernels now, instead of at their first use.")
+    numerics = add("numerics", "Check that this machine computes what all others compute.")
+    numerics.add_argument("--digests", action="store_true", help="print the digests as a table")
     cluster.add_parser(commands)
     preflight.add_parser(commands)
     return parser
@@ -168,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "plan": capacity.command,
         "serve": serve.command,
         "compile": compilation.command,
+        "numerics": numerics_check.command,
         "cluster": cluster.command,
         "preflight": preflight.command,
     }
@@ -179,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # One line, whatever a file name, a column or a driver's message brought in.
         print("ga:", redact(" ".join(str(error).split())), file=sys.stderr)
         return 2
-    except (ClusterError, LedgerError) as error:
+    except (ClusterError, LedgerError, MachineError) as error:
         print(f"ga: {redact(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -13,3 +13,8 @@ class ClusterError(RuntimeError):
 
 class LedgerError(RuntimeError):
     """The ledger is lost, damaged, or another process's by now; the message says what to do."""
+
+
+class MachineError(RuntimeError):
+    """This machine cannot evaluate: it computes other bits, or a library, a file or its memory fails.
+    No genome's fault, so no outcome of one; the message says what to do."""

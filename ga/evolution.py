@@ -37,7 +37,7 @@ QUOTA = 0.1
 """Part of the population that is shared evenly among the families in the end."""
 COMPETE_FROM = 0.6
 """Part of the generations after which families compete for all the rest."""
-SEARCH_VERSION = 2
+SEARCH_VERSION = 3
 """Goes up with every change after which equal plans, told equal outcomes, breed otherwise."""
 GENESIS = hashlib.sha256(b"genesis").hexdigest()
 """The digest of a history before its first generation."""
@@ -206,7 +206,7 @@ class Evolution:
         rng = keyed(plan.seed, Purpose.BREED, self.generation)
         picks = rng.random((count, 2 * TOURNAMENT_SIZE + 2))
         uniform = rng.random((count, 3 * MAX_GENES))
-        steps = rng.standard_normal((count, MAX_GENES))
+        steps = rng.normal((count, MAX_GENES))
         scale = mutation_scale(self.generation, plan.generations)
         ranks = np.array(sorted(range(len(members)), key=lambda i: members[i][:2]))
         best = ranks[tournament(len(members), picks[:, :TOURNAMENT_SIZE])]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ga import backtest
 from ga.accounts import scores
 from ga.backtest import Costs
-from ga.errors import InputError
+from ga.errors import InputError, MachineError
 from ga.families import KERNEL_VERSION, Changes, get_family
 from ga.genome import Genome
 from ga.market import Market
@@ -27,6 +27,10 @@ from ga.panel import panels
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+OF_A_GENOME: Final = (ArithmeticError, LookupError, MemoryError, ValueError)
+"""Errors that a family may raise for the genome or the market that it was given. All others
+(a missing library, an unreadable file, a damaged kernel) are the machine's."""
 
 _CELLS: Final = 1 << 21
 """Lanes x bars worked off at once: bounds the memory, 24 MiB for changes that are seldom many."""
@@ -75,6 +79,10 @@ class Settings:
         """SHA-256 of the settings and the version of the kernels."""
         text = json.dumps({**asdict(self), "kernels": KERNEL_VERSION}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+OUT_OF_MEMORY: Final = "out of memory"
+"""The error of a genome that wants more than its allowance."""
 
 
 class Outcome(NamedTuple):
@@ -221,7 +229,11 @@ def measure(market: Market, settings: Settings, family: str, genes: Floats, rang
 
 
 def evaluate(market: Market, settings: Settings, genomes: Sequence[Genome]) -> list[Outcome]:
-    """Evaluate genomes on an in-sample market, in order. One that fails spoils no other."""
+    """Evaluate genomes on an in-sample market, in order. One that fails spoils no other.
+
+    Raises:
+        MachineError: an evaluation failed with an error that no genome can cause.
+    """
     outcomes: list[Outcome | None] = [None] * len(genomes)
     by_family: dict[str, list[int]] = {}
     for index, genome in enumerate(genomes):
@@ -241,11 +253,18 @@ def _family(
     try:
         genes = np.array([g.genes for g in genomes], dtype=np.float64)
         statistics = measure(market, settings, family, genes, ranges)
+    except InputError:
+        # Not the genome's: the engine that asked knows other families than this one.
+        raise
     except MemoryError:
-        failure = "out of memory"
-    except Exception as error:
-        # A genome's failure is a fact to record, whatever its type; alone, it is the guilty one.
+        failure = OUT_OF_MEMORY
+    except OF_A_GENOME as error:
+        # Alone, a genome is the guilty one.
         failure = f"{type(error).__name__}: {error}"
+    except Exception as error:
+        raise MachineError(
+            f"{family} cannot be evaluated on this machine: {type(error).__name__}: {error}"
+        ) from error
     if statistics is None:
         # Only here is the error gone, and with it the memory that its frames held.
         if len(genomes) > 1:

@@ -16,7 +16,7 @@ from typing import Final, TextIO
 
 import numpy as np
 
-from ga.appraisal import PARTS, Appraisal, appraise, equity, positions
+from ga.appraisal import PARTS, Appraisal, appraise, asset_means, equity, positions
 from ga.console import print_strategies, table
 from ga.curve import page, sparkline
 from ga.errors import InputError
@@ -26,6 +26,7 @@ from ga.genome import Genome
 from ga.ledger import RunRecord, Sharpes, StrategyRecord, open_ledger
 from ga.market import Market
 from ga.sources import MarketSpec
+from ga.verify import processors
 
 FORMAT: Final = "evolution-gate/strategy/1"
 
@@ -86,6 +87,7 @@ def runs(options: argparse.Namespace) -> int:
     """``runs``: list the runs of a store."""
     ledger = open_ledger(options.store, create=False)
     records = ledger.runs()
+    used = {r.run: processors(ledger.nodes(r.run)) for r in records}
     ledger.close()
     rows = [
         {
@@ -96,6 +98,11 @@ def runs(options: argparse.Namespace) -> int:
             "population": r.plan.population_size,
             "generations": f"{r.committed}/{r.plan.generations}",
             "state": "done" if r.finished_at else "unfinished",
+            "processors": (
+                {name: list(nodes) for name, nodes in used[r.run].items()}
+                if options.json
+                else ", ".join(f"{len(nodes)} x {name}" for name, nodes in used[r.run].items())
+            ),
             "digest": r.digest if options.json else r.digest[:12],
         }
         for r in records
@@ -174,7 +181,7 @@ def show(options: argparse.Namespace) -> int:
         raise InputError(f"--out {options.out}: give a file that ends in .html")
     strategy, record, market = _found(options)
     (appraisal,) = appraise(market, record.settings, [strategy.genome])
-    curve = equity(market, record.settings, strategy.genome).mean(axis=1)
+    curve = asset_means(equity(market, record.settings, strategy.genome))
     rows = [
         {
             "part": m.part,

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import e as euler_number
 from math import sqrt
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ga.jit import kernel
+from ga.numerics import mean, normal_cdf, normal_quantile
+
 Floats = NDArray[np.float64]
 
-_NORMAL: Final = NormalDist()
 _EULER_MASCHERONI: Final = 0.5772156649015329
 _BLOCKS: Final = 16
 """12,870 ways to choose half of the blocks."""
@@ -27,8 +28,9 @@ def sharpe_ratio(returns: Floats) -> float:
     """Mean over standard deviation (n-1) of (T,) returns; 0 where nothing moved."""
     if returns.size < 2:
         return 0.0
-    spread = float(returns.std(ddof=1))
-    return float(returns.mean()) / spread if spread > 1e-15 else 0.0
+    away = returns - mean(returns)
+    spread = sqrt(mean(away * away) * returns.size / (returns.size - 1))
+    return mean(returns) / spread if spread > 1e-15 else 0.0
 
 
 def probabilistic_sharpe(returns: Floats, benchmark: float = 0.0) -> float:
@@ -39,16 +41,19 @@ def probabilistic_sharpe(returns: Floats, benchmark: float = 0.0) -> float:
     """
     n = returns.size
     ratio = sharpe_ratio(returns)
-    away = returns - returns.mean() if n else returns
-    variance = float(np.mean(away**2)) if n else 0.0
-    if n < 3 or variance < 1e-30:
+    if n < 3:
         return 0.0
-    skew = float(np.mean(away**3)) / variance**1.5
-    kurtosis = float(np.mean(away**4)) / variance**2
-    spread = 1.0 - skew * ratio + (kurtosis - 1.0) / 4.0 * ratio**2
+    away = returns - mean(returns)
+    square = away * away
+    variance = mean(square)
+    if variance < 1e-30:
+        return 0.0
+    skew = mean(square * away) / (variance * sqrt(variance))
+    kurtosis = mean(square * square) / (variance * variance)
+    spread = 1.0 - skew * ratio + (kurtosis - 1.0) / 4.0 * ratio * ratio
     if spread <= 0.0:
         return 0.0
-    return _NORMAL.cdf((ratio - benchmark) * sqrt(n - 1) / sqrt(spread))
+    return normal_cdf((ratio - benchmark) * sqrt(n - 1) / sqrt(spread))
 
 
 def expected_maximum(trials: int, spread: float) -> float:
@@ -58,8 +63,8 @@ def expected_maximum(trials: int, spread: float) -> float:
     """
     if trials < 2:
         return 0.0
-    first = _NORMAL.inv_cdf(1.0 - 1.0 / trials)
-    second = _NORMAL.inv_cdf(1.0 - 1.0 / (trials * euler_number))
+    first = normal_quantile(1.0 - 1.0 / trials)
+    second = normal_quantile(1.0 - 1.0 / (trials * euler_number))
     return spread * ((1.0 - _EULER_MASCHERONI) * first + _EULER_MASCHERONI * second)
 
 
@@ -90,15 +95,15 @@ def backtest_overfitting(returns: Floats) -> float | None:
         return None
     size = bars // _BLOCKS
     blocks = returns[: size * _BLOCKS].reshape(_BLOCKS, size, count)
-    total, squares = blocks.sum(axis=1), (blocks**2).sum(axis=1)
+    total, squares = _block_sums(blocks), _block_sums(blocks * blocks)
     half = size * _BLOCKS // 2
     below = ties = 0.0
     chosen = np.array(list(combinations(range(_BLOCKS), _BLOCKS // 2)))
     for part in np.array_split(chosen, 30):
-        mask = np.zeros((len(part), _BLOCKS))
-        np.put_along_axis(mask, part, 1.0, axis=1)
-        inside = _ratios(mask @ total, mask @ squares, half)
-        outside = _ratios((1.0 - mask) @ total, (1.0 - mask) @ squares, half)
+        mask = np.zeros((len(part), _BLOCKS), dtype=np.bool_)
+        np.put_along_axis(mask, part, True, axis=1)
+        inside = _ratios(_chosen_sums(mask, total), _chosen_sums(mask, squares), half)
+        outside = _ratios(_chosen_sums(~mask, total), _chosen_sums(~mask, squares), half)
         best = inside.argmax(axis=1)
         mine = np.take_along_axis(outside, best[:, None], axis=1)
         # Relative rank as in the paper: rank / (N + 1), ties shared.
@@ -109,9 +114,32 @@ def backtest_overfitting(returns: Floats) -> float | None:
 
 
 def _ratios(total: Floats, squares: Floats, n: int) -> Floats:
-    mean = total / n
-    spread = np.sqrt(np.maximum(squares / n - mean**2, 0.0))
-    return np.divide(mean, spread, out=np.zeros_like(mean), where=spread > 1e-15)
+    average = total / n
+    spread = np.sqrt(np.maximum(squares / n - average * average, 0.0))
+    return np.divide(average, spread, out=np.zeros_like(average), where=spread > 1e-15)
+
+
+@kernel()
+def _block_sums(blocks: Floats) -> Floats:
+    """(B, N) sums over the bars of (B, bars, N), from the first to the last."""
+    found = np.zeros((blocks.shape[0], blocks.shape[2]))
+    for block in range(blocks.shape[0]):
+        for bar in range(blocks.shape[1]):
+            for k in range(blocks.shape[2]):
+                found[block, k] += blocks[block, bar, k]
+    return found
+
+
+@kernel()
+def _chosen_sums(chosen: NDArray[np.bool_], sums: Floats) -> Floats:
+    """(C, N): for each row of (C, B) the sum of the chosen rows of (B, N), in their order."""
+    found = np.zeros((chosen.shape[0], sums.shape[1]))
+    for row in range(chosen.shape[0]):
+        for block in range(chosen.shape[1]):
+            if chosen[row, block]:
+                for k in range(sums.shape[1]):
+                    found[row, k] += sums[block, k]
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,12 @@ from typing import IO, Self
 from ga.cache import Cache
 from ga.errors import ClusterError, InputError
 from ga.evaluators import BatchResult, Evaluator
-from ga.evaluators.base import Tried
+from ga.evaluators.base import NodeReport, Tried
 from ga.evaluators.standby import Standby
 from ga.evolution import Evolution
 from ga.fitness import Outcome, Settings, evaluation_keys
 from ga.genome import Genome
-from ga.ledger import Attempt, Ledger
+from ga.ledger import Attempt, Ledger, NodeRecord
 from ga.market import Market
 from ga.redact import redact
 from ga.telemetry import Telemetry
@@ -165,6 +165,8 @@ class Runner:
             (o.fitness for o in self._known.values() if o.fitness is not None), default=None
         )
         self._tally = _Tally()
+        self._checked: dict[str, NodeReport] = {}
+        """Nodes by their id, as far as they have been told of."""
         self._tried: defaultdict[str, list[Attempt]] = defaultdict(list)
         """Key -> the tries of this generation that came to nothing."""
 
@@ -192,6 +194,7 @@ class Runner:
 
     def _go(self) -> Summary:
         startup = self.warm_up()
+        self._ledger.keep_nodes(self._run, self._meet())
         self._log.write("ready", workers=self._evaluator.workers)
         self._telemetry.mode(self._evaluator.mode)
         evolution = self._evolution
@@ -247,6 +250,7 @@ class Runner:
         best = self._best
         tried = [attempt for tries in self._tried.values() for attempt in tries]
         self._tried.clear()
+        checked = self._meet()
 
         def commit() -> None:
             self._ledger.commit(
@@ -260,6 +264,7 @@ class Runner:
                 mode=mode,
                 last=last,
                 tried=tried,
+                checked=checked,
             )
             self._telemetry.committed(wanted, self._known, attempts, best)
             self._log.write("generation", generation=generation, seconds=seconds)
@@ -321,6 +326,20 @@ class Runner:
                 raise RuntimeError(
                     f"evaluator {self._evaluator.mode} ended with {missing} genomes unanswered"
                 )
+
+    def _meet(self) -> list[NodeRecord]:
+        """Tell of the nodes that were checked since the last call, and return them."""
+        fresh = []
+        for one in self._evaluator.nodes:
+            if self._checked.get(one.id) == one:
+                continue
+            self._checked[one.id] = one
+            self._telemetry.checked(one)
+            self._log.write("node", **asdict(one))
+            if one.refused is not None:
+                self._log.warn("node_refused", f"node {one.node} gets no work: {one.refused}")
+            fresh.append(NodeRecord(**asdict(one)))
+        return fresh
 
     def _abandon(self, asked: Mapping[str, Genome]) -> None:
         """Note what the evaluator had tried when it failed or was left."""

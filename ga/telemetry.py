@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from ga.cache import parse_url
 from ga.errors import InputError
 from ga.evaluators import BatchResult
+from ga.evaluators.base import NodeReport
 from ga.families import KERNEL_VERSION
 from ga.fitness import Outcome
 from ga.genome import Genome
@@ -112,6 +113,8 @@ class Telemetry:
         text = "Best fitness in the ledger; not there before the first."
         self._best = Gauge("ga_best_fitness", text, ["run"], registry=registry)
         self._mode = Gauge("ga_mode", "1 for the mode in use.", ["run", "mode"], registry=registry)
+        text = "1: the node has passed the numerics check; 0: it gets no work."
+        self._fit = Gauge("ga_node_fit", text, ["run", "node", "processor"], registry=registry)
         info = Gauge(
             "ga_build_info",
             "1, with what runs as labels.",
@@ -136,6 +139,10 @@ class Telemetry:
         """The mode in use from now on."""
         for name in MODES:
             self._mode.labels(self._run, name).set(name == mode)
+
+    def checked(self, node: NodeReport) -> None:
+        """A node was checked before it got work."""
+        self._fit.labels(self._run, node.node, node.processor).set(node.refused is None)
 
     def fell_back(self) -> None:
         """The cluster was lost."""

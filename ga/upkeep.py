@@ -73,6 +73,10 @@ def _verify(options: argparse.Namespace) -> int:
             f" that came to nothing; {found.sampled} evaluated again"
             + ("" if found.repeated else ", and not bred again: only what is stored was compared")
         )
+        for processor, nodes in found.processors.items():
+            print(f"evaluated on {processor}: {', '.join(nodes)}")
+        for node, reason in found.refused.items():
+            print(f"node {node} got no work: {reason}")
         print(
             f"equal; history digest {found.digest}"
             if found.equal

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ga.families import Family
 from ga.genome import Genome
+from ga.numerics import Stream, exp_of, log_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,10 +40,9 @@ class Purpose(IntEnum):
     AUDIT = 3
 
 
-def keyed(seed: int, purpose: Purpose, generation: int, index: int = 0) -> np.random.Generator:
-    """A generator of its own for every (seed, purpose, generation, index)."""
-    bits = np.random.Philox(key=[seed, int(purpose)], counter=[0, 0, index, generation])
-    return np.random.Generator(bits)
+def keyed(seed: int, purpose: Purpose, generation: int, index: int = 0) -> Stream:
+    """A stream of its own for every (seed, purpose, generation, index)."""
+    return Stream(key=(seed, int(purpose)), counter=(index, generation))
 
 
 class Bounds(NamedTuple):
@@ -111,7 +111,7 @@ def mutate(
 def mutation_scale(generation: int, generations: int) -> float:
     """The step size of a generation."""
     first, last = MUTATION_SCALE
-    return float(first * (last / first) ** (generation / max(generations - 1, 1)))
+    return first * float(exp_of(log_of(last / first) * (generation / max(generations - 1, 1))))
 
 
 def tournament(count: int | Ints, draws: Floats) -> Ints:
@@ -129,6 +129,6 @@ def genomes(family: Family, genes: Floats) -> list[Genome]:
     return [Genome(family.name, tuple(row)) for row in genes.tolist()]
 
 
-def random_genome(family: Family, rng: np.random.Generator) -> Genome:
+def random_genome(family: Family, rng: Stream) -> Genome:
     """Genes uniform within their bounds."""
     return genomes(family, scatter(family, rng.random((1, len(family.genes)))))[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,7 @@ from ga.errors import InputError
 from ga.evolution import GENESIS, Evolution
 from ga.fitness import Outcome, evaluate, evaluation_key, visible
 from ga.genome import Genome
-from ga.ledger import Evaluation, History
+from ga.ledger import Evaluation, History, NodeRecord
 from ga.market import Market
 from ga.variation import Purpose, keyed
 
@@ -39,6 +39,10 @@ class Verification:
     sampled: int
     """Evaluations that were done again."""
     digest: str
+    processors: Mapping[str, tuple[str, ...]]
+    """Processor -> the nodes that evaluated on it."""
+    refused: Mapping[str, str]
+    """Node that got no work -> why."""
     recomputed: str
     """The digest of the individuals and evaluations as they are stored."""
     lost: int
@@ -102,12 +106,23 @@ def verify(history: History, market: Market | None, *, sample: int = SAMPLE) -> 
         repeated=market is not None,
         sampled=len(chosen),
         digest=record.digest,
+        processors=processors(history.nodes),
+        refused={one.node: one.refused for one in history.nodes if one.refused is not None},
         recomputed=recomputed[max(recomputed)] if recomputed else GENESIS,
         lost=len(lost),
         doubled=len(doubled),
         different=len(different),
         witnesses=tuple(witnesses),
     )
+
+
+def processors(nodes: Sequence[NodeRecord]) -> dict[str, tuple[str, ...]]:
+    """Processor -> the nodes with it that were given work."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in nodes:
+        if one.refused is None:
+            found[one.processor] = (*found.get(one.processor, ()), one.node)
+    return found
 
 
 def _lost(history: History) -> Iterator[str]:

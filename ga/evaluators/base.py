@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from ga.families import get_family
 from ga.fitness import Batch, Outcome
 from ga.genome import Genome
+from ga.numerics_check import Proof
 
 MIN_BATCH_SECONDS: Final = 0.03
 MAX_BATCH_SECONDS: Final = 0.2
@@ -59,6 +60,34 @@ class BatchResult:
     is not among them."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class NodeReport:
+    """A node that was checked before it got work."""
+
+    id: str
+    """Unique: a node that was repaired and joins again has another. ``local`` on this machine."""
+    node: str
+    """Address, as in ``BatchResult``."""
+    processor: str
+    kernel_version: int
+    digest: str
+    """Of the whole numerics check (``ga.numerics_check``); empty if it could not be run."""
+    refused: str | None = None
+    """Why the node gets no work; None if it does."""
+
+
+def report(proof: Proof, *, id: str, node: str) -> NodeReport:
+    """What a node's numerics check came to."""
+    return NodeReport(
+        id=id,
+        node=node,
+        processor=proof.processor,
+        kernel_version=proof.kernel_version,
+        digest=proof.digest,
+        refused=proof.refusal,
+    )
+
+
 Abandoned = Mapping[int, tuple[Tried, ...]]
 """Index of a genome that was asked for -> the tries at it, all of which came to nothing."""
 
@@ -79,6 +108,11 @@ class Evaluator(Protocol):
     @property
     def abandoned(self) -> Abandoned:
         """What the last ``evaluate`` tried without an answer, because it was left or failed."""
+        ...
+
+    @property
+    def nodes(self) -> Sequence[NodeReport]:
+        """Every node that has been checked so far, in the order of the checks."""
         ...
 
     def warm_up(self) -> None:

@@ -13,7 +13,14 @@ from importlib.util import find_spec
 from typing import Final
 
 from ga.errors import ClusterError, InputError
-from ga.evaluators.base import PATIENCE_SECONDS, Abandoned, AwakeClock, BatchResult, tried
+from ga.evaluators.base import (
+    PATIENCE_SECONDS,
+    Abandoned,
+    AwakeClock,
+    BatchResult,
+    NodeReport,
+    tried,
+)
 from ga.evaluators.driver import Beat, Done, DriverSpec, HandedOut, Lost, Ready, Refused, main
 from ga.fitness import Settings
 from ga.genome import Genome
@@ -84,6 +91,7 @@ class ClusterEvaluator:
         self._slots = 0
         self._ended = False
         self._abandoned: Abandoned = {}
+        self._nodes: list[NodeReport] = []
 
     @property
     def mode(self) -> str:
@@ -99,6 +107,11 @@ class ClusterEvaluator:
     def abandoned(self) -> Abandoned:
         """See ``Evaluator``."""
         return self._abandoned
+
+    @property
+    def nodes(self) -> Sequence[NodeReport]:
+        """See ``Evaluator``."""
+        return self._nodes
 
     def warm_up(self) -> None:
         """Wait until the driver is connected and every worker has loaded market and kernels.
@@ -178,6 +191,8 @@ class ClusterEvaluator:
                 f"--address {self._address}: the cluster refuses this token;"
                 " set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the cluster's"
             )
+        if isinstance(message, NodeReport):
+            self._nodes.append(message)
         if isinstance(message, Beat | Done):
             self._slots = message.slots
         return message

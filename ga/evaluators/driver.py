@@ -2,7 +2,7 @@
 
 Ray ends a driver that lost its cluster; here it takes no run down with it. Messages on the pipe:
 to the driver ``("evaluate", genomes)`` or ``("close",)``; from it ``Ready``, ``Beat``,
-``HandedOut``, ``BatchResult``, ``Done``, ``Lost`` and ``Refused``.
+``NodeReport``, ``HandedOut``, ``BatchResult``, ``Done``, ``Lost`` and ``Refused``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from ga.errors import ClusterError
-from ga.evaluators.base import PATIENCE_SECONDS, BatchResult, CostModel, probes
+from ga.errors import ClusterError, MachineError
+from ga.evaluators.base import (
+    PATIENCE_SECONDS,
+    BatchResult,
+    CostModel,
+    NodeReport,
+    probes,
+    report,
+)
 from ga.evaluators.dispatch import BEAT_SECONDS, STARVED_SECONDS, Dispatcher, Fault
 from ga.evaluators.pool import Pool
 from ga.evaluators.refusal import refuses
@@ -31,11 +38,13 @@ from ga.fitness import Settings, evaluation_key
 from ga.forks import ONE_THREAD
 from ga.genome import Genome
 from ga.market import Market
+from ga.numerics_check import Proof, prove
 
 _NODES_SECONDS: Final = 1.0
 """How old the list of nodes may be."""
 _WARM_SECONDS: Final = 30.0
-"""A node that is not warm by then is used as it is: one stuck lease must not hide it for ever."""
+"""A node that is not warm by then is used if one of its processes has passed the numerics check,
+and else warmed up again: one stuck lease must not hide it for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +152,8 @@ def main(connection: Connection, spec: DriverSpec) -> None:
 class _RayFleet:
     """The worker nodes of a Ray cluster (``ga.evaluators.dispatch.Fleet``)."""
 
-    def __init__(self, spec: DriverSpec) -> None:
+    def __init__(self, spec: DriverSpec, tell: Callable[[NodeReport], None]) -> None:
+        self._tell = tell
         if spec.address is None:
             _ask_for_a_token()
         import ray
@@ -157,6 +167,10 @@ class _RayFleet:
         """When each node was first seen."""
         self._warming: dict[str, list[Any]] = {}
         """Of each node ever seen, the warm-up tasks that are not done."""
+        self._proven: set[str] = set()
+        """Nodes of which a worker process has passed the numerics check."""
+        self._refused: set[str] = set()
+        """Nodes that get no work: they failed it, or cannot evaluate at all."""
         if spec.address is None:
             ray.init(
                 # Without this word RAY_ADDRESS would name a cluster that others started.
@@ -185,6 +199,7 @@ class _RayFleet:
         # was lost behind all that waits, and for a lack of memory it would try for ever.
         once = ray.remote(num_cpus=1, max_retries=0)
         self._tasks = {False: once(_evaluate), True: once(_evaluate_apart)}
+        self._warm = once(_warm)
         self._placed: dict[tuple[str, bool], Any] = {}
 
     def _request(self, cpus: int | None) -> None:
@@ -220,7 +235,8 @@ class _RayFleet:
         """Node id -> CPUs in use on it, in the order of the ids; those that are warm.
 
         A worker process takes seconds to load the kernels. A node that joins does that beside the
-        work, or the whole generation would wait for its first batch.
+        work, or the whole generation would wait for its first batch. It also evaluates the fixed
+        set of ``ga.numerics_check``, and gets no work unless it computes the right bits.
         """
         now = time.monotonic()
         if now - self._seen_at > _NODES_SECONDS:
@@ -238,15 +254,85 @@ class _RayFleet:
                 self._addresses[node["NodeID"]] = str(node["NodeManagerAddress"])
                 left -= found[node["NodeID"]]
         for node, cpus in found.items():
+            if node in self._refused:
+                continue
             if node not in self._warming:
-                genomes = probes(self._spec.families)
-                self._met[node] = time.monotonic()
-                self._warming[node] = [self.launch(genomes, node, apart=False) for _ in range(cpus)]
-            elif time.monotonic() - self._met[node] > _WARM_SECONDS:
-                self._warming[node] = []
+                self._start_warming(node, cpus)
             elif refs := self._warming[node]:
-                self._warming[node] = self._ray.wait(refs, num_returns=len(refs), timeout=0)[1]
-        return {node: cpus for node, cpus in found.items() if not self._warming[node]}
+                done, self._warming[node] = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+                for ref in done:
+                    self._checked(node, ref)
+            overdue = time.monotonic() - self._met[node] > _WARM_SECONDS
+            if node in self._proven:
+                if overdue:
+                    self._warming[node] = []
+            elif overdue or not self._warming[node]:
+                self._start_warming(node, cpus)
+        return {
+            node: cpus
+            for node, cpus in found.items()
+            if node in self._proven and node not in self._refused and not self._warming[node]
+        }
+
+    def _start_warming(self, node: str, cpus: int) -> None:
+        """Have every worker process of a node load its kernels and check its numerics."""
+        where = self._on(node)
+        self._met[node] = time.monotonic()
+        self._warming[node] = [
+            self._warm.options(scheduling_strategy=where).remote(
+                self._market, self._spec.settings, self._spec.families
+            )
+            for _ in range(cpus)
+        ]
+
+    def _checked(self, node: str, ref: Any) -> None:
+        """Take what a warm-up task came to."""
+        try:
+            id, proof = self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError as error:
+            reason = f"it cannot evaluate ({type(error.cause).__name__}: {error.cause})"
+            reason = " ".join(reason.split())
+            self.refuse(node, f"{reason}; install evolution-gate there as it is here")
+            return
+        except self._ray.exceptions.RayError:
+            # The node or its worker was lost. If the node lives, it is warmed up again.
+            return
+        if id != node:
+            # Of a node that is gone, tasks are done elsewhere.
+            return
+        found = report(proof, id=node, node=self._addresses[node])
+        # The processes of a node may differ: each must pass.
+        known = self._refused if found.refused else self._proven
+        if node not in known and node not in self._refused:
+            known.add(node)
+            self._tell(found)
+
+    def refuse(self, node: str, reason: str) -> None:
+        """Give a node no more work."""
+        if node in self._refused:
+            return
+        self._refused.add(node)
+        self._seen_at = float("-inf")
+        self._tell(
+            NodeReport(
+                id=node,
+                node=self._addresses[node],
+                processor="unknown",
+                kernel_version=0,
+                digest="",
+                refused=reason,
+            )
+        )
+
+    @property
+    def refused(self) -> Sequence[str]:
+        """Addresses of the nodes that get no work."""
+        return sorted(self._addresses[node] for node in self._refused)
+
+    def _on(self, node: str) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return NodeAffinitySchedulingStrategy(node, soft=True)
 
     def address(self, node: str) -> str:
         """See ``Fleet``."""
@@ -256,9 +342,7 @@ class _RayFleet:
         """See ``Fleet``. Left to itself Ray reuses the leases it has, and a whole generation may
         queue on one node."""
         if (node, apart) not in self._placed:
-            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-            where = NodeAffinitySchedulingStrategy(node, soft=True)
+            where = self._on(node)
             self._placed[node, apart] = self._tasks[apart].options(scheduling_strategy=where)
         more = (self._spec.patience,) if apart else ()
         return self._placed[node, apart].remote(self._market, self._spec.settings, genomes, *more)
@@ -273,7 +357,7 @@ class _RayFleet:
         and another node has the same code."""
         errors = self._ray.exceptions
         try:
-            results: Sequence[BatchResult] = self._ray.get(handle)
+            results: Sequence[BatchResult] | Unfit = self._ray.get(handle)
         except errors.OutOfMemoryError:
             return Fault.MEMORY
         except errors.WorkerCrashedError:
@@ -286,6 +370,9 @@ class _RayFleet:
             raise
         except errors.RayError:
             return Fault.LOST
+        if isinstance(results, Unfit):
+            self.refuse(results.id, results.reason)
+            return Fault.LOST
         return results
 
     def cancel(self, handle: Any, *, force: bool) -> None:
@@ -297,7 +384,7 @@ class _Driver:
     def __init__(self, connection: Connection, spec: DriverSpec) -> None:
         self._connection, self._spec = connection, spec
         self._costs = CostModel()
-        self.fleet = _RayFleet(spec)
+        self.fleet = _RayFleet(spec, connection.send)
         self._warm_up()
 
     def serve(self) -> None:
@@ -339,8 +426,10 @@ class _Driver:
                 if self.fleet.slots > 0:
                     # One node is sick; the others are not kept waiting for it.
                     break
+                refused = ", ".join(self.fleet.refused)
                 raise TimeoutError(
                     f"no worker node with a CPU was ready after {STARVED_SECONDS:.0f} s"
+                    + (f"; refused: {refused}" if refused else "")
                 )
             self._beat()
             time.sleep(BEAT_SECONDS)
@@ -376,18 +465,41 @@ def _kept(market: _Shared) -> Market:
     return _held[0]
 
 
-def _evaluate(
-    market: _Shared, settings: Settings, genomes: Sequence[Genome]
-) -> tuple[BatchResult, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Unfit:
+    """The answer of a node that cannot evaluate."""
+
+    id: str
+    reason: str
+
+
+def _warm(market: _Shared, settings: Settings, families: Sequence[str]) -> tuple[str, Proof]:
+    """Load market and kernels in this worker process, and check its numerics; returns the node's
+    id, too."""
     import ray
 
-    batch, node = work(_kept(market), settings, genomes), str(ray.util.get_node_ip_address())
+    proof = prove(families)
+    if proof.refusal is None:
+        work(_kept(market), settings, probes(families))
+    return ray.get_runtime_context().get_node_id(), proof
+
+
+def _evaluate(
+    market: _Shared, settings: Settings, genomes: Sequence[Genome]
+) -> tuple[BatchResult, ...] | Unfit:
+    import ray
+
+    node = str(ray.util.get_node_ip_address())
+    try:
+        batch = work(_kept(market), settings, genomes)
+    except MachineError as error:
+        return Unfit(id=ray.get_runtime_context().get_node_id(), reason=str(error))
     return (BatchResult(indices=tuple(range(len(genomes))), batch=batch, node=node),)
 
 
 def _evaluate_apart(
     market: _Shared, settings: Settings, genomes: Sequence[Genome], patience: float
-) -> tuple[BatchResult, ...]:
+) -> tuple[BatchResult, ...] | Unfit:
     """Like ``_evaluate``, in a process of its own and genome by genome."""
     import ray
 
@@ -395,7 +507,10 @@ def _evaluate_apart(
     pool = Pool(market=_kept(market), settings=settings, workers=1, patience=patience)
     with contextlib.closing(pool):
         one_by_one = [(index,) for index in range(len(genomes))]
-        return tuple(
-            replace(result, node=node, tried=tuple(replace(t, node=node) for t in result.tried))
-            for result in pool.run(genomes, one_by_one)
-        )
+        try:
+            return tuple(
+                replace(result, node=node, tried=tuple(replace(t, node=node) for t in result.tried))
+                for result in pool.run(genomes, one_by_one)
+            )
+        except MachineError as error:
+            return Unfit(id=ray.get_runtime_context().get_node_id(), reason=str(error))

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ga.errors import MachineError
 from ga.evaluators.base import (
     PATIENCE_SECONDS,
     Abandoned,
     BatchResult,
     CostModel,
+    NodeReport,
     allowed,
     cut,
     probes,
+    report,
 )
-from ga.evaluators.pool import Pool
+from ga.evaluators.pool import LOCAL, Pool
 from ga.fitness import Settings
 from ga.genome import Genome
 from ga.market import Market
+from ga.numerics_check import expected
 
 _COMPILE_SECONDS: Final = 600.0
 """Compiling all kernels takes under a minute on a whole core, and a node may be half of one."""
@@ -38,6 +42,7 @@ class LocalEvaluator:
         self._families, self._workers, self._patience = families, workers, patience
         self._costs = CostModel()
         self._pool = Pool(market=market, settings=settings, workers=workers, patience=patience)
+        self._nodes: list[NodeReport] = []
 
     @property
     def mode(self) -> str:
@@ -54,14 +59,27 @@ class LocalEvaluator:
         """See ``Evaluator``."""
         return self._pool.abandoned
 
+    @property
+    def nodes(self) -> Sequence[NodeReport]:
+        """See ``Evaluator``."""
+        return self._nodes
+
     def warm_up(self) -> None:
-        """Compile (or load from the cache) every kernel in every process."""
+        """Compile (or load from the cache) every kernel in every process, and check its numerics.
+
+        Raises:
+            MachineError: this machine computes other bits than it must.
+        """
         genomes = probes(self._families)
         every = tuple(range(len(genomes)))
-        # One alone first: what it compiles, the others load from the cache.
-        list(self._pool.run(genomes, [every], lambda _: _COMPILE_SECONDS))
+        # Family by family first: what one process compiles, the others load from the cache.
+        alone = [(index,) for index in every]
+        for result in self._pool.run(genomes, alone, lambda _: _COMPILE_SECONDS):
+            self._require_sound(genomes, result)
         self._pool.wait_up()
         list(self._pool.run(genomes, [every] * self._workers, lambda _: _COMPILE_SECONDS))
+        # A process that computes other bits has refused to answer by now.
+        self._nodes = [report(expected(self._families), id=LOCAL, node=LOCAL)]
         for result in self._pool.run(genomes, [(index,) for index in every]):
             self._learn(genomes, result)
 
@@ -75,6 +93,15 @@ class LocalEvaluator:
     def close(self) -> None:
         """See ``Evaluator``."""
         self._pool.close()
+
+    def _require_sound(self, genomes: Sequence[Genome], result: BatchResult) -> None:
+        """A genome in the middle of all bounds does not crash a worker or hang: the machine does."""
+        for index, outcome in zip(result.indices, result.batch.outcomes, strict=True):
+            if result.tried and outcome.error is not None:
+                raise MachineError(
+                    f"this machine cannot evaluate {genomes[index].family}: a harmless genome"
+                    f" {outcome.error}; reinstall the versions of constraints.txt"
+                )
 
     def _allowed(self, genomes: Sequence[Genome]) -> float:
         return allowed(genomes, self._costs, self._patience)

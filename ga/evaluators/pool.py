@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Final
 
-from ga.errors import ClusterError
+from ga.errors import ClusterError, MachineError
 from ga.evaluators.base import (
     PATIENCE_SECONDS,
     TRIES_ALONE,
@@ -34,7 +34,8 @@ from ga.forks import CONTEXT, one_thread
 from ga.genome import Genome
 from ga.market import Market
 
-_NODE: Final = "local"
+LOCAL: Final = "local"
+"""The node that this machine is called."""
 _OUT_OF_MEMORY: Final = "out of memory"
 _TICK: Final = 0.5
 _START_TRIES: Final = 3
@@ -127,6 +128,7 @@ class Pool:
 
         Raises:
             ClusterError: workers cannot be started on this machine.
+            MachineError: this machine computes other bits, or fails for no genome's reason.
         """
         self.abandoned = {}
         todo = deque(_Task(indices=indices) for indices in batches)
@@ -196,10 +198,12 @@ class Pool:
     def _hear(self, worker: _Worker) -> Batch | str | None:
         """What a worker says: its batch, nothing when it is up, or how it died."""
         try:
-            answer: Batch | None = worker.connection.recv()
+            answer: Batch | MachineError | None = worker.connection.recv()
         except (EOFError, OSError):
             # The latter: it died in the middle of a long answer.
             return self._replace(worker)
+        if isinstance(answer, MachineError):
+            raise answer
         worker.up, worker.task = True, None
         self._failed_starts = 0
         return answer
@@ -245,7 +249,7 @@ class Pool:
         return BatchResult(
             indices=task.indices,
             batch=batch,
-            node=_NODE,
+            node=LOCAL,
             attempt=len(task.tried),
             seconds=now - (now if task.since is None else task.since),
             tried=task.tried,
@@ -254,7 +258,7 @@ class Pool:
 
 def _given_up(task: _Task, outcome: str, error: str) -> _Task:
     """The task after a try at it came to nothing."""
-    return replace(task, tried=(*task.tried, tried(_NODE, outcome, error)))
+    return replace(task, tried=(*task.tried, tried(LOCAL, outcome, error)))
 
 
 def _oom_kills() -> int:

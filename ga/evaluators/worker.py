@@ -14,10 +14,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
-from ga.fitness import Batch, Settings, evaluate_batch
+import numpy as np
+
+from ga.errors import MachineError
+from ga.fitness import OUT_OF_MEMORY, Batch, Outcome, Settings, evaluate, evaluate_batch
 from ga.forks import let_go
 from ga.genome import Genome
 from ga.market import Market
+from ga.numerics_check import EXPECTED, digest, require
 
 _MEMORY: Final = 1 << 30
 _MEMORY_A_BAR: Final = 1 << 13
@@ -27,9 +31,49 @@ _PR_SET_PDEATHSIG: Final = 1
 def work(market: Market, settings: Settings, genomes: Sequence[Genome]) -> Batch:
     """Evaluate a batch within bounds: 1 GiB of memory, and 8 KiB a bar of an asset, beside what the
     process had before. A genome that wants more fails with "out of memory", alike everywhere,
-    before the machine comes to an end of its own."""
-    with _bounded(_MEMORY + _MEMORY_A_BAR * market.bars * len(market.assets)):
-        return evaluate_batch(market, settings, genomes)
+    before the machine comes to an end of its own.
+
+    Raises:
+        MachineError: this process computes other bits than it must, or an evaluation failed for
+            another reason than its genome and market.
+    """
+    for family in {genome.family for genome in genomes}:
+        if family in EXPECTED:
+            require(family)
+    allowance = _MEMORY + _MEMORY_A_BAR * market.bars * len(market.assets)
+    with _bounded(allowance):
+        batch = evaluate_batch(market, settings, genomes)
+        failed = [
+            (genome, outcome)
+            for genome, outcome in zip(genomes, batch.outcomes, strict=True)
+            if outcome.error is not None
+        ]
+        for genome, outcome in failed:
+            _confirm(market, settings, genome, outcome, allowance)
+    return batch
+
+
+def _confirm(
+    market: Market, settings: Settings, genome: Genome, outcome: Outcome, allowance: int
+) -> None:
+    """See to it that a failure is the genome's: the machine is sound, and it fails so again."""
+    if outcome.error == OUT_OF_MEMORY:
+        try:
+            # Nothing is touched, so nothing is taken from others.
+            np.empty(allowance // 10 * 9, np.uint8)
+        except MemoryError:
+            raise MachineError(
+                f"this machine cannot give an evaluation its {allowance >> 20:,} MiB of memory;"
+                " free some, raise the limit (ulimit -d), or use fewer --workers"
+            ) from None
+    if genome.family in EXPECTED and digest.__wrapped__(genome.family) != EXPECTED[genome.family]:
+        raise MachineError(f"{genome.family}: {outcome.error}, on a machine that fails its check")
+    (again,) = evaluate(market, settings, [genome])
+    if again != outcome:
+        raise MachineError(
+            f"{genome.family} failed here ({outcome.error}), and another time it did not so"
+            f" ({again.error or 'it had a fitness'}); check this machine"
+        )
 
 
 def serve(connection: Connection, market: Market, settings: Settings) -> None:
@@ -48,7 +92,12 @@ def serve(connection: Connection, market: Market, settings: Settings) -> None:
             return
         # Sent by columns, as answers are: see ``Batch``.
         genomes = list(map(Genome._make, zip(*columns, strict=True)))
-        connection.send(work(market, settings, genomes))
+        try:
+            answer: Batch | MachineError = work(market, settings, genomes)
+        except MachineError as error:
+            # Without what caused it: that may be of a type that the other side cannot load.
+            answer = MachineError(str(error))
+        connection.send(answer)
 
 
 def _bind_to_parent() -> None:

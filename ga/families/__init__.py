@@ -37,7 +37,7 @@ __all__ = [
     "usable_families",
 ]
 
-KERNEL_VERSION: Final = 7
+KERNEL_VERSION: Final = 8
 """Part of every evaluation key: raise it whenever any kernel or the backtest changes a result."""
 
 FAMILIES: Final = MappingProxyType(

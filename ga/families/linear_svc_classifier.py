@@ -18,6 +18,7 @@ import numpy as np
 from ga.families.base import Changes, Family, Floats, Gene, seed_of
 from ga.families.features import COUNT, HORIZON, REFIT, ahead, features
 from ga.jit import kernel
+from ga.numerics import Stream, dot, quantiles, totals
 from ga.panel import Panel
 
 _SHORTEST = 20
@@ -48,10 +49,10 @@ def _solve(matrix: Floats, right: Floats) -> Floats:
 
 @kernel()
 def _loss(rows: Floats, up: Floats, used: Floats, weights: Floats, penalty: float) -> float:
-    total = 0.5 * np.dot(weights, weights)
+    total = 0.5 * dot(weights, weights)
     for i in range(rows.shape[0]):
         if used[i] != 0.0:
-            short = 1.0 - up[i] * np.dot(rows[i], weights)
+            short = 1.0 - up[i] * dot(rows[i], weights)
             if short > 0.0:
                 total += penalty * short * short
     return total
@@ -73,14 +74,14 @@ def fit(rows: Floats, up: Floats, used: Floats, penalty: float) -> Floats:
         for i in range(rows.shape[0]):
             if used[i] == 0.0:
                 continue
-            short = 1.0 - up[i] * np.dot(rows[i], weights)
+            short = 1.0 - up[i] * dot(rows[i], weights)
             if short > 0.0:
                 for j in range(size):
                     pull = 2.0 * penalty * rows[i, j]
                     slope[j] -= pull * up[i] * short
                     for k in range(j + 1):
                         curve[j, k] += pull * rows[i, k]
-        if np.dot(slope, slope) < 1e-16 * (1.0 + np.dot(weights, weights)):
+        if dot(slope, slope) < 1e-16 * (1.0 + dot(weights, weights)):
             break
         step = _solve(curve, slope)
         size_of_step = 1.0
@@ -121,7 +122,7 @@ def _trusted(rows: Floats, up: Floats, penalty: float, folds: int) -> bool:
         if stop > start and _both(up, used):
             weights = fit(rows, up, used, penalty)
             for i in range(start, stop):
-                right += 1 if (np.dot(rows[i], weights) > 0.0) == (up[i] > 0.0) else 0
+                right += 1 if (dot(rows[i], weights) > 0.0) == (up[i] > 0.0) else 0
         used[start:stop] = 1.0
     return 2 * right > count
 
@@ -143,7 +144,7 @@ def _votes(
         used = drawn[model] if _both(up, drawn[model]) else everything
         weights = fit(rows, up, used, penalty)
         for i in range(coming.shape[0]):
-            votes[i] += np.sign(np.dot(coming[i], weights))
+            votes[i] += np.sign(dot(coming[i], weights))
     return votes / drawn.shape[0]
 
 
@@ -157,23 +158,25 @@ def predict(panel: Panel, genes: Floats) -> Floats:
     for at in range(REFIT, panel.bars, REFIT):
         window = slice(at - HORIZON - lookback + 1, at - HORIZON + 1)
         result = outcome[window]
-        lower, upper = np.quantile(result, [1.0 / bins, 1.0 - 1.0 / bins])
+        lower, upper = quantiles(result, np.array([1.0 / bins, 1.0 - 1.0 / bins]))
         chosen = ((result > upper) | (result <= lower)) & (result != 0.0)
         up = np.where(result[chosen] > 0.5 * (upper + lower), 1.0, -1.0)
         if up.size < 4 or not _both(up, np.ones(up.size)):
             continue
         seen = table[window]
-        mean, spread = seen.mean(axis=0), seen.std(axis=0)
+        mean = totals(seen) / lookback
+        away = seen - mean
+        spread = np.sqrt(totals(away * away) / lookback)
         scale = np.where(spread > 0.0, spread, 1.0)
         rows = np.ones((up.size, count + 1))
-        rows[:, :count] = (seen[chosen] - mean) / scale
+        rows[:, :count] = away[chosen] / scale
         after = table[at : at + REFIT]
         coming = np.ones((len(after), count + 1))
         coming[:, :count] = (after - mean) / scale
         drawn = np.ones((ensemble, up.size))
         if ensemble > 1:
-            rng = np.random.Generator(np.random.Philox(key=[seed, at]))
-            drawn = (rng.random((ensemble, up.size)) < 0.5).astype(np.float64)
+            draws = Stream(key=(seed, at)).random((ensemble, up.size))
+            drawn = (draws < 0.5).astype(np.float64)
         out[at : at + REFIT] = _votes(rows, up, coming, drawn, penalty, folds)
     return out
 

@@ -16,6 +16,7 @@ from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import path_sums
 from ga.families.scan import TILE, room, sides
 from ga.jit import kernel
+from ga.numerics import exp_of
 from ga.panel import Panel
 from ga.simd_masks import masks
 
@@ -38,7 +39,7 @@ def estimates(close: Floats) -> Floats:
         line[taps - 1 :] = 0.0
         for i in range(taps):
             u = i / h
-            weight = np.exp(-0.5 * u * u) if gaussian else 1.0 - u * u
+            weight = exp_of(-0.5 * u * u) if gaussian else 1.0 - u * u
             total += weight
             for t in range(taps - 1, close.size):
                 line[t] += weight * close[t - i]

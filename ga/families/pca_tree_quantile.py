@@ -20,6 +20,7 @@ import numpy as np
 from ga.families.base import Changes, Family, Floats, Gene, Ints, seed_of
 from ga.families.features import HORIZON, REFIT, ahead, features
 from ga.jit import kernel
+from ga.numerics import Stream, eigenvectors, product, quantiles, scatter_matrix, totals
 from ga.panel import Panel
 
 _QUARTERS = 4
@@ -154,12 +155,11 @@ def _fit(
     components: int,
     depth: int,
     trees: int,
-    rng: np.random.Generator,
+    rng: Stream,
 ) -> _Quarter:
-    mean = rows.mean(axis=0)
+    mean = totals(rows) / len(rows)
     away = rows - mean
-    vectors = np.linalg.eigh(away.T @ away)[1]
-    axes = np.ascontiguousarray(vectors[:, ::-1][:, :components])
+    axes = np.ascontiguousarray(eigenvectors(scatter_matrix(away))[:, :components])
     # An eigenvector's sign is arbitrary: the largest part is made positive.
     axes *= np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(components)])
     nodes = 2 ** (depth + 1) - 1
@@ -172,7 +172,7 @@ def _fit(
     )
     draws = rng.random((trees, nodes, components))
     forest(
-        np.asfortranarray(away @ axes),
+        np.asfortranarray(product(away, axes)),
         target,
         draws,
         quarter.features,
@@ -185,7 +185,7 @@ def _fit(
 def _mean_prediction(quarters: list[_Quarter], rows: Floats) -> Floats:
     out, trees = np.zeros(len(rows)), 0
     for q in quarters:
-        add_predictions((rows - q.mean) @ q.axes, q.features, q.thresholds, q.values, out)
+        add_predictions(product(rows - q.mean, q.axes), q.features, q.thresholds, q.values, out)
         trees += len(q.features)
     return out / trees
 
@@ -203,7 +203,7 @@ def predict(panel: Panel, genes: Floats) -> Floats:
         rows, result = table[first : at - HORIZON + 1], outcome[first : at - HORIZON + 1]
         if result.min() == result.max():
             continue
-        edges = np.quantile(result, np.arange(1, bins) / bins)
+        edges = quantiles(result, np.arange(1, bins) / bins)
         fresh = _fit(
             rows,
             2.0 * np.searchsorted(edges, result) / (bins - 1) - 1.0,
@@ -211,11 +211,11 @@ def predict(panel: Panel, genes: Floats) -> Floats:
             depth=depth,
             # Rounded up, so that four quarters are never fewer trees than asked for.
             trees=-(-trees // _QUARTERS),
-            rng=np.random.Generator(np.random.Philox(key=[seed, at])),
+            rng=Stream(key=(seed, at)),
         )
         quarters = [*quarters[-_QUARTERS + 1 :], fresh]
         usual = _mean_prediction(quarters, rows)
-        upper, lower = np.quantile(usual, [level, 1.0 - level])
+        upper, lower = quantiles(usual, np.array([level, 1.0 - level]))
         new = _mean_prediction(quarters, table[at : at + REFIT])
         out[at : at + REFIT] = np.where(new > upper, 1.0, np.where(new < lower, -1.0, 0.0))
     return out

@@ -16,6 +16,7 @@ from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import prefix
 from ga.families.scan import TILE, latch, room, settle
 from ga.jit import kernel
+from ga.numerics import log
 from ga.panel import Panel
 from ga.simd_masks import BARS, masks
 from ga.simd_search import trailing_zeros
@@ -132,12 +133,12 @@ def _trade(words, start, stop, short, long, per_year, genes, state, bars, target
 def _log_close(panel: Panel) -> Floats:
     """(1, T) sums of log returns: unlike logs of prices, the same bits in any currency."""
     ratios = panel.close[1:] / panel.close[:-1]
-    return np.concatenate([[0.0], np.cumsum(np.log(ratios))])[None, :]
+    return np.concatenate([[0.0], np.cumsum(log(ratios))])[None, :]
 
 
 def _square_sums(panel: Panel) -> Floats:
     logs = panel.bank("log close", _log_close)[0]
-    return np.asarray(prefix(np.diff(logs, prepend=logs[:1]) ** 2))
+    return np.asarray(prefix(np.square(np.diff(logs, prepend=logs[:1]))))
 
 
 def signals(panel: Panel, genes: Floats, out: Changes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ga.ledger.history import Evaluation, History
-from ga.ledger.records import Attempt, Committed, RunRecord, Sharpes, StrategyRecord
+from ga.ledger.records import Attempt, Committed, NodeRecord, RunRecord, Sharpes, StrategyRecord
 from ga.ledger.store import Ledger, new_run, open_ledger
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Evaluation",
     "History",
     "Ledger",
+    "NodeRecord",
     "RunRecord",
     "Sharpes",
     "StrategyRecord",

@@ -29,6 +29,7 @@ from ga.ledger.schema import (
     evaluations,
     generations,
     individuals,
+    nodes,
     requests,
     runs,
     strategies,
@@ -38,7 +39,16 @@ _FORMAT: Final = b"evolution-gate/backup/1 "
 _HEAD: Final = len(_FORMAT) + 65
 _TABLES: Final = {
     table.name: table
-    for table in (runs, generations, evaluations, individuals, attempts, strategies, requests)
+    for table in (
+        runs,
+        generations,
+        evaluations,
+        individuals,
+        attempts,
+        strategies,
+        nodes,
+        requests,
+    )
 }
 """In an order in which each row's run is there before it."""
 _COLUMNS: Final = {name: [c.name for c in table.columns] for name, table in _TABLES.items()}

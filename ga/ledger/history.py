@@ -11,7 +11,8 @@ from ga.errors import InputError
 from ga.evolution import GENESIS, advance_digest
 from ga.fitness import Outcome
 from ga.genome import Genome
-from ga.ledger.records import Attempt, RunRecord, genome_of, outcome_of, record_of
+from ga.ledger.nodes import nodes_of
+from ga.ledger.records import Attempt, NodeRecord, RunRecord, genome_of, outcome_of, record_of
 from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
 
 
@@ -44,6 +45,7 @@ class History:
     evaluations: Mapping[str, Evaluation]
     attempts: tuple[tuple[int, Attempt], ...]
     """(generation, attempt)."""
+    nodes: tuple[NodeRecord, ...] = ()
 
     def digests(self) -> dict[int, str]:
         """generation -> the history's digest after it, of the individuals and evaluations alone."""
@@ -109,4 +111,5 @@ def read(connection: sa.Connection, run: str) -> History:
             )
             for one in tries
         ),
+        nodes=tuple(nodes_of(connection, run)),
     )

@@ -98,6 +98,18 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeRecord:
+    """A node that was checked before it got work; see ``ga.evaluators.base.NodeReport``."""
+
+    id: str
+    node: str
+    processor: str
+    kernel_version: int
+    digest: str
+    refused: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sharpes:
     """Annualised net Sharpe ratios of a final strategy; None where a part has no bars."""
 

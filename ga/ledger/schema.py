@@ -102,6 +102,20 @@ attempts = Table(
     Column("at", Double, nullable=False),
 )
 
+# Every node that was checked before it got work: see ``ga.numerics_check``.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("run", ForeignKey("runs.run"), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("node", Text, nullable=False),
+    Column("processor", Text, nullable=False),
+    Column("kernel_version", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("refused", Text),
+    Column("at", Double, nullable=False),
+)
+
 # What the HTTP service has accepted: see ``ga.service.store``. ``run`` is the run's id from the
 # start, so that a request is never evolved twice.
 requests = Table(

@@ -18,11 +18,13 @@ from ga.fitness import Outcome, Settings
 from ga.genome import Genome
 from ga.ledger.connect import engine_of, file_of, snapshot, url_of, wait_for_restarts
 from ga.ledger.history import History, read
+from ga.ledger.nodes import keep_nodes, nodes_of
 from ga.ledger.ownership import Owner
 from ga.ledger.records import (
     VERSIONS,
     Attempt,
     Committed,
+    NodeRecord,
     RunRecord,
     StrategyRecord,
     genome_of,
@@ -173,6 +175,7 @@ class Ledger:
         mode: str,
         last: bool,
         tried: Sequence[Attempt] = (),
+        checked: Sequence[NodeRecord] = (),
     ) -> None:
         """Write one generation in one transaction; the run is owned from then on.
 
@@ -182,6 +185,7 @@ class Ledger:
             fresh: key -> attempts, of the evaluations that were done in this generation.
             last: mark the run finished.
             tried: the tries that came to nothing, in the order they are to be kept in.
+            checked: nodes that were checked since the last commit.
 
         Raises:
             LedgerError: the database stayed away, another process owns the run, or the generation
@@ -225,12 +229,31 @@ class Ledger:
             insert(connection, evaluations, list(new.values()))
             insert(connection, individuals, members)
             insert(connection, attempts, failures)
+            keep_nodes(connection, run, checked)
             insert(connection, generations, [summary])
             if last:
                 over = sa.update(runs).where(runs.c.run == run).values(finished_at=now)
                 connection.execute(over)
 
         self._owner(run).write(write, done=done)
+
+    def keep_nodes(self, run: str, checked: Sequence[NodeRecord]) -> None:
+        """Record nodes that were checked before they got work.
+
+        Raises:
+            LedgerError: the database stayed away, or another process owns the run.
+        """
+
+        def write(connection: sa.Connection) -> None:
+            keep_nodes(connection, run, checked)
+
+        # Doing it twice is no harm, so it need not be asked whether it was done.
+        self._owner(run).write(write, done=lambda _: False)
+
+    def nodes(self, run: str) -> list[NodeRecord]:
+        """The nodes of a run, in the order in which they were first checked."""
+        with self._engine.connect() as connection:
+            return nodes_of(connection, run)
 
     def runs(self) -> list[RunRecord]:
         """All runs, newest first."""

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Engine
 
 from ga.errors import InputError
 
-VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """All versions of the tables, oldest first; each has its file in ``migrations/versions``."""
 HEAD: Final = VERSIONS[-1]
 _LOCK: Final = 0x6A_1ED6E4

@@ -9,6 +9,7 @@ import numpy as np
 
 from ga.errors import InputError
 from ga.market import Floats, Series
+from ga.numerics import segment_totals
 
 _MINUTE: Final = 60 * 10**9
 _UNITS: Final = {"m": _MINUTE, "h": 60 * _MINUTE, "d": 1440 * _MINUTE, "w": 7 * 1440 * _MINUTE}
@@ -82,7 +83,7 @@ def resample(series: Series, step: int) -> Series:
     ends = np.append(starts[1:], bucket.size) - 1
 
     def total(values: Floats) -> Floats:
-        return np.asarray(np.add.reduceat(values[first:last], starts), dtype=np.float64)
+        return np.asarray(segment_totals(values[first:last], starts))
 
     return Series(
         asset=series.asset,

@@ -9,6 +9,7 @@ import numpy as np
 
 from ga.errors import InputError
 from ga.market import Market, Series, align
+from ga.numerics import Stream, exp, log
 from ga.sources.select import Part, Selection, Source
 
 MAX_CELLS: Final = 50_000_000
@@ -69,19 +70,19 @@ def _name(index: int) -> str:
 
 
 def _walk(index: int, *, bars: int, seed: int, step: int) -> Series:
-    bits = np.random.Philox(key=[seed, _PURPOSE], counter=[0, 0, index, 0])
-    rng = np.random.Generator(bits)
+    rng = Stream(key=(seed, _PURPOSE), counter=(index, 0))
     regimes = bars // 500 + 1
-    volatility = np.repeat(rng.uniform(0.002, 0.008, regimes), 500)[:bars]
-    drift = np.repeat(rng.normal(0.0, 0.0004, regimes), 500)[:bars]
-    close = 100.0 * np.exp(np.cumsum(drift + volatility * rng.standard_normal(bars)))
+    volatility = np.repeat(0.002 + 0.006 * rng.random(regimes), 500)[:bars]
+    drift = np.repeat(0.0004 * rng.normal(regimes), 500)[:bars]
+    close = 100.0 * exp(np.cumsum(drift + volatility * rng.normal(bars)))
     before = np.concatenate([[100.0], close[:-1]])
-    open_ = before * np.exp(0.1 * volatility * rng.standard_normal(bars))
+    open_ = before * exp(0.1 * volatility * rng.normal(bars))
     reach = volatility * 0.5
-    high = np.maximum(open_, close) * np.exp(reach * np.abs(rng.standard_normal(bars)))
-    low = np.minimum(open_, close) * np.exp(-reach * np.abs(rng.standard_normal(bars)))
-    volume = rng.lognormal(5.0, 0.6, bars) * (1.0 + 50.0 * np.abs(np.log(close / open_)))
-    funding = np.clip(np.cumsum(rng.normal(0.0, 2e-6, bars)), -5e-4, 5e-4)
+    high = np.maximum(open_, close) * exp(reach * np.abs(rng.normal(bars)))
+    low = np.minimum(open_, close) * exp(-reach * np.abs(rng.normal(bars)))
+    usual = exp(5.0 + 0.6 * rng.normal(bars))
+    volume = usual * (1.0 + 50.0 * np.abs(log(close / open_)))
+    funding = np.clip(np.cumsum(2e-6 * rng.normal(bars)), -5e-4, 5e-4)
     return Series(
         asset=_name(index),
         times=_EPOCH_2020 + step * np.arange(bars, dtype=np.int64),

@@ -1,0 +1,192 @@
+"""Compiled kernels on disk: a file for each function, types and processor, with its checksum.
+
+The folder is keyed by the text of all kernels and by what compiles them, so that a change in one
+file is a change for all that inlines from it. A file that is damaged counts as absent: the kernel
+is compiled and the file replaced. A file that cannot be written costs time at the next start, and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import platform
+import stat
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import caching
+from numba.core.serialize import dumps
+
+_HERE: Final = Path(__file__).parent
+SOURCES: Final = (
+    "account*.py",
+    "simd*.py",
+    "jit.py",
+    "numerics.py",
+    "overfit.py",
+    "families/*.py",
+)
+"""All files that kernels are made of; a test finds one that is missing."""
+_NOT_CODE: Final = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
+"""Variables of numba that do not change what is compiled."""
+_DIGEST: Final = 32
+"""Bytes of a file's checksum, which come first."""
+
+
+def key() -> str:
+    """What makes compiled kernels another set: their text, the compiler, and its settings."""
+    digest = hashlib.sha256()
+    settings = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("NUMBA_") and name not in _NOT_CODE
+    }
+    for part in (
+        numba.__version__,
+        llvmlite.__version__,
+        np.__version__,
+        sys.implementation.cache_tag,
+        platform.machine(),
+        sorted(settings.items()),
+    ):
+        digest.update(f"{part}\n".encode())
+    for file in sorted(file for pattern in SOURCES for file in _HERE.glob(pattern)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def folder() -> Path | None:
+    """The folder of this set; None where none can be made, and kernels are compiled each time."""
+    name = f"evolution-gate/numba/{key()}"
+    for home in _homes():
+        try:
+            (home / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            # A home that cannot be written, as in a container without one.
+            continue
+        if _private(home / name):
+            return home / name
+    _say("kernels are compiled at every start: no folder can keep them; set GA_CACHE to one")
+    return None
+
+
+def _homes() -> Iterator[Path]:
+    for variable in ("GA_CACHE", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        if value := os.environ.get(variable):
+            yield Path(value).absolute()
+    # There may be no HOME, and a user without an entry in the list of users.
+    with contextlib.suppress(RuntimeError):
+        yield Path.home() / ".cache"
+    yield Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+
+
+def _private(place: Path) -> bool:
+    """Whether nobody else can put a file there: what is loaded from there is run."""
+    found = place.stat()
+    return found.st_uid in (os.getuid(), 0) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+@cache
+def _say(text: str) -> None:
+    """Once a process."""
+    print(f"ga: {text}", file=sys.stderr)
+
+
+class _Locator(caching._CacheLocator):
+    """Numba's interface for where files are; ours are found by ``_Files``."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._line = function.__code__.co_firstlineno
+
+    def get_cache_path(self) -> str:
+        return str(folder() or "")
+
+    def ensure_cache_path(self) -> None:
+        """It was made when it was chosen."""
+
+    def get_source_stamp(self) -> str:
+        return ""
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], _file: str) -> _Locator:
+        return cls(function)
+
+
+class _Implementation(caching.CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # type: ignore[list-item]  # noqa: RUF012
+
+
+class _Files:
+    """The files of one function: one for each signature and processor."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def path(self, key: Any) -> Path | None:
+        """Of a key as numba makes it: types, processor and its features, hash of the bytecode."""
+        place = folder()
+        if place is None:
+            return None
+        signature, processor, code = key
+        text = "\n".join([*map(str, signature), *map(str, processor), *code])
+        return place / f"{self._name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.kernel"
+
+    def load(self, key: Any) -> Any:
+        """What was saved, None if there is nothing or it is damaged."""
+        path = self.path(key)
+        if path is None:
+            return None
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _say(f"compiled kernel {path} cannot be read ({error.strerror}); it is compiled again")
+            return None
+        data = content[_DIGEST:]
+        if hashlib.sha256(data).digest() != content[:_DIGEST]:
+            _say(f"compiled kernel {path} was damaged; it is compiled again and replaced")
+            return None
+        return pickle.loads(data)
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write in one step, so that no other process sees half a file."""
+        path = self.path(key)
+        if path is None:
+            return
+        content: bytes = dumps(data)  # type: ignore[no-untyped-call]
+        beside = path.with_suffix(f".{uuid.uuid4().hex}")
+        try:
+            beside.write_bytes(hashlib.sha256(content).digest() + content)
+            beside.replace(path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            _say(f"compiled kernels cannot be kept in {path.parent} ({error.strerror})")
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class KernelCache(caching.FunctionCache):
+    """Numba's cache of one function, over ``_Files``."""
+
+    _impl_class = _Implementation
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        self._cache_file: Any = _Files(self._impl.filename_base)

@@ -1,0 +1,175 @@
+"""Does this process compute what this version of the engine is to compute, bit for bit?
+
+A small fixed set of genomes of every family is evaluated on a fixed market and hashed. The hashes
+that must come out are part of the engine. A node that gives others would write a history that no
+other machine can reproduce, so it gets no work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from llvmlite import binding
+
+from ga import backtest
+from ga.errors import MachineError
+from ga.families import FAMILIES, KERNEL_VERSION, Changes, get_family
+from ga.fitness import Settings, score, split
+from ga.market import Market
+from ga.panel import panels
+from ga.sources.synthetic import synthetic
+
+EXPECTED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ema_crossover": "daeeadf914999cf0",
+        "donchian_breakout": "b8b5b8c32f4a3a5c",
+        "rsi_filter": "f27483f8274f03ab",
+        "stochastic_oscillator": "b263af2022a764c0",
+        "sma_trend_filter": "c707d0f9d4370056",
+        "atr_stop_loss": "6fb3776a1b5b649f",
+        "ichimoku_cloud": "cf1c8b12a5c47dcf",
+        "vwap_reversion": "e515e0f53fe56538",
+        "volatility_scaling": "576b03cf07fcf10a",
+        "funding_rate_carry": "1d18e8d549878b84",
+        "linear_svc_classifier": "5d0f9a73aab7ce1e",
+        "pca_tree_quantile": "aa8f2bdb5fc23812",
+        "bollinger_bands": "8e8751333a5c771e",
+        "nadaraya_watson": "7ee3f450775f12a8",
+    }
+)
+"""Family -> what ``digest`` must give. ``python -m ga numerics --digests`` prints this table; it
+changes with ``KERNEL_VERSION``, and at no other time."""
+
+_BARS: Final = 1200
+"""Two fits of the learned families."""
+_SHARES: Final = (0.15, 0.5, 0.85)
+"""Where in the bounds of each gene the genomes lie."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What a process computed of the fixed set."""
+
+    processor: str
+    """Model, and the name that the compiler has for it."""
+    kernel_version: int
+    digests: Mapping[str, str]
+    """Family -> digest."""
+
+    @property
+    def digest(self) -> str:
+        """One digest for all families."""
+        text = "\n".join(f"{name} {digest}" for name, digest in sorted(self.digests.items()))
+        return hashlib.sha256(f"{self.kernel_version}\n{text}".encode()).hexdigest()[:16]
+
+    @property
+    def refusal(self) -> str | None:
+        """Why this process may not evaluate; None if it may."""
+        if self.kernel_version != KERNEL_VERSION:
+            return (
+                f"its engine has kernels of version {self.kernel_version}, not {KERNEL_VERSION};"
+                " install the same version of evolution-gate there"
+            )
+        wrong = [name for name, digest in self.digests.items() if digest != EXPECTED.get(name)]
+        if not wrong:
+            return None
+        listed = wrong[0] if len(wrong) == 1 else f"{wrong[0]} and {len(wrong) - 1} more families"
+        return (
+            f"its processor ({self.processor}) or its libraries compute {listed} to other bits;"
+            " install the versions of constraints.txt there and run: python -m ga numerics"
+        )
+
+
+def command(options: argparse.Namespace) -> int:
+    """``python -m ga numerics``: exit status 0 if this machine may evaluate, else 1."""
+    found = prove()
+    right = {name: one == EXPECTED.get(name) for name, one in found.digests.items()}
+    if options.json:
+        print(json.dumps({**asdict(found), "digest": found.digest, "right": right}))
+    elif options.digests:
+        print("\n".join(f'        "{name}": "{one}",' for name, one in found.digests.items()))
+    else:
+        for name, one in found.digests.items():
+            print(
+                f"{name:24}{one}  {'right' if right[name] else f'WRONG: must be {EXPECTED[name]}'}"
+            )
+        print(found.refusal or f"{found.processor} computes all families right: {found.digest}")
+    return 0 if all(right.values()) else 1
+
+
+def prove(families: Iterable[str] = FAMILIES) -> Proof:
+    """Evaluate the fixed set of these families here."""
+    return Proof(
+        processor=processor(),
+        kernel_version=KERNEL_VERSION,
+        digests={name: digest(name) for name in families if name in FAMILIES},
+    )
+
+
+def expected(families: Iterable[str] = FAMILIES) -> Proof:
+    """What ``prove`` must come to, with this machine's processor. User-defined families are not
+    checked."""
+    return Proof(
+        processor=processor(),
+        kernel_version=KERNEL_VERSION,
+        digests={name: EXPECTED[name] for name in families if name in EXPECTED},
+    )
+
+
+@cache
+def require(family: str) -> None:
+    """Evaluate the fixed set of a family, once a process.
+
+    Raises:
+        MachineError: this process computes other bits.
+    """
+    if refusal := prove([family]).refusal:
+        raise MachineError(f"this machine gets no work: {refusal}")
+
+
+@cache
+def digest(family: str) -> str:
+    """Hash of the signals, statistics and scores of a family's fixed genomes."""
+    rule, settings, market = get_family(family), Settings(), _market()
+    genes = np.array(
+        [[g.clip(g.low + share * (g.high - g.low)) for g in rule.genes] for share in _SHARES]
+    )
+    ranges = split(market.bars, settings).in_sample
+    found = hashlib.sha256(market.hash.encode())
+    for panel in panels(market):
+        changes = Changes.empty(len(genes), market.bars)
+        rule.signals(panel, genes, changes)
+        statistics = np.empty((len(genes), 1, len(ranges), len(backtest.STATISTICS)))
+        backtest.measure(panel, changes, ranges, settings.costs, statistics[:, 0])
+        for lane, count in enumerate(changes.counts):
+            found.update(changes.bars[lane, :count].tobytes())
+            found.update(changes.targets[lane, :count].tobytes())
+        found.update(statistics.tobytes())
+        found.update(score(statistics, market.bars_per_year, settings).tobytes())
+    return found.hexdigest()[:16]
+
+
+@cache
+def _market() -> Market:
+    return synthetic(assets=2, bars=_BARS, seed=14)
+
+
+@cache
+def processor() -> str:
+    """This machine's processor, as in ``AMD EPYC 7763 (znver3)``."""
+    name = str(binding.get_host_cpu_name())
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    model = next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "")
+    return f"{model} ({name})" if model else name
