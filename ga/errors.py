@@ -16,5 +16,5 @@ class LedgerError(RuntimeError):
 
 
 class MachineError(RuntimeError):
-    """This machine cannot evaluate: it computes other bits, or a library, a file or its memory fails.
-    No genome's fault, so no outcome of one; the message says what to do."""
+    """This machine cannot evaluate: it computes other bits, or a library, a file or its memory
+    fails. That is never an outcome of a genome; the message says what to do."""

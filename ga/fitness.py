@@ -253,18 +253,17 @@ def _family(
     try:
         genes = np.array([g.genes for g in genomes], dtype=np.float64)
         statistics = measure(market, settings, family, genes, ranges)
-    except InputError:
-        # Not the genome's: the engine that asked knows other families than this one.
-        raise
     except MemoryError:
         failure = OUT_OF_MEMORY
-    except OF_A_GENOME as error:
-        # Alone, a genome is the guilty one.
-        failure = f"{type(error).__name__}: {error}"
     except Exception as error:
-        raise MachineError(
-            f"{family} cannot be evaluated on this machine: {type(error).__name__}: {error}"
-        ) from error
+        if isinstance(error, OF_A_GENOME) and not isinstance(error, InputError):
+            # Alone, a genome is the guilty one.
+            failure = f"{type(error).__name__}: {error}"
+        else:
+            # An input error: whoever asked knows a family that this engine does not.
+            raise MachineError(
+                f"{family} cannot be evaluated on this machine: {type(error).__name__}: {error}"
+            ) from error
     if statistics is None:
         # Only here is the error gone, and with it the memory that its frames held.
         if len(genomes) > 1:

@@ -227,6 +227,17 @@ def total(values: Floats) -> float:
 
 
 @kernel()
+def decaying_sums(values: Floats, keep: float) -> Floats:
+    """(N,) each value added to ``keep`` times the sum before it."""
+    out = np.empty(values.size)
+    found = 0.0
+    for i in range(values.size):
+        found = keep * found + values[i]
+        out[i] = found
+    return out
+
+
+@kernel()
 def totals(rows: Floats) -> Floats:
     """(K,) sums of the columns of (N, K), from the first row to the last."""
     found = np.zeros(rows.shape[1])

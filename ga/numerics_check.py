@@ -30,20 +30,20 @@ from ga.sources.synthetic import synthetic
 
 EXPECTED: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "ema_crossover": "daeeadf914999cf0",
-        "donchian_breakout": "b8b5b8c32f4a3a5c",
-        "rsi_filter": "f27483f8274f03ab",
-        "stochastic_oscillator": "b263af2022a764c0",
-        "sma_trend_filter": "c707d0f9d4370056",
-        "atr_stop_loss": "6fb3776a1b5b649f",
-        "ichimoku_cloud": "cf1c8b12a5c47dcf",
-        "vwap_reversion": "e515e0f53fe56538",
-        "volatility_scaling": "576b03cf07fcf10a",
-        "funding_rate_carry": "1d18e8d549878b84",
-        "linear_svc_classifier": "5d0f9a73aab7ce1e",
-        "pca_tree_quantile": "aa8f2bdb5fc23812",
-        "bollinger_bands": "8e8751333a5c771e",
-        "nadaraya_watson": "7ee3f450775f12a8",
+        "ema_crossover": "7c334864c4e72ef7",
+        "donchian_breakout": "1fe97017ea53d713",
+        "rsi_filter": "77e371fb4871a1b7",
+        "stochastic_oscillator": "c10f03fa3d1183f8",
+        "sma_trend_filter": "23b194d3a4965011",
+        "atr_stop_loss": "5380c8ad86f7a1ff",
+        "ichimoku_cloud": "8915b8fc09f4aa0f",
+        "vwap_reversion": "1d0f11fbc95f9fe7",
+        "volatility_scaling": "e2bb528664f2c0b3",
+        "funding_rate_carry": "ec45d8c720060fb8",
+        "linear_svc_classifier": "2a4867d6d78ff09f",
+        "pca_tree_quantile": "1ed9d0f87160f754",
+        "bollinger_bands": "b3f95daaae04163c",
+        "nadaraya_watson": "3c9dc585c72c63fc",
     }
 )
 """Family -> what ``digest`` must give. ``python -m ga numerics --digests`` prints this table; it

@@ -95,7 +95,7 @@ class LocalEvaluator:
         self._pool.close()
 
     def _require_sound(self, genomes: Sequence[Genome], result: BatchResult) -> None:
-        """A genome in the middle of all bounds does not crash a worker or hang: the machine does."""
+        """Raise if a genome in the middle of its bounds crashed a worker or hung."""
         for index, outcome in zip(result.indices, result.batch.outcomes, strict=True):
             if result.tried and outcome.error is not None:
                 raise MachineError(

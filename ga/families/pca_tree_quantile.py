@@ -139,7 +139,7 @@ def add_predictions(
 class _Quarter:
     """Trees of one fit, and the components they were fitted on."""
 
-    mean: Floats
+    centre: Floats
     axes: Floats
     """(F, K)"""
     features: Ints
@@ -157,14 +157,14 @@ def _fit(
     trees: int,
     rng: Stream,
 ) -> _Quarter:
-    mean = totals(rows) / len(rows)
-    away = rows - mean
+    centre = totals(rows) / len(rows)
+    away = rows - centre
     axes = np.ascontiguousarray(eigenvectors(scatter_matrix(away))[:, :components])
     # An eigenvector's sign is arbitrary: the largest part is made positive.
     axes *= np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(components)])
     nodes = 2 ** (depth + 1) - 1
     quarter = _Quarter(
-        mean=mean,
+        centre=centre,
         axes=axes,
         features=np.empty((trees, nodes), np.int64),
         thresholds=np.empty((trees, nodes)),
@@ -185,7 +185,7 @@ def _fit(
 def _mean_prediction(quarters: list[_Quarter], rows: Floats) -> Floats:
     out, trees = np.zeros(len(rows)), 0
     for q in quarters:
-        add_predictions(product(rows - q.mean, q.axes), q.features, q.thresholds, q.values, out)
+        add_predictions(product(rows - q.centre, q.axes), q.features, q.thresholds, q.values, out)
         trees += len(q.features)
     return out / trees
 

@@ -140,8 +140,18 @@ def _row(path: Path, index: int) -> int:
         return next(islice(filled, index + 1, None), index + 2)
 
 
+def _number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return np.nan
+
+
 def _numbers(path: Path, column: pd.Series, name: str) -> Floats:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        numbers = np.array([_number(value) for value in column])
     _refuse(path, ~np.isfinite(numbers), name, "is not a finite number")
     return np.asarray(numbers, dtype=np.float64)
 

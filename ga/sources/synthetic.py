@@ -9,7 +9,7 @@ import numpy as np
 
 from ga.errors import InputError
 from ga.market import Market, Series, align
-from ga.numerics import Stream, exp, log
+from ga.numerics import Stream, decaying_sums, exp, log
 from ga.sources.select import Part, Selection, Source
 
 MAX_CELLS: Final = 50_000_000
@@ -82,7 +82,7 @@ def _walk(index: int, *, bars: int, seed: int, step: int) -> Series:
     low = np.minimum(open_, close) * exp(-reach * np.abs(rng.normal(bars)))
     usual = exp(5.0 + 0.6 * rng.normal(bars))
     volume = usual * (1.0 + 50.0 * np.abs(log(close / open_)))
-    funding = np.clip(np.cumsum(2e-6 * rng.normal(bars)), -5e-4, 5e-4)
+    funding = np.clip(decaying_sums(1e-5 * rng.normal(bars), 0.98), -5e-4, 5e-4)
     return Series(
         asset=_name(index),
         times=_EPOCH_2020 + step * np.arange(bars, dtype=np.int64),

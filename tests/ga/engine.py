@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ga.cache import Cache
 from ga.errors import ClusterError
 from ga.evaluators import BatchResult, Evaluator, LocalEvaluator
-from ga.evaluators.base import Abandoned
+from ga.evaluators.base import Abandoned, NodeReport
 from ga.evolution import Evolution, Plan
 from ga.fitness import Settings, visible
 from ga.genome import Genome
@@ -43,6 +43,10 @@ class Disturbed:
         for at in range(0, len(genomes), 7):
             for result in self._inner.evaluate(genomes[at : at + 7]):
                 yield replace(result, indices=tuple(at + i for i in result.indices))
+
+    @property
+    def nodes(self) -> Sequence[NodeReport]:
+        return self._inner.nodes
 
     @property
     def abandoned(self) -> Abandoned:

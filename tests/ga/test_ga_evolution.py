@@ -74,7 +74,7 @@ def test_random_mutated_and_crossed_genomes_stay_lawful(name, seed, steps, scale
     one, other = scatter(family, rng.random(shape)), scatter(family, rng.random(shape))
     for _ in range(steps):
         one = crossover(one, other, rng.random(shape), rng.random(4))
-        one = mutate(family, one, rng.random(shape), rng.standard_normal(shape), scale)
+        one = mutate(family, one, rng.random(shape), rng.normal(shape), scale)
         assert all(lawful(g) for g in genomes(family, one))
 
 
@@ -95,7 +95,7 @@ def test_mutation_moves_at_least_one_gene_both_ways_and_leaves_some_alone(name):
     family = get_family(name)
     rng, shape = keyed(2, Purpose.AUDIT, 0), (3000, len(family.genes))
     middle = np.array([[g.clip((g.low + g.high) / 2) for g in family.genes]] * 3000)
-    moved = mutate(family, middle, rng.random(shape), rng.standard_normal(shape), 0.15)
+    moved = mutate(family, middle, rng.random(shape), rng.normal(shape), 0.15)
     change = np.sign(moved - middle)
     assert (change != 0).any(axis=1).all()
     for column in change.T:

@@ -138,13 +138,10 @@ def test_a_guilty_genome_spoils_no_other(market, settings):
     group = genomes(12)
     clean = evaluate(seen, settings, group)
     bad = Genome("ema_crossover", (5.0, 20.0))
-    stranger = Genome("astrology", (1.0,))
-    mixed = evaluate(seen, settings, [*group[:5], bad, stranger, *group[5:]])
-    assert mixed[:5] + mixed[7:] == clean
-    for failed in mixed[5:7]:
-        assert failed.fitness is None
-        assert failed.error
-    assert "astrology" in mixed[6].error
+    mixed = evaluate(seen, settings, [*group[:5], bad, *group[5:]])
+    assert mixed[:5] + mixed[6:] == clean
+    assert mixed[5].fitness is None
+    assert mixed[5].error
 
 
 def test_a_fitness_that_is_not_finite_is_a_failure(market, settings):

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from fixtures import proc
 from ga.errors import ClusterError, InputError, LedgerError
 from ga.evaluators import BatchResult, LocalEvaluator
-from ga.evaluators.base import Abandoned, Tried
+from ga.evaluators.base import Abandoned, NodeReport, Tried
 from ga.evaluators.standby import Standby
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES
@@ -55,6 +55,10 @@ class Fake:
     @property
     def workers(self) -> int:
         return 3
+
+    @property
+    def nodes(self) -> Sequence[NodeReport]:
+        return self._faults.get("nodes", ())
 
     @property
     def abandoned(self) -> Abandoned:

@@ -1,0 +1,164 @@
+"""Compiled kernels on disk: keyed by all they are made of, checked, and never in the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ga import kernel_cache
+from ga.jit import kernel
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+from ga.jit import kernel
+@kernel()
+def answer(x):
+    return 40.0 + x
+print(answer(2.0), len(answer.stats.cache_hits))
+"""
+"""A kernel of its own: in a fraction of a second."""
+
+
+def run(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Compile the script's kernel in a process whose cache is ``folder``."""
+    script = folder.parent / "script.py"
+    script.write_text(SCRIPT)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "GA_", "XDG_"))}
+    variables = {**kept, "PYTHONPATH": str(ROOT), "GA_CACHE": str(folder), **env}
+    return subprocess.run(
+        [sys.executable, str(script)],
+        env={name: value for name, value in variables.items() if value},
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.kernel"))
+
+
+def test_a_kernel_is_compiled_once_and_loaded_then(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert run(cache).stdout == "42.0 0\n"
+    (file,) = files(cache)
+    before = file.stat().st_mtime_ns
+    assert run(cache).stdout == "42.0 1\n"
+    assert file.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("damage", ["empty", "short", "one bit", "not ours"])
+def test_a_damaged_file_is_compiled_again_and_replaced(
+    tmp_path: Path, monkeypatch, capsys, damage: str
+) -> None:
+    monkeypatch.setattr(kernel_cache, "folder", lambda: tmp_path)
+
+    def answer(x):
+        return 40.0 + x
+
+    def fresh() -> tuple[float, int]:
+        compiled = kernel()(answer)
+        return compiled(2.0), len(compiled.stats.cache_hits)
+
+    assert fresh() == (42.0, 0)
+    (file,) = files(tmp_path)
+    whole = file.read_bytes()
+    flipped = bytes([*whole[:-9], whole[-9] ^ 1, *whole[-8:]])
+    content = {"empty": b"", "short": whole[:10], "one bit": flipped, "not ours": b"x" * 4096}
+    file.write_bytes(content[damage])
+    kernel_cache._say.cache_clear()
+    assert fresh() == (42.0, 0)
+    assert capsys.readouterr().err == (
+        f"ga: compiled kernel {file} was damaged; it is compiled again and replaced\n"
+    )
+    assert fresh() == (42.0, 1)
+    assert capsys.readouterr().err == ""
+
+
+def test_numba_s_own_variable_only_moves_the_keyed_folder(tmp_path: Path) -> None:
+    cache = tmp_path / "numba"
+    assert run(cache, GA_CACHE="", NUMBA_CACHE_DIR=str(cache)).stdout == "42.0 0\n"
+    (file,) = files(cache)
+    assert file.parent == cache / "evolution-gate" / "numba" / file.parent.name
+    assert run(cache, GA_CACHE="", NUMBA_CACHE_DIR=str(cache)).stdout == "42.0 1\n"
+    # Another compiler's settings are another set.
+    assert run(cache, NUMBA_OPT="1").stdout == "42.0 0\n"
+    assert len({one.parent for one in files(cache)}) == 2
+
+
+def test_a_change_of_any_source_is_another_set(tmp_path: Path, monkeypatch) -> None:
+    for pattern in kernel_cache.SOURCES:
+        for source in kernel_cache._HERE.glob(pattern):
+            copy = tmp_path / source.relative_to(kernel_cache._HERE)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(source.read_bytes())
+    before = kernel_cache.key()
+    monkeypatch.setattr(kernel_cache, "_HERE", tmp_path)
+    assert kernel_cache.key() == before
+    changed = tmp_path / "families" / "scan.py"
+    changed.write_text(changed.read_text() + "\n")
+    assert kernel_cache.key() != before
+
+
+def test_every_module_with_kernels_is_a_source() -> None:
+    sources = {
+        path.relative_to(kernel_cache._HERE)
+        for pattern in kernel_cache.SOURCES
+        for path in kernel_cache._HERE.glob(pattern)
+    }
+    marks = ("@kernel(", "@masks", "intrinsic(")
+    users = {
+        path.relative_to(kernel_cache._HERE)
+        for path in kernel_cache._HERE.rglob("*.py")
+        if any(mark in path.read_text() for mark in marks)
+    }
+    assert users - sources == set()
+    assert len(users) > 20
+
+
+def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    taken = str(tmp_path / "file")
+    found = run(
+        tmp_path / "cache", GA_CACHE=taken, XDG_CACHE_HOME=taken, HOME=taken, TMPDIR=str(tmp_path)
+    )
+    assert found.stdout == "42.0 0\n"
+    assert len(files(tmp_path / f"cache-{os.getuid()}")) == 1
+
+
+def test_a_file_that_cannot_be_kept_costs_time_only(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    # No file of any size may be written, as on a full volume.
+    script = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n{SCRIPT}"
+    (tmp_path / "full.py").write_text(script)
+    found = subprocess.run(
+        [sys.executable, "-X", "faulthandler", str(tmp_path / "full.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "GA_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == "42.0 0\n"
+    assert "compiled kernels cannot be kept in" in found.stderr
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
+
+
+def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("GA_CACHE", str(tmp_path / "theirs"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    open_ = tmp_path / "theirs" / "evolution-gate" / "numba" / kernel_cache.key()
+    open_.mkdir(parents=True)
+    open_.chmod(0o777)
+    found = kernel_cache.folder.__wrapped__()
+    assert found is not None
+    assert found.is_relative_to(tmp_path / "mine")
+
+
+def test_kernels_are_compiled_even_if_numba_is_told_not_to(tmp_path: Path) -> None:
+    assert run(tmp_path / "cache", NUMBA_DISABLE_JIT="1").stdout == "42.0 0\n"
