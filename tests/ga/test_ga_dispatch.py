@@ -350,35 +350,6 @@ def test_a_pause_of_the_whole_process_counts_one_second():
     assert seconds == pytest.approx(2.0)
 
 
-def test_a_node_counts_when_it_is_warm_and_at_last_even_if_its_warm_up_never_ends(monkeypatch):
-    now, warm, nodes = [100.0], set(), ["a", "b"]
-    monkeypatch.setattr(driver.time, "monotonic", lambda: now[0])
-    known = {"Resources": {"CPU": 2.0}, "NodeManagerAddress": "10.0.0.1", "Alive": True}
-    fleet = object.__new__(driver._RayFleet)
-    fleet._ray = SimpleNamespace(
-        nodes=lambda: [{**known, "NodeID": node} for node in nodes],
-        wait=lambda refs, **_: ([], [ref for ref in refs if ref not in warm]),
-    )
-    fleet._spec = SimpleNamespace(workers=None, families=("ema_crossover",))
-    fleet._nodes, fleet._addresses, fleet._met, fleet._warming = {}, {}, {}, {}
-    fleet._seen_at = float("-inf")
-    fleet.launch = lambda _, node, **__: f"warm-up of {node}"
-
-    def ready(seconds: float) -> dict[str, int]:
-        now[0] += seconds
-        return dict(fleet.nodes())
-
-    assert ready(0.0) == {}
-    warm.add("warm-up of a")
-    assert ready(2.0) == {"a": 2}
-    assert ready(27.0) == {"a": 2}
-    nodes.append("c")
-    assert ready(2.0) == {"a": 2, "b": 2}
-    # Each has its own time.
-    assert ready(29.0) == {"a": 2, "b": 2}
-    assert ready(3.0) == {"a": 2, "b": 2, "c": 2}
-
-
 def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
     market, settings, monkeypatch
 ):

@@ -1,0 +1,25 @@
+"""Settings that bring wrong numerics, or a failing library, to the workers that unpickle them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ga.families import volatility_scaling
+from ga.fitness import Settings
+
+
+class PerturbedSettings(Settings):
+    """Where they are unpickled, logarithms are one unit in the last place too large."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _perturb, (dict(self.__dict__),)
+
+
+def _perturb(state: dict[str, object]) -> PerturbedSettings:
+    log = volatility_scaling.log
+    volatility_scaling.log = lambda values: np.nextafter(log(values), np.inf)
+    settings = object.__new__(PerturbedSettings)
+    settings.__dict__.update(state)
+    return settings
