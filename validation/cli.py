@@ -2,7 +2,8 @@
 schedule``: verdicts from evidence, and whether they can be trusted.
 
 Exit status of ``gate``, ``report``, ``own`` and ``schedule``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or
-unusable evidence. That of ``soak``: 0 when uptime passes, 1 when any criterion fails, else 2.
+unusable evidence. That of ``soak``: 0 when uptime passes, 1 when any criterion fails, else 2, also
+when a signal ended it. Of any other command that a signal ended: 128 and its number.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import gc
 import json
 import math
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,11 +23,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fixtures import ending
 from ga.errors import InputError
 from validation.checks.observer import doubts
 from validation.criteria import CRITERIA, Criterion
 from validation.difference import difference
 from validation.evidence import FILE, Evidence, EvidenceError, pool, read_evidence
+from validation.folder import stamp
 from validation.gate import Decision, GateResult, as_object, decide
 from validation.own import NODES, Own, certify_own, judged, kept, load, measure, together
 from validation.sabotage import (
@@ -60,6 +62,15 @@ _DECISION_STYLES: Final = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     options = _parser().parse_args(argv)
+    try:
+        with ending.by_signal():
+            return _run(options)
+    except ending.EndedError as ended:
+        print(f"{ended}; what was started is removed", file=sys.stderr)
+        return ended.status
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         owns = [load(path) for path in getattr(options, "with", [])]
         if options.command == "criteria":
@@ -201,7 +212,7 @@ def _own(own: Own, options: argparse.Namespace) -> int:
         raise InputError(f"--seed must be 0 to 2^63 - 1, not {options.seed}")
     if own is SCHEDULE and options.nodes < LEAST_NODES:
         raise InputError(f"--nodes must be at least {LEAST_NODES}: one is left alone")
-    folder = options.out or RUNS / f"own-{own.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = options.out or RUNS / f"own-{own.name}-{stamp()}"
     if (folder / FILE).exists():
         raise InputError(f"--out {folder} holds evidence already; name another folder")
     record = measure(

@@ -4,7 +4,6 @@ cluster."""
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -18,7 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from fixtures import ports
+from fixtures.launch import run
 from fixtures.stack import Stack
+from fixtures.surroundings import DATABASE, inherited
 from validation.audit import standing
 from validation.campaign import WORKLOAD_SECONDS, Campaign
 from validation.evidence import EvidenceWriter
@@ -264,11 +265,10 @@ def _damaged_is_refused(file: Path) -> bool:
 def _ga(
     arguments: Sequence[str], env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return run(
         [sys.executable, "-m", "ga", *arguments],
         capture_output=True,
-        text=True,
-        env={**os.environ, **(env or {})},
+        env=inherited(env, keep=[DATABASE]),
         timeout=_COMMAND_SECONDS,
         check=False,
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
+
+from fixtures.launch import run
 
 _PACKAGES: Final = ("ray", "numpy", "numba", "pandas", "sqlalchemy", "psycopg", "redis", "pytest")
 
@@ -42,14 +43,9 @@ def _processor() -> str:
 def _commit() -> str:
     here = Path(__file__).parent
     try:
-        commit = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True
-        )
-        changed = subprocess.run(
-            ["git", "-C", str(here), "status", "--porcelain", "-uno"],
-            capture_output=True,
-            text=True,
-        )
+        git = ["git", "-C", str(here)]
+        commit = run([*git, "rev-parse", "HEAD"], capture_output=True)
+        changed = run([*git, "status", "--porcelain", "-uno"], capture_output=True)
     except FileNotFoundError:
         return "unknown (no git)"
     if commit.returncode != 0:

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Protocol, Self, TypeVar, cast
 
+from fixtures.ending import undisturbed
 from validation.errors import EvidenceError
 from validation.record import Record
 from validation.records import (
@@ -210,10 +211,12 @@ class EvidenceWriter:
             chain = _link(self._chain, text)
             # Sorted keys put it between the time and the data.
             place = text.index('"data":')
-            self._file.write(f'{text[:place]}"chain":"{chain}",{text[place:]}\n')
-            self._file.flush()
-            self._chain = chain
-            self._seq += 1
+            # A line is there whole, and counted, or not at all.
+            with undisturbed():
+                self._file.write(f'{text[:place]}"chain":"{chain}",{text[place:]}\n')
+                self._file.flush()
+                self._chain = chain
+                self._seq += 1
 
     def add(self, record: Record) -> None:
         """Append a typed record; the same as ``record(kind, **fields)``."""

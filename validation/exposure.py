@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fixtures import ports, sockets
+from fixtures.asking import session
+from fixtures.launch import run
 from fixtures.sockets import Socket
 from fixtures.stack import Endpoints, Stack
 from validation.evidence import Sink
@@ -192,16 +193,13 @@ def _ask(
     }
     prefix = [] if ours else ["nsenter", f"--net=/proc/{some[0].pid}/ns/net", "--"]
     head = stack.endpoints.ray.rpartition(":")[0]
-    # No variable of Ray's may hand it a token.
-    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     try:
-        done = subprocess.run(
+        # No variable of Ray's hands it a token.
+        done = run(
             [*prefix, sys.executable, _STRANGER, head],
             input=json.dumps(sorted(set(targets.values()))),
             capture_output=True,
-            text=True,
             timeout=_SECONDS,
-            env=env,
             check=False,
         )
         answers = json.loads(done.stdout)
@@ -273,12 +271,9 @@ def _redis(url: str) -> tuple[Access, str]:
 def _let_in(ends: Endpoints) -> dict[str, object]:
     """Whether each service lets in who has its secret."""
     found: dict[str, object] = {}
-    session = requests.Session()
-    session.trust_env = False
+    client = session()
     try:
-        answer = session.get(
-            f"{ends.dashboard}/api/version", headers=ends.headers, timeout=_TIMEOUT
-        )
+        answer = client.get(f"{ends.dashboard}/api/version", headers=ends.headers, timeout=_TIMEOUT)
         found["dashboard"] = answer.status_code == 200
     except requests.RequestException:
         found["dashboard"] = False

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,8 @@ import pytest
 import fixtures
 import reports
 from fixtures.attached import AttachedStack
+from fixtures.ending import alongside
+from fixtures.launch import beside
 from fixtures.stack import StackError
 from validation import attached
 from validation.campaign import FULL, SHORT, Campaign
@@ -28,6 +29,7 @@ from validation.environment import environment
 from validation.evidence import FILE, EvidenceWriter, read_evidence
 from validation.exposure import search, secrets_of, survey, withdraw
 from validation.faults import plant_alert
+from validation.folder import stamp, working
 from validation.memory import evictions
 from validation.network import actor_round_trips, round_trips
 from validation.own import Ground
@@ -72,7 +74,7 @@ def gather(config: pytest.Config) -> Path:
     if seed is None:
         seed = secrets.randbelow(2**31)
     say = _speaker(config)
-    run = time.strftime("%Y%m%d-%H%M%S") + f"-{seed}"
+    run = f"{stamp()}-{seed}"
     folder = OUT / run
     scale = SHORT if config.getoption("--short") else FULL
     backend = config.getoption("--stack")
@@ -88,10 +90,9 @@ def gather(config: pytest.Config) -> Path:
     progress.begin("start")
     evidence = folder / FILE
     with (
+        working(folder, keep=config.getoption("--keep-files")) as work,
         # Beside the stack's start: under a node's quota it would take minutes.
-        subprocess.Popen(
-            [sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL
-        ) as compiling,
+        beside([sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL) as compiling,
         Webhook() as webhook,
         theirs
         or fixtures.start_stack(
@@ -114,6 +115,7 @@ def gather(config: pytest.Config) -> Path:
         ) as writer,
         Observe(stack, writer),
     ):
+        work.mkdir()
         writer.add(Environment(values=environment()))
         outages = Outages()
         watch = Watch(stack, writer, outages)
@@ -129,7 +131,7 @@ def gather(config: pytest.Config) -> Path:
             )
 
         campaign = campaign_on(stack, folder)
-        drills = Drills(campaign, stack, writer, folder=folder, say=say)
+        drills = Drills(campaign, stack, writer, folder=work, say=say)
         if theirs is not None:
             attached.look(
                 writer, watch, campaign, drills, times=scale.recoveries, progress=progress, say=say
@@ -140,7 +142,7 @@ def gather(config: pytest.Config) -> Path:
             actor_round_trips(stack, writer, say=say)
             survey(stack, writer, say=say)
             began = time.time()
-            with watch, ThreadPoolExecutor(1) as aside:
+            with watch, alongside() as aside:
                 # The cluster has no work during the reference: its alert costs no time.
                 alert = aside.submit(
                     plant_alert, stack, writer, outages, webhook, seed=seed, say=say
@@ -186,19 +188,19 @@ def gather(config: pytest.Config) -> Path:
                 writer.add(Note(text=f"unexpected exit: {line}"))
             # Afterwards there is no cluster; what follows needs none, or makes its own.
             progress.begin("rollback")
-            with ThreadPoolExecutor(1) as aside:
+            with alongside() as aside:
                 # Most of that is waiting. Beside the backup of a run they would make it late.
                 refusals = aside.submit(drills.bad_input)
                 drills.rollback()
                 refusals.result()
             progress.begin("autoscaling")
-            with ThreadPoolExecutor(1) as aside:
+            with alongside() as aside:
                 # Reading two histories is work of the gate's own: not beside what it measures.
                 restores = aside.submit(drills.restore)
-                autoscale(writer, folder=folder, say=say, make=campaign_on)
+                autoscale(writer, folder=work, say=say, make=campaign_on)
                 restores.result()
             progress.begin("service")
-            service_load(writer, folder=folder, say=say)
+            service_load(writer, folder=work, say=say)
             search(stack, writer, folder)
             told = secrets_of(stack.endpoints)
     pages = reports.write(decide_from(config, folder), [read_evidence(evidence)], folder, runs=OUT)

@@ -8,6 +8,7 @@ from typing import Final
 
 import requests
 
+from fixtures.asking import session
 from validation.evidence import Sink
 from validation.records import MemoryFailure, Note
 from validation.verdicts import plural
@@ -28,9 +29,10 @@ def evictions(prometheus: str | None, writer: Sink, *, since: float) -> None:
     seconds = max(1, math.ceil(time.time() - since))
     query = f"sum by (node) (max_over_time({EVICTIONS}[{seconds}s]))"
     try:
-        answer = requests.get(
-            f"{prometheus}/api/v1/query", params={"query": query}, timeout=_TIMEOUT
-        )
+        with session() as client:
+            answer = client.get(
+                f"{prometheus}/api/v1/query", params={"query": query}, timeout=_TIMEOUT
+            )
         rows = answer.json()["data"]["result"]
         found = {row["metric"].get("node", "a node"): float(row["value"][1]) for row in rows}
     except (requests.RequestException, ValueError, KeyError) as error:

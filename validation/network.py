@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fixtures.launch import run, spawn
 from fixtures.stack import Node, Stack
 from validation.evidence import Sink
 from validation.records import Note
@@ -99,12 +100,11 @@ def _place(node: Node) -> _Place:
 
 def _serve(place: _Place, servers: ExitStack) -> int | None:
     server = servers.enter_context(
-        subprocess.Popen(
+        spawn(
             [*place.prefix, sys.executable, _ECHO, "serve", place.node.address],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
         )
     )
     # Entered later, so called first: the wait that ends the block would else be one for ever.
@@ -123,9 +123,7 @@ def _ask(
     ]
     argv = [*source.prefix, sys.executable, _ECHO, "ask", str(_SECONDS), str(_TIMES), *targets]
     try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_SECONDS + _GRACE, check=False
-        )
+        done = run(argv, capture_output=True, timeout=_SECONDS + _GRACE, check=False)
         answer = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         return {}

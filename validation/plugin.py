@@ -6,6 +6,7 @@ stack, workloads and faults, evidence closed, verdicts computed from the file, r
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,8 @@ _MARK: Final = "inconclusive"
 _RESULT = pytest.StashKey["GateResult"]()
 _FOLDER = pytest.StashKey[Path]()
 _TEST_RUN = pytest.StashKey[str]()
+_ENDED = pytest.StashKey[int]()
+"""The signal that ended the campaign."""
 _OUTPUT: Final = "gate"
 """Where a worker of xdist says which run it decided from."""
 
@@ -57,6 +60,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="criteria of your own beside the gate's, see docs/extending.md; may be given again",
     )
+    group.addoption(
+        "--keep-files",
+        action="store_true",
+        help="leave ledgers, backups and their copies in the folder of the run, about 110 MB",
+    )
     group.addoption("--short", action="store_true", help="less evidence, in about half the time")
 
 
@@ -69,13 +77,20 @@ def _seed(text: str) -> int:
 @pytest.fixture(scope="session")
 def gate_result(request: pytest.FixtureRequest) -> GateResult:
     """Run the whole campaign once and decide from its file."""
+    from fixtures import ending
     from fixtures.stack import StackError
     from validation.once import FailedElsewhereError, once
 
     config = request.config
     worker = getattr(config, "workerinput", None)
     try:
-        folder = once(worker, OUT, lambda: _gather(config))
+        with ending.by_signal():
+            if worker is not None:
+                ending.with_parent()
+            folder = once(worker, OUT, lambda: _gather(config))
+    except ending.EndedError as ended:
+        config.stash[_ENDED] = ended.number
+        raise
     except FailedElsewhereError:
         pytest.fail("the campaign did not reach its end in another worker", pytrace=False)
     except StackError as error:
@@ -219,6 +234,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from validation.once import forget
 
         forget(OUT, session.config.stash[_TEST_RUN])
+    ended = session.config.stash.get(_ENDED, None)
+    if ended is not None and ended != signal.SIGINT:
+        # As a shell has it; of Ctrl-C pytest has a status of its own.
+        session.exitstatus = 128 + ended
+        return
     if session.config.getoption("--gate") is None:
         return
     result = session.config.stash.get(_RESULT, None)

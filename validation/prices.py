@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
+from fixtures.launch import run
 from validation.errors import EvidenceError
 from validation.records import NodePrice
 
@@ -16,9 +16,8 @@ def node_price() -> NodePrice:
     Raises:
         EvidenceError: it does not say.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "ga", "plan", "--prices", "--json"], capture_output=True, text=True
-    )
+    argv = [sys.executable, "-m", "ga", "plan", "--prices", "--json"]
+    done = run(argv, capture_output=True)
     if done.returncode != 0:
         raise EvidenceError(f"no prices: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     said = json.loads(done.stdout)

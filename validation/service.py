@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import signal
 import subprocess
@@ -15,7 +14,9 @@ from typing import Any, Final
 
 import requests
 
-from fixtures import proc
+from fixtures import launch, proc
+from fixtures.asking import session
+from fixtures.surroundings import inherited
 from validation.checks.load import USERS
 from validation.evidence import Sink
 from validation.records import Note
@@ -40,7 +41,7 @@ class Service:
 
     def __init__(self, store: Path, token: str) -> None:
         self._log = store.with_suffix(".log").open("ab")
-        self.process = subprocess.Popen(
+        self.process = launch.spawn(
             [
                 sys.executable,
                 "-m",
@@ -53,16 +54,14 @@ class Service:
                 "--max-concurrent",
                 "2",
             ],
-            env={**os.environ, "GA_SERVICE_TOKEN": token, "GA_STORE": f"sqlite:///{store}"},
+            env=inherited({"GA_SERVICE_TOKEN": token, "GA_STORE": f"sqlite:///{store}"}),
             stdout=subprocess.PIPE,
             stderr=self._log,
-            text=True,
         )
         assert self.process.stdout is not None
         words = self.process.stdout.readline().split()
         self.url = words[-1] if words else ""
-        self.http = requests.Session()
-        self.http.trust_env = False
+        self.http = session()
         self.http.headers["Authorization"] = f"Bearer {token}"
 
     def get(self, path: str) -> requests.Response:
@@ -133,15 +132,14 @@ def load(service: Service, place: Path, token: str) -> tuple[Load, dict[str, int
         return proc.host_seconds() - proc.family_seconds(service.process.pid)
 
     began, before = time.monotonic(), others()
-    done = subprocess.run(
+    done = launch.run(
         [
             *(sys.executable, "-m", "locust", "-f", str(_USERS_FILE), "--headless"),
             *("--users", str(USERS), "--spawn-rate", "10", "--only-summary"),
             *("--run-time", f"{_LOAD_SECONDS}s", "--stop-timeout", "5", "--host", service.url),
         ],
-        env={**os.environ, "GA_SERVICE_TOKEN": token, "GA_LOAD_OUT": str(out)},
+        env=inherited({"GA_SERVICE_TOKEN": token, "GA_LOAD_OUT": str(out)}),
         capture_output=True,
-        text=True,
         timeout=_LOAD_SECONDS + _START_SECONDS,
         check=False,
     )

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fixtures.launch import spawn
+from fixtures.surroundings import DATABASE, inherited
+
 OUT_OF_MEMORY: Final = ("OutOfMemoryError", "MemoryError", "oom-kill", "out of memory")
 _POLL: Final = 0.1
 
@@ -125,12 +128,12 @@ class _Log:
 
 def plain(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
     """Start a process on this machine without limits."""
-    return subprocess.Popen(
+    return spawn(
         argv,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **env},
+        # The ledger may be one of a cluster that others started.
+        env=inherited(env, keep=[DATABASE]),
         start_new_session=True,
     )
 

@@ -168,7 +168,7 @@ def test_bad_minutes(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 _STACK_OWNER = """
 import pathlib, signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 try:
     pathlib.Path(sys.argv[1]).touch()
     time.sleep(60)
@@ -191,7 +191,7 @@ _run([sys.executable, "-c", *sys.argv[1:]], cwd=pathlib.Path(), env=dict(os.envi
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_certification_lets_its_trials_remove_their_stack(
     how: signal.Signals, tmp_path: Path
 ) -> None:

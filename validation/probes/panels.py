@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import requests
-
+from fixtures.asking import session
 from validation.evidence import EvidenceWriter
 from validation.records_monitoring import Panel, Probe, Via
 
@@ -69,7 +68,7 @@ class Prometheus:
     via: Via = "prometheus"
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        self._url, self._http = url.rstrip("/"), session()
 
     def points(self, query: Query, begin: float, end: float) -> int:
         """How many finite values the query has from ``begin`` to ``end`` (Unix seconds).
@@ -78,7 +77,7 @@ class Prometheus:
             OSError, ValueError, KeyError: there is no answer, or a refusal.
         """
         step = max(_STEP_SECONDS, math.ceil((end - begin) / _MOST_POINTS))
-        answer = requests.get(
+        answer = self._http.get(
             f"{self._url}/api/v1/query_range",
             params={"query": query.query, "start": str(begin), "end": str(end), "step": str(step)},
             timeout=_TIMEOUT,
@@ -98,12 +97,12 @@ class Grafana:
     via: Via = "grafana"
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        self._url, self._http = url.rstrip("/"), session()
 
     def health(self) -> tuple[bool, str]:
         """Whether it and its database are well, and what it said."""
         try:
-            response = requests.get(f"{self._url}/api/health", timeout=_TIMEOUT)
+            response = self._http.get(f"{self._url}/api/health", timeout=_TIMEOUT)
             well = response.status_code == 200 and response.json().get("database") == "ok"
         except (OSError, ValueError) as error:
             # The text of the error has the URL, and that may have a password.
@@ -139,7 +138,7 @@ class Grafana:
             "from": str(int(begin * 1000)),
             "to": str(int(end * 1000)),
         }
-        response = requests.post(f"{self._url}/api/ds/query", json=body, timeout=_TIMEOUT)
+        response = self._http.post(f"{self._url}/api/ds/query", json=body, timeout=_TIMEOUT)
         result = response.json()["results"]["A"]
         if "error" in result:
             raise ValueError(str(result["error"]))
@@ -152,7 +151,7 @@ class Grafana:
         )
 
     def _get(self, path: str) -> Any:
-        response = requests.get(f"{self._url}{path}", timeout=_TIMEOUT)
+        response = self._http.get(f"{self._url}{path}", timeout=_TIMEOUT)
         if response.status_code != 200:
             raise ValueError(f"{path.partition('?')[0]}: HTTP {response.status_code}")
         return response.json()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from fixtures import ending
+from fixtures.launch import run, spawn
+from fixtures.surroundings import inherited
 from ga.errors import InputError
 from validation.sabotage.certificates import HEALTHY, Certificate, code_hash, read_certificates
 from validation.sabotage.defects import DEFECTS, Defect
@@ -104,10 +105,10 @@ def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float, stack: s
         for name in _FILES:
             shutil.copy2(_ROOT / name, copy / name)
         names = [f"{criterion}:{defect}" for criterion, defect in trials]
-        env = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        env = inherited({"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"})
         # Now: under a node's quota it takes minutes, and the first run would look like a slow one.
         compiling = [sys.executable, "-m", "ga", "compile"]
-        status = subprocess.run(
+        status = run(
             compiling, cwd=copy, env=env, stdout=subprocess.DEVNULL, check=False
         ).returncode
         if status != 0:
@@ -126,21 +127,22 @@ def _run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
     # Of a session of its own: what interrupts us at a terminal would reach it a second time.
     # So what asks us to end must be passed on. What it says is no part of our own stdout, which may
     # be JSON.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with subprocess.Popen(
-        argv, cwd=cwd, env=env, start_new_session=True, stdout=sys.stderr.fileno()
-    ) as process:
+    with (
+        ending.by_signal(),
+        spawn(
+            argv, cwd=cwd, env=env, start_new_session=True, stdout=sys.stderr.fileno()
+        ) as process,
+    ):
         try:
             return process.wait()
         except BaseException:
-            process.send_signal(signal.SIGINT)
+            # Not SIGINT, which is ignored below a job in the background.
+            process.terminate()
             try:
                 process.wait(_END_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
             raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -19,6 +19,8 @@ import psycopg
 
 from fixtures import Node, Receipt, Stack, proc, sockets
 from fixtures.impairment import delay
+from fixtures.launch import spawn
+from fixtures.surroundings import inherited
 from validation.evidence import EvidenceWriter
 from validation.record import Record
 from validation.sabotage.defects import Harm
@@ -122,9 +124,9 @@ def _open_socket(stack_id: str, node: Node) -> Iterator[None]:
     enter = ["nsenter", f"--net=/proc/{node.pid}/ns/net", "--"]
     with (
         tempfile.TemporaryDirectory(prefix="ga-trial-") as empty,
-        subprocess.Popen(
+        spawn(
             [*enter, sys.executable, "-m", "http.server", "8000", "--directory", empty],
-            env={**os.environ, proc.STACK_VARIABLE: stack_id},
+            env=inherited({proc.STACK_VARIABLE: stack_id}),
             stderr=subprocess.DEVNULL,
         ) as server,
     ):

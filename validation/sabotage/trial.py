@@ -15,7 +15,7 @@ from typing import Final, get_args
 import sqlalchemy as sa
 
 import fixtures
-from fixtures import Stack
+from fixtures import Stack, ending
 from validation.campaign import Campaign, Scale
 from validation.drills import Drills
 from validation.elasticity import autoscale, preempt
@@ -293,4 +293,8 @@ def _soak(world: str) -> dict[str, tuple[Status, str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        with ending.by_signal():
+            sys.exit(main(sys.argv[1:]))
+    except ending.EndedError as ended:
+        sys.exit(ended.status)

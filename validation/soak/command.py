@@ -6,7 +6,6 @@ import argparse
 import math
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -16,9 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fixtures.ending import undisturbed
+from fixtures.launch import beside
 from ga.errors import InputError
 from validation.environment import environment
 from validation.evidence import Evidence
+from validation.folder import stamp
 from validation.gathering import CPUS_PER_NODE, NODES, STEADY_SECONDS
 from validation.plugin import OUT
 from validation.records import Environment, Gap, Note
@@ -125,7 +127,7 @@ class _Start:
 def _new(options: argparse.Namespace) -> Folder:
     _check(options)
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
-    name = f"soak-{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
+    name = f"soak-{stamp()}-{seed}"
     path = options.out or OUT / name
     if (path / MANIFEST).exists():
         raise InputError(f"--out {path} holds a soak already; add --resume or name another folder")
@@ -205,9 +207,7 @@ def _watch_stack(start: _Start) -> None:
     _say(f"seed {plan.seed}; evidence goes to {start.folder.path}")
     try:
         with (
-            subprocess.Popen(
-                [sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL
-            ) as compiling,
+            beside([sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL) as compiling,
             fixtures.start_stack(
                 nodes=plan.nodes,
                 cpus_per_node=plan.cpus_per_node,
@@ -256,11 +256,10 @@ def _gather(start: _Start, stack: Stack) -> None:
 def _ending(
     segments: Segments, live: Live
 ) -> Iterator[Callable[[Callable[[Callable[[str], None]], str]], None]]:
-    """Seal the last segment when the soak ends in order, or is asked to by Ctrl-C or SIGTERM.
+    """Seal the last segment when the soak ends in order, or is asked to by a signal.
 
     After any other error the segment stays open, as after a kill: nobody knows what it lacks.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     why = "stopped"
     progress = _Progress()
 
@@ -272,10 +271,9 @@ def _ending(
         yield go
     except KeyboardInterrupt:
         why = "stopped by a signal"
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    segments.add(Note(text=f"the soak ended: {why}"))
-    segments.finish()
+    with undisturbed():
+        segments.add(Note(text=f"the soak ended: {why}"))
+        segments.finish()
     _say(f"{why}; {live.words(segments.clock(), evidence_size(segments))}")
 
 

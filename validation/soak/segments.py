@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
+from fixtures.ending import undisturbed
 from validation.errors import EvidenceError
 from validation.evidence import Event, Evidence, EvidenceWriter, read_evidence
 from validation.record import Record
@@ -138,7 +139,7 @@ class Segments:
     def begin(self, gap: Gap | None = None) -> None:
         """Open the next segment; ``gap``: what lies between it and the one before."""
         plan = self.folder.plan
-        with self._lock:
+        with self._lock, undisturbed():
             number = len(self.folder.segments) + 1
             name = f"segment-{number:04d}.jsonl"
             self.began = self.clock()
@@ -173,14 +174,14 @@ class Segments:
 
     def rotate(self) -> Path:
         """Seal the segment and open the next; returns the sealed one."""
-        with self._lock:
+        with self._lock, undisturbed():
             sealed = self.seal()
             self.begin()
             return sealed
 
     def seal(self) -> Path:
         """Close the segment and put its checksum into the manifest."""
-        with self._lock:
+        with self._lock, undisturbed():
             assert self._writer is not None
             self._writer.close()
             self._writer = None
@@ -189,7 +190,7 @@ class Segments:
 
     def finish(self) -> None:
         """Seal the last segment: the soak has ended in order."""
-        with self._lock:
+        with self._lock, undisturbed():
             self.seal()
             self.folder = replace(self.folder, finished=True).save()
 

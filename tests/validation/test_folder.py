@@ -1,0 +1,63 @@
+"""Folders of runs are named in UTC, and keep evidence, pages and logs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from fixtures import ending
+from validation.folder import WORK, stamp, working
+
+
+def test_the_name_is_in_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert stamp(0.0) == "19700101T000000Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def _fill(place: Path) -> None:
+    (place / "service").mkdir(parents=True)
+    (place / "bad-input" / "empty-file").mkdir(parents=True)
+    for name in ("backup", "backup.db", "bad-input/empty-file/ledger.db", "service/service.log"):
+        (place / name).write_text("x")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_only_logs_stay_of_what_a_run_worked_on(broken: bool, tmp_path: Path) -> None:
+    (tmp_path / "evidence.jsonl").touch()
+    try:
+        with working(tmp_path, keep=False) as place:
+            _fill(place)
+            if broken:
+                raise ValueError
+    except ValueError:
+        assert broken
+    left = [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))]
+    assert left == ["evidence.jsonl", WORK, f"{WORK}/service", f"{WORK}/service/service.log"]
+
+
+def test_all_stays_when_it_is_asked_for_and_none_when_there_was_none(tmp_path: Path) -> None:
+    with working(tmp_path, keep=True) as place:
+        _fill(place)
+    assert (tmp_path / WORK / "backup.db").exists()
+    with working(tmp_path / "other", keep=False):
+        pass
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_that_a_signal_ends_is_tidied_last(tmp_path: Path) -> None:
+    """A thread may still write there until every process is gone."""
+    _fill(tmp_path / WORK)
+    with pytest.raises(ending.EndedError), working(tmp_path, keep=False):
+        raise ending.EndedError(15)
+    assert (tmp_path / WORK / "backup").exists()
+    (owed,) = ending._ending.owed
+    ending.settled(owed)
+    owed()
+    assert not (tmp_path / WORK / "backup").exists()

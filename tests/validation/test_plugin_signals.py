@@ -1,0 +1,46 @@
+"""A gate that a signal ends says so by its exit status, after it has cleaned up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_CONFTEST = """
+import pathlib, threading
+import validation.plugin
+from fixtures import ending
+
+pytest_plugins = ["validation.plugin"]
+here = pathlib.Path(__file__).parent
+
+def campaign(config):
+    ending.owe((here / "cleaned").touch)
+    (here / "under way").touch()
+    threading.Event().wait()
+
+validation.plugin._gather = campaign
+"""
+
+
+def test_sigterm_ends_the_gate_as_a_shell_says_it(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(_CONFTEST)
+    (tmp_path / "test_it.py").write_text("def test_it(gate_result): pass")
+    argv = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", str(tmp_path)]
+    argv += ["-p", "no:cacheprovider", "--gate=phase2", str(tmp_path)]
+    # Others' plugins take longer to load than all of this.
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=env
+    ) as process:
+        while not (tmp_path / "under way").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "ended by SIGTERM" in said
+    assert (tmp_path / "cleaned").exists()
