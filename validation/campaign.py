@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,7 @@ from validation.records import (
     Recovery,
     Workload,
 )
+from validation.records_ledger import NodeCheck
 from validation.workload import BatchEvent, Ended, Evolve, Spec, plain
 
 WORKLOAD_SECONDS: Final = 300.0
@@ -405,6 +406,8 @@ class Campaign:
                 error=error,
             )
         )
+        for check in ended.checks:
+            self._writer.add(NodeCheck(workload=name, **asdict(check)))
         for line in ended.out_of_memory:
             self._writer.add(MemoryFailure(workload=name, detail=line))
         run = ended.run or find_run(self.store, since=ended.started_at)

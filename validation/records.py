@@ -16,7 +16,14 @@ from validation.errors import EvidenceError
 from validation.fields import Facts, checks_of, fact
 from validation.record import Record
 from validation.records_faults import Phases
-from validation.records_ledger import Audit, Fallback, Generation, Individuals, Refusal, Restore
+from validation.records_ledger import (
+    Audit,
+    Fallback,
+    Generation,
+    Individuals,
+    Refusal,
+    Restore,
+)
 from validation.records_load import Load, Scaling, ServiceRestart
 from validation.records_monitoring import AlertWatch, Notification, Panel, Probe, Scrape
 from validation.records_network import Drain, Leak, Listener, RoundTrips, Search, Survey

@@ -47,6 +47,21 @@ class Audit(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeCheck(Record):
+    """A node that the engine checked before it gave it work: does it compute the same bits?"""
+
+    KIND = "node_check"
+    workload: str
+    node: str
+    """Address; ``local`` for this machine."""
+    processor: str
+    digest: str
+    """Of the fixed evaluations that every node does first; empty if it could not do them."""
+    refused: str | None
+    """Why the node was given no work."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fallback(Record):
     """How often a workload went on on this machine because the cluster was lost."""
 

@@ -54,6 +54,16 @@ class BatchEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeEvent:
+    """A node's numerics check as the engine's log has it."""
+
+    node: str
+    processor: str
+    digest: str
+    refused: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ended:
     """How an evolve process ended."""
 
@@ -69,6 +79,7 @@ class Ended:
     acknowledged: frozenset[int]
     """Generations that the process said were committed."""
     fallbacks: int
+    checks: tuple[NodeEvent, ...]
     out_of_memory: tuple[str, ...]
     """Lines that speak of exhausted memory."""
 
@@ -96,6 +107,7 @@ class _Log:
     fallbacks: int = 0
     batches: list[BatchEvent] = field(default_factory=list)
     acknowledged: set[int] = field(default_factory=set)
+    checks: list[NodeEvent] = field(default_factory=list)
 
     def read(self) -> None:
         """Take in the complete lines written since the last call."""
@@ -121,6 +133,9 @@ class _Log:
             self.acknowledged.add(number)
         elif kind == "fallback":
             self.fallbacks += 1
+        elif kind == "node":
+            names = NodeEvent.__dataclass_fields__
+            self.checks.append(NodeEvent(**{n: event[n] for n in names}))  # type: ignore[arg-type]
         elif kind == "batch":
             names = BatchEvent.__dataclass_fields__
             self.batches.append(BatchEvent(**{n: event[n] for n in names}))  # type: ignore[arg-type]
@@ -259,6 +274,7 @@ class Evolve:
             batches=tuple(self._log.batches),
             acknowledged=frozenset(self._log.acknowledged),
             fallbacks=self._log.fallbacks,
+            checks=tuple(self._log.checks),
             out_of_memory=tuple(
                 line for line in stderr.splitlines() if any(w in line for w in OUT_OF_MEMORY)
             ),

@@ -268,11 +268,11 @@ class _RayFleet:
                     self._warming[node] = []
             elif overdue or not self._warming[node]:
                 self._start_warming(node, cpus)
-        return {
-            node: cpus
-            for node, cpus in found.items()
-            if node in self._proven and node not in self._refused and not self._warming[node]
-        }
+        return {node: cpus for node, cpus in found.items() if self._fit(node)}
+
+    def _fit(self, node: str) -> bool:
+        """Whether a node may be given work."""
+        return node in self._proven and node not in self._refused and not self._warming[node]
 
     def _start_warming(self, node: str, cpus: int) -> None:
         """Have every worker process of a node load its kernels and check its numerics."""

@@ -23,7 +23,7 @@ from validation.records import (
     Usage,
     Workload,
 )
-from validation.records_ledger import Audit, Fallback, Generation, Refusal, Restore
+from validation.records_ledger import Audit, Fallback, Generation, NodeCheck, Refusal, Restore
 from validation.records_load import Load, Scaling, ServiceRestart
 from validation.records_monitoring import AlertWatch, Notification, Panel, Probe, Scrape
 from validation.records_network import Drain, Listener, RoundTrips, Search, Survey
@@ -46,7 +46,7 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
     "memory_stability": (Usage,),
     "container_stability": (Services, Fault),
     "no_data_loss": (Workload, Audit, Fault),
-    "reproducibility": (Workload, Fault),
+    "reproducibility": (Workload, Fault, NodeCheck),
     "rollback": (Workload, Fault, Fallback, Audit),
     "backup_restore": (Workload, Restore),
     "bad_input": (Refusal,),
@@ -127,7 +127,14 @@ def ledger(work: Workload) -> list[Record]:
         sampled=24,
         mismatched=0,
     )
-    return [*generations, audit]
+    there = ["local"] if work.arm == "local" else [f"10.0.0.{n + 1}" for n in range(work.nodes)]
+    checks = [
+        NodeCheck(
+            workload=work.id, node=node, processor="a processor", digest="0" * 16, refused=None
+        )
+        for node in there
+    ]
+    return [*generations, audit, *checks]
 
 
 def receipt(

@@ -13,7 +13,7 @@ from validation.evidence import Evidence
 from validation.history import Fate, Fates, fates, operations
 from validation.lookup import killed_during, workloads
 from validation.records import Fault, Gap, Recovery, Workload
-from validation.records_ledger import Audit, Generation
+from validation.records_ledger import Audit, Generation, NodeCheck
 from validation.verdicts import (
     InconclusiveError,
     Records,
@@ -229,6 +229,11 @@ def reproducibility(records: Records) -> Verdict:
     groups: dict[tuple[object, ...], list[tuple[Evidence, Workload]]] = {}
     wrong: list[str] = []
     for record in records:
+        wrong += [
+            f"node {check.node} ({check.processor}) gets no work: {check.refused}"
+            for check in record.all(NodeCheck)
+            if check.refused is not None
+        ]
         for workload in workloads(record).values():
             if workload.exit_code != 0:
                 continue
@@ -269,7 +274,8 @@ def reproducibility(records: Records) -> Verdict:
             status=Status.PASS,
             measured=measured,
             interval=interval,
-            reason="one digest locally, on the cluster, at different sizes, and with a node killed",
+            reason="one digest locally, on the cluster, at different sizes, and with a node killed;"
+            f" on {_processors(records)}",
             budget=_NO_DIFFERENCE,
         )
     nearest = min(missing, key=len) if missing else ["finished workloads"]
@@ -374,9 +380,26 @@ def _uncovered(members: Sequence[tuple[Evidence, Workload]]) -> list[str]:
     lacks = [f"a {arm} one" for arm in ("local", "distributed") if arm not in arms]
     if len(sizes) < 2:
         lacks.append("two different sizes")
+    if not all(_checked(record, workload) for record, workload in members):
+        lacks.append("the processor of every node, and that it computes the same bits")
     if not any(killed_during(record, workload) for record, workload in members):
         lacks.append("a node killed, by receipt, while one ran")
     return lacks
+
+
+def _checked(record: Evidence, workload: Workload) -> bool:
+    """Whether the engine says of this machine, or of nodes of the cluster, that it checked them."""
+    checked = {c.node for c in record.all(NodeCheck) if c.workload == workload.id and c.digest}
+    return "local" in checked if workload.arm == "local" else bool(checked - {"local"})
+
+
+def _processors(records: Records) -> str:
+    """Every processor that evaluated, with the number of nodes."""
+    nodes: dict[str, set[str]] = {}
+    for record in records:
+        for check in record.all(NodeCheck):
+            nodes.setdefault(check.processor, set()).add(check.node)
+    return ", ".join(f"{name} ({plural(len(of), 'node')})" for name, of in sorted(nodes.items()))
 
 
 def _short(digest: str | None) -> str:

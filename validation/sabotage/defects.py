@@ -30,6 +30,7 @@ Harm = Literal[
     "alerts stopped",
     "prometheus stopped",
     "node restarted",
+    "odd node",
     "outages",
     "leak",
     "unwatched",
@@ -49,10 +50,8 @@ _ANY_STACK: Final[frozenset[Harm]] = frozenset({
 
 _WORKER: Final = "ga/evaluators/worker.py"
 _DRIVER: Final = "ga/evaluators/driver.py"
-_ALIVE: Final = (
-    "        return {node: cpus for node, cpus in found.items() if not self._warming[node]}\n"
-)
-_EVALUATES: Final = "        return evaluate_batch(market, settings, genomes)\n"
+_ALIVE: Final = "        return {node: cpus for node, cpus in found.items() if self._fit(node)}\n"
+_EVALUATES: Final = "        batch = evaluate_batch(market, settings, genomes)\n"
 _BEGINS: Final = "    with _bounded("
 _ON_CLUSTER: Final = 'if "ray" in sys.modules'
 """Only workers of the cluster have Ray loaded: so one arm is broken and the other is not."""
@@ -60,7 +59,7 @@ _BENT: Final = """\
         from dataclasses import replace
         batch = evaluate_batch(market, settings, genomes)
         factor = 1 + 1e-9 {where}
-        return replace(batch, outcomes=tuple(
+        batch = replace(batch, outcomes=tuple(
             o if o.fitness is None else o._replace(fitness=o.fitness * factor)
             for o in batch.outcomes))
 """
@@ -108,6 +107,20 @@ def _edit(file: str, old: str, new: str) -> tuple[Edit, ...]:
     return (Edit(file=file, old=old, new=new),)
 
 
+_OTHER_LOG: Final = _edit(
+    "ga/families/volatility_scaling.py",
+    "    return np.concatenate([[0.0], np.cumsum(log(ratios))])[None, :]\n",
+    "    import sys\n"
+    f"    wrong = 2.0**-52 {_ON_CLUSTER} else 0.0\n"
+    "    return np.concatenate([[0.0], np.cumsum(log(ratios) * (1.0 + wrong))])[None, :]\n",
+)
+"""Nodes whose logarithms differ by a unit in the last place from those of this machine."""
+_UNCHECKED: Final = _edit(
+    "ga/numerics_check.py",
+    "        wrong = [name for name, digest in self.digests.items()"
+    " if digest != EXPECTED.get(name)]\n",
+    "        wrong: list[str] = []\n",
+)
 _OTHER_ON_CLUSTER: Final = _edit(_WORKER, _EVALUATES, _BENT.format(where=f"{_ON_CLUSTER} else 1"))
 
 
@@ -208,6 +221,18 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         criterion="reproducibility",
         needs=("reference", "recovery"),
         edits=_OTHER_ON_CLUSTER,
+    ),
+    Defect(
+        name="nodes whose processor computes other bits, and nobody checks",
+        criterion="reproducibility",
+        needs=("reference", "recovery"),
+        edits=(*_OTHER_LOG, *_UNCHECKED),
+    ),
+    Defect(
+        name="a node whose processor computes other bits, and gets no work",
+        criterion="reproducibility",
+        needs=("reference", "recovery"),
+        harm="odd node",
     ),
     Defect(
         name="lost batch",

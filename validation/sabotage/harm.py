@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -29,6 +31,8 @@ WATCH_SECONDS: Final = 45.0
 _SLOW_S: Final = 0.02
 """Each way: four times what a round trip may take, and the least that can be shown."""
 SILENT_AFTER_S: Final = 20.0
+_ROOT: Final = Path(__file__).parents[2]
+_LOG: Final = "        out[i] = log_of(values[i])"
 RUINOUS: Final[frozenset[Harm]] = frozenset({"dashboard killed"})
 """What cannot be mended: nothing else can be tried on that stack."""
 
@@ -57,6 +61,10 @@ def harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
             restarted = aside.submit(_restart, stack.nodes[0])
             yield
             restarted.result()
+        return
+    if harm == "odd node":
+        with _odd(inside.nodes[0]):
+            yield
         return
     if harm == "slow link":
         with _slow_link(stack.nodes[0]):
@@ -166,6 +174,29 @@ def _silenced(name: str, after_s: float) -> Iterator[None]:
         yield
     finally:
         setattr(EvidenceWriter, "add", real)  # noqa: B010
+
+
+@contextmanager
+def _odd(node: Any) -> Iterator[None]:
+    """Start a node again on a copy of the engine whose logarithms differ in the last place, as they
+    would on a processor with another library."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(_ROOT / "ga", Path(folder, "ga"))
+        file = copy / "numerics.py"
+        text = file.read_text()
+        if text.count(_LOG) != 1:
+            raise SystemExit(f"trial: {file.name} no longer has the line that is to be changed")
+        file.write_text(text.replace(_LOG, f"{_LOG} * 1.0000000000000002"))
+        before = dict(node.environment)
+        node.kill()
+        node.use(PYTHONPATH=os.pathsep.join(filter(None, (folder, before.get("PYTHONPATH")))))
+        node.start()
+        try:
+            yield
+        finally:
+            node.kill()
+            node.use(PYTHONPATH=before.get("PYTHONPATH", ""))
+            node.start()
 
 
 def _restart(node: Node) -> None:

@@ -6,6 +6,7 @@ For tests of the gate. The record's backend is ``simulated``, and the verdict on
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -15,7 +16,7 @@ from validation.checks.availability import CLUSTER
 from validation.history import gathered
 from validation.lookup import HEAD
 from validation.records import Fault, Invocation, Recovery, Services, Usage, Workload
-from validation.records_ledger import Audit, Generation, Individuals
+from validation.records_ledger import Audit, Generation, Individuals, NodeCheck
 from validation.records_monitoring import Probe, Scrape
 from validation.records_observer import Observer
 from validation.soak.segments import Segments
@@ -127,9 +128,10 @@ class SimulatedWorld:
                 error=None,
             )
         )
-        self._ledger(name, digest, seconds)
+        there = ["local"] if arm == "local" else [f"node-{n + 1}" for n in range(workers)]
+        self._ledger(name, digest, seconds, there)
 
-    def _ledger(self, name: str, digest: str, seconds: float) -> None:
+    def _ledger(self, name: str, digest: str, seconds: float, nodes: Sequence[str]) -> None:
         add, planned = self.segments.add, POPULATION * GENERATIONS
         lost = _LOST if self.defect == "lost" and self.workloads == 3 else None
         for generation in range(GENERATIONS):
@@ -151,6 +153,12 @@ class SimulatedWorld:
                     acknowledged=True,
                     found=gathered(there),
                     again="",
+                )
+            )
+        for node in nodes:
+            add(
+                NodeCheck(
+                    workload=name, node=node, processor="simulated", digest="0" * 16, refused=None
                 )
             )
         missing = int(lost is not None)
