@@ -13,3 +13,7 @@ class ClusterError(RuntimeError):
 
 class LedgerError(RuntimeError):
     """The ledger is lost, damaged, or another process's by now; the message says what to do."""
+
+
+class OutputError(RuntimeError):
+    """What was asked for cannot be written (any more); the message says what to do."""
