@@ -16,6 +16,7 @@ from ga.errors import ClusterError, InputError
 from ga.evaluators.base import PATIENCE_SECONDS, Abandoned, AwakeClock, BatchResult, tried
 from ga.evaluators.driver import Beat, Done, DriverSpec, HandedOut, Lost, Ready, Refused, main
 from ga.fitness import Settings
+from ga.forks import deaf
 from ga.genome import Genome
 from ga.market import Market
 
@@ -79,7 +80,8 @@ class ClusterEvaluator:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=main, args=(theirs, spec), name="ga-driver")
-        self._process.start()
+        with deaf():
+            self._process.start()
         theirs.close()
         self._slots = 0
         self._ended = False
