@@ -8,7 +8,6 @@ change of those is a miss. A value that is damaged, or that is not ours, is a mi
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import queue
 import struct
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
+from ga.environment import setting
 from ga.errors import InputError
 from ga.families import KERNEL_VERSION
 from ga.fitness import Outcome
@@ -142,7 +142,7 @@ def check_cache(url: str) -> CacheServer:
     Raises:
         InputError: see ``parse_url``; or Redis' client is not installed.
     """
-    server = parse_url(url, os.environ.get("GA_CACHE_PASSWORD_FILE"))
+    server = parse_url(url, setting("GA_CACHE_PASSWORD_FILE"))
     if find_spec("redis") is None:
         raise InputError(
             "--cache needs a client; run: python -m pip install 'evolution-gate[cache]'"

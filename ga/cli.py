@@ -6,9 +6,10 @@ import argparse
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
@@ -21,7 +22,9 @@ from ga.cache import Cache, check_cache, open_cache
 from ga.capacity import command as capacity
 from ga.choose import Choice, make_evaluator
 from ga.console import ProgressLine, gap_lines, print_families, print_strategies
-from ga.errors import ClusterError, InputError, LedgerError, MachineError
+from ga.ending import status_of
+from ga.environment import setting
+from ga.errors import ClusterError, InputError
 from ga.evaluators import Evaluator, LocalEvaluator
 from ga.evaluators.standby import Standby
 from ga.evolution import Evolution, Plan
@@ -29,6 +32,7 @@ from ga.families import FAMILIES, usable_families
 from ga.fitness import Settings, visible
 from ga.inspect import appraised, sharpe_row, spec_of, strategy_row
 from ga.ledger import Ledger, RunRecord, StrategyRecord, open_ledger
+from ga.ledger.connect import told_of_database
 from ga.market import Market
 from ga.overfit import Edge
 from ga.redact import redact, refuse_passwords
@@ -69,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--log", type=Path, help="append a JSON line for every batch here")
         command.add_argument(
             "--cache",
-            default=os.environ.get("GA_CACHE_URL") or None,
+            default=setting("GA_CACHE_URL"),
             help="outcomes of earlier runs: redis://HOST:PORT/DB; a URL with a password belongs in"
             " the variable GA_CACHE_URL, or the password in a file that GA_CACHE_PASSWORD_FILE"
             " names (default: that variable, else none)",
@@ -88,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     def store(command: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--store",
-            default=os.environ.get("GA_STORE", DEFAULT_STORE),
+            default=_default_store(),
             help="history: a file, sqlite:///FILE or postgresql://...; a URL with a password"
             f" belongs in the variable GA_STORE (default: that, else {DEFAULT_STORE})",
         )
@@ -156,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    """Run one command; returns its exit status (see ``ga.ending``)."""
     handlers = {
         "evolve": _evolve,
         "resume": _resume,
@@ -174,20 +178,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         "cluster": cluster.command,
         "preflight": preflight.command,
     }
-    try:
+    options = argparse.Namespace()
+
+    def work() -> int:
         refuse_passwords(sys.argv[1:] if argv is None else argv)
-        options = _parser().parse_args(argv)
-        return handlers[options.command](options)
-    except InputError as error:
-        # One line, whatever a file name, a column or a driver's message brought in.
-        print("ga:", redact(" ".join(str(error).split())), file=sys.stderr)
-        return 2
-    except (ClusterError, LedgerError, MachineError) as error:
-        print(f"ga: {redact(str(error))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("ga: interrupted; go on with: python -m ga resume RUN", file=sys.stderr)
-        return 130
+        _parser().parse_args(argv, options)
+        with told_of_database(getattr(options, "store", DEFAULT_STORE)):
+            return handlers[options.command](options)
+
+    return status_of(work, hint=lambda: _how_to_go_on(options))
+
+
+def _how_to_go_on(options: argparse.Namespace) -> str:
+    """The command that continues the run that was begun; empty if none was."""
+    run = getattr(options, "begun", None)
+    if run is None:
+        return ""
+    stored = [] if options.store == _default_store() else ["--store", options.store]
+    return shlex.join(["python", "-m", "ga", "resume", run, *stored])
+
+
+def _default_store() -> str:
+    return setting("GA_STORE") or DEFAULT_STORE
 
 
 def _evolve(options: argparse.Namespace) -> int:
@@ -226,24 +238,20 @@ def _evolve(options: argparse.Namespace) -> int:
         workers=options.workers,
         address=options.address,
     )
-    try:
-        ledger = open_ledger(options.store, create=True)
-    except InputError:
-        choice.evaluator.close()
-        raise
-    for line in (*gap_lines(market), *left_out):
-        print(line, file=sys.stderr)
-    print(f"mode: {choice.reason}; seed {plan.seed}", file=sys.stderr)
-    run = ledger.begin(
-        market=market,
-        spec=spec.pinned(market),
-        plan=plan,
-        settings=settings,
-        mode=choice.evaluator.mode,
-        run=options.run_id,
-    )
-    with ledger.own(run):
-        return _drive(options, ledger, run, Evolution(plan), market, settings, choice, left_out)
+    with closing(choice.evaluator), closing(open_ledger(options.store, create=True)) as ledger:
+        for line in (*gap_lines(market), *left_out):
+            print(line, file=sys.stderr)
+        print(f"mode: {choice.reason}; seed {plan.seed}", file=sys.stderr)
+        run = options.begun = ledger.begin(
+            market=market,
+            spec=spec.pinned(market),
+            plan=plan,
+            settings=settings,
+            mode=choice.evaluator.mode,
+            run=options.run_id,
+        )
+        with ledger.own(run):
+            return _drive(options, ledger, run, Evolution(plan), market, settings, choice, left_out)
 
 
 def _resume(options: argparse.Namespace) -> int:
@@ -260,7 +268,8 @@ def _resume(options: argparse.Namespace) -> int:
             " restore the data it was started on"
         )
     # Owned before it is read: whoever had it before commits no more.
-    with ledger.own(record.run):
+    options.begun = record.run
+    with closing(ledger), ledger.own(record.run):
         evolution = _restore(ledger, record)
         choice = make_evaluator(
             options.mode,
@@ -275,7 +284,8 @@ def _resume(options: argparse.Namespace) -> int:
             f" {record.plan.generations}; mode: {choice.reason}",
             file=sys.stderr,
         )
-        return _drive(options, ledger, record.run, evolution, market, record.settings, choice)
+        with closing(choice.evaluator):
+            return _drive(options, ledger, record.run, evolution, market, record.settings, choice)
 
 
 def _restore(ledger: Ledger, record: RunRecord) -> Evolution:

@@ -20,12 +20,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
-from rich.table import Table
-
 from ga.deployment import has_image, init
 from ga.errors import InputError
 from ga.ports import taken
+from ga.tables import table
 
 COMPOSE_FILE: Final = Path("deploy") / "docker-compose.yml"
 WORKERS: Final = "ray-worker-cpu"
@@ -364,16 +362,15 @@ def _status(compose: Compose, *, as_json: bool) -> int:
         }
         print(json.dumps(value, indent=2))
         return 0 if well else 1
-    console = Console()
-    table = Table("Container", "State", "Health", "Restarts", title="containers")
-    for one in containers:
-        style = "" if one.well else "bold red"
-        table.add_row(one.name, one.state, one.health or "-", str(one.restarts), style=style)
-    console.print(table)
-    table = Table("Address", "State", "Host", "Id", title="Ray's nodes")
-    for node in found:
-        table.add_row(node.address, node.state, node.host, node.id[:12])
-    console.print(table)
+    rows: list[dict[str, object]] = [
+        {"name": c.name, "state": c.state, "health": c.health or "-", "restarts": c.restarts}
+        for c in containers
+    ]
+    table("Containers", rows, styles=["" if one.well else "bold red" for one in containers])
+    rows = [
+        {"address": n.address, "state": n.state, "host": n.host, "id": n.id[:12]} for n in found
+    ]
+    table("Ray's nodes", rows)
     return 0 if well else 1
 
 

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
 
 from ga.families import FAMILIES
 from ga.ledger import StrategyRecord
 from ga.market import Market
 from ga.run import Progress as RunProgress
+from ga.tables import table
 
-_LINE_SECONDS: Final = 5.0
+_FIRST_PAUSE: Final = 5.0
+_LONGEST_PAUSE: Final = 300.0
+"""Seconds between lines in a log: twice as many each time, up to this."""
 _SHOWN_GAPS: Final = 3
 
 
 class ProgressLine:
-    """A bar on a terminal; elsewhere a line of text every few seconds."""
+    """A bar on a terminal; elsewhere a line of text at the start, and then ever more seldom.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds that pass; for lines only.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("generation {task.fields[generation]}"),
@@ -35,7 +43,7 @@ class ProgressLine:
             disable=not self._console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._printed = time.monotonic()
+        self._next, self._pause = float("-inf"), _FIRST_PAUSE
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -62,10 +70,10 @@ class ProgressLine:
             if self._task is None:
                 self._task = self._bar.add_task("", total=total, generation=generation, text=text)
             self._bar.update(self._task, completed=done, generation=generation, text=text)
-        elif time.monotonic() - self._printed >= _LINE_SECONDS:
-            self._printed = time.monotonic()
-            percent = 100 * done / total
-            self._console.print(f"generation {generation}  {percent:.0f}%  {text}", highlight=False)
+        elif (now := self._clock()) >= self._next:
+            self._next, self._pause = now + self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+            line = f"generation {generation}  {100 * done / total:.0f}%  {text}"
+            print(line, file=sys.stderr, flush=True)
 
 
 def _duration(seconds: float) -> str:
@@ -98,31 +106,26 @@ def gap_lines(market: Market) -> Iterator[str]:
         yield f"    {gap.asset}: {gap.missing} bars between {span}"
 
 
-def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Print rows of equal keys as a table on stdout."""
-    drawn = Table(title=title, title_justify="left", show_lines=True)
-    for name in rows[0] if rows else ():
-        drawn.add_column(name, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(str(value) for value in row.values()))
-    Console().print(drawn if rows else f"{title}: none")
-
-
 def print_strategies(strategies: Sequence[StrategyRecord], *, runs: bool) -> None:
     """Print strategies with their genes; ``runs``: and with their runs."""
     rows = []
     for strategy in strategies:
         genome, outcome, sharpes = strategy.genome, strategy.outcome, strategy.sharpes
-        row: dict[str, object] = {"key": outcome.key[:10], "family": genome.family}
+        row: dict[str, object] = {"key": outcome.key[:10]}
+        if runs:
+            row["run"] = strategy.run
+        row["family"] = genome.family
         row["in-sample"] = f"{outcome.fitness:.3f}"
         row["out-of-sample"] = _ratio(sharpes.out_of_sample if sharpes else None)
         row["hold-out"] = _ratio(sharpes.holdout if sharpes else None)
-        if runs:
-            row["run"] = strategy.run
         row["drawdown"] = f"{outcome.max_drawdown:.1%}"
         row["trades"] = outcome.trades
         rows.append(row)
-    table("Best strategies: annualised net Sharpe ratios, evolved on in-sample alone", rows)
+    table(
+        "Best strategies: annualised net Sharpe ratios, evolved on in-sample alone",
+        rows,
+        right=("in-sample", "out-of-sample", "hold-out", "drawdown", "trades"),
+    )
     for strategy in strategies:
         genes = FAMILIES[strategy.genome.family].genes
         pairs = zip(genes, strategy.genome.genes, strict=True)

@@ -18,3 +18,7 @@ class LedgerError(RuntimeError):
 class MachineError(RuntimeError):
     """This machine cannot evaluate: it computes other bits, or a library, a file or its memory
     fails. That is never an outcome of a genome; the message says what to do."""
+
+
+class OutputError(RuntimeError):
+    """What was asked for cannot be written (any more); the message says what to do."""

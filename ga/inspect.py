@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from typing import Final, TextIO
 import numpy as np
 
 from ga.appraisal import PARTS, Appraisal, appraise, asset_means, equity, positions
-from ga.console import print_strategies, table
+from ga.console import print_strategies
 from ga.curve import page, sparkline
 from ga.errors import InputError
 from ga.families import FAMILIES, KERNEL_VERSION, get_family
@@ -26,6 +27,7 @@ from ga.genome import Genome
 from ga.ledger import RunRecord, Sharpes, StrategyRecord, open_ledger
 from ga.market import Market
 from ga.sources import MarketSpec
+from ga.tables import table
 from ga.verify import processors
 
 FORMAT: Final = "evolution-gate/strategy/1"
@@ -110,7 +112,7 @@ def runs(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(rows))
     else:
-        table("Runs", rows)
+        table("Runs", rows, right=("seed", "population", "generations"))
     return 0
 
 
@@ -218,7 +220,8 @@ def show(options: argparse.Namespace) -> int:
         return 0
     genes = ", ".join(f"{name} {value:.6g}" for name, value in _named(strategy.genome).items())
     print(f"{strategy.genome.family} ({strategy.outcome.key[:10]}) of run {strategy.run}\n{genes}")
-    table("Sharpe ratio annualised, net of costs", rows)
+    numbers = ("fold", "sharpe", "growth", "drawdown", "trades", "exposure")
+    table("Sharpe ratio annualised, net of costs", rows, right=numbers)
     print(f"equity {curve.min():.3f}..{curve.max():.3f}, mean of the assets\n{sparkline(curve)}")
     return 0
 
@@ -290,7 +293,7 @@ def _exported(path: Path) -> Genome:
 def signals(options: argparse.Namespace) -> int:
     """``signals``: when a strategy changes its target position, on any market."""
     path = Path(options.strategy)
-    genome = _exported(path) if path.exists() else _kept(options)[0].genome
+    genome = _exported(path) if os.path.exists(path) else _kept(options)[0].genome
     market = spec_of(options).load()
     family = get_family(genome.family)
     if market.bars <= family.history:

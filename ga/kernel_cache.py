@@ -15,7 +15,6 @@ import pickle
 import platform
 import stat
 import sys
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -27,6 +26,9 @@ import numba
 import numpy as np
 from numba.core import caching
 from numba.core.serialize import dumps
+
+from ga.environment import home, own_cache, private_folder, setting
+from ga.errors import InputError
 
 _HERE: Final = Path(__file__).parent
 SOURCES: Final = (
@@ -83,13 +85,16 @@ def folder() -> Path | None:
 
 
 def _homes() -> Iterator[Path]:
-    for variable in ("GA_CACHE", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
-        if value := os.environ.get(variable):
+    if own := own_cache():
+        yield own.absolute()
+    for variable in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        if value := setting(variable):
             yield Path(value).absolute()
-    # There may be no HOME, and a user without an entry in the list of users.
-    with contextlib.suppress(RuntimeError):
-        yield Path.home() / ".cache"
-    yield Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+    if at_home := home():
+        yield at_home / ".cache"
+    # What somebody else made under that name is not used.
+    with contextlib.suppress(InputError):
+        yield private_folder()
 
 
 def _private(place: Path) -> bool:

@@ -18,13 +18,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from rich.console import Console
-from rich.table import Table
-
 from ga.cluster import COMPOSE_FILE, Compose, limits_of
 from ga.deployment import SECRETS
+from ga.environment import home
 from ga.errors import InputError
 from ga.ports import PORTS, taken
+from ga.tables import table
 
 FOLDERS: Final = ("data", "logs", "results")
 OLDEST_ENGINE: Final = (20, 10)
@@ -210,11 +209,16 @@ def command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"ok": fine, "checks": [asdict(one) for one in checks]}, indent=2))
         return 0 if fine else 1
-    table = Table("", "Check", "Found", "What to do")
-    for one in checks:
-        mark, style = ("ok", "") if one.ok else ("MISS", "bold red")
-        table.add_row(mark, one.name, one.found, one.remedy, style=style)
-    Console().print(table)
+    rows = [
+        {
+            "check": one.name,
+            "": "ok" if one.ok else "MISS",
+            "found": one.found,
+            "what to do": one.remedy,
+        }
+        for one in checks
+    ]
+    table("This machine", rows, styles=["" if one.ok else "bold red" for one in checks])
     return 0 if fine else 1
 
 
@@ -287,8 +291,10 @@ def _aws(environment: Mapping[str, str]) -> bool:
     if environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"):
         return True
     named = environment.get("AWS_SHARED_CREDENTIALS_FILE")
-    file = Path(named) if named else Path.home() / ".aws" / "credentials"
-    return _filled(file)
+    if named:
+        return _filled(Path(named))
+    at_home = home()
+    return at_home is not None and _filled(at_home / ".aws" / "credentials")
 
 
 def _listed(what: str, items: Sequence[object]) -> str:

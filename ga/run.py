@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from ga.cache import Cache
-from ga.errors import ClusterError, InputError
+from ga.errors import ClusterError, InputError, OutputError
 from ga.evaluators import BatchResult, Evaluator
 from ga.evaluators.base import NodeReport, Tried
 from ga.evaluators.standby import Standby
@@ -82,7 +83,7 @@ class BatchLog:
     """
 
     def __init__(self, path: Path | None, run: str | None = None) -> None:
-        self._run = run
+        self._run, self._path = run, path
         # The committer and the cache write from threads of their own.
         self._lock = threading.Lock()
         try:
@@ -101,11 +102,31 @@ class BatchLog:
             self._file.close()
 
     def write(self, event: str, **fields: object) -> None:
-        """Write one event."""
+        """Write one event.
+
+        Raises:
+            OutputError: it cannot be written, as on a volume that is full; later ones are dropped.
+        """
         if self._file is not None:
             line = {"event": event, "at": time.time(), "run": self._run, **fields}
             with self._lock:
-                self._file.write(json.dumps(line) + "\n")
+                self._append(json.dumps(line) + "\n")
+
+    def _append(self, line: str) -> None:
+        file = self._file
+        if file is None:
+            return
+        try:
+            file.write(line)
+        except OSError as error:
+            self._file = None
+            with contextlib.suppress(OSError):
+                # It tries once more to write what it could not.
+                file.close()
+            raise OutputError(
+                f"--log {self._path}: cannot be written ({error.strerror}); make space, or give"
+                f" another file, then: python -m ga resume {self._run}"
+            ) from None
 
     def warn(self, event: str, text: str) -> None:
         """Write an event that a person should know of too, and say it on stderr."""

@@ -21,6 +21,7 @@ from validation.records_ledger import (
     Fallback,
     Generation,
     Individuals,
+    NodeCheck,
     Refusal,
     Restore,
 )
@@ -302,6 +303,7 @@ RECORDS: Final[dict[str, type[Record]]] = {
         Restore,
         Refusal,
         Individuals,
+        NodeCheck,
         MemoryFailure,
         Notification,
         AlertWatch,

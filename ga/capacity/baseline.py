@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from ga.environment import cache_home
 from ga.errors import InputError
 from ga.families import FAMILIES, KERNEL_VERSION
 
@@ -101,8 +102,7 @@ class Baseline:
 
 def folder() -> Path:
     """Where baselines are kept: the user's cache."""
-    home = os.environ.get("GA_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "evolution-gate" / "capacity"
+    return cache_home() / "evolution-gate" / "capacity"
 
 
 def kept_at(machine: Machine) -> Path:

@@ -11,9 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-from rich.table import Table
-
 from ga.capacity.baseline import Baseline, kept_at, load, save, this_machine
 from ga.capacity.measure import measure
 from ga.capacity.model import generation, limits
@@ -31,6 +28,7 @@ from ga.capacity.prices import HEADS, NODE, VCPU_FACTOR
 from ga.capacity.simulate import Failures, Played, play
 from ga.errors import InputError
 from ga.families import FAMILIES
+from ga.tables import table
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NEEDED: Final = ("population", "assets", "bars", "generations", "deadline")
@@ -181,25 +179,22 @@ def _simulated(options: argparse.Namespace, wanted: Wanted, baseline: Baseline) 
         said = {"workload": asdict(wanted), "played": found, "nodes_at_the_limit": ends}
         print(json.dumps(said))
         return 0
-    table = Table()
-    for name in ("nodes", "seconds", "a generation", "evaluations/s", "slots busy"):
-        table.add_column(name, justify="right")
-    table.add_column("handing out", justify="right")
-    table.add_column("bound by")
-    table.add_column("failures, batches redone", justify="right")
-    for nodes, played, bound in rows:
-        done = wanted.population * wanted.generations
-        table.add_row(
-            f"{nodes:,}",
-            f"{played.seconds:,.2f}",
-            f"{sum(played.generations) / len(played.generations):,.3f}",
-            f"{done / played.seconds:,.0f}",
-            f"{played.busy:.0%}",
-            f"{played.handing_out:.0%}",
-            bound,
-            f"{played.failures:,}, {played.redone:,}",
-        )
-    _console().print(table)
+    done = wanted.population * wanted.generations
+    shown = [
+        {
+            "nodes": f"{nodes:,}",
+            "seconds": f"{played.seconds:,.2f}",
+            "a generation": f"{sum(played.generations) / len(played.generations):,.3f}",
+            "evaluations/s": f"{done / played.seconds:,.0f}",
+            "slots busy": f"{played.busy:.0%}",
+            "handing out": f"{played.handing_out:.0%}",
+            "failures": f"{played.failures:,}",
+            "batches redone": f"{played.redone:,}",
+            "bound by": bound,
+        }
+        for nodes, played, bound in rows
+    ]
+    table("", shown, right=[name for name in shown[0] if name != "bound by"])
     first = sorted(limits(costs).items(), key=lambda item: item[1])
     print(
         "busy all the time, with a large population, from: "
@@ -210,32 +205,26 @@ def _simulated(options: argparse.Namespace, wanted: Wanted, baseline: Baseline) 
     return 0
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
-
-
 def _show(found: Needed, wanted: Wanted) -> None:
     price = found.price
     print(
         f"{wanted.population:,} individuals x {wanted.generations:,} generations on"
         f" {wanted.assets:,} x {wanted.bars:,} bars, within {wanted.deadline_s:,.0f} s"
     )
-    table = Table(show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column()
     machine = f"{price.instance}, {price.vcpus} vCPU"
-    for name, interval, unit in (
+    estimates = (
         ("worker nodes", found.nodes, f"{machine}, and {HEADS} for the coordinator"),
         ("a generation", found.generation_s, f"s with {found.provided}; bound by {found.bound_by}"),
         ("the whole run", found.total_s, "s"),
         ("on demand", found.on_demand_a_day, "$ a day, running all of it"),
         ("with spot workers", found.spot_a_day, "$ a day"),
         ("this run alone", found.run_on_demand, "$ on demand"),
-    ):
-        table.add_row(name, _interval(interval), unit)
-    _console().print(table)
+    )
+    rows = [
+        {"needed": name, "estimate (interval)": _interval(interval), "of": unit}
+        for name, interval, unit in estimates
+    ]
+    table("", rows, right=["estimate (interval)"])
     print(
         f"if all were {found.dearest}, which takes longest: {found.dearest_generation_s:,.2f} s a"
         " generation"

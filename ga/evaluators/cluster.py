@@ -23,6 +23,7 @@ from ga.evaluators.base import (
 )
 from ga.evaluators.driver import Beat, Done, DriverSpec, HandedOut, Lost, Ready, Refused, main
 from ga.fitness import Settings
+from ga.forks import deaf
 from ga.genome import Genome
 from ga.market import Market
 
@@ -86,7 +87,8 @@ class ClusterEvaluator:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=main, args=(theirs, spec), name="ga-driver")
-        self._process.start()
+        with deaf():
+            self._process.start()
         theirs.close()
         self._slots = 0
         self._ended = False

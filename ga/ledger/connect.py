@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-from ga.errors import InputError
+from ga.errors import InputError, LedgerError
 
 PATIENCE: Final = 60.0
 """Seconds that a database in use may be away: PostgreSQL is back 0.2 s to several after a crash."""
@@ -23,12 +24,31 @@ _PRAGMAS: Final = (
     f"busy_timeout={_BUSY_S * 1000:.0f}",
     # Keys are hashes and touch most pages of their index: few large ones are written faster.
     "page_size=16384",
-    "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
 )
 _POSTGRES: Final = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
 """Without them a connection to a host that has vanished waits for many minutes."""
+_FOREIGN: Final = (
+    "PGCHANNELBINDING",
+    "PGGSSENCMODE",
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGOPTIONS",
+    "PGPORT",
+    "PGREQUIREAUTH",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGSSLCERT",
+    "PGSSLKEY",
+    "PGSSLMODE",
+    "PGSSLNEGOTIATION",
+    "PGSSLROOTCERT",
+    "PGTARGETSESSIONATTRS",
+)
+"""Variables that PostgreSQL's library obeys beside any URL. Those of the password are ours, too."""
+_REASON: Final = 300
+"""Letters of a driver's text that are shown."""
 
 
 def url_of(store: str) -> URL:
@@ -41,7 +61,9 @@ def url_of(store: str) -> URL:
         # SQLite would take it for a database in memory, and the history would be gone at the end.
         raise InputError("--store: empty; give a file, sqlite:///FILE or postgresql://...")
     if "://" not in store:
-        store = f"sqlite:///{store}"
+        return URL.create("sqlite", database=store)
+    if store.startswith("sqlite:"):
+        return _sqlite(store)
     try:
         url = make_url(store)
     except (sa.exc.ArgumentError, ValueError):
@@ -61,6 +83,64 @@ def url_of(store: str) -> URL:
     return url
 
 
+def _sqlite(store: str) -> URL:
+    """The file named must be the file written: nothing of the name means anything else."""
+    slashes, file = store[:10], store[10:]
+    if slashes != "sqlite:///" or not file:
+        raise InputError(
+            f"--store {store}: names no file; give sqlite:///FILE, with three slashes (four before"
+            " the rest of an absolute path), or the file alone"
+        )
+    if found := [letter for letter in "?#%" if letter in file]:
+        raise InputError(
+            f"--store {store}: {found[0]} means something else in a URL; give the file alone,"
+            f" without sqlite:///"
+        )
+    return URL.create("sqlite", database=file)
+
+
+def problem(error: sa.exc.DBAPIError, url: URL) -> str:
+    """What a database refused, and what to do, in one line."""
+    text = str(error.orig if error.orig is not None and str(error.orig).strip() else error)
+    reason = " ".join(text.split())[:_REASON]
+    if url.drivername == "sqlite":
+        return f"({reason}); {_sqlite_remedy(error)}"
+    set_here = [name for name in _FOREIGN if os.environ.get(name)]
+    if set_here:
+        are = "is" if len(set_here) == 1 else "are"
+        return (
+            f"({reason}); {', '.join(set_here)} {are} set in your shell and may be the cause: unset"
+            " what is not meant for this server, or check the server and the URL"
+        )
+    return f"({reason}); check that the server is up, and the URL"
+
+
+def _sqlite_remedy(error: sa.exc.DBAPIError) -> str:
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return "make space on its volume, or give a file on another"
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "wait for the other process that uses it"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return "give another file, or restore a backup into a new one"
+    return "check that it exists, that it and its folder can be written, and the space there"
+
+
+@contextmanager
+def told_of_database(store: str) -> Iterator[None]:
+    """What a database refuses becomes one line that says what to do.
+
+    Raises:
+        LedgerError: instead of the driver's error.
+    """
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        url = url_of(store)
+        shown = url.render_as_string(hide_password=True)
+        raise LedgerError(f"--store {shown}: failed {problem(error, url)}") from None
+
+
 def file_of(url: URL) -> Path | None:
     """The file of an SQLite store; None for PostgreSQL and for memory."""
     if url.drivername != "sqlite" or not url.database or url.database == ":memory:":
@@ -68,24 +148,28 @@ def file_of(url: URL) -> Path | None:
     return Path(url.database)
 
 
-def engine_of(url: URL) -> Engine:
-    """An engine whose transactions are real ones on both databases."""
+def engine_of(url: URL, *, journal: str = "WAL") -> Engine:
+    """An engine whose transactions are real ones on both databases.
+
+    Args:
+        journal: SQLite's mode; with ``DELETE`` all that was committed is in the one file.
+    """
     if url.drivername != "sqlite":
         timeouts = {name: v for name, v in _POSTGRES.items() if name not in url.query}
         return sa.create_engine(url, pool_pre_ping=True, connect_args=timeouts)
     engine = sa.create_engine(url)
-    sa.event.listen(engine, "connect", _set_up)
+    sa.event.listen(engine, "connect", lambda c, record: _set_up(c, record, journal))
     sa.event.listen(engine, "begin", _begin)
     return engine
 
 
-def _set_up(connection: DBAPIConnection, _record: object) -> None:
+def _set_up(connection: DBAPIConnection, _record: object, journal: str = "WAL") -> None:
     # Python's driver would begin a transaction at the first INSERT only, and never for a SELECT or
     # CREATE: neither a snapshot of several SELECTs nor a migration would be one transaction.
     connection.isolation_level = None
     cursor = connection.cursor()
     deadline = time.monotonic() + _BUSY_S
-    for pragma in _PRAGMAS:
+    for pragma in (*_PRAGMAS, f"journal_mode={journal}"):
         # Of several that make one file at once, those that come while another changes its journal
         # are refused at once, whatever the time-out.
         while not _done(cursor, f"PRAGMA {pragma}", last=time.monotonic() > deadline):

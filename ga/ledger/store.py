@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from ga.errors import InputError, LedgerError
 from ga.evolution import ARCHIVE, GENESIS, Plan
 from ga.fitness import Outcome, Settings
 from ga.genome import Genome
-from ga.ledger.connect import engine_of, file_of, snapshot, url_of, wait_for_restarts
+from ga.ledger.connect import engine_of, file_of, problem, snapshot, url_of, wait_for_restarts
 from ga.ledger.history import History, read
 from ga.ledger.nodes import keep_nodes, nodes_of
 from ga.ledger.ownership import Owner
@@ -35,7 +36,7 @@ from ga.ledger.records import (
 from ga.ledger.rows import insert, text
 from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
 from ga.ledger.strategies import best, best_of_families, keep
-from ga.ledger.upgrade import upgrade
+from ga.ledger.upgrade import make_file, upgrade
 from ga.market import Market
 from ga.sources import MarketSpec
 
@@ -59,14 +60,13 @@ def open_ledger(store: str, *, create: bool, wait: bool = True) -> Ledger:
             raise InputError(f"--store {shown}: folder {path.parent} does not exist; make it")
     engine = engine_of(url)
     try:
+        if path is not None and create and not os.path.lexists(path):
+            make_file(path, shown)
         upgrade(engine, shown, create=create)
     except sa.exc.DBAPIError as error:
         engine.dispose()
-        reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
-        raise InputError(
-            f"--store {shown}: cannot be opened ({reason}); check that it exists and is readable"
-        ) from None
-    except InputError:
+        raise InputError(f"--store {shown}: cannot be opened {problem(error, url)}") from None
+    except BaseException:
         engine.dispose()
         raise
     if wait:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
+import uuid
+from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import URL, Engine
 
 from ga.errors import InputError
+from ga.ledger.connect import engine_of
 
 VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """All versions of the tables, oldest first; each has its file in ``migrations/versions``."""
 HEAD: Final = VERSIONS[-1]
 _LOCK: Final = 0x6A_1ED6E4
 """The advisory lock that two processes meet at when both create or upgrade one ledger."""
+_ALEMBIC: Final = threading.Lock()
+_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What a file system says that has no hard links."""
 
 
 def upgrade(engine: Engine, shown: str, *, create: bool) -> None:
@@ -32,7 +41,8 @@ def upgrade(engine: Engine, shown: str, *, create: bool) -> None:
     config = Config()
     config.set_main_option("script_location", "ga.ledger:migrations")
     immediate = engine.execution_options(begin="IMMEDIATE")
-    with immediate.begin() as connection:
+    # Its context is one for the whole process, whatever its threads upgrade.
+    with _ALEMBIC, immediate.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         config.attributes["connection"] = connection
@@ -40,6 +50,29 @@ def upgrade(engine: Engine, shown: str, *, create: bool) -> None:
         if found is not None and not _versioned(connection):
             command.stamp(config, found)
         command.upgrade(config, HEAD)
+
+
+def make_file(path: Path, shown: str) -> None:
+    """Make a new ledger in a file, which is there whole or not at all.
+
+    It is made beside ``path`` and put there at the end. If another process was first, that one's
+    stays; where a file cannot have two names, nothing is made yet.
+    """
+    draft = path.with_name(f".ga-{uuid.uuid4().hex[:12]}.new")
+    # One file at any moment: with a write-ahead log a part stays beside it where space runs out.
+    engine = engine_of(URL.create("sqlite", database=str(draft)), journal="DELETE")
+    try:
+        upgrade(engine, shown, create=True)
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    finally:
+        engine.dispose()
+        for end in ("", "-journal"):
+            Path(f"{draft}{end}").unlink(missing_ok=True)
 
 
 def _versioned(connection: sa.Connection) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import socket
 import sys
@@ -12,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from ga.environment import setting
 from ga.errors import InputError
 from ga.ledger import open_ledger
 from ga.service.alone import alone
@@ -107,7 +107,7 @@ def command(options: argparse.Namespace) -> int:
             runner=runner,
             limits=limits,
             token=token,
-            services=depends_on(options.store, os.environ.get("GA_CACHE_URL")),
+            services=depends_on(options.store, setting("GA_CACHE_URL")),
         )
         config = uvicorn.Config(
             app,
@@ -145,7 +145,7 @@ def read_token(file: Path | None) -> str:
             reason = error.strerror if isinstance(error, OSError) else "not plain text"
             raise InputError(f"--token-file {file}: {reason}; {_MAKE_ONE}") from None
     else:
-        token, source = os.environ.get(TOKEN_VARIABLE, "").strip(), f"variable {TOKEN_VARIABLE}"
+        token, source = setting(TOKEN_VARIABLE) or "", f"variable {TOKEN_VARIABLE}"
         if not token:
             raise InputError(f"--token-file: the service has no token; {_MAKE_ONE}")
     if len(token) < _LEAST_LETTERS or not token.isascii() or not token.isprintable():

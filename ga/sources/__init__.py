@@ -90,8 +90,17 @@ def _source(spec: str, selection: Selection) -> Source:
     if spec == "hyperliquid" or spec.startswith(PREFIX):
         return hyperliquid_source(spec, start=selection.start, end=selection.end)
     path = Path(spec)
-    # os.path, unlike Path, has a plain "no" for a name that the system refuses outright.
-    if not os.path.exists(path):
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        raise InputError(
+            f"--market {spec}: cannot be read ({error.strerror}); check its rights, and those of"
+            " the folders above it"
+        ) from None
+    except (OSError, ValueError):
+        # Whatever else it is, it is not there.
         known = ", ".join([*SAMPLES, "synthetic", f"{PREFIX}BTC"])
-        raise InputError(f"--market {spec}: no such file or folder; give a path or one of {known}")
+        raise InputError(
+            f"--market {spec}: no such file or folder; give a path or one of {known}"
+        ) from None
     return file_source(path)

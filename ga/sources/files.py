@@ -44,7 +44,12 @@ def file_source(path: Path) -> Source:
         InputError: the folder holds no such file.
     """
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        try:
+            files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        except OSError as error:
+            raise InputError(
+                f"{path}: the folder cannot be read ({error.strerror}); check its rights"
+            ) from None
         if not files:
             raise InputError(f"{path}: the folder holds no {_either(SUFFIXES)} file; add one")
     else:

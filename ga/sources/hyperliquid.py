@@ -7,7 +7,6 @@ stays usable.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
@@ -20,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
+from ga.environment import cache_home, own_cache, setting
 from ga.errors import InputError
 from ga.market import Floats, Series, Times
 from ga.sources.cache import Rows, open_cache
@@ -106,17 +106,14 @@ def _read(*, coin: str, interval: str, start: int | None, end: int | None) -> Se
     asked = _Asked(coin=coin, interval=interval, step=step, start=first, end=stop, now=now)
     if first >= stop:
         raise InputError(f"{asked.label}: no closed bar in the range asked for; ask for older ones")
-    url = os.environ.get("GA_HYPERLIQUID_URL") or MAINNET
+    url = setting("GA_HYPERLIQUID_URL") or MAINNET
     folder = cache_folder() / quote(urlsplit(url).netloc or "unknown", safe="")
     return _Download(asked=asked, folder=folder, url=url).series()
 
 
 def cache_folder() -> Path:
     """Where downloads are kept."""
-    if own := os.environ.get("GA_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "evolution-gate" / "hyperliquid"
+    return own_cache() or cache_home() / "evolution-gate" / "hyperliquid"
 
 
 def _now() -> int:

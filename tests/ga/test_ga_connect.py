@@ -34,7 +34,7 @@ class Refusing:
 def test_a_journal_that_others_change_is_waited_for_and_nothing_else_is(monkeypatch):
     busy = Refusing(3, sqlite3.SQLITE_BUSY_RECOVERY)
     connect._set_up(busy, None)
-    assert busy.done == [f"PRAGMA {pragma}" for pragma in connect._PRAGMAS]
+    assert busy.done == [f"PRAGMA {p}" for p in (*connect._PRAGMAS, "journal_mode=WAL")]
     for again, code in ((1, sqlite3.SQLITE_IOERR), (math.inf, sqlite3.SQLITE_BUSY)):
         monkeypatch.setattr(connect, "_BUSY_S", 0.05)
         with pytest.raises(sqlite3.OperationalError, match="planted"):

@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None
         tmp_path / "cache", GA_CACHE=taken, XDG_CACHE_HOME=taken, HOME=taken, TMPDIR=str(tmp_path)
     )
     assert found.stdout == "42.0 0\n"
-    assert len(files(tmp_path / f"cache-{os.getuid()}")) == 1
+    assert len(files(tmp_path / f"evolution-gate-{os.getuid()}")) == 1
 
 
 def test_a_file_that_cannot_be_kept_costs_time_only(tmp_path: Path) -> None:

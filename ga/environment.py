@@ -1,0 +1,75 @@
+"""What the environment says: variables, and where caches go. Standard library only.
+
+An empty variable means unset, as for the shell's own ``${NAME:-default}``.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from ga.errors import InputError
+
+
+def setting(name: str) -> str | None:
+    """The value of a variable; None if it is unset, empty or blank."""
+    return os.environ.get(name, "").strip() or None
+
+
+def own_cache() -> Path | None:
+    """The folder that ``GA_CACHE`` names, if it does.
+
+    Raises:
+        InputError: it is a URL, which belongs in ``GA_CACHE_URL``. It is not repeated: it may hold
+            a password.
+    """
+    named = setting("GA_CACHE")
+    if named is None:
+        return None
+    if "://" in named:
+        raise InputError(
+            "GA_CACHE: is a URL, but names the folder of downloads and compiled kernels; the URL of"
+            " a Redis server belongs in GA_CACHE_URL"
+        )
+    return Path(named)
+
+
+def home() -> Path | None:
+    """The user's home; None for a user who has none, as in ``docker run --user 12345``."""
+    if named := setting("HOME"):
+        return Path(named)
+    try:
+        # Without HOME it is asked of the password database, which need not know the user.
+        return Path("~").expanduser() if "HOME" not in os.environ else None
+    except RuntimeError:
+        return None
+
+
+def cache_home() -> Path:
+    """Where caches go: ``GA_CACHE``, ``XDG_CACHE_HOME``, ``~/.cache``, else a private folder.
+
+    Raises:
+        InputError: see ``own_cache``; or the private folder is another user's.
+    """
+    if own := own_cache():
+        return own
+    if base := setting("XDG_CACHE_HOME"):
+        return Path(base)
+    at_home = home()
+    return private_folder() if at_home is None else at_home / ".cache"
+
+
+def private_folder() -> Path:
+    """A folder for temporary files that lasts, which nobody else may write to.
+
+    Raises:
+        InputError: somebody else made it: what they put there would be run as ours.
+    """
+    folder = Path(tempfile.gettempdir()) / f"evolution-gate-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise InputError(f"{folder}: others may write to it; name a folder of yours in GA_CACHE")
+    return folder

@@ -1,0 +1,85 @@
+"""What signals do to ``python -m ga``. It is loaded first, and so loads next to nothing.
+
+Before that, while Python itself starts, a Ctrl-C is Python's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+TYPE_CHECKING = False
+"""As in ``typing``, which takes longer to load than all of this."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Final, NoReturn
+
+_HEARD: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SOON: Final = 0.01
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asked for the end. A ``KeyboardInterrupt``, so that nothing on its way up takes it
+    for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def how(self) -> str:
+        """For a line on stderr."""
+        if self.number == signal.SIGINT:
+            return "interrupted"
+        return f"ended by {signal.Signals(self.number).name}"
+
+
+class Signals:
+    """What SIGINT, SIGTERM and SIGHUP do to this process.
+
+    At first, and after the first of them, they end it at once; while ``heeded`` they raise
+    ``Ended``, so that it ends in order. One that whoever started us ignores (``nohup``) stays so.
+
+    """
+
+    def __init__(self) -> None:
+        self.clean_up: Callable[[], None] = lambda: None
+        """Ends and removes what would outlive the process, when it ends at once."""
+        self._mine = [n for n in _HEARD if signal.getsignal(n) is not signal.SIG_IGN]
+        self.ends_at_once()
+
+    def ends_at_once(self) -> None:
+        """From now on a signal leaves no time for anything."""
+        self._set(self._at_once)
+
+    def heeded(self) -> None:
+        """From now on the next signal raises ``Ended``, in whatever the main thread does."""
+        sys.unraisablehook = self._ignored
+        self._set(self._raise)
+
+    def _set(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        for number in self._mine:
+            signal.signal(number, handler)
+
+    def _raise(self, number: int, _frame: FrameType | None) -> None:
+        # One who asks twice does not want to wait for the end in order.
+        self.ends_at_once()
+        raise Ended(number)
+
+    def _at_once(self, number: int, _frame: FrameType | None) -> NoReturn:
+        try:
+            self.clean_up()
+        finally:
+            os._exit(128 + number)
+
+    def _ignored(self, ignored: sys.UnraisableHookArgs, /) -> None:
+        error = ignored.exc_value
+        if not isinstance(error, Ended):
+            sys.__unraisablehook__(ignored)
+            return
+        # Raised where Python can raise nothing (a finaliser) it is lost; so once more, soon.
+        number = error.number
+        signal.signal(signal.SIGALRM, lambda _, frame: self._raise(number, frame))
+        signal.setitimer(signal.ITIMER_REAL, _SOON)

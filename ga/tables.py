@@ -1,0 +1,67 @@
+"""Tables on stdout: drawn on a terminal, plain text with a line per row elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_COPIED: Final = frozenset({"key", "run", "digest", "id", "name"})
+"""Columns of what is copied to another command: it must stay in one piece."""
+_GAP: Final = "  "
+
+
+def table(
+    title: str,
+    rows: Sequence[Mapping[str, object]],
+    *,
+    right: Collection[str] = (),
+    styles: Sequence[str] = (),
+) -> None:
+    """Print rows of equal keys.
+
+    Args:
+        right: columns of numbers, whose ends stand below each other.
+        styles: of each row, on a terminal.
+    """
+    if not rows:
+        print(f"{title}: none")
+        return
+    names = list(rows[0])
+    cells = [[" ".join(str(value).split()) for value in row.values()] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
+    console = Console()
+    # A heading is not broken, either.
+    least = [w if n in _COPIED else cell_len(n) for n, w in zip(names, widths, strict=True)]
+    if not console.is_terminal or sum(least) + len(_GAP) * len(names) > console.width:
+        if title:
+            print(title)
+        for line in (names, *cells):
+            print(_line(line, widths, [name in right for name in names]))
+        return
+    padding = (0, len(_GAP), 0, 0)
+    drawn = Table(title=title or None, title_justify="left", box=None, padding=padding)
+    for name, width in zip(names, widths, strict=True):
+        drawn.add_column(
+            Text(name),
+            overflow="fold",
+            no_wrap=name in _COPIED,
+            min_width=width if name in _COPIED else None,
+            justify="right" if name in right else "left",
+        )
+    for line, style in zip(cells, styles or [""] * len(cells), strict=True):
+        # As text: a name may hold what the library takes for markup.
+        drawn.add_row(*map(Text, line), style=style)
+    console.print(drawn)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = []
+    for cell, width, to_right in zip(cells, widths, right, strict=True):
+        room = " " * (width - cell_len(cell))
+        padded.append(room + cell if to_right else cell + room)
+    return _GAP.join(padded).rstrip()

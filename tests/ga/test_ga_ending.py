@@ -1,0 +1,264 @@
+"""How a command ends, whatever ends it: one line or none, and an exit status that says which."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ga import cli
+from ga.ending import Ended, line_of, status_of
+from ga.errors import InputError, LedgerError
+
+EVOLVE = (
+    *("evolve", "--market", "synthetic:bars=600", "--mode", "local", "--workers", "1"),
+    *("--population-size", "12", "--families", "rsi_filter"),
+)
+
+
+def failing(error: BaseException) -> Callable[[], int]:
+    def work() -> int:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (InputError("bad\n  input"), 2, "ga: bad input"),
+        (LedgerError("lost"), 1, "ga: lost"),
+        (KeyboardInterrupt(), 130, "ga: interrupted; go on with: resume it"),
+        (Ended(signal.SIGTERM), 143, "ga: ended by SIGTERM; go on with: resume it"),
+        (Ended(signal.SIGHUP), 129, "ga: ended by SIGHUP; go on with: resume it"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/some/file"),
+            1,
+            "ga: /some/file: No space left on device; make space",
+        ),
+        (OSError(errno.EPIPE, "Broken pipe"), 1, "ga: Broken pipe"),
+        (OSError("planted"), 1, "ga: planted"),
+    ],
+)
+def test_whatever_ends_a_command_is_one_line(capsys, error, status, line):
+    assert status_of(failing(error), hint=lambda: "resume it") == status
+    assert capsys.readouterr().err == line + "\n"
+
+
+def test_an_error_of_the_system_names_both_files_and_the_remedy():
+    error = OSError(errno.EACCES, "Permission denied", "/a", None, "/b")
+    assert line_of(error).startswith("/a to /b: Permission denied; check its rights")
+
+
+def _streams(how: str) -> str:
+    """A command of Python that ends as ``python -m ga`` does; ``how`` it prints."""
+    return (
+        "import sys\nfrom ga import ending\n"
+        "ending.open_standard_streams()\nending.watch_standard_streams()\n"
+        f"def work():\n    {how}\n    return 0\n"
+        "sys.exit(ending.status_of(work))"
+    )
+
+
+PRINTS = ("print('one')", "print('x' * 100_000)", "print('one', flush=True)")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "how", [*PRINTS, "__import__('argparse').ArgumentParser().parse_args(['-h'])"]
+)
+def test_a_reader_that_is_gone_is_no_news(how, unbuffered):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", _streams(how)],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("how", PRINTS)
+def test_a_full_disk_behind_stdout_is_one_line(how, unbuffered):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", _streams(how)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        b"ga: stdout: cannot be written (No space left on device); make space, or send it elsewhere"
+    ]
+
+
+def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
+    how = f"import os; print(os.open({str(tmp_path / 'file')!r}, os.O_CREAT) > 2, file=sys.stderr)"
+    script = 'exec "$0" -c "$1" <&- >&-'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable, _streams(how)], stderr=subprocess.PIPE
+    )
+    assert (done.returncode, done.stderr) == (0, b"True\n")
+
+
+def test_a_folder_that_is_gone_is_refused(tmp_path):
+    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m ga runs'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "the current folder cannot be used" in done.stderr
+
+
+def test_a_log_that_takes_nothing_ends_the_run_with_what_to_do(tmp_path, capsys):
+    store = str(tmp_path / "l.db")
+    assert cli.main([*EVOLVE, "--log", "/dev/full", "--store", store]) == 1
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1].startswith("ga: --log /dev/full: cannot be written (No space left")
+    assert "Traceback" not in err
+
+
+def test_the_hint_names_the_run_and_its_store(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GA_STORE", raising=False)
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def hint(*argv: str) -> str:
+        assert cli.main([*EVOLVE, "--run-id", "0" * 12, *argv]) == 130
+        return capsys.readouterr().err.splitlines()[-1]
+
+    monkeypatch.setattr(cli.ProgressLine, "show", interrupt)
+    go_on = "ga: interrupted; go on with: python -m ga resume 000000000000"
+    assert hint() == go_on
+    assert hint("--store", "my own.db") == f"{go_on} --store 'my own.db'"
+    monkeypatch.setenv("GA_STORE", "third.db")
+    assert hint() == go_on
+    monkeypatch.setattr(cli, "make_evaluator", interrupt)
+    assert hint("--store", "fourth.db") == "ga: interrupted"
+
+
+_SIGNALS = """
+from ga.signals import Signals
+signals = Signals()
+import os, signal, sys, time
+from ga import ending
+signals.clean_up = lambda: os.write(1, b"cleaned")
+def work():
+    {prepare}
+    try:
+        os.write(1, b"up;")
+        time.sleep(60)
+    finally:
+        os.write(1, b"in order;")
+        {finally_}
+status = ending.status_of(work)
+signals.ends_at_once()
+sys.exit(status)
+"""
+
+
+def signalled(number: int, *, prepare: str, finally_: str = "pass") -> tuple[int, str, str]:
+    code = _SIGNALS.format(prepare=prepare, finally_=finally_)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(3) == b"up;"
+    process.send_signal(number)
+    out, err = process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_in_order_and_before_that_at_once(number):
+    name = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    heeded = signalled(number, prepare="signals.heeded()")
+    assert heeded == (128 + number, "in order;", f"ga: {name}\n")
+    assert signalled(number, prepare="pass") == (128 + number, "cleaned", "")
+
+
+def test_a_second_signal_does_not_wait_and_one_that_was_ignored_stays_so():
+    again = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
+    found = signalled(signal.SIGINT, prepare="signals.heeded()", finally_=again)
+    assert found == (143, "in order;cleaned", "")
+    script = 'trap "" HUP; exec "$0" -c "$1"'
+    code = "from ga.signals import Signals; Signals(); import os; os.kill(os.getpid(), 1); print(1)"
+    done = subprocess.run(["sh", "-c", script, sys.executable, code], capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"1\n")
+
+
+def test_a_signal_where_python_can_raise_nothing_is_not_lost():
+    in_vain = "type('X', (), {'__del__': lambda _: os.kill(os.getpid(), 2)})()"
+    code = _SIGNALS.format(prepare=f"signals.heeded(); {in_vain}", finally_="pass")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert (done.returncode, done.stderr) == (130, b"ga: interrupted\n")
+    assert done.stdout in (b"up;in order;", b"")
+
+
+def _of(mark: str) -> list[int]:
+    """Processes that have a mark in their environment, and are not dead."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            marked = mark.encode() in (folder / "environ").read_bytes()
+            dead = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        if marked and not dead:
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("mode", "number"),
+    [
+        ("local", signal.SIGINT),
+        pytest.param("distributed", signal.SIGTERM, marks=pytest.mark.stack),
+    ],
+)
+def test_an_evolution_that_is_ended_leaves_no_process_and_no_folder(tmp_path, mode, number):
+    temporary, mark = tmp_path / "t", f"mark-{tmp_path.name}-{os.getpid()}"
+    temporary.mkdir()
+    argv = [*EVOLVE, "--mode", mode, "--generations", "100000", "--store", "l.db"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ga", *argv],
+        cwd=tmp_path,
+        # Ray's own folder stays after it.
+        env={**os.environ, "TMPDIR": "/tmp", "XDG_RUNTIME_DIR": "", "GA_MARK": mark},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    # Of a cluster that still starts, or of a run that is on.
+    for line in process.stderr:
+        if line.startswith("mode:" if mode == "distributed" else "generation"):
+            break
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == 128 + number
+    last = err.splitlines()[-1]
+    assert last.startswith(
+        f"ga: {'interrupted' if number == signal.SIGINT else 'ended by SIGTERM'}"
+    )
+    if mode == "local":
+        assert "; go on with: python -m ga resume " in last
+        assert last.endswith(" --store l.db")
+    assert "Traceback" not in err
+    deadline = time.monotonic() + 60
+    while _of(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _of(mark) == []

@@ -1,0 +1,81 @@
+"""What variables mean, and where caches go for whom."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from ga import cli, environment
+from ga.errors import InputError
+from ga.sources.hyperliquid import cache_folder
+
+
+def stranger(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+    """As in ``docker run --user 12345``: no home, and no entry in the password database."""
+
+    def unknown(number: int) -> pwd.struct_passwd:
+        raise KeyError(number)
+
+    for name in ("HOME", "GA_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_variable_is_unset(monkeypatch, tmp_path, capsys, value):
+    for name in ("GA_STORE", "GA_CACHE_URL", "GA_CACHE", "GA_CACHE_PASSWORD_FILE"):
+        monkeypatch.setenv(name, value)
+        assert environment.setting(name) is None
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["runs"]) == 2
+    assert "sqlite:///ga.db: no such file" in capsys.readouterr().err
+
+
+def test_the_url_of_a_server_is_no_folder(monkeypatch):
+    monkeypatch.setenv("GA_CACHE", "redis://:secret@host:6379/0")
+    for place in (environment.own_cache, environment.cache_home, cache_folder):
+        with pytest.raises(InputError, match="GA_CACHE_URL") as refused:
+            place()
+        assert "secret" not in str(refused.value)
+
+
+def test_caches_go_where_the_user_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/one")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("GA_CACHE", "")
+    assert environment.cache_home() == Path("/home/one/.cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert environment.cache_home() == tmp_path / "xdg"
+    monkeypatch.setenv("GA_CACHE", str(tmp_path / "own"))
+    assert environment.cache_home() == cache_folder() == tmp_path / "own"
+
+
+@pytest.mark.parametrize("home", [None, ""])
+def test_a_user_without_a_home_gets_a_private_folder(monkeypatch, tmp_path, home):
+    stranger(monkeypatch, tmp_path)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    assert environment.home() is None
+    folder = environment.cache_home()
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert environment.cache_home() == folder
+    assert cache_folder() == folder / "evolution-gate" / "hyperliquid"
+
+
+def test_a_folder_that_others_may_write_to_is_not_taken_for_private(monkeypatch, tmp_path):
+    stranger(monkeypatch, tmp_path)
+    folder = tmp_path / f"evolution-gate-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(InputError, match="others may write"):
+        environment.cache_home()
+    folder.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="GA_CACHE"):
+        environment.cache_home()

@@ -1,0 +1,108 @@
+"""Where the sockets of worker processes go, and what is ended with the program."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ga import forks
+from ga.errors import InputError
+
+_SOCKETS = """
+import os, sys
+from ga import forks
+forks.begin()
+place = forks._folders[0]
+print(place, oct(place.stat().st_mode & 0o777), len(os.listdir(place)))
+print(os.environ.get("RAY_TMPDIR"))
+forks.end_children()
+"""
+
+
+def sockets(temporary: Path) -> tuple[Path, str, str]:
+    """(folder, its mode and number of sockets, Ray's folder) of a process with this ``TMPDIR``."""
+    given = {k: v for k, v in os.environ.items() if k != "RAY_TMPDIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", _SOCKETS],
+        env={**given, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    said, ray = done.stdout.splitlines()
+    place, _, rest = said.partition(" ")
+    return Path(place), rest, ray
+
+
+@pytest.mark.parametrize("kind", ["long", "missing"])
+def test_sockets_go_to_a_short_private_folder_that_is_gone_at_the_end(tmp_path, kind):
+    temporary = tmp_path / ("x" * 90)
+    if kind == "long":
+        temporary.mkdir()
+    place, mode, ray = sockets(temporary)
+    assert mode == "0o700 1"
+    assert len(str(place)) < 70
+    assert not place.is_relative_to(temporary)
+    assert not place.exists()
+    assert len(ray) < 40
+    assert list(tmp_path.iterdir()) == ([temporary] if kind == "long" else [])
+
+
+def test_a_machine_without_a_place_for_sockets_says_so(monkeypatch):
+    monkeypatch.setattr(forks, "_takes_sockets", lambda _place, _names: False)
+    with pytest.raises(InputError, match="set TMPDIR to a folder with a short path"):
+        forks._short_folder()
+
+
+def test_a_place_is_tried(tmp_path):
+    assert not forks._takes_sockets(str(tmp_path / "missing"), 0)
+    assert not forks._takes_sockets("/tmp", 97)
+    assert forks._takes_sockets("/tmp", 96)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_is_not_for_what_is_started_meanwhile():
+    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with forks.deaf():
+        heard = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert heard.stdout == "True\n"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def alive(number: int) -> bool:
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def _stay(ready: Path) -> None:
+    os.setpgid(0, 0)
+    child = subprocess.Popen(["sleep", "60"])
+    ready.with_suffix(".new").write_text(str(child.pid))
+    ready.with_suffix(".new").rename(ready)
+    signal.pause()
+
+
+def test_a_process_that_was_started_is_ended_with_its_group(tmp_path):
+    ready = tmp_path / "pid"
+    process = multiprocessing.get_context("spawn").Process(target=_stay, args=(ready,))
+    process.start()
+    while not ready.exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    of_group = int(ready.read_text())
+    forks.end_children()
+    assert process.exitcode == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while alive(of_group):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

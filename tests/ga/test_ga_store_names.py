@@ -1,0 +1,147 @@
+"""The file that ``--store`` names is the file that is written, whole, or it is refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fixtures import volume
+from ga import cli
+from ga.errors import InputError, LedgerError
+from ga.ledger import connect, open_ledger, upgrade
+from ga.ledger.connect import told_of_database, url_of
+
+
+@pytest.mark.parametrize("name", ["a?b.db", "50%41.db", "x#y.db", "a b.db", "file:x.db", "ü.db"])
+def test_the_file_named_is_the_file_written(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for store in (name, str(tmp_path / "sub" / name)):
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        open_ledger(store, create=True).close()
+        open_ledger(store, create=False).close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, "sub"])
+    assert [p.name for p in (tmp_path / "sub").iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("store", "remedy"),
+    [
+        ("sqlite:///a?b.db", "give the file alone"),
+        ("sqlite:///50%41.db", "give the file alone"),
+        ("sqlite:///a#b.db", "give the file alone"),
+        ("sqlite://x.db", "three slashes"),
+        ("sqlite://", "three slashes"),
+        ("sqlite:///", "three slashes"),
+        ("sqlite:x.db://", "three slashes"),
+    ],
+)
+def test_a_url_that_could_name_two_files_is_refused(tmp_path, monkeypatch, capsys, store, remedy):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["runs", "--store", store]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert remedy in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ledger_for_which_there_is_no_space_is_not_left_half_made():
+    if why := volume.unavailable():
+        pytest.skip(why)
+    with volume.small(1 << 18) as small:
+        store = str(small.path / "l.db")
+        with pytest.raises(InputError, match=r"disk is full\); make space"):
+            open_ledger(store, create=True)
+        assert list(small.path.iterdir()) == []
+
+
+def test_an_interrupt_leaves_nothing_of_a_new_ledger(tmp_path, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alembic.command.upgrade", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        open_ledger(str(tmp_path / "l.db"), create=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ledger_that_another_process_made_first_stays(tmp_path, monkeypatch):
+    path, link = tmp_path / "l.db", os.link
+
+    def overtaken(draft: Path, to: Path) -> None:
+        link(draft, to)
+        with closing(sqlite3.connect(to)) as other, other:
+            other.execute("CREATE TABLE theirs (x)")
+        link(draft, to)
+
+    monkeypatch.setattr(upgrade.os, "link", overtaken)
+    open_ledger(str(path), create=True).close()
+    with closing(sqlite3.connect(path)) as found:
+        assert found.execute("SELECT count(*) FROM sqlite_master WHERE name = 'theirs'").fetchone()[
+            0
+        ]
+    assert [p.name for p in tmp_path.iterdir()] == ["l.db"]
+
+
+def test_a_file_system_without_links_has_its_ledger_too(tmp_path, monkeypatch):
+    def none(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(upgrade.os, "link", none)
+    open_ledger(str(tmp_path / "l.db"), create=True).close()
+    open_ledger(str(tmp_path / "l.db"), create=False).close()
+    assert [p.name for p in tmp_path.iterdir()] == ["l.db"]
+
+
+def test_what_a_database_refuses_later_is_one_line(tmp_path):
+    store = str(tmp_path / "l.db")
+    open_ledger(store, create=True).close()
+    with closing(sqlite3.connect(store)) as other, other:
+        other.execute("DROP TABLE individuals")
+        other.execute("DROP TABLE generations")
+    with (
+        pytest.raises(LedgerError, match=r"l\.db: failed \(no such table: generations\)"),
+        told_of_database(store),
+        closing(open_ledger(store, create=False)) as ledger,
+    ):
+        ledger.last("0" * 12)
+
+
+@pytest.fixture
+def silent() -> int:
+    """A port whose server says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_postgresql_that_does_not_answer_is_one_line(monkeypatch, capsys, silent):
+    monkeypatch.setitem(connect._POSTGRES, "connect_timeout", 2)
+    for name in connect._FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+    assert cli.main(["runs", "--store", f"postgresql://u@127.0.0.1:{silent}/x"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "(connection timeout expired); check that the server is up" in err
+
+
+def test_foreign_variables_of_the_shell_are_named(monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("PGSERVICE", "nowhere")
+    monkeypatch.setenv("PGSSLMODE", "require")
+    monkeypatch.setenv("PGPASSWORD", "geheim")
+    assert cli.main(["runs", "--store", f"postgresql://u@127.0.0.1:{port}/x"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "PGSERVICE, PGSSLMODE are set in your shell and may be the cause" in err
+    assert "geheim" not in err
+    assert "PGPASSWORD" not in err
+
+
+def test_a_plain_name_is_not_read_as_a_url():
+    assert url_of("a?mode=memory").database == "a?mode=memory"

@@ -1,0 +1,85 @@
+"""What people copy stays in one piece, and a log shows life."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+from rich.console import Console
+
+from ga import console, tables
+from ga.console import ProgressLine
+from ga.run import Progress
+from ga.tables import table
+
+ROWS = [
+    {"run": "0123456789ab", "market": "[red]synthetic:\nbars=600", "trades": 7},
+    {"run": "ba9876543210", "market": "data/eur usd.csv", "trades": 1234},
+]
+
+
+def test_a_pipe_gets_a_line_per_row(capsys):
+    table("Runs", ROWS, right=["trades"])
+    assert capsys.readouterr().out.splitlines() == [
+        "Runs",
+        "run           market                    trades",
+        "0123456789ab  [red]synthetic: bars=600       7",
+        "ba9876543210  data/eur usd.csv            1234",
+    ]
+    table("Runs", [])
+    assert capsys.readouterr().out == "Runs: none\n"
+
+
+@pytest.mark.parametrize("width", [30, 42, 80])
+def test_ids_stay_whole_on_a_terminal_of_any_width(monkeypatch, capsys, width):
+    drawn = io.StringIO()
+    monkeypatch.setattr(
+        tables,
+        "Console",
+        lambda: Console(file=drawn, width=width, force_terminal=True, color_system=None),
+    )
+    table("Runs", ROWS, right=["trades"], styles=["", "bold red"])
+    shown = drawn.getvalue() + capsys.readouterr().out
+    for row in ROWS:
+        assert row["run"] in shown
+    if drawn.getvalue():
+        assert max(map(len, drawn.getvalue().splitlines())) <= width
+        assert "[red]" in shown
+
+
+def at(done: int) -> Progress:
+    return Progress(
+        generation=0,
+        generations=2,
+        done=done,
+        population_size=100,
+        evaluations=done,
+        best=1.0,
+        evaluations_per_second=10.0,
+        seconds_left=5.0,
+    )
+
+
+def test_a_log_gets_a_line_at_the_start_and_then_ever_more_seldom(capsys):
+    now = 0.0
+    lines = []
+    with ProgressLine(clock=lambda: now) as progress:
+        for second in range(1300):
+            now = float(second)
+            progress.show(at(second // 13))
+            if capsys.readouterr().err:
+                lines.append(second)
+    assert lines == [0, 5, 15, 35, 75, 155, 315, 615, 915, 1215]
+
+
+def test_a_terminal_has_a_bar_and_no_lines(monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(
+        console, "Console", lambda stderr: Console(file=terminal, force_terminal=stderr, width=100)
+    )
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with ProgressLine() as progress:
+        progress.show(at(50))
+    assert sys.stderr.getvalue() == ""
+    assert "generation" in terminal.getvalue()
