@@ -72,14 +72,14 @@ def key() -> str:
 def folder() -> Path | None:
     """The folder of this set; None where none can be made, and kernels are compiled each time."""
     name = f"evolution-gate/numba/{key()}"
-    for home in _homes():
+    for place in _homes():
         try:
-            (home / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            (place / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError:
             # A home that cannot be written, as in a container without one.
             continue
-        if _private(home / name):
-            return home / name
+        if _private(place / name):
+            return place / name
     _say("kernels are compiled at every start: no folder can keep them; set GA_CACHE to one")
     return None
 

@@ -39,7 +39,8 @@ def _credentials() -> tuple[tuple[str, str], ...]:
     if not token:
         named = os.environ.get("RAY_AUTH_TOKEN_PATH")
         try:
-            token = (Path(named) if named else Path.home() / ".ray" / "auth_token").read_text()
-        except OSError:
+            token = (Path(named) if named else Path("~/.ray/auth_token").expanduser()).read_text()
+        except (OSError, RuntimeError):
+            # The latter: there is no home.
             return ()
     return (("authorization", f"Bearer {token.strip()}"),)

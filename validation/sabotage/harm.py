@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,8 +30,34 @@ WATCH_SECONDS: Final = 45.0
 _SLOW_S: Final = 0.02
 """Each way: four times what a round trip may take, and the least that can be shown."""
 SILENT_AFTER_S: Final = 20.0
-_ROOT: Final = Path(__file__).parents[2]
-_LOG: Final = "        out[i] = log_of(values[i])"
+_ODD: Final = """\
+import importlib.abc
+import importlib.machinery
+import sys
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "ga.families.volatility_scaling":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        run = spec.loader.exec_module
+
+        def exec_module(module):
+            import numpy
+
+            run(module)
+            log = module.log
+            module.log = lambda values: numpy.nextafter(log(values), numpy.inf)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+sys.meta_path.insert(0, Finder())
+"""
+"""Loaded by every Python of a node as it starts. A copy of the engine would not do: Ray puts the
+driver's folder before the node's own."""
 RUINOUS: Final[frozenset[Harm]] = frozenset({"dashboard killed"})
 """What cannot be mended: nothing else can be tried on that stack."""
 
@@ -178,24 +203,19 @@ def _silenced(name: str, after_s: float) -> Iterator[None]:
 
 @contextmanager
 def _odd(node: Any) -> Iterator[None]:
-    """Start a node again on a copy of the engine whose logarithms differ in the last place, as they
-    would on a processor with another library."""
+    """Start a node again with logarithms that differ in the last place, as they would with another
+    processor's library."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copytree(_ROOT / "ga", Path(folder, "ga"))
-        file = copy / "numerics.py"
-        text = file.read_text()
-        if text.count(_LOG) != 1:
-            raise SystemExit(f"trial: {file.name} no longer has the line that is to be changed")
-        file.write_text(text.replace(_LOG, f"{_LOG} * 1.0000000000000002"))
-        before = dict(node.environment)
+        Path(folder, "sitecustomize.py").write_text(_ODD)
+        before = node.environment.get("PYTHONPATH", "")
         node.kill()
-        node.use(PYTHONPATH=os.pathsep.join(filter(None, (folder, before.get("PYTHONPATH")))))
+        node.use(PYTHONPATH=os.pathsep.join(filter(None, (folder, before))))
         node.start()
         try:
             yield
         finally:
             node.kill()
-            node.use(PYTHONPATH=before.get("PYTHONPATH", ""))
+            node.use(PYTHONPATH=before)
             node.start()
 
 
