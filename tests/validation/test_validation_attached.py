@@ -32,6 +32,7 @@ NEVER = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.stack
 def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with fixtures.start_stack(nodes=2, backend="processes") as theirs:
