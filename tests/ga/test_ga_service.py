@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -216,6 +219,27 @@ def test_a_child_steps_back_as_far_as_it_is_told(monkeypatch):
     monkeypatch.setattr(child.os, "execv", lambda _, arguments: done.append(arguments[1:]))
     child.main([str(os.getppid()), "7", "runs", "--json"])
     assert done == [7, ["-m", "ga", "runs", "--json"]]
+
+
+def test_a_service_that_ends_ends_its_evolution_and_leaves_it_to_the_next(service, monkeypatch):
+    run = service.submit().json()["id"]
+    begun, started = threading.Event(), []
+    popen = subprocess.Popen
+
+    def begin(*_, **options):
+        started.append(popen(["sleep", "600"], **options))
+        begun.set()
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", begin)
+    runner = Runner(
+        service.store, service.limits, command=lambda *_: [], env={}, say=pytest.fail, niceness=0
+    )
+    runner.start()
+    assert begun.wait(60)
+    runner.close()
+    assert started[0].returncode == -signal.SIGTERM
+    assert service.store.get(run).state == "running"
 
 
 @pytest.mark.parametrize("niceness", ["-1", "20"])
