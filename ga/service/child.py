@@ -1,4 +1,4 @@
-"""``python -m ga.service.child PARENT COMMAND...``: become the engine, and die with the service.
+"""``python -m ga.service.child PARENT NICENESS COMMAND...``: the engine, until the service dies.
 
 Imports nothing but the standard library: it is there for a moment.
 """
@@ -12,19 +12,19 @@ import sys
 from typing import Final
 
 NICENESS: Final = 15
-"""Evolution takes the processor that requests leave."""
+"""By default evolution takes the processor time that requests leave."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
 def main(arguments: list[str]) -> None:
     """Ask to be killed with the parent, step back behind it, and run ``python -m ga COMMAND``."""
-    parent, command = int(arguments[0]), arguments[1:]
+    parent, niceness, command = int(arguments[0]), int(arguments[1]), arguments[2:]
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     # It may have died before it was asked for.
     if os.getppid() != parent:
         raise SystemExit(1)
-    os.nice(NICENESS)
+    os.nice(niceness)
     os.execv(sys.executable, [sys.executable, "-m", "ga", *command])
 
 

@@ -15,6 +15,7 @@ from ga.environment import setting
 from ga.errors import InputError
 from ga.ledger import open_ledger
 from ga.service.alone import alone
+from ga.service.child import NICENESS
 from ga.service.limits import TOKEN_VARIABLE, Limits
 from ga.telemetry import depends_on
 
@@ -40,6 +41,12 @@ def register(
     )
     serve.add_argument("--address", help="HOST:PORT of a Ray cluster (default: this machine)")
     serve.add_argument("--workers", type=int, help="of each evolution, as in `evolve`")
+    serve.add_argument(
+        "--niceness",
+        type=int,
+        default=NICENESS,
+        help="of evolutions, 0 to 19: requests go first (default: %(default)s)",
+    )
     serve.add_argument(
         "--markets", type=Path, help="folder of the market files that may be named (default: none)"
     )
@@ -74,6 +81,8 @@ def command(options: argparse.Namespace) -> int:
         concurrent=options.concurrent,
         markets=options.markets,
     )
+    if not 0 <= options.niceness <= 19:
+        raise InputError(f"--niceness must be 0..19, not {options.niceness}")
     token = read_token(options.token_file)
     try:
         import uvicorn
@@ -100,6 +109,7 @@ def command(options: argparse.Namespace) -> int:
             env={"GA_STORE": options.store},
             say=lambda text: print(f"ga: {text}", file=sys.stderr, flush=True),
             held=held,
+            niceness=options.niceness,
         )
         app = make_app(
             ledger=ledger,

@@ -15,6 +15,7 @@ from typing import IO, Final
 import sqlalchemy as sa
 
 from ga.redact import redact
+from ga.service.child import NICENESS
 from ga.service.limits import TOKEN_VARIABLE, Limits
 from ga.service.models import EvolutionRequest
 from ga.service.store import Job, JobStore
@@ -49,6 +50,7 @@ class Runner:
         env: set for the children, beside the service's own environment without its token.
         say: told what an operator should know.
         held: whether this is still the store's one service; if not, nothing more is begun.
+        niceness: how far evolutions step back behind the service's requests.
     """
 
     def __init__(
@@ -60,9 +62,10 @@ class Runner:
         env: dict[str, str],
         say: Callable[[str], None],
         held: Callable[[], bool] = lambda: True,
+        niceness: int = NICENESS,
     ) -> None:
         self._store, self._limits, self._command, self._say = store, limits, command, say
-        self._held = held
+        self._held, self._niceness = held, niceness
         self._env = {k: v for k, v in {**os.environ, **env}.items() if k != TOKEN_VARIABLE}
         self._children: dict[str, _Child] = {}
         self._not_before: dict[str, float] = {}
@@ -144,7 +147,8 @@ class Runner:
             errors=errors,
             process=subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "ga.service.child", str(os.getpid())),
+                    *(sys.executable, "-m", "ga.service.child"),
+                    *(str(os.getpid()), str(self._niceness)),
                     *self._command(job, resumed),
                 ],
                 stdin=subprocess.DEVNULL,

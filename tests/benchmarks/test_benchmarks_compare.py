@@ -148,6 +148,7 @@ def test_families_that_cannot_be_compared_are_refused(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_trees_are_really_run_and_what_is_slower_is_found() -> None:
     """Both processes on this tree, one family each: half as much time again cannot be missed."""
     root = Path(compare.__file__).parents[1]

@@ -39,7 +39,6 @@ def test_unit_tests_of_the_rules(path: Path) -> None:
     [
         ("CacheDown", {"expr": "vector(1) > 2"}, "evolution"),
         ("CacheDown", {"for": "0s"}, "evolution"),
-        ("UptimeBudgetBurnsFast", {"for": "10h"}, "uptime"),
         ("ray:unavailable:ratio1h", {"expr": "vector(0)"}, "uptime"),
     ],
 )

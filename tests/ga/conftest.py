@@ -39,6 +39,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("fault_seed", range(first, first + count))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled(compiled: None) -> None:
+    """Nearly every test here evaluates."""
+
+
 @pytest.fixture(scope="session")
 def market() -> Market:
     """Two assets, 900 bars, with funding."""

@@ -121,6 +121,7 @@ def random_targets(rng, bars, lanes, hold=6):
     return np.repeat(levels, hold, axis=0)[:bars]
 
 
+@pytest.mark.slow
 def test_equals_vectorbt():
     with warnings.catch_warnings():
         # Its imports and numba signatures warn on new versions of their own dependencies.

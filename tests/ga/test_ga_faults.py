@@ -27,6 +27,12 @@ from ga.verify import market_of, verify
 from tests.ga.poison import deadly
 
 pytestmark = [pytest.mark.stack, pytest.mark.validation]
+on_both_stores = pytest.mark.parametrize(
+    # Every submission has production's store; the other one is tried each night.
+    "store",
+    [pytest.param("sqlite", marks=pytest.mark.nightly), "postgresql"],
+    indirect=True,
+)
 
 MARKET = "synthetic:assets=2,bars=1500,seed=5"
 SETTINGS = Settings(folds=3)
@@ -174,6 +180,7 @@ def _hit_work(run: Evolving) -> bool:
     return len(later) > 1
 
 
+@on_both_stores
 @pytest.mark.parametrize("name", [name for name in FAULTS if name != LAST])
 def test_the_history_is_the_undisturbed_one_after(
     name, store, ground, undisturbed, request, tmp_path
@@ -181,6 +188,7 @@ def test_the_history_is_the_undisturbed_one_after(
     one_fault(name, store, ground, undisturbed(PLAN), _server(request, store), tmp_path)
 
 
+@on_both_stores
 @pytest.mark.usefixtures("poisonous")
 def test_poison_is_quarantined_and_the_history_is_the_undisturbed_one(
     store, ground, undisturbed, request, tmp_path
@@ -227,6 +235,7 @@ def test_killed_again_and_again_it_is_resumed_there_or_here_and_no_driver_is_lef
         assert "local" in modes
 
 
+@pytest.mark.nightly
 def test_a_schedule_of_faults_changes_nothing(fault_seed, ground, undisturbed, server, tmp_path):
     rng = random.Random(fault_seed)
     names = [*rng.sample([name for name in FAULTS if name != LAST], 3)]
@@ -251,6 +260,7 @@ def test_a_schedule_of_faults_changes_nothing(fault_seed, ground, undisturbed, s
         check(run, expected)
 
 
+@on_both_stores
 def test_the_history_is_the_undisturbed_one_after_the_loss_of_the_head(
     store, ground, undisturbed, request, tmp_path
 ):

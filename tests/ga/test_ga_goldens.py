@@ -155,7 +155,7 @@ def runs_here(row: str) -> bool:
 
 
 @pytest.mark.processors
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["2", "1"])
 @pytest.mark.parametrize("row", _ROWS)
 def test_a_whole_run_is_the_same_on_other_processors(
     row: str, workers: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +21,7 @@ from prometheus_client import generate_latest
 from ga import cli
 from ga.errors import InputError
 from ga.ledger import open_ledger
-from ga.service import alone
+from ga.service import alone, child
 from ga.service.app import make_app
 from ga.service.command import read_token
 from ga.service.limits import Limits
@@ -193,7 +197,9 @@ def test_a_store_that_was_away_is_no_fault_of_the_evolution(service, tmp_path):
     def command(job: Job, resumed: bool) -> list[str]:
         return [*engine(job, resumed), f"--store={stores.pop(0)}"]
 
-    runner = Runner(service.store, service.limits, command=command, env={}, say=pytest.fail)
+    runner = Runner(
+        service.store, service.limits, command=command, env={}, say=pytest.fail, niceness=0
+    )
     runner.start()
     try:
         deadline = time.monotonic() + 240
@@ -204,6 +210,44 @@ def test_a_store_that_was_away_is_no_fault_of_the_evolution(service, tmp_path):
         runner.close()
     assert service.store.get(run).state == "finished"
     assert (service.store.get(run).tries, stores) == (1, [])
+
+
+def test_a_child_steps_back_as_far_as_it_is_told(monkeypatch):
+    done = []
+    monkeypatch.setattr(child.ctypes, "CDLL", lambda *_, **__: SimpleNamespace(prctl=lambda *_: 0))
+    monkeypatch.setattr(child.os, "nice", done.append)
+    monkeypatch.setattr(child.os, "execv", lambda _, arguments: done.append(arguments[1:]))
+    child.main([str(os.getppid()), "7", "runs", "--json"])
+    assert done == [7, ["-m", "ga", "runs", "--json"]]
+
+
+def test_a_service_that_ends_ends_its_evolution_and_leaves_it_to_the_next(service, monkeypatch):
+    run = service.submit().json()["id"]
+    begun, started = threading.Event(), []
+    popen = subprocess.Popen
+
+    def begin(*_, **options):
+        started.append(popen(["sleep", "600"], **options))
+        begun.set()
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", begin)
+    runner = Runner(
+        service.store, service.limits, command=lambda *_: [], env={}, say=pytest.fail, niceness=0
+    )
+    runner.start()
+    assert begun.wait(60)
+    runner.close()
+    assert started[0].returncode == -signal.SIGTERM
+    assert service.store.get(run).state == "running"
+
+
+@pytest.mark.parametrize("niceness", ["-1", "20"])
+def test_a_niceness_that_there_is_not_is_refused(capsys, niceness, tmp_path):
+    store = tmp_path / "ledger.db"
+    assert cli.main(["serve", "--niceness", niceness, "--store", str(store)]) == 2
+    assert f"--niceness must be 0..19, not {niceness}" in capsys.readouterr().err
+    assert not store.exists()
 
 
 @pytest.mark.parametrize("let_go", [True, False])

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from evidence_builders import T0, Timed, certificates, change, evidence, passing
+from evidence_builders import T0, Timed, certificates, change, evidence, healthy, passing
 
 import reports
 from reports.charts import timeline
@@ -99,12 +99,12 @@ def test_summary(tmp_path: Path) -> None:
 
 
 def test_what_was_certified_is_in_page_and_summary() -> None:
-    healthy = dataclasses.replace(
+    sound = dataclasses.replace(
         certificates(["uptime"])[0], defect=NOTHING, detected=False, verdict="PASS", expected="PASS"
     )
-    found = [*certificates(c.id for c in CRITERIA), healthy]
-    result = decide([evidence(HEALTHY)], certificates=found)
-    said, page = summary(result), render_page(result, [evidence(HEALTHY)])
+    found = [*certificates(c.id for c in CRITERIA), sound]
+    result = decide([healthy()], certificates=found)
+    said, page = summary(result), render_page(result, [healthy()])
     for text in (said, page):
         assert "alse alarms: 0 of 1 verdicts on the healthy system, 1 of them PASS" in text
     assert "24 of 24 planted defects noticed" in said
@@ -144,7 +144,7 @@ def test_odd_records_have_a_report(tmp_path: Path) -> None:
 
 
 def test_the_page_stays_small_however_long_the_record(tmp_path: Path) -> None:
-    records = [evidence(passing(seed), run=f"run-{seed}") for seed in range(20)]
+    records = [evidence(HEALTHY, run=f"run-{number}") for number in range(20)]
     page = reports.write(decide(records), records, tmp_path)[0]
     assert page.stat().st_size < 500_000
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from evidence_builders import change, evidence, passing, write
+from evidence_builders import change, evidence, healthy, passing, write
 
 from validation.cli import main
 from validation.difference import difference
@@ -17,7 +17,7 @@ HEALTHY = passing()
 
 
 def test_nothing_changed() -> None:
-    assert difference([evidence(HEALTHY)], [evidence(HEALTHY, run="again")]) == ()
+    assert difference([healthy()], [healthy(run="again")]) == ()
 
 
 def test_verdict_measurement_and_environment() -> None:
@@ -29,7 +29,7 @@ def test_verdict_measurement_and_environment() -> None:
     slower = change(
         slower, Environment, lambda r: Environment(values={**r.values, "ray": "3.0", "new": 1})
     )
-    found = {(c.kind, c.name): c for c in difference([evidence(HEALTHY)], [evidence(slower)])}
+    found = {(c.kind, c.name): c for c in difference([healthy()], [evidence(slower)])}
     assert found["decision", "gate"].after == "NO-GO"
     assert (found["verdict", "speedup"].before, found["verdict", "speedup"].after) == (
         "PASS",

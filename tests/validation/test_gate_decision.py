@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from evidence_builders import certificates, change, evidence, passing, write
+from evidence_builders import certificates, change, evidence, healthy, passing, write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +23,7 @@ CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
 
 
 def test_go_takes_a_pass_of_every_criterion() -> None:
-    result = decide([evidence(HEALTHY)], certificates=CERTIFIED)
+    result = decide([healthy()], certificates=CERTIFIED)
     assert (result.decision, result.exit_code) == (Decision.GO, 0)
     assert result.verdict("speedup").status is Status.PASS
 
@@ -31,7 +31,7 @@ def test_go_takes_a_pass_of_every_criterion() -> None:
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: c.id)
 def test_what_is_not_certified_blocks_go(criterion: Criterion) -> None:
     result = decide(
-        [evidence(HEALTHY)],
+        [healthy()],
         certificates=[c for c in CERTIFIED if c.criterion != criterion.id],
     )
     assert (result.decision, result.exit_code) == (Decision.INCONCLUSIVE, 2)
@@ -77,9 +77,9 @@ def test_the_worst_verdict_wins(statuses: list[Status]) -> None:
 
 def test_a_gate_without_criteria_or_evidence() -> None:
     with pytest.raises(ValueError, match="criteria"):
-        decide([evidence(HEALTHY)], criteria=())
+        decide([healthy()], criteria=())
     with pytest.raises(ValueError, match="criteria"):
-        decide([evidence(HEALTHY)], criteria=(CRITERIA[0], CRITERIA[0]))
+        decide([healthy()], criteria=(CRITERIA[0], CRITERIA[0]))
     with pytest.raises(EvidenceError):
         decide([])
 
@@ -89,7 +89,7 @@ def test_a_checker_with_a_bug_does_not_pass() -> None:
         raise RuntimeError("bug")
 
     criteria = [dataclasses.replace(CRITERIA[0], verdict=broken)]
-    assert decide([evidence(HEALTHY)], criteria=criteria).decision is Decision.INCONCLUSIVE
+    assert decide([healthy()], criteria=criteria).decision is Decision.INCONCLUSIVE
 
 
 def test_gate_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,17 @@ import dataclasses
 from collections.abc import Sequence
 
 import pytest
-from evidence_builders import T0, Timed, change, evidence, ledger, passing, receipt, workload
+from evidence_builders import (
+    T0,
+    Timed,
+    change,
+    evidence,
+    healthy,
+    ledger,
+    passing,
+    receipt,
+    workload,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,10 +189,10 @@ def test_every_individual_has_one_fate(
 
 
 def test_faults_belong_to_their_operation() -> None:
-    found = {o.id: len(o.faults) for o in operations(evidence(passing()))}
+    found = {o.id: len(o.faults) for o in operations(healthy())}
     assert found["recovery-1"] == 2
     assert found["speedup-0-local"] == 0
-    during = [f for f in evidence(passing()).all(Fault) if f.workload is not None]
+    during = [f for f in healthy().all(Fault) if f.workload is not None]
     assert sum(found.values()) == len(during)
 
 

@@ -18,6 +18,7 @@ from evidence_builders import (
     certificates,
     change,
     evidence,
+    healthy,
     load,
     passing,
     receipt,
@@ -44,9 +45,7 @@ from validation.verdicts import Status
 
 HEALTHY = passing()
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
-CPU, CLOCK, SCRAPES, PROMETHEUS, GENERATOR, RECEIPTS = (
-    a.source for a in observe([evidence(HEALTHY)])
-)
+CPU, CLOCK, SCRAPES, PROMETHEUS, GENERATOR, RECEIPTS = (a.source for a in observe([healthy()]))
 
 
 def decided(events: Sequence[Timed]) -> GateResult:
@@ -146,7 +145,7 @@ PLANTED: dict[str, tuple[str, list[Timed]]] = {
 
 def test_a_healthy_run_is_believed() -> None:
     assert doubted(HEALTHY) == {}
-    aspects = observe([evidence(HEALTHY)])
+    aspects = observe([healthy()])
     assert all(aspect.measured for aspect in aspects)
     assert {name for a in aspects for name in a.criteria} <= {c.id for c in CRITERIA}
 

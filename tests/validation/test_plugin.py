@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import pytest
 
 # Before pytester first looks which modules are there: numpy cannot be loaded a second time.
 import validation.gate  # noqa: F401
+from fixtures.stack import StackError
+from validation import gathering, plugin
 
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(autouse=True)
+def _only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process of pytest would spend seconds on plugins that no test here needs."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
 
 CONFTEST = """
 from pathlib import Path
@@ -38,23 +49,6 @@ import pytest
 @pytest.mark.parametrize("criterion", {names!r})
 def test_it(criterion, judge):
     judge(criterion)
-"""
-
-
-NO_STACK = """
-from contextlib import nullcontext
-
-import pytest
-from fixtures.stack import StackError
-from validation import gathering, plugin
-
-pytest_plugins = ["validation.plugin"]
-
-def pytest_configure(config):
-    def gather(config):
-        with {around}:
-            raise StackError("no engine answers: start one")
-    plugin._gather = gather
 """
 
 
@@ -113,6 +107,7 @@ XDIST = """
 from pathlib import Path
 import pytest
 import validation.plugin as plugin
+from fixtures.stack import StackError
 from validation.gate import Decision, GateResult
 from validation.verdicts import Status, Verdict
 
@@ -122,7 +117,7 @@ def gather(config):
     with Path("campaigns").open("a") as file:
         file.write("one\\n")
     if {fails}:
-        raise RuntimeError("no stack")
+        raise StackError("no engine answers: start one")
     folder = plugin.OUT / "run"
     folder.mkdir(parents=True)
     return folder
@@ -140,33 +135,46 @@ plugin._gather, plugin.decide_from = gather, decide
 def test_xdist_workers_share_one_campaign(pytester: pytest.Pytester, *, fails: bool) -> None:
     pytester.makeconftest(XDIST.format(fails=fails))
     pytester.makepyfile(TESTS.format(names=list("abcd")))
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2", "--gate=phase2")
+    result = pytester.runpytest_subprocess(
+        *("-p", "no:cacheprovider", "-p", "xdist", "-n", "2", "--gate=phase2")
+    )
     assert (pytester.path / "campaigns").read_text() == "one\n"
     assert not list((pytester.path / "reports" / "out").glob(".campaign*"))
     assert result.ret == (2 if fails else 1)
-    if not fails:
+    if fails:
+        said = result.stdout.str() + result.stderr.str()
+        assert "Traceback" not in said
+        assert "gather(config)" not in said
+        result.assert_outcomes(errors=4)
+    else:
         result.stdout.fnmatch_lines(["*gate: NO-GO*", "FAIL *a*bad", "report: reports/out/run/*"])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_stack_that_cannot_be_started_is_said_in_words(
-    pytester: pytest.Pytester, workers: int
+def no_stack(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    around: AbstractContextManager[object],
+    *criteria: str,
+) -> pytest.RunResult:
+    def gather(_config: pytest.Config) -> None:
+        with around:
+            raise StackError("no engine answers: start one")
+
+    monkeypatch.setattr(plugin, "_gather", gather)
+    pytester.makeconftest('pytest_plugins = ["validation.plugin"]')
+    pytester.makepyfile(TESTS.format(names=list(criteria)))
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider")
+
+
+def test_a_stack_that_cannot_be_started_is_said_in_words_once(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytester.makeconftest(NO_STACK.format(around="nullcontext()"))
-    pytester.makepyfile(TESTS.format(names=["a", "b", "c"]))
-    # A process of its own: what is put in gather's place stays there.
-    result = pytester.runpytest_subprocess(
-        "-p", "no:cacheprovider", *([f"-n{workers}"] if workers else [])
-    )
+    result = no_stack(pytester, monkeypatch, nullcontext(), "a", "b", "c")
     said = result.stdout.str() + result.stderr.str()
     assert "Traceback" not in said
-    assert "gather(config)" not in said
-    if workers:
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
-        result.assert_outcomes(errors=3)
-    else:
-        assert result.ret == pytest.ExitCode.USAGE_ERROR
-        assert said.count("no engine answers: start one") == 1
+    assert "raise StackError" not in said
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert said.count("no engine answers: start one") == 1
 
 
 def test_a_stack_that_cannot_be_started_leaves_no_folder(
@@ -175,18 +183,16 @@ def test_a_stack_that_cannot_be_started_leaves_no_folder(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{pytester.path}/nobody")
     pytester.makeconftest('pytest_plugins = ["validation.plugin"]')
     pytester.makepyfile("def test_it(gate_result): pass")
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--stack=containers")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--stack=containers")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "no container engine answers" in result.stdout.str() + result.stderr.str()
     assert list(pytester.path.glob("reports/out/*-*")) == []
 
 
 def test_a_stack_that_fails_in_the_middle_is_shown_with_where_it_was(
-    pytester: pytest.Pytester,
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytester.makeconftest(NO_STACK.format(around="gathering.under_way()"))
-    pytester.makepyfile(TESTS.format(names=["a"]))
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result = no_stack(pytester, monkeypatch, gathering.under_way(), "a")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*raise StackError(*", "*broke off: no engine answers*"])

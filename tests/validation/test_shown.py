@@ -32,15 +32,19 @@ WATCHERS: dict[str, type[Record]] = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two simulated days, the same with one individual lost, a full run, and certificates."""
+    """Two simulated hours, the same with one individual lost, a full run, and certificates."""
     place = tmp_path_factory.mktemp("shown")
-    argv = ["soak", "--hours", "49", "--seed", "5", "--faults", "1", "--simulate"]
-    assert main([*argv, "healthy", "--out", str(place / "healthy")]) == 0
-    assert main([*argv, "lost", "--out", str(place / "lost")]) == 1
+    assert main(soak(2, "healthy", place / "healthy")) == 2
+    assert main(soak(2, "lost", place / "lost")) == 1
     write(place / "run.jsonl", HEALTHY)
     for one in CERTIFIED:
         append(place / "certificates.jsonl", one)
     return place
+
+
+def soak(hours: int, defect: str, out: Path) -> list[str]:
+    argv = ["soak", "--hours", str(hours), "--seed", "5", "--faults", "1", "--simulate", defect]
+    return [*argv, "--out", str(out)]
 
 
 def gate(place: Path, *files: str) -> int:
@@ -48,8 +52,16 @@ def gate(place: Path, *files: str) -> int:
     return main(["gate", *named, "--certificates", str(place / "certificates.jsonl")])
 
 
-def test_two_days_and_a_full_run_are_a_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_soak_and_a_full_run_are_a_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gate(place, "healthy", "run.jsonl") == 0
+    assert "GO: 24 PASS, 0 FAIL, 0 INCONCLUSIVE" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_so_are_two_days_of_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(soak(49, "healthy", place / "days")) == 0
+    capsys.readouterr()
+    assert gate(place, "days", "run.jsonl") == 0
     assert "GO: 24 PASS, 0 FAIL, 0 INCONCLUSIVE" in capsys.readouterr().out
 
 

@@ -32,6 +32,7 @@ NEVER = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.stack
 def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with fixtures.start_stack(nodes=2, backend="processes") as theirs:
@@ -101,10 +102,11 @@ def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_a_bad_address_is_one_clear_error(
-    pytester: pytest.Pytester, options: list[str], words: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
 ) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makeconftest('pytest_plugins = ["validation.plugin"]')
     pytester.makepyfile("def test_it(gate_result): pass")
-    said = pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+    said = pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
     said.stdout.fnmatch_lines([f"*{words}*"])
     assert not (pytester.path / "reports").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cache
 
 import pytest
 from evidence_builders import (
@@ -14,6 +15,7 @@ from evidence_builders import (
     change,
     climbing,
     evidence,
+    healthy,
     ledger,
     passing,
     receipt,
@@ -22,6 +24,7 @@ from evidence_builders import (
 )
 
 from validation.criteria import CRITERIA
+from validation.evidence import Evidence
 from validation.record import Record
 from validation.records import Fault, Note, Recovery, Usage, Workload
 from validation.records_ledger import Generation
@@ -51,7 +54,7 @@ def test_all_criteria_are_there() -> None:
 @pytest.mark.parametrize("criterion", MEASURED)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_healthy_record_passes(criterion: str, seed: int) -> None:
-    said = verdict(criterion, passing(seed))
+    said = judge(FUNCTIONS[criterion], [healthy(seed)])
     assert said.status is Status.PASS, said
     assert said.measured
     assert not said.needs
@@ -66,23 +69,28 @@ def test_no_evidence_is_inconclusive(criterion: str) -> None:
 
 @pytest.mark.parametrize("criterion", FUNCTIONS)
 def test_an_open_record_is_inconclusive(criterion: str) -> None:
-    said = judge(FUNCTIONS[criterion], [evidence(HEALTHY, closed=False)])
+    said = judge(FUNCTIONS[criterion], [dataclasses.replace(healthy(), closed=False)])
     assert said.status is Status.INCONCLUSIVE
     assert "record not closed" in said.reason
+
+
+@cache
+def without(kind: type[Record]) -> Evidence:
+    return evidence(change(HEALTHY, kind, lambda _: None))
 
 
 @pytest.mark.parametrize(
     ("criterion", "kind"), [(c, kind) for c, kinds in NEEDED.items() for kind in kinds]
 )
 def test_without_a_needed_kind_nothing_passes(criterion: str, kind: type[Record]) -> None:
-    assert verdict(criterion, change(HEALTHY, kind, lambda _: None)).status is not Status.PASS
+    assert judge(FUNCTIONS[criterion], [without(kind)]).status is not Status.PASS
 
 
 def test_a_checker_that_raises_is_inconclusive() -> None:
     def broken(_records: Records) -> Verdict:
         raise ZeroDivisionError("bug")
 
-    said = judge(broken, [evidence(HEALTHY)])
+    said = judge(broken, [healthy()])
     assert said.status is Status.INCONCLUSIVE
     assert "ZeroDivisionError: bug" in said.reason
 
@@ -223,11 +231,9 @@ def test_the_kill_of_a_service_is_no_kill_of_a_node() -> None:
 
 def test_two_runs_are_pooled() -> None:
     """Names repeat between runs: nothing of one run may be taken for the other's."""
+    runs = [healthy(1, run="a"), healthy(2, run="b")]
     for criterion in MEASURED:
-        said = judge(
-            FUNCTIONS[criterion],
-            [evidence(HEALTHY, run="a"), evidence(passing(2), run="b")],
-        )
+        said = judge(FUNCTIONS[criterion], runs)
         assert said.status is Status.PASS, said
 
 
