@@ -8,8 +8,6 @@ from __future__ import annotations
 import fcntl
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import hypothesis
 import pytest
@@ -24,12 +22,10 @@ def compiled() -> None:
 
     One process compiles them and the others wait: else every worker of xdist and every process that
     a test starts would compile the same ones, and patience would run out."""
-    import numba
+    from ga import kernel_cache
 
-    import ga.jit  # noqa: F401  (says where the cache is)
-
-    folder = Path(numba.config.CACHE_DIR or tempfile.gettempdir())
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = kernel_cache.folder()
+    assert folder is not None, "no folder can be made for compiled kernels"
     done = folder / "compiled-for-tests"
     with (folder / "compiled-for-tests.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

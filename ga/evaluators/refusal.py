@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from ga.environment import home
+
 _CALL: Final = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 """The first thing that a driver asks for, too; its request is empty."""
 _SECONDS: Final = 3.0
@@ -38,9 +40,11 @@ def _credentials() -> tuple[tuple[str, str], ...]:
     token = os.environ.get("RAY_AUTH_TOKEN")
     if not token:
         named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+        at_home = home()
+        if not named and at_home is None:
+            return ()
         try:
-            token = (Path(named) if named else Path("~/.ray/auth_token").expanduser()).read_text()
-        except (OSError, RuntimeError):
-            # The latter: there is no home.
+            token = Path(named or f"{at_home}/.ray/auth_token").read_text()
+        except OSError:
             return ()
     return (("authorization", f"Bearer {token.strip()}"),)

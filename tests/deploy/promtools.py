@@ -13,6 +13,7 @@ from prometheus_client import generate_latest
 
 from fixtures import binaries
 from fixtures.monitoring import DEPLOY
+from ga.evaluators.base import NodeReport
 from ga.fitness import Outcome
 from ga.genome import Genome
 from ga.telemetry import Telemetry
@@ -38,6 +39,9 @@ def series() -> list[str]:
 def _engine() -> list[str]:
     telemetry = Telemetry("r", {"database": ("127.0.0.1", 1), "cache": ("127.0.0.1", 1)})
     telemetry.mode("distributed")
+    telemetry.checked(
+        NodeReport(id="n", node="10.0.0.2", processor="p", kernel_version=1, digest="d")
+    )
     outcomes = {
         "a": Outcome(key="a", fitness=1.0, trades=1, max_drawdown=0.1),
         "b": Outcome(key="b", fitness=None, error="x"),
