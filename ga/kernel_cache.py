@@ -15,6 +15,7 @@ import pickle
 import platform
 import stat
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -42,6 +43,7 @@ SOURCES: Final = (
 """All files that kernels are made of; a test finds one that is missing."""
 _NOT_CODE: Final = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
 """Variables of numba that do not change what is compiled."""
+_EVERY_SECONDS: Final = 5.0
 _DIGEST: Final = 32
 """Bytes of a file's checksum, which come first."""
 
@@ -107,6 +109,37 @@ def _private(place: Path) -> bool:
 def _say(text: str) -> None:
     """Once a process."""
     print(f"ga: {text}", file=sys.stderr)
+
+
+class Compiling:
+    """Tells on stderr that kernels are compiled, if none are kept yet: it takes most of a minute.
+
+    Args:
+        families: how many will be compiled.
+    """
+
+    def __init__(self, families: int) -> None:
+        place = folder()
+        self._cold = place is None or not any(place.glob("*.kernel"))
+        self._families, self._done = families, 0
+        self._began = self._told = time.monotonic()
+        if self._cold:
+            self._tell("compiling kernels, once on this machine: about a minute")
+
+    def done(self) -> None:
+        """One more family is compiled."""
+        self._done += 1
+        if self._cold and time.monotonic() - self._told > _EVERY_SECONDS:
+            self._told = time.monotonic()
+            self._tell(f"kernels of {self._done} of {self._families} families are compiled")
+
+    def end(self) -> None:
+        """All are."""
+        if self._cold:
+            self._tell(f"kernels are compiled ({time.monotonic() - self._began:.0f} s)")
+
+    def _tell(self, text: str) -> None:
+        print(f"ga: {text}", file=sys.stderr, flush=True)
 
 
 class _Locator(caching._CacheLocator):

@@ -20,6 +20,7 @@ from ga.evaluators.base import (
 from ga.evaluators.pool import LOCAL, Pool
 from ga.fitness import Settings
 from ga.genome import Genome
+from ga.kernel_cache import Compiling
 from ga.market import Market
 from ga.numerics_check import expected
 
@@ -74,8 +75,11 @@ class LocalEvaluator:
         every = tuple(range(len(genomes)))
         # Family by family first: what one process compiles, the others load from the cache.
         alone = [(index,) for index in every]
+        compiling = Compiling(len(every))
         for result in self._pool.run(genomes, alone, lambda _: _COMPILE_SECONDS):
             self._require_sound(genomes, result)
+            compiling.done()
+        compiling.end()
         self._pool.wait_up()
         list(self._pool.run(genomes, [every] * self._workers, lambda _: _COMPILE_SECONDS))
         # A process that computes other bits has refused to answer by now.

@@ -162,3 +162,26 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch) -> N
 
 def test_kernels_are_compiled_even_if_numba_is_told_not_to(tmp_path: Path) -> None:
     assert run(tmp_path / "cache", NUMBA_DISABLE_JIT="1").stdout == "42.0 0\n"
+
+
+def test_compiling_is_told_of_where_nothing_is_kept_yet(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(kernel_cache, "folder", lambda: tmp_path)
+    now = [100.0]
+    monkeypatch.setattr(kernel_cache.time, "monotonic", lambda: now[0])
+    compiling = kernel_cache.Compiling(3)
+    for seconds in (1.0, 7.0, 2.0):
+        now[0] += seconds
+        compiling.done()
+    compiling.end()
+    assert capsys.readouterr().err.splitlines() == [
+        "ga: compiling kernels, once on this machine: about a minute",
+        "ga: kernels of 2 of 3 families are compiled",
+        "ga: kernels are compiled (10 s)",
+    ]
+    (tmp_path / "one.kernel").write_text("")
+    compiling = kernel_cache.Compiling(1)
+    compiling.done()
+    compiling.end()
+    assert capsys.readouterr().err == ""
