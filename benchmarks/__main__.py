@@ -33,6 +33,7 @@ from validation.environment import environment
 
 SUITES: Final = (
     "kernels",
+    "numerics",
     "peers",
     "evolution",
     "search",

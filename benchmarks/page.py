@@ -16,6 +16,7 @@ from reports.svg import picture, tag
 
 _TITLES: Final = {
     "kernels": "Kernels on one core: one bar of one genome, 10,000 bars",
+    "numerics": "Portable functions, in pairs with what they replace: below 1 is faster",
     "banks": "Indicator banks, built once a market and family",
     "learned": "Learned families, one genome on 10,000 bars, beside plain scikit-learn",
     "peers": "Beside other libraries, the same EMA crossover on 10,000 bars",
