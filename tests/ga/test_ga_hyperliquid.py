@@ -209,6 +209,26 @@ def test_several_coins_are_aligned_and_one_hour_is_the_default(double, at):
     _matches(market, 1, table)
 
 
+def test_the_market_has_the_same_hash_on_every_machine(double, at):
+    double.add("BTC", "1h", 300)
+    for i, row in enumerate(double.candles["BTC", "1h"]):
+        price = 100.0 + (i * 7919 % 1000) / 7.0
+        row |= {"o": f"{price:.4f}", "c": f"{price + 0.1:.4f}", "v": f"{1 + i % 9}.25"}
+        row |= {"h": f"{price + 0.3:.4f}", "l": f"{price - 0.2:.4f}"}
+    first = START // HOUR
+    double.charges["BTC"] = [
+        {
+            "coin": "BTC",
+            "fundingRate": f"{(h * 31 % 17 - 8) * 1e-6:.8f}",
+            "premium": "0.0",
+            "time": h * HOUR + 7,
+        }
+        for h in range(first, first + 301)
+    ]
+    at(START + 300 * HOUR)
+    assert load_market("hyperliquid:BTC").hash[:16] == "441d6c9849106ba5"
+
+
 @pytest.mark.parametrize("cap", [5000, 60])
 def test_pages_join_without_a_seam_even_if_the_exchange_gives_less(double, at, monkeypatch, cap):
     monkeypatch.setattr(hyperliquid, "_PAGE", 100)
