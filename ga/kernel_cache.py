@@ -73,22 +73,23 @@ def key() -> str:
 @cache
 def folder() -> Path | None:
     """The folder of this set; None where none can be made, and kernels are compiled each time."""
-    name = f"evolution-gate/numba/{key()}"
+    name, named = f"evolution-gate/numba/{key()}", own_cache()
     for place in _homes():
         try:
             (place / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError:
             # A home that cannot be written, as in a container without one.
             continue
-        if _private(place / name):
-            return place / name
+        # The folder that the user named is trusted, as in an image, whose files are another user's.
+        if place == named or _private(place / name):
+            return (place / name).absolute()
     _say("kernels are compiled at every start: no folder can keep them; set GA_CACHE to one")
     return None
 
 
 def _homes() -> Iterator[Path]:
     if own := own_cache():
-        yield own.absolute()
+        yield own
     for variable in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
         if value := setting(variable):
             yield Path(value).absolute()

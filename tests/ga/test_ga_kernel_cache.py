@@ -149,15 +149,18 @@ def test_a_file_that_cannot_be_kept_costs_time_only(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("GA_CACHE", str(tmp_path / "theirs"))
+    monkeypatch.delenv("GA_CACHE", raising=False)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "theirs"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     open_ = tmp_path / "theirs" / "evolution-gate" / "numba" / kernel_cache.key()
     open_.mkdir(parents=True)
     open_.chmod(0o777)
     found = kernel_cache.folder.__wrapped__()
     assert found is not None
     assert found.is_relative_to(tmp_path / "mine")
+    # Named by the user, it is: an image's cache belongs to whoever built it.
+    monkeypatch.setenv("GA_CACHE", str(tmp_path / "theirs"))
+    assert kernel_cache.folder.__wrapped__() == open_
 
 
 def test_kernels_are_compiled_even_if_numba_is_told_not_to(tmp_path: Path) -> None:
