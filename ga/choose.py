@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ga.errors import ClusterError, InputError
+from ga.errors import ClusterError, InputError, MachineError
 from ga.evaluators import Evaluator, LocalEvaluator
 from ga.evaluators.cluster import ClusterEvaluator
 from ga.evolution import Evolution, Plan
@@ -122,8 +122,16 @@ def _measured(
         remote.close()
         return Choice(evaluator=local(), reason=f"local: {error}")
     here_evaluator = local()
-    here_evaluator.warm_up()
-    here = measure(here_evaluator, sample)
+    try:
+        here_evaluator.warm_up()
+        here = measure(here_evaluator, sample)
+    except MachineError as error:
+        here_evaluator.close()
+        return Choice(evaluator=remote, reason=f"distributed: {error}")
+    except BaseException:
+        here_evaluator.close()
+        remote.close()
+        raise
     size = plan.population_size
     numbers = "; ".join(
         f"{where} {cost.generation(size):.3f} s a generation of {size}"

@@ -34,6 +34,7 @@ from ga.inspect import appraised, sharpe_row, spec_of, strategy_row
 from ga.ledger import Ledger, RunRecord, StrategyRecord, open_ledger
 from ga.ledger.connect import told_of_database
 from ga.market import Market
+from ga.numerics_check import require_coordinator
 from ga.overfit import Edge
 from ga.redact import redact, refuse_passwords
 from ga.run import BatchLog, Runner, Summary
@@ -216,6 +217,7 @@ def _evolve(options: argparse.Namespace) -> int:
     )
     _check_top(options.top)
     _check_run_id(options.run_id)
+    require_coordinator()
     spec = spec_of(options)
     market = spec.load()
     if options.max_cells is not None and market.bars * len(market.assets) > options.max_cells:
@@ -261,6 +263,7 @@ def _resume(options: argparse.Namespace) -> int:
     ledger = open_ledger(options.store, create=False)
     record = ledger.run(options.run)
     record.check_version()
+    require_coordinator()
     market = record.market.load()
     if market.hash != record.market_hash:
         raise InputError(

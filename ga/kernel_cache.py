@@ -96,7 +96,7 @@ def _homes() -> Iterator[Path]:
     if at_home := home():
         yield at_home / ".cache"
     # What somebody else made under that name is not used.
-    with contextlib.suppress(InputError):
+    with contextlib.suppress(InputError, OSError):
         yield private_folder()
 
 
@@ -121,7 +121,8 @@ class Compiling:
 
     def __init__(self, families: int) -> None:
         place = folder()
-        self._cold = place is None or not any(place.glob("*.kernel"))
+        # Making or reading a market compiles some of its own.
+        self._cold = place is None or not any(place.glob("accounts.*.kernel"))
         self._families, self._done = families, 0
         self._began = self._told = time.monotonic()
         if self._cold:
@@ -148,6 +149,7 @@ class _Locator(caching._CacheLocator):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._line = function.__code__.co_firstlineno
+        self._file = Path(function.__code__.co_filename)
 
     def get_cache_path(self) -> str:
         return str(folder() or "")
@@ -159,7 +161,10 @@ class _Locator(caching._CacheLocator):
         return ""
 
     def get_disambiguator(self) -> str:
-        return str(self._line)
+        # A function of somebody else's file, which the folder's key does not cover.
+        known = self._file.is_relative_to(_HERE) or not self._file.is_file()
+        text = "" if known else hashlib.sha256(self._file.read_bytes()).hexdigest()[:16]
+        return f"{self._line}{text}"
 
     @classmethod
     def from_function(cls, function: Callable[..., Any], _file: str) -> _Locator:

@@ -25,8 +25,10 @@ from ga.errors import MachineError
 from ga.families import FAMILIES, KERNEL_VERSION, Changes, get_family
 from ga.fitness import Settings, score, split
 from ga.market import Market
+from ga.numerics import Stream, exp, mean, normal_cdf, normal_quantile
 from ga.panel import panels
 from ga.sources.synthetic import synthetic
+from ga.variation import crossover, mutate, mutation_scale, scatter, tournament
 
 EXPECTED: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -48,6 +50,9 @@ EXPECTED: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Family -> what ``digest`` must give. ``python -m ga numerics --digests`` prints this table; it
 changes with ``KERNEL_VERSION``, and at no other time."""
+
+EXPECTED_COORDINATOR: Final = "787b084d0644512e"
+"""What ``coordinator_digest`` must give; it changes with ``SEARCH_VERSION``, too."""
 
 _BARS: Final = 1200
 """Two fits of the learned families."""
@@ -93,6 +98,7 @@ def command(options: argparse.Namespace) -> int:
     """``python -m ga numerics``: exit status 0 if this machine may evaluate, else 1."""
     found = prove()
     right = {name: one == EXPECTED.get(name) for name, one in found.digests.items()}
+    right["coordinator"] = coordinator_digest() == EXPECTED_COORDINATOR
     if options.json:
         print(json.dumps({**asdict(found), "digest": found.digest, "right": right}))
     elif options.digests:
@@ -102,6 +108,8 @@ def command(options: argparse.Namespace) -> int:
             print(
                 f"{name:24}{one}  {'right' if right[name] else f'WRONG: must be {EXPECTED[name]}'}"
             )
+        if not right["coordinator"]:
+            print(f"coordinator: WRONG: {coordinator_digest()} must be {EXPECTED_COORDINATOR}")
         print(found.refusal or f"{found.processor} computes all families right: {found.digest}")
     return 0 if all(right.values()) else 1
 
@@ -134,6 +142,37 @@ def require(family: str) -> None:
     """
     if refusal := prove([family]).refusal:
         raise MachineError(f"this machine gets no work: {refusal}")
+
+
+def require_coordinator() -> None:
+    """See to it that this process breeds, makes markets and judges results as all others do.
+
+    Raises:
+        MachineError: it computes other bits.
+    """
+    if coordinator_digest() != EXPECTED_COORDINATOR:
+        raise MachineError(
+            f"this machine cannot lead a run: its processor ({processor()}) or its libraries breed"
+            " otherwise than all others; install the versions of constraints.txt and run: python"
+            " -m ga numerics"
+        )
+
+
+@cache
+def coordinator_digest() -> str:
+    """Hash of what the coordinator computes by itself: random numbers, children, probabilities."""
+    stream, family = Stream(key=(14, 14)), get_family("volatility_scaling")
+    shape = (40, len(family.genes))
+    parents = [scatter(family, stream.random(shape)) for _ in range(2)]
+    mixed = crossover(parents[0], parents[1], stream.random(shape), stream.random(40))
+    scale = mutation_scale(7, 20)
+    made = mutate(family, mixed, stream.random(shape), stream.normal(shape), scale)
+    found = hashlib.sha256(_market().hash.encode())
+    for values in (made, tournament(40, stream.random((40, 8))), exp(made.ravel() / 50.0)):
+        found.update(values.tobytes())
+    edge = [scale, normal_cdf(1.3), normal_quantile(0.99), mean(made)]
+    found.update(np.array(edge).tobytes())
+    return found.hexdigest()[:16]
 
 
 @cache

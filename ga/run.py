@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from ga.cache import Cache
-from ga.errors import ClusterError, InputError, OutputError
+from ga.errors import ClusterError, InputError, MachineError, OutputError
 from ga.evaluators import BatchResult, Evaluator
 from ga.evaluators.base import NodeReport, Tried
 from ga.evaluators.standby import Standby
@@ -188,6 +188,8 @@ class Runner:
         self._tally = _Tally()
         self._checked: dict[str, NodeReport] = {}
         """Nodes by their id, as far as they have been told of."""
+        self._met: list[NodeRecord] = []
+        """Of them, those of an evaluator that was left, which the ledger is yet to have."""
         self._tried: defaultdict[str, list[Attempt]] = defaultdict(list)
         """Key -> the tries of this generation that came to nothing."""
 
@@ -209,6 +211,10 @@ class Runner:
         """Run to the last generation."""
         try:
             return self._go()
+        except MachineError:
+            # Nothing is being committed any more: the ledger is told why, as of any other node.
+            self._ledger.keep_nodes(self._run, self._meet())
+            raise
         finally:
             if self._standby is not None:
                 self._standby.close()
@@ -350,7 +356,7 @@ class Runner:
 
     def _meet(self) -> list[NodeRecord]:
         """Tell of the nodes that were checked since the last call, and return them."""
-        fresh = []
+        fresh, self._met = self._met, []
         for one in self._evaluator.nodes:
             if self._checked.get(one.id) == one:
                 continue
@@ -409,6 +415,7 @@ class Runner:
         self._tally.fallbacks += 1
         self._telemetry.fell_back()
         self._log.write("fallback", reason=redact(str(error)))
+        self._met += self._meet()
         self._evaluator.close()
         self._evaluator = self._fall_back(error)
         if self._stand_by is not None:

@@ -69,7 +69,8 @@ def _verify(options: argparse.Namespace) -> int:
             print(witness)
         print(
             f"run {found.run}: {found.generations} generations, {found.individuals:,} individuals,"
-            f" {found.evaluations:,} evaluations ({found.failed} failed), {found.attempts} tries"
+            f" {found.evaluations:,} evaluations ({found.failed} failed, {found.quarantined} of"
+            f" them in quarantine and not evaluated again), {found.attempts} tries"
             f" that came to nothing; {found.sampled} evaluated again"
             + ("" if found.repeated else ", and not bred again: only what is stored was compared")
         )

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from ga.errors import InputError
+from ga.evaluators.base import CRASHED, TOO_SLOW
 from ga.evolution import GENESIS, Evolution
-from ga.fitness import Outcome, evaluate, evaluation_key, visible
+from ga.fitness import OUT_OF_MEMORY, Outcome, evaluate, evaluation_key, visible
 from ga.genome import Genome
 from ga.ledger import Evaluation, History, NodeRecord
 from ga.market import Market
+from ga.numerics_check import EXPECTED, require
 from ga.variation import Purpose, keyed
 
 SAMPLE: Final = 64
@@ -30,8 +32,9 @@ class Verification:
     individuals: int
     evaluations: int
     failed: int
-    """Evaluations that are stored as failed; they are not done again: one may have killed its
-    worker."""
+    """Evaluations that are stored as failed. All are done again but the quarantined."""
+    quarantined: int
+    """Of them, those that cost a worker or all its memory: not done again."""
     attempts: int
     """Tries that came to nothing."""
     repeated: bool
@@ -102,6 +105,7 @@ def verify(history: History, market: Market | None, *, sample: int = SAMPLE) -> 
         individuals=sum(map(len, history.members.values())),
         evaluations=len(history.evaluations),
         failed=sum(e.outcome.fitness is None for e in history.evaluations.values()),
+        quarantined=sum(_cost_a_worker(e.outcome) for e in history.evaluations.values()),
         attempts=len(history.attempts),
         repeated=market is not None,
         sampled=len(chosen),
@@ -245,13 +249,24 @@ def _shown(stored: Genome, bred: Genome) -> str:
 
 
 def _sample(history: History, size: int) -> list[Evaluation]:
-    done = [e for _, e in sorted(history.evaluations.items()) if e.outcome.fitness is not None]
+    every = [e for _, e in sorted(history.evaluations.items())]
+    done = [e for e in every if e.outcome.fitness is not None]
     rng = keyed(history.record.plan.seed, Purpose.AUDIT, 0)
     picks = rng.permutation(len(done))[:size]
-    return [done[i] for i in sorted(picks.tolist())]
+    # All failures besides: a fault of a machine must not stand as one.
+    failed = [e for e in every if e.outcome.error is not None and not _cost_a_worker(e.outcome)]
+    return [*(done[i] for i in sorted(picks.tolist())), *(failed if size else [])]
+
+
+def _cost_a_worker(outcome: Outcome) -> bool:
+    """Whether it is not done again here: it might end or fill this process, too."""
+    error = outcome.error or ""
+    return error.startswith((CRASHED, TOO_SLOW)) or error == OUT_OF_MEMORY
 
 
 def _repeated(history: History, market: Market, chosen: list[Evaluation]) -> Iterator[str]:
+    for family in {e.genome.family for e in chosen} & EXPECTED.keys():
+        require(family)
     again = evaluate(market, history.record.settings, [e.genome for e in chosen])
     for evaluation, outcome in zip(chosen, again, strict=True):
         stored = evaluation.outcome

@@ -408,6 +408,13 @@ class Campaign:
         )
         for check in ended.checks:
             self._writer.add(NodeCheck(workload=name, **asdict(check)))
+        answered = ended.result.get("cpu_seconds_by_node")
+        for node in set(answered if isinstance(answered, dict) else ()) - {
+            check.node for check in ended.checks
+        }:
+            self._writer.add(
+                NodeCheck(workload=name, node=node, processor="", digest="", refused=None)
+            )
         for line in ended.out_of_memory:
             self._writer.add(MemoryFailure(workload=name, detail=line))
         run = ended.run or find_run(self.store, since=ended.started_at)

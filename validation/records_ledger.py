@@ -48,7 +48,8 @@ class Audit(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class NodeCheck(Record):
-    """A node that the engine checked before it gave it work: does it compute the same bits?"""
+    """A node that the engine checked before it gave it work: does it compute the same bits? A node
+    that answered without a check has an empty digest."""
 
     KIND = "node_check"
     workload: str

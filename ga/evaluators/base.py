@@ -22,6 +22,9 @@ PATIENCE_SECONDS: Final = 60.0
 """What a batch may take at least before its worker counts as hung."""
 TRIES_ALONE: Final = 3
 """Worker processes that one genome, evaluated alone, must cost before it is quarantined."""
+TOO_SLOW: Final = "took longer than"
+CRASHED: Final = "crashed its worker"
+"""How the errors of genomes in quarantine begin."""
 _GENEROUS: Final = 50.0
 """A batch may take this many times its estimated CPU time, on a slow and busy node."""
 _LEARNING_RATE: Final = 0.3
@@ -200,12 +203,12 @@ def quarantined(key: str, error: str) -> Batch:
 
 def too_slow(seconds: float) -> str:
     """The error of a genome that hangs."""
-    return f"took longer than {seconds:.0f} s"
+    return f"{TOO_SLOW} {seconds:.0f} s"
 
 
 def crashed(how: str) -> str:
     """The error of a genome that ends its worker process."""
-    return f"crashed its worker {TRIES_ALONE} times ({how})"
+    return f"{CRASHED} {TRIES_ALONE} times ({how})"
 
 
 def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[int, ...]]:

@@ -21,13 +21,23 @@ from ga.evaluators.base import (
     NodeReport,
     tried,
 )
-from ga.evaluators.driver import Beat, Done, DriverSpec, HandedOut, Lost, Ready, Refused, main
+from ga.evaluators.driver import (
+    COLD_SECONDS,
+    Beat,
+    Done,
+    DriverSpec,
+    HandedOut,
+    Lost,
+    Ready,
+    Refused,
+    main,
+)
 from ga.fitness import Settings
 from ga.forks import deaf
 from ga.genome import Genome
 from ga.market import Market
 
-_START_SECONDS: Final = 120.0
+_START_SECONDS: Final = COLD_SECONDS + 60.0
 _SILENT_SECONDS: Final = 30.0
 """A driver not heard for this long is taken for hung, and killed."""
 _CONNECT_SECONDS: Final = 3.0

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -33,7 +34,7 @@ from ga.evaluators.base import (
 from ga.evaluators.dispatch import BEAT_SECONDS, STARVED_SECONDS, Dispatcher, Fault
 from ga.evaluators.pool import Pool
 from ga.evaluators.refusal import refuses
-from ga.evaluators.worker import work
+from ga.evaluators.worker import fault_of, work
 from ga.fitness import Settings, evaluation_key
 from ga.forks import ONE_THREAD
 from ga.genome import Genome
@@ -42,6 +43,9 @@ from ga.numerics_check import Proof, prove
 
 _NODES_SECONDS: Final = 1.0
 """How old the list of nodes may be."""
+_WARM_TRIES: Final = 3
+COLD_SECONDS: Final = 180.0
+"""How long nodes that compile their kernels are waited for while no other is ready."""
 _WARM_SECONDS: Final = 30.0
 """A node that is not warm by then is used if one of its processes has passed the numerics check,
 and else warmed up again: one stuck lease must not hide it for ever."""
@@ -169,6 +173,10 @@ class _RayFleet:
         """Of each node ever seen, the warm-up tasks that are not done."""
         self._proven: set[str] = set()
         """Nodes of which a worker process has passed the numerics check."""
+        self._live: frozenset[str] = frozenset()
+        """Nodes that are there and not refused."""
+        self._lost: Counter[str] = Counter()
+        """Warm-up tasks that were lost, by node."""
         self._refused: set[str] = set()
         """Nodes that get no work: they failed it, or cannot evaluate at all."""
         if spec.address is None:
@@ -229,7 +237,7 @@ class _RayFleet:
         """Whether a node is not ready yet; asks for news of all nodes."""
         self._seen_at = float("-inf")
         self.nodes()
-        return any(self._warming.values())
+        return any(self._warming[node] for node in self._live)
 
     def nodes(self) -> Mapping[str, int]:
         """Node id -> CPUs in use on it, in the order of the ids; those that are warm.
@@ -249,40 +257,51 @@ class _RayFleet:
         found: dict[str, int] = {}
         for node in sorted(self._ray.nodes(), key=lambda n: str(n["NodeID"])):
             cpus = int(node["Resources"].get("CPU", 0)) if node["Alive"] else 0
-            if min(cpus, left) > 0:
-                found[node["NodeID"]] = min(cpus, left)
+            if cpus > 0:
                 self._addresses[node["NodeID"]] = str(node["NodeManagerAddress"])
+            if min(cpus, left) > 0 and node["NodeID"] not in self._refused:
+                found[node["NodeID"]] = min(cpus, left)
                 left -= found[node["NodeID"]]
+        self._live = frozenset(found)
         for node, cpus in found.items():
-            if node in self._refused:
-                continue
-            if node not in self._warming:
-                self._start_warming(node, cpus)
-            elif refs := self._warming[node]:
-                done, self._warming[node] = self._ray.wait(refs, num_returns=len(refs), timeout=0)
-                for ref in done:
-                    self._checked(node, ref)
-            overdue = time.monotonic() - self._met[node] > _WARM_SECONDS
-            if node in self._proven:
-                if overdue:
-                    self._warming[node] = []
-            elif overdue or not self._warming[node]:
-                self._start_warming(node, cpus)
+            self._follow(node, cpus)
         return {node: cpus for node, cpus in found.items() if self._fit(node)}
 
     def _fit(self, node: str) -> bool:
         """Whether a node may be given work."""
         return node in self._proven and node not in self._refused and not self._warming[node]
 
-    def _start_warming(self, node: str, cpus: int) -> None:
-        """Have every worker process of a node load its kernels and check its numerics."""
+    def _follow(self, node: str, cpus: int) -> None:
+        """Start or follow the warm-up of a live node."""
+        if node not in self._warming:
+            self._warming[node] = []
+            self._start_warming(node, cpus)
+            return
+        if refs := self._warming[node]:
+            done, self._warming[node] = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+            for ref in done:
+                self._checked(node, ref)
+        overdue = time.monotonic() - self._met[node] > _WARM_SECONDS
+        if node in self._refused:
+            self._warming[node] = []
+        elif node in self._proven:
+            if overdue:
+                self._warming[node] = []
+        elif self._lost[node] >= _WARM_TRIES:
+            self.refuse(node, f"its worker processes died {_WARM_TRIES} times while they loaded")
+        elif overdue or not self._warming[node]:
+            # Beside those that have not ended: whichever ends first counts.
+            self._start_warming(node, 1)
+
+    def _start_warming(self, node: str, count: int) -> None:
+        """Have worker processes of a node load their kernels and check their numerics."""
         where = self._on(node)
         self._met[node] = time.monotonic()
-        self._warming[node] = [
+        self._warming[node] += [
             self._warm.options(scheduling_strategy=where).remote(
                 self._market, self._spec.settings, self._spec.families
             )
-            for _ in range(cpus)
+            for _ in range(count)
         ]
 
     def _checked(self, node: str, ref: Any) -> None:
@@ -290,12 +309,17 @@ class _RayFleet:
         try:
             id, proof = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, self._ray.exceptions.RayError):
+                # It could not fetch the market: what that lay on may be gone.
+                self._lost[node] += 1
+                return
             reason = f"it cannot evaluate ({type(error.cause).__name__}: {error.cause})"
             reason = " ".join(reason.split())
             self.refuse(node, f"{reason}; install evolution-gate there as it is here")
             return
         except self._ray.exceptions.RayError:
             # The node or its worker was lost. If the node lives, it is warmed up again.
+            self._lost[node] += 1
             return
         if id != node:
             # Of a node that is gone, tasks are done elsewhere.
@@ -312,11 +336,12 @@ class _RayFleet:
         if node in self._refused:
             return
         self._refused.add(node)
+        self._warming[node] = []
         self._seen_at = float("-inf")
         self._tell(
             NodeReport(
                 id=node,
-                node=self._addresses[node],
+                node=self._addresses.get(node, node),
                 processor="unknown",
                 kernel_version=0,
                 digest="",
@@ -327,7 +352,7 @@ class _RayFleet:
     @property
     def refused(self) -> Sequence[str]:
         """Addresses of the nodes that get no work."""
-        return sorted(self._addresses[node] for node in self._refused)
+        return sorted(self._addresses.get(node, node) for node in self._refused)
 
     def _on(self, node: str) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -357,7 +382,7 @@ class _RayFleet:
         and another node has the same code."""
         errors = self._ray.exceptions
         try:
-            results: Sequence[BatchResult] | Unfit = self._ray.get(handle)
+            answer: Answer | Unfit = self._ray.get(handle)
         except errors.OutOfMemoryError:
             return Fault.MEMORY
         except errors.WorkerCrashedError:
@@ -370,10 +395,13 @@ class _RayFleet:
             raise
         except errors.RayError:
             return Fault.LOST
-        if isinstance(results, Unfit):
-            self.refuse(results.id, results.reason)
+        if isinstance(answer, Unfit):
+            self.refuse(answer.id, answer.reason)
             return Fault.LOST
-        return results
+        if answer.id not in self._proven or answer.id in self._refused:
+            # Ray ran it elsewhere, since the node it was meant for is gone.
+            return Fault.LOST
+        return answer.results
 
     def cancel(self, handle: Any, *, force: bool) -> None:
         """See ``Fleet``."""
@@ -420,15 +448,16 @@ class _Driver:
         )
 
     def _warm_up(self) -> None:
-        deadline = time.monotonic() + STARVED_SECONDS
-        while self.fleet.warming or self.fleet.slots == 0:
-            if time.monotonic() > deadline:
-                if self.fleet.slots > 0:
-                    # One node is sick; the others are not kept waiting for it.
-                    break
+        began = time.monotonic()
+        while (warming := self.fleet.warming) or self.fleet.slots == 0:
+            waited = time.monotonic() - began
+            if waited > STARVED_SECONDS and self.fleet.slots > 0:
+                # One node is sick; the others are not kept waiting for it.
+                break
+            if waited > (COLD_SECONDS if warming else STARVED_SECONDS):
                 refused = ", ".join(self.fleet.refused)
                 raise TimeoutError(
-                    f"no worker node with a CPU was ready after {STARVED_SECONDS:.0f} s"
+                    f"no worker node with a CPU was ready after {waited:.0f} s"
                     + (f"; refused: {refused}" if refused else "")
                 )
             self._beat()
@@ -473,6 +502,14 @@ class Unfit:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The answer of a node."""
+
+    id: str
+    results: tuple[BatchResult, ...]
+
+
 def _warm(market: _Shared, settings: Settings, families: Sequence[str]) -> tuple[str, Proof]:
     """Load market and kernels in this worker process, and check its numerics; returns the node's
     id, too."""
@@ -484,33 +521,35 @@ def _warm(market: _Shared, settings: Settings, families: Sequence[str]) -> tuple
     return ray.get_runtime_context().get_node_id(), proof
 
 
-def _evaluate(
-    market: _Shared, settings: Settings, genomes: Sequence[Genome]
-) -> tuple[BatchResult, ...] | Unfit:
+def _evaluate(market: _Shared, settings: Settings, genomes: Sequence[Genome]) -> Answer | Unfit:
     import ray
 
-    node = str(ray.util.get_node_ip_address())
+    node, id = str(ray.util.get_node_ip_address()), ray.get_runtime_context().get_node_id()
+    seen = _kept(market)
     try:
-        batch = work(_kept(market), settings, genomes)
-    except MachineError as error:
-        return Unfit(id=ray.get_runtime_context().get_node_id(), reason=str(error))
-    return (BatchResult(indices=tuple(range(len(genomes))), batch=batch, node=node),)
+        batch = work(seen, settings, genomes)
+    except Exception as error:
+        # Outside the evaluation of a genome, whatever it is: no genome's fault.
+        return Unfit(id=id, reason=fault_of(error))
+    result = BatchResult(indices=tuple(range(len(genomes))), batch=batch, node=node)
+    return Answer(id=id, results=(result,))
 
 
 def _evaluate_apart(
     market: _Shared, settings: Settings, genomes: Sequence[Genome], patience: float
-) -> tuple[BatchResult, ...] | Unfit:
+) -> Answer | Unfit:
     """Like ``_evaluate``, in a process of its own and genome by genome."""
     import ray
 
-    node = str(ray.util.get_node_ip_address())
+    node, id = str(ray.util.get_node_ip_address()), ray.get_runtime_context().get_node_id()
     pool = Pool(market=_kept(market), settings=settings, workers=1, patience=patience)
     with contextlib.closing(pool):
         one_by_one = [(index,) for index in range(len(genomes))]
         try:
-            return tuple(
+            results = tuple(
                 replace(result, node=node, tried=tuple(replace(t, node=node) for t in result.tried))
                 for result in pool.run(genomes, one_by_one)
             )
         except MachineError as error:
-            return Unfit(id=ray.get_runtime_context().get_node_id(), reason=str(error))
+            return Unfit(id=id, reason=str(error))
+    return Answer(id=id, results=results)

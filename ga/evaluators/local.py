@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from ga.errors import MachineError
@@ -76,12 +78,13 @@ class LocalEvaluator:
         # Family by family first: what one process compiles, the others load from the cache.
         alone = [(index,) for index in every]
         compiling = Compiling(len(every))
-        for result in self._pool.run(genomes, alone, lambda _: _COMPILE_SECONDS):
-            self._require_sound(genomes, result)
-            compiling.done()
-        compiling.end()
-        self._pool.wait_up()
-        list(self._pool.run(genomes, [every] * self._workers, lambda _: _COMPILE_SECONDS))
+        with self._refusing():
+            for result in self._pool.run(genomes, alone, lambda _: _COMPILE_SECONDS):
+                self._require_sound(genomes, result)
+                compiling.done()
+            compiling.end()
+            self._pool.wait_up()
+            list(self._pool.run(genomes, [every] * self._workers, lambda _: _COMPILE_SECONDS))
         # A process that computes other bits has refused to answer by now.
         self._nodes = [report(expected(self._families), id=LOCAL, node=LOCAL)]
         for result in self._pool.run(genomes, [(index,) for index in every]):
@@ -90,13 +93,24 @@ class LocalEvaluator:
     def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
         """See ``Evaluator``."""
         batches = cut(genomes, self._costs, self._workers)
-        for result in self._pool.run(genomes, batches, self._allowed):
-            self._learn(genomes, result)
-            yield result
+        with self._refusing():
+            for result in self._pool.run(genomes, batches, self._allowed):
+                self._learn(genomes, result)
+                yield result
 
     def close(self) -> None:
         """See ``Evaluator``."""
         self._pool.close()
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Report this machine as refused if it turns out that it cannot evaluate."""
+        try:
+            yield
+        except MachineError as error:
+            right = report(expected(self._families), id=LOCAL, node=LOCAL)
+            self._nodes = [replace(right, digest="", refused=str(error))]
+            raise
 
     def _require_sound(self, genomes: Sequence[Genome], result: BatchResult) -> None:
         """Raise if a genome in the middle of its bounds crashed a worker or hung."""

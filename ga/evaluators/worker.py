@@ -94,10 +94,17 @@ def serve(connection: Connection, market: Market, settings: Settings) -> None:
         genomes = list(map(Genome._make, zip(*columns, strict=True)))
         try:
             answer: Batch | MachineError = work(market, settings, genomes)
-        except MachineError as error:
-            # Without what caused it: that may be of a type that the other side cannot load.
-            answer = MachineError(str(error))
+        except Exception as error:
+            # Outside the evaluation of a genome, whatever it is: no genome's fault. As text: it may
+            # be of a type that the other side cannot load.
+            answer = MachineError(fault_of(error))
         connection.send(answer)
+
+
+def fault_of(error: Exception) -> str:
+    """What a fault of the machine is reported as, on one line."""
+    text = str(error) if isinstance(error, MachineError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
 
 
 def _bind_to_parent() -> None:

@@ -23,3 +23,22 @@ def _perturb(state: dict[str, object]) -> PerturbedSettings:
     settings = object.__new__(PerturbedSettings)
     settings.__dict__.update(state)
     return settings
+
+
+class FailingSettings(Settings):
+    """Where they are unpickled, the disk fails as soon as a worker limits its memory."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _fail, (dict(self.__dict__),)
+
+
+def _fail(state: dict[str, object]) -> FailingSettings:
+    from ga.evaluators import worker
+
+    def failing(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    worker._bounded = failing
+    settings = object.__new__(FailingSettings)
+    settings.__dict__.update(state)
+    return settings

@@ -366,6 +366,8 @@ def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
     monkeypatch.setattr(driver, "_held", [])
     monkeypatch.setattr("ray.get", fetch)
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.1")
+    context = SimpleNamespace(get_node_id=lambda: "n")
+    monkeypatch.setattr("ray.get_runtime_context", lambda: context)
     monkeypatch.setattr(
         Panel,
         "bank",
@@ -374,8 +376,9 @@ def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
     group = probes(("nadaraya_watson", "rsi_filter"))
 
     def task(market):
-        (result,) = driver._evaluate(driver._Shared(market.hash, market.hash), settings, group)
-        return result.batch.outcomes
+        answer = driver._evaluate(driver._Shared(market.hash, market.hash), settings, group)
+        assert answer.id == "n"
+        return answer.results[0].batch.outcomes
 
     first, count = task(seen), len(built)
     assert count > 0

@@ -183,7 +183,10 @@ def test_compiling_is_told_of_where_nothing_is_kept_yet(
         "ga: kernels of 2 of 3 families are compiled",
         "ga: kernels are compiled (10 s)",
     ]
-    (tmp_path / "one.kernel").write_text("")
+    (tmp_path / "numerics.exp.kernel").write_text("")
+    assert kernel_cache.Compiling(1)._cold
+    capsys.readouterr()
+    (tmp_path / "accounts.lanes.kernel").write_text("")
     compiling = kernel_cache.Compiling(1)
     compiling.done()
     compiling.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
@@ -11,19 +12,21 @@ import numpy as np
 import pytest
 
 import ga.families
-from ga import numerics_check
+from ga import choose, numerics_check
+from ga.cli import main
 from ga.errors import MachineError
 from ga.evaluators import LocalEvaluator, driver, worker
 from ga.evaluators.base import NodeReport
 from ga.evaluators.dispatch import Fault
 from ga.evaluators.pool import Pool
+from ga.evolution import Plan
 from ga.families import get_family
 from ga.fitness import Settings, evaluate, visible
 from ga.genome import Genome
 from ga.market import Market
 from ga.numerics_check import Proof
 from tests.ga import poison
-from tests.ga.perturbed import PerturbedSettings
+from tests.ga.perturbed import FailingSettings, PerturbedSettings
 
 GENOME = Genome("ema_crossover", (8.0, 25.0, 0.01, 0.5, 0.01))
 
@@ -118,6 +121,40 @@ def test_a_pool_whose_workers_compute_other_bits_evaluates_nothing(seen):
             list(pool.run([genome], [(0,)]))
 
 
+def test_a_worker_whose_machine_fails_outside_an_evaluation_blames_no_genome(seen):
+    with closing(Pool(market=seen, settings=FailingSettings(folds=3), workers=1)) as pool:
+        with pytest.raises(MachineError, match=r"OSError: .*Input/output error"):
+            list(pool.run([GENOME], [(0,)]))
+        assert [one.outcome for one in pool.abandoned[0]] == ["withdrawn"]
+
+
+def test_a_coordinator_that_breeds_otherwise_leads_no_run(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(numerics_check, "EXPECTED_COORDINATOR", "another")
+    store = f"sqlite:///{tmp_path}/run.db"
+    assert main(["evolve", "--market", "synthetic", "--store", store]) == 1
+    assert "this machine cannot lead a run" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_takes_the_cluster_where_this_machine_cannot_evaluate():
+    def evaluator(error: Exception | None) -> Any:
+        def warm_up() -> None:
+            if error is not None:
+                raise error
+
+        closed: list[bool] = []
+        return SimpleNamespace(
+            warm_up=warm_up, evaluate=lambda _: (), close=lambda: closed.append(True), closed=closed
+        )
+
+    here, there = evaluator(MachineError("this machine gets no work: odd")), evaluator(None)
+    plan = Plan(seed=1, population_size=300, generations=1)
+    found = choose._measured(lambda: here, lambda: there, plan)
+    assert found.evaluator is there
+    assert found.reason == "distributed: this machine gets no work: odd"
+    assert (here.closed, there.closed) == ([True], [])
+
+
 def test_a_machine_that_computes_other_bits_is_not_warmed_up(seen):
     evaluator = LocalEvaluator(
         market=seen,
@@ -130,7 +167,9 @@ def test_a_machine_that_computes_other_bits_is_not_warmed_up(seen):
         pytest.raises(MachineError, match=r"this machine gets no work: .* ga numerics"),
     ):
         evaluator.warm_up()
-    assert evaluator.nodes == []
+    (found,) = evaluator.nodes
+    assert (found.node, found.digest) == ("local", "")
+    assert "volatility_scaling to other bits" in found.refused
 
 
 def test_a_machine_that_passes_is_reported_with_its_processor(seen):
@@ -206,6 +245,7 @@ class Cluster:
         fleet._spec = SimpleNamespace(workers=None, families=("ema_crossover",), settings=None)
         fleet._nodes, fleet._addresses, fleet._met, fleet._warming = {}, {}, {}, {}
         fleet._proven, fleet._refused, fleet._market = set(), set(), None
+        fleet._live, fleet._lost = frozenset(), Counter()
         fleet._seen_at = float("-inf")
         fleet._warm = SimpleNamespace(options=self._options)
 
@@ -262,19 +302,25 @@ def test_a_node_that_differs_gets_no_work_and_is_named(cluster, came_to, reason)
     cluster.ray.ended |= {"1-0": came_to, "2-1": ("2", RIGHT)}
     assert cluster.after(2.0) == {"2": 1}
     assert cluster.after(3600.0) == {"2": 1}
+    # It is not tried again, and nobody waits for it.
+    assert cluster.tasks == ["1-0", "2-1"]
+    assert not cluster.fleet.warming
     refused = [one for one in cluster.told if one.refused is not None]
     assert [one.node for one in refused] == ["10.0.0.1"]
     assert reason in refused[0].refused
     assert cluster.fleet.refused == ["10.0.0.1"]
 
 
-def test_a_warm_up_that_never_ends_is_begun_again_and_proves_nothing(cluster):
+@pytest.mark.parametrize("first", ["1-0", "1-1"])
+def test_a_warm_up_that_takes_long_is_begun_again_and_the_first_to_end_counts(cluster, first):
     cluster.ray.live = ["1"]
     cluster.after(0.0)
     assert cluster.after(31.0) == {}
     assert cluster.tasks == ["1-0", "1-1"]
-    cluster.ray.ended["1-1"] = ("1", RIGHT)
-    assert cluster.after(2.0) == {"1": 1}
+    cluster.ray.ended[first] = ("1", RIGHT)
+    assert cluster.after(2.0) == {}
+    # The other one never ends.
+    assert cluster.after(31.0) == {"1": 1}
 
 
 def test_a_warm_up_that_ran_elsewhere_or_was_lost_proves_nothing(cluster):
@@ -287,6 +333,37 @@ def test_a_warm_up_that_ran_elsewhere_or_was_lost_proves_nothing(cluster):
     assert cluster.told == []
     cluster.ray.ended["1-2"] = ("1", RIGHT)
     assert cluster.after(2.0) == {"1": 1}
+
+
+def test_worker_processes_that_die_again_and_again_take_their_node_out(cluster):
+    cluster.ray.live = ["1"]
+    for number in range(3):
+        cluster.after(2.0)
+        cluster.ray.ended[f"1-{number}"] = Ray.exceptions.RayError("its worker died")
+    assert cluster.after(2.0) == {}
+    assert len(cluster.tasks) == 3
+    assert "died 3 times while they loaded" in cluster.told[-1].refused
+
+
+def test_a_market_that_cannot_be_fetched_is_a_lost_try_and_no_refusal(cluster):
+    cluster.ray.live = ["1"]
+    cluster.after(0.0)
+    lost = Ray.exceptions.RayTaskError(Ray.exceptions.RayError("object lost"))
+    cluster.ray.ended["1-0"] = lost
+    cluster.after(2.0)
+    cluster.ray.ended["1-1"] = ("1", RIGHT)
+    assert cluster.after(2.0) == {"1": 1}
+
+
+def test_a_refused_node_uses_up_no_workers(cluster):
+    cluster.ray.live = ["1", "2"]
+    cluster.fleet._spec.workers = 1
+    cluster.after(0.0)
+    cluster.ray.ended["1-0"] = ("1", WRONG)
+    cluster.after(2.0)
+    cluster.after(2.0)
+    cluster.ray.ended["2-1"] = ("2", RIGHT)
+    assert cluster.after(2.0) == {"2": 1}
 
 
 def test_one_process_that_differs_takes_its_node_out(cluster):
@@ -315,6 +392,12 @@ def test_a_node_that_fails_later_is_taken_out_and_its_batch_goes_elsewhere(clust
     assert cluster.fleet.result("batch") is Fault.LOST
     assert cluster.after(0.0) == {"2": 1}
     assert cluster.told[-1].refused == "its disk is full"
+    # What runs elsewhere than it was meant to counts only from a node that may have work.
+    for id, became in (("1", Fault.LOST), ("stranger", Fault.LOST), ("2", ("done",))):
+        cluster.ray.ended["batch"] = driver.Answer(id=id, results=("done",))
+        assert cluster.fleet.result("batch") == became
+    cluster.ray.ended["batch"] = driver.Unfit(id="stranger", reason="x")
+    assert cluster.fleet.result("batch") is Fault.LOST
 
 
 def test_the_command_names_what_differs(monkeypatch, capsys):

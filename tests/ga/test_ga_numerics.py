@@ -186,15 +186,26 @@ _NUMPY = {
     *("dot", "vdot", "inner", "outer", "matmul", "tensordot", "einsum", "convolve", "correlate"),
     *("linalg", "fft", "random", "corrcoef", "cov", "polyfit", "vander", "kron"),
     *("sum", "mean", "average", "std", "var", "nansum", "nanmean", "nanstd", "nanvar", "prod"),
-    *("quantile", "percentile", "reduce", "reduceat", "trapezoid", "interp"),
+    *(
+        "geomspace",
+        "logspace",
+        "quantile",
+        "percentile",
+        "reduce",
+        "reduceat",
+        "trapezoid",
+        "interp",
+    ),
 }
 _METHODS = {"mean", "std", "var", "dot", "prod", "reduceat", "standard_normal", "lognormal"}
 _ALLOWED = {
     # Bits of a counter, and counts of whole numbers.
     ("numerics.py", "np.random"),
     ("numerics.py", "np.random.Philox"),
-    # Of decimals.
+    # Of decimals, of whole numbers, and of seconds to wait.
     ("numerics.py", "**"),
+    ("families/pca_tree_quantile.py", "**"),
+    ("sources/hyperliquid_api.py", "**"),
     ("numerics.py", "np.prod"),
     # Of prices that are picked, not added: the largest and the smallest.
     ("sources/resample.py", "np.maximum.reduceat"),
@@ -206,6 +217,15 @@ def _name(node: ast.expr) -> str:
     if isinstance(node, ast.Attribute):
         return f"{_name(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _constant(node: ast.expr) -> bool:
+    """Whether a number is made of constants alone: Python computes whole ones exactly."""
+    if isinstance(node, ast.BinOp):
+        return _constant(node.left) and _constant(node.right)
+    return isinstance(node, ast.Constant) or (
+        isinstance(node, ast.UnaryOp) and _constant(node.operand)
+    )
 
 
 def refused(source: str) -> list[str]:
@@ -228,12 +248,21 @@ def refused(source: str) -> list[str]:
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [a.name for a in node.names] if isinstance(node, ast.Import) else []
             found += [n for n in names if n.split(".")[0] in ("scipy", "cmath", "statistics")]
+            # Under another name than the one that is looked for above.
+            if isinstance(node, ast.Import):
+                usual = {"numpy": "np", "math": None}
+                found += [a.name for a in node.names if a.asname != usual.get(a.name, a.asname)]
+            elif node.module is not None and node.module.split(".")[0] == "numpy":
+                found += [a.name for a in node.names if a.name in _NUMPY]
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
             found.append("@")
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
-            whole = (node.left, node.right)
-            if not all(isinstance(n, ast.Constant | ast.UnaryOp | ast.BinOp) for n in whole):
+            if not (_constant(node.left) and _constant(node.right)):
                 found.append("**")
+        elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Pow | ast.MatMult):
+            found.append("**=")
+        elif isinstance(node, ast.Call) and _name(node.func) == "pow":
+            found.append("pow")
         elif isinstance(node, ast.keyword) and node.arg == "fastmath":
             found.append("fastmath")
     return found
@@ -260,6 +289,13 @@ def test_nothing_else_is_used_where_a_history_depends_on_it() -> None:
         "x = np.add.reduceat(y, z)",
         "x = y @ z",
         "x = y ** 1.5 ** z",
+        "x = (1.0 + y) ** (n * 0.5)",
+        "x **= 0.3",
+        "x = pow(y, 0.3)",
+        "from numpy import exp",
+        "import numpy",
+        "import math as m",
+        "x = np.geomspace(1.0, y, 5)",
         "x = rows.mean(axis=0)",
         "x = np.linalg.eigh(y)",
         "from math import exp",

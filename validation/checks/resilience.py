@@ -388,9 +388,10 @@ def _uncovered(members: Sequence[tuple[Evidence, Workload]]) -> list[str]:
 
 
 def _checked(record: Evidence, workload: Workload) -> bool:
-    """Whether the engine says of this machine, or of nodes of the cluster, that it checked them."""
-    checked = {c.node for c in record.all(NodeCheck) if c.workload == workload.id and c.digest}
-    return "local" in checked if workload.arm == "local" else bool(checked - {"local"})
+    """Whether every node that answered, and at least one, passed the engine's check before."""
+    mine = [c for c in record.all(NodeCheck) if c.workload == workload.id and c.refused is None]
+    nodes = {c.node for c in mine if (c.node == "local") == (workload.arm == "local")}
+    return bool(nodes) and all(c.digest for c in mine)
 
 
 def _processors(records: Records) -> str:
@@ -398,7 +399,8 @@ def _processors(records: Records) -> str:
     nodes: dict[str, set[str]] = {}
     for record in records:
         for check in record.all(NodeCheck):
-            nodes.setdefault(check.processor, set()).add(check.node)
+            if check.digest and check.refused is None:
+                nodes.setdefault(check.processor, set()).add(check.node)
     return ", ".join(f"{name} ({plural(len(of), 'node')})" for name, of in sorted(nodes.items()))
 
 
