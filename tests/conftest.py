@@ -16,6 +16,15 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+_FIRST = ("test_ga_service_process.py", "test_ga_pool.py", "test_soak.py", "test_ga_telemetry.py")
+"""Files whose tests wait for long: begun last, they would keep the other workers idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest; all others stay in their order."""
+    items.sort(key=lambda item: item.path.name not in _FIRST)
+
+
 @pytest.fixture(scope="session")
 def compiled() -> None:
     """All kernels are in the cache.

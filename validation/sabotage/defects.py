@@ -392,8 +392,8 @@ DEFECTS: Final[tuple[Defect, ...]] = (
             ),
             Edit(
                 file=_DRIVER,
-                old="        return results\n",
-                new="        return [] if self.left else results\n",
+                old="        return answer.results\n",
+                new="        return [] if self.left else answer.results\n",
             ),
         ),
     ),
