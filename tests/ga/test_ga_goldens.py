@@ -154,6 +154,23 @@ def runs_here(row: str) -> bool:
     return "haswell" not in row or "avx2" in flags
 
 
+def numpy_features(env: dict[str, str]) -> dict[str, bool]:
+    """What NumPy uses of the processor in a process with these variables."""
+    code = (
+        "import json; from numpy._core._multiarray_umath import __cpu_features__ as found;"
+        " print(json.dumps(found))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, bool] = json.loads(done.stdout)
+    return found
+
+
 @pytest.mark.processors
 @pytest.mark.parametrize("workers", ["2", "1"])
 @pytest.mark.parametrize("row", _ROWS)
@@ -163,7 +180,16 @@ def test_a_whole_run_is_the_same_on_other_processors(
     if not runs_here(row):
         pytest.skip("this processor lacks the instructions")
     env = dict(_ROWS[row])
+    cache = tmp_path_factory.getbasetemp() / env.get("NUMBA_CPU_NAME", "none")
+    kept = sorted(cache.rglob("*.kernel"))
     if "NUMBA_CPU_NAME" in env:
         # Cold the first time, warm the second.
-        env["GA_CACHE"] = str(tmp_path_factory.getbasetemp() / env["NUMBA_CPU_NAME"])
+        env["GA_CACHE"] = str(cache)
+        assert bool(kept) == (workers == "1")
+    features = numpy_features(env)
+    for name in ("AVX512F", "AVX512_SKX"):
+        assert "NumPy" not in row or not features.get(name), f"{name} was not turned off"
+    assert "AVX2" not in row or "NumPy" not in row or not features["AVX2"]
     assert come_to(tmp_path, "--workers", workers, **env) == (RUN_MARKET, RUN_DIGEST, RUN_EDGE)
+    if kept:
+        assert sorted(cache.rglob("*.kernel")) == kept
