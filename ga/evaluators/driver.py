@@ -168,7 +168,7 @@ class _RayFleet:
         """Of each node ever seen."""
         self._seen_at = float("-inf")
         self._met: dict[str, float] = {}
-        """When each node was first seen."""
+        """When the last warm-up of each node was started."""
         self._warming: dict[str, list[Any]] = {}
         """Of each node ever seen, the warm-up tasks that are not done."""
         self._proven: set[str] = set()
