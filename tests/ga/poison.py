@@ -50,11 +50,15 @@ def _raise() -> None:
     raise ZeroDivisionError("planted")
 
 
+def _in_the_test() -> bool:
+    return "pytest" in sys.modules and multiprocessing.parent_process() is None
+
+
 def _family(name: str, poison: Callable[[], None]) -> Family:
     def signals(panel: Panel, genes: np.ndarray, changes: Changes) -> None:
         for lane, (dose,) in enumerate(genes):
             if dose > DEADLY:
-                if "pytest" in sys.modules and multiprocessing.parent_process() is None:
+                if poison is not _raise and _in_the_test():
                     raise RuntimeError("the poison was taken by the test itself")
                 poison()
             above = panel.close > np.quantile(panel.close, dose)
