@@ -21,7 +21,9 @@ BATCHES_A_SLOT: Final = 2
 PATIENCE_SECONDS: Final = 60.0
 """What a batch may take at least before its worker counts as hung."""
 TRIES_ALONE: Final = 3
-"""Worker processes that one genome, evaluated alone, must cost before it is quarantined."""
+"""Worker processes that one genome, evaluated alone, must crash before it is quarantined."""
+HANGS_ALONE: Final = 2
+"""Worker processes that it must hang."""
 TOO_SLOW: Final = "took longer than"
 CRASHED: Final = "crashed its worker"
 """How the errors of genomes in quarantine begin."""

@@ -17,6 +17,7 @@ from math import ceil
 from typing import Final, Generic, Protocol, TypeVar
 
 from ga.evaluators.base import (
+    HANGS_ALONE,
     TRIES_ALONE,
     AwakeClock,
     BatchResult,
@@ -188,8 +189,8 @@ class Dispatcher(Generic[H]):
         self._todo.appendleft(
             _Job(
                 indices=indices,
-                # Each of them may hang for its time; and its process has to start.
-                limit=limit * (2 + min(len(indices), 8)),
+                # Each of them may hang for its time, HANGS_ALONE times; its process has to start.
+                limit=limit * (3 + HANGS_ALONE * min(len(indices), 8)),
                 apart=True,
                 launched=part_of.launched,
                 since=part_of.since,
@@ -220,7 +221,7 @@ class Dispatcher(Generic[H]):
         for flight in list(self._flying.values()):
             job = flight.job
             # Apart a batch takes its time: a process must start, and may hang.
-            after = (2 * self._patience if job.apart else _DUPLICATE_AFTER) * job.flying
+            after = (3 * self._patience if job.apart else _DUPLICATE_AFTER) * job.flying
             newest = flight.copy == job.launched - 1
             if not job.done and newest and job.flying < _COPIES and now - flight.since > after:
                 others = [node for node in nodes if node != flight.node]
@@ -259,9 +260,14 @@ class Dispatcher(Generic[H]):
             if not job.apart or len(job.indices) > 1:
                 self._split(job)
                 return
-            # Of a node that has died since, the fault was perhaps the node's.
+            # Of a node that has died since, the fault was perhaps the node's; and memory that
+            # is short around the process of a genome is short by others.
             alive = self._fleet.nodes()
-            job.faults = [(fault, node) for fault, node in job.faults if node in alive]
+            job.faults = [
+                (fault, node)
+                for fault, node in job.faults
+                if fault is Fault.CRASHED and node in alive
+            ]
             if len(job.faults) >= TRIES_ALONE:
                 yield self._quarantine(job)
                 return
@@ -301,8 +307,7 @@ class Dispatcher(Generic[H]):
         # It is told as the outcome itself.
         node = job.tried.pop().node
         self._close(job)
-        fault, _ = job.faults[-1]
-        error = crashed("out of memory" if fault is Fault.MEMORY else "and its node's")
+        error = crashed("and its node's")
         batch = quarantined(self._key(self._genomes[job.indices[0]]), error)
         return BatchResult(
             indices=job.indices,

@@ -1,8 +1,10 @@
-"""Worker processes on this machine, and who of the genomes is to blame when one is lost.
+"""Worker processes on this machine, and which genome is at fault when one is lost.
 
 Each worker has one batch at a time, so it is known what it was doing when it died or hung. Such a
-batch is done again genome by genome; a genome that alone costs three workers, or alone hangs, is
-quarantined: it is answered with an error, and the others go on.
+batch is done again genome by genome. A genome is quarantined, that is answered with an error, when
+alone it crashes three workers or hangs two, and a harmless genome of its family then evaluates well
+on this machine. Workers that were killed, for memory or by hand, are the machine's fault: a genome
+that takes more than its share gets a ``MemoryError`` long before (``ga.evaluators.worker``).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Final
 
 from ga.errors import ClusterError, MachineError
 from ga.evaluators.base import (
+    HANGS_ALONE,
     PATIENCE_SECONDS,
     TRIES_ALONE,
     Abandoned,
@@ -24,6 +27,7 @@ from ga.evaluators.base import (
     BatchResult,
     Tried,
     crashed,
+    probes,
     quarantined,
     too_slow,
     tried,
@@ -36,7 +40,9 @@ from ga.market import Market
 
 LOCAL: Final = "local"
 """The node that this machine is called."""
-_OUT_OF_MEMORY: Final = "out of memory"
+_KILLED_FOR_MEMORY: Final = "out of memory"
+_KILLED: Final = (_KILLED_FOR_MEMORY, signal.SIGKILL.name)
+"""Ends of a worker that its genome cannot have caused."""
 _TICK: Final = 0.5
 _START_TRIES: Final = 3
 
@@ -49,10 +55,13 @@ class _Task:
     since: float | None = None
     """When it, or the batch that it is of, was first handed out."""
     tried: tuple[Tried, ...] = ()
+    error: str | None = None
+    """What its genome is to be quarantined with. First, a harmless one takes its place."""
 
     @property
-    def last_try(self) -> bool:
-        return self.lost == TRIES_ALONE - 1
+    def exclusive(self) -> bool:
+        """Whether it must run with no other: its end decides what is stored of its genome."""
+        return self.lost == TRIES_ALONE - 1 or self.error is not None
 
 
 class _Worker:
@@ -81,7 +90,7 @@ class _Worker:
         self.connection.close()
         status = self.process.exitcode or 0
         if status == -signal.SIGKILL and _oom_kills() > self._oom_kills:
-            return _OUT_OF_MEMORY
+            return _KILLED_FOR_MEMORY
         return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 
@@ -142,18 +151,20 @@ class Pool:
                     answer = self._hear(worker)
                     if task is None:
                         continue
-                    if isinstance(answer, Batch):
+                    if isinstance(answer, Batch) and task.error is not None:
+                        yield self._quarantine(task, task.error, answer, genomes)
+                    elif isinstance(answer, Batch):
                         # The worker is given its next batch before anybody looks at this one.
                         self._hand_out(todo, genomes, allowed)
                         yield self._result(task, answer)
                     else:
-                        yield from self._blame(task, answer, genomes, todo)
+                        self._blame(task, answer, genomes, todo)
                 now = self._clock()
                 for worker in self._workers:
                     if worker.task is not None and now - worker.since > worker.limit:
                         task, limit = worker.task, worker.limit
                         self._replace(worker)
-                        yield from self._blame(task, None, genomes, todo, limit=limit)
+                        self._blame(task, None, genomes, todo, limit=limit)
         finally:
             left = list(todo)
             for worker in self._workers:
@@ -179,10 +190,11 @@ class Pool:
             if not todo or not worker.up or worker.task is not None:
                 continue
             running = [w.task for w in self._workers if w.task is not None]
-            if running and (todo[0].last_try or any(task.last_try for task in running)):
-                # Nobody beside it: it must not be blamed for memory that others took.
+            if running and (todo[0].exclusive or any(task.exclusive for task in running)):
                 return
             group = [genomes[i] for i in todo[0].indices]
+            if todo[0].error is not None:
+                group = probes([group[0].family])
             now = self._clock()
             try:
                 worker.connection.send(tuple(zip(*group, strict=True)))
@@ -228,21 +240,47 @@ class Pool:
         todo: deque[_Task],
         *,
         limit: float = 0.0,
-    ) -> Iterator[BatchResult]:
+    ) -> None:
         """Go on after a task cost its worker: ``how`` that died, None when it hung."""
-        word = "hung" if how is None else "memory" if how == _OUT_OF_MEMORY else "crashed"
-        again = _given_up(task, word, too_slow(limit) if how is None else how)
+        family = genomes[task.indices[0]].family
+        why = too_slow(limit) if how is None else how
+        word = "hung" if how is None else "memory" if how == _KILLED_FOR_MEMORY else "crashed"
+        again = _given_up(task, word, why)
         if len(task.indices) > 1:
             todo.extendleft(replace(again, indices=(i,)) for i in reversed(task.indices))
             return
-        lost = task.lost + 1
-        if how is not None and lost < TRIES_ALONE:
-            todo.appendleft(replace(again, lost=lost))
+        # Also before an error is raised: its tries are told then.
+        again = replace(again, lost=task.lost + 1)
+        todo.appendleft(again)
+        if task.error is not None:
+            ended = why if how is None else f"ended its worker ({how})"
+            raise MachineError(
+                f"a genome of {family} {task.error}, and then a harmless one {ended}: this machine"
+                " cannot evaluate; check its memory, disk and load"
+            )
+        if again.lost < (HANGS_ALONE if how is None else TRIES_ALONE):
             return
-        # Once alone is enough to be too slow; what died may have been shot.
-        error = too_slow(limit) if how is None else crashed(how)
-        key = evaluation_key(genomes[task.indices[0]], self._market_hash, self._settings)
-        yield self._result(task, quarantined(key, error))
+        if how in _KILLED:
+            raise MachineError(
+                f"a worker that evaluated one genome of {family} was killed {again.lost} times"
+                f" ({how}); free some memory, or use fewer --workers"
+            )
+        todo[0] = replace(again, error=too_slow(limit) if how is None else crashed(how))
+
+    def _quarantine(
+        self, task: _Task, error: str, control: Batch, genomes: Sequence[Genome]
+    ) -> BatchResult:
+        """The answer for a genome that cost workers, now that a harmless one has been tried."""
+        genome = genomes[task.indices[0]]
+        for outcome in control.outcomes:
+            if outcome.error is not None:
+                raise MachineError(
+                    f"a genome of {genome.family} {error}, and a harmless one failed, too:"
+                    f" {outcome.error}; check this machine"
+                )
+        key = evaluation_key(genome, self._market_hash, self._settings)
+        # The last try is told by the outcome itself.
+        return self._result(replace(task, tried=task.tried[:-1]), quarantined(key, error))
 
     def _result(self, task: _Task, batch: Batch) -> BatchResult:
         now = self._clock()

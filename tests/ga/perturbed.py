@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import signal
+import time
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,5 +43,46 @@ def _fail(state: dict[str, object]) -> FailingSettings:
 
     worker._bounded = failing
     settings = object.__new__(FailingSettings)
+    settings.__dict__.update(state)
+    return settings
+
+
+class EndingSettings(Settings):
+    """Where they are unpickled, every evaluation ends its process by a signal, or hangs."""
+
+    how: ClassVar[str] = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _end, (dict(self.__dict__), self.how)
+
+
+class KilledSettings(EndingSettings):
+    """As where memory is so short that the kernel kills each worker."""
+
+    how = "SIGKILL"
+
+
+class IllegalSettings(EndingSettings):
+    """As where kernels were compiled for another processor."""
+
+    how = "SIGILL"
+
+
+class HangingSettings(EndingSettings):
+    """As on a mount that does not answer any more."""
+
+    how = "hang"
+
+
+def _end(state: dict[str, object], how: str) -> EndingSettings:
+    from ga.evaluators import worker
+
+    def ending(*_: object) -> None:
+        if how != "hang":
+            os.kill(os.getpid(), signal.Signals[how])
+        time.sleep(3600)
+
+    worker.evaluate_batch = ending
+    settings = object.__new__(EndingSettings)
     settings.__dict__.update(state)
     return settings

@@ -54,6 +54,8 @@ class Fleet:
         self.hang: set[Genome] = set()
         self.deadly: set[Genome] = set()
         """Kill the worker process even of a batch that is evaluated apart."""
+        self.short_of_memory = 0
+        """So many of the next batches lose their worker process to the kernel."""
         self.stuck_leases = 0
         """So many of the next flights never end, whatever is in them."""
         self.lost_after: list[tuple[float, str]] = []
@@ -81,6 +83,9 @@ class Fleet:
         if node not in self.slots:
             return Fault.LOST, 0.1
         if self.deadly & set(group):
+            return Fault.CRASHED, seconds
+        if self.short_of_memory:
+            self.short_of_memory -= 1
             return Fault.MEMORY, seconds
         if apart:
             seconds += PATIENCE * len(self.hang & set(group))
@@ -251,9 +256,24 @@ def test_one_that_kills_the_workers_around_its_process_too_is_quarantined_after_
     fleet = Fleet({"a": 1, "b": 1})
     fleet.deadly = {genomes(40)[17]}
     found = run(fleet, genomes(40))
-    assert found[17].error == "crashed its worker 3 times (out of memory)"
+    assert found[17].error == "crashed its worker 3 times (and its node's)"
     alone = [f for f in fleet.launched if f.apart and f.group == [genomes(40)[17]]]
     assert len(alone) == 3
+
+
+@pytest.mark.parametrize("times", [1, 6, 12])
+def test_nodes_that_are_short_of_memory_blame_no_genome(times):
+    fleet = Fleet({"a": 1, "b": 1})
+    fleet.short_of_memory = times
+    found = run(fleet, genomes(1))
+    assert found[0].fitness == 0.0
+
+
+def test_memory_that_never_suffices_is_the_end_and_not_a_failed_genome():
+    fleet = Fleet({"a": 1, "b": 1})
+    fleet.short_of_memory = 1000
+    with pytest.raises(RuntimeError, match="a batch was started 20 times"):
+        run(fleet, genomes(1))
 
 
 def test_a_hanging_batch_is_ended_by_force_and_does_not_take_the_whole_cluster():

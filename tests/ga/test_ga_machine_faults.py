@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections import Counter
 from contextlib import closing
@@ -15,7 +16,7 @@ import ga.families
 from ga import choose, numerics_check
 from ga.cli import main
 from ga.errors import MachineError
-from ga.evaluators import LocalEvaluator, driver, worker
+from ga.evaluators import LocalEvaluator, driver, pool, worker
 from ga.evaluators.base import NodeReport
 from ga.evaluators.dispatch import Fault
 from ga.evaluators.pool import Pool
@@ -26,7 +27,13 @@ from ga.genome import Genome
 from ga.market import Market
 from ga.numerics_check import Proof
 from tests.ga import poison
-from tests.ga.perturbed import FailingSettings, PerturbedSettings
+from tests.ga.perturbed import (
+    FailingSettings,
+    HangingSettings,
+    IllegalSettings,
+    KilledSettings,
+    PerturbedSettings,
+)
 
 GENOME = Genome("ema_crossover", (8.0, 25.0, 0.01, 0.5, 0.01))
 
@@ -113,19 +120,50 @@ def test_memory_that_the_machine_has_not_is_no_genome_s_fault(seen, monkeypatch)
 def test_a_pool_whose_workers_compute_other_bits_evaluates_nothing(seen):
     settings = PerturbedSettings(folds=3)
     genome = Genome("volatility_scaling", (20.0, 1.2, 0.5, 4.0, 0.5, 0.15, 0.02))
-    with closing(Pool(market=seen, settings=settings, workers=1)) as pool:
+    with closing(Pool(market=seen, settings=settings, workers=1)) as workers:
         # Only the family that uses what is wrong gives other bits.
-        (result,) = pool.run([GENOME], [(0,)])
+        (result,) = workers.run([GENOME], [(0,)])
         assert result.batch.outcomes[0].error is None
         with pytest.raises(MachineError, match="volatility_scaling to other bits"):
-            list(pool.run([genome], [(0,)]))
+            list(workers.run([genome], [(0,)]))
 
 
 def test_a_worker_whose_machine_fails_outside_an_evaluation_blames_no_genome(seen):
-    with closing(Pool(market=seen, settings=FailingSettings(folds=3), workers=1)) as pool:
+    with closing(Pool(market=seen, settings=FailingSettings(folds=3), workers=1)) as workers:
         with pytest.raises(MachineError, match=r"OSError: .*Input/output error"):
-            list(pool.run([GENOME], [(0,)]))
-        assert [one.outcome for one in pool.abandoned[0]] == ["withdrawn"]
+            list(workers.run([GENOME], [(0,)]))
+        assert [one.outcome for one in workers.abandoned[0]] == ["withdrawn"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "tries", "says"),
+    [
+        (KilledSettings, ["crashed"] * 3, r"was killed 3 times \(SIGKILL\); free some memory"),
+        (
+            IllegalSettings,
+            ["crashed"] * 4,
+            r"3 times \(SIGILL\), and then a harmless one ended",
+        ),
+        (
+            HangingSettings,
+            ["hung"] * 3,
+            r"longer than 1 s, and then a harmless one took longer",
+        ),
+    ],
+)
+def test_workers_that_end_on_any_genome_blame_none(seen, settings, tries, says):
+    with closing(Pool(market=seen, settings=settings(folds=3), workers=1, patience=1.0)) as workers:
+        with pytest.raises(MachineError, match=says):
+            list(workers.run([GENOME], [(0,)]))
+        assert [one.outcome for one in workers.abandoned[0]] == tries
+
+
+def test_memory_that_the_kernel_takes_back_is_no_genome_s_fault(seen, monkeypatch):
+    kills = itertools.count()
+    monkeypatch.setattr(pool, "_oom_kills", lambda: next(kills))
+    workers = Pool(market=seen, settings=KilledSettings(folds=3), workers=1)
+    with closing(workers), pytest.raises(MachineError, match=r"3 times \(out of memory\)"):
+        list(workers.run([GENOME], [(0,)]))
 
 
 def test_a_coordinator_that_breeds_otherwise_leads_no_run(monkeypatch, capsys, tmp_path):
