@@ -20,6 +20,11 @@ _FIRST = ("test_ga_service_process.py", "test_ga_pool.py", "test_soak.py", "test
 """Files whose tests wait for long: begun last, they would keep the other workers idle."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """For ``tests/goldens``."""
+    parser.addoption("--update-goldens", action="store_true", help="write tests/goldens/*.json")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest; all others stay in their order."""
     items.sort(key=lambda item: item.path.name not in _FIRST)
