@@ -69,7 +69,7 @@ def test_judged_evidence_with_a_part_of_it_missing(equals):
     damaged = {"healthy": healthy(), "not closed": evidence(passing(), closed=False)}
     for kind in kinds:
         events = passing()
-        having = [i for i, (_, record) in enumerate(events) if record.KIND == kind]
+        having = [i for i, (_, record) in enumerate(events) if kind == record.KIND]
         every, some = set(having), set(having[1::2])
         damaged[f"no {kind}"] = evidence([e for i, e in enumerate(events) if i not in every])
         damaged[f"half of {kind}"] = evidence([e for i, e in enumerate(events) if i not in some])
