@@ -7,12 +7,14 @@ Imports nothing but the standard library.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
 import shutil
 import signal
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,6 +113,22 @@ def clean_up() -> None:
     end_children()
     if _folders:
         shutil.rmtree(_folders.pop(), ignore_errors=True)
+
+
+def remove_sockets_at_exit() -> None:
+    """In the clean process: remove the folder of its socket at the end.
+
+    It outlives a program that is killed, which cannot do that itself.
+    """
+    for number in map(int, os.listdir("/dev/fd")):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                with socket.socket(fileno=os.dup(number)) as held:
+                    name = held.getsockname() if held.family == socket.AF_UNIX else ""
+                folder = Path(os.fsdecode(name)).parent
+                if folder.name.startswith("pymp-"):
+                    # Forks end without it.
+                    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 _folders: list[Path] = []

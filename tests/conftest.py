@@ -16,8 +16,20 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
-_FIRST = ("test_ga_service_process.py", "test_ga_pool.py", "test_soak.py", "test_ga_telemetry.py")
-"""Files whose tests wait for long: begun last, they would keep the other workers idle."""
+_FIRST = (
+    "test_ga_service_process.py",
+    "test_ga_pool.py",
+    "test_soak.py",
+    "test_ga_telemetry.py",
+    "test_ga_faults.py",
+    "test_fixtures_stack.py",
+    "test_ga_cluster.py",
+    "test_ga_compose.py",
+    "test_deploy_docs.py",
+    "test_schedule.py",
+    "test_own.py",
+)
+"""Files that take longest, in that order: begun last, they would keep the other workers idle."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,7 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest; all others stay in their order."""
-    items.sort(key=lambda item: item.path.name not in _FIRST)
+    turn = {name: number for number, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: turn.get(item.path.name, len(_FIRST)))
 
 
 @pytest.fixture(scope="session")

@@ -109,6 +109,7 @@ def test_a_change_of_level_is_found_where_it_is() -> None:
     assert all(shift is not None and abs(shift.at - 12) <= 1 for shift in at)
 
 
+@pytest.mark.slow
 def test_a_series_without_one_seldom_shows_one() -> None:
     found = sum(
         change_point(series(seed, 15, 5, 1.0), error=0.05) is not None for seed in range(200)

@@ -82,6 +82,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, d
 
 
 @pytest.mark.stack
+@pytest.mark.nightly
 def test_commands_work(checkout: tuple[Path, dict[str, str]]) -> None:
     """One after the other, as an operator would; troubleshooting while the stack is up."""
     folder, environment = checkout

@@ -112,7 +112,11 @@ def running(pids: set[int]) -> set[int]:
 
 
 # To take a GiB is slow on a busy machine: that is not waited for with the patience of a hang.
-@pytest.mark.parametrize(("without", "patience"), [("poison_hang", 120.0), ("poison_hog", 12.0)])
+@pytest.mark.parametrize(
+    ("without", "patience"),
+    # Those of the first are evaluated on a cluster in the fault matrix, too.
+    [pytest.param("poison_hang", 120.0, marks=pytest.mark.nightly), ("poison_hog", 12.0)],
+)
 def test_poison_fails_as_it_does_on_one_machine_and_the_cluster_goes_on(
     connect, seen, poisonous, without, patience
 ):

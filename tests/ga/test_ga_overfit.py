@@ -38,6 +38,7 @@ def test_the_expected_maximum_is_that_of_normal_draws():
     assert expected_maximum(100, 0.5) == pytest.approx(expected_maximum(100, 1.0) / 2)
 
 
+@pytest.mark.slow
 def test_the_best_of_many_that_are_nothing_is_seldom_called_something():
     """False claims of the deflated ratio over 400 sets of 200 random strategies: 5 % at most."""
     claims = 0
@@ -60,6 +61,7 @@ def test_a_true_edge_is_found():
     assert backtest_overfitting(returns) < 0.05
 
 
+@pytest.mark.slow
 def test_overfitting_of_noise_is_about_a_half():
     """Averaged over draws: the best in-sample is as good as any other out-of-sample."""
     found = [

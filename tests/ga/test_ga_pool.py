@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -209,12 +210,13 @@ if __name__ == "__main__":
 def test_workers_never_outlive_a_killed_parent(tmp_path):
     script = tmp_path / "orphan.py"
     script.write_text(_ORPHAN)
+    folder = tempfile.TemporaryDirectory(prefix="ga-")  # short, as a socket's path must be
     parent = subprocess.Popen(
         [sys.executable, str(script)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        env={**os.environ, "PYTHONPATH": str(_ROOT), "TMPDIR": folder.name},
     )
     assert parent.stdin is not None
     assert parent.stdout is not None
@@ -224,10 +226,12 @@ def test_workers_never_outlive_a_killed_parent(tmp_path):
         for pid in pids:
             # As deaf as one that computes: it cannot see that its pipe is closed.
             os.kill(pid, signal.SIGSTOP)
+        assert os.listdir(folder.name)
         parent.kill()
         parent.wait()
     deadline = time.monotonic() + 30.0
     # A dead one that nobody has asked for yet is gone, too.
-    while any(proc.state(pid) not in "ZX" for pid in pids):
-        assert time.monotonic() < deadline, "workers are still there"
+    while any(proc.state(pid) not in "ZX" for pid in pids) or os.listdir(folder.name):
+        assert time.monotonic() < deadline, "workers or their sockets are still there"
         time.sleep(0.05)
+    folder.cleanup()

@@ -21,11 +21,12 @@ from fixtures import proc
 
 TOKEN = "a-token-of-the-tests-alone"
 ROOT = Path(__file__).parents[2]
+GENERATIONS = 120
 BODY = {
     "market": "synthetic:assets=2,bars=600,seed=1",
     "families": ["ema_crossover", "donchian_breakout"],
     "population_size": 40,
-    "generations": 200,
+    "generations": GENERATIONS,
     "mode": "local",
 }
 """Half a second of work: it is not over before somebody has looked."""
@@ -149,10 +150,16 @@ def test_a_killed_service_loses_nothing_and_changes_no_history(start, store, tmp
     assert [found[run]["error"] for run in runs] == [None, None]
     assert second.get(f"/{runs[0]}/strategies?limit=3")["strategies"]
     answer = second.http.get(
-        f"{second.url}/v1/evolutions/{runs[0]}/events", headers={"Last-Event-ID": "197"}, timeout=30
+        f"{second.url}/v1/evolutions/{runs[0]}/events",
+        headers={"Last-Event-ID": f"{GENERATIONS - 3}"},
+        timeout=30,
     )
     events = [e.splitlines() for e in answer.text.strip().split("\n\n")]
-    assert [e[0] for e in events] == ["id: 198", "id: 199", "event: end"]
+    assert [e[0] for e in events] == [
+        f"id: {GENERATIONS - 2}",
+        f"id: {GENERATIONS - 1}",
+        "event: end",
+    ]
     assert second.close() == 0
 
     options = {name.replace("_", "-"): value for name, value in BODY.items() if name != "families"}

@@ -22,6 +22,7 @@ from validation.verdicts import Status, judge
 
 VERDICTS = {criterion.id: criterion.verdict for criterion in CRITERIA}
 
+pytestmark = pytest.mark.slow
 RUNS = 10_000
 ALPHA = 0.05
 VERDICT_RUNS = 3_000

@@ -145,7 +145,9 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("backend", ["processes", "containers"])
+@pytest.mark.parametrize(
+    "backend", ["processes", pytest.param("containers", marks=pytest.mark.nightly)]
+)
 def test_the_example_on_a_real_stack(backend: str, tmp_path: Path) -> None:
     if backend == "containers" and (missing := containers.available()):
         pytest.skip(missing)
@@ -162,6 +164,7 @@ def test_the_example_on_a_real_stack(backend: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.stack
+@pytest.mark.nightly
 def test_the_example_s_defects_on_a_real_stack(own: Own, tmp_path: Path) -> None:
     store = tmp_path / "certificates.jsonl"
     done = run("certify", "--with", str(EXAMPLE), "--certificates", str(store), "--json")
