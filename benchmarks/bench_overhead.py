@@ -25,15 +25,17 @@ from benchmarks.rounds import timed
 from benchmarks.samples import Effort
 from fixtures import services
 from ga.errors import ClusterError
-from ga.evaluators import BatchResult, LocalEvaluator
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import Evolution, Plan
+from ga.execution.local import LocalEvaluator
+from ga.execution.protocol import BatchResult
 from ga.families import FAMILIES
-from ga.fitness import Outcome, Settings, visible
 from ga.genome import Genome
 from ga.ledger import Ledger, open_ledger
-from ga.run import BatchLog, Runner
+from ga.metrics import Telemetry
+from ga.runner import BatchLog, Runner
 from ga.sources import MarketSpec, synthetic
-from ga.telemetry import Telemetry
 from validation.statistics import geometric_mean, mean
 
 SETTINGS = Settings()

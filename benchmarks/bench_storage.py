@@ -18,12 +18,13 @@ from benchmarks.bench_kernels import RULES, genes_of
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
 from fixtures import services
-from ga.cache import open_cache
-from ga.evaluators.pool import Pool
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome, Settings, evaluation_key
 from ga.evolution import Evolution, Plan
-from ga.fitness import Outcome, Settings, evaluation_key, visible
+from ga.execution.pool import Pool
 from ga.genome import Genome
 from ga.ledger import open_ledger
+from ga.result_cache import open_cache
 from ga.sources import MarketSpec, synthetic
 
 SETTINGS = Settings()
@@ -182,7 +183,7 @@ def test_batch_size(benchmark: BenchmarkFixture, effort: Effort, size: int) -> N
 
 _PEAK = """
 import json, sys
-from ga.cli import main
+from ga.cli.main import main
 code = main(sys.argv[1:])
 with open("/proc/self/status") as status:
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))

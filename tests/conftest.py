@@ -49,7 +49,7 @@ def compiled() -> None:
 
     One process compiles them and the others wait: else every worker of xdist and every process that
     a test starts would compile the same ones, and patience would run out."""
-    from ga import kernel_cache
+    from ga.backtest import kernel_cache
 
     folder = kernel_cache.folder()
     assert folder is not None, "no folder can be made for compiled kernels"

@@ -11,8 +11,8 @@ from fixtures.attached import NOT_OURS
 from validation.campaign import Campaign
 from validation.drills import Drills
 from validation.evidence import Sink
+from validation.monitors.cluster import Watch
 from validation.prices import node_price
-from validation.probes import Watch
 from validation.progress import Progress, Stage
 from validation.records import Note
 

@@ -17,8 +17,10 @@ from typing import Final
 import numpy as np
 import sqlalchemy as sa
 
-from ga.backtest import Costs
-from ga.fitness import Settings, evaluate, visible
+from ga.backtest.simulation import Costs
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
 from ga.genome import Genome
 from ga.sources import load_market
 from validation.history import gathered

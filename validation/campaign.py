@@ -19,8 +19,8 @@ from fixtures.stack import Node, NodeUsage, Stack, StackError
 from validation.audit import audit, find_run, read_generations, read_places
 from validation.evidence import Sink
 from validation.faults import as_fault
+from validation.monitors.cluster import Outages
 from validation.prices import node_price
-from validation.probes import Outages
 from validation.records import (
     Arm,
     CpuWindow,

@@ -25,20 +25,16 @@ from rich.text import Text
 
 from fixtures import ending
 from ga.errors import InputError
+from validation.certificates import Certificate, certified, false_alarms
 from validation.checks.observer import doubts
 from validation.criteria import CRITERIA, Criterion
 from validation.difference import difference
 from validation.evidence import FILE, Evidence, EvidenceError, pool, read_evidence
 from validation.folder import stamp
 from validation.gate import Decision, GateResult, as_object, decide
+from validation.mutation.runner import CERTIFICATES
 from validation.own import NODES, Own, certify_own, judged, kept, load, measure, together
-from validation.sabotage import (
-    CERTIFICATES,
-    Certificate,
-    certified,
-    certify,
-    false_alarms,
-)
+from validation.sabotage import certify
 from validation.sabotage.certificates import HEALTHY
 from validation.schedule import LEAST_NODES, SCHEDULE
 from validation.soak import command as soak

@@ -17,7 +17,7 @@ from validation.campaign import WORKLOAD_SECONDS, Campaign
 from validation.checks.load import SCALING_S
 from validation.evidence import Sink
 from validation.faults import as_fault
-from validation.probes import Outages
+from validation.monitors.cluster import Outages
 from validation.records import Fault, Note
 from validation.records_load import Scaling
 from validation.records_network import Drain

@@ -31,10 +31,13 @@ from validation.exposure import search, secrets_of, survey, withdraw
 from validation.faults import plant_alert
 from validation.folder import stamp, working
 from validation.memory import evictions
+from validation.monitors.alert_webhook import Webhook
+from validation.monitors.cluster import Outages, Watch
+from validation.monitors.dashboards import ask_all
+from validation.monitors.harness import Observe
 from validation.network import actor_round_trips, round_trips
 from validation.own import Ground
 from validation.plugin import OUT, decide_from, owns_of
-from validation.probes import Observe, Outages, Watch, Webhook, ask_all
 from validation.progress import STAGES, Progress
 from validation.records import Environment, Note
 from validation.service import service_load

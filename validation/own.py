@@ -28,7 +28,8 @@ from validation.deaths import died
 from validation.evidence import FILE, EvidenceWriter, Sink, read_evidence
 from validation.faults import as_fault
 from validation.gate import GateResult, decide
-from validation.probes import Observe, Outages, Watch
+from validation.monitors.cluster import Outages, Watch
+from validation.monitors.harness import Observe
 from validation.record import Record
 from validation.records import register
 from validation.sabotage.certificates import (

@@ -129,8 +129,8 @@ def decide_from(config: pytest.Config, folder: Path) -> GateResult:
     """The verdicts on a run's evidence, with the options' criteria of one's own."""
     from validation.evidence import FILE, read_evidence
     from validation.gate import decide
+    from validation.mutation.runner import CERTIFICATES
     from validation.own import kept, together
-    from validation.sabotage import CERTIFICATES
 
     owns = owns_of(config)
     evidence = read_evidence(folder / FILE)

@@ -21,8 +21,8 @@ from fixtures.stack import SERVICES, Node, Receipt, Stack, StackError
 from validation.campaign import SHORT, WORKLOAD_SECONDS, Campaign, Scale
 from validation.checks.stability import SPAN_S
 from validation.criteria import CRITERIA
+from validation.monitors.cluster import Outages
 from validation.own import Ground, Own
-from validation.probes import Outages
 from validation.probes.watch import PERIOD_SECONDS
 from validation.records import Note
 from validation.records_faults import Phases

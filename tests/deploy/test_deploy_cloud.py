@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from fixtures.monitoring import DEPLOY
-from ga.cli import _parser
+from ga.cli.main import _parser
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -15,18 +15,20 @@ import sqlalchemy as sa
 
 import fixtures
 from fixtures import Stack, proc
-from ga.choose import make_evaluator
 from ga.errors import ClusterError, InputError
-from ga.evaluators import LocalEvaluator
-from ga.evaluators.cluster import ClusterEvaluator
-from ga.evaluators.standby import Standby
+from ga.evaluation.evaluate import evaluate_batch
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome
 from ga.evolution import Evolution, Plan
+from ga.execution.auto import make_evaluator
+from ga.execution.local import LocalEvaluator
+from ga.execution.ray.evaluator import ClusterEvaluator
+from ga.execution.ray.reconnect import Standby
 from ga.families import FAMILIES
-from ga.fitness import Outcome, evaluate_batch, visible
 from ga.ledger import open_ledger
-from ga.ledger.connect import engine_of, url_of
+from ga.ledger.connection import engine_of, url_of
 from ga.ledger.schema import generations
-from ga.run import BatchLog, Progress, Runner
+from ga.runner import BatchLog, Progress, Runner
 from ga.sources import MarketSpec
 from tests.ga.poison import POISONS, deadly
 from tests.ga.test_ga_pool import ERRORS, by_index, dosed
@@ -195,7 +197,7 @@ def test_nodes_that_come_and_go_change_the_slots_and_nothing_else(connect, stack
 def test_a_driver_that_is_killed_or_hangs_is_a_lost_cluster_and_leaves_nothing(
     connect, seen, settings, how, monkeypatch
 ):
-    monkeypatch.setattr("ga.evaluators.cluster._SILENT_SECONDS", 5.0)
+    monkeypatch.setattr("ga.execution.ray.evaluator._SILENT_SECONDS", 5.0)
     population = list(dict.fromkeys(Evolution(PLAN).ask())) * 50
     with closing(connect()) as evaluator:
         evaluator.warm_up()

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from fixtures import proc
-from ga.evaluators.cluster import ClusterEvaluator
+from ga.evaluation.evaluate import evaluate_batch
+from ga.evaluation.folds import visible
 from ga.evolution import Evolution, Plan
-from ga.fitness import evaluate_batch, visible
+from ga.execution.ray.evaluator import ClusterEvaluator
 
 pytestmark = pytest.mark.stack
 
@@ -31,7 +32,7 @@ else:
 
 _EVOLVE = """
 import sys
-from ga.cli import main
+from ga.cli.main import main
 code = main(sys.argv[1:])
 print(code, [name for name in sys.modules if name.partition(".")[0] == "ray"])
 """

@@ -19,11 +19,13 @@ from evolving import Evolving, Ground
 from ledger_stores import Server
 
 from fixtures import volume
+from ga.evaluation.evaluate import evaluate_batch
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome, Settings, evaluation_key
 from ga.evolution import Evolution, Plan
-from ga.fitness import Outcome, Settings, evaluate_batch, evaluation_key, visible
 from ga.ledger import open_ledger
 from ga.sources import MarketSpec
-from ga.verify import market_of, verify
+from ga.verification import market_of, verify
 from tests.ga.poison import deadly
 
 pytestmark = [pytest.mark.stack, pytest.mark.validation]

@@ -9,16 +9,24 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ga import fitness
-from ga.appraisal import PARTS, appraise, equity, positions
-from ga.backtest import Costs
+from ga.analysis.holdout import PARTS, appraise, equity, positions
+from ga.backtest.simulation import Costs
 from ga.errors import InputError
-from ga.evaluators.base import MAX_BATCH_SECONDS, MIN_BATCH_SECONDS, CostModel, cut, probes
+from ga.evaluation import evaluate as fitness
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.folds import split, visible
+from ga.evaluation.settings import Settings, evaluation_key
+from ga.execution.protocol import (
+    MAX_BATCH_SECONDS,
+    MIN_BATCH_SECONDS,
+    CostModel,
+    cut,
+    probes,
+)
 from ga.families import FAMILIES
-from ga.fitness import Settings, evaluate, evaluation_key, split, visible
 from ga.genome import Genome
+from ga.operators import Purpose, keyed, random_genome
 from ga.sources import synthetic
-from ga.variation import Purpose, keyed, random_genome
 
 
 def genomes(count: int, seed: int = 0) -> list[Genome]:

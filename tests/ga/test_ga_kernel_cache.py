@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ga import kernel_cache
-from ga.jit import kernel
+from ga.backtest import kernel_cache
+from ga.backtest.jit import kernel
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-from ga.jit import kernel
+from ga.backtest.jit import kernel
 @kernel()
 def answer(x):
     return 40.0 + x

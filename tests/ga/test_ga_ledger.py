@@ -27,14 +27,23 @@ from ledger_stores import PLAN, Server, change, counts, keys, rows
 from fixtures import volume
 from fixtures.volume import Volume
 from ga.errors import InputError, LedgerError
+from ga.evaluation.scoring import score
+from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import GENESIS, Evolution
-from ga.fitness import Outcome, Settings, score
-from ga.ledger import Attempt, Sharpes, connect, open_ledger, ownership
+from ga.ledger import (
+    Attempt,
+    Sharpes,
+    open_ledger,
+    ownership,
+)
+from ga.ledger import (
+    connection as connect,
+)
 from ga.ledger import store as store_module
-from ga.ledger.connect import engine_of, url_of
+from ga.ledger.connection import engine_of, url_of
+from ga.ledger.migrate import HEAD, VERSIONS
 from ga.ledger.ownership import Owner
 from ga.ledger.schema import attempts, generations, metadata, strategies
-from ga.ledger.upgrade import HEAD, VERSIONS
 
 # -- versions
 

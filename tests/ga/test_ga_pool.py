@@ -16,10 +16,13 @@ import pytest
 
 from fixtures import proc
 from ga.errors import ClusterError
-from ga.evaluators import LocalEvaluator, pool
-from ga.evaluators.pool import Pool
-from ga.fitness import Outcome, evaluate_batch, visible
-from ga.forks import ONE_THREAD
+from ga.evaluation.evaluate import evaluate_batch
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome
+from ga.execution import pool
+from ga.execution.forkserver import ONE_THREAD
+from ga.execution.local import LocalEvaluator
+from ga.execution.pool import Pool
 from ga.genome import Genome
 from tests.ga.poison import POISONS, deadly
 
@@ -193,8 +196,8 @@ def test_workers_compute_with_one_thread_at_the_parent_s_niceness(seen, settings
 _ORPHAN = """
 import sys
 from contextlib import closing
-from ga.evaluators.pool import Pool
-from ga.fitness import Settings, visible
+from ga.execution.pool import Pool
+from ga.evaluation.evaluate import Settings, visible
 from ga.sources import synthetic
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fixtures import ports
-from ga.evaluators.refusal import refuses
+from ga.execution.ray.auth import refuses
 
 grpc = pytest.importorskip("grpc")
 

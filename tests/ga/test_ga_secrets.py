@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from test_ga_telemetry import scrape
 
 from fixtures import services
-from ga import cli
-from ga.evaluators import LocalEvaluator
-from ga.redact import redact
-from ga.run import BatchLog
+from ga.cli import main
+from ga.execution.local import LocalEvaluator
+from ga.redaction import redact
+from ga.runner import BatchLog
 
 SECRET = "hunter2"
 EVOLVE = (
@@ -35,7 +35,7 @@ def ga(capsys, monkeypatch, tmp_path: Path):
         monkeypatch.delenv(name, raising=False)
 
     def run(*argv: str) -> tuple[int, str]:
-        status = cli.main(argv)
+        status = main.main(argv)
         return status, "".join(capsys.readouterr())
 
     return run

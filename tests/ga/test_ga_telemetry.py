@@ -16,11 +16,11 @@ from engine import PLAN, Engine
 from prometheus_client.parser import text_string_to_metric_families
 
 from fixtures import services
-from ga.cache import open_cache
 from ga.errors import ClusterError, InputError
-from ga.evaluators import BatchResult
-from ga.fitness import Batch
-from ga.telemetry import MetricsServer, Telemetry, depends_on
+from ga.evaluation.evaluate import Batch
+from ga.execution.protocol import BatchResult
+from ga.metrics import MetricsServer, Telemetry, depends_on
+from ga.result_cache import open_cache
 
 Series = dict[tuple[str, tuple[str, ...]], float]
 

@@ -23,10 +23,10 @@ import pytest
 import fixtures.cli
 import fixtures.engine.__main__
 import fixtures.images.__main__
-import ga.cli
+import ga.cli.main
 import validation.cli
 from ga.ledger import open_ledger
-from ga.telemetry import Telemetry
+from ga.metrics import Telemetry
 from tests.ga.test_ga_service import Service
 from tests.validation.evidence_builders import NEEDED, T0, evidence, healthy, passing, write
 from validation.criteria import CRITERIA
@@ -97,7 +97,7 @@ def _verdicts(judged: Evidence) -> dict[str, object]:
 def test_options_of_every_command(equals):
     """Structure, texts and defaults; how argparse lays them out differs between Pythons."""
     parsers = {
-        "ga": ga.cli._parser(),
+        "ga": ga.cli.main._parser(),
         "validation": validation.cli._parser(),
         "fixtures": fixtures.cli._parser(),
     }

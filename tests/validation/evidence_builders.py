@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from validation.certificates import Certificate, code_hash
+
 from validation.checks.operations import BAD_INPUTS
 from validation.evidence import Event, Evidence, EvidenceWriter
 from validation.record import Record
@@ -29,7 +31,6 @@ from validation.records_load import Load, Scaling, ServiceRestart
 from validation.records_monitoring import AlertWatch, Notification, Panel, Probe, Scrape
 from validation.records_network import Drain, Listener, RoundTrips, Search, Survey
 from validation.records_observer import Observer
-from validation.sabotage import Certificate, code_hash
 
 T0 = 1_760_000_000.0
 NODES = ("node-1", "node-2", "node-3", "node-4")

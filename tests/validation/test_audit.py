@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ga.cli import main
+from ga.cli.main import main
 from validation.audit import audit, find_run, forget, read_generations, read_places
 from validation.records_ledger import Audit
 from validation.workload import Spec

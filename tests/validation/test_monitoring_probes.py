@@ -12,9 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+from validation.monitors.alert_webhook import Webhook
+from validation.monitors.dashboards import ask_all
 
 from validation.evidence import EvidenceWriter, read_evidence
-from validation.probes import Webhook, ask_all
 from validation.probes.panels import Query, checked_in, queries
 from validation.records_monitoring import Panel, Probe
 

@@ -26,6 +26,7 @@ from evidence_builders import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from validation.monitors.harness import Observe
 
 from fixtures.stack import Endpoints
 from reports.page import render_page
@@ -34,7 +35,6 @@ from validation.checks.observer import observe
 from validation.cli import main
 from validation.criteria import CRITERIA
 from validation.gate import Decision, GateResult, decide
-from validation.probes import Observe
 from validation.record import Record
 from validation.records import Gap, Services, Workload
 from validation.records_ledger import Audit

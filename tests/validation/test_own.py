@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from evidence_builders import T0, Timed, certificates, evidence, passing, receipt, write
+from validation.certificates import Certificate, certified
 
 from fixtures import containers
 from ga.errors import InputError
@@ -19,7 +20,6 @@ from validation.evidence import read_evidence
 from validation.gate import Decision, decide
 from validation.own import Own, kept, load, together
 from validation.records import RECORDS
-from validation.sabotage import Certificate, certified
 from validation.sabotage.certificates import append
 from validation.verdicts import Status
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from evidence_builders import certificates
+from validation.certificates import Certificate, certified, false_alarms
+from validation.certificates import read_certificates as read
+from validation.mutation.mutants import DEFECTS, Defect
 
 from ga.errors import InputError
 from validation.cli import main
 from validation.criteria import CRITERIA
-from validation.sabotage import DEFECTS, Certificate, Defect, certified, false_alarms
-from validation.sabotage import read_certificates as read
 from validation.sabotage.certificates import HEALTHY, append
 from validation.sabotage.certify import _place as place
 from validation.sabotage.certify import certify, part

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from validation.monitors.cluster import Outages
 
 import fixtures.gcs
 import fixtures.stack
@@ -23,7 +24,6 @@ from fixtures import containers
 from fixtures.stack import SERVICES, Receipt, receipt
 from validation.cli import main
 from validation.evidence import read_evidence
-from validation.probes import Outages
 from validation.records import Fault, Note
 from validation.records_faults import Phases
 from validation.schedule import NODE_FAULTS, SERVICE_FAULTS, Step, draw, play, struck

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
+from validation.monitors.cluster import Outages, Watch
+from validation.monitors.harness import Observe
 
 import fixtures
 from fixtures.attached import AttachedStack
@@ -14,7 +16,6 @@ from validation.campaign import SHORT, Campaign
 from validation.drills import Drills
 from validation.evidence import EvidenceWriter, read_evidence
 from validation.gate import decide
-from validation.probes import Observe, Outages, Watch
 from validation.progress import Progress
 from validation.records import CpuWindow, Fault, Usage
 from validation.verdicts import Status

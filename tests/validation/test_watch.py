@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
+from validation.monitors.cluster import Outages, Watch
+
 from fixtures.stack import Endpoints, NodeUsage, StackError
-from validation.probes import Outages, Watch
 from validation.record import Record
 from validation.records import Services, Usage
 from validation.records_monitoring import Probe

@@ -48,8 +48,8 @@ _ANY_STACK: Final[frozenset[Harm]] = frozenset({
 })  # fmt: skip
 """Done from outside, or to who watches: alike to containers."""
 
-_WORKER: Final = "ga/evaluators/worker.py"
-_DRIVER: Final = "ga/evaluators/driver.py"
+_WORKER: Final = "ga/execution/worker.py"
+_DRIVER: Final = "ga/execution/ray/driver.py"
 _ALIVE: Final = "        return {node: cpus for node, cpus in found.items() if self._fit(node)}\n"
 _EVALUATES: Final = "        batch = evaluate_batch(market, settings, genomes)\n"
 _BEGINS: Final = "    with _bounded("
@@ -116,7 +116,7 @@ _OTHER_LOG: Final = _edit(
 )
 """Nodes whose logarithms differ by a unit in the last place from those of this machine."""
 _UNCHECKED: Final = _edit(
-    "ga/numerics_check.py",
+    "ga/execution/numerics_check.py",
     "        wrong = [name for name, digest in self.digests.items()"
     " if digest != EXPECTED.get(name)]\n",
     "        wrong: list[str] = []\n",
@@ -251,7 +251,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         criterion="generation_time",
         needs=("recovery",),
         edits=_edit(
-            "ga/run.py",
+            "ga/runner.py",
             "        seconds = time.perf_counter() - began\n",
             "        seconds = 600.0 + time.perf_counter() - began\n",
         ),
@@ -261,7 +261,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         criterion="worker_recovery",
         needs=("recovery",),
         edits=_edit(
-            "ga/evaluators/dispatch.py",
+            "ga/execution/ray/dispatcher.py",
             _LOST,
             "            if reply is Fault.LOST:\n"
             "                self._close(job)\n"
@@ -422,7 +422,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         criterion="service_load",
         needs=("service",),
         edits=_edit(
-            "ga/service/runner.py",
+            "ga/service/supervisor.py",
             "        resumed = self._store.begun(job.run)\n",
             "        resumed = False\n",
         ),
@@ -433,7 +433,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         criterion="rollback",
         needs=("reference", "rollback"),
         edits=_edit(
-            "ga/run.py",
+            "ga/runner.py",
             "        self._tally.fallbacks += 1\n",
             "        raise error\n        self._tally.fallbacks += 1\n",
         ),

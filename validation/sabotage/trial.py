@@ -23,8 +23,11 @@ from validation.evidence import EvidenceWriter, read_evidence
 from validation.exposure import search, survey
 from validation.faults import plant_alert
 from validation.gate import decide
+from validation.monitors.alert_webhook import Webhook
+from validation.monitors.cluster import Outages, Watch
+from validation.monitors.dashboards import ask_all
+from validation.monitors.harness import Observe
 from validation.network import round_trips
-from validation.probes import Observe, Outages, Watch, Webhook, ask_all
 from validation.sabotage.certificates import HEALTHY, Certificate, append, code_hash
 from validation.sabotage.defects import DEFECTS, Defect, Edit, Harm, Stage
 from validation.sabotage.harm import RUINOUS, WATCH_SECONDS, harmed

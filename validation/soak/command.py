@@ -223,7 +223,8 @@ def _watch_stack(start: _Start) -> None:
 
 
 def _gather(start: _Start, stack: Stack) -> None:
-    from validation.probes import Observe, Outages, Watch
+    from validation.monitors.cluster import Outages, Watch
+    from validation.monitors.harness import Observe
     from validation.soak.real import EVERY, OBSERVE_S, PERIOD_S, StackWorld
 
     live, plan = start.live, start.folder.plan

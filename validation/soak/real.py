@@ -10,7 +10,7 @@ from typing import Final
 from fixtures.stack import Stack, StackError
 from validation.audit import forget
 from validation.campaign import SHORT, Campaign, Scale, store_of
-from validation.probes import Outages
+from validation.monitors.cluster import Outages
 from validation.records import Note
 from validation.soak.live import Live
 from validation.soak.segments import Segments

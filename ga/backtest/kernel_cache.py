@@ -1,0 +1,234 @@
+"""Compiled kernels on disk: a file for each function, types and processor, with its checksum.
+
+The folder is keyed by the text of all kernels and by what compiles them, so that a change in one
+file is a change for all that inlines from it. A file that is damaged counts as absent: the kernel
+is compiled and the file replaced. A file that cannot be written costs time at the next start, and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import platform
+import stat
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import caching
+from numba.core.serialize import dumps
+
+from ga.environment import home, own_cache, private_folder, setting
+from ga.errors import InputError
+
+_HERE: Final = Path(__file__).parent.parent
+SOURCES: Final = (
+    "analysis/overfitting.py",
+    "backtest/**/*.py",
+    "families/*.py",
+    "numerics.py",
+)
+"""All files that kernels are made of; a test finds one that is missing."""
+_NOT_CODE: Final = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
+"""Variables of numba that do not change what is compiled."""
+_EVERY_SECONDS: Final = 5.0
+_DIGEST: Final = 32
+"""Bytes of a file's checksum, which come first."""
+
+
+def key() -> str:
+    """What makes compiled kernels another set: their text, the compiler, and its settings."""
+    digest = hashlib.sha256()
+    settings = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("NUMBA_") and name not in _NOT_CODE
+    }
+    for part in (
+        numba.__version__,
+        llvmlite.__version__,
+        np.__version__,
+        sys.implementation.cache_tag,
+        platform.machine(),
+        sorted(settings.items()),
+    ):
+        digest.update(f"{part}\n".encode())
+    for file in sorted(file for pattern in SOURCES for file in _HERE.glob(pattern)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def folder() -> Path | None:
+    """The folder of this set; None where none can be made, and kernels are compiled each time."""
+    name, named = f"evolution-gate/numba/{key()}", own_cache()
+    for place in _homes():
+        try:
+            (place / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            # A home that cannot be written, as in a container without one.
+            continue
+        # The folder that the user named is trusted, as in an image, whose files are another user's.
+        if place == named or _private(place / name):
+            return (place / name).absolute()
+    _say("kernels are compiled at every start: no folder can keep them; set GA_CACHE to one")
+    return None
+
+
+def _homes() -> Iterator[Path]:
+    if own := own_cache():
+        yield own
+    for variable in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        if value := setting(variable):
+            yield Path(value).absolute()
+    if at_home := home():
+        yield at_home / ".cache"
+    # What somebody else made under that name is not used.
+    with contextlib.suppress(InputError, OSError):
+        yield private_folder()
+
+
+def _private(place: Path) -> bool:
+    """Whether nobody else can put a file there: what is loaded from there is run."""
+    found = place.stat()
+    return found.st_uid in (os.getuid(), 0) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+@cache
+def _say(text: str) -> None:
+    """Once a process."""
+    print(f"ga: {text}", file=sys.stderr)
+
+
+class Compiling:
+    """Tells on stderr that kernels are compiled, if none are kept yet: it takes most of a minute.
+
+    Args:
+        families: how many will be compiled.
+    """
+
+    def __init__(self, families: int) -> None:
+        place = folder()
+        # Making or reading a market compiles some of its own.
+        self._cold = place is None or not any(place.glob("accounts.*.kernel"))
+        self._families, self._done = families, 0
+        self._began = self._told = time.monotonic()
+        if self._cold:
+            self._tell("compiling kernels, once on this machine: about a minute")
+
+    def done(self) -> None:
+        """One more family is compiled."""
+        self._done += 1
+        if self._cold and time.monotonic() - self._told > _EVERY_SECONDS:
+            self._told = time.monotonic()
+            self._tell(f"kernels of {self._done} of {self._families} families are compiled")
+
+    def end(self) -> None:
+        """All are."""
+        if self._cold:
+            self._tell(f"kernels are compiled ({time.monotonic() - self._began:.0f} s)")
+
+    def _tell(self, text: str) -> None:
+        print(f"ga: {text}", file=sys.stderr, flush=True)
+
+
+class _Locator(caching._CacheLocator):
+    """Numba's interface for where files are; ours are found by ``_Files``."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._line = function.__code__.co_firstlineno
+        self._file = Path(function.__code__.co_filename)
+
+    def get_cache_path(self) -> str:
+        return str(folder() or "")
+
+    def ensure_cache_path(self) -> None:
+        """It was made when it was chosen."""
+
+    def get_source_stamp(self) -> str:
+        return ""
+
+    def get_disambiguator(self) -> str:
+        # A function of somebody else's file, which the folder's key does not cover.
+        known = self._file.is_relative_to(_HERE) or not self._file.is_file()
+        text = "" if known else hashlib.sha256(self._file.read_bytes()).hexdigest()[:16]
+        return f"{self._line}{text}"
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], _file: str) -> _Locator:
+        return cls(function)
+
+
+class _Implementation(caching.CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # type: ignore[list-item]  # noqa: RUF012
+
+
+class _Files:
+    """The files of one function: one for each signature and processor."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def path(self, key: Any) -> Path | None:
+        """Of a key as numba makes it: types, processor and its features, hash of the bytecode."""
+        place = folder()
+        if place is None:
+            return None
+        signature, processor, code = key
+        text = "\n".join([*map(str, signature), *map(str, processor), *code])
+        return place / f"{self._name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.kernel"
+
+    def load(self, key: Any) -> Any:
+        """What was saved, None if there is nothing or it is damaged."""
+        path = self.path(key)
+        if path is None:
+            return None
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _say(f"compiled kernel {path} cannot be read ({error.strerror}); it is compiled again")
+            return None
+        data = content[_DIGEST:]
+        if hashlib.sha256(data).digest() != content[:_DIGEST]:
+            _say(f"compiled kernel {path} was damaged; it is compiled again and replaced")
+            return None
+        return pickle.loads(data)
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write in one step, so that no other process sees half a file."""
+        path = self.path(key)
+        if path is None:
+            return
+        content: bytes = dumps(data)  # type: ignore[no-untyped-call]
+        beside = path.with_suffix(f".{uuid.uuid4().hex}")
+        try:
+            beside.write_bytes(hashlib.sha256(content).digest() + content)
+            beside.replace(path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            _say(f"compiled kernels cannot be kept in {path.parent} ({error.strerror})")
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class KernelCache(caching.FunctionCache):
+    """Numba's cache of one function, over ``_Files``."""
+
+    _impl_class = _Implementation
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        self._cache_file: Any = _Files(self._impl.filename_base)
