@@ -29,7 +29,7 @@ from ga.capacity.calibration import measure as measure_costs
 from ga.capacity.calibration_file import kept_at, load, save, this_machine
 from ga.capacity.cost_model import Costs, costs_of
 from ga.evaluation.settings import Settings
-from validation.environment import environment
+from validation.stages.environment import environment
 
 SUITES: Final = (
     "kernels",

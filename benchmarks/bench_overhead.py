@@ -23,7 +23,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
-from fixtures import services
+from fixtures.services import datastores
 from ga.errors import ClusterError
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, Settings
@@ -142,7 +142,7 @@ def test_overhead(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, k
     # As root the server runs as nobody, who may not enter pytest's folder.
     with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as place:
         Path(place).chmod(0o711)
-        server = services.start_postgres("benchmark", Path(place)) if kind != "SQLite" else None
+        server = datastores.start_postgres("benchmark", Path(place)) if kind != "SQLite" else None
         store = f"sqlite:///{tmp_path}/ledger.db" if server is None else server.url
         try:
             bare, kept = _pairs(benchmark, store, tmp_path / "log.jsonl", effort)

@@ -1,6 +1,6 @@
 """From conditions to changes: how rules skip the bars in which nothing can happen.
 
-A rule first writes masks of 64 bars (``ga.backtest.simd.masks``), one for each condition. Most rules
+A rule first writes masks of 64 bars (``ga.backtest.simd.masks``), one a condition. Most rules
 then are two latches, and the positions of 64 bars follow from an addition; others jump from bar to
 bar at which something that they wait for holds.
 """

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.monitoring import DEPLOY
+from fixtures.services.monitoring import DEPLOY
 from ga.cli.main import _parser
 
 jsonschema = pytest.importorskip("jsonschema")

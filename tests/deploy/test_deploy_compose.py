@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from fixtures.images import IMAGES, PYTHON
-from fixtures.monitoring import DEPLOY
+from fixtures.services.monitoring import DEPLOY
 from ga.ops.ports import PORTS
 from ga.ops.secrets import SECRETS
 

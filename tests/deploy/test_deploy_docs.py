@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 import yaml
 
-from fixtures.monitoring import DEPLOY
+from fixtures.services.monitoring import DEPLOY
 from ga.cli.main import _parser
 from ga.ops.compose import compose_of_wheel
 

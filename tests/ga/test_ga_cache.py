@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import ga.result_cache
-from fixtures import services
+from fixtures.services import datastores
 from ga.errors import InputError
 from ga.evaluation.settings import Outcome
 from ga.result_cache import (
@@ -54,7 +54,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.service = services.start_redis("test-ga-cache", folder)
+        self.service = datastores.start_redis("test-ga-cache", folder)
         self.client = redis.Redis.from_url(self.service.url)
 
     @property
@@ -83,7 +83,7 @@ class Server:
             cwd=home,
             stdout=subprocess.DEVNULL,
         )
-        self.service = services.Service("redis", self.url, self.service.identity, process)
+        self.service = datastores.Service("redis", self.url, self.service.identity, process)
         deadline = time.monotonic() + 10
         while True:
             try:

@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 import fixtures
-from fixtures import Stack, proc
+from fixtures import Stack
+from fixtures.system import process_table
 from ga.errors import ClusterError, InputError
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible
@@ -147,7 +148,7 @@ def test_workers_of_a_cluster_compute_at_the_niceness_of_local_ones(connect, sta
         evaluator.warm_up()
         list(evaluator.evaluate(population))
         below = {pid for node in stack.nodes for pid in children(node.pid)}
-        names = {pid: (proc.command(pid) or [""])[0] for pid in below}
+        names = {pid: (process_table.command(pid) or [""])[0] for pid in below}
         tasks = {p for p, n in names.items() if n.startswith("ray::") and "Agent" not in n}
         assert len(tasks) >= 2
         assert priorities(tasks) == {os.nice(0)}
@@ -296,7 +297,7 @@ def until_served(service: Service, done: Callable[[], bool], seconds: float) -> 
     only what a busy machine leaves."""
 
     def look() -> bool:
-        below = proc.descendants({service.process.pid}) if os.geteuid() == 0 else set()
+        below = process_table.descendants({service.process.pid}) if os.geteuid() == 0 else set()
         for pid in below:
             # Each thread has a priority of its own.
             with suppress(FileNotFoundError, ProcessLookupError):

@@ -21,7 +21,7 @@ import pytest
 from ga.cli.main import main
 from ga.ops import compose as cluster
 from ga.ops import secrets
-from validation.probes import panels
+from validation.monitors import dashboards
 
 ROOT = Path(__file__).parents[2]
 ENGINE = "evolution-gate/engine:local"
@@ -276,9 +276,9 @@ def test_without_a_file_or_docker_it_says_so(
 @pytest.fixture
 def production(tmp_path: Path) -> Iterator[Path]:
     """The real stack from a copy of the checkout's ``deploy/``; gone afterwards."""
-    from fixtures import containers
+    from fixtures.backends.container import stack
 
-    if missing := containers.available():
+    if missing := stack.available():
         pytest.skip(missing)
     shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets"))
     file = tmp_path / "deploy" / "docker-compose.yml"
@@ -391,8 +391,8 @@ def _watched_and_served(production: Path) -> None:
     others = ("ray", "service", "prometheus", "alertmanager")
     within(90, lambda: states() == {"ga": {"down"}, **{name: {"up"} for name in others}}, states)
     began = time.time() - 60
-    prometheus = panels.Prometheus("http://127.0.0.1:9090")
-    cluster = [query for query in panels.checked_in() if query.dashboard == "Cluster"]
+    prometheus = dashboards.Prometheus("http://127.0.0.1:9090")
+    cluster = [query for query in dashboards.checked_in() if query.dashboard == "Cluster"]
     assert len(cluster) >= 10
 
     def empty() -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import proc
+from fixtures.system import process_table
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible
 from ga.evolution import Evolution, Plan
@@ -52,7 +52,10 @@ def test_the_cluster_of_a_run_lets_nobody_in_without_its_token(
     with closing(cluster):
         cluster.warm_up()
         found = {o.key: o for r in cluster.evaluate(genomes) for o in r.batch.outcomes}
-        commands = {pid: proc.command(pid) or [] for pid in proc.descendants({os.getpid()})}
+        commands = {
+            pid: process_table.command(pid) or []
+            for pid in process_table.descendants({os.getpid()})
+        }
         (gcs,) = (pid for pid, argv in commands.items() if argv and "gcs_server" in argv[0])
         variables = dict(
             part.split("=", 1)

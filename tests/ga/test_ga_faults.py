@@ -18,7 +18,7 @@ from breaking import FAULTS, LAST, cannot, driver_of, kill_coordinator
 from evolving import Evolving, Ground
 from ledger_stores import Server
 
-from fixtures import volume
+from fixtures.faults import disk_full
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, Settings, evaluation_key
@@ -54,8 +54,8 @@ def ground() -> Iterator[Ground]:
     ground = Ground()
     with ExitStack() as held:
         held.callback(lambda: ground.stack.close())
-        if not volume.unavailable():
-            ground.volume = held.enter_context(volume.small(VOLUME_BYTES))
+        if not disk_full.unavailable():
+            ground.volume = held.enter_context(disk_full.small(VOLUME_BYTES))
         yield ground
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import proc
+from fixtures.system import process_table
 from ga.errors import ClusterError
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible
@@ -234,7 +234,7 @@ def test_workers_never_outlive_a_killed_parent(tmp_path):
         parent.wait()
     deadline = time.monotonic() + 30.0
     # A dead one that nobody has asked for yet is gone, too.
-    while any(proc.state(pid) not in "ZX" for pid in pids) or os.listdir(folder.name):
+    while any(process_table.state(pid) not in "ZX" for pid in pids) or os.listdir(folder.name):
         assert time.monotonic() < deadline, "workers or their sockets are still there"
         time.sleep(0.05)
     folder.cleanup()

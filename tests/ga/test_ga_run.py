@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from fixtures import proc
+from fixtures.system import process_table
 from ga.errors import ClusterError, InputError, LedgerError
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible
@@ -206,7 +206,7 @@ def kill_in_work(worker) -> bool:
     pid = worker.process.pid
     os.kill(pid, signal.SIGSTOP)
     deadline = time.monotonic() + 30.0
-    while proc.state(pid) not in "Tt":
+    while process_table.state(pid) not in "Tt":
         assert time.monotonic() < deadline
         time.sleep(0.001)
     # It stands still: what it has not answered by now, it never answers.

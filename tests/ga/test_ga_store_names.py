@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import volume
+from fixtures.faults import disk_full
 from ga.cli import main
 from ga.errors import InputError, LedgerError
 from ga.ledger import connection, migrate, open_ledger
@@ -51,9 +51,9 @@ def test_a_url_that_could_name_two_files_is_refused(tmp_path, monkeypatch, capsy
 
 
 def test_a_ledger_for_which_there_is_no_space_is_not_left_half_made():
-    if why := volume.unavailable():
+    if why := disk_full.unavailable():
         pytest.skip(why)
-    with volume.small(1 << 18) as small:
+    with disk_full.small(1 << 18) as small:
         store = str(small.path / "l.db")
         with pytest.raises(InputError, match=r"disk is full\); make space"):
             open_ledger(store, create=True)

@@ -15,7 +15,7 @@ import pytest
 from engine import PLAN, Engine
 from prometheus_client.parser import text_string_to_metric_families
 
-from fixtures import services
+from fixtures.services import datastores
 from ga.errors import ClusterError, InputError
 from ga.evaluation.evaluate import Batch
 from ga.execution.protocol import BatchResult
@@ -95,7 +95,7 @@ def test_the_series_are_what_the_ledger_holds(engine: Engine) -> None:
 
 
 def test_they_agree_with_a_cache_too(engine: Engine, tmp_path: Path) -> None:
-    redis = services.start_redis("test-ga-telemetry", tmp_path)
+    redis = datastores.start_redis("test-ga-telemetry", tmp_path)
     try:
         for name in ("first.db", "second.db"):
             run = engine.start(name)

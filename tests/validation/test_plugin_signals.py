@@ -11,10 +11,10 @@ from pathlib import Path
 
 _CONFTEST = """
 import pathlib, threading
-import validation.plugin
+import validation.pytest_plugin
 from fixtures import ending
 
-pytest_plugins = ["validation.plugin"]
+pytest_plugins = ["validation.pytest_plugin"]
 here = pathlib.Path(__file__).parent
 
 def campaign(config):
@@ -22,7 +22,7 @@ def campaign(config):
     (here / "under way").touch()
     threading.Event().wait()
 
-validation.plugin._gather = campaign
+validation.pytest_plugin._gather = campaign
 """
 
 
