@@ -47,8 +47,7 @@ from validation.extension import (
     measure,
     together,
 )
-from validation.mutation import runner
-from validation.mutation.runner import CERTIFICATES
+from validation.mutation.runner import CERTIFICATES, certify
 from validation.run_folder import stamp
 from validation.self_check import doubts
 from validation.soak import read_soak
@@ -254,7 +253,7 @@ def _certify(options: argparse.Namespace, owns: Sequence[Own]) -> int:
             own, options.certificates, backend=options.stack, anew=options.anew, say=_tell
         )
     if not owns:
-        found += runner(
+        found += certify(
             options.certificates,
             criteria=options.criteria,
             anew=options.anew,
