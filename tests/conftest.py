@@ -6,11 +6,17 @@ Properties are not timed: how long an example takes says something about the mac
 from __future__ import annotations
 
 import fcntl
+import signal
 import subprocess
 import sys
 
 import hypothesis
 import pytest
+
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    # Under nohup, or behind a shell's &, these are ignored, also by what the tests start.
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler)
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
