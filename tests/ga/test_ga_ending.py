@@ -60,10 +60,10 @@ def test_an_error_of_the_system_names_both_files_and_the_remedy():
 def _streams(how: str) -> str:
     """A command of Python that ends as ``python -m ga`` does; ``how`` it prints."""
     return (
-        "import sys\nfrom ga import ending\n"
-        "ending.open_standard_streams()\nending.watch_standard_streams()\n"
+        "import sys\nfrom ga.cli import exit_status\n"
+        "exit_status.open_standard_streams()\nexit_status.watch_standard_streams()\n"
         f"def work():\n    {how}\n    return 0\n"
-        "sys.exit(ending.status_of(work))"
+        "sys.exit(exit_status.status_of(work))"
     )
 
 
@@ -155,7 +155,7 @@ _SIGNALS = """
 from ga.cli.interrupts import Signals
 signals = Signals()
 import os, signal, sys, time
-from ga import ending
+from ga.cli import exit_status
 signals.clean_up = lambda: os.write(1, b"cleaned")
 def work():
     {prepare}
@@ -165,7 +165,7 @@ def work():
     finally:
         os.write(1, b"in order;")
         {finally_}
-status = ending.status_of(work)
+status = exit_status.status_of(work)
 signals.ends_at_once()
 sys.exit(status)
 """

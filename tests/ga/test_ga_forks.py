@@ -17,12 +17,12 @@ from ga.execution import forkserver
 
 _SOCKETS = """
 import os, sys
-from ga import forks
-forks.begin()
-place = forks._folders[0]
+from ga.execution import forkserver
+forkserver.begin()
+place = forkserver._folders[0]
 print(place, oct(place.stat().st_mode & 0o777), len(os.listdir(place)))
 print(os.environ.get("RAY_TMPDIR"))
-forks.end_children()
+forkserver.end_children()
 """
 
 

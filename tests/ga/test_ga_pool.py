@@ -197,7 +197,8 @@ _ORPHAN = """
 import sys
 from contextlib import closing
 from ga.execution.pool import Pool
-from ga.evaluation.evaluate import Settings, visible
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
 from ga.sources import synthetic
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from pathlib import Path
 _CONFTEST = """
 import pathlib, threading
 import validation.pytest_plugin
-from fixtures import ending
+from fixtures.system import termination
 
 pytest_plugins = ["validation.pytest_plugin"]
 here = pathlib.Path(__file__).parent
 
 def campaign(config):
-    ending.owe((here / "cleaned").touch)
+    termination.owe((here / "cleaned").touch)
     (here / "under way").touch()
     threading.Event().wait()
 
