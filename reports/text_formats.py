@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 from validation.certificates import HEALTHY
-from validation.criteria.registry import Criterion
+from validation.contract import Criterion
 from validation.decision import GateResult
 from validation.verdict import Status, Verdict, bounds, explained, listed
 

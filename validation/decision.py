@@ -9,7 +9,8 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from validation.certificates import Certificate, certified, false_alarms
-from validation.criteria.registry import CRITERIA, Criterion
+from validation.contract import Criterion
+from validation.criteria.registry import CRITERIA
 from validation.evidence.log import Evidence, pool
 from validation.self_check import Aspect, doubted, observe
 from validation.verdict import Status, Verdict, judge
@@ -133,11 +134,9 @@ def decide(
         ValueError: no criterion, or two with the same id.
     """
     records = pool(evidence)
-    aspects = observe(records)
+    aspects = observe(records, criteria)
     verdicts = {
-        criterion.id: doubted(
-            criterion.id, judge(criterion.verdict, records), aspects, criterion.rests_on
-        )
+        criterion.id: doubted(criterion, judge(criterion.verdict, records), aspects)
         for criterion in criteria
     }
     if not criteria or len(verdicts) != len(criteria):

@@ -6,7 +6,10 @@ stack, workloads and faults, evidence closed, verdicts computed from the file, r
 
 from __future__ import annotations
 
+import secrets
 import signal
+import sys
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
+    from validation.contract import CriterionPlugin
     from validation.decision import GateResult
-    from validation.extension import Own
 
-OUT: Final = Path("reports") / "out"
-
+NOT_OURS: Final = "a cluster that others started"
+_TESTS: Final = "validation.test_criteria"
 _INCONCLUSIVE = pytest.StashKey[str]()
 _MARK: Final = "inconclusive"
 """Attribute of a test report; it must live there to reach the terminal from xdist's workers."""
@@ -79,6 +82,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     """Run the whole campaign once and decide from its file."""
     from fixtures.protocols import StackError
     from fixtures.system import termination
+    from validation.run_folder import OUT
     from validation.run_once import FailedElsewhereError, once
 
     config = request.config
@@ -101,8 +105,8 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     return publish(config, decide_from(config, folder), folder)
 
 
-def owns_of(config: pytest.Config) -> list[Own]:
-    """What ``--with`` names."""
+def plugins_of(config: pytest.Config) -> list[CriterionPlugin]:
+    """Load what ``--with`` names."""
     from ga.errors import InputError
     from validation.extension import load
 
@@ -112,37 +116,107 @@ def owns_of(config: pytest.Config) -> list[Own]:
         raise pytest.UsageError(f"--with {error}") from error
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The tests of criteria of one's own are there where such criteria are."""
-    ours = collection_path == Path(__file__).with_name("test_own.py")
-    return True if ours and not config.getoption("own_files") else None
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for every criterion of one's own."""
-    if "own_criterion" in metafunc.fixturenames:
-        criteria = [c.id for own in owns_of(metafunc.config) for c in own.criteria]
-        metafunc.parametrize("own_criterion", criteria)
+    """One test for every registered criterion, built-in or custom."""
+    if "criterion" in metafunc.fixturenames and metafunc.module.__name__ == _TESTS:
+        from validation.extension import all_criteria
+
+        found = all_criteria(plugins_of(metafunc.config))
+        metafunc.parametrize("criterion", [criterion.id for criterion in found])
 
 
 def decide_from(config: pytest.Config, folder: Path) -> GateResult:
-    """The verdicts on a run's evidence, with the options' criteria of one's own."""
+    """The verdicts on a run's evidence, with the options' custom criteria."""
     from validation.decision import decide
     from validation.evidence.log import FILE, read_evidence
-    from validation.extension import kept, together
+    from validation.extension import all_criteria, valid_certificates
     from validation.mutation.runner import CERTIFICATES
 
-    owns = owns_of(config)
+    plugins = plugins_of(config)
     evidence = read_evidence(folder / FILE)
-    return decide([evidence], criteria=together(owns), certificates=kept(CERTIFICATES, owns))
+    certificates = valid_certificates(CERTIFICATES, plugins)
+    return decide([evidence], criteria=all_criteria(plugins), certificates=certificates)
 
 
 def _gather(config: pytest.Config) -> Path:
-    # Imported here: this plugin is loaded for every pytest run, the engine and its compiler are
-    # needed for the gate alone.
-    from validation.campaigns.full import gather
+    """Run the campaign and write its report; returns the folder of both.
 
-    return gather(config)
+    Raises:
+        StackError: the stack cannot be started, or the cluster of ``--address`` is not there.
+        CampaignAbortedError: it failed later.
+    """
+    # Imported here: this plugin is loaded for every pytest run.
+    from validation.campaigns.lists import ATTACHED, FULL
+    from validation.campaigns.run import Options, run_campaign
+    from validation.evidence.log import read_evidence
+    from validation.reporting import reporters
+    from validation.run_folder import OUT, stamp
+    from validation.stages import workloads
+    from validation.stages.exposure import withdraw
+    from validation.targets import OwnStack, target_of
+
+    seed = config.getoption("--replay")
+    if seed is None:
+        seed = config.getoption("--seed")
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+    target = target_of(
+        backend=config.getoption("--stack"),
+        address=config.getoption("--address"),
+        dashboard=config.getoption("--dashboard"),
+        prometheus=config.getoption("--prometheus"),
+    )
+    ours, short = isinstance(target, OwnStack), config.getoption("--short")
+    plugins = tuple(plugins_of(config))
+    replay = f"pytest -m validation {target.option} --replay {seed}"
+    replay += " --short" * short + "".join(f" --with {plugin.file}" for plugin in plugins)
+    run, say = f"{stamp()}-{seed}", _progress_printer(config)
+    folder = OUT / run
+    if not ours:
+        say(f"{NOT_OURS}: criteria that rest on faults stay open")
+    gathered = run_campaign(
+        target,
+        FULL if ours else ATTACHED,
+        Options(
+            seed=seed,
+            run=run,
+            folder=folder,
+            scale=workloads.SHORT if short else workloads.FULL,
+            replay=replay,
+            say=say,
+            plugins=plugins,
+            keep_files=config.getoption("--keep-files"),
+            notes=() if ours else (f"{NOT_OURS}: no fault is planted, nothing is stopped",),
+        ),
+    )
+    result, evidence = decide_from(config, folder), [read_evidence(gathered.evidence)]
+    pages = [
+        Path(page)
+        for reporter in reporters()
+        for page in reporter.write(result, evidence, folder, runs=OUT)
+    ]
+    if leaked := withdraw(pages, gathered.secrets):
+        pytest.fail(
+            f"a secret stood in pages, which were removed: {'; '.join(leaked)}", pytrace=False
+        )
+    return folder
+
+
+def _progress_printer(config: pytest.Config) -> Callable[[str], None]:
+    capture = config.pluginmanager.getplugin("capturemanager")
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - began), 60)
+        line = f"[{minutes:02}:{seconds:02}] {text}\n"
+        if capture is None:
+            sys.stderr.write(line)
+            return
+        with capture.global_and_fixture_disabled():
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+    return say
 
 
 def publish(config: pytest.Config, result: GateResult, folder: Path) -> GateResult:
@@ -231,6 +305,7 @@ def pytest_terminal_summary(
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With ``--gate``, the exit status is that of the gate; no verdict is never a GO."""
     if _TEST_RUN in session.config.stash:
+        from validation.run_folder import OUT
         from validation.run_once import forget
 
         forget(OUT, session.config.stash[_TEST_RUN])

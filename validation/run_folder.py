@@ -11,6 +11,8 @@ from typing import Final
 
 from fixtures.system import termination
 
+OUT: Final = Path("reports") / "out"
+"""Folder of the folders of all runs."""
 WORK: Final = "work"
 """Ledgers, backups and restored copies of a run; what is kept of them are the logs."""
 _LOGS: Final = (".log", ".jsonl", ".json")

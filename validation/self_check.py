@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, TypeAlias
 
-from validation.criteria.health import FRESH_S
-from validation.criteria.load import SATURATED
+from validation.contract import (
+    CLOCK,
+    HARNESS_CPU,
+    LOAD_GENERATOR,
+    PROMETHEUS,
+    RECEIPTS,
+    SCRAPE_GAPS,
+    Criterion,
+)
+from validation.criteria.prometheus_collection import FRESH_S
+from validation.criteria.service_load import SATURATED
 from validation.evidence.log import Evidence
 from validation.evidence.queries import excused, gap, on_the_stack, overlap
 from validation.evidence.records import Fault, Gap, Services, Workload
@@ -24,8 +33,6 @@ from validation.evidence.records_monitoring import Probe, Scrape
 from validation.evidence.records_self_check import Observer
 from validation.verdict import Records, Verdict, listed, plural, settle
 
-CLOCK: Final = "clock"
-RECEIPTS: Final = "receipts of faults"
 OVERHEAD: Final = 0.02
 """Share of a core that the harness is meant to use at most while it measures."""
 HEAVY: Final = 0.10
@@ -43,49 +50,6 @@ _SETTLED_S: Final = 30.0
 _NEAR_S: Final = 60.0
 """The last independent word on a node is good for so long."""
 _UNKNOWN: Final = "being started"
-
-_SPEED: Final = (
-    "worker_recovery",
-    "generation_time",
-    "speedup",
-    "cpu_efficiency",
-    "network_latency",
-    "cost_per_day",
-    "alerting",
-    "autoscaling",
-    "population_load",
-    "service_load",
-)
-_CLOCK: Final = (
-    "uptime",
-    "worker_recovery",
-    "dashboard",
-    "speedup",
-    "prometheus_collection",
-    "container_stability",
-    "cpu_efficiency",
-    "memory_stability",
-    "cost_per_day",
-    "no_data_loss",
-    "reproducibility",
-    "alerting",
-    "rollback",
-    "autoscaling",
-    "preemption",
-    "population_load",
-)
-"""Those that compare times of different events."""
-_FAULTS: Final = (
-    "worker_recovery",
-    "container_stability",
-    "no_data_loss",
-    "reproducibility",
-    "alerting",
-    "rollback",
-    "preemption",
-)
-"""Those that say what holds although something was broken."""
-_PROMETHEUS: Final = ("prometheus_collection", "grafana_functional", "alerting")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +69,15 @@ _Found: TypeAlias = tuple[str, list[str]]
 _Check: TypeAlias = Callable[[Records], _Found]
 
 
-def observe(records: Records) -> tuple[Aspect, ...]:
+def observe(records: Records, criteria: Sequence[Criterion]) -> tuple[Aspect, ...]:
     """Every source, doubted or not. A check that raises is a doubt."""
-    return tuple(_aspect(source, check, criteria, records) for source, check, criteria in _SOURCES)
+    return tuple(
+        _aspect(source, check, tuple(c.id for c in criteria if source in c.trusts), records)
+        for source, check in _SOURCES.items()
+    )
 
 
-def doubted(
-    criterion: str, verdict: Verdict, aspects: Sequence[Aspect], rests_on: Collection[str] = ()
-) -> Verdict:
+def doubted(criterion: Criterion, verdict: Verdict, aspects: Sequence[Aspect]) -> Verdict:
     """The verdict, INCONCLUSIVE where it would pass on a source that is doubted.
 
     A FAIL stands, whatever it rests on: else whoever confuses the observer escapes a NO-GO.
@@ -120,7 +85,7 @@ def doubted(
     doubts = [
         f"{aspect.source}: {listed(aspect.doubts)}"
         for aspect in aspects
-        if aspect.doubts and (criterion in aspect.criteria or aspect.source in rests_on)
+        if aspect.doubts and aspect.source in criterion.trusts
     ]
     return settle(verdict, doubts, needs="a run whose observer can be believed")
 
@@ -340,11 +305,11 @@ def _pairs(record: Evidence) -> Iterator[tuple[Observer, Observer]]:
             yield a, b
 
 
-_SOURCES: Final[tuple[tuple[str, _Check, tuple[str, ...]], ...]] = (
-    ("harness CPU", _cpu, _SPEED),
-    (CLOCK, _clock, _CLOCK),
-    ("scrape gaps", _scrapes, _PROMETHEUS),
-    ("Prometheus against processes and receipts", _prometheus, _PROMETHEUS),
-    ("load generator", _generator, ("service_load",)),
-    (RECEIPTS, _receipts, _FAULTS),
-)
+_SOURCES: Final[dict[str, _Check]] = {
+    HARNESS_CPU: _cpu,
+    CLOCK: _clock,
+    SCRAPE_GAPS: _scrapes,
+    PROMETHEUS: _prometheus,
+    LOAD_GENERATOR: _generator,
+    RECEIPTS: _receipts,
+}

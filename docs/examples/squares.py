@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from fixtures import Node, Receipt
 from fixtures.system import process_table
 from validation import statistics
-from validation.criteria.registry import Criterion
+from validation.contract import CLOCK, RECEIPTS, Criterion, CriterionPlugin, Mutant, Stage
 from validation.evidence.base import Record
 from validation.evidence.records import Fault
-from validation.extension import Ground, Own, OwnDefect
-from validation.self_check import CLOCK, RECEIPTS
+from validation.stages.context import Context
 from validation.verdict import InconclusiveError, Records, Status, Verdict
 
 COUNT = 200
@@ -66,13 +65,13 @@ class Squares(Record):
 
 # The fault: it happened if the kernel says so, and its undo always runs.
 @contextmanager
-def frozen(ground: Ground, node: Node) -> Iterator[None]:
+def frozen(context: Context, node: Node) -> Iterator[None]:
     """One worker process of a node stands still."""
     before, asked = _worker(node, seconds=5.0), time.time()
     if before is not None:
         _send(before, STOP)
     state = _state(before, "T")
-    ground.fault(_receipt("freeze", node, asked, before, state, state == "T"), workload="squares")
+    context.fault(_receipt("freeze", node, asked, before, state, state == "T"), workload="squares")
     try:
         yield
     finally:
@@ -81,7 +80,7 @@ def frozen(ground: Ground, node: Node) -> Iterator[None]:
             _send(before, signal.SIGCONT)
         state = _state(before, "RSD")
         thawed = state in ("R", "S", "D")
-        ground.fault(_receipt("thaw", node, asked, before, state, thawed), workload="squares")
+        context.fault(_receipt("thaw", node, asked, before, state, thawed), workload="squares")
 
 
 def _send(process: process_table.ProcessId, what: int) -> None:
@@ -122,21 +121,21 @@ def _receipt(
 
 
 # Who gathers writes what was seen, and decides nothing.
-def gather(ground: Ground) -> None:
-    node = ground.stack.nodes[int(ground.dice.integers(len(ground.stack.nodes)))]
+def gather(context: Context) -> None:
+    node = context.stack.nodes[int(context.rng.integers(len(context.stack.nodes)))]
     began = time.time()
-    with ground.application(APPLICATION, str(COUNT)) as process:
+    with context.application(APPLICATION, str(COUNT)) as process:
         assert process.stdout is not None
         process.stdout.readline()
         _worker(node, seconds=60.0)
-        time.sleep(float(ground.dice.uniform()))
-        ground.say(f"squares: a worker of {node.name} is frozen")
-        with frozen(ground, node):
+        time.sleep(float(context.rng.uniform()))
+        context.say(f"squares: a worker of {node.name} is frozen")
+        with frozen(context, node):
             time.sleep(FROZEN_S)
         out, _ = process.communicate(timeout=120)
     # The last line alone: Ray may write notices there, too.
     answers = json.loads((out.splitlines() or ["[]"])[-1]) if process.returncode == 0 else []
-    ground.add(
+    context.add(
         Squares(
             workload="squares",
             asked=COUNT,
@@ -191,7 +190,7 @@ def _planted(name: str, value: object) -> Iterator[None]:
         globals()[name] = before
 
 
-OWN = Own(
+PLUGIN = CriterionPlugin(
     criteria=(
         Criterion(
             id="squares_right",
@@ -201,24 +200,24 @@ OWN = Own(
             clause="our own",
             evidence_needed="one run of the application with a worker frozen, by receipt",
             verdict=squares_right,
-            rests_on=(CLOCK, RECEIPTS),
+            trusts=(CLOCK, RECEIPTS),
         ),
     ),
     records=(Squares,),
-    gather=gather,
-    defects=(
-        OwnDefect(
+    stages=(Stage(name="squares", feeds=("squares_right",), run=gather, seconds=30.0),),
+    mutants=(
+        Mutant(
             name="one wrong square",
             criterion="squares_right",
-            planted=lambda _: _planted(
+            injector=lambda _: _planted(
                 "APPLICATION",
                 APPLICATION.replace("number * number", "number * number + (number == 7)"),
             ),
         ),
-        OwnDefect(
+        Mutant(
             name="a fault that does not happen",
             criterion="squares_right",
-            planted=lambda _: _planted("STOP", 0),
+            injector=lambda _: _planted("STOP", 0),
             expects="INCONCLUSIVE",
         ),
     ),

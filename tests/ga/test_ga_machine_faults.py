@@ -139,23 +139,22 @@ def test_a_worker_whose_machine_fails_outside_an_evaluation_blames_no_genome(see
 
 
 @pytest.mark.parametrize(
-    ("settings", "tries", "says"),
+    ("settings", "patience", "tries", "says"),
     [
-        (KilledSettings, ["crashed"] * 3, r"was killed 3 times \(SIGKILL\); free some memory"),
+        (KilledSettings, 600.0, ["crashed"] * 3, r"was killed 3 times \(SIGKILL\); free some mem"),
         (
             IllegalSettings,
+            600.0,
             ["crashed"] * 4,
-            r"3 times \(SIGILL\), and then a harmless one ended",
+            r"3 times \(SIGILL\), and then a harmless one en",
         ),
-        (
-            HangingSettings,
-            ["hung"] * 3,
-            r"longer than 1 s, and then a harmless one took longer",
-        ),
+        (HangingSettings, 1.0, ["hung"] * 3, r"longer than 1 s, and then a harmless one took lo"),
     ],
 )
-def test_workers_that_end_on_any_genome_blame_none(seen, settings, tries, says):
-    with closing(Pool(market=seen, settings=settings(folds=3), workers=1, patience=1.0)) as workers:
+def test_workers_that_end_on_any_genome_blame_none(seen, settings, patience, tries, says):
+    with closing(
+        Pool(market=seen, settings=settings(folds=3), workers=1, patience=patience)
+    ) as workers:
         with pytest.raises(MachineError, match=says):
             list(workers.run([GENOME], [(0,)]))
         assert [one.outcome for one in workers.abandoned[0]] == tries

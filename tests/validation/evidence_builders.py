@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from validation.certificates import Certificate, code_hash
-from validation.criteria.operations import BAD_INPUTS
+from validation.criteria.bad_input import BAD_INPUTS
 from validation.evidence.base import Record
 from validation.evidence.log import Event, Evidence, EvidenceWriter
 from validation.evidence.records import (

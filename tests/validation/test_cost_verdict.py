@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from evidence_builders import T0, Timed, change, evidence, passing, price
 
-from validation.criteria.cost import cost_per_day
+from validation.criteria.cost_per_day import cost_per_day
 from validation.evidence.base import Record
 from validation.evidence.records import CpuWindow, NodePrice, Workload, parse
 from validation.evidence.records_ledger import Generation

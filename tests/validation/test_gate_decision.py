@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from validation.cli.main import main
-from validation.criteria.registry import CRITERIA, Criterion
+from validation.contract import Criterion
+from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, decide
 from validation.evidence.log import EvidenceError
 from validation.evidence.records_ledger import Audit
@@ -58,7 +59,10 @@ def test_the_worst_verdict_wins(statuses: list[Status]) -> None:
     # Under names of their own: nothing that the observer says is about them.
     criteria = [
         dataclasses.replace(
-            CRITERIA[0], id=f"c{number}", verdict=lambda _records, status=status: says(status)
+            CRITERIA[0],
+            id=f"c{number}",
+            trusts=(),
+            verdict=lambda _records, status=status: says(status),
         )
         for number, status in enumerate(statuses)
     ]

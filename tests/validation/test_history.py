@@ -20,7 +20,8 @@ from evidence_builders import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validation.criteria.resilience import no_data_loss, worker_recovery
+from validation.criteria.no_data_loss import no_data_loss
+from validation.criteria.worker_recovery import worker_recovery
 from validation.evidence.operations import (
     Fate,
     fates,

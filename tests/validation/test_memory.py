@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from evidence_builders import T0, evidence, passing
 
-from validation.criteria.health import memory_stability
+from validation.criteria.memory_stability import memory_stability
 from validation.evidence.base import Record
 from validation.evidence.records import MemoryFailure, Note
 from validation.stages.ray_evictions import evictions

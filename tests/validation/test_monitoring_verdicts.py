@@ -10,7 +10,8 @@ from evidence_builders import NODES, T0, Timed, evidence, monitoring, note, rece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validation.criteria.monitoring import alerting, grafana_functional
+from validation.criteria.alerting import alerting
+from validation.criteria.grafana_functional import grafana_functional
 from validation.evidence.base import Record
 from validation.evidence.records import Fault
 from validation.evidence.records_monitoring import (

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from evidence_builders import Timed, evidence, passing
 
-from validation.criteria.resilience import reproducibility
+from validation.criteria.reproducibility import reproducibility
 from validation.evidence.base import Record
 from validation.evidence.records_ledger import NodeCheck
 from validation.verdict import Status

@@ -45,7 +45,9 @@ from validation.verdict import Status
 
 HEALTHY = passing()
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
-CPU, CLOCK, SCRAPES, PROMETHEUS, GENERATOR, RECEIPTS = (a.source for a in observe([healthy()]))
+CPU, CLOCK, SCRAPES, PROMETHEUS, GENERATOR, RECEIPTS = (
+    a.source for a in observe([healthy()], CRITERIA)
+)
 
 
 def decided(events: Sequence[Timed]) -> GateResult:
@@ -53,7 +55,7 @@ def decided(events: Sequence[Timed]) -> GateResult:
 
 
 def doubted(events: Sequence[Timed]) -> dict[str, tuple[str, ...]]:
-    return {a.source: a.doubts for a in observe([evidence(events)]) if a.doubts}
+    return {a.source: a.doubts for a in observe([evidence(events)], CRITERIA) if a.doubts}
 
 
 BELIEVED = decided(HEALTHY)
@@ -145,7 +147,7 @@ PLANTED: dict[str, tuple[str, list[Timed]]] = {
 
 def test_a_healthy_run_is_believed() -> None:
     assert doubted(HEALTHY) == {}
-    aspects = observe([healthy()])
+    aspects = observe([healthy()], CRITERIA)
     assert all(aspect.measured for aspect in aspects)
     assert {name for a in aspects for name in a.criteria} <= {c.id for c in CRITERIA}
 
@@ -202,7 +204,7 @@ def test_one_reading_shows_no_clock() -> None:
     events = [(at, r) for at, r in HEALTHY if not isinstance(r, Observer) or at == last]
     begin = last - 40.0
     short = [(at, r) for at, r in events if at >= begin and not isinstance(r, Workload)]
-    (aspect,) = (a for a in observe([evidence(short)]) if a.source == CLOCK)
+    (aspect,) = (a for a in observe([evidence(short)], CRITERIA) if a.source == CLOCK)
     assert any("the observer said once only" in doubt for doubt in aspect.doubts)
 
 
@@ -253,7 +255,7 @@ def test_a_doubt_only_ever_opens_a_pass(name: str, criterion: str) -> None:
     asked = next(c for c in CRITERIA if c.id == criterion)
     alone = asked.verdict
     said = decide(records, criteria=[asked]).verdict(criterion).status
-    doubt = next(a for a in observe(records) if a.source == source)
+    doubt = next(a for a in observe(records, CRITERIA) if a.source == source)
     try:
         without = alone(records).status
     except Exception:

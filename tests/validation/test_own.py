@@ -15,11 +15,12 @@ from fixtures.backends.container import stack
 from ga.errors import InputError
 from validation.certificates import Certificate, append, certified
 from validation.cli.main import main
+from validation.contract import CriterionPlugin
 from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, decide
 from validation.evidence.log import read_evidence
 from validation.evidence.records import RECORDS
-from validation.extension import Own, kept, load, together
+from validation.extension import all_criteria, code_of, load, valid_certificates
 from validation.verdict import Status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ OWN = load(EXAMPLE)
 
 
 @pytest.fixture
-def own() -> Own:
+def own() -> CriterionPlugin:
     return OWN
 
 
@@ -57,13 +58,13 @@ def gathered(*events: Timed) -> list[Timed]:
         ([squares(), freeze(at=T0 + 200)], Status.INCONCLUSIVE),
     ],
 )
-def test_the_example_s_verdict(own: Own, events: list[Timed], status: Status) -> None:
-    result = decide([evidence(gathered(*events))], criteria=together([own]))
+def test_the_example_s_verdict(own: CriterionPlugin, events: list[Timed], status: Status) -> None:
+    result = decide([evidence(gathered(*events))], criteria=all_criteria([own]))
     assert result.verdict("squares_right").status is status
     assert len(result.verdicts) == len(CRITERIA) + 1
 
 
-def test_a_doubt_about_what_it_rests_on_leaves_it_open(own: Own) -> None:
+def test_a_doubt_about_what_it_rests_on_leaves_it_open(own: CriterionPlugin) -> None:
     """One fault has its receipt, another has not."""
     events = gathered(squares(), freeze(), freeze(confirmed=False, at=T0 + 115))
     result = decide([evidence(events)], criteria=own.criteria)
@@ -73,7 +74,7 @@ def test_a_doubt_about_what_it_rests_on_leaves_it_open(own: Own) -> None:
 
 
 def test_its_evidence_is_written_read_and_judged_by_the_command(
-    own: Own, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own: CriterionPlugin, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path / "e.jsonl", gathered(squares(), freeze()))
     store = tmp_path / "certificates.jsonl"
@@ -83,28 +84,28 @@ def test_its_evidence_is_written_read_and_judged_by_the_command(
     assert main(argv) == 2
     # All passes, and what is not certified blocks GO.
     assert json.loads(capsys.readouterr().out)["uncertified"] == ["squares_right"]
-    fields = {"criterion": "squares_right", "reason": "", "at": T0, "code": own.code}
+    fields = {"criterion": "squares_right", "reason": "", "at": T0, "code": code_of(own)}
     append(store, Certificate(**fields, defect="a", detected=True, verdict="FAIL", expected="FAIL"))
     assert main(argv) == 0
     assert json.loads(capsys.readouterr().out)["decision"] == "GO"
 
 
-def test_its_certificates_are_bound_to_its_file(own: Own, tmp_path: Path) -> None:
+def test_its_certificates_are_bound_to_its_file(own: CriterionPlugin, tmp_path: Path) -> None:
     store, other = tmp_path / "certificates.jsonl", tmp_path / "squares.py"
     fields = {"criterion": "squares_right", "reason": "", "at": T0}
     planted = {"defect": "a", "detected": True, "verdict": "FAIL", "expected": "FAIL"}
-    append(store, Certificate(**fields, **planted, code=own.code))
-    assert certified(kept(store, [own])) == {"squares_right"}
+    append(store, Certificate(**fields, **planted, code=code_of(own)))
+    assert certified(valid_certificates(store, [own])) == {"squares_right"}
     other.write_text(EXAMPLE.read_text() + "\n")
-    assert kept(store, [dataclasses.replace(own, file=other)]) == ()
+    assert valid_certificates(store, [dataclasses.replace(own, file=other)]) == ()
 
 
 @pytest.mark.parametrize(
     ("text", "word"),
     [
         (None, "no such file"),
-        ("", "must set OWN"),
-        ("OWN = 3", "must set OWN"),
+        ("", "must set PLUGIN"),
+        ("PLUGIN = 3", "must set PLUGIN"),
         ("1 / 0", "ZeroDivisionError"),
         ("def f(:", "SyntaxError"),
         (EXAMPLE.read_text().replace('id="squares_right"', 'id="uptime"'), "'uptime' already"),
@@ -125,9 +126,9 @@ def test_what_is_refused(
         assert said.count("\n") == 1
 
 
-def test_two_files_of_the_same_criterion(own: Own) -> None:
+def test_two_files_of_the_same_criterion(own: CriterionPlugin) -> None:
     with pytest.raises(InputError, match="same id"):
-        together([own, own])
+        all_criteria([own, own])
 
 
 @pytest.mark.parametrize("option", [["--nodes", "0"], ["--seed", "-1"]])
@@ -164,7 +165,7 @@ def test_the_example_on_a_real_stack(backend: str, tmp_path: Path) -> None:
 
 @pytest.mark.stack
 @pytest.mark.nightly
-def test_the_example_s_defects_on_a_real_stack(own: Own, tmp_path: Path) -> None:
+def test_the_example_s_defects_on_a_real_stack(own: CriterionPlugin, tmp_path: Path) -> None:
     store = tmp_path / "certificates.jsonl"
     done = run("certify", "--with", str(EXAMPLE), "--certificates", str(store), "--json")
     assert done.returncode == 0, done.stderr
@@ -174,5 +175,7 @@ def test_the_example_s_defects_on_a_real_stack(own: Own, tmp_path: Path) -> None
         ("PASS", False), ("FAIL", True), ("INCONCLUSIVE", True),
     }  # fmt: skip
     events = gathered(squares(), freeze())
-    result = decide([evidence(events)], criteria=own.criteria, certificates=kept(store, [own]))
+    result = decide(
+        [evidence(events)], criteria=own.criteria, certificates=valid_certificates(store, [own])
+    )
     assert result.decision is Decision.GO

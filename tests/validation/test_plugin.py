@@ -10,7 +10,7 @@ import pytest
 import validation.decision  # noqa: F401
 from fixtures.protocols import StackError
 from validation import pytest_plugin
-from validation.campaigns import full
+from validation.campaigns import run as campaign
 
 pytest_plugins = ["pytester"]
 
@@ -108,6 +108,7 @@ XDIST = """
 from pathlib import Path
 import pytest
 import validation.pytest_plugin as plugin
+from validation.run_folder import OUT
 from fixtures.protocols import StackError
 from validation.decision import Decision, GateResult
 from validation.verdict import Status, Verdict
@@ -119,7 +120,7 @@ def gather(config):
         file.write("one\\n")
     if {fails}:
         raise StackError("no engine answers: start one")
-    folder = plugin.OUT / "run"
+    folder = OUT / "run"
     folder.mkdir(parents=True)
     return folder
 
@@ -193,7 +194,7 @@ def test_a_stack_that_cannot_be_started_leaves_no_folder(
 def test_a_stack_that_fails_in_the_middle_is_shown_with_where_it_was(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = no_stack(pytester, monkeypatch, full.under_way(), "a")
+    result = no_stack(pytester, monkeypatch, campaign.fail_with_context(), "a")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*raise StackError(*", "*broke off: no engine answers*"])

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from validation.campaigns.progress import STAGES, Progress, Stage
+from validation.campaigns.lists import ATTACHED, FULL
+from validation.campaigns.progress import Progress
+from validation.campaigns.run import Step
+from validation.contract import Stage
+from validation.criteria.registry import CRITERIA
+from validation.stages.registry import STAGES
 
 
 def _campaign(takes: list[float]) -> list[str]:
     """What is said of stages that are planned with a minute each, and take so many seconds."""
     said: list[str] = []
     now = [100.0]
-    stages = [Stage(name=name, criteria="x", seconds=60.0) for name in "abcdefgh"[: len(takes)]]
+    stages = [
+        Stage(name=name, run=lambda _: None, feeds=("x",), seconds=60.0)
+        for name in "abcdefgh"[: len(takes)]
+    ]
     progress = Progress(said.append, stages=stages, clock=lambda: now[0])
     for stage, seconds in zip(stages, takes, strict=True):
         progress.begin(stage.name)
@@ -60,5 +68,16 @@ def _minutes(line: str) -> float:
     return float(number) / (60 if unit == "s" else 1)
 
 
-def test_every_stage_is_named_once() -> None:
-    assert len({stage.name for stage in STAGES}) == len(STAGES)
+@pytest.mark.parametrize("steps", [FULL, ATTACHED])
+def test_a_campaign_runs_known_stages_once_each(steps: tuple[Step, ...]) -> None:
+    names = [name for step in steps for name in (step.stage, *step.alongside)]
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(STAGES)
+
+
+def test_the_full_campaign_feeds_every_criterion_with_a_stage_of_its_own() -> None:
+    names = {name for step in FULL for name in (step.stage, *step.alongside)}
+    fed = {criterion for name in names for criterion in STAGES[name].feeds}
+    watched = {"uptime", "dashboard", "prometheus_collection", "container_stability"}
+    by_all = {"memory_stability", "generation_time"}
+    assert fed | watched | by_all == {criterion.id for criterion in CRITERIA}

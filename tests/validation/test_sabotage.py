@@ -17,8 +17,8 @@ from ga.errors import InputError
 from validation.certificates import HEALTHY, Certificate, append, certified, false_alarms
 from validation.certificates import read_certificates as read
 from validation.cli.main import main
-from validation.criteria.registry import CRITERIA
-from validation.mutation.mutants import DEFECTS, Defect
+from validation.contract import Mutant
+from validation.criteria.registry import CRITERIA, MUTANTS
 from validation.mutation.runner import _place as place
 from validation.mutation.runner import certify, part
 
@@ -29,11 +29,12 @@ def certificate(criterion: str = "speedup", **changes: object) -> Certificate:
     return dataclasses.replace(*certificates([criterion]), **changes)
 
 
-@pytest.mark.parametrize("defect", DEFECTS, ids=lambda d: f"{d.criterion}: {d.name}")
-def test_the_code_still_has_what_a_defect_changes(defect: Defect) -> None:
-    assert bool(defect.edits) != (defect.harm is not None)
+@pytest.mark.parametrize("defect", MUTANTS, ids=lambda d: f"{d.criterion}: {d.name}")
+def test_the_code_still_has_what_a_defect_changes(defect: Mutant) -> None:
+    ways = (bool(defect.patches), defect.injector is not None, defect.simulated is not None)
+    assert sum(ways) == 1
     texts: dict[str, str] = {}
-    for edit in defect.edits:
+    for edit in defect.patches:
         text = texts.get(edit.file) or (ROOT / edit.file).read_text()
         assert text.count(edit.old) == 1
         texts[edit.file] = text.replace(edit.old, edit.new)
@@ -43,23 +44,23 @@ def test_the_code_still_has_what_a_defect_changes(defect: Defect) -> None:
 
 def test_every_measured_criterion_has_a_defect() -> None:
     measured = {c.id for c in CRITERIA}
-    assert measured == {defect.criterion for defect in DEFECTS}
-    assert len({(d.criterion, d.name) for d in DEFECTS}) == len(DEFECTS)
+    assert measured == {defect.criterion for defect in MUTANTS}
+    assert len({(d.criterion, d.name) for d in MUTANTS}) == len(MUTANTS)
 
 
 def test_parts_are_every_defect_once() -> None:
-    parts = [part(DEFECTS, f"{number}/4") for number in range(1, 5)]
-    assert sorted(d.name for one in parts for d in one) == sorted(d.name for d in DEFECTS)
+    parts = [part(MUTANTS, f"{number}/4") for number in range(1, 5)]
+    assert sorted(d.name for one in parts for d in one) == sorted(d.name for d in MUTANTS)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     for wrong in ("0/4", "5/4", "1", "a/b", "1/0"):
         with pytest.raises(InputError, match="--part"):
-            part(DEFECTS, wrong)
+            part(MUTANTS, wrong)
 
 
 def test_what_is_in_an_image_is_not_planted_in_containers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    there = {d.name: d.on_containers for d in DEFECTS}
+    there = {d.name: d.fits_containers for d in MUTANTS}
     for name in ("broken panel", "a node that restarts by itself", "a watch that stops half-way"):
         assert there[name]
     # Of the engine's code, of a process of the host, and of no stack at all.

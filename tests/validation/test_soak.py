@@ -18,9 +18,9 @@ import pytest
 from evidence_builders import certificates, evidence, passing, write
 
 from validation.cli.main import main
-from validation.criteria.availability import uptime
+from validation.criteria.no_data_loss import no_data_loss
 from validation.criteria.registry import CRITERIA
-from validation.criteria.resilience import no_data_loss
+from validation.criteria.uptime import uptime
 from validation.decision import Decision, decide
 from validation.evidence.log import EvidenceError
 from validation.evidence.records import Gap, Note

@@ -9,7 +9,7 @@ from evidence_builders import T0, Timed, answered, evidence, receipt, workload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validation.criteria.availability import uptime
+from validation.criteria.uptime import uptime
 from validation.evidence.outages import Watching
 from validation.evidence.records import Gap
 from validation.evidence.records_monitoring import Probe

@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 
 import fixtures
-from fixtures.backends.attached import AttachedStack
-from validation.campaigns.attached import STAGES, look
-from validation.campaigns.progress import Progress
+from validation.campaigns.lists import ATTACHED
+from validation.campaigns.run import Options, run_campaign
 from validation.decision import decide
-from validation.evidence.log import EvidenceWriter, read_evidence
+from validation.evidence.log import read_evidence
 from validation.evidence.records import CpuWindow, Fault, Usage
-from validation.monitors.cluster import Outages, Watch
-from validation.monitors.harness import Observe
-from validation.stages.recovery_drills import Drills
-from validation.stages.workloads import SHORT, Campaign
+from validation.stages.workloads import SHORT
+from validation.targets import AttachedCluster
 from validation.verdict import Status
 
 pytest_plugins = ["pytester"]
@@ -45,39 +42,17 @@ def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv("GA_STORE", ends.postgres)
         monkeypatch.setenv("GA_CACHE_URL", ends.redis)
         before = theirs.services()
-        with (
-            AttachedStack(ends.ray, dashboard=ends.dashboard, prometheus=ends.prometheus) as stack,
-            EvidenceWriter(
-                tmp_path / "evidence.jsonl",
-                run="attached",
-                seed=3,
-                backend=stack.backend,
-                nodes=len(stack.nodes),
-                cpus_per_node=stack.cpus_per_node,
-                replay="",
-            ) as writer,
-            Observe(stack, writer),
-        ):
-            watch = Watch(stack, writer, Outages())
-            assert watch.steady(120.0)
-            scale = dataclasses.replace(SHORT, evolution=(300, 10))
-            campaign = Campaign(
-                stack,
-                writer,
-                seed=3,
-                scale=scale,
-                folder=tmp_path,
-                outages=Outages(),
-                say=print,
-            )
-            drills = Drills(campaign, stack, writer, folder=tmp_path, say=print)
-            progress = Progress(print, stages=STAGES)
-            look(writer, watch, campaign, drills, times=2, progress=progress, say=print)
+        target = AttachedCluster(ends.ray, dashboard=ends.dashboard, prometheus=ends.prometheus)
+        scale = dataclasses.replace(SHORT, evolution=(300, 10), recoveries=2)
+        options = Options(
+            seed=3, run="attached", folder=tmp_path, scale=scale, replay="", say=print
+        )  # fmt: skip
+        gathered = run_campaign(target, ATTACHED, options)
         # It is as it was, and no slot is held.
         assert theirs.services() == before
         time.sleep(1.0)
         assert theirs.alive_nodes() == {"n1", "n2"}
-    record = read_evidence(tmp_path / "evidence.jsonl")
+    record = read_evidence(gathered.evidence)
     assert not record.all(Usage)
     assert not record.all(CpuWindow)
     assert not record.all(Fault)

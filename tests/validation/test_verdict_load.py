@@ -8,12 +8,10 @@ from collections.abc import Callable
 import pytest
 from evidence_builders import Timed, change, evidence, passing
 
-from validation.criteria.load import (
-    autoscaling,
-    population_load,
-    preemption,
-    service_load,
-)
+from validation.criteria.autoscaling import autoscaling
+from validation.criteria.population_load import population_load
+from validation.criteria.preemption import preemption
+from validation.criteria.service_load import service_load
 from validation.evidence.base import Record
 from validation.evidence.records import Fault, Usage, Workload
 from validation.evidence.records_ledger import Audit, Generation

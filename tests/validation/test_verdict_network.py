@@ -11,7 +11,7 @@ from evidence_builders import NODES, T0, Timed, change, evidence, listener, pass
 
 from validation import statistics
 from validation.criteria.exposure import exposure
-from validation.criteria.network import network_latency
+from validation.criteria.network_latency import network_latency
 from validation.evidence.base import Record
 from validation.evidence.records_network import (
     Leak,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from evidence_builders import NODES, T0, Timed, change, evidence, passing
 
-from validation.criteria.stability import container_stability
+from validation.criteria.container_stability import container_stability
 from validation.evidence.base import Record
 from validation.evidence.records import Fault, Services
 from validation.evidence.records_self_check import Died

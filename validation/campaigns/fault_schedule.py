@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,14 +18,15 @@ import numpy as np
 from fixtures.faults import impairment
 from fixtures.protocols import SERVICES, Node, Receipt, Stack, StackError
 from fixtures.ray.gcs import LOOK_SECONDS, first_seen
+from validation.contract import CriterionPlugin, Stage
+from validation.criteria.container_stability import SPAN_S
 from validation.criteria.registry import CRITERIA
-from validation.criteria.stability import SPAN_S
 from validation.evidence.records import Note
 from validation.evidence.records_faults import Phases
-from validation.extension import Ground, Own
 from validation.monitors.cluster import PERIOD_SECONDS, Outages
+from validation.stages.context import Context
 from validation.stages.evolve_process import Evolve
-from validation.stages.workloads import SHORT, WORKLOAD_SECONDS, Campaign, Scale
+from validation.stages.workloads import SHORT, WORKLOAD_SECONDS, Scale
 
 COUNT: Final = 4
 """Faults of a schedule."""
@@ -225,49 +226,48 @@ def play(
     return begun
 
 
-def gather(ground: Ground) -> None:
+def gather(context: Context) -> None:
     """An evolution on the cluster under a schedule, and the undisturbed history beside it; at
     least for as long as services must have been watched."""
-    stack, began = ground.stack, time.monotonic()
+    stack, began = context.stack, time.monotonic()
     services = [name for name in SERVICES if stack.services().get(name) is not None]
-    steps = draw(ground.seed, nodes=[n.name for n in stack.nodes], services=services)
-    campaign = Campaign(
-        stack, ground.writer, seed=ground.seed, scale=_SCALE, folder=ground.folder,
-        outages=ground.outages, say=ground.say,
-    )  # fmt: skip
-    campaign.reference()
-    spec, name = campaign.real(), campaign.name("reproducibility", "distributed")
+    steps = draw(context.seed, nodes=[n.name for n in stack.nodes], services=services)
+    workloads = replace(context, scale=_SCALE).workloads
+    workloads.reference()
+    spec, name = workloads.real(), workloads.name("reproducibility", "distributed")
     for step in steps:
-        ground.add(Note(text=f"schedule: {step}"))
+        context.add(Note(text=f"schedule: {step}"))
 
     def strike(evolve: Evolve) -> None:
         begun = play(
-            steps, stack, ground.outages, lambda one: _tell(ground, one, name),
-            over=lambda: not evolve.running, say=ground.say,
+            steps, stack, context.outages, lambda one: _tell(context, one, name),
+            over=lambda: not evolve.running, say=context.say,
         )  # fmt: skip
         for one in begun:
-            ground.add(one.phases(name))
+            context.add(one.phases(name))
         if len(begun) < len(steps):
-            ground.add(Note(text=f"{name} was over after {len(begun)} of {len(steps)} faults"))
+            context.add(Note(text=f"{name} was over after {len(begun)} of {len(steps)} faults"))
 
-    with campaign.evolve(spec, name, campaign.cluster_arguments()) as evolve:
+    with workloads.evolve(spec, name, workloads.cluster_arguments()) as evolve:
         if evolve.wait_ready(WORKLOAD_SECONDS):
             strike(evolve)
         ended = evolve.finish(WORKLOAD_SECONDS)
     nodes = len(stack.nodes)
-    campaign.record(
+    workloads.record(
         name, spec, ended, purpose="reproducibility", arm="distributed", pair=None,
         nodes=nodes, workers=nodes,
     )  # fmt: skip
     time.sleep(max(0.0, began + SPAN_S + 2 * PERIOD_SECONDS - time.monotonic()))
 
 
-def _tell(ground: Ground, receipt: Receipt, workload: str) -> None:
-    ground.fault(receipt, workload=workload)
+def _tell(context: Context, receipt: Receipt, workload: str) -> None:
+    context.fault(receipt, workload=workload)
     if not receipt.confirmed:
-        ground.say(f"{receipt.fault} of {receipt.target} has no receipt: {receipt.detail}")
+        context.say(f"{receipt.fault} of {receipt.target} has no receipt: {receipt.detail}")
 
 
-SCHEDULE: Final = Own(
-    criteria=tuple(c for c in CRITERIA if c.id in _JUDGED), gather=gather, name="schedule"
+SCHEDULE: Final = CriterionPlugin(
+    criteria=tuple(c for c in CRITERIA if c.id in _JUDGED),
+    stages=(Stage(name="schedule", feeds=_JUDGED, run=gather),),
+    name="schedule",
 )

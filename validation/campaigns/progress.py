@@ -4,43 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from validation.contract import Stage
 from validation.verdict import span
 
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A part of a campaign."""
-
-    name: str
-    criteria: str
-    """What it gathers evidence for."""
-    seconds: float
-    """How long it took on two cores."""
-
-
-STAGES: Final = (
-    Stage(name="start", criteria="the stack", seconds=40.0),
-    Stage(name="reference", criteria="reproducibility, alerting", seconds=95.0),
-    Stage(
-        name="recoveries",
-        criteria="worker_recovery, no_data_loss, cycle_completion",
-        seconds=170.0,
-    ),
-    Stage(name="preemption", criteria="preemption", seconds=40.0),
-    Stage(name="populations", criteria="population_load", seconds=45.0),
-    Stage(name="speedup", criteria="speedup, cpu_efficiency, cost_per_day", seconds=190.0),
-    Stage(name="rollback", criteria="rollback, bad_input", seconds=45.0),
-    Stage(name="autoscaling", criteria="autoscaling, backup_restore", seconds=60.0),
-    Stage(name="service", criteria="service_load, exposure", seconds=60.0),
-)
 _SLOWEST, _QUICKEST = 4.0, 0.25
 """How far one stage is trusted to show this machine's pace: one that is stuck says little of the
 others."""
 _PLAN: Final = 0.25
 """How much the plan itself counts, as a share of it: the first stages are short."""
+
+
+def _for(stage: Stage) -> str:
+    return f" ({', '.join(stage.feeds)})" if stage.feeds else ""
 
 
 class Progress:
@@ -50,7 +27,7 @@ class Progress:
         self,
         say: Callable[[str], None],
         *,
-        stages: Sequence[Stage] = STAGES,
+        stages: Sequence[Stage],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._say, self._stages, self._clock = say, tuple(stages), clock
@@ -76,7 +53,7 @@ class Progress:
         self._told = left
         more = told is not None and left > told and span(left) != span(told)
         self._say(
-            f"stage {number + 1} of {len(self._stages)}: {stage.name} ({stage.criteria});"
+            f"stage {number + 1} of {len(self._stages)}: {stage.name}{_for(stage)};"
             f" about {span(left)} left" + (f", more than before: {done}" if more else "")
         )
 

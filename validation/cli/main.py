@@ -27,7 +27,8 @@ from fixtures.system import termination
 from ga.errors import InputError
 from validation.campaigns.fault_schedule import LEAST_NODES, SCHEDULE
 from validation.certificates import HEALTHY, Certificate, certified, false_alarms
-from validation.criteria.registry import CRITERIA, Criterion
+from validation.contract import Criterion, CriterionPlugin
+from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, GateResult, as_object, decide
 from validation.diff import difference
 from validation.evidence.log import (
@@ -39,23 +40,23 @@ from validation.evidence.log import (
 )
 from validation.extension import (
     NODES,
-    Own,
-    certify_own,
-    judged,
-    kept,
+    all_criteria,
+    certify_plugin,
+    evaluate,
     load,
-    measure,
-    together,
+    run_plugin,
+    valid_certificates,
 )
 from validation.mutation.runner import CERTIFICATES, certify
-from validation.run_folder import stamp
+from validation.reporting import reporters
+from validation.run_folder import OUT, stamp
 from validation.self_check import doubts
 from validation.soak import read_soak
 from validation.soak import run as soak
 from validation.verdict import Status, bounds, explained
 
 UNUSABLE: Final = 2
-RUNS: Final = Path("reports") / "out"
+RUNS: Final = OUT
 STYLES: Final = {
     Status.PASS: "bold green",
     Status.FAIL: "bold red",
@@ -83,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         owns = [load(path) for path in getattr(options, "with", [])]
         if options.command == "criteria":
-            return _criteria(together(owns), as_json=options.json)
+            return _criteria(all_criteria(owns), as_json=options.json)
         if options.command == "own":
             return _own(load(options.file), options)
         if options.command == "schedule":
@@ -100,8 +101,8 @@ def _run(options: argparse.Namespace) -> int:
             evidence = _read(options.files)
             result = decide(
                 evidence,
-                criteria=together(owns),
-                certificates=kept(options.certificates, owns),
+                criteria=all_criteria(owns),
+                certificates=valid_certificates(options.certificates, owns),
             )
         if options.command == "report":
             return _report(result, evidence, options.out, options.runs)
@@ -214,7 +215,7 @@ def _diff(before: Sequence[Evidence], after: Sequence[Evidence], *, as_json: boo
     return int(any(one.kind in ("decision", "verdict") for one in found))
 
 
-def _own(own: Own, options: argparse.Namespace) -> int:
+def _own(own: CriterionPlugin, options: argparse.Namespace) -> int:
     if options.nodes < 1:
         raise InputError(f"--nodes must be at least 1, not {options.nodes}")
     if options.seed is not None and not 0 <= options.seed < 2**63:
@@ -224,7 +225,7 @@ def _own(own: Own, options: argparse.Namespace) -> int:
     folder = options.out or RUNS / f"own-{own.name}-{stamp()}"
     if (folder / FILE).exists():
         raise InputError(f"--out {folder} holds evidence already; name another folder")
-    record = measure(
+    record = run_plugin(
         own,
         nodes=options.nodes,
         backend=options.stack,
@@ -232,14 +233,16 @@ def _own(own: Own, options: argparse.Namespace) -> int:
         folder=folder,
         say=_tell,
     )
-    return _gate(judged(own, record, kept(CERTIFICATES, [own])), as_json=options.json)
+    return _gate(
+        evaluate(own, record, valid_certificates(CERTIFICATES, [own])), as_json=options.json
+    )
 
 
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _certify(options: argparse.Namespace, owns: Sequence[Own]) -> int:
+def _certify(options: argparse.Namespace, owns: Sequence[CriterionPlugin]) -> int:
     """With files of somebody's own, only their criteria: the others need no other certificates."""
     theirs = [criterion.id for own in owns for criterion in own.criteria]
     known = theirs or [criterion.id for criterion in CRITERIA]
@@ -249,7 +252,7 @@ def _certify(options: argparse.Namespace, owns: Sequence[Own]) -> int:
         raise InputError(f"--minutes must be above 0, not {options.minutes:g}")
     found: list[Certificate] = []
     for own in owns:
-        found += certify_own(
+        found += certify_plugin(
             own, options.certificates, backend=options.stack, anew=options.anew, say=_tell
         )
     if not owns:
@@ -409,18 +412,15 @@ def _console() -> Console:
 
 
 def _report(result: GateResult, evidence: Sequence[Evidence], out: Path, runs: Path | None) -> int:
-    # Imported here: the report's template engine is not needed to decide.
-    import reports
-
-    for path in reports.write(result, evidence, out, runs=runs):
-        print(path)
+    for reporter in reporters():
+        for path in reporter.write(result, evidence, out, runs=runs):
+            print(path)
     return result.exit_code
 
 
 def _index(folder: Path) -> int:
-    import reports
-
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of runs; make one: pytest -m validation")
-    print(reports.write_index(folder))
+    for reporter in reporters():
+        print(reporter.write_index(folder))
     return 0

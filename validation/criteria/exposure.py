@@ -1,12 +1,14 @@
-"""Does a stranger get in?"""
+"""Nothing gives a stranger anything, and no secret is written down."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
+from validation.contract import Criterion, CriterionPlugin, Mutant
 from validation.evidence.log import Evidence
 from validation.evidence.records_network import Leak, Listener, Search, Survey
+from validation.mutation import injectors
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -19,6 +21,8 @@ from validation.verdict import (
 
 _GUARDED: Final = ("postgres", "redis")
 """What asks for a password on loopback too."""
+
+
 _NEEDS: Final = (
     "a survey of every socket of the stack, and a search of the run's folder, about 10 s"
 )
@@ -113,3 +117,36 @@ def _holes(record: Evidence) -> list[str]:
     if not any(one.files and one.secrets for one in searches):
         found.append("the run's files were not searched for secrets")
     return found
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="exposure",
+            statement="Nothing gives a stranger anything, and no secret is written down",
+            target="nothing beyond this machine without authentication",
+            clause='Pre-Deployment Checklist: "Network ports 8265, 10001, 8000, 5432, 6379, ..."',
+            evidence_needed="every listening socket of the stack tried without and with "
+            "credentials, and a "
+            "search of the run's files for secrets",
+            verdict=exposure,
+            position=230,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="a socket open to all",
+            criterion="exposure",
+            stages=("sockets", "secrets"),
+            injector=injectors.open_socket,
+            on_containers=True,
+        ),
+        Mutant(
+            name="an account with a password that anybody would try",
+            criterion="exposure",
+            stages=("sockets", "secrets"),
+            injector=injectors.default_password,
+            on_containers=True,
+        ),
+    ),
+)

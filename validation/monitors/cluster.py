@@ -10,8 +10,8 @@ from typing import Final, Self
 
 from fixtures.protocols import NodeUsage, Stack, StackError
 from fixtures.system.http_client import Asking
-from validation.criteria.availability import CLUSTER
-from validation.criteria.health import FRESH_S
+from validation.criteria.prometheus_collection import FRESH_S
+from validation.criteria.uptime import CLUSTER
 from validation.evidence.log import Sink
 from validation.evidence.records import Services, Usage
 from validation.evidence.records_monitoring import Probe, Scrape

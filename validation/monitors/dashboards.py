@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fixtures.system.http_client import session
-from validation.evidence.log import EvidenceWriter
+from validation.evidence.log import Sink
 from validation.evidence.records_monitoring import Panel, Probe, Via
 
 DASHBOARDS: Final = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dashboards"
@@ -157,7 +157,7 @@ class Grafana:
         return response.json()
 
 
-def ask_all(writer: EvidenceWriter, *, prometheus: str, grafana: str | None, since: float) -> None:
+def ask_all(writer: Sink, *, prometheus: str, grafana: str | None, since: float) -> None:
     """Ask every query over the time from ``since`` to now, and write down what came back.
 
     Through Grafana when there is one. A query that Grafana should have and has not is written

@@ -1,4 +1,4 @@
-"""Harm that is done to a running stack, and mended where it can be."""
+"""Fault injectors for the running stack, reverted where possible: defects of mutants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import psycopg
 
@@ -25,7 +25,6 @@ from fixtures.system.environment import inherited
 from fixtures.system.launch import spawn
 from validation.evidence.base import Record
 from validation.evidence.log import EvidenceWriter
-from validation.mutation.mutants import Harm
 
 WATCH_SECONDS: Final = 45.0
 _SLOW_S: Final = 0.02
@@ -59,88 +58,104 @@ sys.meta_path.insert(0, Finder())
 """
 """Loaded by every Python of a node as it starts. A copy of the engine would not do: Ray puts the
 driver's folder before the node's own."""
-RUINOUS: Final[frozenset[Harm]] = frozenset({"dashboard killed"})
-"""What cannot be mended: nothing else can be tried on that stack."""
 
 
 @contextmanager
-def harmed(stack: Stack, harm: Harm | None) -> Iterator[None]:
-    """Do harm to a stack of processes, and mend what can be mended."""
-    inside: Any = stack
-    if harm is None or harm in ("outages", "leak", "unwatched"):
+def nodes_stay_away(stack: Stack) -> Iterator[None]:
+    """No node that ended is started again."""
+    kind: Any = type(stack.nodes[0])
+    real = kind.start
+    kind.start = _no_start
+    try:
         yield
-        return
-    if harm == "nodes stay away":
-        kind: Any = type(stack.nodes[0])
-        real = kind.start
-        kind.start = _no_start
-        try:
-            yield
-        finally:
-            kind.start = real
-            for away in stack.nodes:
-                if not away.alive:
-                    away.start()
-        return
-    if harm == "node restarted":
-        with ThreadPoolExecutor(1) as aside:
-            restarted = aside.submit(_restart, stack.nodes[0])
-            yield
-            restarted.result()
-        return
-    if harm == "odd node":
-        with _odd(inside.nodes[0]):
-            yield
-        return
-    if harm == "slow link":
-        with _slow_link(stack.nodes[0]):
-            yield
-        return
-    if harm == "open socket":
-        with _open_socket(inside.id, stack.nodes[0]):
-            yield
-        return
-    if harm == "exporter killed":
-        node: Any = inside.nodes[0]
-        _kill(node._members.pids(), "DashboardAgent", "dashboard/agent.py")
+    finally:
+        kind.start = real
+        for away in stack.nodes:
+            if not away.alive:
+                away.start()
+
+
+@contextmanager
+def node_restarted(stack: Stack) -> Iterator[None]:
+    """A node ends and comes back by itself: without a receipt in the record."""
+    with ThreadPoolExecutor(1) as aside:
+        restarted = aside.submit(_restart, stack.nodes[0])
         yield
-        node.kill()
-        node.start()
-        return
-    if harm == "default password":
-        with _default_account(inside.endpoints.postgres):
-            yield
-        return
-    if harm == "no receipts":
-        real, real_head = type(node := inside.nodes[0]).kill, type(inside).kill_head
-        type(node).kill = lambda self: replace(real(self), confirmed=False)
-        type(inside).kill_head = lambda self: replace(real_head(self), confirmed=False)
-        try:
-            yield
-        finally:
-            type(node).kill, type(inside).kill_head = real, real_head
-        return
-    if harm in ("watch stopped", "observer stopped"):
-        # A silence of less than a minute is no doubt, and the trial takes little more than one.
-        name, after = ("watch", SILENT_AFTER_S) if harm == "watch stopped" else ("observe", 0.0)
-        with _silenced(name, after):
-            yield
-        return
-    if harm in ("alerts stopped", "prometheus stopped"):
-        pid = inside._watched["alertmanager" if harm == "alerts stopped" else "prometheus"].pid
-        os.kill(pid, signal.SIGSTOP)
-        yield
-        os.kill(pid, signal.SIGCONT)
-        return
-    if harm == "dashboard killed":
-        head = inside._head.members
-        _kill(head.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")
+        restarted.result()
+
+
+@contextmanager
+def exporter_killed(stack: Stack) -> Iterator[None]:
+    """The exporter of a node that lives is gone."""
+    node: Any = stack.nodes[0]
+    _kill(node._members.pids(), "DashboardAgent", "dashboard/agent.py")
+    yield
+    node.kill()
+    node.start()
+
+
+@contextmanager
+def dashboard_killed(stack: Stack) -> Iterator[None]:
+    """Ray's dashboard is gone, for good."""
+    head = cast("Any", stack)._head.members
+    _kill(head.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")
     yield
 
 
 @contextmanager
-def _slow_link(node: Node) -> Iterator[None]:
-    """Hold back what passes to and from the node."""
+def no_receipts(stack: Stack) -> Iterator[None]:
+    """Kills happen, and are not confirmed."""
+    node, whole = cast("Any", type(stack.nodes[0])), cast("Any", type(stack))
+    real, real_head = node.kill, whole.kill_head
+    node.kill = lambda self: replace(real(self), confirmed=False)
+    whole.kill_head = lambda self: replace(real_head(self), confirmed=False)
+    try:
+        yield
+    finally:
+        node.kill, whole.kill_head = real, real_head
+
+
+@contextmanager
+def watch_stopped(_stack: Stack) -> Iterator[None]:
+    """The cluster monitor falls silent."""
+    # A silence of less than a minute is no doubt, and the trial takes little more than one.
+    with _silenced("watch", SILENT_AFTER_S):
+        yield
+
+
+@contextmanager
+def observer_stopped(_stack: Stack) -> Iterator[None]:
+    """The monitor of the harness is silent from the beginning."""
+    with _silenced("observe", 0.0):
+        yield
+
+
+@contextmanager
+def alerts_stopped(stack: Stack) -> Iterator[None]:
+    """Alertmanager stands still."""
+    with _stopped(stack, "alertmanager"):
+        yield
+
+
+@contextmanager
+def prometheus_stopped(stack: Stack) -> Iterator[None]:
+    """Prometheus stands still."""
+    with _stopped(stack, "prometheus"):
+        yield
+
+
+@contextmanager
+def _stopped(stack: Stack, service: str) -> Iterator[None]:
+    pid = cast("Any", stack)._watched[service].pid
+    os.kill(pid, signal.SIGSTOP)
+    yield
+    os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def slow_link(stack: Stack) -> Iterator[None]:
+    """Hold back what passes to and from a node."""
+    node = stack.nodes[0]
     if not (slowed := node.impair(delay(_SLOW_S))).confirmed:
         raise RuntimeError(f"{node.name}'s link was not slowed: {slowed.detail}")
     try:
@@ -153,8 +168,9 @@ def _slow_link(node: Node) -> Iterator[None]:
 
 
 @contextmanager
-def _open_socket(stack_id: str, node: Node) -> Iterator[None]:
+def open_socket(stack: Stack) -> Iterator[None]:
     """A server for anybody, in a node's network, that shows an empty folder."""
+    node, stack_id = stack.nodes[0], cast("Any", stack).id
     enter = ["nsenter", f"--net=/proc/{node.pid}/ns/net", "--"]
     with (
         tempfile.TemporaryDirectory(prefix="ga-trial-") as empty,
@@ -175,8 +191,10 @@ def _open_socket(stack_id: str, node: Node) -> Iterator[None]:
 
 
 @contextmanager
-def _default_account(postgres: str) -> Iterator[None]:
-    """Beside the stack's own: user and password are what everybody tries first."""
+def default_password(stack: Stack) -> Iterator[None]:
+    """An account beside the stack's own: user and password are what everybody tries first."""
+    postgres = stack.endpoints.postgres
+    assert postgres is not None
     url = postgres.replace("+psycopg", "")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE ROLE postgres LOGIN PASSWORD 'postgres'")
@@ -203,9 +221,10 @@ def _silenced(name: str, after_s: float) -> Iterator[None]:
 
 
 @contextmanager
-def _odd(node: Any) -> Iterator[None]:
+def odd_node(stack: Stack) -> Iterator[None]:
     """Start a node again with logarithms that differ in the last place, as they would with another
     processor's library."""
+    node: Any = stack.nodes[0]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "sitecustomize.py").write_text(_ODD)
         before = node.environment.get("PYTHONPATH", "")

@@ -23,7 +23,8 @@ from validation.certificates import (
     code_hash,
     read_certificates,
 )
-from validation.mutation.mutants import DEFECTS, Defect
+from validation.contract import Mutant
+from validation.criteria.registry import MUTANTS
 
 CERTIFICATES: Final = Path("reports/out/certificates.jsonl")
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -63,7 +64,7 @@ def certify(
     """
     kept = [c for c in read_certificates(path) if c.stack == stack]
     done = set() if anew else {(c.criterion, c.defect) for c in kept}
-    chosen = [d for d in DEFECTS if not criteria or d.criterion in criteria]
+    chosen = [d for d in MUTANTS if not criteria or d.criterion in criteria]
     if stack == "containers":
         chosen = _on_containers(chosen, say)
     chosen = chosen if some is None else part(chosen, some)
@@ -77,8 +78,8 @@ def certify(
     return tuple(c for c in found if c.criterion in wanted and c.stack == stack)
 
 
-def _on_containers(defects: Sequence[Defect], say: Callable[[str], None]) -> list[Defect]:
-    found = [d for d in defects if d.on_containers]
+def _on_containers(defects: Sequence[Mutant], say: Callable[[str], None]) -> list[Mutant]:
+    found = [d for d in defects if d.fits_containers]
     if not found:
         raise InputError(
             "--stack containers: none of these defects can be planted there, for an image has not "
@@ -89,7 +90,7 @@ def _on_containers(defects: Sequence[Defect], say: Callable[[str], None]) -> lis
     return found
 
 
-def part(defects: Sequence[Defect], which: str) -> list[Defect]:
+def part(defects: Sequence[Mutant], which: str) -> list[Mutant]:
     """The defects of part ``I/N``: every N-th, from the I-th on; all N parts are all defects.
 
     Raises:

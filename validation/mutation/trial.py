@@ -8,9 +8,9 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -18,30 +18,33 @@ import fixtures
 from fixtures import Stack
 from fixtures.system import termination
 from validation.certificates import HEALTHY, Certificate, append, code_hash
+from validation.contract import Injector, Mutant, SourcePatch
+from validation.criteria.registry import MUTANTS
 from validation.decision import decide
 from validation.evidence.log import EvidenceWriter, read_evidence
 from validation.monitors.alert_webhook import Webhook
 from validation.monitors.cluster import Outages, Watch
-from validation.monitors.dashboards import ask_all
 from validation.monitors.harness import Observe
-from validation.mutation.injectors import RUINOUS, WATCH_SECONDS, harmed
-from validation.mutation.mutants import DEFECTS, Defect, Edit, Harm, Stage
-from validation.soak import read_soak, run
-from validation.stages.exposure import search, survey
-from validation.stages.fault_records import plant_alert
-from validation.stages.network_latency import round_trips
-from validation.stages.recovery_drills import Drills
-from validation.stages.scaling import autoscale, preempt
-from validation.stages.service_load import service_load
-from validation.stages.workloads import Campaign, Scale
+from validation.soak import read_soak
+from validation.soak import run as soak_command
+from validation.stages.context import Context
+from validation.stages.registry import STAGES
+from validation.stages.workloads import Scale
 from validation.verdict import Status
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _NODES, _CPUS, _SEED = 4, 0.4, 1
 _SCALE: Final = Scale(pairs=3, recoveries=1, speedup=(110, 2), evolution=(700, 28))
 _STEADY_SECONDS: Final = 90.0
-_LAST: Final[Stage] = "rollback"
-_ORDER: Final[tuple[Stage, ...]] = get_args(Stage)
+_SOAK: Final = "soak"
+"""The one stage that is simulated: it needs no stack."""
+_LAST: Final = "rollback"
+_ORDER: Final = (
+    *("bad input", "reference", "backup", "restore", "recovery", "speedup", "watch", "panels"),
+    *("alert", _SOAK, "network", "sockets", "secrets", "preemption", "population"),
+    *("autoscaling", "service", _LAST),
+)
+"""In which the healthy system is tried; the last ends its cluster."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,11 +61,11 @@ def main(argv: Sequence[str]) -> int:
         minutes, seconds = divmod(int(time.monotonic() - began), 60)
         print(f"[{minutes:02}:{seconds:02}] {text}", file=sys.stderr, flush=True)
 
-    defects = [d for d in DEFECTS if f"{d.criterion}:{d.name}" in names]
-    healthy = [d for d in DEFECTS if f"{d.criterion}:{HEALTHY}" in names]
+    defects = [d for d in MUTANTS if f"{d.criterion}:{d.name}" in names]
+    healthy = [d for d in MUTANTS if f"{d.criterion}:{HEALTHY}" in names]
     if backend == "containers":
-        healthy = [d for d in healthy if d.on_containers]
-    stages = {stage for d in healthy for stage in d.needs}
+        healthy = [d for d in healthy if d.fits_containers]
+    stages = {stage for d in healthy for stage in d.stages}
     tried, left = 0, list(defects)
     fresh = stages - {_LAST}
     broken: list[str] = []
@@ -75,14 +78,14 @@ def main(argv: Sequence[str]) -> int:
             try:
                 if fresh:
                     # Without what rests on the loss of the cluster, which is tried below.
-                    asked = [d for d in healthy if _LAST not in d.needs]
+                    asked = [d for d in healthy if _LAST not in d.stages]
                     fresh, now = set(), fresh
                     _healthy(path, stack, webhook, now, asked, say)
                 while left and not late():
                     defect, tried = left.pop(0), tried + 1
                     say(f"defect {tried} of {len(defects)}: {defect.name} ({defect.criterion})")
                     _defect(path, stack, webhook, defect, say)
-                    if defect.harm in RUINOUS:
+                    if defect.irreversible:
                         break
             except Exception as error:
                 # It has no certificate then. The others are tried, on a stack that is whole.
@@ -90,9 +93,9 @@ def main(argv: Sequence[str]) -> int:
                 broken.append(f"{type(error).__name__}: {error}")
     if _LAST in stages and not late():
         # Nothing can be tried on a stack whose cluster is lost.
-        asked = [d for d in healthy if _LAST in d.needs]
+        asked = [d for d in healthy if _LAST in d.stages]
         with _stack(backend, say) as (stack, webhook):
-            _healthy(path, stack, webhook, {s for d in asked for s in d.needs}, asked, say)
+            _healthy(path, stack, webhook, {s for d in asked for s in d.stages}, asked, say)
     for line in broken:
         say(f"not tried to the end: {line}")
     return 1 if broken else 0
@@ -117,13 +120,13 @@ def _healthy(
     path: Path,
     stack: Stack,
     webhook: Webhook,
-    stages: Collection[Stage],
-    asked: Sequence[Defect],
+    stages: Collection[str],
+    asked: Sequence[Mutant],
     say: Callable[[str], None],
 ) -> None:
     """Nothing is planted: whatever fails is a false alarm."""
     say("the healthy system")
-    found = _run(stack, webhook, [s for s in _ORDER if s in stages], None, say)
+    found = _run(stack, webhook, [s for s in _ORDER if s in stages], None, None, say)
     for criterion in dict.fromkeys(d.criterion for d in asked):
         status, reason = found[criterion]
         alarm = status is Status.FAIL
@@ -131,10 +134,11 @@ def _healthy(
 
 
 def _defect(
-    path: Path, stack: Stack, webhook: Webhook, defect: Defect, say: Callable[[str], None]
+    path: Path, stack: Stack, webhook: Webhook, defect: Mutant, say: Callable[[str], None]
 ) -> None:
-    with _planted(defect.edits):
-        status, reason = _run(stack, webhook, defect.needs, defect.harm, say)[defect.criterion]
+    with _planted(defect.patches):
+        found = _run(stack, webhook, defect.stages, defect.injector, defect.simulated, say)
+    status, reason = found[defect.criterion]
     detected = status.value == defect.expects
     _keep(path, stack, defect.criterion, defect.name, defect.expects, detected, status, reason)
     say(f"{status.value}: {reason}")
@@ -171,13 +175,16 @@ def _keep(
 
 
 @contextmanager
-def _planted(edits: Sequence[Edit]) -> Iterator[None]:
-    before = {name: (_ROOT / name).read_text() for name in dict.fromkeys(e.file for e in edits)}
+def _planted(patches: Sequence[SourcePatch]) -> Iterator[None]:
+    before = {name: (_ROOT / name).read_text() for name in dict.fromkeys(e.file for e in patches)}
     after = dict(before)
-    for edit in edits:
-        if after[edit.file].count(edit.old) != 1:
-            raise SystemExit(f"trial: {edit.file} does not hold once: {edit.old!r}")
-        after[edit.file] = after[edit.file].replace(edit.old, edit.new)
+    for patch in patches:
+        if after[patch.file].count(patch.old) != 1:
+            raise SystemExit(
+                f"trial: mutant does not apply: expected exactly one match in {patch.file} of"
+                f" {patch.old!r}"
+            )
+        after[patch.file] = after[patch.file].replace(patch.old, patch.new)
     try:
         for name, text in after.items():
             (_ROOT / name).write_text(text)
@@ -190,20 +197,21 @@ def _planted(edits: Sequence[Edit]) -> Iterator[None]:
 def _run(
     stack: Stack,
     webhook: Webhook,
-    stages: Sequence[Stage],
-    harm: Harm | None,
+    stages: Sequence[str],
+    injector: Injector | None,
+    simulated: str | None,
     say: Callable[[str], None],
 ) -> dict[str, tuple[Status, str]]:
     """Gather evidence in some stages and judge it."""
-    if "soak" in stages:
-        found = _soak(harm or "healthy")
-        rest = [stage for stage in stages if stage != "soak"]
+    if _SOAK in stages:
+        found = _soak(simulated or "healthy")
+        rest = [stage for stage in stages if stage != _SOAK]
         # The healthy system is tried in all stages at once: of them only uptime needs two days.
-        real = _run(stack, webhook, rest, harm, say) if rest else {}
+        real = _run(stack, webhook, rest, injector, None, say) if rest else {}
         return found | real | {"uptime": found["uptime"]}
     # In the copy: containers see it, and it goes with it.
     with tempfile.TemporaryDirectory(prefix="ga-trial-", dir=_ROOT) as place:
-        folder, outages, began = Path(place), Outages(), time.time()
+        folder, outages = Path(place), Outages()
         evidence = folder / "evidence.jsonl"
         with EvidenceWriter(
             evidence,
@@ -216,61 +224,33 @@ def _run(
         ) as writer:
             watch = Watch(stack, writer, outages)
             watch.steady(_STEADY_SECONDS)
-            campaign = Campaign(
-                stack, writer, seed=_SEED, scale=_SCALE, folder=folder, outages=outages, say=say
+            context = Context(
+                stack=stack,
+                writer=writer,
+                outages=outages,
+                folder=folder,
+                seed=_SEED,
+                scale=_SCALE,
+                say=say,
+                webhook=webhook,
             )
-            _empty(campaign.store)
-            drills = Drills(campaign, stack, writer, folder=folder, say=say)
-
-            def on_other(other: Stack, place: Path) -> Campaign:
-                return Campaign(
-                    other, writer, seed=_SEED, scale=_SCALE, folder=place, outages=outages, say=say
-                )
-
-            def backup() -> None:
-                campaign.reference(drills.back_up)
-                drills.restore()
-
-            def ask() -> None:
-                url = stack.endpoints.prometheus
-                if url is not None:
-                    ask_all(writer, prometheus=url, grafana=stack.endpoints.grafana, since=began)
-
-            def alert() -> None:
-                plant_alert(stack, writer, outages, webhook, seed=_SEED, say=say)
-                for notification in webhook.notifications:
-                    if notification.received_at >= began:
-                        writer.add(notification)
-
-            def expose() -> None:
-                survey(stack, writer, say=say)
-                search(stack, writer, folder)
-
-            do: dict[Stage, Callable[[], None]] = {
-                "bad input": drills.bad_input,
-                "backup": backup,
-                "reference": lambda: campaign.reference(),
-                "recovery": campaign.recoveries,
-                "speedup": campaign.speedup,
-                "panels": ask,
-                "alert": alert,
-                "network": lambda: round_trips(stack, writer, say=say),
-                "exposure": expose,
-                "preemption": lambda: preempt(campaign, stack, writer, outages, say=say),
-                "population": campaign.populations,
-                "autoscaling": lambda: autoscale(writer, folder=folder, say=say, make=on_other),
-                "service": lambda: service_load(writer, folder=folder, say=say),
-                "watch": lambda: time.sleep(WATCH_SECONDS),
-            }
-            with Observe(stack, writer), harmed(stack, harm):
+            _empty(context.workloads.store)
+            with Observe(stack, writer), (injector or _nothing)(stack):
                 with watch:
                     for stage in stages:
                         if stage != _LAST:
-                            do[stage]()
+                            STAGES[stage].run(context)
+                    for notification in webhook.notifications:
+                        if notification.received_at >= context.began:
+                            writer.add(notification)
                 if _LAST in stages:
-                    drills.rollback()
+                    STAGES[_LAST].run(context)
         result = decide([read_evidence(evidence)])
     return {name: (v.status, v.reason) for name, v in result.verdicts.items()}
+
+
+def _nothing(_: Stack) -> nullcontext[None]:
+    return nullcontext()
 
 
 def _empty(store: str) -> None:
@@ -290,9 +270,9 @@ def _soak(world: str) -> dict[str, tuple[Status, str]]:
     with tempfile.TemporaryDirectory(prefix="ga-trial-") as place:
         folder = str(Path(place) / "soak")
         options = argparse.ArgumentParser()
-        run.register(options)
+        soak_command.register(options)
         argv = ["--hours", "49", "--seed", str(_SEED), "--simulate", world, "--out", folder]
-        result = decide([read_soak(run.soak(options.parse_args(argv)))])
+        result = decide([read_soak(soak_command.soak(options.parse_args(argv)))])
     return {name: (v.status, v.reason) for name, v in result.verdicts.items()}
 
 

@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from validation.criteria import health, resilience
-from validation.criteria.availability import (
-    AVAILABILITY,
-    CLUSTER,
-    WATCHED_S,
-    allowed,
-)
+from validation.criteria.dashboard import dashboard
+from validation.criteria.no_data_loss import no_data_loss
+from validation.criteria.prometheus_collection import prometheus_collection
+from validation.criteria.uptime import AVAILABILITY, CLUSTER, WATCHED_S, allowed
+from validation.criteria.worker_recovery import worker_recovery
 from validation.evidence.base import Record
 from validation.evidence.log import Evidence
 from validation.evidence.outages import Watching
@@ -22,10 +20,10 @@ from validation.soak.segments import Plan
 from validation.verdict import Status, judge, plural, span
 
 FINAL: Final = {
-    "worker_recovery": resilience.worker_recovery,
-    "dashboard": health.dashboard,
-    "prometheus_collection": health.prometheus_collection,
-    "no_data_loss": resilience.no_data_loss,
+    "worker_recovery": worker_recovery,
+    "dashboard": dashboard,
+    "prometheus_collection": prometheus_collection,
+    "no_data_loss": no_data_loss,
 }
 """A FAIL of these names something that happened: no later evidence can take it back."""
 

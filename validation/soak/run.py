@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Final
 from fixtures.system.launch import beside
 from fixtures.system.termination import undisturbed
 from ga.errors import InputError
-from validation.campaigns.full import CPUS_PER_NODE, NODES, STEADY_SECONDS
+from validation.campaigns.run import STEADY_SECONDS
 from validation.evidence.log import Evidence
 from validation.evidence.records import Environment, Gap, Note
-from validation.pytest_plugin import OUT
-from validation.run_folder import stamp
+from validation.run_folder import OUT, stamp
 from validation.soak.forecast import Live
 from validation.soak.loop import evidence_size, run
 from validation.soak.segments import (
@@ -36,6 +35,7 @@ from validation.soak.segments import (
 )
 from validation.soak.simulated_world import DEFECTS, Clock, SimulatedWorld
 from validation.stages.environment import environment
+from validation.targets import CPUS_PER_NODE, NODES
 
 if TYPE_CHECKING:
     from fixtures.protocols import Stack

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from validation.criteria.availability import CLUSTER
+from validation.criteria.uptime import CLUSTER
 from validation.evidence.operations import gathered
 from validation.evidence.queries import HEAD
 from validation.evidence.records import (

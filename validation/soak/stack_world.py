@@ -13,7 +13,7 @@ from validation.monitors.cluster import Outages
 from validation.soak.forecast import Live
 from validation.soak.segments import Segments
 from validation.stages.ledger_audit import forget
-from validation.stages.workloads import SHORT, Campaign, Scale, store_of
+from validation.stages.workloads import SHORT, Scale, Workloads, store_of
 
 PERIOD_S: Final = 5.0
 """From one probe of the cluster to the next."""
@@ -43,7 +43,7 @@ class StackWorld:
     ) -> None:
         self._segments, self._live, self._folder = segments, live, folder
         self._store = store_of(stack, folder)
-        self._campaign = Campaign(
+        self._campaign = Workloads(
             stack,
             segments,
             seed=segments.folder.plan.seed,

@@ -20,13 +20,13 @@ from fixtures.protocols import Stack
 from fixtures.system import ports
 from fixtures.system.environment import DATABASE, inherited
 from fixtures.system.launch import run
-from validation.evidence.log import EvidenceWriter
+from validation.evidence.log import Sink
 from validation.evidence.records import Note
 from validation.evidence.records_ledger import Fallback, Refusal, Restore
 from validation.stages.evolve_process import Evolve
 from validation.stages.fault_records import as_fault
 from validation.stages.ledger_audit import standing
-from validation.stages.workloads import WORKLOAD_SECONDS, Campaign
+from validation.stages.workloads import WORKLOAD_SECONDS, Workloads
 
 _COMMAND_SECONDS: Final = 120.0
 _ROWS: Final = 240
@@ -53,18 +53,18 @@ class _Backup:
 
 
 class Drills:
-    """Like ``Campaign``, only gathers; see there for the arguments."""
+    """Tasks of an operator, tried on a stack; see ``Workloads`` for the arguments."""
 
     def __init__(
         self,
-        campaign: Campaign,
+        workloads: Workloads,
         stack: Stack,
-        writer: EvidenceWriter,
+        writer: Sink,
         *,
         folder: Path,
         say: Callable[[str], None],
     ) -> None:
-        self._campaign, self._stack, self._writer = campaign, stack, writer
+        self._workloads, self._stack, self._writer = workloads, stack, writer
         self._folder, self._say = folder, say
         self._backups: list[_Backup] = []
 
@@ -93,7 +93,7 @@ class Drills:
             time.sleep(_POLL)
         file = self._folder / "backup-running"
         running = evolve.running
-        done = _ga(["backup", str(file)], {"GA_STORE": self._campaign.store})
+        done = _ga(["backup", str(file)], {"GA_STORE": self._workloads.store})
         if done.returncode != 0 or evolve.run is None:
             self._writer.add(Note(text=f"backup failed: {done.stderr.strip()}"))
             return
@@ -106,7 +106,7 @@ class Drills:
         self._say("backups restored into empty ledgers")
         for last in self._backups[-1:]:
             file = self._folder / "backup-at-rest"
-            done = _ga(["backup", str(file)], {"GA_STORE": self._campaign.store})
+            done = _ga(["backup", str(file)], {"GA_STORE": self._workloads.store})
             if done.returncode == 0:
                 self._backups.append(
                     _Backup(workload=last.workload, run=last.run, file=file, while_running=False)
@@ -121,8 +121,8 @@ class Drills:
                 self._writer.add(Note(text=f"restore failed: {done.stderr.strip()}"))
             after = standing(f"sqlite:///{target}", backup.run) if whole else None
             last_one = None if after is None else after.generation
-            before = standing(self._campaign.store, backup.run, until=last_one)
-            planned = self._campaign.real().generations
+            before = standing(self._workloads.store, backup.run, until=last_one)
+            planned = self._workloads.real().generations
             self._writer.add(
                 Restore(
                     workload=backup.workload,
@@ -140,9 +140,9 @@ class Drills:
     def rollback(self) -> None:
         """The whole cluster is killed under a run, and not started again."""
         self._say("rollback: the whole cluster is killed under a run")
-        campaign, spec = self._campaign, self._campaign.real()
-        name = campaign.name("rollback", "distributed")
-        with campaign.evolve(spec, name, campaign.cluster_arguments()) as evolve:
+        workloads, spec = self._workloads, self._workloads.real()
+        name = workloads.name("rollback", "distributed")
+        with workloads.evolve(spec, name, workloads.cluster_arguments()) as evolve:
             if evolve.wait_ready(WORKLOAD_SECONDS):
                 time.sleep(_AFTER_READY)
                 with ThreadPoolExecutor(len(self._stack.nodes) + 1) as pool:
@@ -153,7 +153,7 @@ class Drills:
             ended = evolve.finish(WORKLOAD_SECONDS)
         self._writer.add(Fallback(workload=name, count=ended.fallbacks))
         nodes = len(self._stack.nodes)
-        campaign.record(
+        workloads.record(
             name,
             spec,
             ended,

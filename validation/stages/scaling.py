@@ -6,21 +6,21 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fixtures.backends.autoscaling import ElasticCluster
 from fixtures.protocols import Stack, StackError
 from fixtures.ray.gcs import LOOK_SECONDS, first_seen
-from validation.criteria.load import SCALING_S
-from validation.evidence.log import Sink
+from validation.criteria.autoscaling import SCALING_S
 from validation.evidence.records import Fault, Note
 from validation.evidence.records_load import Scaling
 from validation.evidence.records_network import Drain
-from validation.monitors.cluster import Outages
 from validation.stages.fault_records import as_fault
-from validation.stages.workloads import WORKLOAD_SECONDS, Campaign
+from validation.stages.workloads import WORKLOAD_SECONDS
+
+if TYPE_CHECKING:
+    from validation.stages.context import Context
 
 NOTICE_S: Final = 4.0
 """Between the notice and the kill, in the midst of the run; clouds give 30 s to 2 min."""
@@ -30,14 +30,14 @@ _BACK_SECONDS: Final = 60.0
 _DRAIN: Final = Path(__file__).parents[1] / "scripts" / "drain_node.py"
 
 
-def preempt(
-    campaign: Campaign, stack: Stack, writer: Sink, outages: Outages, *, say: Callable[[str], None]
-) -> None:
+def preempt(context: Context) -> None:
     """Drain a node under a run, as a cloud does that wants a spot machine back; then kill it."""
-    node, spec = stack.nodes[-1], campaign.real()
-    say(f"preemption: {node.name} is drained with {NOTICE_S:.0f} s of notice, then killed")
-    name = campaign.name("preemption", "distributed")
-    with campaign.evolve(spec, name, campaign.cluster_arguments()) as evolve:
+    stack, writer, outages = context.stack, context.writer, context.outages
+    workloads = context.workloads
+    node, spec = stack.nodes[-1], workloads.real()
+    context.say(f"preemption: {node.name} is drained with {NOTICE_S:.0f} s of notice, then killed")
+    name = workloads.name("preemption", "distributed")
+    with workloads.evolve(spec, name, workloads.cluster_arguments()) as evolve:
         if evolve.wait_ready(WORKLOAD_SECONDS):
             time.sleep(_AFTER_READY)
             outages.down(node.name)
@@ -52,7 +52,7 @@ def preempt(
     first_seen(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
     outages.up(node.name)
     nodes = len(stack.nodes)
-    campaign.record(
+    workloads.record(
         name, spec, ended, purpose="preemption", arm="distributed", pair=None,
         nodes=nodes, workers=nodes,
     )  # fmt: skip
@@ -97,33 +97,24 @@ def _drain(stack: Stack, node: str, workload: str) -> Drain:
     )
 
 
-def autoscale(
-    writer: Sink,
-    *,
-    folder: Path,
-    say: Callable[[str], None],
-    make: Callable[..., Campaign],
-) -> None:
-    """A run on a cluster of its own that Ray's autoscaler grows from one node to three.
-
-    Args:
-        make: a campaign on a stack, whose ledger is in the folder given.
-    """
+def autoscale(context: Context) -> None:
+    """A run on a cluster of its own that Ray's autoscaler grows from one node to three."""
+    writer, say = context.writer, context.say
     say(f"autoscaling: {LEAST} to {MOST} nodes, as a run asks for them")
     try:
         cluster = ElasticCluster(least=LEAST, most=MOST, on_progress=say).start(0)
     except StackError as error:
         writer.add(Note(text=f"no cluster that autoscales: {error}"))
         return
-    place = folder / "autoscaling"
+    place = (context.work or context.folder) / "autoscaling"
     place.mkdir()
     with cluster:
-        campaign = make(cluster, place)
-        spec, name = campaign.real(), campaign.name("autoscaling", "distributed")
-        arguments = [*campaign.cluster_arguments(), "--workers", str(MOST)]
+        workloads = context.on(cluster, place).workloads
+        spec, name = workloads.real(), workloads.name("autoscaling", "distributed")
+        arguments = [*workloads.cluster_arguments(), "--workers", str(MOST)]
         before = peak = cluster.size()
         began, up = time.time(), None
-        with campaign.evolve(spec, name, arguments) as evolve:
+        with workloads.evolve(spec, name, arguments) as evolve:
             while evolve.running and time.time() < began + WORKLOAD_SECONDS:
                 peak = max(peak, cluster.size())
                 if peak >= MOST and up is None:
@@ -135,7 +126,7 @@ def autoscale(
             if 0 < cluster.size() <= LEAST:
                 down = time.time() - ended.finished_at
             time.sleep(LOOK_SECONDS)
-        campaign.record(
+        workloads.record(
             name, spec, ended, purpose="autoscaling", arm="distributed", pair=None,
             nodes=MOST, workers=MOST,
         )  # fmt: skip

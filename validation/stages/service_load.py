@@ -17,7 +17,7 @@ import requests
 from fixtures.system import launch, process_table
 from fixtures.system.environment import inherited
 from fixtures.system.http_client import session
-from validation.criteria.load import USERS
+from validation.criteria.service_load import USERS
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
 from validation.evidence.records_load import Load, ServiceRestart

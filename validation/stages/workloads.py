@@ -1,7 +1,4 @@
-"""The order of work: workloads and faults on a running stack, each written down as evidence.
-
-A campaign only gathers. It decides nothing: verdicts come from the closed file.
-"""
+"""Evolutions on a running stack, with nodes killed in some, each written down as evidence."""
 
 from __future__ import annotations
 
@@ -94,8 +91,8 @@ def store_of(stack: Stack, folder: Path) -> str:
     return stack.endpoints.postgres or f"sqlite:///{folder / 'ledger.db'}"
 
 
-class Campaign:
-    """Runs stages on one stack and writes what it saw.
+class Workloads:
+    """Runs evolutions on one stack and writes what it saw.
 
     Args:
         folder: Where logs and local stores of this run go.

@@ -1,4 +1,4 @@
-"""Does everything go on running that nobody stopped?"""
+"""Nothing restarts or ends that was not made to."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from itertools import pairwise
 from typing import Final
 
 from validation import statistics
+from validation.contract import CLOCK, RECEIPTS, Criterion, CriterionPlugin, Mutant
+from validation.criteria.plan import METRICS
 from validation.evidence.log import Evidence
 from validation.evidence.queries import HEAD, excused, gap
 from validation.evidence.records import Fault, Services
 from validation.evidence.records_self_check import Died
+from validation.mutation import injectors
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -25,9 +28,15 @@ from validation.verdict import (
 )
 
 FEWEST_READINGS: Final = 10
+
+
 SPAN_S: Final = 30.0
+
+
 CERTAIN_S: Final = 25.0
 """Between readings further apart a fault of ours may have begun and be forgotten again."""
+
+
 _SLACK_S: Final = 5.0
 """A receipt's times and a reading's are taken by different threads."""
 
@@ -159,3 +168,42 @@ def _open(found: _Found, what: str, name: str, reading: Services, *, near: bool)
         found.unexpected.append(what)
     else:
         found.problems.append(f"{what}, and nobody looked at the time")
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="container_stability",
+            statement="Nothing restarts or ends that was not made to",
+            target="0 unexpected restarts",
+            unit="a day and service",
+            clause=f'{METRICS}: "docker_container_stability ... No unexpected restarts"',
+            evidence_needed="10 readings over 30 s of which incarnation of every service runs, all "
+            "through "
+            "the work, and a receipt for each that changed",
+            verdict=container_stability,
+            trusts=(
+                CLOCK,
+                RECEIPTS,
+            ),
+            position=90,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="a watch that stops half-way",
+            criterion="container_stability",
+            stages=("watch", "recovery"),
+            injector=injectors.watch_stopped,
+            on_containers=True,
+            expects="INCONCLUSIVE",
+        ),
+        Mutant(
+            name="a node that restarts by itself",
+            criterion="container_stability",
+            stages=("watch",),
+            injector=injectors.node_restarted,
+            on_containers=True,
+        ),
+    ),
+)

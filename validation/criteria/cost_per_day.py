@@ -1,4 +1,4 @@
-"""What does a day in the cloud cost?"""
+"""A day in the cloud, 500 individuals evolved every 300 s, stays within the budget."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from typing import Final
 
 from validation import statistics
-from validation.criteria.performance import (
-    FEWEST,
-    GENERATION_POPULATION,
-    GENERATION_S,
-    impossible,
-)
+from validation.contract import CLOCK, HARNESS_CPU, Criterion, CriterionPlugin, Mutant
+from validation.criteria.cpu_efficiency import impossible
+from validation.criteria.generation_time import GENERATION_POPULATION, GENERATION_S
+from validation.criteria.helpers import FEWEST
+from validation.criteria.plan import GO
 from validation.evidence.log import Evidence
 from validation.evidence.queries import HEAD, workload_of, workloads
 from validation.evidence.records import CpuWindow, NodePrice, Workload
 from validation.evidence.records_ledger import Generation
+from validation.mutation.patches import patch
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -29,8 +29,12 @@ from validation.verdict import (
 )
 
 DOLLARS: Final = 30.0
+
+
 PRICE_DAYS: Final = 400.0
 """Older prices say nothing of today's."""
+
+
 _COVERED: Final = 0.9
 """Part of the generations' time in the ledger that the nodes' readings must span."""
 
@@ -196,3 +200,33 @@ def _dollars(price: NodePrice, core_s: float) -> float:
 def _affordable(price: NodePrice) -> int:
     """Worker nodes that cost less than the budget."""
     return max(0, math.ceil(DOLLARS / (24 * price.on_demand)) - 1 - price.heads)
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="cost_per_day",
+            statement="A day in the cloud, 500 individuals evolved every 300 s, stays within the "
+            "budget",
+            target="< $30",
+            unit="$",
+            clause=f'{GO}: "Resource utilization within expected parameters (< $30/day if cloud)"',
+            evidence_needed="node-seconds of 3 or more distributed speed-up workloads, and a dated "
+            "price",
+            verdict=cost_per_day,
+            trusts=(
+                HARNESS_CPU,
+                CLOCK,
+            ),
+            position=130,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="nodes at ten times the price",
+            criterion="cost_per_day",
+            stages=("speedup",),
+            patches=patch("ga/capacity/prices.py", "    on_demand=0.34,", "    on_demand=3.4,"),
+        ),
+    ),
+)

@@ -1,27 +1,25 @@
-"""Do the services answer, is everything watched, and does memory stay where it is?"""
+"""Nothing runs out of memory and no node leaks."""
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from validation import statistics
-from validation.criteria.availability import UNSEEN_OUTAGE_S
+from validation.contract import CLOCK, Criterion, CriterionPlugin, Mutant
+from validation.criteria.plan import METRICS
 from validation.evidence.log import Evidence
-from validation.evidence.outages import Watching
-from validation.evidence.queries import ATTACHED, HEAD, excused, gap
+from validation.evidence.queries import HEAD, gap
 from validation.evidence.records import (
     Environment,
     Fault,
     MemoryFailure,
-    Services,
     Usage,
     Workload,
 )
-from validation.evidence.records_monitoring import Probe, Scrape
+from validation.mutation.patches import BEGINS, DRIVER, HOG, WORKER, patch
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -30,188 +28,38 @@ from validation.verdict import (
     listed,
     plural,
     settle,
-    span,
 )
 
-FEWEST_PROBES: Final = 10
-PROBE_SPAN_S: Final = 30.0
-FRESH_S: Final = 15.0
 FEWEST_READINGS: Final = 20
+
+
 STRETCH_S: Final = 60.0
 """A node must be watched for so long, after its warm-up, to be judged at all."""
+
+
 WARM_UP_S: Final = 30.0
 """After its start a node loads libraries and fills pools: that growth is no leak."""
+
+
 CERTAIN_STRETCH_S: Final = 180.0
 """In less time a load that begins cannot be told from a leak, so nothing fails on it."""
+
+
 LEAK_SHARE: Final = 0.10
 """Growth within the record, as a share of the limit, that fails a node."""
+
+
 NOTICE_SHARE: Final = 0.01
 """Proven growth of this share of the limit keeps a node from passing."""
+
+
 HORIZON_S: Final = 48 * 3600.0
+
+
 BLOCK_S: Final = 10.0
+
+
 _MB: Final = 1e6
-
-
-def dashboard(records: Records) -> Verdict:
-    """Every request to the dashboard is answered: no failure outside an announced outage.
-
-    Needs 10 requests over 30 s, and none of the work unwatched for longer than a minute. An
-    announced outage is one with a confirmed receipt; else the excuse does not count.
-    """
-    count = 0
-    seconds = 0.0
-    lengths: list[float] = []
-    latencies: list[float] = []
-    failures: list[str] = []
-    problems: list[str] = []
-    for record in records:
-        times: list[float] = []
-        seen = Watching()
-        for event in record.of(Probe.KIND):
-            probe = event.record
-            if not isinstance(probe, Probe) or probe.probe != "dashboard":
-                continue
-            times.append(event.at)
-            if probe.excused:
-                if not probe.ok and not excused(record, ("dashboard", HEAD), event.at):
-                    problems.append("a failed request was excused by an outage without a receipt")
-                seen.pause()
-                continue
-            seen.probe(event.at, ok=probe.ok)
-            count += 1
-            latencies.append(probe.latency_s)
-            if not probe.ok:
-                failures.append(probe.detail or "no answer")
-        seen.pause()
-        seconds += seen.watched_s
-        lengths += [max(outage.seconds, 1.0) for outage in seen.outages]
-        if times:
-            unwatched = gap(record, times, "the dashboard's probe")
-            problems += [unwatched] if unwatched else []
-    budget = (
-        f"every request must be answered; {plural(len(lengths), 'outage')}, "
-        f"{span(math.fsum(lengths))} in {span(seconds)}"
-    )
-    if failures:
-        return Verdict(
-            status=Status.FAIL,
-            measured=f"{len(failures)} of {count} requests failed",
-            interval=_percent(lengths, seconds),
-            reason=listed(failures),
-            budget=budget,
-        )
-    if count < FEWEST_PROBES or seconds < PROBE_SPAN_S:
-        more = max(PROBE_SPAN_S - seconds, FEWEST_PROBES - count)
-        raise InconclusiveError(
-            listed([f"{plural(count, 'request')} over {seconds:.0f} s", *problems]),
-            needs=f"at least {FEWEST_PROBES} requests over {PROBE_SPAN_S:.0f} s, "
-            f"about {span(more)} more",
-        )
-    verdict = Verdict(
-        status=Status.PASS,
-        measured=f"{count} of {count} requests answered",
-        interval=_percent(lengths, seconds),
-        reason=f"over {seconds:.0f} s; slowest {max(latencies):.2f} s",
-        budget=budget,
-    )
-    return settle(verdict, problems, needs="requests all through the work")
-
-
-def _percent(lengths: Sequence[float], seconds: float) -> tuple[float, float]:
-    """Bounds of the availability, in %, from outages: requests are correlated."""
-    if math.fsum(lengths) >= seconds:
-        return 0.0, 100.0
-    share = statistics.availability(lengths, seconds, unseen_s=UNSEEN_OUTAGE_S).share
-    return 100 * share.lower, 100 * share.upper
-
-
-def prometheus_collection(records: Records) -> Verdict:
-    """Prometheus finds every target up, with a sample no older than 15 s, at every reading.
-
-    Expected are the head, every node with a usage reading, and as many nodes as the run began
-    with; each with 10 readings at times when it was not down by a receipt.
-    """
-    misses: list[str] = []
-    problems: list[str] = []
-    count = 0
-    oldest = 0.0
-    watched_s = 0.0
-    targets: set[str] = set()
-    for record in records:
-        good: dict[str, int] = {}
-        times: dict[str, list[float]] = {}
-        for event in record.of(Scrape.KIND):
-            scrape = event.record
-            if not isinstance(scrape, Scrape):
-                continue
-            times.setdefault(scrape.target, []).append(event.at)
-            if scrape.excused:
-                # A good reading needs no excuse: one taken just before the fault is often marked.
-                if not _good(scrape) and not excused(record, (scrape.target,), event.at):
-                    problems.append(f"{scrape.target} was excused without a receipt")
-                continue
-            if not _good(scrape) and excused(record, ("prometheus",), event.at):
-                # Nobody was there to be asked, by receipt.
-                continue
-            good[scrape.target] = good.get(scrape.target, 0) + 1
-            count += 1
-            if not scrape.up:
-                misses.append(f"{scrape.target} was down")
-            elif scrape.age_s is None or not math.isfinite(scrape.age_s):
-                problems.append(f"{scrape.target} was up without a sample")
-            elif scrape.age_s > FRESH_S:
-                misses.append(f"{scrape.target}'s newest sample was {scrape.age_s:.0f} s old")
-            else:
-                oldest = max(oldest, scrape.age_s)
-        nodes = {usage.node for usage in record.all(Usage)} - {HEAD}
-        if record.opening.backend == ATTACHED:
-            # It is not read from outside.
-            watched = {name for one in record.all(Services) for name in one.incarnations}
-            nodes = (watched & times.keys()) - {HEAD}
-        expected = nodes | {HEAD}
-        if len(nodes) < record.opening.nodes:
-            problems.append(
-                f"run {record.run}: {len(nodes)} of {record.opening.nodes} nodes are known"
-            )
-        problems += [
-            f"{target}: {plural(good.get(target, 0), 'reading')}"
-            for target in sorted(expected)
-            if good.get(target, 0) < FEWEST_PROBES
-        ]
-        for target in sorted(expected & times.keys()):
-            unwatched = gap(record, times[target], f"the readings of {target}")
-            problems += [unwatched] if unwatched else []
-        targets |= expected
-        watched_s += min(
-            (max(times[t]) - min(times[t]) for t in expected & times.keys()), default=0.0
-        )
-    budget = f"no target may be missed, nor a sample be older than {FRESH_S:.0f} s; " + (
-        f"{len(misses)} bad" if misses else f"the oldest was {oldest:.1f} s"
-    )
-    if misses:
-        bad = statistics.proportion(len(misses), count)
-        return Verdict(
-            status=Status.FAIL,
-            measured=f"{len(misses)} of {count} readings bad",
-            interval=(100 * bad.lower, 100 * bad.upper),
-            reason=listed(sorted(set(misses))),
-            budget=budget,
-        )
-    needs = f"{FEWEST_PROBES} fresh readings of the head and of every node, all through the work"
-    if not count:
-        raise InconclusiveError("nobody asked Prometheus for its targets", needs=needs)
-    verdict = Verdict(
-        status=Status.PASS,
-        measured=f"{len(targets)} targets up in {count} readings",
-        interval=(0.0, 100 * statistics.zero_count_upper(max(int(watched_s / FRESH_S), 1))),
-        reason=f"oldest sample {oldest:.1f} s",
-        budget=budget,
-    )
-    return settle(verdict, sorted(set(problems)), needs=needs)
-
-
-def _good(scrape: Scrape) -> bool:
-    return scrape.up and scrape.age_s is not None and scrape.age_s <= FRESH_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,3 +221,53 @@ def _climb(
     growths.append(100 * growth)
     slopes.append((slope.lower * 60 / _MB, slope.upper * 60 / _MB))
     smallest.append(max(slope.upper, NOTICE_SHARE * limit / seconds) * 60 / _MB)
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="memory_stability",
+            statement="Nothing runs out of memory and no node leaks",
+            target="0 out-of-memory events, no leak",
+            unit="MB/min",
+            clause=f'{METRICS}: "memory_usage_stability ... No out-of-memory errors"',
+            evidence_needed="20 readings over 60 s of every node after its warm-up, "
+            "with a known limit",
+            verdict=memory_stability,
+            trusts=(CLOCK,),
+            position=110,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="a node that leaks 1 MB a minute, for two days (simulated)",
+            criterion="memory_stability",
+            stages=("soak",),
+            simulated="leak",
+        ),
+        Mutant(
+            name="out of memory on a node",
+            criterion="memory_stability",
+            stages=("recovery",),
+            patches=patch(WORKER, BEGINS, HOG + BEGINS),
+        ),
+        Mutant(
+            name="out of memory on a node, kept from the log",
+            criterion="memory_stability",
+            stages=("recovery",),
+            patches=(
+                *patch(WORKER, BEGINS, HOG + BEGINS),
+                *patch(
+                    DRIVER,
+                    "            return Fault.MEMORY\n",
+                    "            return Fault.CRASHED\n",
+                ),
+                *patch(
+                    DRIVER,
+                    "import sys\n",
+                    'import sys\nsys.stderr = open(os.devnull, "w")\n',
+                ),
+            ),
+        ),
+    ),
+)

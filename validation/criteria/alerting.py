@@ -1,25 +1,34 @@
-"""Does a fault reach somebody, and do the dashboards show what they promise?"""
+"""A planted fault fires its alert, and the alert clears."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
+from validation.contract import (
+    CLOCK,
+    HARNESS_CPU,
+    PROMETHEUS,
+    RECEIPTS,
+    SCRAPE_GAPS,
+    Criterion,
+    CriterionPlugin,
+    Mutant,
+)
+from validation.criteria.helpers import refusals
 from validation.evidence.log import Evidence
 from validation.evidence.queries import HEAD, excused
 from validation.evidence.records import Fault
 from validation.evidence.records_monitoring import (
     AlertWatch,
     Notification,
-    Panel,
-    Probe,
 )
+from validation.mutation import injectors
 from validation.verdict import (
     InconclusiveError,
     Records,
     Status,
     Verdict,
-    inconclusive,
     listed,
     plural,
     settle,
@@ -27,11 +36,19 @@ from validation.verdict import (
 
 FIRES_S: Final = 60.0
 """From the request of a node's kill until the webhook was told."""
+
+
 CLEARS_S: Final = 60.0
 """From the receipt that the node is back until the webhook was told."""
+
+
 NODE_LOST: Final = "NodeLost"
+
+
 _LOSSES: Final = (NODE_LOST, "HeadLost")
 """Alerts that only a fault of ours may fire."""
+
+
 _MATCH_S: Final = 5.0
 """How far the start of a watch may lie from the receipt of its fault."""
 
@@ -63,7 +80,7 @@ def alerting(records: Records) -> Verdict:
     needs = "a node killed and started again by receipt, and what Alertmanager said meanwhile"
     if not times:
         raise InconclusiveError(
-            listed(problems or _refusals(records, "alertmanager") or ["no alert was watched"]),
+            listed(problems or refusals(records, "alertmanager") or ["no alert was watched"]),
             needs=needs,
         )
     verdict = Verdict(
@@ -150,60 +167,31 @@ def _watched(
         times.append((took[0], max(0.0, took[1])))
 
 
-def grafana_functional(records: Records) -> Verdict:
-    """Grafana is healthy, and every query of every panel returns data through it.
-
-    FAIL: a query returned no data, whoever was asked, or Grafana is not healthy. When only
-    Prometheus was asked the verdict is INCONCLUSIVE: nothing is known of the server.
-    """
-    problems: list[str] = []
-    empty: list[str] = []
-    count = 0
-    through_grafana = False
-    for record in records:
-        panels = record.all(Panel)
-        health = [probe for probe in record.all(Probe) if probe.probe == "grafana"]
-        empty += [
-            f"{panel.dashboard} / {panel.panel}: {panel.detail or 'no data'}"
-            for panel in panels
-            if panel.points <= 0
-        ]
-        empty += [f"Grafana: {probe.detail}" for probe in health if not probe.ok]
-        count += len(panels)
-        for via in {panel.via for panel in panels}:
-            asked = {(p.dashboard, p.panel, p.query) for p in panels if p.via == via}
-            of = max(p.of for p in panels if p.via == via)
-            if len(asked) < of:
-                problems.append(f"run {record.run}: {len(asked)} of {of} queries were asked")
-            elif via == "grafana" and health:
-                through_grafana = True
-    if empty:
-        return Verdict(
-            status=Status.FAIL, measured=f"{len(empty)} of {count} bad", reason=listed(empty)
-        )
-    needs = "a Grafana server: GA_GRAFANA_URL names one"
-    if not count:
-        raise InconclusiveError(
-            listed(_refusals(records, "prometheus") or ["no panel was asked for"]), needs=needs
-        )
-    measured = f"{count} of {count} queries have data"
-    if not through_grafana:
-        return inconclusive(
-            listed(["no Grafana server; the panels' queries were put to Prometheus", *problems]),
-            needs=needs,
-            measured=measured,
-        )
-    verdict = Verdict(
-        status=Status.PASS, measured=measured, reason="through Grafana, whose health is well"
-    )
-    return settle(verdict, problems, needs="every query of every panel, once")
-
-
-def _refusals(records: Records, service: str) -> list[str]:
-    """Why a service was not there, as the stack said it."""
-    return [
-        probe.detail
-        for record in records
-        for probe in record.all(Probe)
-        if probe.probe == service and not probe.ok
-    ]
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="alerting",
+            statement="A planted fault fires its alert, and the alert clears",
+            target="fires within 60 s of a node's kill, clears within 60 s of its return",
+            clause='Day 5-6: "Configure alerting for cluster health and performance"',
+            evidence_needed="what Alertmanager sent before, during and after a kill with a receipt",
+            verdict=alerting,
+            trusts=(
+                HARNESS_CPU,
+                CLOCK,
+                SCRAPE_GAPS,
+                PROMETHEUS,
+                RECEIPTS,
+            ),
+            position=160,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="no alerts",
+            criterion="alerting",
+            stages=("alert",),
+            injector=injectors.alerts_stopped,
+        ),
+    ),
+)

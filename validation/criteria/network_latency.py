@@ -1,4 +1,4 @@
-"""Are the nodes close to each other?"""
+"""Nodes reach each other quickly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from validation.contract import HARNESS_CPU, Criterion, CriterionPlugin, Mutant
+from validation.criteria.plan import METRICS
 from validation.evidence.records_network import RoundTrips
+from validation.mutation import injectors
 from validation.statistics import CONFIDENCE, quantile_bounds, samples_for_quantile
 from validation.verdict import (
     InconclusiveError,
@@ -19,6 +22,8 @@ from validation.verdict import (
 )
 
 LIMIT_S: Final = 0.010
+
+
 SHARE: Final = 0.99
 
 
@@ -112,3 +117,30 @@ def _share(values: Sequence[float], share: float) -> float:
 
 def _ms(seconds: float) -> str:
     return "endless" if math.isinf(seconds) else f"{1000 * seconds:.3g} ms"
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="network_latency",
+            statement="Nodes reach each other quickly",
+            target="< 10 ms at the 99th percentile",
+            unit="ms",
+            clause=f'{METRICS}: "network_latency_acceptable ... < 10ms inter-worker"',
+            evidence_needed="299 or more round trips between every two nodes, "
+            "in their own networks",
+            verdict=network_latency,
+            trusts=(HARNESS_CPU,),
+            position=120,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="a slow link",
+            criterion="network_latency",
+            stages=("network",),
+            injector=injectors.slow_link,
+            on_containers=True,
+        ),
+    ),
+)

@@ -1,4 +1,4 @@
-"""Was the cluster there, for how much of the time that anybody watched it?"""
+"""The cluster is available for two days on end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from validation import statistics
+from validation.contract import CLOCK, Criterion, CriterionPlugin, Mutant
+from validation.criteria.plan import GO
 from validation.evidence.log import Evidence
 from validation.evidence.outages import LONGEST_GAP_S, Outage, Watching
 from validation.evidence.queries import HEAD, excused, gap, overlap
@@ -26,12 +28,22 @@ from validation.verdict import (
 
 CLUSTER: Final = "cluster"
 """Name of the probe, and of the target of faults that take the whole cluster."""
+
+
 AVAILABILITY: Final = 0.99
+
+
 WATCHED_S: Final = 48 * 3600.0
+
+
 SIMULATED: Final = "simulated"
 """Backend of a record whose clock and cluster were simulated."""
+
+
 _SHORTEST_S: Final = 1.0
 """A failed probe with no good one beside it was an outage, however short."""
+
+
 UNSEEN_OUTAGE_S: Final = 120.0
 """Without any outage, one is taken to last as long as ``worker_recovery`` allows a recovery."""
 
@@ -177,3 +189,37 @@ def _words(found: statistics.Availability, outages: Sequence[Outage]) -> str:
         f"{plural(len(outages), 'outage')}, the longest {span(longest)}; {between}, each at most "
         f"{span(found.repair.upper)} on average"
     )
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="uptime",
+            statement="The cluster is available for two days on end",
+            target="≥ 99 % over ≥ 48 h",
+            unit="%",
+            clause=f'{GO}: "Ray cluster maintains 99%+ uptime for 48+ hours"',
+            evidence_needed="48 watched hours with few outages, from python -m validation soak",
+            verdict=uptime,
+            trusts=(CLOCK,),
+            position=10,
+        ),
+    ),
+    mutants=(
+        # Two days of outages cannot be planted in an afternoon: here the cluster and its
+        # clock are simulated, and its verdict says so.
+        Mutant(
+            name="four minutes without a cluster, every two hours (simulated)",
+            criterion="uptime",
+            stages=("soak",),
+            simulated="outages",
+        ),
+        Mutant(
+            name="hours that nobody watched, passed over in silence (simulated)",
+            criterion="uptime",
+            stages=("soak",),
+            simulated="unwatched",
+            expects="INCONCLUSIVE",
+        ),
+    ),
+)

@@ -1,0 +1,202 @@
+"""Runs a campaign: a list of stages on a target. It knows neither pytest nor reports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fixtures.protocols import Stack, StackError
+from fixtures.system.launch import beside
+from fixtures.system.termination import alongside
+from validation.campaigns.progress import Progress
+from validation.contract import CriterionPlugin, Stage
+from validation.evidence.log import FILE, EvidenceWriter
+from validation.evidence.records import Environment, Note
+from validation.monitors.alert_webhook import Webhook
+from validation.monitors.cluster import Outages, Watch
+from validation.monitors.harness import Observe
+from validation.run_folder import working
+from validation.stages.container_exits import died
+from validation.stages.context import Context
+from validation.stages.environment import environment
+from validation.stages.exposure import secrets_of
+from validation.stages.ray_evictions import evictions
+from validation.stages.registry import STAGES
+from validation.stages.workloads import Scale
+from validation.targets import Target
+
+STEADY_SECONDS: Final = 60.0
+_STARTING: Final = Stage(name="start", run=lambda _: None, feeds=("the stack",), seconds=40.0)
+
+
+class CampaignAbortedError(Exception):
+    """The campaign cannot go on: the stack failed where no fault of ours explains it, or the engine
+    cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One entry of a campaign: a stage, and others that run at the same time."""
+
+    stage: str
+    alongside: tuple[str, ...] = ()
+    """Begun together with it, in threads of their own; the step ends when all have."""
+    watched: bool = True
+    """Whether the cluster monitor runs. Before, the cluster is quiet; afterwards it may be gone."""
+    custom: bool = False
+    """Whether the stages of custom criteria follow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a campaign is told besides its target and its steps."""
+
+    seed: int
+    run: str
+    """Name of the run, and of its folder."""
+    folder: Path
+    scale: Scale
+    replay: str
+    """Command that repeats the run, without what names target and seed."""
+    say: Callable[[str], None]
+    """Progress, a line at a time."""
+    plugins: tuple[CriterionPlugin, ...] = ()
+    keep_files: bool = False
+    """Whether ledgers and backups stay in the folder."""
+    notes: tuple[str, ...] = ()
+    """Written into the record at the beginning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """What a campaign leaves."""
+
+    evidence: Path
+    secrets: dict[str, str]
+    """Name -> value of what must stand in no page."""
+
+
+@contextmanager
+def fail_with_context() -> Generator[None]:
+    """Report what the stack cannot do, once it is up, as the end of the campaign.
+
+    Raises:
+        CampaignAbortedError: for a ``StackError``.
+    """
+    try:
+        yield
+    except StackError as error:
+        raise CampaignAbortedError(f"the campaign broke off: {error}") from error
+
+
+def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gathered:
+    """Run the steps in turn on the target, and close the record.
+
+    Raises:
+        StackError: the stack cannot be started.
+        CampaignAbortedError: it failed later, or the engine's kernels cannot be compiled.
+    """
+    say, folder = options.say, options.folder
+    say(f"seed {options.seed}; evidence goes to {folder}")
+    progress = Progress(say, stages=[_STARTING, *(STAGES[step.stage] for step in steps)])
+    progress.begin(_STARTING.name)
+    evidence = folder / FILE
+    with (
+        working(folder, keep=options.keep_files) as work,
+        # Beside the stack's start: under a node's quota it would take minutes.
+        beside([sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL) as compiling,
+        Webhook() as webhook,
+        target.start(alert_webhook=webhook.url, say=say) as stack,
+        fail_with_context(),
+        # It makes the folder: a stack that could not be started leaves none.
+        EvidenceWriter(
+            evidence,
+            run=options.run,
+            seed=options.seed,
+            backend=stack.backend,
+            nodes=len(stack.nodes),
+            cpus_per_node=target.cpus_per_node,
+            replay=options.replay,
+        ) as writer,
+        Observe(stack, writer),
+    ):
+        work.mkdir()
+        writer.add(Environment(values=environment()))
+        for note in options.notes:
+            writer.add(Note(text=note))
+        outages = Outages()
+        watch = Watch(stack, writer, outages)
+        say("waiting for a steady state: every Prometheus target up")
+        if not watch.steady(STEADY_SECONDS):
+            writer.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
+        if compiling.wait():
+            raise CampaignAbortedError("the engine's kernels could not be compiled; see above")
+        context = Context(
+            stack=stack,
+            writer=writer,
+            outages=outages,
+            folder=folder,
+            work=work,
+            seed=options.seed,
+            scale=options.scale,
+            say=say,
+            webhook=webhook,
+        )
+        with ExitStack() as watching:
+            on = done = False
+            for step in steps:
+                if step.watched and not on:
+                    watching.enter_context(watch)
+                    on = True
+                elif on and not step.watched and not done:
+                    watching.close()
+                    done = True
+                    _ended(context, webhook)
+                progress.begin(step.stage)
+                _run(step, context)
+                if step.custom:
+                    _custom(options.plugins, context)
+        if on and not done:
+            _ended(context, webhook)
+        return Gathered(evidence=evidence, secrets=secrets_of(stack.endpoints))
+
+
+def _run(step: Step, context: Context) -> None:
+    """The stage in this thread, those alongside in others."""
+    if not step.alongside:
+        STAGES[step.stage].run(context)
+        return
+    with alongside() as pool:
+        others = [pool.submit(STAGES[name].run, context) for name in step.alongside]
+        STAGES[step.stage].run(context)
+        for other in others:
+            other.result()
+
+
+def _custom(plugins: Sequence[CriterionPlugin], context: Context) -> None:
+    for plugin in plugins:
+        for stage in plugin.stages:
+            context.say(f"stage {stage.name} of {plugin.file}")
+            stage.run(context)
+
+
+def _ended(context: Context, webhook: Webhook) -> None:
+    """The watch is over: write down what others heard and counted meanwhile."""
+    stack, writer = context.stack, context.writer
+    evictions(stack.endpoints.prometheus, writer, since=context.began)
+    for notification in webhook.notifications:
+        writer.add(notification)
+    died(stack, writer)
+    for line in _unexpected(stack):
+        # For the reader; container_stability judges what the watch saw.
+        context.say(f"unexpected exit: {line}")
+        writer.add(Note(text=f"unexpected exit: {line}"))
+
+
+def _unexpected(stack: Stack) -> Sequence[str]:
+    return stack.unexpected_exits

@@ -1,0 +1,104 @@
+"""Bad input is refused with a clear error, and nothing is written."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from validation.contract import Criterion, CriterionPlugin, Mutant
+from validation.evidence.records_ledger import Refusal
+from validation.mutation.patches import patch
+from validation.verdict import (
+    Records,
+    Status,
+    Verdict,
+    inconclusive,
+    listed,
+    plural,
+)
+
+BAD_INPUTS: Final = frozenset(
+    {
+        "missing file",
+        "empty file",
+        "wrong columns",
+        "unsorted times",
+        "repeated time",
+        "price that is no number",
+        "price of zero",
+        "high below low",
+        "one bar",
+        "mixed time zones",
+        "unreadable store",
+        "unknown store",
+        "dead address",
+        "population of none",
+        "negative generations",
+        "unknown family",
+    }
+)
+
+
+def bad_input(records: Records) -> Verdict:
+    """Every kind of bad input ends with status 2 and one line that names what is at fault, and
+    changes nothing in the ledger."""
+    wrong: list[str] = []
+    tried: set[str] = set()
+    for record in records:
+        for refusal in record.all(Refusal):
+            tried.add(refusal.input)
+            wrong += [f"{refusal.input}: {what}" for what in _unclear(refusal)]
+    if wrong:
+        return Verdict(
+            status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=listed(wrong)
+        )
+    missing = sorted(BAD_INPUTS - tried)
+    measured = f"{len(tried)} of {len(tried | BAD_INPUTS)} refused"
+    if missing:
+        return inconclusive(
+            f"not tried: {listed(missing)}", needs="every kind of bad input", measured=measured
+        )
+    return Verdict(
+        status=Status.PASS,
+        measured=measured,
+        reason="status 2, one line that names what is at fault, and the ledger as before",
+    )
+
+
+def _unclear(refusal: Refusal) -> list[str]:
+    found = []
+    if refusal.exit_code != 2:
+        found.append(f"exit status {refusal.exit_code}, not 2")
+    if len(refusal.message.splitlines()) != 1:
+        found.append(f"{len(refusal.message.splitlines())} lines of message, not one")
+    elif not refusal.must_name or refusal.must_name.lower() not in refusal.message.lower():
+        found.append(f"the message does not name {refusal.must_name!r}")
+    if refusal.ledger_changed:
+        found.append("the ledger was changed")
+    return found
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="bad_input",
+            statement="Bad input is refused with a clear error, and nothing is written",
+            target="every bad input refused",
+            clause='Pre-Deployment Checklist: "Environment variables properly configured"',
+            evidence_needed="exit status, message and ledger after each of 16 kinds of bad input",
+            verdict=bad_input,
+            position=240,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="swallowed bad input",
+            criterion="bad_input",
+            stages=("bad input",),
+            patches=patch(
+                "ga/evolution.py",
+                "        if not 1 <= self.generations <= 1_000_000:",
+                "        if self.generations > 1_000_000:",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,114 @@
+"""Planned generations of distributed evolution are completed without a failed individual."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from validation import statistics
+from validation.contract import Criterion, CriterionPlugin, Mutant
+from validation.criteria.helpers import distributed, generations, wall
+from validation.criteria.plan import METRICS
+from validation.mutation.patches import DRIVER, patch
+from validation.verdict import (
+    InconclusiveError,
+    Records,
+    Status,
+    Verdict,
+    inconclusive,
+    listed,
+    still,
+)
+
+CYCLE_RATE: Final = 0.95
+
+
+FEWEST_CYCLES_TO_FAIL: Final = 20
+
+
+_EXACT: Final = 1e-9
+"""0.05 times 100 is 5 and not less, whatever binary fractions say."""
+
+
+def cycle_completion(records: Records) -> Verdict:
+    """Share of planned distributed generations that the ledger shows complete, at least 95 %.
+
+    A planned generation that was not committed, or with a failed individual, is a failed cycle,
+    whatever became of its workload. PASS: the exact lower bound reaches the target. FAIL: the
+    upper bound does not, or the rate misses it over at least 20 cycles.
+    """
+    planned = complete = 0
+    wall_s = 0.0
+    short: list[str] = []
+    for record in records:
+        done = generations(record)
+        for workload in distributed(record):
+            whole = sum(1 for g in done.get(workload.id, {}).values() if g.failed == 0)
+            planned += workload.generations
+            wall_s += wall(workload)
+            complete += whole
+            if whole < workload.generations:
+                short.append(f"{workload.id} completed {whole} of {workload.generations}")
+    if not planned:
+        raise InconclusiveError("no distributed workload was recorded", needs="59 cycles")
+    rate = statistics.proportion(complete, planned)
+    measured = f"{100 * rate.point:.1f} % ({complete} of {planned})"
+    interval = (100 * rate.lower, 100 * rate.upper)
+    budget = (
+        f"{100 * CYCLE_RATE:g} % allows {int((1 - CYCLE_RATE) * planned + _EXACT)} failed of "
+        f"{planned}; {planned - complete} failed"
+    )
+    missed = rate.upper < CYCLE_RATE or (
+        rate.point < CYCLE_RATE and planned >= FEWEST_CYCLES_TO_FAIL
+    )
+    if missed:
+        return Verdict(
+            status=Status.FAIL,
+            measured=measured,
+            interval=interval,
+            reason=listed(short),
+            budget=budget,
+        )
+    shown = f"{complete} of {planned} cycles show at least {100 * rate.lower:.1f} %"
+    if rate.lower >= CYCLE_RATE:
+        return Verdict(
+            status=Status.PASS, measured=measured, interval=interval, reason=shown, budget=budget
+        )
+    more = statistics.more_successes(complete, planned, CYCLE_RATE)
+    return inconclusive(
+        "; ".join([shown, *short[:3]]),
+        needs=f"{still(more, 'cycle', each_s=wall_s / planned)}, without a failure",
+        measured=measured,
+        interval=interval,
+        budget=budget,
+    )
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="cycle_completion",
+            statement="Planned generations of distributed evolution are completed without a failed "
+            "individual",
+            target="≥ 95 %",
+            unit="%",
+            clause=f'{METRICS}: "evolution_cycle_completion_rate ... Target: 95%+ success"',
+            evidence_needed="59 planned generations without a failure, or 93 with one",
+            verdict=cycle_completion,
+            position=40,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="lost batch",
+            criterion="cycle_completion",
+            stages=("recovery",),
+            patches=patch(
+                DRIVER,
+                "            for result in dispatcher.run():\n"
+                "                self._connection.send(result)",
+                "            for number, result in enumerate(dispatcher.run()):\n"
+                "                if number != 2: self._connection.send(result)",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,119 @@
+"""A distributed generation of at least 500 individuals is quick on average."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from validation import statistics
+from validation.contract import HARNESS_CPU, Criterion, CriterionPlugin, Mutant
+from validation.criteria.helpers import FEWEST, distributed, generations
+from validation.criteria.plan import METRICS
+from validation.mutation.patches import patch
+from validation.verdict import (
+    InconclusiveError,
+    Records,
+    Status,
+    Verdict,
+    inconclusive,
+    plural,
+    settle,
+    still,
+)
+
+GENERATION_S: Final = 300.0
+
+
+GENERATION_POPULATION: Final = 500
+
+
+def generation_time(records: Records) -> Verdict:
+    """Mean time of distributed generations of 500 or more individuals, below 300 s.
+
+    The upper t bound of the mean decides. A planned generation that was never committed may be
+    the slow one, so it rules out a PASS.
+    """
+    seconds: list[float] = []
+    problems: list[str] = []
+    for record in records:
+        done = generations(record)
+        for workload in distributed(record):
+            large = [
+                g.seconds
+                for g in done.get(workload.id, {}).values()
+                if g.individuals >= GENERATION_POPULATION
+            ]
+            seconds += large
+            planned = workload.generations
+            if workload.population_size >= GENERATION_POPULATION and len(large) < planned:
+                problems.append(f"{workload.id} has times for {len(large)} of {planned}")
+    if len(seconds) < FEWEST:
+        raise InconclusiveError(
+            f"{plural(len(seconds), 'distributed generation')} of at least "
+            f"{GENERATION_POPULATION} individuals",
+            needs=plural(FEWEST - len(seconds), "more of them", "more of them"),
+        )
+    time = statistics.mean(seconds)
+    measured = f"{time.point:.1f} s over {len(seconds)} generations"
+    interval = (time.lower, time.upper)
+    budget = (
+        f"{GENERATION_S:.0f} s allows generations {GENERATION_S / time.point:.3g} times as long"
+        if time.point > 0
+        else f"{GENERATION_S:.0f} s a generation are allowed; no time was measured"
+    )
+    if time.point >= GENERATION_S:
+        return Verdict(
+            status=Status.FAIL,
+            measured=measured,
+            interval=interval,
+            reason=f"the mean is not below {GENERATION_S:.0f} s; slowest {max(seconds):.1f} s",
+            budget=budget,
+        )
+    if time.upper >= GENERATION_S:
+        return inconclusive(
+            f"the mean may be as high as {time.upper:.1f} s",
+            needs=still(
+                statistics.more_values(seconds, GENERATION_S, above=False),
+                "generation",
+                each_s=time.point,
+            ),
+            measured=measured,
+            interval=interval,
+            budget=budget,
+        )
+    verdict = Verdict(
+        status=Status.PASS,
+        measured=measured,
+        interval=interval,
+        reason=f"mean at most {time.upper:.1f} s; slowest {max(seconds):.1f} s",
+        budget=budget,
+    )
+    return settle(verdict, problems, needs="every planned generation, committed")
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="generation_time",
+            statement="A distributed generation of at least 500 individuals is quick on average",
+            target="< 300 s",
+            unit="s",
+            clause=f'{METRICS}: "average_generation_time ... Target: < 5 minutes per generation"',
+            evidence_needed="3 or more distributed generations of at least 500 individuals",
+            verdict=generation_time,
+            trusts=(HARNESS_CPU,),
+            position=50,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="generations ten minutes longer, by the ledger",
+            criterion="generation_time",
+            stages=("recovery",),
+            patches=patch(
+                "ga/runner.py",
+                "        seconds = time.perf_counter() - began\n",
+                "        seconds = 600.0 + time.perf_counter() - began\n",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,90 @@
+"""Helpers that several criteria share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from validation.criteria.rollback import undisturbed, unlike
+from validation.evidence.log import Evidence
+from validation.evidence.queries import (
+    on_the_stack,
+    workload_of,
+    workloads,
+)
+from validation.evidence.records import (
+    Workload,
+)
+from validation.evidence.records_ledger import Generation
+from validation.evidence.records_monitoring import Probe
+from validation.verdict import (
+    InconclusiveError,
+    Records,
+    Status,
+    Verdict,
+    listed,
+    plural,
+)
+
+DIGEST_LETTERS: Final = 12
+
+
+def short(digest: str | None) -> str:
+    return "none" if digest is None else digest[:DIGEST_LETTERS]
+
+
+FEWEST_PROBES: Final = 10
+
+
+FEWEST: Final = 3
+"""Fewest generations, pairs or workloads from which a mean is judged."""
+
+
+def wall(workload: Workload) -> float:
+    return workload.finished_at - workload.started_at
+
+
+def distributed(record: Evidence) -> list[Workload]:
+    """Those that the cluster was there for to the end."""
+    return [w for w in workloads(record).values() if on_the_stack(w)]
+
+
+def generations(record: Evidence) -> dict[str, dict[int, Generation]]:
+    """Committed generations by workload and number."""
+    known = workloads(record)
+    found: dict[str, dict[int, Generation]] = {}
+    for generation in record.all(Generation):
+        name = generation.workload
+        workload = workload_of(known, name, said_by="a generation")
+        of = found.setdefault(name, {})
+        if generation.generation in of:
+            raise InconclusiveError(f"{name} has generation {generation.generation} twice")
+        of[generation.generation] = generation
+        if len(of) > workload.generations:
+            raise InconclusiveError(f"{name} has more generations than were planned")
+    return found
+
+
+def refusals(records: Records, service: str) -> list[str]:
+    """Why a service was not there, as the stack said it."""
+    return [
+        probe.detail
+        for record in records
+        for probe in record.all(Probe)
+        if probe.probe == service and not probe.ok
+    ]
+
+
+def history(record: Evidence, workload: Workload) -> tuple[list[str], list[str]]:
+    """Findings and doubts about what a disturbed run left."""
+    if found := unlike(record, workload):
+        return [f"{workload.id}: {what}" for what in found], []
+    equals = undisturbed(workloads(record), workload)
+    if not equals:
+        return [], [f"{workload.id} has no undisturbed run to be compared with"]
+    if any(one.digest != workload.digest for one in equals):
+        return [f"{workload.id}: its history is not that of {equals[0].id}"], []
+    return [], []
+
+
+def failed(wrong: list[str]) -> Verdict:
+    return Verdict(status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=listed(wrong))

@@ -1,0 +1,204 @@
+"""No individual is lost, doubled or altered, whatever is killed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from validation import statistics
+from validation.contract import CLOCK, RECEIPTS, Criterion, CriterionPlugin, Mutant
+from validation.criteria.helpers import short
+from validation.criteria.plan import GO
+from validation.evidence.log import Evidence
+from validation.evidence.operations import Fate, Fates, fates, operations
+from validation.evidence.queries import killed_during
+from validation.evidence.records import Workload
+from validation.evidence.records_ledger import Audit, Generation
+from validation.mutation import injectors
+from validation.mutation.patches import BENT, EVALUATES, WORKER, patch
+from validation.verdict import (
+    InconclusiveError,
+    Records,
+    Status,
+    Verdict,
+    listed,
+    plural,
+    settle,
+)
+
+
+def no_data_loss(records: Records) -> Verdict:
+    """No individual lost, doubled, failed or altered, with a node killed on the way.
+
+    Every individual of every workload is classed as committed, lost, doubled or unknown. The
+    history's digest must be the one that its rows give when recomputed, and the one that the
+    process reported. An individual of unknown fate rules out a PASS, unless the harness itself was
+    away, by a gap in the record, when its workload ended: then nobody was promised anything.
+    """
+    wrong: list[str] = []
+    problems: list[str] = []
+    totals = Counter[Fate]()
+    sampled = 0
+    killed = False
+    for record in records:
+        for operation in operations(record):
+            found = fates(operation)
+            totals.update(found.counts)
+            audit, workload = operation.audit, operation.completion
+            if workload is None:
+                if not operation.explained:
+                    problems.append(f"nobody saw the end of {operation.id}")
+                continue
+            if audit is None:
+                if found.witnesses:
+                    wrong.append(f"{operation.id}: {listed(found.witnesses)}")
+                if not operation.explained or workload.exit_code != 0:
+                    _unaudited(record, workload, wrong, problems)
+                continue
+            wrong += _losses(workload, audit, found)
+            problems += _doubts(workload, audit, found)
+            sampled += audit.sampled
+            killed = killed or killed_during(record, workload)
+    audited = totals[Fate.COMMITTED]
+    measured = ", ".join(f"{totals[fate]} {fate.value}" for fate in Fate)
+    budget = f"none may be lost or doubled; {totals[Fate.LOST] + totals[Fate.DOUBLED]} were"
+    if wrong:
+        bad = totals[Fate.LOST] + totals[Fate.DOUBLED]
+        share = statistics.proportion(bad, max(audited + bad, 1))
+        return Verdict(
+            status=Status.FAIL,
+            measured=f"{plural(len(wrong), 'finding')}: {measured}",
+            interval=(share.lower, share.upper),
+            reason=listed(wrong, most=5),
+            budget=budget,
+        )
+    if not audited:
+        raise InconclusiveError(
+            listed(["no ledger was audited", *problems]),
+            needs="audits of finished workloads, one with a node killed in it",
+        )
+    if not killed:
+        problems.append("no audited workload had a node killed while it ran, by receipt")
+    if not sampled:
+        problems.append("no evaluation was repeated independently")
+    rate = statistics.zero_count_upper(audited)
+    verdict = Verdict(
+        status=Status.PASS,
+        measured=measured,
+        interval=(0.0, rate),
+        reason=f"fewer than {rate:.2g} of all individuals (95 % confidence, rule of three); "
+        f"{plural(sampled, 'evaluation')} repeated, all equal",
+        budget=budget,
+    )
+    return settle(verdict, problems, needs="audits of all workloads, a kill during one of them")
+
+
+def _unaudited(record: Evidence, workload: Workload, wrong: list[str], problems: list[str]) -> None:
+    if workload.exit_code == 0:
+        problems.append(f"{workload.id} finished, but its ledger was not audited")
+        return
+    done = {g.generation for g in record.all(Generation) if g.workload == workload.id}
+    if len(done) < workload.generations:
+        wrong.append(
+            f"{workload.id} ended with status {workload.exit_code} after {len(done)} of "
+            f"{workload.generations} generations"
+        )
+    else:
+        problems.append(f"{workload.id} crashed, and its ledger was not audited")
+
+
+def _losses(workload: Workload, audit: Audit, found: Fates) -> list[str]:
+    """Proven misses of one workload, with witnesses."""
+    counts = {
+        "lost": found.counts.get(Fate.LOST, 0) or max(audit.lost, audit.expected - audit.committed),
+        "doubled": found.counts.get(Fate.DOUBLED, 0) or audit.doubled,
+        "failed": audit.failed,
+        "different when repeated": audit.mismatched,
+    }
+    said = [f"{count} {what}" for what, count in counts.items() if count > 0]
+    digests = {audit.digest, audit.recomputed_digest, workload.digest} - {None}
+    if len(digests) > 1:
+        said.append(
+            f"digests differ (stored {short(audit.digest)}, recomputed "
+            f"{short(audit.recomputed_digest)}, reported {short(workload.digest)})"
+        )
+    if not said:
+        return []
+    names = found.witnesses or audit.witnesses
+    return [f"{workload.id}: {', '.join(said)}{f' ({listed(names)})' if names else ''}"]
+
+
+def _doubts(workload: Workload, audit: Audit, found: Fates) -> list[str]:
+    """What keeps an audit without a finding from proving anything."""
+    planned = workload.population_size * workload.generations
+    doubts = []
+    if audit.expected != planned:
+        doubts.append(f"the audit of {workload.id} expected {audit.expected}, not {planned}")
+    if audit.digest is None or audit.recomputed_digest is None:
+        doubts.append(f"the audit of {workload.id} lacks a digest")
+    if unknown := found.counts.get(Fate.UNKNOWN, 0):
+        doubts.append(f"{workload.id}: the fate of {plural(unknown, 'individual')} is unknown")
+    if audit.committed != found.counts.get(Fate.COMMITTED, 0):
+        doubts.append(
+            f"the audit of {workload.id} counted {audit.committed} committed, its places are "
+            f"{found.counts.get(Fate.COMMITTED, 0)}"
+        )
+    return doubts
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="no_data_loss",
+            statement="No individual is lost, doubled or altered, whatever is killed",
+            target="0 lost or doubled",
+            unit="share of individuals",
+            clause=f'{GO}: "No critical failures or data loss during testing"',
+            evidence_needed="an audit of every finished workload's ledger, a node killed during "
+            "one of them",
+            verdict=no_data_loss,
+            trusts=(
+                CLOCK,
+                RECEIPTS,
+            ),
+            position=140,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="dropped write",
+            criterion="no_data_loss",
+            stages=("reference",),
+            patches=patch(
+                "ga/ledger/store.py",
+                "insert(connection, individuals, members)",
+                "insert(connection, individuals, members[:-1])",
+            ),
+        ),
+        Mutant(
+            name="an individual held twice",
+            criterion="no_data_loss",
+            stages=("reference",),
+            patches=patch(
+                "ga/ledger/store.py",
+                "insert(connection, individuals, members)",
+                "insert(connection, individuals,"
+                " [*members, (run, generation, len(members), members[0][3])])",
+            ),
+        ),
+        Mutant(
+            name="a kill without a receipt",
+            criterion="no_data_loss",
+            stages=("reference", "recovery"),
+            injector=injectors.no_receipts,
+            on_containers=True,
+            expects="INCONCLUSIVE",
+        ),
+        Mutant(
+            name="altered results",
+            criterion="no_data_loss",
+            stages=("reference",),
+            patches=patch(WORKER, EVALUATES, BENT.format(where="")),
+        ),
+    ),
+)

@@ -1,0 +1,119 @@
+"""Large populations are evolved."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from validation.contract import CLOCK, HARNESS_CPU, Criterion, CriterionPlugin, Mutant
+from validation.criteria.helpers import failed
+from validation.criteria.rollback import unlike
+from validation.evidence.queries import workloads
+from validation.evidence.records import Usage, Workload
+from validation.evidence.records_ledger import Generation
+from validation.mutation.patches import patch
+from validation.verdict import (
+    InconclusiveError,
+    Records,
+    Status,
+    Verdict,
+    listed,
+    plural,
+    settle,
+    span,
+)
+
+GENERATION_S: Final = 300.0
+
+
+LEAST_POPULATION: Final = 500
+
+
+def population_load(records: Records) -> Verdict:
+    """Populations from 500 individuals on are evolved whole, a generation within 300 s, and no node
+    comes near its memory limit."""
+    wrong: list[str] = []
+    problems: list[str] = []
+    said: dict[int, str] = {}
+    for record in records:
+        usage = record.all(Usage)
+        seconds: dict[str, dict[int, float]] = {}
+        for generation in record.all(Generation):
+            seconds.setdefault(generation.workload, {})[generation.generation] = generation.seconds
+        for workload in workloads(record).values():
+            if workload.purpose != "population":
+                continue
+            found = unlike(record, workload)
+            timed = seconds.get(workload.id, {})
+            slowest = max(timed.values(), default=0.0)
+            if not found and slowest > GENERATION_S:
+                found = [f"a generation took {span(slowest)}"]
+            wrong += [f"{workload.id}: {what}" for what in found]
+            if len(timed) < workload.generations:
+                planned = plural(workload.generations, "generation")
+                problems.append(f"{workload.id}: {len(timed)} of {planned} timed")
+                continue
+            peak = _peak(usage, workload)
+            if peak is None:
+                problems.append(f"{workload.id}: nobody read the nodes' memory")
+                continue
+            said[workload.population_size] = (
+                f"{workload.population_size:,}: {span(slowest)} a generation, "
+                f"{100 * peak:.0f} % of a node's memory"
+            )
+    if wrong:
+        return failed(wrong)
+    largest = max(said, default=0)
+    if largest < LEAST_POPULATION or len(said) < 2:
+        raise InconclusiveError(
+            listed(problems or [f"{plural(len(said), 'population')} tried"]),
+            needs=f"runs of two populations of {LEAST_POPULATION} or more, about 30 s",
+        )
+    verdict = Verdict(
+        status=Status.PASS,
+        measured=f"{largest:,} individuals",
+        reason="; ".join(said[size] for size in sorted(said)),
+    )
+    return settle(verdict, problems, needs="readings of every node's memory while they ran")
+
+
+def _peak(usage: list[Usage] | tuple[Usage, ...], workload: Workload) -> float | None:
+    """The largest share of its limit that a node used; None if nobody looked."""
+    shares = [
+        one.memory_bytes / one.limit_bytes
+        for one in usage
+        if one.limit_bytes and workload.started_at <= one.at <= workload.finished_at
+    ]
+    return max(shares, default=None)
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="population_load",
+            statement="Large populations are evolved",
+            target="≥ 500 individuals",
+            unit="individuals",
+            clause='Day 7, step 11: "Test with larger population sizes (500+)"',
+            evidence_needed="populations of growing size from 500, with time, memory and an audit "
+            "of each",
+            verdict=population_load,
+            trusts=(
+                HARNESS_CPU,
+                CLOCK,
+            ),
+            position=210,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="individuals beyond 1,500 dropped",
+            criterion="population_load",
+            stages=("population",),
+            patches=patch(
+                "ga/ledger/store.py",
+                "insert(connection, individuals, members)",
+                "insert(connection, individuals, members[:1500])",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,109 @@
+"""A node that is taken away with notice loses nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from validation.contract import CLOCK, RECEIPTS, Criterion, CriterionPlugin, Mutant, SourcePatch
+from validation.criteria.helpers import failed, history
+from validation.evidence.queries import workloads
+from validation.evidence.records import Fault
+from validation.evidence.records_network import Drain
+from validation.mutation.patches import ALIVE, DRIVER, OTHER_ON_CLUSTER
+from validation.verdict import (
+    InconclusiveError,
+    Records,
+    Status,
+    Verdict,
+    listed,
+    plural,
+    settle,
+)
+
+
+def preemption(records: Records) -> Verdict:
+    """A node that is drained with a deadline, and then killed, costs no individual and no bit.
+
+    It counts only with the control service's own word that the node was draining or gone before
+    the kill, and with the kill's receipt.
+    """
+    wrong: list[str] = []
+    problems: list[str] = []
+    proven = 0
+    for record in records:
+        known = workloads(record)
+        kills = {f.workload: f for f in record.all(Fault) if f.fault == "kill" and f.confirmed}
+        for drain in record.all(Drain):
+            workload, kill = known.get(drain.workload), kills.get(drain.workload)
+            if workload is None:
+                problems.append(f"nobody saw the end of {drain.workload}")
+            elif not drain.accepted or not drain.confirmed:
+                problems.append(f"{drain.target} was not seen to drain ({drain.detail})")
+            elif kill is None or kill.target != drain.target:
+                problems.append(f"no receipt that {drain.target} was killed at its deadline")
+            else:
+                found, doubts = history(record, workload)
+                if not drain.requested_at < kill.requested_at <= workload.finished_at:
+                    doubts.append(f"{workload.id} had ended before the deadline of {drain.target}")
+                wrong += found
+                problems += doubts
+                proven += not found and not doubts
+    if wrong:
+        return failed(wrong)
+    needs = "a run during which a node is drained, confirmed, and killed at its deadline"
+    if not proven:
+        raise InconclusiveError(listed(problems or ["no node was drained"]), needs=needs)
+    verdict = Verdict(
+        status=Status.PASS,
+        measured=f"0 lost in {plural(proven, 'run')}",
+        reason="drained by the control service's own word, killed by receipt; all individuals "
+        "committed, and the history is the undisturbed one",
+    )
+    return settle(verdict, problems, needs=needs)
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="preemption",
+            statement="A node that is taken away with notice loses nothing",
+            target="0 lost",
+            clause='Cloud Deployment Scaling: "Spot instances for cost optimization"',
+            evidence_needed="a drain with a deadline, seen by the control service, a kill by "
+            "receipt, and an "
+            "audit",
+            verdict=preemption,
+            trusts=(
+                CLOCK,
+                RECEIPTS,
+            ),
+            position=190,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="another result on the cluster",
+            criterion="preemption",
+            stages=("reference", "preemption"),
+            patches=OTHER_ON_CLUSTER,
+        ),
+        Mutant(
+            # Its own work is done when it goes: a node that is drained takes no other.
+            name="work that is lost when a node is taken away",
+            criterion="preemption",
+            stages=("reference", "preemption"),
+            patches=(
+                SourcePatch(
+                    file=DRIVER,
+                    old=ALIVE,
+                    new=f"        self.left = len(found) < len(self._warming)\n{ALIVE}",
+                ),
+                SourcePatch(
+                    file=DRIVER,
+                    old="        return answer.results\n",
+                    new="        return [] if self.left else answer.results\n",
+                ),
+            ),
+        ),
+    ),
+)

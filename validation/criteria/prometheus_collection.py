@@ -1,0 +1,153 @@
+"""Prometheus collects from the head and every node."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from validation import statistics
+from validation.contract import CLOCK, PROMETHEUS, SCRAPE_GAPS, Criterion, CriterionPlugin, Mutant
+from validation.criteria.helpers import FEWEST_PROBES
+from validation.criteria.plan import GO
+from validation.evidence.queries import ATTACHED, HEAD, excused, gap
+from validation.evidence.records import (
+    Services,
+    Usage,
+)
+from validation.evidence.records_monitoring import Scrape
+from validation.mutation import injectors
+from validation.verdict import (
+    InconclusiveError,
+    Records,
+    Status,
+    Verdict,
+    listed,
+    plural,
+    settle,
+)
+
+FRESH_S: Final = 15.0
+
+
+def prometheus_collection(records: Records) -> Verdict:
+    """Prometheus finds every target up, with a sample no older than 15 s, at every reading.
+
+    Expected are the head, every node with a usage reading, and as many nodes as the run began
+    with; each with 10 readings at times when it was not down by a receipt.
+    """
+    misses: list[str] = []
+    problems: list[str] = []
+    count = 0
+    oldest = 0.0
+    watched_s = 0.0
+    targets: set[str] = set()
+    for record in records:
+        good: dict[str, int] = {}
+        times: dict[str, list[float]] = {}
+        for event in record.of(Scrape.KIND):
+            scrape = event.record
+            if not isinstance(scrape, Scrape):
+                continue
+            times.setdefault(scrape.target, []).append(event.at)
+            if scrape.excused:
+                # A good reading needs no excuse: one taken just before the fault is often marked.
+                if not _good(scrape) and not excused(record, (scrape.target,), event.at):
+                    problems.append(f"{scrape.target} was excused without a receipt")
+                continue
+            if not _good(scrape) and excused(record, ("prometheus",), event.at):
+                # Nobody was there to be asked, by receipt.
+                continue
+            good[scrape.target] = good.get(scrape.target, 0) + 1
+            count += 1
+            if not scrape.up:
+                misses.append(f"{scrape.target} was down")
+            elif scrape.age_s is None or not math.isfinite(scrape.age_s):
+                problems.append(f"{scrape.target} was up without a sample")
+            elif scrape.age_s > FRESH_S:
+                misses.append(f"{scrape.target}'s newest sample was {scrape.age_s:.0f} s old")
+            else:
+                oldest = max(oldest, scrape.age_s)
+        nodes = {usage.node for usage in record.all(Usage)} - {HEAD}
+        if record.opening.backend == ATTACHED:
+            # It is not read from outside.
+            watched = {name for one in record.all(Services) for name in one.incarnations}
+            nodes = (watched & times.keys()) - {HEAD}
+        expected = nodes | {HEAD}
+        if len(nodes) < record.opening.nodes:
+            problems.append(
+                f"run {record.run}: {len(nodes)} of {record.opening.nodes} nodes are known"
+            )
+        problems += [
+            f"{target}: {plural(good.get(target, 0), 'reading')}"
+            for target in sorted(expected)
+            if good.get(target, 0) < FEWEST_PROBES
+        ]
+        for target in sorted(expected & times.keys()):
+            unwatched = gap(record, times[target], f"the readings of {target}")
+            problems += [unwatched] if unwatched else []
+        targets |= expected
+        watched_s += min(
+            (max(times[t]) - min(times[t]) for t in expected & times.keys()), default=0.0
+        )
+    budget = f"no target may be missed, nor a sample be older than {FRESH_S:.0f} s; " + (
+        f"{len(misses)} bad" if misses else f"the oldest was {oldest:.1f} s"
+    )
+    if misses:
+        bad = statistics.proportion(len(misses), count)
+        return Verdict(
+            status=Status.FAIL,
+            measured=f"{len(misses)} of {count} readings bad",
+            interval=(100 * bad.lower, 100 * bad.upper),
+            reason=listed(sorted(set(misses))),
+            budget=budget,
+        )
+    needs = f"{FEWEST_PROBES} fresh readings of the head and of every node, all through the work"
+    if not count:
+        raise InconclusiveError("nobody asked Prometheus for its targets", needs=needs)
+    verdict = Verdict(
+        status=Status.PASS,
+        measured=f"{len(targets)} targets up in {count} readings",
+        interval=(0.0, 100 * statistics.zero_count_upper(max(int(watched_s / FRESH_S), 1))),
+        reason=f"oldest sample {oldest:.1f} s",
+        budget=budget,
+    )
+    return settle(verdict, sorted(set(problems)), needs=needs)
+
+
+def _good(scrape: Scrape) -> bool:
+    return scrape.up and scrape.age_s is not None and scrape.age_s <= FRESH_S
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="prometheus_collection",
+            statement="Prometheus collects from the head and every node",
+            target="every target up, sample ≤ 15 s old",
+            unit="% of readings bad",
+            clause=f'{GO}: "All monitoring systems functional and collecting metrics"',
+            evidence_needed="10 or more readings of every target, all through the work",
+            verdict=prometheus_collection,
+            trusts=(
+                CLOCK,
+                SCRAPE_GAPS,
+                PROMETHEUS,
+            ),
+            position=70,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="dead exporter",
+            criterion="prometheus_collection",
+            stages=("watch",),
+            injector=injectors.exporter_killed,
+        ),
+        Mutant(
+            name="a Prometheus that stands still",
+            criterion="prometheus_collection",
+            stages=("watch",),
+            injector=injectors.prometheus_stopped,
+        ),
+    ),
+)

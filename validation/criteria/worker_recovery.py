@@ -1,0 +1,231 @@
+"""A killed worker node is replaced and its work redone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from fixtures.protocols import SERVICES
+from validation import statistics
+from validation.contract import CLOCK, HARNESS_CPU, RECEIPTS, Criterion, CriterionPlugin, Mutant
+from validation.criteria.plan import METRICS
+from validation.evidence.log import Evidence
+from validation.evidence.records import Fault, Gap, Recovery, Workload
+from validation.mutation import injectors
+from validation.mutation.patches import LOST, patch
+from validation.verdict import (
+    InconclusiveError,
+    Records,
+    Status,
+    Verdict,
+    inconclusive,
+    listed,
+    plural,
+    settle,
+    span,
+    still,
+)
+
+RECOVERY_S: Final = 120.0
+
+
+FEWEST_RECOVERIES: Final = 4
+
+
+_MATCH_S: Final = 5.0
+"""How far the start of a recovery may lie from the receipt of its fault."""
+
+
+AVAILABILITY: Final = 0.99
+
+
+def worker_recovery(records: Records) -> Verdict:
+    """Time from a node's kill until every phase of its recovery was over, below 120 s.
+
+    PASS: the tolerance bound (95 % of recoveries, 95 % confidence, log-normal) is below 120 s.
+    FAIL: one recovery took 120 s or longer, or was not seen in that time. A recovery counts only
+    with a confirmed receipt of the kill, a kill of a recovery workload must have a recovery, and
+    one whose run came to nothing was none.
+    """
+    totals: list[float] = []
+    slow: list[str] = []
+    late: list[float] = []
+    problems: list[str] = []
+    for record in records:
+        unused = [f for f in record.all(Fault) if f.fault == "kill" and f.target not in SERVICES]
+        broken = {w.id: w.exit_code for w in record.all(Workload) if w.exit_code != 0}
+        for recovery in record.all(Recovery):
+            name = f"recovery of {recovery.target} in {recovery.workload}"
+            receipt = _receipt(recovery, unused)
+            if receipt is None:
+                problems.append(f"{name} has no receipt of a kill")
+                continue
+            unused.remove(receipt)
+            total = recovery.total_s
+            open_phases = [phase for phase, s in recovery.phases.items() if s is None]
+            if not all(math.isfinite(s) for s in recovery.phases.values() if s is not None):
+                # max() passes over NaN in silence, and every comparison with it is false.
+                problems.append(f"{name} has a phase that is no number")
+            elif not receipt.confirmed:
+                problems.append(f"the kill of {name.removeprefix('recovery of ')} is unconfirmed")
+            elif recovery.workload in broken:
+                status = broken[recovery.workload]
+                slow.append(f"{name}: the run ended with exit status {status}")
+                late.append(math.inf)
+            elif any(s is not None and s >= RECOVERY_S for s in recovery.phases.values()):
+                slowest = max(s for s in recovery.phases.values() if s is not None)
+                slow.append(f"{name} took {slowest:.1f} s")
+                late.append(slowest)
+            elif total is None and recovery.window_s >= RECOVERY_S:
+                slow.append(
+                    f"{name}: {', '.join(open_phases)} not seen in {recovery.window_s:.0f} s"
+                )
+                late.append(math.inf)
+            elif total is None:
+                problems.append(
+                    f"{name}: {', '.join(open_phases)} not seen, "
+                    f"but watched for {recovery.window_s:.0f} s only"
+                )
+            elif total <= 0:
+                problems.append(f"{name} took no time")
+            else:
+                totals.append(total)
+        purposes = {w.id: w.purpose for w in record.all(Workload)}
+        away = [gap.begin for gap in record.all(Gap)]
+        problems += [
+            f"the kill of {f.target} in {f.workload} has no recovery"
+            for f in unused
+            if f.workload is not None
+            and purposes.get(f.workload, "recovery") == "recovery"
+            # The harness itself was gone before it could see one.
+            and not (f.workload not in purposes and any(at >= f.confirmed_at for at in away))
+        ]
+    if slow:
+        return Verdict(
+            status=Status.FAIL,
+            measured=f"{len(slow)} of {len(slow) + len(totals)} too slow",
+            interval=(min(totals + late), max(late)),
+            reason=listed(slow),
+            budget=f"every recovery must end within {RECOVERY_S:.0f} s; {len(slow)} did not",
+        )
+    if len(totals) < FEWEST_RECOVERIES:
+        raise InconclusiveError(
+            listed([plural(len(totals), "proven recovery", "proven recoveries"), *problems]),
+            needs=still(
+                FEWEST_RECOVERIES - len(totals),
+                "recovery with a receipt",
+                "recoveries with receipts",
+                each_s=_each_s(records, totals),
+            ),
+        )
+    bound = statistics.tolerance_upper(totals)
+    count = len(totals)
+    measured = f"{max(totals):.1f} s slowest of {count}"
+    interval = (min(totals), bound)
+    each_s = _each_s(records, totals)
+    free = (
+        f"without assuming a distribution, {count} of {count} show only "
+        f"P(recovery < 120 s) > {100 * statistics.proven_content(count):.0f} %"
+    )
+    if more := statistics.more_successes(count, count, 0.95):
+        free += f"; {still(more, 'recovery', 'recoveries', each_s=each_s)}, would show 95 %"
+    usual = math.fsum(totals) / count
+    budget = (
+        f"at {span(usual)} a recovery, 99 % allows a lost node every "
+        f"{span(usual / (1 - AVAILABILITY))}"
+    )
+    if bound >= RECOVERY_S:
+        return inconclusive(
+            f"95 % of recoveries may take up to {bound:.0f} s; {free}",
+            needs=still(
+                statistics.more_for_tolerance(totals, RECOVERY_S),
+                "recovery",
+                "recoveries",
+                each_s=each_s,
+            ),
+            measured=measured,
+            interval=interval,
+            budget=budget,
+        )
+    verdict = Verdict(
+        status=Status.PASS,
+        measured=measured,
+        interval=interval,
+        reason=f"95 % of recoveries within {bound:.1f} s if log-normal; {free}",
+        budget=budget,
+    )
+    return settle(verdict, problems, needs="a confirmed receipt for every recovery")
+
+
+def _each_s(records: Sequence[Evidence], totals: Sequence[float]) -> float:
+    """Seconds that one more recovery takes to gather: its workload, or the recovery alone."""
+    walls = [
+        w.finished_at - w.started_at
+        for record in records
+        for w in record.all(Workload)
+        if w.purpose == "recovery"
+    ]
+    known = walls or totals
+    return math.fsum(known) / len(known) if known else RECOVERY_S
+
+
+def _receipt(recovery: Recovery, kills: Sequence[Fault]) -> Fault | None:
+    """The kill that a recovery belongs to: same target, same workload, nearest in time."""
+
+    def distance(fault: Fault) -> float:
+        return max(
+            fault.requested_at - recovery.fault_at, recovery.fault_at - fault.confirmed_at, 0.0
+        )
+
+    fitting = [
+        fault
+        for fault in kills
+        if fault.target == recovery.target
+        and fault.workload == recovery.workload
+        and distance(fault) <= _MATCH_S
+    ]
+    return min(fitting, key=distance, default=None)
+
+
+PLUGIN: Final = CriterionPlugin(
+    criteria=(
+        Criterion(
+            id="worker_recovery",
+            statement="A killed worker node is replaced and its work redone",
+            target="< 120 s",
+            unit="s",
+            clause=f'{METRICS}: "ray_worker_failure_recovery_time ... Target: < 2 minutes"',
+            evidence_needed="4 or more kills of a node, each with a confirmed receipt and all "
+            "phases timed",
+            verdict=worker_recovery,
+            trusts=(
+                HARNESS_CPU,
+                CLOCK,
+                RECEIPTS,
+            ),
+            position=20,
+        ),
+    ),
+    mutants=(
+        Mutant(
+            name="no second try",
+            criterion="worker_recovery",
+            stages=("recovery",),
+            patches=patch(
+                "ga/execution/ray/dispatcher.py",
+                LOST,
+                "            if reply is Fault.LOST:\n"
+                "                self._close(job)\n"
+                "                return\n" + LOST,
+            ),
+        ),
+        Mutant(
+            name="nodes that never come back",
+            criterion="worker_recovery",
+            stages=("recovery",),
+            injector=injectors.nodes_stay_away,
+            on_containers=True,
+        ),
+    ),
+)

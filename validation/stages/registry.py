@@ -1,0 +1,159 @@
+"""The built-in stages by name. A stage gathers evidence; it decides nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from itertools import count
+from types import MappingProxyType
+from typing import Final
+
+from validation.contract import Stage
+from validation.evidence.records import Note
+from validation.monitors.dashboards import ask_all
+from validation.mutation.injectors import WATCH_SECONDS
+from validation.stages.alerting import plant_alert
+from validation.stages.context import Context
+from validation.stages.exposure import search, survey
+from validation.stages.network_latency import actor_round_trips, round_trips
+from validation.stages.node_price import node_price
+from validation.stages.scaling import autoscale, preempt
+from validation.stages.service_load import service_load
+
+_CLUSTER_S: Final = 60.0
+"""A quick cluster goes on for so long: what it is judged by must be watched for a while."""
+
+
+def _network(context: Context) -> None:
+    round_trips(context.stack, context.writer, say=context.say)
+
+
+def _actors(context: Context) -> None:
+    actor_round_trips(context.stack, context.writer, say=context.say)
+
+
+def _sockets(context: Context) -> None:
+    survey(context.stack, context.writer, say=context.say)
+
+
+def _secrets(context: Context) -> None:
+    search(context.stack, context.writer, context.folder)
+
+
+def _alert(context: Context) -> None:
+    if context.webhook is None:
+        context.add(Note(text="no alert was planted: nothing receives the stack's alerts"))
+        return
+    plant_alert(
+        context.stack,
+        context.writer,
+        context.outages,
+        context.webhook,
+        seed=context.seed,
+        say=context.say,
+    )
+
+
+def _backup(context: Context) -> None:
+    context.workloads.reference(context.drills.back_up)
+
+
+def _cluster(context: Context) -> None:
+    """The evolution on the cluster, as often as nodes are killed elsewhere, and for a minute."""
+    context.add(node_price())
+    began = time.monotonic()
+    for done in count(1):
+        context.workloads.undisturbed()
+        if done >= context.scale.recoveries and time.monotonic() - began >= _CLUSTER_S:
+            return
+
+
+def _panels(context: Context) -> None:
+    ends = context.stack.endpoints
+    if ends.prometheus is not None:
+        context.say("every panel of every dashboard")
+        grafana = os.environ.get("GA_GRAFANA_URL") or ends.grafana
+        ask_all(context.writer, prometheus=ends.prometheus, grafana=grafana, since=context.began)
+
+
+def _service(context: Context) -> None:
+    service_load(context.writer, folder=context.work or context.folder, say=context.say)
+
+
+STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
+    {
+        stage.name: stage
+        for stage in (
+            Stage(name="network", feeds=("network_latency",), run=_network, seconds=8.0),
+            Stage(name="actors", run=_actors, seconds=8.0),
+            Stage(name="sockets", feeds=("exposure",), run=_sockets, seconds=8.0),
+            Stage(name="secrets", feeds=("exposure",), run=_secrets, seconds=2.0),
+            Stage(
+                name="reference",
+                feeds=("reproducibility",),
+                run=lambda context: context.workloads.reference(),
+                seconds=95.0,
+            ),
+            Stage(
+                name="backup",
+                feeds=("reproducibility", "backup_restore"),
+                run=_backup,
+                seconds=95.0,
+            ),
+            Stage(name="alert", feeds=("alerting",), run=_alert, seconds=95.0),
+            Stage(
+                name="cluster",
+                feeds=("reproducibility", "no_data_loss", "cycle_completion", "cost_per_day"),
+                run=_cluster,
+                seconds=60.0,
+            ),
+            Stage(
+                name="recovery",
+                feeds=("worker_recovery", "no_data_loss", "cycle_completion"),
+                run=lambda context: context.workloads.recoveries(),
+                seconds=170.0,
+            ),
+            Stage(name="preemption", feeds=("preemption",), run=preempt, seconds=40.0),
+            Stage(
+                name="population",
+                feeds=("population_load",),
+                run=lambda context: context.workloads.populations(),
+                seconds=45.0,
+            ),
+            Stage(name="panels", feeds=("grafana_functional",), run=_panels, seconds=5.0),
+            Stage(
+                name="speedup",
+                feeds=("speedup", "cpu_efficiency", "cost_per_day"),
+                run=lambda context: context.workloads.speedup(),
+                seconds=190.0,
+            ),
+            Stage(
+                name="rollback",
+                feeds=("rollback",),
+                run=lambda context: context.drills.rollback(),
+                seconds=45.0,
+            ),
+            Stage(
+                name="bad input",
+                feeds=("bad_input",),
+                run=lambda context: context.drills.bad_input(),
+                seconds=30.0,
+            ),
+            Stage(name="autoscaling", feeds=("autoscaling",), run=autoscale, seconds=60.0),
+            Stage(
+                name="restore",
+                feeds=("backup_restore",),
+                run=lambda context: context.drills.restore(),
+                seconds=30.0,
+            ),
+            Stage(name="service", feeds=("service_load",), run=_service, seconds=60.0),
+            Stage(
+                name="watch",
+                feeds=("prometheus_collection", "container_stability", "dashboard"),
+                run=lambda _: time.sleep(WATCH_SECONDS),
+                seconds=WATCH_SECONDS,
+            ),
+        )
+    }
+)

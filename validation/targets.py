@@ -1,0 +1,114 @@
+"""What a campaign judges: a stack that it starts itself, or a cluster that others started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import fixtures
+from fixtures.backends.attached import AttachedStack
+from fixtures.protocols import Stack, StackError
+
+NODES: Final = 4
+CPUS_PER_NODE: Final = 0.4
+
+
+class Target(Protocol):
+    """Where a campaign runs."""
+
+    @property
+    def option(self) -> str:
+        """The option of the command line that names it."""
+        ...
+
+    @property
+    def cpus_per_node(self) -> float:
+        """CPU quota of a node, cores."""
+        ...
+
+    def start(
+        self, *, alert_webhook: str, say: Callable[[str], None]
+    ) -> AbstractContextManager[Stack]:
+        """The running stack.
+
+        Raises:
+            StackError: it cannot be started, or is not there.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnStack:
+    """A stack of four small nodes that the campaign starts, breaks, and removes."""
+
+    backend: str
+    """``auto``, ``processes`` or ``containers``."""
+
+    @property
+    def option(self) -> str:
+        """See ``Target``."""
+        return f"--stack={self.backend}"
+
+    @property
+    def cpus_per_node(self) -> float:
+        """See ``Target``."""
+        return CPUS_PER_NODE
+
+    def start(
+        self, *, alert_webhook: str, say: Callable[[str], None]
+    ) -> AbstractContextManager[Stack]:
+        """See ``Target``."""
+        return fixtures.start_stack(
+            nodes=NODES,
+            cpus_per_node=CPUS_PER_NODE,
+            backend=self.backend,
+            alert_webhook=alert_webhook,
+            on_progress=say,
+        )
+
+
+class AttachedCluster:
+    """A cluster that others started: it is given work and watched, and never broken.
+
+    Raises:
+        StackError: it is not there.
+    """
+
+    def __init__(self, address: str, *, dashboard: str | None, prometheus: str | None) -> None:
+        self._stack = AttachedStack(address, dashboard=dashboard, prometheus=prometheus)
+
+    @property
+    def option(self) -> str:
+        """See ``Target``."""
+        return f"--address {self._stack.endpoints.ray}"
+
+    @property
+    def cpus_per_node(self) -> float:
+        """See ``Target``."""
+        return self._stack.cpus_per_node
+
+    def start(
+        self,
+        *,
+        alert_webhook: str,  # noqa: ARG002 (its alerts go elsewhere)
+        say: Callable[[str], None],  # noqa: ARG002
+    ) -> AbstractContextManager[Stack]:
+        """See ``Target``."""
+        return self._stack
+
+
+def target_of(
+    *, backend: str, address: str | None, dashboard: str | None, prometheus: str | None
+) -> Target:
+    """The target that options of the command line name.
+
+    Raises:
+        StackError: they contradict each other, or the cluster is not there.
+    """
+    if address is not None:
+        return AttachedCluster(address, dashboard=dashboard, prometheus=prometheus)
+    if dashboard or prometheus:
+        raise StackError("--dashboard and --prometheus need --address HOST:PORT")
+    return OwnStack(backend=backend)
