@@ -28,12 +28,13 @@ from ga.errors import ClusterError
 from ga.evaluation import evaluate
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, Settings, evaluation_keys
+from ga.event_log import BatchLog
 from ga.evolution import Evolution, Plan
 from ga.execution.local import LocalEvaluator
 from ga.families import FAMILIES
 from ga.ledger import open_ledger
 from ga.market import Market
-from ga.runner import BatchLog, Runner, Summary
+from ga.runner import Runner, Summary
 from ga.sources import MarketSpec, synthetic
 
 POPULATION = 200

@@ -27,6 +27,7 @@ from fixtures.services import datastores
 from ga.errors import ClusterError
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, Settings
+from ga.event_log import BatchLog
 from ga.evolution import Evolution, Plan
 from ga.execution.local import LocalEvaluator
 from ga.execution.protocol import BatchResult
@@ -34,7 +35,7 @@ from ga.families import FAMILIES
 from ga.genome import Genome
 from ga.ledger import Ledger, open_ledger
 from ga.metrics import Telemetry
-from ga.runner import BatchLog, Runner
+from ga.runner import Runner
 from ga.sources import MarketSpec, synthetic
 from validation.statistics import geometric_mean, mean
 

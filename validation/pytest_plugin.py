@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from validation.contract import CriterionPlugin
     from validation.decision import GateResult
 
-NOT_OURS: Final = "a cluster that others started"
 _TESTS: Final = "validation.test_criteria"
 _INCONCLUSIVE = pytest.StashKey[str]()
 _MARK: Final = "inconclusive"
@@ -146,13 +145,15 @@ def _gather(config: pytest.Config) -> Path:
         CampaignAbortedError: it failed later.
     """
     # Imported here: this plugin is loaded for every pytest run.
+    from fixtures.backends.attached_node import NOT_OURS
     from validation.campaigns.lists import ATTACHED, FULL
     from validation.campaigns.run import Options, run_campaign
     from validation.evidence.log import read_evidence
     from validation.reporting import reporters
     from validation.run_folder import OUT, stamp
-    from validation.stages import workloads
     from validation.stages.exposure import withdraw
+    from validation.stages.scale import FULL as FULL_SCALE
+    from validation.stages.scale import SHORT
     from validation.targets import OwnStack, target_of
 
     seed = config.getoption("--replay")
@@ -181,7 +182,7 @@ def _gather(config: pytest.Config) -> Path:
             seed=seed,
             run=run,
             folder=folder,
-            scale=workloads.SHORT if short else workloads.FULL,
+            scale=SHORT if short else FULL_SCALE,
             replay=replay,
             say=say,
             plugins=plugins,

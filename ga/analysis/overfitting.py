@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ga.backtest.jit import kernel
-from ga.numerics import mean, normal_cdf, normal_quantile
+from ga.normal import normal_cdf, normal_quantile
+from ga.numerics import mean
 
 Floats = NDArray[np.float64]
 

@@ -12,16 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NoReturn
 
 from ga.analysis.holdout import find_edge
 from ga.analysis.overfitting import Edge
 from ga.backtest.simulation import Costs
+from ga.cli import cluster, runs, serve
 from ga.cli import compile as compilation
 from ga.cli import ledger as upkeep
 from ga.cli import plan as capacity
-from ga.cli import runs, serve
 from ga.cli.exit_status import status_of
+from ga.cli.parser import _SAMPLE, DEFAULT_STORE, default_store, make_parser
 from ga.cli.render import (
     ProgressLine,
     gap_lines,
@@ -29,10 +29,10 @@ from ga.cli.render import (
     print_strategies,
 )
 from ga.cli.runs import appraised, sharpe_row, spec_of, strategy_row
-from ga.environment import setting
 from ga.errors import ClusterError, InputError
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Settings
+from ga.event_log import BatchLog
 from ga.evolution import Evolution, Plan
 from ga.execution import numerics_check
 from ga.execution.auto import Choice, make_evaluator
@@ -44,129 +44,11 @@ from ga.families import FAMILIES, usable_families
 from ga.ledger import Ledger, RunRecord, StrategyRecord, open_ledger
 from ga.ledger.connection import told_of_database
 from ga.market import Market
-from ga.metrics import LOOPBACK, MetricsServer, Telemetry, check_port, depends_on
-from ga.ops import compose, preflight
+from ga.metrics import MetricsServer, Telemetry, check_port, depends_on
+from ga.ops import preflight
 from ga.redaction import redact, refuse_passwords
 from ga.result_cache import Cache, check_cache, open_cache
-from ga.runner import BatchLog, Runner, Summary
-
-DEFAULT_STORE = "sqlite:///ga.db"
-_SAMPLE = 64
-"""Strategies drawn from all that were tried, for the probability of overfitting."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Refuse like all other bad input: in one line, without the usage before it."""
-        raise InputError(f"{message}; see {self.prog} --help")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m ga", description="Evolve trading strategies.")
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--json", action="store_true", help="print one JSON value on stdout")
-        return command
-
-    def execution(command: argparse.ArgumentParser) -> None:
-        command.add_argument("--mode", choices=["auto", "local", "distributed"], default="auto")
-        command.add_argument(
-            "--workers",
-            type=int,
-            help="processes, or slots to use, which a cluster that autoscales is asked for"
-            " (default: all there are)",
-        )
-        command.add_argument("--address", help="HOST:PORT of a Ray cluster")
-        command.add_argument("--top", type=int, default=5, help="strategies to show (default: 5)")
-        command.add_argument("--log", type=Path, help="append a JSON line for every batch here")
-        command.add_argument(
-            "--cache",
-            default=setting("GA_CACHE_URL"),
-            help="outcomes of earlier runs: redis://HOST:PORT/DB; a URL with a password belongs in"
-            " the variable GA_CACHE_URL, or the password in a file that GA_CACHE_PASSWORD_FILE"
-            " names (default: that variable, else none)",
-        )
-        command.add_argument(
-            "--metrics-port",
-            type=int,
-            help="serve Prometheus series on this port; 0: on any free one (default: none)",
-        )
-        command.add_argument(
-            "--metrics-host",
-            default=LOOPBACK,
-            help="address to serve them on; 0.0.0.0 lets others ask (default: %(default)s)",
-        )
-
-    def store(command: argparse.ArgumentParser) -> None:
-        command.add_argument(
-            "--store",
-            default=_default_store(),
-            help="history: a file, sqlite:///FILE or postgresql://...; a URL with a password"
-            f" belongs in the variable GA_STORE (default: that, else {DEFAULT_STORE})",
-        )
-
-    def market(command: argparse.ArgumentParser, *, required: bool) -> None:
-        command.add_argument(
-            "--market",
-            required=required,
-            help="eurusd, goog, synthetic[:assets=2,bars=5000,seed=0], hyperliquid:BTC+ETH, a file"
-            " (.csv, .parquet, .feather), or a folder of files",
-        )
-        command.add_argument("--assets", help="comma-separated (default: all that it has)")
-        command.add_argument("--start", help="first bar, ISO 8601, UTC if it has no offset")
-        command.add_argument("--end", help="bars before this time only")
-        command.add_argument("--timeframe", help="coarser bars made of the market's: 4h, 1d")
-
-    evolve = add("evolve", "Evolve strategies on a market.")
-    market(evolve, required=True)
-    evolve.add_argument("--population-size", type=int, default=200)
-    evolve.add_argument("--generations", type=int, default=20)
-    evolve.add_argument("--seed", type=int, default=0, help="fixes the history (default: 0)")
-    evolve.add_argument(
-        "--families", help="comma-separated (default: all that the market has the data for)"
-    )
-    evolve.add_argument("--folds", type=int, default=4, help="walk-forward folds (default: 4)")
-    evolve.add_argument("--fee", type=float, default=Costs().fee, help="fraction of traded value")
-    evolve.add_argument("--slippage", type=float, default=Costs().slippage)
-    evolve.add_argument("--run-id", help="id of the run, 12 of 0-9a-f (default: a random one)")
-    evolve.add_argument("--max-cells", type=int, help="refuse a market of more bars x assets")
-    execution(evolve)
-    store(evolve)
-
-    resume = add("resume", "Continue a run that was cut short.")
-    resume.add_argument("run")
-    execution(resume)
-    store(resume)
-
-    store(add("runs", "List the runs of a store."))
-    strategies = add("strategies", "List the best strategies of a run, or of all.")
-    strategies.add_argument("run", nargs="?")
-    strategies.add_argument("--limit", type=int, default=20)
-    store(strategies)
-    add("families", "List the parameter families and their genes.")
-    show = add("show", "Show one strategy by part, fold and asset, with its equity curve.")
-    show.add_argument("strategy", help="the start of its key, as `strategies` lists it")
-    show.add_argument("--out", type=Path, help="write a page with the curve here (.html)")
-    store(show)
-    export = add("export", "Write one strategy as JSON that needs no ledger.")
-    export.add_argument("strategy")
-    export.add_argument("--out", type=Path, help="file (default: stdout)")
-    store(export)
-    signals = add("signals", "When a strategy changes its target position, on any market.")
-    signals.add_argument("strategy", help="the start of its key, or a file that `export` wrote")
-    market(signals, required=True)
-    store(signals)
-    upkeep.register(add, store)
-    capacity.add_parser(add)
-    serve.register(add, store)
-    add("compile", "Compile all kernels now, instead of at their first use.")
-    numerics = add("numerics", "Check that this machine computes what all others compute.")
-    numerics.add_argument("--digests", action="store_true", help="print the digests as a table")
-    compose.add_parser(commands)
-    preflight.add_parser(commands)
-    return parser
+from ga.runner import Runner, Summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -185,14 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "serve": serve.command,
         "compile": compilation.command,
         "numerics": numerics_check.command,
-        "cluster": compose.command,
+        "cluster": cluster.command,
         "preflight": preflight.command,
     }
     options = argparse.Namespace()
 
     def work() -> int:
         refuse_passwords(sys.argv[1:] if argv is None else argv)
-        _parser().parse_args(argv, options)
+        make_parser().parse_args(argv, options)
         with told_of_database(getattr(options, "store", DEFAULT_STORE)):
             return handlers[options.command](options)
 
@@ -204,12 +86,8 @@ def _how_to_go_on(options: argparse.Namespace) -> str:
     run = getattr(options, "begun", None)
     if run is None:
         return ""
-    stored = [] if options.store == _default_store() else ["--store", options.store]
+    stored = [] if options.store == default_store() else ["--store", options.store]
     return shlex.join(["python", "-m", "ga", "resume", run, *stored])
-
-
-def _default_store() -> str:
-    return setting("GA_STORE") or DEFAULT_STORE
 
 
 def _evolve(options: argparse.Namespace) -> int:

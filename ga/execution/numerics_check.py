@@ -28,7 +28,8 @@ from ga.evaluation.scoring import score
 from ga.evaluation.settings import Settings
 from ga.families import FAMILIES, KERNEL_VERSION, Changes, get_family
 from ga.market import Market
-from ga.numerics import Stream, exp, mean, normal_cdf, normal_quantile
+from ga.normal import normal_cdf, normal_quantile
+from ga.numerics import Stream, exp, mean
 from ga.operators import crossover, mutate, mutation_scale, scatter, tournament
 from ga.sources.synthetic import synthetic
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,14 +18,9 @@ from ga.evolution import ARCHIVE, GENESIS, Plan
 from ga.genome import Genome
 from ga.ledger.bulk_insert import insert, text
 from ga.ledger.connection import (
-    engine_of,
     file_of,
-    problem,
     snapshot,
-    url_of,
-    wait_for_restarts,
 )
-from ga.ledger.migrate import make_file, upgrade
 from ga.ledger.nodes import keep_nodes, nodes_of
 from ga.ledger.ownership import Owner
 from ga.ledger.records import (
@@ -46,40 +40,6 @@ from ga.ledger.schema import attempts, evaluations, generations, individuals, ru
 from ga.ledger.strategies import best, best_of_families, keep
 from ga.market import Market
 from ga.sources import MarketSpec
-
-
-def open_ledger(store: str, *, create: bool, wait: bool = True) -> Ledger:
-    """Open the ledger at a file or URL; with ``create``, make what is missing.
-
-    A ledger of an earlier version is upgraded. With ``wait``, whoever needs a PostgreSQL that is
-    being restarted waits for it; otherwise that is an error at once.
-
-    Raises:
-        InputError: it cannot be opened, is not a ledger, or is missing and ``create`` is false.
-    """
-    url = url_of(store)
-    shown = url.render_as_string(hide_password=True)
-    path = file_of(url)
-    if path is not None:
-        if not create and not path.exists():
-            raise InputError(f"--store {shown}: no such file; run an evolution first")
-        if not path.parent.is_dir():
-            raise InputError(f"--store {shown}: folder {path.parent} does not exist; make it")
-    engine = engine_of(url)
-    try:
-        if path is not None and create and not os.path.lexists(path):
-            make_file(path, shown)
-        upgrade(engine, shown, create=create)
-    except sa.exc.DBAPIError as error:
-        engine.dispose()
-        raise InputError(f"--store {shown}: cannot be opened {problem(error, url)}") from None
-    except BaseException:
-        engine.dispose()
-        raise
-    if wait:
-        wait_for_restarts(engine)
-    return Ledger(engine)
-
 
 _DIGEST: Final = sa.select(generations.c.digest).where(
     generations.c.run == sa.bindparam("of"), generations.c.generation == sa.bindparam("at")

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from fixtures.services.monitoring import DEPLOY
-from ga.cli.main import _parser
+from ga.cli.parser import make_parser as _parser
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from fixtures.services.monitoring import DEPLOY
-from ga.cli.main import _parser
+from ga.cli.parser import make_parser as _parser
 from ga.ops.compose import compose_of_wheel
 
 ROOT: Final = DEPLOY.parent

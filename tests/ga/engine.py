@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ga.errors import ClusterError
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Settings
+from ga.event_log import BatchLog
 from ga.evolution import Evolution, Plan
 from ga.execution.local import LocalEvaluator
 from ga.execution.protocol import Abandoned, BatchResult, Evaluator, NodeReport
@@ -20,7 +21,7 @@ from ga.ledger import open_ledger
 from ga.market import Market
 from ga.metrics import Telemetry
 from ga.result_cache import Cache
-from ga.runner import BatchLog, Progress, Runner, Summary
+from ga.runner import Progress, Runner, Summary
 from ga.sources import MarketSpec
 
 PLAN = Plan(seed=3, population_size=40, generations=4)

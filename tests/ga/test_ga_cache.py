@@ -22,6 +22,7 @@ import ga.result_cache
 from fixtures.services import datastores
 from ga.errors import InputError
 from ga.evaluation.settings import Outcome
+from ga.event_log import BatchLog
 from ga.result_cache import (
     TTL_SECONDS,
     Cache,
@@ -30,7 +31,6 @@ from ga.result_cache import (
     open_cache,
     parse_url,
 )
-from ga.runner import BatchLog
 
 KEY = "ab" * 32
 finite = st.floats(allow_nan=False, allow_infinity=False)

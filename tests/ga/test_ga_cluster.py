@@ -20,6 +20,7 @@ from ga.errors import ClusterError, InputError
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome
+from ga.event_log import BatchLog
 from ga.evolution import Evolution, Plan
 from ga.execution.auto import make_evaluator
 from ga.execution.local import LocalEvaluator
@@ -29,7 +30,7 @@ from ga.families import FAMILIES
 from ga.ledger import open_ledger
 from ga.ledger.connection import engine_of, url_of
 from ga.ledger.schema import generations
-from ga.runner import BatchLog, Progress, Runner
+from ga.runner import Progress, Runner
 from ga.sources import MarketSpec
 from tests.ga.poison import POISONS, deadly
 from tests.ga.test_ga_pool import ERRORS, by_index, dosed

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ga import numerics
+from ga import normal, numerics
 from ga.backtest.jit import kernel
 
 ROOT = Path(__file__).parents[2] / "ga"
@@ -81,22 +81,22 @@ def test_special_values() -> None:
 
 @given(st.floats(-38.0, 8.2))
 def test_the_normal_distribution_is_within_one_ulp(x: float) -> None:
-    assert ulps(numerics.normal_cdf(x), mpmath.ncdf(mpmath.mpf(x))) <= 1.0
+    assert ulps(normal.normal_cdf(x), mpmath.ncdf(mpmath.mpf(x))) <= 1.0
 
 
 @settings(max_examples=25)
 @given(st.floats(1e-9, 1.0, exclude_max=True))
 def test_the_normal_quantile_is_the_inverse(p: float) -> None:
-    x = numerics.normal_quantile(p)
+    x = normal.normal_quantile(p)
     assert x == pytest.approx(NormalDist().inv_cdf(p), rel=1e-11, abs=1e-13)
 
 
 def test_bad_probabilities_are_refused() -> None:
-    assert numerics.normal_quantile(0.0) == -math.inf
-    assert numerics.normal_quantile(1.0) == math.inf
+    assert normal.normal_quantile(0.0) == -math.inf
+    assert normal.normal_quantile(1.0) == math.inf
     for bad in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match="a probability is"):
-            numerics.normal_quantile(bad)
+            normal.normal_quantile(bad)
 
 
 def test_uniform_numbers_are_those_of_the_counter() -> None:

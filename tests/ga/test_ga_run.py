@@ -24,6 +24,7 @@ from ga.errors import ClusterError, InputError, LedgerError
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, evaluation_key
+from ga.event_log import BatchLog
 from ga.evolution import Evolution, Plan
 from ga.execution.local import LocalEvaluator
 from ga.execution.protocol import Abandoned, BatchResult, NodeReport, Tried
@@ -31,7 +32,7 @@ from ga.execution.ray.reconnect import Standby
 from ga.families import FAMILIES
 from ga.genome import Genome
 from ga.ledger import Ledger, open_ledger
-from ga.runner import BatchLog, Runner
+from ga.runner import Runner
 from ga.sources import MarketSpec
 from tests.ga.poison import deadly
 

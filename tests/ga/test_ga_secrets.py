@@ -16,9 +16,9 @@ from test_ga_telemetry import scrape
 
 from fixtures.services import datastores
 from ga.cli import main
+from ga.event_log import BatchLog
 from ga.execution.local import LocalEvaluator
 from ga.redaction import redact
-from ga.runner import BatchLog
 
 SECRET = "hunter2"
 EVOLVE = (

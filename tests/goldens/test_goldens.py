@@ -97,8 +97,8 @@ def _verdicts(judged: Evidence) -> dict[str, object]:
 def test_options_of_every_command(equals):
     """Structure, texts and defaults; how argparse lays them out differs between Pythons."""
     parsers = {
-        "ga": ga.cli.main._parser(),
-        "validation": validation.cli.main._parser(),
+        "ga": ga.cli.parser.make_parser(),
+        "validation": validation.cli.parser.make_parser(),
         "fixtures": fixtures.cli._parser(),
     }
     equals("commands", {name: dict(_options(parser)) for name, parser in parsers.items()})

@@ -13,7 +13,7 @@ from validation.campaigns.run import Options, run_campaign
 from validation.decision import decide
 from validation.evidence.log import read_evidence
 from validation.evidence.records import CpuWindow, Fault, Usage
-from validation.stages.workloads import SHORT
+from validation.stages.scale import SHORT
 from validation.targets import AttachedCluster
 from validation.verdict import Status
 

@@ -26,7 +26,8 @@ from validation.evidence.records_faults import Phases
 from validation.monitors.cluster import PERIOD_SECONDS, Outages
 from validation.stages.context import Context
 from validation.stages.evolve_process import Evolve
-from validation.stages.workloads import SHORT, WORKLOAD_SECONDS, Scale
+from validation.stages.scale import SHORT, Scale
+from validation.stages.workloads import WORKLOAD_SECONDS
 
 COUNT: Final = 4
 """Faults of a schedule."""

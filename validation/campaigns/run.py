@@ -27,7 +27,7 @@ from validation.stages.environment import environment
 from validation.stages.exposure import secrets_of
 from validation.stages.ray_evictions import evictions
 from validation.stages.registry import STAGES
-from validation.stages.workloads import Scale
+from validation.stages.scale import Scale
 from validation.targets import Target
 
 STEADY_SECONDS: Final = 60.0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from fixtures.system import termination
 from ga.errors import InputError
 from validation.campaigns.fault_schedule import LEAST_NODES, SCHEDULE
 from validation.certificates import HEALTHY, Certificate, certified, false_alarms
+from validation.cli.parser import RUNS, make_parser
 from validation.contract import Criterion, CriterionPlugin
 from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, GateResult, as_object, decide
@@ -39,7 +39,6 @@ from validation.evidence.log import (
     read_evidence,
 )
 from validation.extension import (
-    NODES,
     all_criteria,
     certify_plugin,
     evaluate,
@@ -49,14 +48,13 @@ from validation.extension import (
 )
 from validation.mutation.runner import CERTIFICATES, certify
 from validation.reporting import reporters
-from validation.run_folder import OUT, stamp
+from validation.run_folder import stamp
 from validation.self_check import doubts
 from validation.soak import read_soak
 from validation.soak import run as soak
 from validation.verdict import Status, bounds, explained
 
 UNUSABLE: Final = 2
-RUNS: Final = OUT
 STYLES: Final = {
     Status.PASS: "bold green",
     Status.FAIL: "bold red",
@@ -71,7 +69,7 @@ _DECISION_STYLES: Final = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     try:
         with termination.by_signal():
             return _run(options)
@@ -112,91 +110,6 @@ def _run(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
     return UNUSABLE
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m validation", description="Judge recorded evidence: GO, NO-GO, INCONCLUSIVE."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    gate = commands.add_parser("gate", help="decide from evidence files; exits 0 GO, 1 NO-GO, 2")
-    gate.add_argument(
-        "files",
-        nargs="+",
-        metavar="FILE",
-        type=Path,
-        help="evidence file, or the folder of a run or a soak",
-    )
-    gate.add_argument("--json", action="store_true", help="one object on stdout")
-    criteria = commands.add_parser("criteria", help="list every criterion")
-    criteria.add_argument("--json", action="store_true", help="a list of objects on stdout")
-    soak.register(commands.add_parser("soak", help="gather evidence for hours or days"))
-    report = commands.add_parser("report", help="write report.html, junit.xml and summary.md anew")
-    report.add_argument("files", nargs="+", metavar="FILE", type=Path)
-    report.add_argument("--out", required=True, metavar="DIR", type=Path)
-    report.add_argument(
-        "--runs", metavar="DIR", type=Path, help="folder of all runs: adds their trend, lists them"
-    )
-    index = commands.add_parser("index", help="write the page that lists and compares all runs")
-    index.add_argument("folder", nargs="?", metavar="DIR", type=Path, default=RUNS)
-    diff = commands.add_parser("diff", help="what changed between two gates; exits 1 if a verdict")
-    diff.add_argument("before", type=_files, metavar="BEFORE", help="FILE[,FILE...]")
-    diff.add_argument("after", type=_files, metavar="AFTER", help="FILE[,FILE...]")
-    diff.add_argument("--json", action="store_true", help="a list of objects on stdout")
-    certifying = commands.add_parser(
-        "certify", help="plant defects on a real stack and see whether the gate notices"
-    )
-    certifying.add_argument(
-        "criteria", nargs="*", metavar="CRITERION", help="only these (default: all)"
-    )
-    certifying.add_argument("--anew", action="store_true", help="also what is certified already")
-    certifying.add_argument(
-        "--part", metavar="I/N", help="every N-th defect from the I-th on, as CI does in turn"
-    )
-    certifying.add_argument(
-        "--minutes",
-        type=float,
-        default=math.inf,
-        help="begin no other trial after so long; the next certification goes on there",
-    )
-    certifying.add_argument("--json", action="store_true", help="a list of objects on stdout")
-    own = commands.add_parser("own", help="start a stack for a file of your own, and judge it")
-    own.add_argument("file", metavar="FILE", type=Path, help="sets OWN, see docs/extending.md")
-    schedule = commands.add_parser(
-        "schedule", help="an evolution under faults that a seed draws; --replay repeats them"
-    )
-    for command, nodes in ((own, NODES), (schedule, 3)):
-        command.add_argument("--nodes", type=int, default=nodes, help=f"(default: {nodes})")
-        command.add_argument(
-            "--seed", "--replay", dest="seed", type=int, help="fixes what is drawn by chance"
-        )
-        command.add_argument("--out", metavar="DIR", type=Path, help=f"(default: {RUNS}/...)")
-        command.add_argument("--json", action="store_true", help="one object on stdout")
-    for command in (own, schedule, certifying):
-        command.add_argument(
-            "--stack", choices=["auto", "processes", "containers"], default="processes"
-        )
-    for command in (gate, criteria, report, certifying):
-        command.add_argument(
-            "--with",
-            action="append",
-            default=[],
-            metavar="FILE",
-            type=Path,
-            help="criteria of your own beside the gate's; may be given again",
-        )
-    for command in (gate, report, certifying):
-        command.add_argument(
-            "--certificates",
-            default=CERTIFICATES,
-            type=Path,
-            help=f"what `certify` found (default: {CERTIFICATES})",
-        )
-    return parser
-
-
-def _files(text: str) -> list[Path]:
-    return [Path(part) for part in text.split(",")]
 
 
 def _diff(before: Sequence[Evidence], after: Sequence[Evidence], *, as_json: bool) -> int:

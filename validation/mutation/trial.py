@@ -29,7 +29,7 @@ from validation.soak import read_soak
 from validation.soak import run as soak_command
 from validation.stages.context import Context
 from validation.stages.registry import STAGES
-from validation.stages.workloads import Scale
+from validation.stages.scale import Scale
 from validation.verdict import Status
 
 _ROOT: Final = Path(__file__).resolve().parents[2]

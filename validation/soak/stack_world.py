@@ -13,7 +13,8 @@ from validation.monitors.cluster import Outages
 from validation.soak.forecast import Live
 from validation.soak.segments import Segments
 from validation.stages.ledger_audit import forget
-from validation.stages.workloads import SHORT, Scale, Workloads, store_of
+from validation.stages.scale import SHORT, Scale
+from validation.stages.workloads import Workloads, store_of
 
 PERIOD_S: Final = 5.0
 """From one probe of the cluster to the next."""

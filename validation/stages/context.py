@@ -20,7 +20,8 @@ from validation.monitors.alert_webhook import Webhook
 from validation.monitors.cluster import Outages
 from validation.stages.fault_records import as_fault
 from validation.stages.recovery_drills import Drills
-from validation.stages.workloads import SHORT, Scale, Workloads
+from validation.stages.scale import SHORT, Scale
+from validation.stages.workloads import Workloads
 
 _CUSTOM: Final = 0x0914
 

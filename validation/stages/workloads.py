@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,7 @@ from validation.stages.ledger_audit import (
     read_places,
 )
 from validation.stages.node_price import node_price
+from validation.stages.scale import POPULATIONS, REAL_MARKET, RULES, SPEEDUP_FAMILIES, Scale
 
 WORKLOAD_SECONDS: Final = 300.0
 RECOVERY_WINDOW: Final = 120.0
@@ -49,41 +50,6 @@ _TASK: Final = "ray::_evaluate"
 """So Ray names a process while it evaluates a batch."""
 _IDLE_SECONDS: Final = 5.0
 """How long a node may be without a batch before it is killed all the same."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """How much evidence one campaign gathers."""
-
-    pairs: int
-    recoveries: int
-    speedup: tuple[int, int]
-    """Population size and generations of a speed-up workload."""
-    evolution: tuple[int, int]
-    """Population size and generations of the evolution that is broken and repeated."""
-
-
-FULL: Final = Scale(
-    pairs=3,
-    recoveries=4,
-    speedup=(120, 3),
-    evolution=(700, 24),
-)
-SHORT: Final = Scale(
-    pairs=3,
-    recoveries=4,
-    speedup=(110, 3),
-    evolution=(700, 20),
-)
-
-REAL_MARKET: Final = "eurusd"
-SPEEDUP_FAMILIES: Final = "pca_tree_quantile"
-"""The one whose evaluations take tens of milliseconds. Rule families take tens of microseconds: a
-generation of them is done on one node before it could be sent to four."""
-
-RULES: Final = "atr_stop_loss,bollinger_bands,donchian_breakout,ema_crossover,rsi_filter"
-POPULATIONS: Final = ((500, 4), (2_000, 2), (10_000, 1))
-"""Individuals and generations."""
 
 
 def store_of(stack: Stack, folder: Path) -> str:

@@ -1,0 +1,49 @@
+"""How much evidence a campaign gathers, and with which evolutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much evidence one campaign gathers."""
+
+    pairs: int
+    recoveries: int
+    speedup: tuple[int, int]
+    """Population size and generations of a speed-up workload."""
+    evolution: tuple[int, int]
+    """Population size and generations of the evolution that is broken and repeated."""
+
+
+FULL: Final = Scale(
+    pairs=3,
+    recoveries=4,
+    speedup=(120, 3),
+    evolution=(700, 24),
+)
+
+
+SHORT: Final = Scale(
+    pairs=3,
+    recoveries=4,
+    speedup=(110, 3),
+    evolution=(700, 20),
+)
+
+
+REAL_MARKET: Final = "eurusd"
+
+
+SPEEDUP_FAMILIES: Final = "pca_tree_quantile"
+"""The one whose evaluations take tens of milliseconds. Rule families take tens of microseconds: a
+generation of them is done on one node before it could be sent to four."""
+
+
+RULES: Final = "atr_stop_loss,bollinger_bands,donchian_breakout,ema_crossover,rsi_filter"
+
+
+POPULATIONS: Final = ((500, 4), (2_000, 2), (10_000, 1))
+"""Individuals and generations."""
