@@ -19,8 +19,8 @@ from ga.evaluation.settings import Outcome
 from ga.execution.protocol import BatchResult, NodeReport
 from ga.families import KERNEL_VERSION
 from ga.genome import Genome
-from ga.ledger.connection import url_of
 from ga.result_cache import parse_url
+from ga.store_url import url_of
 
 MODES: Final = ("local", "distributed")
 LOOPBACK: Final = "127.0.0.1"

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-from ga.errors import InputError, LedgerError
+from ga.errors import LedgerError
+from ga.store_url import url_of
 
 PATIENCE: Final = 60.0
 """Seconds that a database in use may be away: PostgreSQL is back 0.2 s to several after a crash."""
@@ -49,54 +50,6 @@ _FOREIGN: Final = (
 """Variables that PostgreSQL's library obeys beside any URL. Those of the password are ours, too."""
 _REASON: Final = 300
 """Letters of a driver's text that are shown."""
-
-
-def url_of(store: str) -> URL:
-    """The URL of a store, as ``--store`` gives it.
-
-    Raises:
-        InputError: not a file or URL, or of another database.
-    """
-    if not store.strip():
-        # SQLite would take it for a database in memory, and the history would be gone at the end.
-        raise InputError("--store: empty; give a file, sqlite:///FILE or postgresql://...")
-    if "://" not in store:
-        return URL.create("sqlite", database=store)
-    if store.startswith("sqlite:"):
-        return _sqlite(store)
-    try:
-        url = make_url(store)
-    except (sa.exc.ArgumentError, ValueError):
-        # ValueError: a port that is no number.
-        raise InputError(
-            "--store: not a URL; give sqlite:///FILE or postgresql://USER@HOST:PORT/NAME"
-        ) from None
-    if "@" in (url.host or ""):
-        # The rest of a password; the database's driver would repeat it as the name of a host.
-        raise InputError("--store: a password with @ in it must be written with %40 instead")
-    if url.drivername in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+psycopg")
-    if url.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise InputError(
-            f"--store: {url.drivername} is not supported; give sqlite:///FILE or postgresql://..."
-        )
-    return url
-
-
-def _sqlite(store: str) -> URL:
-    """The file named must be the file written: nothing of the name means anything else."""
-    slashes, file = store[:10], store[10:]
-    if slashes != "sqlite:///" or not file:
-        raise InputError(
-            f"--store {store}: names no file; give sqlite:///FILE, with three slashes (four before"
-            " the rest of an absolute path), or the file alone"
-        )
-    if found := [letter for letter in "?#%" if letter in file]:
-        raise InputError(
-            f"--store {store}: {found[0]} means something else in a URL; give the file alone,"
-            f" without sqlite:///"
-        )
-    return URL.create("sqlite", database=file)
 
 
 def problem(error: sa.exc.DBAPIError, url: URL) -> str:

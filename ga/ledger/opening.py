@@ -7,15 +7,10 @@ import os
 import sqlalchemy as sa
 
 from ga.errors import InputError
-from ga.ledger.connection import (
-    engine_of,
-    file_of,
-    problem,
-    url_of,
-    wait_for_restarts,
-)
+from ga.ledger.connection import engine_of, file_of, problem, wait_for_restarts
 from ga.ledger.migrate import make_file, upgrade
 from ga.ledger.store import Ledger
+from ga.store_url import url_of
 
 
 def open_ledger(store: str, *, create: bool, wait: bool = True) -> Ledger:

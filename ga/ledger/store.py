@@ -17,10 +17,7 @@ from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import ARCHIVE, GENESIS, Plan
 from ga.genome import Genome
 from ga.ledger.bulk_insert import insert, text
-from ga.ledger.connection import (
-    file_of,
-    snapshot,
-)
+from ga.ledger.connection import file_of, snapshot
 from ga.ledger.nodes import keep_nodes, nodes_of
 from ga.ledger.ownership import Owner
 from ga.ledger.records import (

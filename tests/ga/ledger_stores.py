@@ -19,10 +19,11 @@ from fixtures.system.launch import environment, popen
 from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import GENESIS, Evolution, Plan, advance_digest
 from ga.ledger import Ledger
-from ga.ledger.connection import engine_of, url_of
+from ga.ledger.connection import engine_of
 from ga.ledger.schema import evaluations, generations, individuals
 from ga.market import Market
 from ga.sources import MarketSpec
+from ga.store_url import url_of
 
 PLAN = Plan(seed=4, population_size=12, generations=6)
 STACK = "ga-ledger-tests"

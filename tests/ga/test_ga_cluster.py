@@ -28,10 +28,11 @@ from ga.execution.ray.evaluator import ClusterEvaluator
 from ga.execution.ray.reconnect import Standby
 from ga.families import FAMILIES
 from ga.ledger import open_ledger
-from ga.ledger.connection import engine_of, url_of
+from ga.ledger.connection import engine_of
 from ga.ledger.schema import generations
 from ga.runner import Progress, Runner
 from ga.sources import MarketSpec
+from ga.store_url import url_of
 from tests.ga.poison import POISONS, deadly
 from tests.ga.test_ga_pool import ERRORS, by_index, dosed
 from tests.ga.test_ga_service_process import Service

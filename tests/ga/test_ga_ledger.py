@@ -40,10 +40,11 @@ from ga.ledger import (
     connection as connect,
 )
 from ga.ledger import store as store_module
-from ga.ledger.connection import engine_of, url_of
+from ga.ledger.connection import engine_of
 from ga.ledger.migrate import HEAD, VERSIONS
 from ga.ledger.ownership import Owner
 from ga.ledger.schema import attempts, generations, metadata, strategies
+from ga.store_url import url_of
 
 # -- versions
 

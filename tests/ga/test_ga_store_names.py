@@ -15,7 +15,8 @@ from fixtures.faults import disk_full
 from ga.cli import main
 from ga.errors import InputError, LedgerError
 from ga.ledger import connection, migrate, open_ledger
-from ga.ledger.connection import told_of_database, url_of
+from ga.ledger.connection import told_of_database
+from ga.store_url import url_of
 
 
 @pytest.mark.parametrize("name", ["a?b.db", "50%41.db", "x#y.db", "a b.db", "file:x.db", "ü.db"])

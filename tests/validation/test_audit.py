@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from ga.cli.main import main
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
+from ga.genome import Genome
+from ga.sources import load_market
 from validation.evidence.records_ledger import Audit
+from validation.scripts.evaluate_again import evaluate_again
 from validation.stages.evolve_process import Spec
 from validation.stages.ledger_audit import (
     audit,
@@ -18,6 +27,7 @@ from validation.stages.ledger_audit import (
     read_places,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 SPEC = Spec(seed=3, market="synthetic:assets=1,bars=400,seed=2", population_size=12, generations=4)
 
 
@@ -150,3 +160,30 @@ def test_what_was_audited_is_forgotten_as_a_whole(store: str) -> None:
     argv = ["evolve", "--market", SPEC.market, "--mode", "local", "--workers", "1", "--json"]
     argv += ["--population-size", "4", "--generations", "1", "--store", store]
     assert main(argv) == 0
+
+
+def test_the_harness_loads_neither_kernels_nor_their_compiler() -> None:
+    code = (
+        "import pkgutil, sys, importlib, validation\n"
+        "for found in pkgutil.walk_packages(validation.__path__, 'validation.'):\n"
+        "    if not found.name.rpartition('.')[2].startswith(('test_', '__main__')):\n"
+        "        if not found.name.startswith('validation.scripts.'):\n"
+        "            importlib.import_module(found.name)\n"
+        "print([name for name in ('numba', 'ga.backtest.kernel') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_evaluations_that_cannot_be_repeated_are_an_error() -> None:
+    settings = dataclasses.asdict(Settings(folds=3))
+    with pytest.raises(RuntimeError, match="not repeated: .*no such market"):
+        evaluate_again("no such market", settings, [("ema_crossover", (8.0, 20.0, 0.0, 0.5, 0.0))])
+    market = "synthetic:assets=1,bars=900,seed=5"
+    genes = (8.0, 25.0, 0.01, 0.5, 0.01)
+    ((key, fitness),) = evaluate_again(market, settings, [("ema_crossover", genes)])
+    seen = visible(load_market(market), Settings(folds=3))
+    (outcome,) = evaluate(seen, Settings(folds=3), [Genome("ema_crossover", genes)])
+    assert (key, fitness) == (outcome.key, outcome.fitness)

@@ -17,14 +17,9 @@ from typing import Final
 import numpy as np
 import sqlalchemy as sa
 
-from ga.backtest.simulation import Costs
-from ga.evaluation.evaluate import evaluate
-from ga.evaluation.folds import visible
-from ga.evaluation.settings import Settings
-from ga.genome import Genome
-from ga.sources import load_market
 from validation.evidence.operations import gathered
 from validation.evidence.records_ledger import Audit, Generation, Individuals
+from validation.scripts.evaluate_again import evaluate_again
 from validation.stages.evolve_process import Spec
 
 SAMPLE: Final = 24
@@ -272,21 +267,18 @@ def _repeat(rows: Sequence[_Row], spec: Spec, stored: object, seed: int) -> tupl
     """Evaluate a keyed sample again; returns what differed, and how many were repeated."""
     found = json.loads(stored) if isinstance(stored, str) else stored
     assert isinstance(found, Mapping)
-    rest = {name: value for name, value in found.items() if name != "costs"}
-    settings = Settings(costs=Costs(**found["costs"]), **rest)
     candidates = [row for row in rows if row.family is not None]
     if not candidates:
         return [], 0
     rng = np.random.Generator(np.random.Philox(key=[seed, _SAMPLE_PURPOSE]))
     picks = rng.choice(len(candidates), size=min(SAMPLE, len(candidates)), replace=False)
     chosen = [candidates[int(i)] for i in sorted(picks)]
-    market = visible(load_market(spec.market), settings)
-    genomes = [Genome(str(row.family), row.genes) for row in chosen]
+    again = evaluate_again(spec.market, found, [(str(row.family), row.genes) for row in chosen])
     differing = []
-    for row, outcome in zip(chosen, evaluate(market, settings, genomes), strict=True):
-        if outcome.key != row.key or outcome.fitness != row.fitness:
+    for row, (key, fitness) in zip(chosen, again, strict=True):
+        if key != row.key or fitness != row.fitness:
             differing.append(
                 f"generation {row.generation} index {row.index}: stored {row.fitness!r},"
-                f" repeated {outcome.fitness!r}"
+                f" repeated {fitness!r}"
             )
     return differing, len(chosen)

@@ -1,0 +1,86 @@
+"""Evaluations done again by the engine, in a process of their own: ``python -m
+validation.scripts.evaluate_again``.
+
+The harness is limited in the CPU time that it may use, and loads neither the engine's kernels nor
+their compiler. One request a line on stdin, one answer a line on stdout, until stdin ends.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+from fixtures.system.launch import spawn
+
+
+def evaluate_again(
+    market: str, settings: Mapping[str, object], genomes: Sequence[tuple[str, Sequence[float]]]
+) -> list[tuple[str, float | None]]:
+    """Evaluate genomes on the visible part of a market.
+
+    Args:
+        market: as ``--market`` names it.
+        settings: as the ledger holds them.
+        genomes: family and genes.
+
+    Returns:
+        Key and fitness of each; None if it failed.
+
+    Raises:
+        RuntimeError: the engine could not do it.
+    """
+    process = _process()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    request = {"market": market, "settings": settings, "genomes": genomes}
+    try:
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+    except BrokenPipeError:
+        line = ""
+    if not line:
+        _process.cache_clear()
+        raise RuntimeError(f"evaluations were not repeated: exit status {process.wait()}")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise RuntimeError(f"evaluations were not repeated: {answer['error']}")
+    return [(str(key), fitness) for key, fitness in answer["found"]]
+
+
+@cache
+def _process() -> subprocess.Popen[str]:
+    """One for all requests: it loads the engine once, and ends with our end of its input."""
+    command = [sys.executable, "-m", __name__]
+    # In a session of its own: Ctrl-C is for the harness.
+    return spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+
+
+def main() -> None:
+    """Answer requests."""
+    from ga.backtest.simulation import Costs
+    from ga.evaluation.evaluate import evaluate
+    from ga.evaluation.folds import visible
+    from ga.evaluation.settings import Settings
+    from ga.genome import Genome
+    from ga.sources import load_market
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            given = dict(request["settings"])
+            settings = Settings(costs=Costs(**given.pop("costs")), **given)
+            market = visible(load_market(request["market"]), settings)
+            genomes = [Genome(family, tuple(genes)) for family, genes in request["genomes"]]
+            found = [(one.key, one.fitness) for one in evaluate(market, settings, genomes)]
+            answer: dict[str, object] = {"found": found}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
