@@ -179,7 +179,7 @@ def test_the_harness_loads_neither_kernels_nor_their_compiler() -> None:
 
 def test_evaluations_that_cannot_be_repeated_are_an_error() -> None:
     settings = dataclasses.asdict(Settings(folds=3))
-    with pytest.raises(RuntimeError, match="not repeated: .*no such market"):
+    with pytest.raises(RuntimeError, match=r"not repeated: .*no such market"):
         evaluate_again("no such market", settings, [("ema_crossover", (8.0, 20.0, 0.0, 0.5, 0.0))])
     market = "synthetic:assets=1,bars=900,seed=5"
     genes = (8.0, 25.0, 0.01, 0.5, 0.01)
