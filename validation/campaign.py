@@ -16,6 +16,7 @@ import numpy as np
 from fixtures import proc
 from fixtures.gcs import first_seen
 from fixtures.stack import Node, NodeUsage, Stack, StackError
+from ga.evaluators.tasks import evaluates
 from validation.audit import audit, find_run, read_generations, read_places
 from validation.evidence import Sink
 from validation.faults import as_fault
@@ -37,8 +38,6 @@ from validation.workload import BatchEvent, Ended, Evolve, Spec, plain
 WORKLOAD_SECONDS: Final = 300.0
 RECOVERY_WINDOW: Final = 120.0
 _POLL: Final = 0.1
-_TASK: Final = "ray::_evaluate"
-"""So Ray names a process while it evaluates a batch."""
 _IDLE_SECONDS: Final = 5.0
 """How long a node may be without a batch before it is killed all the same."""
 
@@ -433,7 +432,7 @@ def _await_work(evolve: Evolve, node: Node) -> None:
     deadline = time.monotonic() + _IDLE_SECONDS
     while evolve.running and time.monotonic() < deadline:
         roots = set() if node.pid is None else {node.pid}
-        if any((proc.command(p) or [""])[0].startswith(_TASK) for p in proc.descendants(roots)):
+        if any(evaluates(proc.command(p)) for p in proc.descendants(roots)):
             return
         time.sleep(_POLL / 10)
 

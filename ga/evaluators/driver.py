@@ -34,6 +34,7 @@ from ga.evaluators.base import (
 from ga.evaluators.dispatch import BEAT_SECONDS, STARVED_SECONDS, Dispatcher, Fault
 from ga.evaluators.pool import Pool
 from ga.evaluators.refusal import refuses
+from ga.evaluators.tasks import EVALUATE, EVALUATE_APART
 from ga.evaluators.worker import fault_of, work
 from ga.fitness import Settings, evaluation_key
 from ga.forks import ONE_THREAD
@@ -43,6 +44,9 @@ from ga.numerics_check import Proof, prove
 
 _NODES_SECONDS: Final = 1.0
 """How old the list of nodes may be."""
+_ONCE: Final[Mapping[str, Any]] = {"num_cpus": 1, "max_retries": 0}
+"""No retries by Ray: it would count a lost node and a genome that crashes alike, put what was lost
+behind all that waits, and for a lack of memory it would try for ever."""
 _WARM_TRIES: Final = 3
 COLD_SECONDS: Final = 180.0
 """How long nodes that compile their kernels are waited for while no other is ready."""
@@ -203,11 +207,8 @@ class _RayFleet:
         # and map it without copying. A task that loads it could be repeated, but its copy would lie
         # on a worker node, and be lost with that.
         self._market = _Shared(spec.market.hash, ray.put(spec.market))
-        # No retries by Ray: it would count a lost node and a genome that crashes alike, put what
-        # was lost behind all that waits, and for a lack of memory it would try for ever.
-        once = ray.remote(num_cpus=1, max_retries=0)
-        self._tasks = {False: once(_evaluate), True: once(_evaluate_apart)}
-        self._warm = once(_warm)
+        self._tasks = {apart: evaluation_task(ray, apart=apart) for apart in (False, True)}
+        self._warm = ray.remote(**_ONCE)(_warm)
         self._placed: dict[tuple[str, bool], Any] = {}
 
     def _request(self, cpus: int | None) -> None:
@@ -519,6 +520,12 @@ def _warm(market: _Shared, settings: Settings, families: Sequence[str]) -> tuple
     if proof.refusal is None:
         work(_kept(market), settings, probes(families))
     return ray.get_runtime_context().get_node_id(), proof
+
+
+def evaluation_task(ray: Any, *, apart: bool) -> Any:
+    """The remote function that evaluates a batch, under the name that ``tasks`` tells of it."""
+    name, function = (EVALUATE_APART, _evaluate_apart) if apart else (EVALUATE, _evaluate)
+    return ray.remote(name=name, **_ONCE)(function)
 
 
 def _evaluate(market: _Shared, settings: Settings, genomes: Sequence[Genome]) -> Answer | Unfit:

@@ -21,6 +21,7 @@ from evolving import ROOT, RUN_SECONDS, Evolving, Ground, until
 import fixtures
 from fixtures import Receipt, impairment, proc
 from fixtures.launch import popen
+from ga.evaluators.tasks import evaluates
 
 _CONFIRM_SECONDS = 10.0
 _GONE_SECONDS = 90.0
@@ -54,8 +55,7 @@ def _shoot(target: str, pid: int) -> list[Receipt]:
 
 
 def _evaluates(pid: int) -> bool:
-    words = proc.command(pid)
-    return bool(words) and words[0].startswith("ray::_evaluate")
+    return evaluates(proc.command(pid))
 
 
 def _stop_in_work(run: Evolving) -> proc.ProcessId | None:
