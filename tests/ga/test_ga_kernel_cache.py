@@ -112,6 +112,7 @@ def key() -> str:
 
 
 def test_the_key_does_not_depend_on_the_place(engine: Path, monkeypatch) -> None:
+    assert kernel_cache.sources()[0].is_relative_to(engine)
     copied = key()
     monkeypatch.undo()
     assert key() == copied

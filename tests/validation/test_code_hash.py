@@ -61,7 +61,7 @@ def project(root: Path) -> Path:
         ("# A comment.", "# Another comment."),
         ("        # A comment.\n", ""),
         ("\n\n@", "\n\n\n\n@"),
-        ("by: float, *, of: object = None", "\n        by: float,\n        *,\n        of: object = None,\n"),
+        ("by: float, *, of", "\n        by: float,\n        *,\n        of"),
         ("(frozen=True)", "( frozen = True )"),
         ('"x"', "'x'"),
         ('"x"', '"" "x"'),
