@@ -129,17 +129,16 @@ def test_a_change_of_what_kernels_are_made_of_is_another_set(engine: Path, name:
 
 
 @pytest.mark.parametrize(
-    "kernels",
+    ("name", "kernels"),
     [
-        "from ga.jit import kernel\n",
-        "from ga import jit\n",
-        "import ga.jit as compiler\n",
-        "import numba\n",
-        "from numba.extending import intrinsic\n",
-        "def late():\n    from ga.jit import (\n        kernel,  # (ours)\n    )\n",
+        ("fresh.py", "from ga.jit import kernel\n"),
+        ("families/fresh.py", "from ga import jit\n"),
+        ("new/fresh.py", "import ga.jit as compiler\n"),
+        ("families/fresh.py", "import numba\n"),
+        ("fresh.py", "from numba.extending import intrinsic\n"),
+        ("fresh.py", "def f():\n    from ga.jit import (\n        kernel,  # (ours)\n    )\n"),
     ],
 )
-@pytest.mark.parametrize("name", ["fresh.py", "families/fresh.py", "new/fresh.py"])
 def test_a_new_module_with_kernels_is_another_set(engine: Path, name: str, kernels: str) -> None:
     before = key()
     (engine / name).parent.mkdir(exist_ok=True)
@@ -158,7 +157,7 @@ def test_a_new_module_with_kernels_is_another_set(engine: Path, name: str, kerne
     ],
 )
 def test_a_new_module_that_a_kernel_imports_is_another_set(engine: Path, statement: str) -> None:
-    (engine / "account.py").write_text(statement + (engine / "account.py").read_text())
+    (engine / "account.py").write_text((engine / "account.py").read_text() + statement)
     before = key()
     (engine / "fresh.py").write_text("LEVEL = 1\n")
     added = key()
