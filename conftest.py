@@ -1,3 +1,3 @@
-"""Options and outcomes of the validation suite; the fixtures live in ``validation/plugin.py``."""
+"""Options and outcomes of the validation suite; see ``validation/pytest_plugin.py``."""
 
-pytest_plugins = ["validation.plugin"]
+pytest_plugins = ["validation.pytest_plugin"]

@@ -25,11 +25,11 @@ from benchmarks.cluster_arms import measure
 from benchmarks.page import by_suite, number, write_page
 from benchmarks.samples import Effort, Measurement, from_pytest
 from benchmarks.scaling import WITHIN, Foretold, Law
-from ga.capacity.baseline import kept_at, load, save, this_machine
-from ga.capacity.measure import measure as measure_costs
-from ga.capacity.model import Costs, costs_of
-from ga.fitness import Settings
-from validation.environment import environment
+from ga.capacity.calibration import measure as measure_costs
+from ga.capacity.calibration_file import kept_at, load, save, this_machine
+from ga.capacity.cost_model import Costs, costs_of
+from ga.evaluation.settings import Settings
+from validation.stages.environment import environment
 
 SUITES: Final = (
     "kernels",

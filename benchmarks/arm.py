@@ -17,12 +17,14 @@ import time
 
 import numpy as np
 
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
 from ga.families import FAMILIES
-from ga.fitness import Settings, evaluate, visible
 from ga.genome import Genome
 from ga.market import Market
+from ga.operators import Purpose, keyed, scatter
 from ga.sources import synthetic
-from ga.variation import Purpose, keyed, scatter
 
 BARS = 5_000
 RULE_GENOMES = 40

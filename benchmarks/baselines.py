@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.decide import Shift, shifts
-from ga.capacity.baseline import Machine, this_machine
+from ga.capacity.calibration_file import Machine, this_machine
 
 FORMAT: Final = 1
 

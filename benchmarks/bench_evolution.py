@@ -23,16 +23,17 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
-from ga import fitness
+from ga.backtest.panel import panels
 from ga.errors import ClusterError
-from ga.evaluators import LocalEvaluator
+from ga.evaluation import evaluate
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome, Settings, evaluation_keys
 from ga.evolution import Evolution, Plan
+from ga.execution.local import LocalEvaluator
 from ga.families import FAMILIES
-from ga.fitness import Outcome, Settings, evaluation_keys, visible
 from ga.ledger import open_ledger
 from ga.market import Market
-from ga.panel import panels
-from ga.run import BatchLog, Runner, Summary
+from ga.runner import BatchLog, Runner, Summary
 from ga.sources import MarketSpec, synthetic
 
 POPULATION = 200
@@ -165,13 +166,13 @@ def _kernels(seen: Market, settings: Settings, plan: Plan) -> tuple[float, float
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("measure", "score"):
-            patch.setattr(fitness, name, watched(getattr(fitness, name)))
+            patch.setattr(evaluate, name, watched(getattr(evaluate, name)))
         for again in range(10):
             if again % 2 == 0:
                 for panel in panels(seen):
                     panel.forget()
             before = spent[0]
-            fitness.evaluate_batch(seen, settings, Evolution(plan).ask())
+            evaluate.evaluate_batch(seen, settings, Evolution(plan).ask())
             cold.append(spent[0] - before)
         evolution, known, whole = Evolution(plan), dict[str, Outcome](), 0.0
         spent[0] = 0.0
@@ -179,7 +180,7 @@ def _kernels(seen: Market, settings: Settings, plan: Plan) -> tuple[float, float
             population = evolution.ask()
             keys = evaluation_keys(population, seen.hash, settings)
             new = {k: g for k, g in zip(keys, population, strict=True) if k not in known}
-            batch = fitness.evaluate_batch(seen, settings, list(new.values()))
+            batch = evaluate.evaluate_batch(seen, settings, list(new.values()))
             whole += batch.cpu_seconds
             known |= zip(new, batch.outcomes, strict=True)
             evolution.tell([known[key] for key in keys])

@@ -13,8 +13,10 @@ from benchmarks.bench_kernels import RULES, genes_of
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
 from benchmarks.scaling import slope
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome, Settings, evaluation_key
 from ga.evolution import Evolution, Plan
-from ga.fitness import Outcome, Settings, evaluate, evaluation_key, visible
 from ga.genome import Genome
 from ga.market import Market
 from ga.sources import synthetic

@@ -20,14 +20,16 @@ from sklearn.svm import LinearSVC
 
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
-from ga import backtest
+from ga.backtest import simulation
+from ga.backtest.panel import Panel
+from ga.evaluation.evaluate import measure
+from ga.evaluation.folds import split
+from ga.evaluation.settings import Settings
 from ga.families import FAMILIES, Changes, usable_families
 from ga.families.base import Floats
 from ga.families.features import HORIZON, REFIT, ahead, features
-from ga.fitness import Settings, measure, split
 from ga.market import Market
-from ga.panel import Panel
-from ga.variation import Purpose, keyed, scatter
+from ga.operators import Purpose, keyed, scatter
 
 UNIT = "ns/bar"
 RULES = [name for name, family in FAMILIES.items() if not family.learned]
@@ -84,9 +86,9 @@ def test_accounting(
     changes = Changes.empty(effort.lanes, market.bars)
     FAMILIES[family].signals(panel, genes, changes)
     ranges, settings = split(market.bars, Settings()).in_sample, Settings()
-    out = np.empty((effort.lanes, len(ranges), len(backtest.STATISTICS)))
+    out = np.empty((effort.lanes, len(ranges), len(simulation.STATISTICS)))
     args = (panel, changes, ranges, settings.costs, out)
-    timed(benchmark, backtest.measure, *args, rounds=effort.rounds, warm_up=2)
+    timed(benchmark, simulation.measure, *args, rounds=effort.rounds, warm_up=2)
     fills = out[..., 4].sum(axis=1).mean()
     note = f"{fills:.0f} fills, {out[..., 5].mean():.0%} of bars held"
     _info(benchmark, f"accounting: {family}", UNIT, 1e9 / changes.targets.size, note)

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.samples import Effort
-from ga.appraisal import find_edge
+from ga.analysis.holdout import find_edge
+from ga.analysis.overfitting import Edge
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES, usable_families
-from ga.fitness import Settings, evaluate, visible
 from ga.genome import Genome
 from ga.market import Market
-from ga.overfit import Edge
 
 BARS = 3000
 SETTINGS = Settings()

@@ -23,17 +23,19 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
-from fixtures import services
+from fixtures.services import datastores
 from ga.errors import ClusterError
-from ga.evaluators import BatchResult, LocalEvaluator
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import Evolution, Plan
+from ga.execution.local import LocalEvaluator
+from ga.execution.protocol import BatchResult
 from ga.families import FAMILIES
-from ga.fitness import Outcome, Settings, visible
 from ga.genome import Genome
 from ga.ledger import Ledger, open_ledger
-from ga.run import BatchLog, Runner
+from ga.metrics import Telemetry
+from ga.runner import BatchLog, Runner
 from ga.sources import MarketSpec, synthetic
-from ga.telemetry import Telemetry
 from validation.statistics import geometric_mean, mean
 
 SETTINGS = Settings()
@@ -140,7 +142,7 @@ def test_overhead(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, k
     # As root the server runs as nobody, who may not enter pytest's folder.
     with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as place:
         Path(place).chmod(0o711)
-        server = services.start_postgres("benchmark", Path(place)) if kind != "SQLite" else None
+        server = datastores.start_postgres("benchmark", Path(place)) if kind != "SQLite" else None
         store = f"sqlite:///{tmp_path}/ledger.db" if server is None else server.url
         try:
             bare, kept = _pairs(benchmark, store, tmp_path / "log.jsonl", effort)

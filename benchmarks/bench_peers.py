@@ -17,9 +17,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
-from ga.backtest import STATISTICS, Costs
+from ga.backtest.simulation import STATISTICS, Costs
+from ga.evaluation.evaluate import measure
+from ga.evaluation.settings import Settings
 from ga.families.base import Floats
-from ga.fitness import Settings, measure
 from ga.market import Market
 
 pytestmark = pytest.mark.filterwarnings("ignore")

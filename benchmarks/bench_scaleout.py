@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.samples import Measurement
 from benchmarks.scaling import Foretold, Law, fit, foretell, slope
-from ga.capacity.model import Costs
+from ga.capacity.cost_model import Costs
 from validation.statistics import Estimate, geometric_mean, tolerance_upper
 
 LOCAL: Final = "local"

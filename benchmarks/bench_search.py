@@ -21,13 +21,15 @@ import numpy as np
 import pytest
 
 from benchmarks.samples import Effort
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
 from ga.evolution import Evolution, Plan
 from ga.families import FAMILIES, get_family, usable_families
-from ga.fitness import Settings, evaluate, visible
 from ga.genome import Genome
 from ga.market import Market
+from ga.operators import Purpose, genomes, keyed, scatter
 from ga.sources import load_market
-from ga.variation import Purpose, genomes, keyed, scatter
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

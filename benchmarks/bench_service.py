@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
-from validation.service import Service, load
+from validation.stages.service_load import Service, load
 from validation.statistics import quantile_bounds
 
 TOKEN = secrets.token_urlsafe(32)

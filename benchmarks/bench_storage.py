@@ -17,13 +17,14 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.bench_kernels import RULES, genes_of
 from benchmarks.rounds import timed
 from benchmarks.samples import Effort
-from fixtures import services
-from ga.cache import open_cache
-from ga.evaluators.pool import Pool
+from fixtures.services import datastores
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome, Settings, evaluation_key
 from ga.evolution import Evolution, Plan
-from ga.fitness import Outcome, Settings, evaluation_key, visible
+from ga.execution.pool import Pool
 from ga.genome import Genome
 from ga.ledger import open_ledger
+from ga.result_cache import open_cache
 from ga.sources import MarketSpec, synthetic
 
 SETTINGS = Settings()
@@ -53,7 +54,7 @@ def test_ledger(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, kin
     # Not below pytest's folder: as root the server runs as nobody, who may not enter that.
     with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as place:
         Path(place).chmod(0o711)
-        postgres = services.start_postgres("benchmark", Path(place))
+        postgres = datastores.start_postgres("benchmark", Path(place))
         try:
             _commits(benchmark, postgres.url, effort, kind)
         finally:
@@ -107,7 +108,7 @@ def _commits(benchmark: BenchmarkFixture, store: str, effort: Effort, kind: str)
 @pytest.mark.parametrize("what", ["asked", "given"])
 def test_cache(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, what: str) -> None:
     """Outcomes a second from and to Valkey, a generation at once."""
-    valkey = services.start_redis("benchmark", tmp_path)
+    valkey = datastores.start_redis("benchmark", tmp_path)
     (_, outcomes, _), *_ = _generations(1)
     keys = [outcome.key for outcome in outcomes]
     seconds: list[float] = []
@@ -182,7 +183,7 @@ def test_batch_size(benchmark: BenchmarkFixture, effort: Effort, size: int) -> N
 
 _PEAK = """
 import json, sys
-from ga.cli import main
+from ga.cli.main import main
 code = main(sys.argv[1:])
 with open("/proc/self/status") as status:
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))

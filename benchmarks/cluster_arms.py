@@ -29,7 +29,7 @@ from benchmarks.bench_scaleout import (
 )
 from benchmarks.recovery import PATIENCE, ArmError, Say, lose_work, recover, start
 from benchmarks.samples import Effort
-from fixtures.stack import Stack, StackError
+from fixtures.protocols import Stack, StackError
 from ga.ledger import open_ledger
 
 _ARM_SECONDS: Final = 300.0

@@ -12,8 +12,9 @@ import torch
 from evotorch import Problem, SolutionBatch
 
 from benchmarks.peer import SETTINGS, Answer, Spread, Work, main, market_here, warming
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.settings import Outcome, evaluation_key
 from ga.families import FAMILIES
-from ga.fitness import Outcome, evaluate, evaluation_key
 from ga.genome import Genome
 
 _NAMES = tuple(FAMILIES)

@@ -17,9 +17,10 @@ from typing import Final, TypeAlias
 
 import ray
 
-from ga.evaluators.driver import local_address
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome, Settings, evaluation_key
 from ga.evolution import Evolution, Plan
-from ga.fitness import Outcome, Settings, evaluation_key, visible
+from ga.execution.ray.driver import local_address
 from ga.genome import Genome
 from ga.market import Market
 from ga.sources import MarketSpec

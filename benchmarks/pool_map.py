@@ -9,7 +9,7 @@ import ray
 from ray.util.multiprocessing import Pool
 
 from benchmarks.peer import SETTINGS, Answer, Spread, Work, main, market_here, warming
-from ga.fitness import evaluate
+from ga.evaluation.evaluate import evaluate
 from ga.genome import Genome
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeWarning, curve_fit
 
-from ga.capacity.model import Costs
+from ga.capacity.cost_model import Costs
 from ga.capacity.simulate import play
 
 RESAMPLES: Final = 400

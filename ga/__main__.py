@@ -3,35 +3,37 @@
 if __name__ == "__main__":
     # All imports are here, because worker processes load this file too, and need none of them.
     # Before all that takes time to load: Ctrl-C may come at any moment.
-    from ga.signals import Signals
+    from ga.cli.interrupts import Signals
 
     signals = Signals()
 
     import gc
     import sys
 
-    from ga import ending, environment, forks
+    from ga import environment
+    from ga.cli import exit_status
+    from ga.execution import forkserver
 
-    signals.clean_up = forks.clean_up
+    signals.clean_up = forkserver.clean_up
 
     def command() -> int:
         """Load the engine and run the command."""
-        ending.open_standard_streams()
-        ending.watch_standard_streams()
-        ending.check_folder()
+        exit_status.open_standard_streams()
+        exit_status.watch_standard_streams()
+        exit_status.check_folder()
         environment.own_cache()
         if sys.argv[1:2] in (["evolve"], ["resume"], ["compile"]):
-            forks.begin()
+            forkserver.begin()
         # What is loaded stays to the end: to search it for garbage takes a tenth of a second.
         gc.disable()
-        from ga.cli import main
+        from ga.cli.main import main
 
         gc.freeze()
         gc.enable()
         signals.heeded()
         return main()
 
-    status = ending.status_of(command)
+    status = exit_status.status_of(command)
     signals.ends_at_once()
-    forks.end_children()
+    forkserver.end_children()
     sys.exit(status)

@@ -11,10 +11,10 @@ from struct import Struct
 import numpy as np
 
 from ga.errors import InputError
+from ga.evaluation.settings import Outcome
 from ga.families import FAMILIES, get_family
-from ga.fitness import Outcome
 from ga.genome import Genome
-from ga.variation import (
+from ga.operators import (
     RESET_RATE,
     TOURNAMENT_SIZE,
     Floats,

@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from ga.jit import kernel
+from ga.backtest.jit import kernel
 
 Floats = NDArray[np.float64]
 Words = NDArray[np.uint64]

@@ -12,9 +12,9 @@ from typing import Final
 from markupsafe import Markup
 
 from reports.svg import path, picture, tag, ticks
-from validation.evidence import Evidence
-from validation.records import Fault, Recovery, Workload
-from validation.records_ledger import Generation
+from validation.evidence.log import Evidence
+from validation.evidence.records import Fault, Recovery, Workload
+from validation.evidence.records_ledger import Generation
 
 WIDTH: Final = 960.0
 _LEFT, _RIGHT, _TOP = 62.0, 16.0, 30.0

@@ -17,8 +17,8 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from reports.svg import picture, tag
-from validation.criteria import CRITERIA
-from validation.verdicts import Status
+from validation.criteria.registry import CRITERIA
+from validation.verdict import Status
 
 RESULT: Final = "result.json"
 MOST_RUNS: Final = 16

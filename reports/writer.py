@@ -7,11 +7,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.page import render_index, render_page
+from reports.html import render_index, render_page
 from reports.runs import RESULT, read_runs
-from reports.texts import junit, summary
-from validation.evidence import Evidence
-from validation.gate import GateResult, as_object
+from reports.text_formats import junit, summary
+from validation.decision import GateResult, as_object
+from validation.evidence.log import Evidence
 
 
 def write(

@@ -6,11 +6,17 @@ Properties are not timed: how long an example takes says something about the mac
 from __future__ import annotations
 
 import fcntl
+import signal
 import subprocess
 import sys
 
 import hypothesis
 import pytest
+
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    # Under nohup, or behind a shell's &, these are ignored, also by what the tests start.
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler)
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -49,7 +55,7 @@ def compiled() -> None:
 
     One process compiles them and the others wait: else every worker of xdist and every process that
     a test starts would compile the same ones, and patience would run out."""
-    from ga import kernel_cache
+    from ga.backtest import kernel_cache
 
     folder = kernel_cache.folder()
     assert folder is not None, "no folder can be made for compiled kernels"

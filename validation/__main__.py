@@ -1,5 +1,5 @@
 """``python -m validation``."""
 
-from validation.cli import main
+from validation.cli.main import main
 
 raise SystemExit(main())

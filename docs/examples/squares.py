@@ -17,14 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from fixtures import Node, Receipt, proc
+from fixtures import Node, Receipt
+from fixtures.system import process_table
 from validation import statistics
-from validation.checks.observer import CLOCK, RECEIPTS
-from validation.criteria import Criterion
-from validation.own import Ground, Own, OwnDefect
-from validation.record import Record
-from validation.records import Fault
-from validation.verdicts import InconclusiveError, Records, Status, Verdict
+from validation.criteria.registry import Criterion
+from validation.evidence.base import Record
+from validation.evidence.records import Fault
+from validation.extension import Ground, Own, OwnDefect
+from validation.self_check import CLOCK, RECEIPTS
+from validation.verdict import InconclusiveError, Records, Status, Verdict
 
 COUNT = 200
 FROZEN_S = 1.5
@@ -83,30 +84,30 @@ def frozen(ground: Ground, node: Node) -> Iterator[None]:
         ground.fault(_receipt("thaw", node, asked, before, state, thawed), workload="squares")
 
 
-def _send(process: proc.ProcessId, what: int) -> None:
+def _send(process: process_table.ProcessId, what: int) -> None:
     # The cluster may have ended it meanwhile; the state that is read afterwards says so.
     with suppress(ProcessLookupError):
         os.kill(process.pid, what)
 
 
-def _state(process: proc.ProcessId | None, wanted: str) -> str:
+def _state(process: process_table.ProcessId | None, wanted: str) -> str:
     """The kernel's letter for it: as soon as it is one of those wanted, or after some seconds."""
     deadline = time.monotonic() + 5.0
     while process is not None:
-        state = proc.state(process.pid)
+        state = process_table.state(process.pid)
         if state in wanted + "X" or time.monotonic() > deadline:
             return state
         time.sleep(0.02)
     return ""
 
 
-def _worker(node: Node, *, seconds: float) -> proc.ProcessId | None:
+def _worker(node: Node, *, seconds: float) -> process_table.ProcessId | None:
     """One that computes. Between two tasks it has another name: look again, up to so long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        for pid in proc.descendants({node.pid} if node.pid is not None else set()):
-            if (proc.command(pid) or [""])[0].startswith("ray::square"):
-                return proc.read(pid)
+        for pid in process_table.descendants({node.pid} if node.pid is not None else set()):
+            if (process_table.command(pid) or [""])[0].startswith("ray::square"):
+                return process_table.read(pid)
         time.sleep(0.02)
     return None
 

@@ -7,11 +7,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from ga.capacity.baseline import Baseline
-from ga.capacity.model import EDGES, Costs, Edge, Parts, costs_of, fewest_nodes, generation
+from ga.capacity.calibration_file import Baseline
+from ga.capacity.cost_model import (
+    EDGES,
+    Costs,
+    Edge,
+    Parts,
+    costs_of,
+    fewest_nodes,
+    generation,
+)
 from ga.capacity.prices import HEADS, HOURS_A_DAY, NODE, VCPU_FACTOR, Price
 from ga.errors import InputError
-from ga.fitness import Settings
+from ga.evaluation.settings import Settings
 
 MOST_NODES: Final = 10_000
 _MOST_DAYS: Final = 365

@@ -18,8 +18,8 @@ from typing import Final
 
 import numpy as np
 
-from ga.capacity.model import Costs
-from ga.evaluators.base import BATCHES_A_SLOT, CostModel, batches_a_slot, cut
+from ga.capacity.cost_model import Costs
+from ga.execution.protocol import BATCHES_A_SLOT, CostModel, batches_a_slot, cut
 from ga.genome import Genome
 
 DAY: Final = 86_400.0

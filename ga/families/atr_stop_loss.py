@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ga.backtest.jit import kernel
+from ga.backtest.panel import Panel
+from ga.backtest.simd.masks import masks
+from ga.backtest.simd.search import first_stopped
+from ga.backtest.simd.vectors import LANES
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import atr, prefix, true_range
 from ga.families.scan import ENTER, LONG, flags, room, seal, seek
-from ga.jit import kernel
-from ga.panel import Panel
-from ga.simd import LANES
-from ga.simd_masks import masks
-from ga.simd_search import first_stopped
 
 _SHORTEST, _LONGEST, _CALM = 10, 20, 100
 

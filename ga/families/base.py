@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ga.panel import Panel
+from ga.backtest.panel import Panel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

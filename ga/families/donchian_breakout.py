@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ga.backtest.jit import kernel
+from ga.backtest.panel import Panel
+from ga.backtest.simd.masks import BARS, masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import close_sums, highest, lowest, volume_sums
 from ga.families.scan import (
@@ -26,9 +29,6 @@ from ga.families.scan import (
     seal,
     seek,
 )
-from ga.jit import kernel
-from ga.panel import Panel
-from ga.simd_masks import BARS, masks
 
 _LONGEST = 30
 _TREND = 8

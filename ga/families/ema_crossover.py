@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ga.backtest.jit import kernel
+from ga.backtest.panel import Panel
+from ga.backtest.simd.masks import masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import ema
 from ga.families.scan import TILE, room, sides
-from ga.jit import kernel
-from ga.panel import Panel
-from ga.simd_masks import masks
 
 _SHORTEST, _LONGEST = 5, 34
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from ga.backtest.panel import Panel
 from ga.families.indicators import (
     atr,
     close_sums,
@@ -21,7 +22,6 @@ from ga.families.indicators import (
     stochastic_k,
     volume_sums,
 )
-from ga.panel import Panel
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 

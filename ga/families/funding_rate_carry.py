@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from ga.backtest.jit import kernel
+from ga.backtest.panel import Panel
+from ga.backtest.simd.masks import masks
+from ga.backtest.simd.search import first_below
+from ga.backtest.simd.vectors import LANES
 from ga.errors import InputError
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import prefix
 from ga.families.scan import ENTER, LONG, SHORT, flags, room, seal, seek
-from ga.jit import kernel
-from ga.panel import Panel
-from ga.simd import LANES
-from ga.simd_masks import masks
-from ga.simd_search import first_below
 
 _WEEK = 168.0
 

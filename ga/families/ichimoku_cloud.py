@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ga.backtest.jit import kernel
+from ga.backtest.panel import Panel
+from ga.backtest.simd.masks import masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import highest, lowest
 from ga.families.scan import TILE, room, settle, sides
-from ga.jit import kernel
-from ga.panel import Panel
-from ga.simd_masks import masks
 
 _LONGEST = 80
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ga.jit import kernel
-from ga.panel import Panel
+from ga.backtest.jit import kernel
+from ga.backtest.panel import Panel
 
 Floats = NDArray[np.float64]
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ga.backtest.jit import kernel
+from ga.backtest.panel import Panel
 from ga.families.base import Changes, Family, Floats, Gene, seed_of
 from ga.families.features import COUNT, HORIZON, REFIT, ahead, features
-from ga.jit import kernel
 from ga.numerics import Stream, dot, quantiles, totals
-from ga.panel import Panel
 
 _SHORTEST = 20
 _STEPS = 50

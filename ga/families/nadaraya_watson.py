@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ga.backtest.jit import kernel
+from ga.backtest.panel import Panel
+from ga.backtest.simd.masks import masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import path_sums
 from ga.families.scan import TILE, room, sides
-from ga.jit import kernel
 from ga.numerics import exp_of
-from ga.panel import Panel
-from ga.simd_masks import masks
 
 _SHORTEST, _LONGEST = 5, 40
 _FAST, _SLOW = 50, 250

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ga.backtest.jit import kernel
+from ga.backtest.panel import Panel
 from ga.families.base import Changes, Family, Floats, Gene, Ints, seed_of
 from ga.families.features import HORIZON, REFIT, ahead, features
-from ga.jit import kernel
 from ga.numerics import Stream, eigenvectors, product, quantiles, scatter_matrix, totals
-from ga.panel import Panel
 
 _QUARTERS = 4
 

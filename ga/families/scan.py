@@ -1,6 +1,6 @@
 """From conditions to changes: how rules skip the bars in which nothing can happen.
 
-A rule first writes masks of 64 bars (``ga.simd_masks``), one for each of its conditions. Most rules
+A rule first writes masks of 64 bars (``ga.backtest.simd.masks``), one a condition. Most rules
 then are two latches, and the positions of 64 bars follow from an addition; others jump from bar to
 bar at which something that they wait for holds.
 """
@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from ga.jit import kernel
-from ga.simd_masks import BARS, CONDITIONS
-from ga.simd_search import trailing_zeros
+from ga.backtest.jit import kernel
+from ga.backtest.simd.masks import BARS, CONDITIONS
+from ga.backtest.simd.search import trailing_zeros
 
 LONG: Final = 1
 SHORT: Final = 2

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ga.backtest.jit import kernel
+from ga.backtest.panel import Panel
+from ga.backtest.simd.masks import BARS, masks
+from ga.backtest.simd.search import trailing_zeros
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import prefix
 from ga.families.scan import TILE, latch, room, settle
-from ga.jit import kernel
 from ga.numerics import log
-from ga.panel import Panel
-from ga.simd_masks import BARS, masks
-from ga.simd_search import trailing_zeros
 
 _SHORTEST, _LONGEST, _SLOW = 10, 40, 4
 

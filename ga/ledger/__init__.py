@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ga.ledger.history import Evaluation, History
 from ga.ledger.records import Attempt, Committed, NodeRecord, RunRecord, Sharpes, StrategyRecord
+from ga.ledger.run_history import Evaluation, History
 from ga.ledger.store import Ledger, new_run, open_ledger
 
 __all__ = [

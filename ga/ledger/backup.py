@@ -21,9 +21,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from ga.errors import InputError, LedgerError
-from ga.ledger.connect import snapshot
-from ga.ledger.history import read
-from ga.ledger.rows import insert
+from ga.ledger.bulk_insert import insert
+from ga.ledger.connection import snapshot
+from ga.ledger.run_history import read
 from ga.ledger.schema import (
     attempts,
     evaluations,

@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 import sqlalchemy as sa
 
+from ga.ledger.bulk_insert import text
 from ga.ledger.records import NodeRecord
-from ga.ledger.rows import text
 from ga.ledger.schema import nodes
 
 

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from ga.errors import InputError, LedgerError
-from ga.ledger.connect import PATIENCE
+from ga.ledger.connection import PATIENCE
 from ga.ledger.locks import FileLock, take_in_session
 from ga.ledger.schema import runs
 

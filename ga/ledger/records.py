@@ -8,11 +8,11 @@ from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
-from ga.backtest import Costs
+from ga.backtest.simulation import Costs
 from ga.errors import InputError
+from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import GENESIS, SEARCH_VERSION, Plan
 from ga.families import KERNEL_VERSION
-from ga.fitness import Outcome, Settings
 from ga.genome import Genome
 from ga.ledger.schema import generations
 from ga.sources import MarketSpec
@@ -99,7 +99,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeRecord:
-    """A node that was checked before it got work; see ``ga.evaluators.base.NodeReport``."""
+    """A node that was checked before it got work; see ``ga.execution.protocol.NodeReport``."""
 
     id: str
     node: str

@@ -102,7 +102,7 @@ attempts = Table(
     Column("at", Double, nullable=False),
 )
 
-# Every node that was checked before it got work: see ``ga.numerics_check``.
+# Every node that was checked before it got work: see ``ga.execution.numerics_check``.
 nodes = Table(
     "nodes",
     metadata,
@@ -116,7 +116,7 @@ nodes = Table(
     Column("at", Double, nullable=False),
 )
 
-# What the HTTP service has accepted: see ``ga.service.store``. ``run`` is the run's id from the
+# What the HTTP service has accepted: see ``ga.service.job_store``. ``run`` is the run's id from the
 # start, so that a request is never evolved twice.
 requests = Table(
     "requests",

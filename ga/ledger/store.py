@@ -14,11 +14,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from ga.errors import InputError, LedgerError
+from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import ARCHIVE, GENESIS, Plan
-from ga.fitness import Outcome, Settings
 from ga.genome import Genome
-from ga.ledger.connect import engine_of, file_of, problem, snapshot, url_of, wait_for_restarts
-from ga.ledger.history import History, read
+from ga.ledger.bulk_insert import insert, text
+from ga.ledger.connection import (
+    engine_of,
+    file_of,
+    problem,
+    snapshot,
+    url_of,
+    wait_for_restarts,
+)
+from ga.ledger.migrate import make_file, upgrade
 from ga.ledger.nodes import keep_nodes, nodes_of
 from ga.ledger.ownership import Owner
 from ga.ledger.records import (
@@ -33,10 +41,9 @@ from ga.ledger.records import (
     record_of,
     strategy_of,
 )
-from ga.ledger.rows import insert, text
+from ga.ledger.run_history import History, read
 from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
 from ga.ledger.strategies import best, best_of_families, keep
-from ga.ledger.upgrade import make_file, upgrade
 from ga.market import Market
 from ga.sources import MarketSpec
 

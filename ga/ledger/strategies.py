@@ -11,10 +11,10 @@ from dataclasses import astuple, replace
 
 import sqlalchemy as sa
 
-from ga.fitness import Outcome
+from ga.evaluation.settings import Outcome
 from ga.genome import Genome
+from ga.ledger.bulk_insert import insert
 from ga.ledger.records import Sharpes, StrategyRecord, genome_of, outcome_of, strategy_of
-from ga.ledger.rows import insert
 from ga.ledger.schema import evaluations, strategies
 
 

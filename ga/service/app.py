@@ -19,10 +19,11 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
+from ga.cli.runs import sharpe_row, strategy_row
 from ga.errors import InputError
 from ga.families import get_family
-from ga.inspect import sharpe_row, strategy_row
 from ga.ledger import Ledger
+from ga.service.job_store import ConflictError, FullError, Job, JobStore
 from ga.service.limits import Limits
 from ga.service.middleware import BodyLimit, Counted, Metrics
 from ga.service.models import (
@@ -37,10 +38,9 @@ from ga.service.models import (
     Strategies,
     Strategy,
 )
-from ga.service.problems import ProblemError, described, register
-from ga.service.runner import Runner
-from ga.service.store import ConflictError, FullError, Job, JobStore
-from ga.sources.select import parse_selection
+from ga.service.problem_details import ProblemError, described, register
+from ga.service.supervisor import Runner
+from ga.sources.selection import parse_selection
 
 _POLL: Final = 0.25
 _KEEP_ALIVE: Final = 10.0
@@ -63,7 +63,7 @@ def make_app(
 
     Args:
         token: opens all but health, readiness and the description.
-        services: what it depends on, for its series (``ga.telemetry.depends_on``).
+        services: what it depends on, for its series (``ga.metrics.depends_on``).
     """
     wanted = _digest(token)
 

@@ -12,9 +12,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ga.service.problems import problem
-from ga.service.store import JobStore
-from ga.telemetry import Reachable
+from ga.metrics import Reachable
+from ga.service.job_store import JobStore
+from ga.service.problem_details import problem
 
 _NAME: Final = "service"
 """Stands where a run's series have the run."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ga.backtest import Costs
+from ga.backtest.simulation import Costs
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 OPEN: tuple[State, ...] = ("queued", "running")

@@ -13,7 +13,7 @@ from ga.market import Market, align
 from ga.sources.files import file_source, load_files
 from ga.sources.hyperliquid import PREFIX, hyperliquid_source
 from ga.sources.samples import SAMPLES, load_sample, sample_source
-from ga.sources.select import Selection, Source, parse_selection
+from ga.sources.selection import Selection, Source, parse_selection
 from ga.sources.synthetic import parse_synthetic, synthetic, synthetic_source
 
 __all__ = ["MarketSpec", "load_files", "load_market", "load_sample", "synthetic"]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ga.errors import InputError
 from ga.market import Floats, Market, Series, Times, align
-from ga.sources.select import Part, Selection, Source
+from ga.sources.selection import Part, Selection, Source
 
 SUFFIXES: Final = (".csv", ".parquet", ".feather")
 _TIME_NAMES: Final = ("time", "date", "datetime", "timestamp", "open_time")

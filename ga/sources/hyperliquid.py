@@ -22,11 +22,11 @@ import numpy as np
 from ga.environment import cache_home, own_cache, setting
 from ga.errors import InputError
 from ga.market import Floats, Series, Times
-from ga.sources.cache import Rows, open_cache
+from ga.sources.download_cache import Rows, open_cache
 from ga.sources.hyperliquid_api import MAINNET, Client, NetworkError
+from ga.sources.intervals import Span, length, missing, overlap
 from ga.sources.resample import parse_timeframe
-from ga.sources.select import Part, Source
-from ga.sources.spans import Span, length, missing, overlap
+from ga.sources.selection import Part, Source
 
 PREFIX: Final = "hyperliquid:"
 INTERVALS: Final = (

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from ga.errors import InputError
-from ga.sources.cache import Rows
+from ga.sources.download_cache import Rows
 
 MAINNET: Final = "https://api.hyperliquid.xyz"
 _WEIGHT_PER_SECOND = 1200 / 60

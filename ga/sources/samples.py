@@ -13,7 +13,7 @@ from typing import Final
 from ga.errors import InputError
 from ga.market import Market, align
 from ga.sources.files import read_series
-from ga.sources.select import Part, Selection, Source
+from ga.sources.selection import Part, Selection, Source
 
 SAMPLES: Final = {"eurusd": "EURUSD.csv", "goog": "GOOG.csv"}
 """Hourly EUR/USD 2017-2018 (5 000 bars) and daily GOOG 2004-2013 (2 148 bars)."""

@@ -10,7 +10,7 @@ import numpy as np
 from ga.errors import InputError
 from ga.market import Market, Series, align
 from ga.numerics import Stream, decaying_sums, exp, log
-from ga.sources.select import Part, Selection, Source
+from ga.sources.selection import Part, Selection, Source
 
 MAX_CELLS: Final = 50_000_000
 _EPOCH_2020: Final = 1_577_836_800 * 10**9

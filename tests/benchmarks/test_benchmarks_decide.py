@@ -24,7 +24,7 @@ from benchmarks.decide import (
     overall,
     shifts,
 )
-from ga.capacity.baseline import this_machine
+from ga.capacity.calibration_file import this_machine
 
 FAMILIES = 14
 

@@ -10,7 +10,7 @@ from benchmarks.__main__ import scale_remarks
 from benchmarks.bench_scaleout import Sample, ScaleOut, market_of_arms
 from benchmarks.page import MOST_DOTS, _thinned, by_suite, write_page
 from benchmarks.samples import Measurement
-from ga.capacity.model import Costs
+from ga.capacity.cost_model import Costs
 
 TIMES = {"local": 60.0, "1 node": 65.0, "2 nodes": 34.0, "4 nodes": 19.0}
 COSTS = Costs(

@@ -13,9 +13,9 @@ import pytest
 from benchmarks.bench_scaleout import ScaleOut
 from benchmarks.cluster_arms import evaluated
 from benchmarks.scaling import fit, foretell, slope, throughput
-from ga.capacity.model import Costs
+from ga.capacity.cost_model import Costs
 from ga.capacity.simulate import play
-from ga.cli import main
+from ga.cli.main import main
 
 SIZES = (1, 2, 4, 8)
 

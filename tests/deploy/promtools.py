@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from fixtures import binaries
-from fixtures.monitoring import DEPLOY
-from ga.evaluators.base import NodeReport
-from ga.fitness import Outcome
+from fixtures.services import binaries
+from fixtures.services.monitoring import DEPLOY
+from ga.evaluation.settings import Outcome
+from ga.execution.protocol import NodeReport
 from ga.genome import Genome
-from ga.telemetry import Telemetry
+from ga.metrics import Telemetry
 
 RULES = DEPLOY / "prometheus"
 

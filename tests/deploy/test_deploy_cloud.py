@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.monitoring import DEPLOY
-from ga.cli import _parser
+from fixtures.services.monitoring import DEPLOY
+from ga.cli.main import _parser
 
 jsonschema = pytest.importorskip("jsonschema")
 

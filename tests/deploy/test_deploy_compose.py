@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from fixtures.images import IMAGES, PYTHON
-from fixtures.monitoring import DEPLOY
-from ga.deployment import SECRETS
-from ga.ports import PORTS
+from fixtures.services.monitoring import DEPLOY
+from ga.ops.ports import PORTS
+from ga.ops.secrets import SECRETS
 
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]

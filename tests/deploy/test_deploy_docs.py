@@ -16,9 +16,9 @@ from typing import Final
 import pytest
 import yaml
 
-from fixtures.monitoring import DEPLOY
-from ga.cli import _parser
-from ga.cluster import compose_of_wheel
+from fixtures.services.monitoring import DEPLOY
+from ga.cli.main import _parser
+from ga.ops.compose import compose_of_wheel
 
 ROOT: Final = DEPLOY.parent
 HANDBOOKS: Final = ("operations.md", "troubleshooting.md")

@@ -9,26 +9,26 @@ from pathlib import Path
 import pytest
 from promtools import metrics, series, with_data
 
-from reports import dashboards
-from validation.probes.panels import checked_in
+from tools import generate_dashboards
+from validation.monitors.dashboards import checked_in
 
 
 def test_what_is_checked_in_is_what_the_code_generates() -> None:
-    generated = dashboards.files()
+    generated = generate_dashboards.files()
     there = {
-        str(path.relative_to(dashboards.FOLDER)): path.read_text()
-        for path in dashboards.FOLDER.rglob("*")
+        str(path.relative_to(generate_dashboards.FOLDER)): path.read_text()
+        for path in generate_dashboards.FOLDER.rglob("*")
         if path.is_file()
     }
     assert there.keys() == generated.keys()
     differing = [path for path, text in generated.items() if there[path] != text]
-    assert not differing, "run `python -m reports.dashboards` and look at what it changes"
+    assert not differing, "run `python -m tools.generate_dashboards` and look at what it changes"
 
 
 def test_it_writes_them(tmp_path: Path) -> None:
-    written = dashboards.write(tmp_path)
+    written = generate_dashboards.write(tmp_path)
     found = {str(path.relative_to(tmp_path)): path.read_text() for path in written}
-    assert found == dashboards.files()
+    assert found == generate_dashboards.files()
 
 
 def test_every_query_of_every_panel_has_data(tmp_path: Path) -> None:
@@ -51,9 +51,9 @@ def test_a_query_that_cannot_be_without_data_still_names_series_there_are() -> N
     assert not unknown
 
 
-@pytest.mark.parametrize("name", list(dashboards.DASHBOARDS))
+@pytest.mark.parametrize("name", list(generate_dashboards.DASHBOARDS))
 def test_a_dashboard_s_form(name: str) -> None:
-    board = json.loads((dashboards.FOLDER / "dashboards" / f"{name}.json").read_text())
+    board = json.loads((generate_dashboards.FOLDER / "dashboards" / f"{name}.json").read_text())
     assert board["uid"] == f"ga-{name}"
     titles = [panel["title"] for panel in board["panels"]]
     assert len(set(titles)) == len(titles)
@@ -67,7 +67,9 @@ def test_a_dashboard_s_form(name: str) -> None:
 
 
 def test_sources_and_alert_fit_together() -> None:
-    files = {Path(path).stem: json.loads(text) for path, text in dashboards.files().items()}
+    files = {
+        Path(path).stem: json.loads(text) for path, text in generate_dashboards.files().items()
+    }
     uids = {source["uid"] for source in files["prometheus"]["datasources"]}
     (rule,) = files["alerting"]["groups"][0]["rules"]
     assert {data["datasourceUid"] for data in rule["data"]} <= uids | {"__expr__"}

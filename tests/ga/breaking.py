@@ -19,9 +19,11 @@ import sqlalchemy as sa
 from evolving import ROOT, RUN_SECONDS, Evolving, Ground, until
 
 import fixtures
-from fixtures import Receipt, impairment, proc
-from fixtures.launch import popen
-from ga.evaluators.tasks import evaluates
+from fixtures import Receipt
+from fixtures.faults import impairment
+from fixtures.system import process_table
+from fixtures.system.launch import popen
+from ga.execution.ray.tasks import evaluates
 
 _CONFIRM_SECONDS = 10.0
 _GONE_SECONDS = 90.0
@@ -43,22 +45,24 @@ def _receipt(
 
 
 def _shoot(target: str, pid: int) -> list[Receipt]:
-    identity, asked = proc.read(pid), time.time()
+    identity, asked = process_table.read(pid), time.time()
     if identity is None:
         return []
     with suppress(ProcessLookupError):
         # It ended by itself: then there is no receipt.
         os.kill(pid, signal.SIGKILL)
         until(lambda: not identity.alive, _CONFIRM_SECONDS)
-        return [_receipt("kill", target, asked, identity, proc.state(pid), not identity.alive)]
+        return [
+            _receipt("kill", target, asked, identity, process_table.state(pid), not identity.alive)
+        ]
     return []
 
 
 def _evaluates(pid: int) -> bool:
-    return evaluates(proc.command(pid))
+    return evaluates(process_table.command(pid))
 
 
-def _stop_in_work(run: Evolving) -> proc.ProcessId | None:
+def _stop_in_work(run: Evolving) -> process_table.ProcessId | None:
     """A worker process of a node, stopped in the middle of a batch; None if there is none.
 
     Ray takes the task's name from the process before it sends the answer: what stands still and
@@ -67,8 +71,8 @@ def _stop_in_work(run: Evolving) -> proc.ProcessId | None:
     roots = {run.process.pid} | {n.pid for n in run.ground.stack.nodes if n.pid is not None}
     deadline = time.monotonic() + _IDLE_SECONDS
     while not run.over and time.monotonic() < deadline:
-        for pid in sorted(proc.descendants(roots), reverse=True):
-            identity = proc.read(pid)
+        for pid in sorted(process_table.descendants(roots), reverse=True):
+            identity = process_table.read(pid)
             if identity is None or not _evaluates(pid):
                 continue
             with suppress(ProcessLookupError):
@@ -81,7 +85,7 @@ def _stop_in_work(run: Evolving) -> proc.ProcessId | None:
     return None
 
 
-def _go_on(stopped: proc.ProcessId | None) -> None:
+def _go_on(stopped: process_table.ProcessId | None) -> None:
     if stopped is not None and stopped.alive:
         os.kill(stopped.pid, signal.SIGCONT)
 
@@ -92,11 +96,11 @@ def kill_worker(run: Evolving) -> list[Receipt]:
     return [] if worker is None else _shoot("worker process", worker.pid)
 
 
-def _node(run: Evolving, worker: proc.ProcessId | None = None) -> fixtures.Node | None:
+def _node(run: Evolving, worker: process_table.ProcessId | None = None) -> fixtures.Node | None:
     """The node of a worker; without one, that which answered last."""
     nodes = [node for node in run.ground.stack.nodes if node.alive]
     if worker is not None:
-        return next(n for n in nodes if n.pid and worker.pid in proc.descendants({n.pid}))
+        return next(n for n in nodes if n.pid and worker.pid in process_table.descendants({n.pid}))
     last = {batch["node"]: at for at, batch in enumerate(run.events("batch"))}
     return max((n for n in nodes if n.address in last), key=lambda n: last[n.address], default=None)
 
@@ -142,12 +146,12 @@ def kill_head(run: Evolving) -> list[Receipt]:
     return [] if run.ground.headless else [run.ground.kill_head()]
 
 
-def driver_of(run: Evolving) -> proc.ProcessId | None:
+def driver_of(run: Evolving) -> process_table.ProcessId | None:
     """The child of the coordinator that leads a group of its own."""
-    for pid in proc.descendants({run.process.pid}):
+    for pid in process_table.descendants({run.process.pid}):
         with suppress(ProcessLookupError):
             if os.getpgid(pid) == pid:
-                return proc.read(pid)
+                return process_table.read(pid)
     return None
 
 
@@ -163,9 +167,9 @@ def kill_coordinator(run: Evolving, *, local: bool = False) -> list[Receipt]:
         return []
     # It stands still first: so it is not over, and starts nothing while we look.
     run.process.send_signal(signal.SIGSTOP)
-    until(lambda: run.over or proc.state(run.process.pid) in "TtZX", _CONFIRM_SECONDS)
-    family = [proc.read(pid) for pid in proc.descendants({run.process.pid})]
-    identity, asked = proc.read(run.process.pid), time.time()
+    until(lambda: run.over or process_table.state(run.process.pid) in "TtZX", _CONFIRM_SECONDS)
+    family = [process_table.read(pid) for pid in process_table.descendants({run.process.pid})]
+    identity, asked = process_table.read(run.process.pid), time.time()
     run.process.kill()
     status = run.process.wait()
     if status != -signal.SIGKILL:

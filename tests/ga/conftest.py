@@ -11,7 +11,7 @@ import pytest
 from ledger_stores import History, Server
 
 import ga.families
-from ga.fitness import Settings
+from ga.evaluation.settings import Settings
 from ga.market import Market
 from ga.sources import synthetic
 from tests.ga import poison

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from ga.cache import Cache
 from ga.errors import ClusterError
-from ga.evaluators import BatchResult, Evaluator, LocalEvaluator
-from ga.evaluators.base import Abandoned, NodeReport
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
 from ga.evolution import Evolution, Plan
-from ga.fitness import Settings, visible
+from ga.execution.local import LocalEvaluator
+from ga.execution.protocol import Abandoned, BatchResult, Evaluator, NodeReport
 from ga.genome import Genome
 from ga.ledger import open_ledger
 from ga.market import Market
-from ga.run import BatchLog, Progress, Runner, Summary
+from ga.metrics import Telemetry
+from ga.result_cache import Cache
+from ga.runner import BatchLog, Progress, Runner, Summary
 from ga.sources import MarketSpec
-from ga.telemetry import Telemetry
 
 PLAN = Plan(seed=3, population_size=40, generations=4)
 

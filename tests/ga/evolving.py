@@ -16,8 +16,8 @@ from ledger_stores import Server
 
 import fixtures
 from fixtures import Receipt, Stack
-from fixtures.services import start_redis
-from fixtures.volume import Volume
+from fixtures.faults.disk_full import Volume
+from fixtures.services.datastores import start_redis
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 240.0

@@ -14,12 +14,12 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from fixtures.launch import environment, popen
-from fixtures.services import Service, start_postgres
+from fixtures.services.datastores import Service, start_postgres
+from fixtures.system.launch import environment, popen
+from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import GENESIS, Evolution, Plan, advance_digest
-from ga.fitness import Outcome, Settings
 from ga.ledger import Ledger
-from ga.ledger.connect import engine_of, url_of
+from ga.ledger.connection import engine_of, url_of
 from ga.ledger.schema import evaluations, generations, individuals
 from ga.market import Market
 from ga.sources import MarketSpec

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ga.evaluation.settings import Settings
 from ga.families import volatility_scaling
-from ga.fitness import Settings
 
 
 class PerturbedSettings(Settings):
@@ -36,7 +36,7 @@ class FailingSettings(Settings):
 
 
 def _fail(state: dict[str, object]) -> FailingSettings:
-    from ga.evaluators import worker
+    from ga.execution import worker
 
     def failing(_: int) -> None:
         raise OSError(5, "Input/output error")
@@ -75,7 +75,7 @@ class HangingSettings(EndingSettings):
 
 
 def _end(state: dict[str, object], how: str) -> EndingSettings:
-    from ga.evaluators import worker
+    from ga.execution import worker
 
     def ending(*_: object) -> None:
         if how != "hang":

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 import ga.families
+from ga.backtest.panel import Panel
+from ga.evaluation.settings import Settings
 from ga.families import Changes, Family, Gene
-from ga.fitness import Settings
 from ga.genome import Genome
-from ga.panel import Panel
 
 DEADLY = 0.8
 """A dose above this breaks the worker; below, the family is as harmless as any."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 
 import ga.families
-from ga import cli
+from ga.cli import main
 from ga.ledger import records
 from tests.ga import poison
 
 if __name__ == "__main__":
     ga.families.FAMILIES = poison.families()
-    cli.Settings = records.Settings = poison.PoisonSettings
-    sys.exit(cli.main())
+    main.Settings = records.Settings = poison.PoisonSettings
+    sys.exit(main.main())

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ga import backtest
-from ga.backtest import Costs
+from ga.backtest import simulation
+from ga.backtest.panel import Panel
+from ga.backtest.simulation import Costs
 from ga.families import Changes
 from ga.market import Market
-from ga.panel import Panel
 from ga.sources import synthetic
 
 NONE = np.empty(0)
@@ -47,7 +47,7 @@ def run(open_, close, targets, *, funding=NONE, edges=None, fee=0.0, slippage=0.
     out = np.empty((targets.shape[1], len(edges) - 1, 6))
     panel = Panel(market_of(open_, close, funding), 0)
     costs = Costs(fee=fee, slippage=slippage)
-    backtest.measure(panel, changes, np.stack([edges[:-1], edges[1:]], axis=1), costs, out)
+    simulation.measure(panel, changes, np.stack([edges[:-1], edges[1:]], axis=1), costs, out)
     return out
 
 

@@ -18,12 +18,19 @@ from engine import Engine
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import ga.cache
-from fixtures import services
-from ga.cache import TTL_SECONDS, Cache, decode, encode, open_cache, parse_url
+import ga.result_cache
+from fixtures.services import datastores
 from ga.errors import InputError
-from ga.fitness import Outcome
-from ga.run import BatchLog
+from ga.evaluation.settings import Outcome
+from ga.result_cache import (
+    TTL_SECONDS,
+    Cache,
+    decode,
+    encode,
+    open_cache,
+    parse_url,
+)
+from ga.runner import BatchLog
 
 KEY = "ab" * 32
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -47,7 +54,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.service = services.start_redis("test-ga-cache", folder)
+        self.service = datastores.start_redis("test-ga-cache", folder)
         self.client = redis.Redis.from_url(self.service.url)
 
     @property
@@ -76,7 +83,7 @@ class Server:
             cwd=home,
             stdout=subprocess.DEVNULL,
         )
-        self.service = services.Service("redis", self.url, self.service.identity, process)
+        self.service = datastores.Service("redis", self.url, self.service.identity, process)
         deadline = time.monotonic() + 10
         while True:
             try:
@@ -238,13 +245,13 @@ def test_another_version_of_the_kernels_or_the_compiler_is_a_miss(opened, monkey
     cache.close()
     assert opened().get_many([KEY]) == {KEY: kept}
     with monkeypatch.context() as patch:
-        patch.setattr(ga.cache, "KERNEL_VERSION", 999)
+        patch.setattr(ga.result_cache, "KERNEL_VERSION", 999)
         assert opened().get_many([KEY]) == {}
     with monkeypatch.context() as patch:
-        patch.setattr(ga.cache, "version", lambda name: f"9.{name}")
+        patch.setattr(ga.result_cache, "version", lambda name: f"9.{name}")
         assert opened().get_many([KEY]) == {}
     with monkeypatch.context() as patch:
-        patch.setattr(ga.cache, "_FORMAT", 999)
+        patch.setattr(ga.result_cache, "_FORMAT", 999)
         assert opened().get_many([KEY]) == {}
 
 

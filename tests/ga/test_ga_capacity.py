@@ -9,16 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from ga.capacity import baseline as files
-from ga.capacity.baseline import Baseline, FamilyCost, load, save, this_machine
-from ga.capacity.measure import measure
-from ga.capacity.model import EDGES, Costs, batches, costs_of, generation, genome, limits
+from ga.capacity import calibration_file as files
+from ga.capacity.calibration import measure
+from ga.capacity.calibration_file import (
+    Baseline,
+    FamilyCost,
+    load,
+    save,
+    this_machine,
+)
+from ga.capacity.cost_model import (
+    EDGES,
+    Costs,
+    batches,
+    costs_of,
+    generation,
+    genome,
+    limits,
+)
 from ga.capacity.planner import Wanted, needed
 from ga.capacity.prices import NODE
 from ga.capacity.simulate import Failures, play
-from ga.cli import main
+from ga.cli.main import main
 from ga.errors import InputError
-from ga.evaluators.base import CostModel, cut
+from ga.execution.protocol import CostModel, cut
 from ga.families import FAMILIES
 from ga.genome import Genome
 

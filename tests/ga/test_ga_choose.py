@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ga import choose
 from ga.errors import ClusterError
 from ga.evolution import Plan
+from ga.execution import auto
 
 
 class Timed:
@@ -35,12 +35,12 @@ class Timed:
 @pytest.fixture
 def clock(monkeypatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr(choose.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(auto.time, "perf_counter", lambda: now[0])
     return now
 
 
 def decide(here: Timed, there: Timed, size: int):
-    return choose._measured(
+    return auto._measured(
         lambda: here, lambda: there, Plan(seed=0, population_size=size, generations=1)
     )
 
@@ -80,7 +80,7 @@ def test_a_cluster_lost_while_measured_is_not_chosen_and_says_why(clock):
 def test_the_line_is_found_again(fixed, each):
     now = [0.0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choose.time, "perf_counter", lambda: now[0])
-        cost = choose.measure(Timed(now, fixed=fixed, each=each), [None] * 256)
+        patch.setattr(auto.time, "perf_counter", lambda: now[0])
+        cost = auto.measure(Timed(now, fixed=fixed, each=each), [None] * 256)
     assert cost.fixed == pytest.approx(fixed, abs=1e-6)
     assert cost.each == pytest.approx(each, rel=1e-3, abs=1e-9)

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ga import cli
-from ga.choose import Cost, make_evaluator
+from ga.cli import main
 from ga.evolution import SEARCH_VERSION
+from ga.execution.auto import Cost, make_evaluator
 from ga.families import FAMILIES, KERNEL_VERSION
 
 SMALL = ("--population-size", "12", "--generations", "3", "--seed", "7", "--mode", "local")
@@ -38,7 +38,7 @@ def ga(store, capsys, monkeypatch, tmp_path):
 
     def run(command: str, *argv: str, at: str | None = None) -> tuple[int, str, str]:
         stored = () if command == "families" else ("--store", at or str(store))
-        status = cli.main([command, *argv, *stored])
+        status = main.main([command, *argv, *stored])
         return (status, *capsys.readouterr())
 
     return run
@@ -120,7 +120,7 @@ def test_other_prices_in_the_holdout_leave_the_history_as_it_is(ga, tmp_path, wr
 
 def test_an_interrupted_run_resumes_to_the_same_digest(ga, monkeypatch):
     whole = evolved(ga)["digest"]
-    shown = cli.ProgressLine.show
+    shown = main.ProgressLine.show
 
     def interrupt(self, progress):
         if progress.generation == 1 and progress.done > 4:
@@ -128,7 +128,7 @@ def test_an_interrupted_run_resumes_to_the_same_digest(ga, monkeypatch):
         shown(self, progress)
 
     with monkeypatch.context() as patched:
-        patched.setattr(cli.ProgressLine, "show", interrupt)
+        patched.setattr(main.ProgressLine, "show", interrupt)
         status, _, err = ga("evolve", "--market", MARKET, *ONE)
     assert status == 130
     assert "resume" in err
@@ -145,7 +145,7 @@ def test_an_interrupted_run_resumes_to_the_same_digest(ga, monkeypatch):
 
 def test_a_crash_inside_the_run_resumes_to_the_same_digest(ga, monkeypatch):
     whole = evolved(ga)["digest"]
-    commit, calls = cli.Ledger.commit, []
+    commit, calls = main.Ledger.commit, []
 
     def crash(self, *args, **kwargs):
         calls.append(kwargs["generation"])
@@ -154,7 +154,7 @@ def test_a_crash_inside_the_run_resumes_to_the_same_digest(ga, monkeypatch):
         commit(self, *args, **kwargs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(cli.Ledger, "commit", crash)
+        patched.setattr(main.Ledger, "commit", crash)
         status, _, err = ga("evolve", "--market", MARKET, *ONE)
     assert status == 1
     assert err.splitlines()[-1] == "ga: planted: disk full"
@@ -192,7 +192,7 @@ def test_what_was_chosen_and_the_numbers_behind_it_are_in_the_log(ga, tmp_path, 
     def make(*argv, **options):
         return replace(make_evaluator(*argv, **options), reason="numbers", costs=costs)
 
-    monkeypatch.setattr(cli, "make_evaluator", make)
+    monkeypatch.setattr(main, "make_evaluator", make)
     log = tmp_path / "log"
     run = evolved(ga, "--log", str(log))["run"]
     first = json.loads(log.read_text().splitlines()[0])
@@ -406,7 +406,7 @@ def test_a_run_of_another_version_is_not_gone_on_with(ga, store, made_by, monkey
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(cli.ProgressLine, "show", interrupt)
+        patched.setattr(main.ProgressLine, "show", interrupt)
         assert ga("evolve", "--market", MARKET, *ONE)[0] == 130
     _, out, _ = ga("runs", "--json")
     run = next(r["run"] for r in json.loads(out) if r["state"] == "unfinished")
@@ -469,7 +469,7 @@ def test_distributed_on_a_cluster_of_its_own_gives_the_local_digest(ga):
 
 
 def test_compile_says_how_long_it_took(capsys):
-    assert cli.main(["compile", "--json"]) == 0
+    assert main.main(["compile", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["families"] == len(FAMILIES)
     assert found["seconds"] > 0.0

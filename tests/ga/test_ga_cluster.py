@@ -14,19 +14,22 @@ import pytest
 import sqlalchemy as sa
 
 import fixtures
-from fixtures import Stack, proc
-from ga.choose import make_evaluator
+from fixtures import Stack
+from fixtures.system import process_table
 from ga.errors import ClusterError, InputError
-from ga.evaluators import LocalEvaluator
-from ga.evaluators.cluster import ClusterEvaluator
-from ga.evaluators.standby import Standby
+from ga.evaluation.evaluate import evaluate_batch
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome
 from ga.evolution import Evolution, Plan
+from ga.execution.auto import make_evaluator
+from ga.execution.local import LocalEvaluator
+from ga.execution.ray.evaluator import ClusterEvaluator
+from ga.execution.ray.reconnect import Standby
 from ga.families import FAMILIES
-from ga.fitness import Outcome, evaluate_batch, visible
 from ga.ledger import open_ledger
-from ga.ledger.connect import engine_of, url_of
+from ga.ledger.connection import engine_of, url_of
 from ga.ledger.schema import generations
-from ga.run import BatchLog, Progress, Runner
+from ga.runner import BatchLog, Progress, Runner
 from ga.sources import MarketSpec
 from tests.ga.poison import POISONS, deadly
 from tests.ga.test_ga_pool import ERRORS, by_index, dosed
@@ -145,7 +148,7 @@ def test_workers_of_a_cluster_compute_at_the_niceness_of_local_ones(connect, sta
         evaluator.warm_up()
         list(evaluator.evaluate(population))
         below = {pid for node in stack.nodes for pid in children(node.pid)}
-        names = {pid: (proc.command(pid) or [""])[0] for pid in below}
+        names = {pid: (process_table.command(pid) or [""])[0] for pid in below}
         tasks = {p for p, n in names.items() if n.startswith("ray::") and "Agent" not in n}
         assert len(tasks) >= 2
         assert priorities(tasks) == {os.nice(0)}
@@ -195,7 +198,7 @@ def test_nodes_that_come_and_go_change_the_slots_and_nothing_else(connect, stack
 def test_a_driver_that_is_killed_or_hangs_is_a_lost_cluster_and_leaves_nothing(
     connect, seen, settings, how, monkeypatch
 ):
-    monkeypatch.setattr("ga.evaluators.cluster._SILENT_SECONDS", 5.0)
+    monkeypatch.setattr("ga.execution.ray.evaluator._SILENT_SECONDS", 5.0)
     population = list(dict.fromkeys(Evolution(PLAN).ask())) * 50
     with closing(connect()) as evaluator:
         evaluator.warm_up()
@@ -294,7 +297,7 @@ def until_served(service: Service, done: Callable[[], bool], seconds: float) -> 
     only what a busy machine leaves."""
 
     def look() -> bool:
-        below = proc.descendants({service.process.pid}) if os.geteuid() == 0 else set()
+        below = process_table.descendants({service.process.pid}) if os.geteuid() == 0 else set()
         for pid in below:
             # Each thread has a priority of its own.
             with suppress(FileNotFoundError, ProcessLookupError):

@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
-from ga import cluster, deployment
-from ga.cli import main
-from validation.probes import panels
+from ga.cli.main import main
+from ga.ops import compose as cluster
+from ga.ops import secrets
+from validation.monitors import dashboards
 
 ROOT = Path(__file__).parents[2]
 ENGINE = "evolution-gate/engine:local"
@@ -51,7 +52,7 @@ def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
-    for name in deployment.IMAGES:
+    for name in secrets.IMAGES:
         monkeypatch.delenv(f"GA_IMAGE_{name.upper()}", raising=False)
     say(tmp_path, {"image": (1, "")})
     return file
@@ -70,38 +71,38 @@ def rows(*found: dict[str, object]) -> str:
 
 
 def test_secrets_are_random_private_and_never_written_over(compose: Path) -> None:
-    first = deployment.init(compose.parent)
+    first = secrets.init(compose.parent)
     place = compose.parent / "secrets"
-    values = {name: (place / name).read_text() for name in deployment.SECRETS}
-    assert len(set(values.values())) == len(deployment.SECRETS)
+    values = {name: (place / name).read_text() for name in secrets.SECRETS}
+    assert len(set(values.values())) == len(secrets.SECRETS)
     assert all(len(value) >= 40 for value in values.values())
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
-    assert set(first) >= set(deployment.SECRETS)
+    assert set(first) >= set(secrets.SECRETS)
     assert values["postgres_password"] in (place / "pgpass").read_text()
-    assert deployment.init(compose.parent) == []
-    assert values == {name: (place / name).read_text() for name in deployment.SECRETS}
+    assert secrets.init(compose.parent) == []
+    assert values == {name: (place / name).read_text() for name in secrets.SECRETS}
     # A new webhook is the one thing that is meant to be replaced.
-    assert deployment.init(compose.parent, webhook="http://there/") == ["alert_webhook_url"]
+    assert secrets.init(compose.parent, webhook="http://there/") == ["alert_webhook_url"]
     assert (place / "alert_webhook_url").read_text() == "http://there/"
 
 
 def test_stand_ins_are_taken_and_grafana_left_out_without_a_registry(
     compose: Path, tmp_path: Path
 ) -> None:
-    deployment.init(compose.parent)
+    secrets.init(compose.parent)
     assert (compose.parent / ".env").read_text() == "COMPOSE_PROFILES=grafana\n"
     say(tmp_path, {"evolution-gate/grafana:local": (1, ""), "image": (0, "")})
-    deployment.init(compose.parent)
+    secrets.init(compose.parent)
     written = (compose.parent / ".env").read_text()
     assert "GA_IMAGE_POSTGRES=evolution-gate/postgres:local" in written
     assert "grafana" not in written
-    deployment.init(compose.parent, environment={"GA_IMAGE_GRAFANA": "mine/grafana:1"})
+    secrets.init(compose.parent, environment={"GA_IMAGE_GRAFANA": "mine/grafana:1"})
     written = (compose.parent / ".env").read_text()
     assert "GA_IMAGE_GRAFANA=mine/grafana:1" in written
     assert "COMPOSE_PROFILES=grafana" in written
     # Gone again from this machine: the public ones are taken then.
     say(tmp_path, {"image": (1, "")})
-    deployment.init(compose.parent)
+    secrets.init(compose.parent)
     assert "postgres" not in (compose.parent / ".env").read_text()
 
 
@@ -109,14 +110,14 @@ def test_what_the_user_wrote_stays(compose: Path, tmp_path: Path) -> None:
     file, mine = compose.parent / ".env", "# ours\nGA_HEAD_MEMORY=3g\nGA_IMAGE_REDIS=mine/redis:1\n"
     file.write_text(mine + "COMPOSE_PROFILES=none")
     say(tmp_path, {"image": (0, "")})
-    assert deployment.init(compose.parent)[-1] == ".env"
+    assert secrets.init(compose.parent)[-1] == ".env"
     lines = file.read_text().splitlines()
     assert lines[:4] == [*mine.splitlines(), "COMPOSE_PROFILES=none"]
     assert "GA_IMAGE_POSTGRES=evolution-gate/postgres:local" in lines[4:]
     assert sum("REDIS" in line or "PROFILES" in line for line in lines) == 2
-    assert deployment.init(compose.parent) == []
+    assert secrets.init(compose.parent) == []
     # A choice that is made in words replaces the one before.
-    deployment.init(compose.parent, environment={"GA_IMAGE_REDIS": "mine/redis:2"})
+    secrets.init(compose.parent, environment={"GA_IMAGE_REDIS": "mine/redis:2"})
     assert [line for line in file.read_text().splitlines() if "REDIS" in line] == [
         "GA_IMAGE_REDIS=mine/redis:2"
     ]
@@ -275,9 +276,9 @@ def test_without_a_file_or_docker_it_says_so(
 @pytest.fixture
 def production(tmp_path: Path) -> Iterator[Path]:
     """The real stack from a copy of the checkout's ``deploy/``; gone afterwards."""
-    from fixtures import containers
+    from fixtures.backends.container import stack
 
-    if missing := containers.available():
+    if missing := stack.available():
         pytest.skip(missing)
     shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets"))
     file = tmp_path / "deploy" / "docker-compose.yml"
@@ -390,8 +391,8 @@ def _watched_and_served(production: Path) -> None:
     others = ("ray", "service", "prometheus", "alertmanager")
     within(90, lambda: states() == {"ga": {"down"}, **{name: {"up"} for name in others}}, states)
     began = time.time() - 60
-    prometheus = panels.Prometheus("http://127.0.0.1:9090")
-    cluster = [query for query in panels.checked_in() if query.dashboard == "Cluster"]
+    prometheus = dashboards.Prometheus("http://127.0.0.1:9090")
+    cluster = [query for query in dashboards.checked_in() if query.dashboard == "Cluster"]
     assert len(cluster) >= 10
 
     def empty() -> list[str]:

@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from ga.ledger import connect
+from ga.ledger import connection
 
 
 class Refusing:
@@ -33,9 +33,9 @@ class Refusing:
 
 def test_a_journal_that_others_change_is_waited_for_and_nothing_else_is(monkeypatch):
     busy = Refusing(3, sqlite3.SQLITE_BUSY_RECOVERY)
-    connect._set_up(busy, None)
-    assert busy.done == [f"PRAGMA {p}" for p in (*connect._PRAGMAS, "journal_mode=WAL")]
+    connection._set_up(busy, None)
+    assert busy.done == [f"PRAGMA {p}" for p in (*connection._PRAGMAS, "journal_mode=WAL")]
     for again, code in ((1, sqlite3.SQLITE_IOERR), (math.inf, sqlite3.SQLITE_BUSY)):
-        monkeypatch.setattr(connect, "_BUSY_S", 0.05)
+        monkeypatch.setattr(connection, "_BUSY_S", 0.05)
         with pytest.raises(sqlite3.OperationalError, match="planted"):
-            connect._set_up(Refusing(again, code), None)
+            connection._set_up(Refusing(again, code), None)

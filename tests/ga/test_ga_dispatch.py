@@ -13,13 +13,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ga.backtest.panel import Panel
 from ga.errors import ClusterError
-from ga.evaluators import driver
-from ga.evaluators.base import AwakeClock, BatchResult, CostModel, Tried, probes
-from ga.evaluators.dispatch import Dispatcher, Fault
-from ga.fitness import Batch, Outcome, evaluate_batch, visible
+from ga.evaluation.evaluate import Batch, evaluate_batch
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome
+from ga.execution.protocol import (
+    AwakeClock,
+    BatchResult,
+    CostModel,
+    Tried,
+    probes,
+)
+from ga.execution.ray import driver
+from ga.execution.ray.dispatcher import Dispatcher, Fault
 from ga.genome import Genome
-from ga.panel import Panel
 from ga.sources import synthetic
 
 PATIENCE = 60.0

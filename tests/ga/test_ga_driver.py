@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import proc
-from ga.evaluators.cluster import ClusterEvaluator
+from fixtures.system import process_table
+from ga.evaluation.evaluate import evaluate_batch
+from ga.evaluation.folds import visible
 from ga.evolution import Evolution, Plan
-from ga.fitness import evaluate_batch, visible
+from ga.execution.ray.evaluator import ClusterEvaluator
 
 pytestmark = pytest.mark.stack
 
@@ -31,7 +32,7 @@ else:
 
 _EVOLVE = """
 import sys
-from ga.cli import main
+from ga.cli.main import main
 code = main(sys.argv[1:])
 print(code, [name for name in sys.modules if name.partition(".")[0] == "ray"])
 """
@@ -51,7 +52,10 @@ def test_the_cluster_of_a_run_lets_nobody_in_without_its_token(
     with closing(cluster):
         cluster.warm_up()
         found = {o.key: o for r in cluster.evaluate(genomes) for o in r.batch.outcomes}
-        commands = {pid: proc.command(pid) or [] for pid in proc.descendants({os.getpid()})}
+        commands = {
+            pid: process_table.command(pid) or []
+            for pid in process_table.descendants({os.getpid()})
+        }
         (gcs,) = (pid for pid, argv in commands.items() if argv and "gcs_server" in argv[0])
         variables = dict(
             part.split("=", 1)

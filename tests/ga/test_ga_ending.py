@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ga import cli
-from ga.ending import Ended, line_of, status_of
+from ga.cli import main
+from ga.cli.exit_status import Ended, line_of, status_of
 from ga.errors import InputError, LedgerError
 
 EVOLVE = (
@@ -60,10 +60,10 @@ def test_an_error_of_the_system_names_both_files_and_the_remedy():
 def _streams(how: str) -> str:
     """A command of Python that ends as ``python -m ga`` does; ``how`` it prints."""
     return (
-        "import sys\nfrom ga import ending\n"
-        "ending.open_standard_streams()\nending.watch_standard_streams()\n"
+        "import sys\nfrom ga.cli import exit_status\n"
+        "exit_status.open_standard_streams()\nexit_status.watch_standard_streams()\n"
         f"def work():\n    {how}\n    return 0\n"
-        "sys.exit(ending.status_of(work))"
+        "sys.exit(exit_status.status_of(work))"
     )
 
 
@@ -124,7 +124,7 @@ def test_a_folder_that_is_gone_is_refused(tmp_path):
 
 def test_a_log_that_takes_nothing_ends_the_run_with_what_to_do(tmp_path, capsys):
     store = str(tmp_path / "l.db")
-    assert cli.main([*EVOLVE, "--log", "/dev/full", "--store", store]) == 1
+    assert main.main([*EVOLVE, "--log", "/dev/full", "--store", store]) == 1
     err = capsys.readouterr().err
     assert err.splitlines()[-1].startswith("ga: --log /dev/full: cannot be written (No space left")
     assert "Traceback" not in err
@@ -138,24 +138,24 @@ def test_the_hint_names_the_run_and_its_store(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     def hint(*argv: str) -> str:
-        assert cli.main([*EVOLVE, "--run-id", "0" * 12, *argv]) == 130
+        assert main.main([*EVOLVE, "--run-id", "0" * 12, *argv]) == 130
         return capsys.readouterr().err.splitlines()[-1]
 
-    monkeypatch.setattr(cli.ProgressLine, "show", interrupt)
+    monkeypatch.setattr(main.ProgressLine, "show", interrupt)
     go_on = "ga: interrupted; go on with: python -m ga resume 000000000000"
     assert hint() == go_on
     assert hint("--store", "my own.db") == f"{go_on} --store 'my own.db'"
     monkeypatch.setenv("GA_STORE", "third.db")
     assert hint() == go_on
-    monkeypatch.setattr(cli, "make_evaluator", interrupt)
+    monkeypatch.setattr(main, "make_evaluator", interrupt)
     assert hint("--store", "fourth.db") == "ga: interrupted"
 
 
 _SIGNALS = """
-from ga.signals import Signals
+from ga.cli.interrupts import Signals
 signals = Signals()
 import os, signal, sys, time
-from ga import ending
+from ga.cli import exit_status
 signals.clean_up = lambda: os.write(1, b"cleaned")
 def work():
     {prepare}
@@ -165,7 +165,7 @@ def work():
     finally:
         os.write(1, b"in order;")
         {finally_}
-status = ending.status_of(work)
+status = exit_status.status_of(work)
 signals.ends_at_once()
 sys.exit(status)
 """
@@ -196,7 +196,8 @@ def test_a_second_signal_does_not_wait_and_one_that_was_ignored_stays_so():
     found = signalled(signal.SIGINT, prepare="signals.heeded()", finally_=again)
     assert found == (143, "in order;cleaned", "")
     script = 'trap "" HUP; exec "$0" -c "$1"'
-    code = "from ga.signals import Signals; Signals(); import os; os.kill(os.getpid(), 1); print(1)"
+    code = "import os; from ga.cli.interrupts import Signals; Signals()"
+    code += "; os.kill(os.getpid(), 1); print(1)"
     done = subprocess.run(["sh", "-c", script, sys.executable, code], capture_output=True)
     assert (done.returncode, done.stdout) == (0, b"1\n")
 

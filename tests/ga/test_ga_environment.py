@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ga import cli, environment
+from ga import environment
+from ga.cli import main
 from ga.errors import InputError
 from ga.sources.hyperliquid import cache_folder
 
@@ -31,7 +32,7 @@ def test_an_empty_variable_is_unset(monkeypatch, tmp_path, capsys, value):
         monkeypatch.setenv(name, value)
         assert environment.setting(name) is None
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["runs"]) == 2
+    assert main.main(["runs"]) == 2
     assert "sqlite:///ga.db: no such file" in capsys.readouterr().err
 
 

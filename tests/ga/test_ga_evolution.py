@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ga.errors import InputError
+from ga.evaluation.settings import Outcome
 from ga.evolution import ARCHIVE, GENESIS, SEARCH_VERSION, Evolution, Plan, advance_digest
 from ga.families import FAMILIES, get_family
-from ga.fitness import Outcome
 from ga.genome import Genome
-from ga.variation import (
+from ga.operators import (
     Purpose,
     crossover,
     genomes,

@@ -8,13 +8,13 @@ import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ga.backtest.panel import Panel
 from ga.errors import InputError
 from ga.families import FAMILIES, Changes, get_family
 from ga.genome import Genome
 from ga.market import Market
-from ga.panel import Panel
+from ga.operators import Purpose, keyed, random_genome
 from ga.sources import load_market, synthetic
-from ga.variation import Purpose, keyed, random_genome
 
 NAMES = tuple(FAMILIES)
 

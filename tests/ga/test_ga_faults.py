@@ -18,12 +18,14 @@ from breaking import FAULTS, LAST, cannot, driver_of, kill_coordinator
 from evolving import Evolving, Ground
 from ledger_stores import Server
 
-from fixtures import volume
+from fixtures.faults import disk_full
+from ga.evaluation.evaluate import evaluate_batch
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome, Settings, evaluation_key
 from ga.evolution import Evolution, Plan
-from ga.fitness import Outcome, Settings, evaluate_batch, evaluation_key, visible
 from ga.ledger import open_ledger
 from ga.sources import MarketSpec
-from ga.verify import market_of, verify
+from ga.verification import market_of, verify
 from tests.ga.poison import deadly
 
 pytestmark = [pytest.mark.stack, pytest.mark.validation]
@@ -52,8 +54,8 @@ def ground() -> Iterator[Ground]:
     ground = Ground()
     with ExitStack() as held:
         held.callback(lambda: ground.stack.close())
-        if not volume.unavailable():
-            ground.volume = held.enter_context(volume.small(VOLUME_BYTES))
+        if not disk_full.unavailable():
+            ground.volume = held.enter_context(disk_full.small(VOLUME_BYTES))
         yield ground
 
 

@@ -9,16 +9,25 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ga import fitness
-from ga.appraisal import PARTS, appraise, equity, positions
-from ga.backtest import Costs
+from ga.analysis.holdout import PARTS, appraise, equity, positions
+from ga.backtest.simulation import Costs
 from ga.errors import InputError
-from ga.evaluators.base import MAX_BATCH_SECONDS, MIN_BATCH_SECONDS, CostModel, cut, probes
+from ga.evaluation import evaluate as evaluation
+from ga.evaluation import settings as settings_module
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.folds import split, visible
+from ga.evaluation.settings import Settings, evaluation_key
+from ga.execution.protocol import (
+    MAX_BATCH_SECONDS,
+    MIN_BATCH_SECONDS,
+    CostModel,
+    cut,
+    probes,
+)
 from ga.families import FAMILIES
-from ga.fitness import Settings, evaluate, evaluation_key, split, visible
 from ga.genome import Genome
+from ga.operators import Purpose, keyed, random_genome
 from ga.sources import synthetic
-from ga.variation import Purpose, keyed, random_genome
 
 
 def genomes(count: int, seed: int = 0) -> list[Genome]:
@@ -129,7 +138,7 @@ def test_outcomes_do_not_depend_on_the_batch(market, settings, monkeypatch):
     shuffled = evaluate(seen, settings, [group[i] for i in order])
     assert [shuffled[list(order).index(i)] for i in range(50)] == together
     assert [evaluate(seen, settings, [g])[0] for g in group] == together
-    monkeypatch.setattr(fitness, "_CELLS", 3 * seen.bars)
+    monkeypatch.setattr(evaluation, "_CELLS", 3 * seen.bars)
     assert evaluate(seen, settings, group) == together
 
 
@@ -174,7 +183,7 @@ def test_the_key_depends_on_all_that_the_result_depends_on(market, settings):
 
 def test_the_key_depends_on_the_version_of_the_kernels(settings, monkeypatch):
     before = settings.hash
-    monkeypatch.setattr(fitness, "KERNEL_VERSION", 10**6)
+    monkeypatch.setattr(settings_module, "KERNEL_VERSION", 10**6)
     assert replace(settings).hash != before
 
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from ga import forks
 from ga.errors import InputError
+from ga.execution import forkserver
 
 _SOCKETS = """
 import os, sys
-from ga import forks
-forks.begin()
-place = forks._folders[0]
+from ga.execution import forkserver
+forkserver.begin()
+place = forkserver._folders[0]
 print(place, oct(place.stat().st_mode & 0o777), len(os.listdir(place)))
 print(os.environ.get("RAY_TMPDIR"))
-forks.end_children()
+forkserver.end_children()
 """
 
 
@@ -56,21 +56,21 @@ def test_sockets_go_to_a_short_private_folder_that_is_gone_at_the_end(tmp_path, 
 
 
 def test_a_machine_without_a_place_for_sockets_says_so(monkeypatch):
-    monkeypatch.setattr(forks, "_takes_sockets", lambda _place, _names: False)
+    monkeypatch.setattr(forkserver, "_takes_sockets", lambda _place, _names: False)
     with pytest.raises(InputError, match="set TMPDIR to a folder with a short path"):
-        forks._short_folder()
+        forkserver._short_folder()
 
 
 def test_a_place_is_tried(tmp_path):
-    assert not forks._takes_sockets(str(tmp_path / "missing"), 0)
-    assert not forks._takes_sockets("/tmp", 97)
-    assert forks._takes_sockets("/tmp", 96)
+    assert not forkserver._takes_sockets(str(tmp_path / "missing"), 0)
+    assert not forkserver._takes_sockets("/tmp", 97)
+    assert forkserver._takes_sockets("/tmp", 96)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_is_not_for_what_is_started_meanwhile():
     code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
-    with forks.deaf():
+    with forkserver.deaf():
         heard = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
     assert heard.stdout == "True\n"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
@@ -100,7 +100,7 @@ def test_a_process_that_was_started_is_ended_with_its_group(tmp_path):
         assert process.is_alive()
         time.sleep(0.01)
     of_group = int(ready.read_text())
-    forks.end_children()
+    forkserver.end_children()
     assert process.exitcode == -signal.SIGKILL
     deadline = time.monotonic() + 30
     while alive(of_group):

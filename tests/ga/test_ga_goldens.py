@@ -17,10 +17,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ga import numerics_check
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
 from ga.evolution import Evolution, Plan
+from ga.execution import numerics_check
 from ga.families import FAMILIES
-from ga.fitness import Settings, evaluate, visible
 from ga.market import Market
 from ga.numerics import Stream, exp
 from ga.sources import load_market

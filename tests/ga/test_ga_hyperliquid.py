@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ga.errors import InputError
-from ga.sources import hyperliquid, hyperliquid_api, load_market, spans
+from ga.sources import hyperliquid, hyperliquid_api, intervals, load_market
 
 pytest.importorskip("hyperliquid", reason="the extra 'hyperliquid' is not installed")
 
@@ -593,10 +593,14 @@ def _numbers(some):
 
 @given(SPANS, SPANS, st.tuples(st.integers(0, 40), st.integers(0, 40)))
 def test_spans_are_sets_of_numbers(one, other, asked):
-    assert _numbers(spans.union(one)) == _numbers(one)
-    assert _numbers(spans.overlap(one, other)) == _numbers(one) & _numbers(other)
-    assert _numbers(spans.missing(asked, one)) == _numbers([asked]) - _numbers(one)
-    assert spans.length(one) == len(_numbers(one))
-    for made in (spans.union(one), spans.overlap(one, other), spans.missing(asked, one)):
+    assert _numbers(intervals.union(one)) == _numbers(one)
+    assert _numbers(intervals.overlap(one, other)) == _numbers(one) & _numbers(other)
+    assert _numbers(intervals.missing(asked, one)) == _numbers([asked]) - _numbers(one)
+    assert intervals.length(one) == len(_numbers(one))
+    for made in (
+        intervals.union(one),
+        intervals.overlap(one, other),
+        intervals.missing(asked, one),
+    ):
         edges = [edge for span in made for edge in span]
         assert edges == sorted(set(edges))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import talib
 
+from ga.backtest.panel import Panel
 from ga.families import indicators
 from ga.families.bollinger_bands import bands
 from ga.families.features import COUNT, WARM_UP, ahead, features
@@ -15,7 +16,6 @@ from ga.families.nadaraya_watson import estimates
 from ga.families.stochastic_oscillator import slow_d
 from ga.families.volatility_scaling import mean_squares
 from ga.market import Market
-from ga.panel import Panel
 from ga.sources import load_market, synthetic
 
 

@@ -9,9 +9,9 @@ import json
 import numpy as np
 import pytest
 
-from ga import cli
-from ga.appraisal import positions
-from ga.curve import sparkline
+from ga.analysis.holdout import positions
+from ga.cli import main
+from ga.cli.equity_page import sparkline
 from ga.families import FAMILIES
 from ga.genome import Genome
 from ga.sources import load_market
@@ -35,7 +35,7 @@ def ga(folder, monkeypatch, capsys):
     monkeypatch.delenv("GA_STORE", raising=False)
 
     def run(*argv):
-        status = cli.main([str(a) for a in argv])
+        status = main.main([str(a) for a in argv])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 

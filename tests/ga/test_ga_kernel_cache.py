@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from ga import kernel_cache, simd
-from ga.jit import kernel
+from ga.backtest import kernel_cache
+from ga.backtest.jit import kernel
+from ga.backtest.simd import vectors
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-from ga.jit import kernel
+from ga.backtest.jit import kernel
 @kernel()
 def answer(x):
     return 40.0 + x
@@ -119,7 +120,16 @@ def test_the_key_does_not_depend_on_the_place(engine: Path, monkeypatch) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["families/scan.py", "families/base.py", "account.py", "simd.py", "jit.py", "panel.py"]
+    "name",
+    [
+        "backtest/jit.py",
+        "backtest/kernel.py",
+        "backtest/panel.py",
+        "backtest/simd/vectors.py",
+        "families/base.py",
+        "families/scan.py",
+        "numerics.py",
+    ],
 )
 def test_a_change_of_what_kernels_are_made_of_is_another_set(engine: Path, name: str) -> None:
     before = key()
@@ -131,12 +141,15 @@ def test_a_change_of_what_kernels_are_made_of_is_another_set(engine: Path, name:
 @pytest.mark.parametrize(
     ("name", "kernels"),
     [
-        ("fresh.py", "from ga.jit import kernel\n"),
-        ("families/fresh.py", "from ga import jit\n"),
-        ("new/fresh.py", "import ga.jit as compiler\n"),
+        ("fresh.py", "from ga.backtest.jit import kernel\n"),
+        ("families/fresh.py", "from ga.backtest import jit\n"),
+        ("new/fresh.py", "import ga.backtest.jit as compiler\n"),
         ("families/fresh.py", "import numba\n"),
         ("fresh.py", "from numba.extending import intrinsic\n"),
-        ("fresh.py", "def f():\n    from ga.jit import (\n        kernel,  # (ours)\n    )\n"),
+        (
+            "fresh.py",
+            "def f():\n    from ga.backtest.jit import (\n        kernel,  # (ours)\n    )\n",
+        ),
     ],
 )
 def test_a_new_module_with_kernels_is_another_set(engine: Path, name: str, kernels: str) -> None:
@@ -157,7 +170,8 @@ def test_a_new_module_with_kernels_is_another_set(engine: Path, name: str, kerne
     ],
 )
 def test_a_new_module_that_a_kernel_imports_is_another_set(engine: Path, statement: str) -> None:
-    (engine / "account.py").write_text((engine / "account.py").read_text() + statement)
+    kernels = engine / "some.py"
+    kernels.write_text(f"import numba\n{statement}")
     before = key()
     (engine / "fresh.py").write_text("LEVEL = 1\n")
     added = key()
@@ -168,8 +182,8 @@ def test_a_new_module_that_a_kernel_imports_is_another_set(engine: Path, stateme
 
 def test_what_has_no_part_in_kernels_keeps_the_set(engine: Path) -> None:
     before = key()
-    (engine / "fresh.py").write_text("from ga.panel import Panel\n")
-    for name in ("cli.py", "run.py", "evaluators/driver.py", "ledger/store.py"):
+    (engine / "fresh.py").write_text("from ga.backtest.panel import Panel\n")
+    for name in ("runner.py", "execution/ray/driver.py", "ledger/store.py"):
         (engine / name).write_text((engine / name).read_text() + "\n")
     assert key() == before
 
@@ -195,7 +209,7 @@ def test_a_file_that_no_key_covers_is_told_apart_by_its_text(tmp_path: Path) -> 
     before = stamp(str(other))
     other.write_text("2")
     assert stamp(str(other)) != before
-    assert stamp(str(simd.__file__)) == "1"
+    assert stamp(str(vectors.__file__)) == "1"
     assert stamp("<string>") == "1"
 
 

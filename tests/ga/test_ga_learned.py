@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.svm import LinearSVC
 from sklearn.tree import ExtraTreeRegressor
 
+from ga.backtest.panel import Panel
 from ga.families.base import seed_of
 from ga.families.features import HORIZON, REFIT
 from ga.families.linear_svc_classifier import _solve, fit
@@ -16,7 +17,6 @@ from ga.families.linear_svc_classifier import predict as svc
 from ga.families.pca_tree_quantile import add_predictions, forest
 from ga.families.pca_tree_quantile import predict as trees
 from ga.market import Market
-from ga.panel import Panel
 from ga.sources import synthetic
 
 

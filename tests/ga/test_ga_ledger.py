@@ -24,17 +24,26 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from ledger_stores import PLAN, Server, change, counts, keys, rows
 
-from fixtures import volume
-from fixtures.volume import Volume
+from fixtures.faults import disk_full
+from fixtures.faults.disk_full import Volume
 from ga.errors import InputError, LedgerError
+from ga.evaluation.scoring import score
+from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import GENESIS, Evolution
-from ga.fitness import Outcome, Settings, score
-from ga.ledger import Attempt, Sharpes, connect, open_ledger, ownership
+from ga.ledger import (
+    Attempt,
+    Sharpes,
+    open_ledger,
+    ownership,
+)
+from ga.ledger import (
+    connection as connect,
+)
 from ga.ledger import store as store_module
-from ga.ledger.connect import engine_of, url_of
+from ga.ledger.connection import engine_of, url_of
+from ga.ledger.migrate import HEAD, VERSIONS
 from ga.ledger.ownership import Owner
 from ga.ledger.schema import attempts, generations, metadata, strategies
-from ga.ledger.upgrade import HEAD, VERSIONS
 
 # -- versions
 
@@ -377,9 +386,9 @@ def test_an_sqlite_that_stays_locked_ends_the_run_with_what_to_do(tmp_path, hist
 
 @pytest.fixture
 def full() -> Iterator[Volume]:
-    if why := volume.unavailable():
+    if why := disk_full.unavailable():
         pytest.skip(why)
-    with volume.small(1 << 22) as made:
+    with disk_full.small(1 << 22) as made:
         yield made
 
 
@@ -408,10 +417,10 @@ def test_a_full_disk_is_waited_for(full, history):
 
 @pytest.mark.stack
 def test_a_full_disk_of_postgresql_is_waited_for(history):
-    if why := volume.unavailable():
+    if why := disk_full.unavailable():
         pytest.skip(why)
     done = []
-    with volume.small(1 << 28) as full, closing(Server(full.path)) as server:
+    with disk_full.small(1 << 28) as full, closing(Server(full.path)) as server:
         store = server.database()
         with closing(open_ledger(store, create=True)) as ledger:
             run = history.begin(ledger)

@@ -13,19 +13,22 @@ import numpy as np
 import pytest
 
 import ga.families
-from ga import choose, numerics_check
-from ga.cli import main
+from ga.cli.main import main
 from ga.errors import MachineError
-from ga.evaluators import LocalEvaluator, driver, pool, worker
-from ga.evaluators.base import NodeReport
-from ga.evaluators.dispatch import Fault
-from ga.evaluators.pool import Pool
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
 from ga.evolution import Plan
+from ga.execution import auto, numerics_check, pool, worker
+from ga.execution.local import LocalEvaluator
+from ga.execution.numerics_check import Proof
+from ga.execution.pool import Pool
+from ga.execution.protocol import NodeReport
+from ga.execution.ray import driver
+from ga.execution.ray.dispatcher import Fault
 from ga.families import get_family
-from ga.fitness import Settings, evaluate, visible
 from ga.genome import Genome
 from ga.market import Market
-from ga.numerics_check import Proof
 from tests.ga import poison
 from tests.ga.perturbed import (
     FailingSettings,
@@ -187,7 +190,7 @@ def test_auto_takes_the_cluster_where_this_machine_cannot_evaluate():
 
     here, there = evaluator(MachineError("this machine gets no work: odd")), evaluator(None)
     plan = Plan(seed=1, population_size=300, generations=1)
-    found = choose._measured(lambda: here, lambda: there, plan)
+    found = auto._measured(lambda: here, lambda: there, plan)
     assert found.evaluator is there
     assert found.reason == "distributed: this machine gets no work: odd"
     assert (here.closed, there.closed) == ([True], [])
@@ -228,7 +231,7 @@ def test_a_harmless_genome_that_crashes_its_worker_is_the_machine_s_fault(
 ):
     monkeypatch.setattr(poison, "DEADLY", 0.0)
     deadly = [Genome("poison_crash", (0.9,))]
-    monkeypatch.setattr("ga.evaluators.local.probes", lambda _: deadly)
+    monkeypatch.setattr("ga.execution.local.probes", lambda _: deadly)
     evaluator = LocalEvaluator(
         market=seen, settings=poisonous, families=("poison_crash",), workers=1
     )

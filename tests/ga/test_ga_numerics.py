@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ga import numerics
-from ga.jit import kernel
+from ga.backtest.jit import kernel
 
 ROOT = Path(__file__).parents[2] / "ga"
 mpmath.mp.prec = 240

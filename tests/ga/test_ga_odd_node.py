@@ -14,7 +14,7 @@ import pytest
 import fixtures
 from fixtures import Stack
 from tests.ga.test_ga_goldens import ROOT, RUN, RUN_DIGEST
-from validation.sabotage.harm import harmed
+from validation.mutation.injectors import harmed
 
 pytestmark = pytest.mark.stack
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ga.overfit import (
+from ga.analysis.overfitting import (
     Edge,
     backtest_overfitting,
     deflated_sharpe,

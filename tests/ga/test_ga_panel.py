@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from ga.panel import panels
+from ga.backtest.panel import panels
 from ga.sources import synthetic
 
 

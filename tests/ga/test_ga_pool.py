@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import proc
+from fixtures.system import process_table
 from ga.errors import ClusterError
-from ga.evaluators import LocalEvaluator, pool
-from ga.evaluators.pool import Pool
-from ga.fitness import Outcome, evaluate_batch, visible
-from ga.forks import ONE_THREAD
+from ga.evaluation.evaluate import evaluate_batch
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome
+from ga.execution import pool
+from ga.execution.forkserver import ONE_THREAD
+from ga.execution.local import LocalEvaluator
+from ga.execution.pool import Pool
 from ga.genome import Genome
 from tests.ga.poison import POISONS, deadly
 
@@ -193,8 +196,9 @@ def test_workers_compute_with_one_thread_at_the_parent_s_niceness(seen, settings
 _ORPHAN = """
 import sys
 from contextlib import closing
-from ga.evaluators.pool import Pool
-from ga.fitness import Settings, visible
+from ga.execution.pool import Pool
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
 from ga.sources import synthetic
 
 if __name__ == "__main__":
@@ -231,7 +235,7 @@ def test_workers_never_outlive_a_killed_parent(tmp_path):
         parent.wait()
     deadline = time.monotonic() + 30.0
     # A dead one that nobody has asked for yet is gone, too.
-    while any(proc.state(pid) not in "ZX" for pid in pids) or os.listdir(folder.name):
+    while any(process_table.state(pid) not in "ZX" for pid in pids) or os.listdir(folder.name):
         assert time.monotonic() < deadline, "workers or their sockets are still there"
         time.sleep(0.05)
     folder.cleanup()

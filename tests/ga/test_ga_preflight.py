@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ga import preflight
-from ga.cli import main
-from ga.deployment import SECRETS
-from ga.preflight import Limit, Machine, judge, look
+from ga.cli.main import main
+from ga.ops import preflight
+from ga.ops.preflight import Limit, Machine, judge, look
+from ga.ops.secrets import SECRETS
 
 GIB = 1 << 30
 FINE = Machine(

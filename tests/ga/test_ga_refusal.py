@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import ports
-from ga.evaluators.refusal import refuses
+from fixtures.system import ports
+from ga.execution.ray.auth import refuses
 
 grpc = pytest.importorskip("grpc")
 

@@ -19,17 +19,19 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from fixtures import proc
+from fixtures.system import process_table
 from ga.errors import ClusterError, InputError, LedgerError
-from ga.evaluators import BatchResult, LocalEvaluator
-from ga.evaluators.base import Abandoned, NodeReport, Tried
-from ga.evaluators.standby import Standby
+from ga.evaluation.evaluate import evaluate_batch
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome, evaluation_key
 from ga.evolution import Evolution, Plan
+from ga.execution.local import LocalEvaluator
+from ga.execution.protocol import Abandoned, BatchResult, NodeReport, Tried
+from ga.execution.ray.reconnect import Standby
 from ga.families import FAMILIES
-from ga.fitness import Outcome, evaluate_batch, evaluation_key, visible
 from ga.genome import Genome
 from ga.ledger import Ledger, open_ledger
-from ga.run import BatchLog, Runner
+from ga.runner import BatchLog, Runner
 from ga.sources import MarketSpec
 from tests.ga.poison import deadly
 
@@ -172,7 +174,7 @@ def bench(market, settings, tmp_path):
 @pytest.fixture(scope="module")
 def digest(market, settings) -> str:
     """The undisturbed history, without runner or ledger."""
-    from ga.fitness import evaluate
+    from ga.evaluation.evaluate import evaluate
 
     evolution, seen = Evolution(PLAN), visible(market, settings)
     while not evolution.done:
@@ -204,7 +206,7 @@ def kill_in_work(worker) -> bool:
     pid = worker.process.pid
     os.kill(pid, signal.SIGSTOP)
     deadline = time.monotonic() + 30.0
-    while proc.state(pid) not in "Tt":
+    while process_table.state(pid) not in "Tt":
         assert time.monotonic() < deadline
         time.sleep(0.001)
     # It stands still: what it has not answered by now, it never answers.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ga.cli import main
+from ga.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 DOC = ROOT / "docs" / "scale.md"

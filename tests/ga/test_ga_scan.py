@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ga.backtest.jit import kernel
+from ga.backtest.simd.masks import masks
+from ga.backtest.simd.search import first_below, first_stopped
 from ga.families.scan import (
     LEAVE_LONG,
     LEAVE_SHORT,
@@ -22,9 +25,6 @@ from ga.families.scan import (
     sides,
 )
 from ga.families.volatility_scaling import _lasted
-from ga.jit import kernel
-from ga.simd_masks import masks
-from ga.simd_search import first_below, first_stopped
 
 
 @masks

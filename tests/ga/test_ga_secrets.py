@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_ga_telemetry import scrape
 
-from fixtures import services
-from ga import cli
-from ga.evaluators import LocalEvaluator
-from ga.redact import redact
-from ga.run import BatchLog
+from fixtures.services import datastores
+from ga.cli import main
+from ga.execution.local import LocalEvaluator
+from ga.redaction import redact
+from ga.runner import BatchLog
 
 SECRET = "hunter2"
 EVOLVE = (
@@ -35,7 +35,7 @@ def ga(capsys, monkeypatch, tmp_path: Path):
         monkeypatch.delenv(name, raising=False)
 
     def run(*argv: str) -> tuple[int, str]:
-        status = cli.main(argv)
+        status = main.main(argv)
         return status, "".join(capsys.readouterr())
 
     return run
@@ -144,7 +144,7 @@ def test_a_whole_run_leaves_no_password_behind(ga, tmp_path: Path, monkeypatch) 
         return evaluate(self, genomes)
 
     monkeypatch.setattr(LocalEvaluator, "evaluate", watched)
-    redis = services.start_redis("test-ga-secrets", tmp_path)
+    redis = datastores.start_redis("test-ga-secrets", tmp_path)
     try:
         port = redis.url.rpartition(":")[2]
         monkeypatch.setenv("GA_CACHE_URL", f"redis://:{SECRET}@127.0.0.1:{port}")
@@ -170,12 +170,12 @@ def test_warnings_are_hidden_in_too(tmp_path: Path, capsys) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[services.Service]:
+def postgres() -> Iterator[datastores.Service]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # PostgreSQL runs as another user when we are root, and must reach its own part.
         folder.chmod(0o711)
-        service = services.start_postgres("test-ga-secrets", folder)
+        service = datastores.start_postgres("test-ga-secrets", folder)
         yield service
         service.process.send_signal(signal.SIGINT)
         service.process.wait()
@@ -183,7 +183,7 @@ def postgres() -> Iterator[services.Service]:
 
 @pytest.mark.stack
 def test_the_password_of_a_store_may_come_from_libpq_s_own_places(
-    ga, postgres: services.Service, tmp_path: Path, monkeypatch
+    ga, postgres: datastores.Service, tmp_path: Path, monkeypatch
 ) -> None:
     user, _, rest = postgres.url.removeprefix("postgresql+psycopg://").partition(":")
     password, _, place = rest.rpartition("@")

@@ -18,16 +18,16 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from prometheus_client import generate_latest
 
-from ga import cli
+from ga.cli import main
+from ga.cli.serve import read_token
 from ga.errors import InputError
 from ga.ledger import open_ledger
-from ga.service import alone, child
+from ga.service import engine_process, singleton_lock
 from ga.service.app import make_app
-from ga.service.command import read_token
+from ga.service.job_store import Job, JobStore
 from ga.service.limits import Limits
 from ga.service.middleware import Metrics
-from ga.service.runner import Runner, engine_command
-from ga.service.store import Job, JobStore
+from ga.service.supervisor import Runner, engine_command
 
 TOKEN = "a-token-of-the-tests-alone"
 GOOD = {"market": "synthetic:bars=600", "population_size": 12, "generations": 2}
@@ -214,10 +214,12 @@ def test_a_store_that_was_away_is_no_fault_of_the_evolution(service, tmp_path):
 
 def test_a_child_steps_back_as_far_as_it_is_told(monkeypatch):
     done = []
-    monkeypatch.setattr(child.ctypes, "CDLL", lambda *_, **__: SimpleNamespace(prctl=lambda *_: 0))
-    monkeypatch.setattr(child.os, "nice", done.append)
-    monkeypatch.setattr(child.os, "execv", lambda _, arguments: done.append(arguments[1:]))
-    child.main([str(os.getppid()), "7", "runs", "--json"])
+    monkeypatch.setattr(
+        engine_process.ctypes, "CDLL", lambda *_, **__: SimpleNamespace(prctl=lambda *_: 0)
+    )
+    monkeypatch.setattr(engine_process.os, "nice", done.append)
+    monkeypatch.setattr(engine_process.os, "execv", lambda _, arguments: done.append(arguments[1:]))
+    engine_process.main([str(os.getppid()), "7", "runs", "--json"])
     assert done == [7, ["-m", "ga", "runs", "--json"]]
 
 
@@ -245,18 +247,18 @@ def test_a_service_that_ends_ends_its_evolution_and_leaves_it_to_the_next(servic
 @pytest.mark.parametrize("niceness", ["-1", "20"])
 def test_a_niceness_that_there_is_not_is_refused(capsys, niceness, tmp_path):
     store = tmp_path / "ledger.db"
-    assert cli.main(["serve", "--niceness", niceness, "--store", str(store)]) == 2
+    assert main.main(["serve", "--niceness", niceness, "--store", str(store)]) == 2
     assert f"--niceness must be 0..19, not {niceness}" in capsys.readouterr().err
     assert not store.exists()
 
 
 @pytest.mark.parametrize("let_go", [True, False])
 def test_a_lock_is_waited_for_until_the_last_session_lets_go(monkeypatch, let_go):
-    monkeypatch.setattr(alone, "_LOCK_SECONDS", 60.0 if let_go else 0.3)
+    monkeypatch.setattr(singleton_lock, "_LOCK_SECONDS", 60.0 if let_go else 0.3)
     answers = iter([False, False, *[let_go] * 100])
-    monkeypatch.setattr(alone, "take_in_session", lambda *_: next(answers))
+    monkeypatch.setattr(singleton_lock, "take_in_session", lambda *_: next(answers))
     connection = SimpleNamespace(commit=lambda: None)
-    session = alone._Session(SimpleNamespace(connect=lambda: connection))
+    session = singleton_lock._Session(SimpleNamespace(connect=lambda: connection))
     assert session.take() is let_go
 
 
@@ -332,7 +334,7 @@ def test_no_service_without_a_token(monkeypatch, tmp_path, capsys, token):
     if token is not None:
         (tmp_path / "token").write_text(token)
         arguments += ["--token-file", "token"]
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert "secrets.token_urlsafe" in error

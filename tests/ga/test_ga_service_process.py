@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import requests
 
-from fixtures import proc
+from fixtures.system import process_table
 
 TOKEN = "a-token-of-the-tests-alone"
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def until(seen: Callable[[], object]) -> None:
 
 
 def gone(pid: int) -> bool:
-    return proc.state(pid) in "ZX"
+    return process_table.state(pid) in "ZX"
 
 
 def stop_under_way(service: Service, runs: list[str]) -> list[int]:
@@ -107,8 +107,8 @@ def stop_under_way(service: Service, runs: list[str]) -> list[int]:
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
         children = service.children()
-        proc.send(children, signal.SIGSTOP)
-        until(lambda pids=children: all(proc.state(pid) in "TtZX" for pid in pids))
+        process_table.send(children, signal.SIGSTOP)
+        until(lambda pids=children: all(process_table.state(pid) in "TtZX" for pid in pids))
         one, other = (service.get(f"/{run}") for run in runs)
         assert one["state"] in ("queued", "running"), "it was over before it could be stopped"
         # One that stands still has not ended; and that of the second run is not there yet.
@@ -116,7 +116,7 @@ def stop_under_way(service: Service, runs: list[str]) -> list[int]:
         if standing and one["generation"] >= 1 and other["state"] == "queued":
             assert one["state"] == "running"
             return children
-        proc.send(children, signal.SIGCONT)
+        process_table.send(children, signal.SIGCONT)
         time.sleep(0.02)
     pytest.fail("it did not come about")
 

@@ -14,7 +14,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from test_ga_service import GOOD, TOKEN, Service
 
-from ga.service.runner import Runner
+from ga.service.supervisor import Runner
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 SUBMIT = "POST /v1/evolutions"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import volume
-from ga import cli
+from fixtures.faults import disk_full
+from ga.cli import main
 from ga.errors import InputError, LedgerError
-from ga.ledger import connect, open_ledger, upgrade
-from ga.ledger.connect import told_of_database, url_of
+from ga.ledger import connection, migrate, open_ledger
+from ga.ledger.connection import told_of_database, url_of
 
 
 @pytest.mark.parametrize("name", ["a?b.db", "50%41.db", "x#y.db", "a b.db", "file:x.db", "ü.db"])
@@ -43,7 +43,7 @@ def test_the_file_named_is_the_file_written(tmp_path, monkeypatch, name):
 )
 def test_a_url_that_could_name_two_files_is_refused(tmp_path, monkeypatch, capsys, store, remedy):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["runs", "--store", store]) == 2
+    assert main.main(["runs", "--store", store]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert remedy in err
@@ -51,9 +51,9 @@ def test_a_url_that_could_name_two_files_is_refused(tmp_path, monkeypatch, capsy
 
 
 def test_a_ledger_for_which_there_is_no_space_is_not_left_half_made():
-    if why := volume.unavailable():
+    if why := disk_full.unavailable():
         pytest.skip(why)
-    with volume.small(1 << 18) as small:
+    with disk_full.small(1 << 18) as small:
         store = str(small.path / "l.db")
         with pytest.raises(InputError, match=r"disk is full\); make space"):
             open_ledger(store, create=True)
@@ -79,7 +79,7 @@ def test_a_ledger_that_another_process_made_first_stays(tmp_path, monkeypatch):
             other.execute("CREATE TABLE theirs (x)")
         link(draft, to)
 
-    monkeypatch.setattr(upgrade.os, "link", overtaken)
+    monkeypatch.setattr(migrate.os, "link", overtaken)
     open_ledger(str(path), create=True).close()
     with closing(sqlite3.connect(path)) as found:
         assert found.execute("SELECT count(*) FROM sqlite_master WHERE name = 'theirs'").fetchone()[
@@ -92,7 +92,7 @@ def test_a_file_system_without_links_has_its_ledger_too(tmp_path, monkeypatch):
     def none(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(upgrade.os, "link", none)
+    monkeypatch.setattr(migrate.os, "link", none)
     open_ledger(str(tmp_path / "l.db"), create=True).close()
     open_ledger(str(tmp_path / "l.db"), create=False).close()
     assert [p.name for p in tmp_path.iterdir()] == ["l.db"]
@@ -120,10 +120,10 @@ def silent() -> int:
 
 
 def test_a_postgresql_that_does_not_answer_is_one_line(monkeypatch, capsys, silent):
-    monkeypatch.setitem(connect._POSTGRES, "connect_timeout", 2)
-    for name in connect._FOREIGN:
+    monkeypatch.setitem(connection._POSTGRES, "connect_timeout", 2)
+    for name in connection._FOREIGN:
         monkeypatch.delenv(name, raising=False)
-    assert cli.main(["runs", "--store", f"postgresql://u@127.0.0.1:{silent}/x"]) == 2
+    assert main.main(["runs", "--store", f"postgresql://u@127.0.0.1:{silent}/x"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "(connection timeout expired); check that the server is up" in err
@@ -135,7 +135,7 @@ def test_foreign_variables_of_the_shell_are_named(monkeypatch, capsys):
     monkeypatch.setenv("PGSERVICE", "nowhere")
     monkeypatch.setenv("PGSSLMODE", "require")
     monkeypatch.setenv("PGPASSWORD", "geheim")
-    assert cli.main(["runs", "--store", f"postgresql://u@127.0.0.1:{port}/x"]) == 2
+    assert main.main(["runs", "--store", f"postgresql://u@127.0.0.1:{port}/x"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "PGSERVICE, PGSSLMODE are set in your shell and may be the cause" in err

@@ -8,10 +8,10 @@ import sys
 import pytest
 from rich.console import Console
 
-from ga import console, tables
-from ga.console import ProgressLine
-from ga.run import Progress
-from ga.tables import table
+from ga.cli import render, tables
+from ga.cli.render import ProgressLine
+from ga.cli.tables import table
+from ga.runner import Progress
 
 ROWS = [
     {"run": "0123456789ab", "market": "[red]synthetic:\nbars=600", "trades": 7},
@@ -76,7 +76,7 @@ def test_a_log_gets_a_line_at_the_start_and_then_ever_more_seldom(capsys):
 def test_a_terminal_has_a_bar_and_no_lines(monkeypatch):
     terminal = io.StringIO()
     monkeypatch.setattr(
-        console, "Console", lambda stderr: Console(file=terminal, force_terminal=stderr, width=100)
+        render, "Console", lambda stderr: Console(file=terminal, force_terminal=stderr, width=100)
     )
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with ProgressLine() as progress:

@@ -7,18 +7,18 @@ import sys
 
 import pytest
 
-from ga.evaluators import driver
-from ga.evaluators.tasks import EVALUATE, EVALUATE_APART, PROCESS_NAMES, evaluates
+from ga.execution.ray import driver
+from ga.execution.ray.tasks import EVALUATE, EVALUATE_APART, PROCESS_NAMES, evaluates
 
 _NAMES_ALONE = """
 import sys
-import ga.evaluators.tasks
+import ga.execution.ray.tasks
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"ray", "numba", "numpy"}))
 """
 _OWN_TITLE = """
 import ray
 from pathlib import Path
-from ga.evaluators import driver
+from ga.execution.ray import driver
 
 def title():
     return Path("/proc/self/cmdline").read_text().split("\\0")[0]

@@ -15,12 +15,12 @@ import pytest
 from engine import PLAN, Engine
 from prometheus_client.parser import text_string_to_metric_families
 
-from fixtures import services
-from ga.cache import open_cache
+from fixtures.services import datastores
 from ga.errors import ClusterError, InputError
-from ga.evaluators import BatchResult
-from ga.fitness import Batch
-from ga.telemetry import MetricsServer, Telemetry, depends_on
+from ga.evaluation.evaluate import Batch
+from ga.execution.protocol import BatchResult
+from ga.metrics import MetricsServer, Telemetry, depends_on
+from ga.result_cache import open_cache
 
 Series = dict[tuple[str, tuple[str, ...]], float]
 
@@ -95,7 +95,7 @@ def test_the_series_are_what_the_ledger_holds(engine: Engine) -> None:
 
 
 def test_they_agree_with_a_cache_too(engine: Engine, tmp_path: Path) -> None:
-    redis = services.start_redis("test-ga-telemetry", tmp_path)
+    redis = datastores.start_redis("test-ga-telemetry", tmp_path)
     try:
         for name in ("first.db", "second.db"):
             run = engine.start(name)

@@ -14,14 +14,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from ledger_stores import change, rows
 
-from ga import cli
+from ga.cli import main
 from ga.errors import InputError, LedgerError
 from ga.evolution import advance_digest
 from ga.ledger import Attempt, open_ledger
 from ga.ledger import backup as backup_module
 from ga.ledger.backup import back_up, checked, restore
 from ga.ledger.schema import metadata
-from ga.verify import market_of, verify
+from ga.verification import market_of, verify
 
 MARKET = "synthetic:assets=1,bars=500,seed=2"
 
@@ -32,7 +32,7 @@ def original(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("upkeep") / "ledger.db"
     arguments = ["evolve", "--market", MARKET, "--seed", "3", "--mode", "local", "--workers", "1"]
     arguments += ["--population-size", "24", "--generations", "5", "--store", str(path)]
-    assert cli.main(arguments) == 0
+    assert main.main(arguments) == 0
     return path
 
 
@@ -169,7 +169,7 @@ def cut(store: str, generations: int) -> None:
 
 
 def ga(capsys, *argv: str) -> tuple[int, str, str]:
-    status = cli.main(list(argv))
+    status = main.main(list(argv))
     return (status, *capsys.readouterr())
 
 
@@ -261,7 +261,7 @@ def test_a_damaged_backup_is_refused_whole(backup, tmp_path, data):
     damaged.write_bytes(content)
     with pytest.raises(InputError, match=r"damaged|not a backup"):
         checked(damaged)
-    assert cli.main(["restore", str(damaged), "--store", str(store)]) == 2
+    assert main.main(["restore", str(damaged), "--store", str(store)]) == 2
     assert not store.exists()
 
 

@@ -23,16 +23,16 @@ import pytest
 import fixtures.cli
 import fixtures.engine.__main__
 import fixtures.images.__main__
-import ga.cli
-import validation.cli
+import ga.cli.main
+import validation.cli.main
 from ga.ledger import open_ledger
-from ga.telemetry import Telemetry
+from ga.metrics import Telemetry
 from tests.ga.test_ga_service import Service
 from tests.validation.evidence_builders import NEEDED, T0, evidence, healthy, passing, write
-from validation.criteria import CRITERIA
-from validation.evidence import Evidence
-from validation.gate import decide
-from validation.records import RECORDS
+from validation.criteria.registry import CRITERIA
+from validation.decision import decide
+from validation.evidence.log import Evidence
+from validation.evidence.records import RECORDS
 
 HERE = Path(__file__).parent
 
@@ -57,7 +57,7 @@ def test_judged_evidence(equals, tmp_path, monkeypatch):
     file = write(Path("evidence.jsonl"), passing())
     out = io.StringIO()
     with redirect_stdout(out):
-        validation.cli.main(["gate", "--json", "--certificates", "none.jsonl", str(file)])
+        validation.cli.main.main(["gate", "--json", "--certificates", "none.jsonl", str(file)])
     equals("gate", json.loads(out.getvalue()))
     again = json.dumps(json.loads(out.getvalue()), indent=2, ensure_ascii=False)
     assert out.getvalue() == f"{again}\n"
@@ -97,8 +97,8 @@ def _verdicts(judged: Evidence) -> dict[str, object]:
 def test_options_of_every_command(equals):
     """Structure, texts and defaults; how argparse lays them out differs between Pythons."""
     parsers = {
-        "ga": ga.cli._parser(),
-        "validation": validation.cli._parser(),
+        "ga": ga.cli.main._parser(),
+        "validation": validation.cli.main._parser(),
         "fixtures": fixtures.cli._parser(),
     }
     equals("commands", {name: dict(_options(parser)) for name, parser in parsers.items()})

@@ -17,10 +17,10 @@ from benchmarks import charts
 from benchmarks.bench_scaleout import Sample, ScaleOut
 from benchmarks.page import write_page
 from benchmarks.samples import Measurement
-from reports import screenshot
 from reports.runs import MOST_RUNS
-from validation.gate import decide
-from validation.records_ledger import Audit
+from tools import screenshot
+from validation.decision import decide
+from validation.evidence.records_ledger import Audit
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")

@@ -13,15 +13,15 @@ from evidence_builders import T0, Timed, certificates, change, evidence, healthy
 
 import reports
 from reports.charts import timeline
-from reports.page import render_page
+from reports.html import render_page
 from reports.svg import ticks
-from reports.texts import summary
-from validation.criteria import CRITERIA
-from validation.gate import decide
-from validation.records import Fault, Note, Recovery, Workload
-from validation.records_ledger import Audit, Generation
-from validation.records_network import Survey
-from validation.sabotage.certificates import HEALTHY as NOTHING
+from reports.text_formats import summary
+from validation.certificates import HEALTHY as NOTHING
+from validation.criteria.registry import CRITERIA
+from validation.decision import decide
+from validation.evidence.records import Fault, Note, Recovery, Workload
+from validation.evidence.records_ledger import Audit, Generation
+from validation.evidence.records_network import Survey
 
 HEALTHY = passing()
 EVIL = '<script>alert("x")</script>]]>|`\x00'

@@ -11,9 +11,9 @@ from evidence_builders import change, evidence, passing
 
 import reports
 from reports.runs import MOST_RUNS, RESULT, read_runs, trend
-from validation.cli import main
-from validation.gate import decide
-from validation.records_ledger import Audit
+from validation.cli.main import main
+from validation.decision import decide
+from validation.evidence.records_ledger import Audit
 
 
 def decided(runs: Path, name: str, *, lost: int = 0) -> Path:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from validation.checks.operations import BAD_INPUTS
-from validation.evidence import Event, Evidence, EvidenceWriter
-from validation.record import Record
-from validation.records import (
+from validation.certificates import Certificate, code_hash
+from validation.criteria.operations import BAD_INPUTS
+from validation.evidence.base import Record
+from validation.evidence.log import Event, Evidence, EvidenceWriter
+from validation.evidence.records import (
     SCHEMA_VERSION,
     Close,
     CpuWindow,
@@ -24,12 +25,30 @@ from validation.records import (
     Usage,
     Workload,
 )
-from validation.records_ledger import Audit, Fallback, Generation, NodeCheck, Refusal, Restore
-from validation.records_load import Load, Scaling, ServiceRestart
-from validation.records_monitoring import AlertWatch, Notification, Panel, Probe, Scrape
-from validation.records_network import Drain, Listener, RoundTrips, Search, Survey
-from validation.records_observer import Observer
-from validation.sabotage import Certificate, code_hash
+from validation.evidence.records_ledger import (
+    Audit,
+    Fallback,
+    Generation,
+    NodeCheck,
+    Refusal,
+    Restore,
+)
+from validation.evidence.records_load import Load, Scaling, ServiceRestart
+from validation.evidence.records_monitoring import (
+    AlertWatch,
+    Notification,
+    Panel,
+    Probe,
+    Scrape,
+)
+from validation.evidence.records_network import (
+    Drain,
+    Listener,
+    RoundTrips,
+    Search,
+    Survey,
+)
+from validation.evidence.records_self_check import Observer
 
 T0 = 1_760_000_000.0
 NODES = ("node-1", "node-2", "node-3", "node-4")

@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ga.cli import main
-from validation.audit import audit, find_run, forget, read_generations, read_places
-from validation.records_ledger import Audit
-from validation.workload import Spec
+from ga.cli.main import main
+from validation.evidence.records_ledger import Audit
+from validation.stages.evolve_process import Spec
+from validation.stages.ledger_audit import (
+    audit,
+    find_run,
+    forget,
+    read_generations,
+    read_places,
+)
 
 SPEC = Spec(seed=3, market="synthetic:assets=1,bars=400,seed=2", population_size=12, generations=4)
 

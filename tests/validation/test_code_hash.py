@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validation.sabotage.certificates import code_hash, hash_of, syntax
+from validation.certificates import code_hash, hash_of, syntax
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = '''\
@@ -39,7 +39,7 @@ def project(root: Path) -> Path:
     """A project with one file of each sort that counts."""
     for name, content in {
         "validation/limit.py": SOURCE,
-        "validation/sabotage/a.py": "A = 1\n",
+        "validation/soak/a.py": "A = 1\n",
         "fixtures/b.py": "B = 1\n",
         "deploy/rules.yml": "groups: []\n",
         "deploy/panel.json": "{}\n",
@@ -123,7 +123,7 @@ def test_only_equal_constants_have_equal_text(one: object, other: object) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["validation/c.py", "validation/sabotage/c.py", "fixtures/c.py", "deploy/c.yml"]
+    "name", ["validation/c.py", "validation/soak/c.py", "fixtures/c.py", "deploy/c.yml"]
 )
 def test_a_file_more_is_another_hash(name: str, tmp_path: Path) -> None:
     before = hash_of(project(tmp_path))
@@ -179,7 +179,7 @@ for file in sorted(Path(sys.argv[2]).rglob("*.py")):
 def test_every_python_gives_the_same_hash(python: str) -> None:
     if not python:
         pytest.skip("there is no other Python from 3.11 to 3.13 on this machine")
-    module = ast.parse((ROOT / "validation/sabotage/certificates.py").read_text())
+    module = ast.parse((ROOT / "validation/certificates.py").read_text())
     functions = [f for f in module.body if isinstance(f, ast.FunctionDef)]
     # The functions alone: another Python has none of the project's packages.
     names = ("syntax", "_is_stated", "_is_docstring")

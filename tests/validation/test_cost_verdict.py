@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 from evidence_builders import T0, Timed, change, evidence, passing, price
 
-from validation.checks.cost import cost_per_day
-from validation.prices import node_price
-from validation.record import Record
-from validation.records import CpuWindow, NodePrice, Workload, parse
-from validation.records_ledger import Generation
-from validation.verdicts import Status, Verdict, judge
+from validation.criteria.cost import cost_per_day
+from validation.evidence.base import Record
+from validation.evidence.records import CpuWindow, NodePrice, Workload, parse
+from validation.evidence.records_ledger import Generation
+from validation.stages.node_price import node_price
+from validation.verdict import Status, Verdict, judge
 
 GOOD = passing()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from evidence_builders import change, evidence, healthy, passing, write
 
-from validation.cli import main
-from validation.difference import difference
-from validation.records import Environment, Workload
+from validation.cli.main import main
+from validation.diff import difference
+from validation.evidence.records import Environment, Workload
 
 HEALTHY = passing()
 

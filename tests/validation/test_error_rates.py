@@ -16,9 +16,9 @@ from evidence_builders import Timed, evidence, receipt, recovery, workload
 from scipy import stats
 
 from validation import statistics
-from validation.criteria import CRITERIA
-from validation.records_ledger import Generation
-from validation.verdicts import Status, judge
+from validation.criteria.registry import CRITERIA
+from validation.evidence.records_ledger import Generation
+from validation.verdict import Status, judge
 
 VERDICTS = {criterion.id: criterion.verdict for criterion in CRITERIA}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import ending
-from validation.folder import WORK, stamp, working
+from fixtures.system import termination
+from validation.run_folder import WORK, stamp, working
 
 
 def test_the_name_is_in_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,10 +54,10 @@ def test_all_stays_when_it_is_asked_for_and_none_when_there_was_none(tmp_path: P
 def test_a_run_that_a_signal_ends_is_tidied_last(tmp_path: Path) -> None:
     """A thread may still write there until every process is gone."""
     _fill(tmp_path / WORK)
-    with pytest.raises(ending.EndedError), working(tmp_path, keep=False):
-        raise ending.EndedError(15)
+    with pytest.raises(termination.EndedError), working(tmp_path, keep=False):
+        raise termination.EndedError(15)
     assert (tmp_path / WORK / "backup").exists()
-    (owed,) = ending._ending.owed
-    ending.settled(owed)
+    (owed,) = termination._ending.owed
+    termination.settled(owed)
     owed()
     assert not (tmp_path / WORK / "backup").exists()

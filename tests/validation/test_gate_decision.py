@@ -11,12 +11,12 @@ from evidence_builders import certificates, change, evidence, healthy, passing, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validation.cli import main
-from validation.criteria import CRITERIA, Criterion
-from validation.evidence import EvidenceError
-from validation.gate import Decision, decide
-from validation.records_ledger import Audit
-from validation.verdicts import Records, Status, Verdict
+from validation.cli.main import main
+from validation.criteria.registry import CRITERIA, Criterion
+from validation.decision import Decision, decide
+from validation.evidence.log import EvidenceError
+from validation.evidence.records_ledger import Audit
+from validation.verdict import Records, Status, Verdict
 
 HEALTHY = passing()
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)

@@ -11,8 +11,13 @@ from evidence_builders import T0, change, evidence, passing, receipt, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validation.evidence import EvidenceError, EvidenceWriter, pool, read_evidence
-from validation.records import RECORDS, Note, Usage, parse
+from validation.evidence.log import (
+    EvidenceError,
+    EvidenceWriter,
+    pool,
+    read_evidence,
+)
+from validation.evidence.records import RECORDS, Note, Usage, parse
 
 
 def small(path: Path) -> Path:
@@ -180,7 +185,7 @@ def test_numbers_that_are_none(tmp_path: Path, number: str) -> None:
 
 
 def test_another_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("validation.evidence.SCHEMA_VERSION", 2)
+    monkeypatch.setattr("validation.evidence.log.SCHEMA_VERSION", 2)
     path = small(tmp_path / "e.jsonl")
     monkeypatch.undo()
     with pytest.raises(EvidenceError, match="line 1: schema 2"):

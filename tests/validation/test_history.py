@@ -20,11 +20,17 @@ from evidence_builders import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validation.checks.resilience import no_data_loss, worker_recovery
-from validation.history import Fate, fates, gathered, operations, spread
-from validation.records import Fault, Gap, Invocation, Note, Workload
-from validation.records_ledger import Audit, Individuals
-from validation.verdicts import InconclusiveError, Status, Verdict, judge
+from validation.criteria.resilience import no_data_loss, worker_recovery
+from validation.evidence.operations import (
+    Fate,
+    fates,
+    gathered,
+    operations,
+    spread,
+)
+from validation.evidence.records import Fault, Gap, Invocation, Note, Workload
+from validation.evidence.records_ledger import Audit, Individuals
+from validation.verdict import InconclusiveError, Status, Verdict, judge
 
 SIZE, GENERATIONS = 6, 3
 WORK = workload("w", 10, 30, population_size=SIZE, generations=GENERATIONS)

@@ -12,11 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from evidence_builders import T0, evidence, passing
 
-from validation.checks.health import memory_stability
-from validation.memory import evictions
-from validation.record import Record
-from validation.records import MemoryFailure, Note
-from validation.verdicts import Status, judge
+from validation.criteria.health import memory_stability
+from validation.evidence.base import Record
+from validation.evidence.records import MemoryFailure, Note
+from validation.stages.ray_evictions import evictions
+from validation.verdict import Status, judge
 
 
 class _Prometheus(BaseHTTPRequestHandler):

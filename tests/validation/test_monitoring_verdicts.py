@@ -10,11 +10,16 @@ from evidence_builders import NODES, T0, Timed, evidence, monitoring, note, rece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validation.checks.monitoring import alerting, grafana_functional
-from validation.record import Record
-from validation.records import Fault
-from validation.records_monitoring import AlertWatch, Notification, Panel, Probe
-from validation.verdicts import Status, Verdict, VerdictFunction, judge
+from validation.criteria.monitoring import alerting, grafana_functional
+from validation.evidence.base import Record
+from validation.evidence.records import Fault
+from validation.evidence.records_monitoring import (
+    AlertWatch,
+    Notification,
+    Panel,
+    Probe,
+)
+from validation.verdict import Status, Verdict, VerdictFunction, judge
 
 KILL = T0 + 100.0
 NODE = NODES[1]

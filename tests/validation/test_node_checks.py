@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from evidence_builders import Timed, evidence, passing
 
-from validation.checks.resilience import reproducibility
-from validation.record import Record
-from validation.records_ledger import NodeCheck
-from validation.verdicts import Status
+from validation.criteria.resilience import reproducibility
+from validation.evidence.base import Record
+from validation.evidence.records_ledger import NodeCheck
+from validation.verdict import Status
 
 
 def with_checks(change: Callable[[NodeCheck], NodeCheck | None]) -> list[Timed]:

@@ -27,21 +27,21 @@ from evidence_builders import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.stack import Endpoints
-from reports.page import render_page
-from reports.texts import summary
-from validation.checks.observer import observe
-from validation.cli import main
-from validation.criteria import CRITERIA
-from validation.gate import Decision, GateResult, decide
-from validation.probes import Observe
-from validation.record import Record
-from validation.records import Gap, Services, Workload
-from validation.records_ledger import Audit
-from validation.records_load import Load
-from validation.records_monitoring import Scrape
-from validation.records_observer import Observer
-from validation.verdicts import Status
+from fixtures.protocols import Endpoints
+from reports.html import render_page
+from reports.text_formats import summary
+from validation.cli.main import main
+from validation.criteria.registry import CRITERIA
+from validation.decision import Decision, GateResult, decide
+from validation.evidence.base import Record
+from validation.evidence.records import Gap, Services, Workload
+from validation.evidence.records_ledger import Audit
+from validation.evidence.records_load import Load
+from validation.evidence.records_monitoring import Scrape
+from validation.evidence.records_self_check import Observer
+from validation.monitors.harness import Observe
+from validation.self_check import observe
+from validation.verdict import Status
 
 HEALTHY = passing()
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
@@ -267,7 +267,7 @@ def test_an_audit_that_raises_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(*_: object) -> None:
         raise RuntimeError("bug")
 
-    monkeypatch.setattr("validation.checks.observer._stretches", broken)
+    monkeypatch.setattr("validation.self_check._stretches", broken)
     assert doubted(HEALTHY)[PROMETHEUS] == ("the audit failed: RuntimeError: bug",)
 
 
@@ -304,7 +304,7 @@ def observing(
     one = Observe(SimpleNamespace(endpoints=ends, scrape_targets={}), kept)  # type: ignore[arg-type]
     left = iter(answers)
     monkeypatch.setattr(one, "_samples", lambda _now: next(left))
-    monkeypatch.setattr("validation.probes.observe.time.time", lambda: next(now))
+    monkeypatch.setattr("validation.monitors.harness.time.time", lambda: next(now))
     return [one._silence() for _ in answers]
 
 

@@ -11,17 +11,16 @@ from pathlib import Path
 import pytest
 from evidence_builders import T0, Timed, certificates, evidence, passing, receipt, write
 
-from fixtures import containers
+from fixtures.backends.container import stack
 from ga.errors import InputError
-from validation.cli import main
-from validation.criteria import CRITERIA
-from validation.evidence import read_evidence
-from validation.gate import Decision, decide
-from validation.own import Own, kept, load, together
-from validation.records import RECORDS
-from validation.sabotage import Certificate, certified
-from validation.sabotage.certificates import append
-from validation.verdicts import Status
+from validation.certificates import Certificate, append, certified
+from validation.cli.main import main
+from validation.criteria.registry import CRITERIA
+from validation.decision import Decision, decide
+from validation.evidence.log import read_evidence
+from validation.evidence.records import RECORDS
+from validation.extension import Own, kept, load, together
+from validation.verdict import Status
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "squares.py"
@@ -149,7 +148,7 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
     "backend", ["processes", pytest.param("containers", marks=pytest.mark.nightly)]
 )
 def test_the_example_on_a_real_stack(backend: str, tmp_path: Path) -> None:
-    if backend == "containers" and (missing := containers.available()):
+    if backend == "containers" and (missing := stack.available()):
         pytest.skip(missing)
     out = tmp_path / "out"
     argv = ["--stack", backend, "--nodes", "1", "--seed", "3", "--out", str(out), "--json"]

@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 import pytest
 
 # Before pytester first looks which modules are there: numpy cannot be loaded a second time.
-import validation.gate  # noqa: F401
-from fixtures.stack import StackError
-from validation import gathering, plugin
+import validation.decision  # noqa: F401
+from fixtures.protocols import StackError
+from validation import pytest_plugin
+from validation.campaigns import full
 
 pytest_plugins = ["pytester"]
 
@@ -23,14 +24,14 @@ def _only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 CONFTEST = """
 from pathlib import Path
 import pytest
-from validation.gate import Decision, GateResult
-from validation.verdicts import Status, Verdict
+from validation.decision import Decision, GateResult
+from validation.verdict import Status, Verdict
 
-pytest_plugins = ["validation.plugin"]
+pytest_plugins = ["validation.pytest_plugin"]
 
 @pytest.fixture(scope="session")
 def gate_result(request):
-    from validation.plugin import publish
+    from validation.pytest_plugin import publish
 
     statuses = {statuses!r}
     verdicts = {{
@@ -106,12 +107,12 @@ def test_a_bad_seed_is_refused(pytester: pytest.Pytester, seed: str) -> None:
 XDIST = """
 from pathlib import Path
 import pytest
-import validation.plugin as plugin
-from fixtures.stack import StackError
-from validation.gate import Decision, GateResult
-from validation.verdicts import Status, Verdict
+import validation.pytest_plugin as plugin
+from fixtures.protocols import StackError
+from validation.decision import Decision, GateResult
+from validation.verdict import Status, Verdict
 
-pytest_plugins = ["validation.plugin"]
+pytest_plugins = ["validation.pytest_plugin"]
 
 def gather(config):
     with Path("campaigns").open("a") as file:
@@ -160,8 +161,8 @@ def no_stack(
         with around:
             raise StackError("no engine answers: start one")
 
-    monkeypatch.setattr(plugin, "_gather", gather)
-    pytester.makeconftest('pytest_plugins = ["validation.plugin"]')
+    monkeypatch.setattr(pytest_plugin, "_gather", gather)
+    pytester.makeconftest('pytest_plugins = ["validation.pytest_plugin"]')
     pytester.makepyfile(TESTS.format(names=list(criteria)))
     return pytester.runpytest_inprocess("-p", "no:cacheprovider")
 
@@ -181,7 +182,7 @@ def test_a_stack_that_cannot_be_started_leaves_no_folder(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{pytester.path}/nobody")
-    pytester.makeconftest('pytest_plugins = ["validation.plugin"]')
+    pytester.makeconftest('pytest_plugins = ["validation.pytest_plugin"]')
     pytester.makepyfile("def test_it(gate_result): pass")
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--stack=containers")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -192,7 +193,7 @@ def test_a_stack_that_cannot_be_started_leaves_no_folder(
 def test_a_stack_that_fails_in_the_middle_is_shown_with_where_it_was(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = no_stack(pytester, monkeypatch, gathering.under_way(), "a")
+    result = no_stack(pytester, monkeypatch, full.under_way(), "a")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*raise StackError(*", "*broke off: no engine answers*"])

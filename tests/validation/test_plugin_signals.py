@@ -11,18 +11,18 @@ from pathlib import Path
 
 _CONFTEST = """
 import pathlib, threading
-import validation.plugin
-from fixtures import ending
+import validation.pytest_plugin
+from fixtures.system import termination
 
-pytest_plugins = ["validation.plugin"]
+pytest_plugins = ["validation.pytest_plugin"]
 here = pathlib.Path(__file__).parent
 
 def campaign(config):
-    ending.owe((here / "cleaned").touch)
+    termination.owe((here / "cleaned").touch)
     (here / "under way").touch()
     threading.Event().wait()
 
-validation.plugin._gather = campaign
+validation.pytest_plugin._gather = campaign
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from validation.progress import STAGES, Progress, Stage
+from validation.campaigns.progress import STAGES, Progress, Stage
 
 
 def _campaign(takes: list[float]) -> list[str]:

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from validation import records
-from validation.errors import EvidenceError
-from validation.evidence import EvidenceWriter, read_evidence
-from validation.record import Record
-from validation.records import RECORDS, Environment, parse, register
+from validation.evidence import records
+from validation.evidence.base import Record
+from validation.evidence.errors import EvidenceError
+from validation.evidence.log import EvidenceWriter, read_evidence
+from validation.evidence.records import RECORDS, Environment, parse, register
 
 NAN, INF = float("nan"), float("inf")
 SIGNED = {"seed", "exit_code", "pair"}

@@ -14,13 +14,13 @@ import pytest
 from evidence_builders import certificates
 
 from ga.errors import InputError
-from validation.cli import main
-from validation.criteria import CRITERIA
-from validation.sabotage import DEFECTS, Certificate, Defect, certified, false_alarms
-from validation.sabotage import read_certificates as read
-from validation.sabotage.certificates import HEALTHY, append
-from validation.sabotage.certify import _place as place
-from validation.sabotage.certify import certify, part
+from validation.certificates import HEALTHY, Certificate, append, certified, false_alarms
+from validation.certificates import read_certificates as read
+from validation.cli.main import main
+from validation.criteria.registry import CRITERIA
+from validation.mutation.mutants import DEFECTS, Defect
+from validation.mutation.runner import _place as place
+from validation.mutation.runner import certify, part
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,7 +79,7 @@ def test_a_stack_has_certificates_of_its_own(
     tried: list[tuple[str, list[tuple[str, str]]]] = []
     monkeypatch.setattr(
         # By name its package has the function.
-        sys.modules["validation.sabotage.certify"],
+        sys.modules["validation.mutation.runner"],
         "_try",
         lambda _path, left, _seconds, stack: tried.append((stack, list(left))),
     )
@@ -178,7 +178,7 @@ except KeyboardInterrupt:
 """
 _CERTIFIER = """
 import os, pathlib, signal, subprocess, sys
-from validation.sabotage.certify import _run
+from validation.mutation.runner import _run
 
 class Told(subprocess.Popen):
     def wait(self, *limit):

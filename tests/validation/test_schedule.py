@@ -16,17 +16,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fixtures.gcs
-import fixtures.stack
-import validation.schedule
-from fixtures import containers
-from fixtures.stack import SERVICES, Receipt, receipt
-from validation.cli import main
-from validation.evidence import read_evidence
-from validation.probes import Outages
-from validation.records import Fault, Note
-from validation.records_faults import Phases
-from validation.schedule import NODE_FAULTS, SERVICE_FAULTS, Step, draw, play, struck
+import fixtures.protocols
+import fixtures.ray.gcs
+import validation.campaigns.fault_schedule
+from fixtures.backends.container import stack as containers
+from fixtures.protocols import SERVICES, Receipt, receipt
+from validation.campaigns.fault_schedule import (
+    NODE_FAULTS,
+    SERVICE_FAULTS,
+    Step,
+    draw,
+    play,
+    struck,
+)
+from validation.cli.main import main
+from validation.evidence.log import read_evidence
+from validation.evidence.records import Fault, Note
+from validation.evidence.records_faults import Phases
+from validation.monitors.cluster import Outages
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ("n1", "n2", "n3")
@@ -141,7 +148,12 @@ class Clock(ModuleType):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (validation.schedule, fixtures.gcs, fixtures.stack, sys.modules[__name__]):
+    for module in (
+        validation.campaigns.fault_schedule,
+        fixtures.ray.gcs,
+        fixtures.protocols,
+        sys.modules[__name__],
+    ):
         monkeypatch.setattr(module, "time", clock)
     return clock
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from fixtures.stack import Endpoints, Stack
-from validation.exposure import search, secrets_of, withdraw
-from validation.record import Record
-from validation.records_network import Leak, Search
+from fixtures.protocols import Endpoints, Stack
+from validation.evidence.base import Record
+from validation.evidence.records_network import Leak, Search
+from validation.stages.exposure import search, secrets_of, withdraw
 
 ENDS = Endpoints(
     ray="127.0.0.1:1",

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from evidence_builders import T0, Timed, certificates, evidence, passing, write
 
-from validation.cli import main
-from validation.criteria import CRITERIA
-from validation.gate import Decision, decide
-from validation.record import Record
-from validation.records import Fault, Services, Usage
-from validation.records_monitoring import Probe, Scrape
-from validation.records_observer import Observer
-from validation.sabotage.certificates import append
+from validation.certificates import append
+from validation.cli.main import main
+from validation.criteria.registry import CRITERIA
+from validation.decision import Decision, decide
+from validation.evidence.base import Record
+from validation.evidence.records import Fault, Services, Usage
+from validation.evidence.records_monitoring import Probe, Scrape
+from validation.evidence.records_self_check import Observer
 
 HEALTHY = passing()
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)

@@ -17,19 +17,19 @@ import numpy as np
 import pytest
 from evidence_builders import certificates, evidence, passing, write
 
-from validation.checks.availability import uptime
-from validation.checks.resilience import no_data_loss
-from validation.cli import main
-from validation.criteria import CRITERIA
-from validation.evidence import EvidenceError
-from validation.gate import Decision, decide
-from validation.records import Gap, Note
-from validation.records_monitoring import Probe
+from validation.cli.main import main
+from validation.criteria.availability import uptime
+from validation.criteria.registry import CRITERIA
+from validation.criteria.resilience import no_data_loss
+from validation.decision import Decision, decide
+from validation.evidence.log import EvidenceError
+from validation.evidence.records import Gap, Note
+from validation.evidence.records_monitoring import Probe
 from validation.soak import MANIFEST, read_soak
-from validation.soak.live import Live
+from validation.soak.forecast import Live
 from validation.soak.loop import due
 from validation.soak.segments import Folder, Plan, Segments
-from validation.verdicts import Status, judge
+from validation.verdict import Status, judge
 
 
 def soak(out: Path, hours: float, *more: str) -> int:

@@ -9,11 +9,11 @@ from evidence_builders import T0, Timed, answered, evidence, receipt, workload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validation.checks.availability import uptime
-from validation.outages import Watching
-from validation.records import Gap
-from validation.records_monitoring import Probe
-from validation.verdicts import Status, Verdict, judge
+from validation.criteria.availability import uptime
+from validation.evidence.outages import Watching
+from validation.evidence.records import Gap
+from validation.evidence.records_monitoring import Probe
+from validation.verdict import Status, Verdict, judge
 
 HOUR = 3600.0
 

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 import fixtures
-from fixtures.attached import AttachedStack
-from validation.attached import STAGES, look
-from validation.campaign import SHORT, Campaign
-from validation.drills import Drills
-from validation.evidence import EvidenceWriter, read_evidence
-from validation.gate import decide
-from validation.probes import Observe, Outages, Watch
-from validation.progress import Progress
-from validation.records import CpuWindow, Fault, Usage
-from validation.verdicts import Status
+from fixtures.backends.attached import AttachedStack
+from validation.campaigns.attached import STAGES, look
+from validation.campaigns.progress import Progress
+from validation.decision import decide
+from validation.evidence.log import EvidenceWriter, read_evidence
+from validation.evidence.records import CpuWindow, Fault, Usage
+from validation.monitors.cluster import Outages, Watch
+from validation.monitors.harness import Observe
+from validation.stages.recovery_drills import Drills
+from validation.stages.workloads import SHORT, Campaign
+from validation.verdict import Status
 
 pytest_plugins = ["pytester"]
 
@@ -105,7 +106,7 @@ def test_a_bad_address_is_one_clear_error(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
 ) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.makeconftest('pytest_plugins = ["validation.plugin"]')
+    pytester.makeconftest('pytest_plugins = ["validation.pytest_plugin"]')
     pytester.makepyfile("def test_it(gate_result): pass")
     said = pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
     said.stdout.fnmatch_lines([f"*{words}*"])

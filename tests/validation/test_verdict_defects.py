@@ -18,12 +18,25 @@ from evidence_builders import (
     workload,
 )
 
-from validation.criteria import CRITERIA
-from validation.record import Record
-from validation.records import CpuWindow, Fault, MemoryFailure, Recovery, Usage, Workload
-from validation.records_ledger import Audit, Fallback, Generation, Refusal, Restore
-from validation.records_monitoring import Probe, Scrape
-from validation.verdicts import Status, Verdict, judge
+from validation.criteria.registry import CRITERIA
+from validation.evidence.base import Record
+from validation.evidence.records import (
+    CpuWindow,
+    Fault,
+    MemoryFailure,
+    Recovery,
+    Usage,
+    Workload,
+)
+from validation.evidence.records_ledger import (
+    Audit,
+    Fallback,
+    Generation,
+    Refusal,
+    Restore,
+)
+from validation.evidence.records_monitoring import Probe, Scrape
+from validation.verdict import Status, Verdict, judge
 
 HEALTHY = passing()
 FUNCTIONS = {criterion.id: criterion.verdict for criterion in CRITERIA}

@@ -8,13 +8,18 @@ from collections.abc import Callable
 import pytest
 from evidence_builders import Timed, change, evidence, passing
 
-from validation.checks.load import autoscaling, population_load, preemption, service_load
-from validation.record import Record
-from validation.records import Fault, Usage, Workload
-from validation.records_ledger import Audit, Generation
-from validation.records_load import Load, Scaling, ServiceRestart
-from validation.records_network import Drain
-from validation.verdicts import Status, Verdict, VerdictFunction, judge
+from validation.criteria.load import (
+    autoscaling,
+    population_load,
+    preemption,
+    service_load,
+)
+from validation.evidence.base import Record
+from validation.evidence.records import Fault, Usage, Workload
+from validation.evidence.records_ledger import Audit, Generation
+from validation.evidence.records_load import Load, Scaling, ServiceRestart
+from validation.evidence.records_network import Drain
+from validation.verdict import Status, Verdict, VerdictFunction, judge
 
 HEALTHY = passing()
 FAIL, OPEN = Status.FAIL, Status.INCONCLUSIVE

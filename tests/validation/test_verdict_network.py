@@ -10,11 +10,17 @@ import pytest
 from evidence_builders import NODES, T0, Timed, change, evidence, listener, passing
 
 from validation import statistics
-from validation.checks.exposure import exposure
-from validation.checks.network import network_latency
-from validation.record import Record
-from validation.records_network import Leak, Listener, RoundTrips, Search, Survey
-from validation.verdicts import Status, Verdict, judge
+from validation.criteria.exposure import exposure
+from validation.criteria.network import network_latency
+from validation.evidence.base import Record
+from validation.evidence.records_network import (
+    Leak,
+    Listener,
+    RoundTrips,
+    Search,
+    Survey,
+)
+from validation.verdict import Status, Verdict, judge
 
 HEALTHY = passing()
 

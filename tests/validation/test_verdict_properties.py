@@ -12,11 +12,11 @@ from evidence_builders import NEEDED, T0, Timed, evidence, healthy, passing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validation.criteria import CRITERIA
-from validation.record import Record
-from validation.records import Note, Services, Usage
-from validation.records_monitoring import Probe, Scrape
-from validation.verdicts import Status, Verdict, judge
+from validation.criteria.registry import CRITERIA
+from validation.evidence.base import Record
+from validation.evidence.records import Note, Services, Usage
+from validation.evidence.records_monitoring import Probe, Scrape
+from validation.verdict import Status, Verdict, judge
 
 HEALTHY = passing()
 FUNCTIONS = {criterion.id: criterion.verdict for criterion in CRITERIA}

@@ -23,13 +23,13 @@ from evidence_builders import (
     workload,
 )
 
-from validation.criteria import CRITERIA
-from validation.evidence import Evidence
-from validation.record import Record
-from validation.records import Fault, Note, Recovery, Usage, Workload
-from validation.records_ledger import Generation
-from validation.records_monitoring import Scrape
-from validation.verdicts import Records, Status, Verdict, judge
+from validation.criteria.registry import CRITERIA
+from validation.evidence.base import Record
+from validation.evidence.log import Evidence
+from validation.evidence.records import Fault, Note, Recovery, Usage, Workload
+from validation.evidence.records_ledger import Generation
+from validation.evidence.records_monitoring import Scrape
+from validation.verdict import Records, Status, Verdict, judge
 
 HEALTHY = passing()
 FUNCTIONS = {criterion.id: criterion.verdict for criterion in CRITERIA}

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pytest
 from evidence_builders import NODES, T0, Timed, change, evidence, passing
 
-from validation.checks.stability import container_stability
-from validation.record import Record
-from validation.records import Fault, Services
-from validation.records_observer import Died
-from validation.verdicts import Status, Verdict, judge
+from validation.criteria.stability import container_stability
+from validation.evidence.base import Record
+from validation.evidence.records import Fault, Services
+from validation.evidence.records_self_check import Died
+from validation.verdict import Status, Verdict, judge
 
 HEALTHY = passing()
 QUIET = T0 + 400

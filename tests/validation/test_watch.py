@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from fixtures.stack import Endpoints, NodeUsage, StackError
-from validation.probes import Outages, Watch
-from validation.record import Record
-from validation.records import Services, Usage
-from validation.records_monitoring import Probe
+from fixtures.protocols import Endpoints, NodeUsage, StackError
+from validation.evidence.base import Record
+from validation.evidence.records import Services, Usage
+from validation.evidence.records_monitoring import Probe
+from validation.monitors.cluster import Outages, Watch
 
 USAGE = NodeUsage(at=1.0, cpu_seconds=0.0, memory_bytes=1, oom_kills=0)
 

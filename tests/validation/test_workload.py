@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from validation.workload import Ended, Evolve, Spec, plain
+from validation.stages.evolve_process import Ended, Evolve, Spec, plain
 
 SPEC = Spec(seed=1, market="synthetic:assets=1,bars=400", population_size=8, generations=2)
 SCRIPT = """

@@ -8,8 +8,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from validation.evidence import read_evidence
-from validation.soak.live import Live
+from validation.evidence.log import read_evidence
+from validation.soak.forecast import Live
 from validation.soak.segments import Segments
 
 SEGMENT_S: Final = 3600.0

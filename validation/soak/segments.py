@@ -20,16 +20,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
-from fixtures.ending import undisturbed
-from validation.errors import EvidenceError
-from validation.evidence import Event, Evidence, EvidenceWriter, read_evidence
-from validation.record import Record
-from validation.records import (
-    Close,
-    Environment,
-    Gap,
-    Open,
-)
+from fixtures.system.termination import undisturbed
+from validation.evidence.base import Record
+from validation.evidence.errors import EvidenceError
+from validation.evidence.log import Event, Evidence, EvidenceWriter, read_evidence
+from validation.evidence.records import Close, Environment, Gap, Open
 
 MANIFEST: Final = "soak.json"
 SCHEMA: Final = 1

@@ -1,1 +1,1 @@
-"""The ledger's schema, step by step (alembic); ``ga.ledger.upgrade`` runs them."""
+"""The ledger's schema, step by step (alembic); ``ga.ledger.migrate`` runs them."""

@@ -1,4 +1,4 @@
-"""Run by alembic: migrate on the connection, and in the transaction, of ``ga.ledger.upgrade``."""
+"""Run by alembic: migrate on the connection, and in the transaction, of ``ga.ledger.migrate``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Analysis of final strategies: hold-out performance and overfitting statistics."""

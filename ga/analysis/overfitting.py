@@ -1,0 +1,179 @@
+"""How much of a result is selection: deflated Sharpe ratio and probability of backtest overfitting.
+
+Pure functions over returns a bar; Sharpe ratios here are a bar's, not annualised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from math import e as euler_number
+from math import sqrt
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ga.backtest.jit import kernel
+from ga.numerics import mean, normal_cdf, normal_quantile
+
+Floats = NDArray[np.float64]
+
+_EULER_MASCHERONI: Final = 0.5772156649015329
+_BLOCKS: Final = 16
+"""12,870 ways to choose half of the blocks."""
+
+
+def sharpe_ratio(returns: Floats) -> float:
+    """Mean over standard deviation (n-1) of (T,) returns; 0 where nothing moved."""
+    if returns.size < 2:
+        return 0.0
+    away = returns - mean(returns)
+    spread = sqrt(mean(away * away) * returns.size / (returns.size - 1))
+    return mean(returns) / spread if spread > 1e-15 else 0.0
+
+
+def probabilistic_sharpe(returns: Floats, benchmark: float = 0.0) -> float:
+    """Probability that the true Sharpe ratio of (T,) returns is above ``benchmark``.
+
+    Allows for skew and kurtosis (Bailey and Lopez de Prado, "The Sharpe Ratio Efficient Frontier",
+    2012, eq. 11). 0 for returns that never move.
+    """
+    n = returns.size
+    ratio = sharpe_ratio(returns)
+    if n < 3:
+        return 0.0
+    away = returns - mean(returns)
+    square = away * away
+    variance = mean(square)
+    if variance < 1e-30:
+        return 0.0
+    skew = mean(square * away) / (variance * sqrt(variance))
+    kurtosis = mean(square * square) / (variance * variance)
+    spread = 1.0 - skew * ratio + (kurtosis - 1.0) / 4.0 * ratio * ratio
+    if spread <= 0.0:
+        return 0.0
+    return normal_cdf((ratio - benchmark) * sqrt(n - 1) / sqrt(spread))
+
+
+def expected_maximum(trials: int, spread: float) -> float:
+    """Expected largest of ``trials`` Sharpe ratios that are truly zero and spread by ``spread``.
+
+    Bailey and Lopez de Prado, "The Deflated Sharpe Ratio", 2014, eq. 1.
+    """
+    if trials < 2:
+        return 0.0
+    first = normal_quantile(1.0 - 1.0 / trials)
+    second = normal_quantile(1.0 - 1.0 / (trials * euler_number))
+    return spread * ((1.0 - _EULER_MASCHERONI) * first + _EULER_MASCHERONI * second)
+
+
+def deflated_sharpe(returns: Floats, *, trials: int) -> float:
+    """Probability that (T,) returns beat the best that luck gives among ``trials`` strategies.
+
+    The spread of the trials' Sharpe ratios is that of estimates of nothing, 1 / sqrt(T) (Lo, 2002),
+    not the one seen: in an evolved population that one measures the edge itself, and a true edge
+    would raise the bar against itself. Trials count as independent, which errs on the safe side.
+    """
+    return probabilistic_sharpe(returns, expected_maximum(trials, 1.0 / sqrt(max(returns.size, 1))))
+
+
+def backtest_overfitting(returns: Floats) -> float | None:
+    """Probability that the best of N strategies in-sample is below the median out-of-sample.
+
+    Combinatorially symmetric cross-validation over 16 blocks (Bailey, Borwein, Lopez de Prado and
+    Zhu, "The Probability of Backtest Overfitting", 2017).
+
+    Args:
+        returns: (T, N) of N strategies.
+
+    Returns:
+        0..1; None for fewer than 2 strategies or 32 bars.
+    """
+    bars, count = returns.shape
+    if count < 2 or bars < 2 * _BLOCKS:
+        return None
+    size = bars // _BLOCKS
+    blocks = returns[: size * _BLOCKS].reshape(_BLOCKS, size, count)
+    total, squares = _block_sums(blocks), _block_sums(blocks * blocks)
+    half = size * _BLOCKS // 2
+    below = ties = 0.0
+    chosen = np.array(list(combinations(range(_BLOCKS), _BLOCKS // 2)))
+    for part in np.array_split(chosen, 30):
+        mask = np.zeros((len(part), _BLOCKS), dtype=np.bool_)
+        np.put_along_axis(mask, part, True, axis=1)
+        inside = _ratios(_chosen_sums(mask, total), _chosen_sums(mask, squares), half)
+        outside = _ratios(_chosen_sums(~mask, total), _chosen_sums(~mask, squares), half)
+        best = inside.argmax(axis=1)
+        mine = np.take_along_axis(outside, best[:, None], axis=1)
+        # Relative rank as in the paper: rank / (N + 1), ties shared.
+        rank = (outside < mine).sum(axis=1) + 0.5 * ((outside == mine).sum(axis=1) + 1.0)
+        below += float((rank < 0.5 * (count + 1)).sum())
+        ties += float((rank == 0.5 * (count + 1)).sum())
+    return (below + 0.5 * ties) / len(chosen)
+
+
+def _ratios(total: Floats, squares: Floats, n: int) -> Floats:
+    average = total / n
+    spread = np.sqrt(np.maximum(squares / n - average * average, 0.0))
+    return np.divide(average, spread, out=np.zeros_like(average), where=spread > 1e-15)
+
+
+@kernel()
+def _block_sums(blocks: Floats) -> Floats:
+    """(B, N) sums over the bars of (B, bars, N), from the first to the last."""
+    found = np.zeros((blocks.shape[0], blocks.shape[2]))
+    for block in range(blocks.shape[0]):
+        for bar in range(blocks.shape[1]):
+            for k in range(blocks.shape[2]):
+                found[block, k] += blocks[block, bar, k]
+    return found
+
+
+@kernel()
+def _chosen_sums(chosen: NDArray[np.bool_], sums: Floats) -> Floats:
+    """(C, N): for each row of (C, B) the sum of the chosen rows of (B, N), in their order."""
+    found = np.zeros((chosen.shape[0], sums.shape[1]))
+    for row in range(chosen.shape[0]):
+        for block in range(chosen.shape[1]):
+            if chosen[row, block]:
+                for k in range(sums.shape[1]):
+                    found[row, k] += sums[block, k]
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """What a run's final strategy shows of an edge, after allowing for all that was tried."""
+
+    trials: int
+    deflated: float
+    """Deflated Sharpe ratio over all bars that evolution saw or was selected on, a probability."""
+    overfitting: float | None
+    """Probability of backtest overfitting; None where it cannot be had."""
+    holdout: float | None
+    """Probability that the true Sharpe ratio is above zero, from the hold-out alone."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether an edge is claimed: 95 % by both the deflated ratio and the hold-out, and the
+        selection is more likely right than wrong."""
+        return (
+            self.deflated > 0.95
+            and self.holdout is not None
+            and self.holdout > 0.95
+            and self.overfitting is not None
+            and self.overfitting < 0.5
+        )
+
+    @property
+    def statement(self) -> str:
+        """One line that says what is shown and what is not."""
+        numbers = f"deflated Sharpe {self.deflated:.2f} after {self.trials:,} trials"
+        if self.overfitting is not None:
+            numbers += f", probability of overfitting {self.overfitting:.2f}"
+        if self.holdout is not None:
+            numbers += f", hold-out {self.holdout:.2f}"
+        if self.shown:
+            return f"evidence of an edge ({numbers})"
+        return f"no evidence of an edge ({numbers}; 0.95, below 0.50 and 0.95 are needed)"

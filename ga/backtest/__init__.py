@@ -1,0 +1,1 @@
+"""Back-testing: target positions to fills, costs and performance, by compiled kernels."""

@@ -1,0 +1,294 @@
+"""Many accounts, the fast way: from fill to fill instead of from bar to bar.
+
+Between two fills equity is cash + units x close, so the bars with a position are laid out in a row
+and worked off in loops that the compiler turns into SIMD, without fastmath and in a fixed order.
+Accounts that are closed go to ``ga.backtest.reference_kernel``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ga.backtest.jit import kernel
+from ga.backtest.reference_kernel import account, statistics, summary
+from ga.backtest.simd.vectors import (
+    BLOCK,
+    CHAINS,
+    LANES,
+    add_returns,
+    extremes,
+    hold_eight,
+)
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_LEAST: Final = 1e-36
+_MOST: Final = 1e36
+"""Equity within which products of eight are safe: other accounts go the plain way."""
+
+
+@kernel()
+def _sums(equity: Floats, totals: Floats, squares: Floats) -> tuple[float, float]:
+    """Sum of the returns of equity (64 k + 1,) and of their squares.
+
+    In 16 chains that are added up in a fixed order: SIMD without fastmath, and the same bits
+    whatever the vector width.
+    """
+    totals[:] = 0.0
+    squares[:] = 0.0
+    for k in range(0, equity.size - 1, BLOCK):
+        add_returns(equity, k, totals, squares)
+    total = square = 0.0
+    for j in range(CHAINS):
+        total += totals[j]
+        square += squares[j]
+    return total, square
+
+
+@kernel()
+def _drawdown(equity: Floats, lows: Floats, highs: Floats) -> tuple[float, float, float]:
+    """Largest drawdown of equity (64 k + 1,), as a fraction; the smallest and largest equity.
+
+    First against the peaks of earlier blocks of 64, from the smallest and largest of each. Then
+    only blocks that could hold a deeper one by themselves are looked into.
+    """
+    peak = lowest = equity[0]
+    ratio = 1.0
+    count = equity.size // BLOCK
+    for k in range(count):
+        low, high = extremes(equity, 1 + k * BLOCK)
+        lows[k], highs[k] = low, high
+        if low < peak * ratio:
+            ratio = low / peak
+        lowest = low if low < lowest else lowest
+        peak = high if high > peak else peak
+    peak = equity[0]
+    for k in range(count):
+        top = highs[k] if highs[k] > peak else peak
+        if lows[k] < top * ratio:
+            for t in range(1 + k * BLOCK, 1 + (k + 1) * BLOCK):
+                now = equity[t]
+                if now > peak:
+                    peak = now
+                elif now < peak * ratio:
+                    ratio = now / peak
+        peak = top
+    return 1.0 - ratio, lowest, peak
+
+
+@kernel()
+def _closes(adjusted: Floats, cash: float, units: float) -> bool:
+    """Whether equity is not above zero at some close."""
+    found = 0
+    for t in range(adjusted.size):
+        found += 1 if cash + units * adjusted[t] <= 0.0 else 0
+    return found > 0
+
+
+@kernel(inline="always")
+def _hold(
+    row: Floats, m: int, adjusted: Floats, start: int, stop: int, cash: float, units: float
+) -> None:
+    """Lay out the equity of bars [start, stop) from row[m] on; what is beyond is written over."""
+    k = m
+    for t in range(start, stop, LANES):
+        hold_eight(row, k, adjusted, t, cash, units)
+        k += LANES
+
+
+@kernel(inline="always")
+def _fill(
+    cash: float,
+    units: float,
+    price: float,
+    inverse: float,
+    due: float,
+    target: float,
+    bought: float,
+    sold: float,
+) -> tuple[float, float]:
+    """Cash and units after a fill at the open.
+
+    Without branches, since nobody can predict whether a fill buys or sells, and with as few steps
+    as can be from the cash and units before to those after, since fills wait for each other.
+    """
+    change = target * inverse * (cash + units * (price - due)) - units
+    owned = cash - units * due
+    affordable = (owned if owned > 0.0 else 0.0) * (inverse / bought)
+    change = affordable if affordable < change else change
+    dear, cheap = change * (price * bought - due), change * (price * sold - due)
+    # The dearer of both is what a buy pays and what a sale does not bring in.
+    return cash - (dear if dear > cheap else cheap), units + change
+
+
+@kernel()
+def _fold(
+    open_: Floats,
+    inverse: Floats,
+    adjusted: Floats,
+    paid: Floats,
+    bars: NDArray[np.int32],
+    targets: Floats,
+    event: int,
+    at: int,
+    cash: float,
+    units: float,
+    start: int,
+    stop: int,
+    fee: float,
+    slippage: float,
+    scratch: Floats,
+    out: Floats,
+) -> tuple[bool, int, float, float]:
+    """Fill ``out`` (6,) for bars [start, stop) of an account that stands as given before ``event``,
+    its bars before ``at`` done.
+
+    Equity at the close of t is cash + units * adjusted[t]: cash has the funding paid so far added
+    back, and the adjusted close has it taken off.
+
+    Returns:
+        False if the account was closed on the way; the next event, cash and units at the end.
+    """
+    row = scratch[0]
+    bought, sold = (1.0 + slippage) * (1.0 + fee), (1.0 - slippage) * (1.0 - fee)
+    # Before the fold only what it begins with counts.
+    while event < bars.size and bars[event] + 1 < start:
+        t = bars[event] + 1
+        if units != 0.0 and _closes(adjusted[at:t], cash, units):
+            return False, event, cash, units
+        cash, units = _fill(
+            cash, units, open_[t], inverse[t], paid[t], targets[event], bought, sold
+        )
+        event += 1
+        at = t
+    if units != 0.0 and _closes(adjusted[at:start], cash, units):
+        return False, event, cash, units
+    row[0] = cash + units * adjusted[start - 1] if start > 0 else cash
+    at, m, trades, exposed = start, 1, 0, 0
+    while event < bars.size and bars[event] + 1 < stop:
+        t = bars[event] + 1
+        if units != 0.0:
+            _hold(row, m, adjusted, at, t, cash, units)
+            m += t - at
+            exposed += t - at
+        cash, units = _fill(
+            cash, units, open_[t], inverse[t], paid[t], targets[event], bought, sold
+        )
+        event += 1
+        trades += 1
+        at = t
+        if units == 0.0:
+            # Of flat bars only the first has a return that is not zero.
+            row[m] = cash
+            m += 1
+    if units != 0.0:
+        _hold(row, m, adjusted, at, stop, cash, units)
+        m += stop - at
+        exposed += stop - at
+    last = row[m - 1]
+    # Filled up with bars in which nothing happens.
+    padded = (m - 1 + BLOCK - 1) // BLOCK * BLOCK + 1
+    row[m:padded] = last
+    worst, lowest, highest = _drawdown(row[:padded], scratch[1], scratch[2])
+    if lowest <= _LEAST or highest >= _MOST:
+        return False, event, cash, units
+    total, squares = _sums(row[:padded], scratch[1, :CHAINS], scratch[2, :CHAINS])
+    summary(out, stop - start, total, squares, row[0], last, worst, trades, exposed)
+    return True, event, cash, units
+
+
+@kernel()
+def lanes(
+    open_: Floats,
+    inverse: Floats,
+    close: Floats,
+    adjusted: Floats,
+    paid: Floats,
+    bars: NDArray[np.int32],
+    targets: Floats,
+    counts: Ints,
+    ranges: Ints,
+    fee: float,
+    slippage: float,
+    out: Floats,
+) -> None:
+    """Fill ``out`` (L, F, 6) for accounts (L,); see ``ga.backtest.simulation.measure``."""
+    scratch = np.empty((3, close.size + BLOCK + LANES + 2))
+    starts, stops = ranges[:, 0].copy(), ranges[:, 1].copy()
+    for lane in range(counts.size):
+        when, what = bars[lane, : counts[lane]], targets[lane, : counts[lane]]
+        event = at = 0
+        cash, units = 1.0, 0.0
+        flat, sound = 0, True
+        for fold in range(starts.size):
+            start, stop = starts[fold], stops[fold]
+            # The last event before the fold after which the account was flat: nothing before it
+            # counts, since all that follows scales with the equity it begins with.
+            first = event
+            while first < when.size and when[first] + 1 < start:
+                first += 1
+            begin, least = first, event if sound else flat
+            while begin > least and what[begin - 1] != 0.0:
+                begin -= 1
+            if begin == 0 or what[begin - 1] == 0.0:
+                cash, units, at, event, flat, sound = 1.0, 0.0, 0, begin, begin, True
+            done = False
+            if sound:
+                done, event, cash, units = _fold(
+                    open_,
+                    inverse,
+                    adjusted,
+                    paid,
+                    when,
+                    what,
+                    event,
+                    at,
+                    cash,
+                    units,
+                    start,
+                    stop,
+                    fee,
+                    slippage,
+                    scratch,
+                    out[lane, fold],
+                )
+                at = stop
+            if not done:
+                sound = False
+                equity, held, fills = account(
+                    open_, close, paid, when[flat:], what[flat:], fee, slippage
+                )
+                part = slice(fold, fold + 1)
+                statistics(equity, held, fills, starts[part], stops[part], out[lane, part])
+
+
+@kernel()
+def scores(statistics: Floats, bars_per_year: float, min_trades: int, out: Floats) -> None:
+    """Fill ``out`` (L, 3): fitness, fills and largest drawdown over all assets and folds.
+
+    Args:
+        statistics: (A, L, F, 6), whose last axis is ``ga.backtest.simulation.STATISTICS``.
+        min_trades: see ``ga.evaluation.settings.Settings``.
+    """
+    assets, lanes, folds, _ = statistics.shape
+    for lane in range(lanes):
+        total = fills = worst = 0.0
+        for asset in range(assets):
+            for fold in range(folds):
+                row = statistics[asset, lane, fold]
+                mean, std, trades = row[0], row[1], row[4]
+                # What is not a number stays so: a broken evaluation must not score 0.
+                ratio = 0.0 if std <= 1e-15 and mean == mean else mean / std
+                if ratio > 0.0 and trades < min_trades:
+                    ratio *= trades / min_trades
+                total += ratio
+                fills += trades
+                worst = max(worst, row[3])
+        # Adding zero turns -0.0 into 0.0: SQLite stores no negative zero, and a resumed run would
+        # not have the bits that its digest was taken of.
+        out[lane, 0] = total / (assets * folds) * np.sqrt(bars_per_year) + 0.0
+        out[lane, 1], out[lane, 2] = fills, worst

@@ -1,0 +1,215 @@
+"""Measured costs -> the time of a generation on so many nodes, and the nodes that a deadline takes.
+
+The model, in seconds; ``m`` slots, ``W`` the work of a generation on one slot, ``B`` its batches:
+
+    evaluation = W / m + tail       the tail: at the barrier slots wait for the last batch, half of
+                                    one on average and a whole one at most (Graham, 1969)
+    handing out = B d(in flight)    the coordinator hands out one batch after the other
+    generation = max(breeding + max(evaluation, handing out), commit)
+
+The commit of a generation goes on beside the evaluation of the next. ``ga.capacity.simulate`` plays
+the same through batch by batch; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, Literal
+
+from ga.capacity.calibration_file import Baseline, FamilyCost
+from ga.execution.protocol import (
+    BATCHES_A_SLOT,
+    MAX_BATCH_SECONDS,
+    MIN_BATCH_SECONDS,
+    shares,
+)
+
+Edge = Literal["low", "point", "high"]
+EDGES: Final[tuple[Edge, ...]] = ("low", "point", "high")
+RAY_TASK: Final[Mapping[Edge, float]] = {"low": 0.14e-3, "point": 0.5e-3, "high": 1.2e-3}
+"""Assumed seconds of the coordinator that Ray takes for a task: between pipelined and one at a time
+(measured once with Ray 2.60 on a core of this kind)."""
+STRETCH: Final[Mapping[Edge, float]] = {"low": 0.9, "point": 1.0, "high": 1.1}
+"""Outside what was measured, costs are taken to grow with a power between these."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What things take, in seconds; lines are (fixed, for each more)."""
+
+    genome: Mapping[str, float]
+    """On one slot, by family."""
+    task: float
+    """On the slot, of every batch."""
+    dispatch: tuple[float, float]
+    """Of the coordinator, of every batch; and for each batch in flight."""
+    breeding: tuple[float, float]
+    """Of the coordinator, of a generation; and for each individual."""
+    commit: tuple[float, float]
+    """Of the ledger, likewise."""
+
+    @property
+    def mean(self) -> float:
+        """A genome's, families in equal numbers."""
+        return math.fsum(self.genome.values()) / len(self.genome)
+
+    @property
+    def dearest(self) -> tuple[str, float]:
+        """The family that takes longest."""
+        name = max(self.genome, key=self.genome.__getitem__)
+        return name, self.genome[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a generation's time is made of, in seconds."""
+
+    breeding: float
+    evaluation: float
+    dispatch: float
+    commit: float
+
+    @property
+    def seconds(self) -> float:
+        """From one generation to the next."""
+        return max(self.breeding + max(self.evaluation, self.dispatch), self.commit)
+
+    @property
+    def bound_by(self) -> str:
+        """What sets the pace."""
+        if self.commit >= self.breeding + max(self.evaluation, self.dispatch):
+            return "commit"
+        worst = max(self.breeding, self.evaluation, self.dispatch)
+        names = {"breeding": self.breeding, "evaluation": self.evaluation}
+        return next((n for n, seconds in names.items() if seconds == worst), "handing out")
+
+
+def batches(work: float, slots: int, population: int) -> float:
+    """About how many batches ``ga.execution.protocol.cut`` makes of ``work`` seconds.
+
+    Batches of the largest size while a slot has some of them to come; then each takes a fixed share
+    of what is left; at last the smallest.
+    """
+    parts = shares(slots)
+    longest, shortest = MAX_BATCH_SECONDS * parts, MIN_BATCH_SECONDS * parts
+    many = max(work - longest, 0.0) / MAX_BATCH_SECONDS
+    if work > shortest and parts:
+        many += parts * math.log(min(work, longest) / shortest)
+    many += min(work, shortest) / MIN_BATCH_SECONDS
+    return min(max(many, 1.0), float(population))
+
+
+def generation(costs: Costs, population: int, slots: int, *, tail: float = 0.5) -> Parts:
+    """What a generation takes on ``slots`` slots.
+
+    Args:
+        tail: the part of a last batch that the barrier waits for.
+    """
+    work = population * costs.mean
+    # A genome that takes longer than the longest batch is one batch.
+    clipped = [min(seconds, MAX_BATCH_SECONDS) for seconds in costs.genome.values()]
+    count = batches(population * math.fsum(clipped) / len(clipped), slots, population)
+    used = min(slots, count)
+    last = min(max(MIN_BATCH_SECONDS, costs.dearest[1]), work)
+    each_s = work / count + costs.task
+    flying = min(BATCHES_A_SLOT * slots, count, _flying(each_s, *costs.dispatch))
+    fixed, more = costs.dispatch
+    return Parts(
+        breeding=costs.breeding[0] + costs.breeding[1] * population,
+        evaluation=(work + count * costs.task) / used + tail * last * (1 - 1 / used),
+        # The first are handed out while fewer are in flight; the last is still to be done.
+        dispatch=count * fixed + more * flying * (count - flying / 2) + min(last, each_s),
+        commit=costs.commit[0] + costs.commit[1] * population,
+    )
+
+
+def _flying(batch: float, fixed: float, more: float) -> float:
+    """Batches in flight at which they end as fast as they are handed out (Little, 1961): the
+    positive root of ``F (fixed + more F) = batch``."""
+    if more <= 0.0:
+        return batch / fixed if fixed > 0.0 else math.inf
+    return (math.sqrt(fixed * fixed + 4.0 * more * batch) - fixed) / (2.0 * more)
+
+
+def limits(costs: Costs) -> dict[str, float]:
+    """Slots from which on each part of the coordinator's machine is busy all the time; more of them
+    wait. By what is done: handing out, breeding, commit. For large populations, whose batches are
+    as long as they may be.
+    """
+    fixed, more = costs.dispatch
+    each_s = costs.genome.values()
+    # The mean batch: a genome that takes longer than a batch may is one by itself.
+    batch = math.fsum(each_s) / math.fsum(min(1.0, s / MAX_BATCH_SECONDS) for s in each_s)
+    # Each slot has another one waiting.
+    batch += costs.task
+    found = {"handing out": _flying(batch, fixed, BATCHES_A_SLOT * more)}
+    for name, (_, each) in (("breeding", costs.breeding), ("commit", costs.commit)):
+        found[name] = costs.mean / each if each > 0.0 else math.inf
+    return found
+
+
+def fewest_nodes(seconds: Callable[[int], float], limit: float, most: int) -> int | None:
+    """The smallest number of nodes whose time is within a limit; ``None`` when none up to ``most``
+    is. More nodes are not always faster: handing out takes longer with each."""
+    return next((nodes for nodes in range(1, most + 1) if seconds(nodes) <= limit), None)
+
+
+def costs_of(
+    baseline: Baseline, *, cells: int, families: Sequence[str], edge: Edge, factor: float
+) -> Costs:
+    """The costs of a market of ``cells`` assets times visible bars.
+
+    Args:
+        edge: the lowest, the median or the highest of the repeats. The range of n of them holds the
+            true median with probability 1 - 2^(1 - n): 98 % for 7.
+        factor: what a second of a core here takes on the machine that is planned.
+    """
+    few, many = baseline.populations
+    slow = baseline.dispatch[-1]
+    per_flight = max(_at(slow, edge) - _at(baseline.dispatch[0], edge), 0.0) / (
+        baseline.in_flight[-1] - baseline.in_flight[0]
+    )
+    first = max(_at(baseline.dispatch[0], edge) - per_flight * baseline.in_flight[0], 0.0)
+    return Costs(
+        genome={
+            name: factor * genome(baseline.families[name], baseline.cells, cells, edge)
+            for name in families
+        },
+        task=factor * _at(baseline.task, edge),
+        dispatch=(factor * (first + RAY_TASK[edge]), factor * per_flight),
+        breeding=_line(baseline.breeding, few, many, edge, factor),
+        commit=_line(baseline.commit, few, many, edge, factor),
+    )
+
+
+def genome(cost: FamilyCost, measured: tuple[int, int], cells: int, edge: Edge) -> float:
+    """Seconds of one genome: a straight line between the two markets that were measured, a power of
+    the cells (``STRETCH``) beyond them."""
+    (few, many), small, large = measured, _at(cost.small, edge), _at(cost.large, edge)
+    if cells > many:
+        return large * math.pow(cells / many, STRETCH[edge])
+    if cells < few:
+        # A smaller market takes less, but the edges are the other way round.
+        return small * math.pow(cells / few, 2.0 - STRETCH[edge])
+    return small + (large - small) * (cells - few) / (many - few)
+
+
+def _line(
+    rows: tuple[tuple[float, ...], tuple[float, ...]],
+    few: int,
+    many: int,
+    edge: Edge,
+    factor: float,
+) -> tuple[float, float]:
+    low, high = _at(rows[0], edge), _at(rows[1], edge)
+    each = max(high - low, 0.0) / (many - few)
+    return factor * max(low - each * few, 0.0), factor * each
+
+
+def _at(samples: Sequence[float], edge: Edge) -> float:
+    if edge == "point":
+        return median(samples)
+    return min(samples) if edge == "low" else max(samples)

@@ -1,0 +1,52 @@
+"""``python -m ga compile``: all kernels now, instead of at their first use."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from contextlib import closing
+from typing import Final
+
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
+from ga.execution.pool import Pool
+from ga.execution.protocol import probes
+from ga.families import FAMILIES
+from ga.sources import synthetic
+
+_BARS: Final = 2000
+"""As many as the learned families need."""
+_PATIENCE: Final = 600.0
+
+
+def compile_kernels() -> float:
+    """Compile what the cache (``ga.backtest.jit``) does not have, on all cores.
+
+    Returns:
+        The seconds that it took.
+
+    Raises:
+        RuntimeError: a kernel does not work here.
+    """
+    began = time.perf_counter()
+    settings = Settings()
+    market = visible(synthetic(assets=1, bars=_BARS, seed=0), settings)
+    genomes, workers = probes(tuple(FAMILIES)), os.cpu_count() or 1
+    pool = Pool(market=market, settings=settings, workers=workers, patience=_PATIENCE)
+    with closing(pool):
+        for result in pool.run(genomes, [(index,) for index in range(len(genomes))]):
+            for outcome in result.batch.outcomes:
+                if outcome.error is not None:
+                    raise RuntimeError(f"kernels do not work here: {outcome.error}")
+    return time.perf_counter() - began
+
+
+def command(options: argparse.Namespace) -> int:
+    """The command."""
+    seconds = compile_kernels()
+    found = {"families": len(FAMILIES), "seconds": seconds}
+    text = f"kernels of {len(FAMILIES)} families are compiled and kept ({seconds:.1f} s)"
+    print(json.dumps(found) if options.json else text)
+    return 0

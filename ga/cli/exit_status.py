@@ -1,0 +1,182 @@
+"""How a command ends: its exit status, and one line on what went wrong.
+
+Standard library only: it is at work before anything else is loaded.
+
+Exit status: 0 done, 1 failed, 2 bad input, 128 + n ended by signal n (130: Ctrl-C), as shells say
+it; so also 141 when the reader of a pipe is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TextIO
+
+from ga.cli.interrupts import Ended
+from ga.errors import ClusterError, InputError, LedgerError, MachineError, OutputError
+from ga.redaction import redact
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_READER_GONE: Final = 128 + signal.SIGPIPE
+_REMEDIES: Final = {
+    errno.ENOSPC: "make space",
+    errno.EDQUOT: "make space",
+    errno.EACCES: "check its rights, and those of its folder",
+    errno.EPERM: "check its rights, and those of its folder",
+    errno.EROFS: "it is mounted read-only; give another place",
+    errno.ENOENT: "check that it exists",
+    errno.ENOTDIR: "check its folder",
+    errno.ELOOP: "it is a link to itself; give another",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.EMFILE: "raise `ulimit -n`",
+    errno.ENFILE: "end what has so many files open",
+    errno.EAGAIN: "raise `ulimit -u`, or end other processes",
+    errno.ENOMEM: "end other processes, or give fewer --workers",
+    errno.EIO: "check the disk",
+}
+
+
+def status_of(work: Callable[[], int], *, hint: Callable[[], str] = str) -> int:
+    """Do ``work``; whatever ends it becomes one line on stderr and an exit status.
+
+    Args:
+        hint: how to go on after an interrupt, if there is anything to go on with.
+    """
+    failed: OSError | None = None
+    try:
+        status = work()
+    except SystemExit as ended:
+        # ``--help``: its text may not have reached anybody yet.
+        status = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+    except InputError as error:
+        say(str(error))
+        status = 2
+    except (ClusterError, LedgerError, MachineError, OutputError) as error:
+        say(str(error))
+        status = 1
+    except KeyboardInterrupt as error:
+        ended_by = error if isinstance(error, Ended) else Ended(signal.SIGINT)
+        then = hint()
+        say(ended_by.how + (f"; go on with: {then}" if then else ""))
+        status = 128 + ended_by.number
+    except OSError as error:
+        failed, status = error, 1
+    lost = _lost_streams()
+    if failed is not None and not lost:
+        say(line_of(failed))
+    for name, reason in lost.items():
+        if reason.errno != errno.EPIPE:
+            say(f"{name}: cannot be written ({reason.strerror}); make space, or send it elsewhere")
+        if status == 0 or failed is not None:
+            status = _READER_GONE if reason.errno == errno.EPIPE else 1
+    return status
+
+
+def say(text: str) -> None:
+    """One line on stderr, whatever a file name or a driver's message brought in."""
+    try:
+        print("ga:", redact(" ".join(text.split())), file=sys.stderr, flush=True)
+    except OSError:
+        # There is no other place to say it; the exit status does.
+        _silence(sys.stderr)
+
+
+def line_of(error: OSError) -> str:
+    """File, reason and remedy of an error of the operating system."""
+    reason = error.strerror or str(error) or type(error).__name__
+    names = [os.fsdecode(n) for n in (error.filename, error.filename2) if n not in (None, "")]
+    remedy = _REMEDIES.get(error.errno or 0)
+    said = ": ".join([" to ".join(names), reason] if names else [reason])
+    return f"{said}; {remedy}" if remedy else said
+
+
+def open_standard_streams() -> None:
+    """Give what was closed (``>&-``) to nothing: a file of ours opened in its place would get what
+    libraries write to it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+
+
+class _Watched(io.FileIO):
+    """A standard stream that remembers why it did not take something.
+
+    Whoever wrote may have got no error (a buffer), or kept it (``argparse``), or have named no
+    file in it: then nobody would know that it was this stream.
+    """
+
+    lost: OSError | None = None
+
+    def write(self, data: Buffer, /) -> int:
+        """As of ``FileIO``."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.lost = error
+            raise
+
+
+def watch_standard_streams() -> None:
+    """Know from now on what stdout and stderr do not take."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            raw = _Watched(stream.fileno(), "w", closefd=False)
+            watched = io.TextIOWrapper(
+                io.BufferedWriter(raw),
+                encoding=stream.encoding,
+                errors=stream.errors,
+                # Unbuffered (``PYTHONUNBUFFERED``) would write each piece of a line by itself.
+                line_buffering=stream.line_buffering or stream.write_through,
+            )
+            setattr(sys, name, watched)
+
+
+def check_folder() -> None:
+    """Refuse to work in a folder that is gone: half of all libraries ask for it.
+
+    Raises:
+        InputError: it is.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError(
+            f"the current folder cannot be used ({error.strerror}); change to one that exists"
+        ) from None
+
+
+def _lost_streams() -> dict[str, OSError]:
+    """The standard streams that do not take what was written to them; they are asked no more."""
+    lost = {}
+    for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
+        if stream is None or stream.closed:
+            continue
+        raw = getattr(getattr(stream, "buffer", None), "raw", None)
+        error = raw.lost if isinstance(raw, _Watched) else None
+        try:
+            stream.flush()
+        except OSError as found:
+            error = error or found
+        if error is not None:
+            _silence(stream)
+            lost[name] = error
+            if isinstance(raw, _Watched):
+                raw.lost = None
+    return lost
+
+
+def _silence(stream: TextIO) -> None:
+    """What it could not write is lost; else the interpreter would try, and complain, at its end."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)

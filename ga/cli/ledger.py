@@ -1,0 +1,119 @@
+"""The commands that look after a ledger: verify, backup, restore."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from ga import verification
+from ga.errors import InputError
+from ga.ledger import open_ledger
+from ga.ledger.backup import back_up, checked
+from ga.ledger.backup import restore as restore_from
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def register(
+    add: Callable[[str, str], argparse.ArgumentParser],
+    store: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    """Add the commands' options. ``add`` makes a command, ``store`` gives it ``--store``."""
+    verify = add("verify", "Check a run: digest, breeding, counts, and a sample evaluated again.")
+    verify.add_argument("run")
+    again = verify.add_mutually_exclusive_group()
+    again.add_argument(
+        "--sample",
+        type=int,
+        default=verification.SAMPLE,
+        help=f"evaluations to do again (default: {verification.SAMPLE})",
+    )
+    again.add_argument(
+        "--stored",
+        action="store_true",
+        help="digest and counts alone: of a run of an earlier engine, or without its market",
+    )
+    store(verify)
+    backup = add("backup", "Write the whole ledger to a file, also while a run is on.")
+    backup.add_argument("file", type=Path)
+    backup.add_argument(
+        "--keep",
+        type=int,
+        help="keep so many: FILE, the one before as FILE.1, and so on (default: FILE is replaced)",
+    )
+    store(backup)
+    restore = add("restore", "Read a backup into an empty or new ledger.")
+    restore.add_argument("file", type=Path)
+    store(restore)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    if options.sample < 0:
+        raise InputError(f"--sample must not be negative, not {options.sample}")
+    with closing(open_ledger(options.store, create=False)) as ledger:
+        history = ledger.history(options.run)
+    try:
+        market = None if options.stored else verification.market_of(history)
+    except InputError as error:
+        raise InputError(f"{error}; what is stored can be checked: verify --stored") from None
+    found = verification.verify(history, market, sample=options.sample)
+    if options.json:
+        print(json.dumps({**asdict(found), "equal": found.equal}))
+    else:
+        for witness in found.witnesses:
+            print(witness)
+        print(
+            f"run {found.run}: {found.generations} generations, {found.individuals:,} individuals,"
+            f" {found.evaluations:,} evaluations ({found.failed} failed, {found.quarantined} of"
+            f" them in quarantine and not evaluated again), {found.attempts} tries"
+            f" that came to nothing; {found.sampled} evaluated again"
+            + ("" if found.repeated else ", and not bred again: only what is stored was compared")
+        )
+        for processor, nodes in found.processors.items():
+            print(f"evaluated on {processor}: {', '.join(nodes)}")
+        for node, reason in found.refused.items():
+            print(f"node {node} got no work: {reason}")
+        print(
+            f"equal; history digest {found.digest}"
+            if found.equal
+            else f"NOT equal: {found.lost} lost, {found.doubled} doubled,"
+            f" {found.different} different"
+        )
+    return 0 if found.equal else 1
+
+
+def _backup(options: argparse.Namespace) -> int:
+    if options.keep is not None and not 1 <= options.keep <= 10_000:
+        raise InputError(f"--keep must be 1..10000, not {options.keep}")
+    with closing(open_ledger(options.store, create=False)) as ledger:
+        rows = back_up(ledger.engine, options.file, keep=options.keep)
+    _say(options, rows, "written")
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    # Before the store is touched.
+    with checked(options.file) as file, closing(open_ledger(options.store, create=True)) as ledger:
+        rows = restore_from(ledger.engine, file, options.file)
+    _say(options, rows, "restored, every digest checked")
+    return 0
+
+
+def _say(options: argparse.Namespace, rows: Mapping[str, int], done: str) -> None:
+    if options.json:
+        print(json.dumps({"file": str(options.file), "rows": dict(rows)}))
+    else:
+        listed = ", ".join(f"{count:,} {name}" for name, count in rows.items())
+        print(f"{options.file} {done}: {listed}")
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "verify": _verify,
+    "backup": _backup,
+    "restore": _restore,
+}

@@ -1,0 +1,346 @@
+"""The commands that look at what is there: runs, families, strategies and their signals."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TextIO
+
+import numpy as np
+
+from ga.analysis.holdout import (
+    PARTS,
+    Appraisal,
+    appraise,
+    asset_means,
+    equity,
+    positions,
+)
+from ga.cli.equity_page import page, sparkline
+from ga.cli.render import print_strategies
+from ga.cli.tables import table
+from ga.errors import InputError
+from ga.evaluation.settings import Settings
+from ga.families import FAMILIES, KERNEL_VERSION, get_family
+from ga.genome import Genome
+from ga.ledger import RunRecord, Sharpes, StrategyRecord, open_ledger
+from ga.market import Market
+from ga.sources import MarketSpec
+from ga.verification import processors
+
+FORMAT: Final = "evolution-gate/strategy/1"
+
+
+def spec_of(options: argparse.Namespace) -> MarketSpec:
+    """The market that the options ask for."""
+    assets = tuple(options.assets.split(",")) if options.assets else None
+    return MarketSpec(
+        spec=options.market,
+        assets=assets,
+        start=options.start,
+        end=options.end,
+        timeframe=options.timeframe,
+    )
+
+
+def strategy_row(strategy: StrategyRecord) -> dict[str, object]:
+    """A strategy as JSON shows it."""
+    return {
+        "key": strategy.outcome.key,
+        "family": strategy.genome.family,
+        "genes": _named(strategy.genome),
+        "fitness": strategy.outcome.fitness,
+        "trades": strategy.outcome.trades,
+        "max_drawdown": strategy.outcome.max_drawdown,
+        "generation": strategy.generation,
+    }
+
+
+def appraised(
+    strategies: Sequence[StrategyRecord], market: Market, settings: Settings
+) -> list[StrategyRecord]:
+    """Strategies with what they are worth on all parts of a *whole* market."""
+    appraisals = appraise(market, settings, [s.genome for s in strategies])
+    return [
+        replace(strategy, sharpes=_sharpes(appraisal))
+        for strategy, appraisal in zip(strategies, appraisals, strict=True)
+    ]
+
+
+def _sharpes(appraisal: Appraisal) -> Sharpes:
+    in_sample, out_of_sample, holdout = map(appraisal.sharpe, PARTS)
+    return Sharpes(in_sample=in_sample, out_of_sample=out_of_sample, holdout=holdout)
+
+
+def sharpe_row(strategy: StrategyRecord) -> dict[str, float | None]:
+    """What a strategy was worth when its run was over, as JSON shows it."""
+    found = strategy.sharpes or Sharpes(in_sample=None, out_of_sample=None, holdout=None)
+    return {f"{part}_sharpe": value for part, value in asdict(found).items()}
+
+
+def _named(genome: Genome) -> dict[str, float]:
+    names = [gene.name for gene in get_family(genome.family).genes]
+    return dict(zip(names, genome.genes, strict=True))
+
+
+def runs(options: argparse.Namespace) -> int:
+    """``runs``: list the runs of a store."""
+    ledger = open_ledger(options.store, create=False)
+    records = ledger.runs()
+    used = {r.run: processors(ledger.nodes(r.run)) for r in records}
+    ledger.close()
+    rows = [
+        {
+            "run": r.run,
+            "created": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(r.created_at)),
+            "market": r.market.spec,
+            "seed": r.plan.seed,
+            "population": r.plan.population_size,
+            "generations": f"{r.committed}/{r.plan.generations}",
+            "state": "done" if r.finished_at else "unfinished",
+            "processors": (
+                {name: list(nodes) for name, nodes in used[r.run].items()}
+                if options.json
+                else ", ".join(f"{len(nodes)} x {name}" for name, nodes in used[r.run].items())
+            ),
+            "digest": r.digest if options.json else r.digest[:12],
+        }
+        for r in records
+    ]
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        table("Runs", rows, right=("seed", "population", "generations"))
+    return 0
+
+
+def strategies(options: argparse.Namespace) -> int:
+    """``strategies``: list the best of a run, or of all."""
+    if not 1 <= options.limit <= 100_000:
+        raise InputError(f"--limit must be 1..100000, not {options.limit}")
+    ledger = open_ledger(options.store, create=False)
+    run = ledger.run(options.run).run if options.run else None
+    found = ledger.strategies(run, options.limit)
+    ledger.close()
+    if options.json:
+        print(json.dumps([{"run": s.run, **strategy_row(s), **sharpe_row(s)} for s in found]))
+    else:
+        print_strategies(found, runs=True)
+    return 0
+
+
+def families(options: argparse.Namespace) -> int:
+    """``families``: list the parameter families and their genes."""
+    rows = [
+        {
+            "name": f.name,
+            "type": f.kind,
+            "rule": f.rule,
+            "genes": [
+                {"name": g.name, "low": g.low, "high": g.high, "integer": g.integer}
+                for g in f.genes
+            ],
+        }
+        for f in FAMILIES.values()
+    ]
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        for row, family in zip(rows, FAMILIES.values(), strict=True):
+            row["genes"] = "; ".join(f"{g.name} {g.low:g}..{g.high:g}" for g in family.genes)
+        table("Families", rows)
+    return 0
+
+
+def _kept(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord]:
+    with closing(open_ledger(options.store, create=False)) as ledger:
+        strategy = ledger.strategy(options.strategy)
+        record = ledger.run(strategy.run)
+    record.check_kernels()
+    return strategy, record
+
+
+def _found(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord, Market]:
+    strategy, record = _kept(options)
+    market = record.market.load()
+    if market.hash != record.market_hash:
+        raise InputError(
+            f"strategy {options.strategy}: market {record.market.spec} has changed since the run;"
+            " restore the data it was evolved on"
+        )
+    return strategy, record, market
+
+
+def _parts(appraisal: Appraisal) -> dict[str, float | None]:
+    return {part: appraisal.sharpe(part) for part in PARTS}
+
+
+def show(options: argparse.Namespace) -> int:
+    """``show``: one strategy by part, fold and asset, with its equity curve."""
+    if options.out is not None and options.out.suffix.lower() != ".html":
+        raise InputError(f"--out {options.out}: give a file that ends in .html")
+    strategy, record, market = _found(options)
+    (appraisal,) = appraise(market, record.settings, [strategy.genome])
+    curve = asset_means(equity(market, record.settings, strategy.genome))
+    rows = [
+        {
+            "part": m.part,
+            "fold": m.fold + 1,
+            "asset": m.asset,
+            "from": _day(m.start),
+            "to": _day(m.stop),
+            "sharpe": round(m.sharpe, 3),
+            "growth": round(m.growth, 4),
+            "drawdown": round(m.max_drawdown, 4),
+            "trades": m.trades,
+            "exposure": round(m.exposure, 3),
+        }
+        for m in appraisal.measured
+    ]
+    if options.out is not None:
+        title = f"{strategy.genome.family} on {market.name}"
+        text = page(title, _named(strategy.genome), market.times, curve, rows, _parts(appraisal))
+        _write(options.out, text)
+        print(f"written: {options.out}", file=sys.stderr)
+    if options.json:
+        points = [{"time": _iso(t), "equity": e} for t, e in _thin(market, curve)]
+        print(
+            json.dumps(
+                {
+                    "run": strategy.run,
+                    **strategy_row(strategy),
+                    "sharpe": _parts(appraisal),
+                    "measured": rows,
+                    "equity": points,
+                }
+            )
+        )
+        return 0
+    genes = ", ".join(f"{name} {value:.6g}" for name, value in _named(strategy.genome).items())
+    print(f"{strategy.genome.family} ({strategy.outcome.key[:10]}) of run {strategy.run}\n{genes}")
+    numbers = ("fold", "sharpe", "growth", "drawdown", "trades", "exposure")
+    table("Sharpe ratio annualised, net of costs", rows, right=numbers)
+    print(f"equity {curve.min():.3f}..{curve.max():.3f}, mean of the assets\n{sparkline(curve)}")
+    return 0
+
+
+def _thin(market: Market, curve: np.ndarray, most: int = 500) -> list[tuple[int, float]]:
+    at = np.unique(np.linspace(0, len(curve) - 1, min(most, len(curve))).astype(np.int64))
+    return [(int(market.times[i]), float(curve[i])) for i in at]
+
+
+def export(options: argparse.Namespace) -> int:
+    """``export``: one strategy as JSON that needs no ledger."""
+    strategy, record, market = _found(options)
+    (appraisal,) = appraise(market, record.settings, [strategy.genome])
+    costs = record.settings.costs
+    document = {
+        "format": FORMAT,
+        **strategy_row(strategy),
+        "kernel_version": KERNEL_VERSION,
+        "costs": {"fee": costs.fee, "slippage": costs.slippage},
+        "evolved_on": {
+            "market": record.market.spec,
+            "hash": record.market_hash,
+            "assets": list(market.assets),
+            "from": _iso(int(market.times[0])),
+            "to": _iso(int(market.times[-1])),
+            "bars": market.bars,
+            "run": strategy.run,
+            "seed": record.plan.seed,
+        },
+        "sharpe": _parts(appraisal),
+    }
+    text = json.dumps(document, indent=2) + "\n"
+    if options.out is None:
+        print(text, end="")
+    else:
+        _write(options.out, text)
+    return 0
+
+
+def _exported(path: Path) -> Genome:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); export it again") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f"{path}: not a strategy of format {FORMAT}; write one with: ga export")
+    if document.get("kernel_version") != KERNEL_VERSION:
+        raise InputError(
+            f"{path}: exported for kernels of version {document.get('kernel_version')}, these are"
+            f" {KERNEL_VERSION}: its signals may differ; evolve and export it again"
+        )
+    family = get_family(str(document.get("family")))
+    genes = document.get("genes")
+    names = [gene.name for gene in family.genes]
+    if not isinstance(genes, dict) or sorted(genes) != sorted(names):
+        raise InputError(f"{path}: genes must be {', '.join(names)}; export it again")
+    values = []
+    for gene in family.genes:
+        value = genes[gene.name]
+        if not isinstance(value, int | float) or value != gene.clip(float(value)):
+            raise InputError(
+                f"{path}: gene {gene.name} is {value}, outside {gene.low:g}..{gene.high:g};"
+                " export it again"
+            )
+        values.append(float(value))
+    return Genome(family.name, tuple(values))
+
+
+def signals(options: argparse.Namespace) -> int:
+    """``signals``: when a strategy changes its target position, on any market."""
+    path = Path(options.strategy)
+    genome = _exported(path) if os.path.exists(path) else _kept(options)[0].genome
+    market = spec_of(options).load()
+    family = get_family(genome.family)
+    if market.bars <= family.history:
+        raise InputError(
+            f"market {market.name}: {market.bars} bars, {family.name} needs more than"
+            f" {family.history}; give a longer history"
+        )
+    targets = positions(market, genome)
+    before = np.vstack([np.zeros(targets.shape[1]), targets[:-1]])
+    rows = [
+        {"time": _iso(int(market.times[t])), "asset": market.assets[a], "position": targets[t, a]}
+        for t, a in np.argwhere(targets != before).tolist()
+    ]
+    if options.json:
+        now = dict(zip(market.assets, targets[-1].tolist(), strict=True))
+        print(json.dumps({"changes": rows, "now": now, "as_of": _iso(int(market.times[-1]))}))
+    else:
+        _print_csv(rows, sys.stdout)
+    return 0
+
+
+def _print_csv(rows: list[dict[str, object]], file: TextIO) -> None:
+    writer = csv.DictWriter(file, ["time", "asset", "position"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"--out {path}: cannot be written ({error.strerror}); give a file in a folder that"
+            " exists"
+        ) from None
+
+
+def _iso(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _day(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%d")

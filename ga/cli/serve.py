@@ -1,0 +1,182 @@
+"""``python -m ga serve``: its options, and what has to hold before it answers."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from ga.environment import setting
+from ga.errors import InputError
+from ga.ledger import open_ledger
+from ga.metrics import depends_on
+from ga.service.engine_process import NICENESS
+from ga.service.limits import TOKEN_VARIABLE, Limits
+from ga.service.singleton_lock import alone
+
+_LEAST_LETTERS: Final = 16
+_BACKLOG: Final = 256
+_SWITCH_SECONDS: Final = 0.0005
+_MAKE_ONE: Final = (
+    "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))' > FILE, and give"
+    f" --token-file FILE or the variable {TOKEN_VARIABLE}"
+)
+
+
+def register(
+    add: Callable[[str, str], argparse.ArgumentParser],
+    store: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    """Add the command's options. ``add`` makes a command, ``store`` gives it ``--store``."""
+    serve = add("serve", "Serve evolutions over HTTP: submit, watch, cancel, read.")
+    serve.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
+    serve.add_argument("--port", type=int, default=8000, help="0: any free one (default: 8000)")
+    serve.add_argument(
+        "--token-file", type=Path, help=f"file of the token (default: variable {TOKEN_VARIABLE})"
+    )
+    serve.add_argument("--address", help="HOST:PORT of a Ray cluster (default: this machine)")
+    serve.add_argument("--workers", type=int, help="of each evolution, as in `evolve`")
+    serve.add_argument(
+        "--niceness",
+        type=int,
+        default=NICENESS,
+        help="of evolutions, 0 to 19: requests go first (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--markets", type=Path, help="folder of the market files that may be named (default: none)"
+    )
+    for name, text in {
+        "population_size": "individuals of an evolution",
+        "generations": "generations of an evolution",
+        "cells": "bars x assets of a market",
+        "queued": "evolutions that have not ended",
+        "body_bytes": "bytes of a request",
+        "watchers": "open streams of events",
+        "concurrent": "evolutions at a time",
+    }.items():
+        serve.add_argument(
+            f"--max-{name.replace('_', '-')}",
+            dest=name,
+            type=int,
+            default=getattr(Limits(), name),
+            help=f"most {text} (default: %(default)s)",
+        )
+    store(serve)
+
+
+def command(options: argparse.Namespace) -> int:
+    """``serve``: until it is interrupted."""
+    limits = Limits(
+        population_size=options.population_size,
+        generations=options.generations,
+        cells=options.cells,
+        queued=options.queued,
+        body_bytes=options.body_bytes,
+        watchers=options.watchers,
+        concurrent=options.concurrent,
+        markets=options.markets,
+    )
+    if not 0 <= options.niceness <= 19:
+        raise InputError(f"--niceness must be 0..19, not {options.niceness}")
+    token = read_token(options.token_file)
+    try:
+        import uvicorn
+    except ImportError:
+        raise InputError(
+            "serve: the service's packages are not installed; pip install evolution-gate[service]"
+        ) from None
+    from ga.service.app import make_app
+    from ga.service.job_store import JobStore
+    from ga.service.supervisor import Runner, engine_command
+
+    with (
+        closing(_listen(options.host, options.port)) as listening,
+        # Who asks is told at once that the database is away: answers that wait pile up.
+        closing(open_ledger(options.store, create=True, wait=False)) as ledger,
+        alone(ledger) as held,
+    ):
+        jobs = JobStore(ledger.engine)
+        runner = Runner(
+            jobs,
+            limits,
+            command=engine_command(limits, address=options.address, workers=options.workers),
+            # Not among the arguments, which all may read: the URL may hold a password.
+            env={"GA_STORE": options.store},
+            say=lambda text: print(f"ga: {text}", file=sys.stderr, flush=True),
+            held=held,
+            niceness=options.niceness,
+        )
+        app = make_app(
+            ledger=ledger,
+            store=jobs,
+            runner=runner,
+            limits=limits,
+            token=token,
+            services=depends_on(options.store, setting("GA_CACHE_URL")),
+        )
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        host, port = listening.getsockname()[:2]
+        print(f"serving on http://{host}:{port}", flush=True)
+        runner.start()
+        # Requests that ask the database run in threads; the loop is not to wait 5 ms for each.
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        # uvicorn ends in order at a signal, and then sends it again.
+        signal.signal(signal.SIGTERM, _interrupted)
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            runner.close()
+    return 0
+
+
+def read_token(file: Path | None) -> str:
+    """The token, from a file or the variable.
+
+    Raises:
+        InputError: none, too short, or not readable; says how to make one.
+    """
+    if file is not None:
+        try:
+            token, source = file.read_text(encoding="ascii").strip(), f"--token-file {file}"
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not plain text"
+            raise InputError(f"--token-file {file}: {reason}; {_MAKE_ONE}") from None
+    else:
+        token, source = setting(TOKEN_VARIABLE) or "", f"variable {TOKEN_VARIABLE}"
+        if not token:
+            raise InputError(f"--token-file: the service has no token; {_MAKE_ONE}")
+    if len(token) < _LEAST_LETTERS or not token.isascii() or not token.isprintable():
+        raise InputError(f"{source}: not {_LEAST_LETTERS} or more plain letters; {_MAKE_ONE}")
+    return token
+
+
+def _interrupted(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port must be 0..65535, not {port}")
+    try:
+        server = socket.create_server((host, port), backlog=_BACKLOG)
+    except OSError as error:
+        raise InputError(
+            f"--host {host} --port {port}: {error.strerror}; give another, or stop what has it"
+        ) from None
+    # Connections inherit it. asyncio sets it on sockets whose protocol was named alone, and without
+    # it every answer of two packets waits 40 ms for the client's acknowledgement.
+    server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return server

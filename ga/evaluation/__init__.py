@@ -1,0 +1,1 @@
+"""Evaluation of genomes: settings, folds, scores, and outcomes of a batch."""

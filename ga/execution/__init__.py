@@ -1,0 +1,1 @@
+"""Where genomes are evaluated: worker processes on this machine, or a Ray cluster."""

@@ -1,0 +1,128 @@
+"""Evaluate on this machine, in worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from ga.backtest.kernel_cache import Compiling
+from ga.errors import MachineError
+from ga.evaluation.settings import Settings
+from ga.execution.numerics_check import expected
+from ga.execution.pool import LOCAL, Pool
+from ga.execution.protocol import (
+    PATIENCE_SECONDS,
+    Abandoned,
+    BatchResult,
+    CostModel,
+    NodeReport,
+    allowed,
+    cut,
+    probes,
+    report,
+)
+from ga.genome import Genome
+from ga.market import Market
+
+_COMPILE_SECONDS: Final = 600.0
+"""Compiling all kernels takes under a minute on a whole core, and a node may be half of one."""
+
+
+class LocalEvaluator:
+    """A pool of processes, even of one: what a genome breaks is then never the run itself."""
+
+    def __init__(
+        self,
+        *,
+        market: Market,
+        settings: Settings,
+        families: Sequence[str],
+        workers: int,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._families, self._workers, self._patience = families, workers, patience
+        self._costs = CostModel()
+        self._pool = Pool(market=market, settings=settings, workers=workers, patience=patience)
+        self._nodes: list[NodeReport] = []
+
+    @property
+    def mode(self) -> str:
+        """See ``Evaluator``."""
+        return "local"
+
+    @property
+    def workers(self) -> int:
+        """See ``Evaluator``."""
+        return self._workers
+
+    @property
+    def abandoned(self) -> Abandoned:
+        """See ``Evaluator``."""
+        return self._pool.abandoned
+
+    @property
+    def nodes(self) -> Sequence[NodeReport]:
+        """See ``Evaluator``."""
+        return self._nodes
+
+    def warm_up(self) -> None:
+        """Compile (or load from the cache) every kernel in every process, and check its numerics.
+
+        Raises:
+            MachineError: this machine computes other bits than it must.
+        """
+        genomes = probes(self._families)
+        every = tuple(range(len(genomes)))
+        # Family by family first: what one process compiles, the others load from the cache.
+        alone = [(index,) for index in every]
+        compiling = Compiling(len(every))
+        with self._refusing():
+            for result in self._pool.run(genomes, alone, lambda _: _COMPILE_SECONDS):
+                self._require_sound(genomes, result)
+                compiling.done()
+            compiling.end()
+            self._pool.wait_up()
+            list(self._pool.run(genomes, [every] * self._workers, lambda _: _COMPILE_SECONDS))
+        # A process that computes other bits has refused to answer by now.
+        self._nodes = [report(expected(self._families), id=LOCAL, node=LOCAL)]
+        for result in self._pool.run(genomes, [(index,) for index in every]):
+            self._learn(genomes, result)
+
+    def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
+        """See ``Evaluator``."""
+        batches = cut(genomes, self._costs, self._workers)
+        with self._refusing():
+            for result in self._pool.run(genomes, batches, self._allowed):
+                self._learn(genomes, result)
+                yield result
+
+    def close(self) -> None:
+        """See ``Evaluator``."""
+        self._pool.close()
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Report this machine as refused if it turns out that it cannot evaluate."""
+        try:
+            yield
+        except MachineError as error:
+            right = report(expected(self._families), id=LOCAL, node=LOCAL)
+            self._nodes = [replace(right, digest="", refused=str(error))]
+            raise
+
+    def _require_sound(self, genomes: Sequence[Genome], result: BatchResult) -> None:
+        """Raise if a genome in the middle of its bounds crashed a worker or hung."""
+        for index, outcome in zip(result.indices, result.batch.outcomes, strict=True):
+            if result.tried and outcome.error is not None:
+                raise MachineError(
+                    f"this machine cannot evaluate {genomes[index].family}: a harmless genome"
+                    f" {outcome.error}; reinstall the versions of constraints.txt"
+                )
+
+    def _allowed(self, genomes: Sequence[Genome]) -> float:
+        return allowed(genomes, self._costs, self._patience)
+
+    def _learn(self, genomes: Sequence[Genome], result: BatchResult) -> None:
+        self._costs.learn([genomes[i] for i in result.indices], result.batch.cpu_seconds)

@@ -1,0 +1,11 @@
+"""What the clean process loads before it forks workers: their code, and what numba loads of its own
+at the first call of any kernel, which takes as long again. See ``ga.execution.forkserver``."""
+
+from ga.execution import worker
+from ga.execution.forkserver import remove_sockets_at_exit
+from ga.families import scan
+
+__all__ = ["worker"]
+
+scan.room(0)
+remove_sockets_at_exit()

@@ -1,0 +1,280 @@
+"""The one shape all evaluators have, and how genomes are cut into batches."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ga.evaluation.evaluate import Batch
+from ga.evaluation.settings import Outcome
+from ga.execution.numerics_check import Proof
+from ga.families import get_family
+from ga.genome import Genome
+
+MIN_BATCH_SECONDS: Final = 0.03
+MAX_BATCH_SECONDS: Final = 0.2
+"""CPU seconds of a batch: long against Ray's milliseconds a task, short against the barrier."""
+BATCHES_A_SLOT: Final = 2
+"""In its hands: one runs, one waits."""
+PATIENCE_SECONDS: Final = 60.0
+"""What a batch may take at least before its worker counts as hung."""
+TRIES_ALONE: Final = 3
+"""Worker processes that one genome, evaluated alone, must crash before it is quarantined."""
+HANGS_ALONE: Final = 2
+"""Worker processes that it must hang."""
+TOO_SLOW: Final = "took longer than"
+CRASHED: Final = "crashed its worker"
+"""How the errors of genomes in quarantine begin."""
+_GENEROUS: Final = 50.0
+"""A batch may take this many times its estimated CPU time, on a slow and busy node."""
+_LEARNING_RATE: Final = 0.3
+_GUESS: Final = 0.002
+_GUESS_LEARNED: Final = 0.03
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A try at a batch that came to nothing."""
+
+    node: str
+    """As in ``BatchResult``."""
+    outcome: str
+    """lost, crashed, memory, hung; withdrawn with the rest of its batch; or overtaken by a copy."""
+    error: str
+    at: float
+    """Unix seconds when it was given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchResult:
+    """A finished batch."""
+
+    indices: tuple[int, ...]
+    """Which of the genomes that were asked for."""
+    batch: Batch
+    node: str
+    """Address of the node that did it; ``local`` on this machine."""
+    attempt: int = 0
+    """0 for the first try; how often the work was started again before."""
+    seconds: float = 0.0
+    """From when these genomes were first handed out until they were answered."""
+    tried: tuple[Tried, ...] = ()
+    """The other tries at these genomes. The error of one in quarantine tells of its last try, which
+    is not among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeReport:
+    """A node that was checked before it got work."""
+
+    id: str
+    """Unique: a node that was repaired and joins again has another. ``local`` on this machine."""
+    node: str
+    """Address, as in ``BatchResult``."""
+    processor: str
+    kernel_version: int
+    digest: str
+    """Of the whole numerics check (``ga.execution.numerics_check``); empty if it was not run."""
+    refused: str | None = None
+    """Why the node gets no work; None if it does."""
+
+
+def report(proof: Proof, *, id: str, node: str) -> NodeReport:
+    """What a node's numerics check came to."""
+    return NodeReport(
+        id=id,
+        node=node,
+        processor=proof.processor,
+        kernel_version=proof.kernel_version,
+        digest=proof.digest,
+        refused=proof.refusal,
+    )
+
+
+Abandoned = Mapping[int, tuple[Tried, ...]]
+"""Index of a genome that was asked for -> the tries at it, all of which came to nothing."""
+
+
+class Evaluator(Protocol):
+    """Something that evaluates genomes. Results do not depend on which one it is."""
+
+    @property
+    def mode(self) -> str:
+        """``local`` or ``distributed``."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """Evaluations that can run at the same time now."""
+        ...
+
+    @property
+    def abandoned(self) -> Abandoned:
+        """What the last ``evaluate`` tried without an answer, because it was left or failed."""
+        ...
+
+    @property
+    def nodes(self) -> Sequence[NodeReport]:
+        """Every node that has been checked so far, in the order of the checks."""
+        ...
+
+    def warm_up(self) -> None:
+        """Load code and market on the workers, so that the first generation is like the others."""
+        ...
+
+    def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
+        """Yield every genome's outcome once, in batches, in any order.
+
+        Raises:
+            ClusterError: the workers are lost for good; what was yielded stays valid.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the workers."""
+        ...
+
+
+class CostModel:
+    """Running estimate of the CPU seconds a genome of each family takes."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    def estimate(self, family: str) -> float:
+        """Seconds for one genome; a guess for a family not seen yet."""
+        known = self._seconds.get(family)
+        if known is not None:
+            return known
+        return _GUESS_LEARNED if get_family(family).learned else _GUESS
+
+    def total(self, genomes: Sequence[Genome]) -> float:
+        """Seconds for all of them."""
+        counts = Counter([g.family for g in genomes])
+        return sum(self.estimate(family) * count for family, count in counts.items())
+
+    def learn(self, genomes: Sequence[Genome], seconds: float) -> None:
+        """Take in what a batch took. Batches hold one family as a rule; else shares are scaled."""
+        expected = self.total(genomes)
+        if expected <= 0.0 or seconds <= 0.0:
+            return
+        ratio = seconds / expected
+        for family in {g.family for g in genomes}:
+            old = self._seconds.get(family)
+            new = self.estimate(family) * ratio
+            self._seconds[family] = (
+                new if old is None else (1 - _LEARNING_RATE) * old + _LEARNING_RATE * new
+            )
+
+
+class AwakeClock:
+    """Seconds that this process was running, as long as it is asked every second.
+
+    A pause of the process or of the whole machine adds one second at most: workers that were paused
+    beside it must not look hung when all go on.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._last, self._seconds = now, now(), 0.0
+
+    def __call__(self) -> float:
+        """The seconds until now."""
+        last, self._last = self._last, self._now()
+        self._seconds += min(self._last - last, 1.0)
+        return self._seconds
+
+
+def allowed(genomes: Sequence[Genome], costs: CostModel, patience: float) -> float:
+    """Wall seconds that a batch may take before its worker counts as hung."""
+    return max(patience, _GENEROUS * costs.total(genomes))
+
+
+def tried(node: str, outcome: str, error: str) -> Tried:
+    """A try that is given up now."""
+    return Tried(node=node, outcome=outcome, error=error, at=time.time())
+
+
+def quarantined(key: str, error: str) -> Batch:
+    """The answer for a genome that no worker can evaluate."""
+    now = time.time()
+    outcome = Outcome(key=key, fitness=None, error=error)
+    return Batch(outcomes=(outcome,), cpu_seconds=0.0, started_at=now, finished_at=now)
+
+
+def too_slow(seconds: float) -> str:
+    """The error of a genome that hangs."""
+    return f"{TOO_SLOW} {seconds:.0f} s"
+
+
+def crashed(how: str) -> str:
+    """The error of a genome that ends its worker process."""
+    return f"{CRASHED} {TRIES_ALONE} times ({how})"
+
+
+def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[int, ...]]:
+    """Cut genomes into batches, largest first and smaller near the end.
+
+    Guided self-scheduling (Polychronopoulos and Kuck, 1987): each batch takes a fixed share of what
+    is left, so that all slots end together. Families stay together, for the kernels' sake, those
+    with the dearest genomes first: an estimate that is wrong by a factor then does no harm, for
+    what comes last is cheap whatever it is.
+    """
+    by_family: dict[str, list[int]] = {}
+    for index, genome in enumerate(genomes):
+        by_family.setdefault(genome.family, []).append(index)
+    estimates = {family: costs.estimate(family) for family in by_family}
+    left = sum(estimates[family] * len(indices) for family, indices in by_family.items())
+    batches: list[tuple[int, ...]] = []
+    current: list[int] = []
+    filled = 0.0
+    limit = _limit(left, slots)
+    for family in sorted(by_family, key=lambda name: (-estimates[name], name)):
+        cost = estimates[family]
+        for index in by_family[family]:
+            current.append(index)
+            filled += cost
+            if filled >= limit:
+                batches.append(tuple(current))
+                left -= filled
+                current, filled = [], 0.0
+                limit = _limit(left, slots)
+    if current:
+        batches.append(tuple(current))
+    return batches
+
+
+def shares(slots: int) -> int:
+    """Into how many batches what is left would be cut: a slot has two of them in its hands, and
+    those that are free before others are to find some more. One that is alone waits for nobody.
+    """
+    return 3 * slots + 4 if slots > 1 else 0
+
+
+def batches_a_slot(slots: int, todo: int) -> int:
+    """How many batches a slot may have in its hands, when so many are in nobody's.
+
+    A second one waits beside the one that runs, so that no slot idles for a round trip. But each of
+    the last is for the slot that is free first.
+    """
+    return 1 if 1 < slots >= todo else BATCHES_A_SLOT
+
+
+def _limit(left: float, slots: int) -> float:
+    """Seconds of the next batch when so many are left."""
+    parts = shares(slots)
+    if parts == 0:
+        return MAX_BATCH_SECONDS
+    return min(max(left / parts, MIN_BATCH_SECONDS), MAX_BATCH_SECONDS)
+
+
+def probes(families: Sequence[str]) -> list[Genome]:
+    """One genome a family, in the middle of its bounds: warms a worker up, measures its speed."""
+    found = []
+    for name in families:
+        family = get_family(name)
+        middle = tuple(g.clip((g.low + g.high) / 2) for g in family.genes)
+        found.append(Genome(name, middle))
+    return found

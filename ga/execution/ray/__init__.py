@@ -1,0 +1,1 @@
+"""Evaluation on a Ray cluster: coordinator's side, driver process, and dispatcher."""

@@ -1,0 +1,340 @@
+"""Which batch goes to which node of a cluster, and what is done when it does not come back.
+
+Nothing here knows Ray: a ``Fleet`` starts batches on nodes and says what became of them. A batch
+that costs worker processes, or takes too long, is not judged here. It is sent to a node again to be
+evaluated *apart*: in a process of its own (``ga.execution.pool``) whose end is seen from beside
+it. So a genome is to blame for nothing that happens to a node.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from math import ceil
+from typing import Final, Generic, Protocol, TypeVar
+
+from ga.execution.protocol import (
+    HANGS_ALONE,
+    TRIES_ALONE,
+    AwakeClock,
+    BatchResult,
+    CostModel,
+    Tried,
+    allowed,
+    batches_a_slot,
+    crashed,
+    cut,
+    quarantined,
+    too_slow,
+    tried,
+)
+from ga.genome import Genome
+
+BEAT_SECONDS: Final = 0.2
+STARVED_SECONDS: Final = 60.0
+"""How long the cluster may be without a single worker node before it counts as lost."""
+_TRIES: Final = 2
+"""Worker processes that a batch may cost before it is evaluated apart."""
+_LAUNCHES: Final = 20
+"""Times a batch is started at most; after that the cluster cannot do it."""
+_DUPLICATE_AFTER: Final = 8.0
+"""A batch in flight this long, with nothing else to hand out, is started a second time; the first
+result wins. One stuck lease must not hang a generation (ray-project/ray issue 63405)."""
+_COPIES: Final = 3
+"""Flights of one batch at the same time, at most: if it hangs, it takes as many slots."""
+
+
+class Fault(Enum):
+    """Why a batch did not come back."""
+
+    LOST = "its node or its data was lost"
+    CRASHED = "its worker process died"
+    MEMORY = "its worker process was killed for its memory"
+
+
+H = TypeVar("H", bound=Hashable)
+
+
+class Fleet(Protocol[H]):
+    """The nodes of a cluster."""
+
+    def nodes(self) -> Mapping[str, int]:
+        """Node -> batches that it can run at once, of the nodes that are ready now."""
+        ...
+
+    def address(self, node: str) -> str:
+        """What a node is called in results, also after it is gone."""
+        ...
+
+    def launch(self, genomes: Sequence[Genome], node: str, *, apart: bool) -> H:
+        """Start a batch on a node, or on another one if that is gone."""
+        ...
+
+    def wait(self, handles: Sequence[H], seconds: float) -> Sequence[H]:
+        """Those that have ended; returns as soon as there is one."""
+        ...
+
+    def result(self, handle: H) -> Sequence[BatchResult] | Fault:
+        """What became of a batch that has ended; together the results answer all its genomes."""
+        ...
+
+    def cancel(self, handle: H, *, force: bool) -> None:
+        """Forget a batch; ``force``: even if its worker process must be killed."""
+        ...
+
+
+@dataclass(eq=False, kw_only=True)
+class _Job:
+    indices: tuple[int, ...]
+    limit: float
+    """Seconds that one flight may take."""
+    apart: bool = False
+    launched: int = 0
+    since: float | None = None
+    """When its genomes were first handed out."""
+    tried: list[Tried] = field(default_factory=list)
+    """What became of all its flights but those that fly."""
+    flying: int = 0
+    faults: list[tuple[Fault, str]] = field(default_factory=list)
+    """Those that were no node's fault as far as it is known, and the node."""
+    done: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Flight:
+    job: _Job
+    copy: int
+    node: str
+    since: float
+
+
+class Dispatcher(Generic[H]):
+    """Gets the genomes of one request evaluated.
+
+    Args:
+        key: the evaluation key of a genome.
+        beat: called at least every ``BEAT_SECONDS`` or so while nothing else happens.
+        handed_out: told the indices of every batch that is started, and the node's address.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet[H],
+        costs: CostModel,
+        genomes: Sequence[Genome],
+        key: Callable[[Genome], str],
+        patience: float,
+        beat: Callable[[], None],
+        handed_out: Callable[[tuple[int, ...], str], None],
+        clock: Callable[[], float] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._fleet, self._costs, self._genomes = fleet, costs, genomes
+        self._key, self._patience, self._beat = key, patience, beat
+        self._handed_out = handed_out
+        self._clock, self._sleep = clock or AwakeClock(), sleep
+        self._todo: deque[_Job] = deque()
+        self._flying: dict[H, _Flight] = {}
+        self._open = 0
+
+    def run(self) -> Iterator[BatchResult]:
+        """Yield the outcome of every genome once.
+
+        Raises:
+            TimeoutError: the cluster has had no node for ``STARVED_SECONDS``.
+            RuntimeError: it loses the same batch again and again.
+        """
+        slots = max(sum(self._fleet.nodes().values()), 1)
+        for indices in cut(self._genomes, self._costs, slots):
+            self._add(indices)
+        fed = self._clock()
+        while self._open:
+            now, nodes = self._clock(), self._fleet.nodes()
+            if nodes:
+                fed = now
+            elif now - fed > STARVED_SECONDS:
+                raise TimeoutError(f"no worker node for {STARVED_SECONDS:.0f} s")
+            while self._todo and (node := self._free_node(nodes)) is not None:
+                self._launch(self._todo.popleft(), node)
+            if len(self._todo) <= sum(nodes.values()):
+                # The last are held back for slots that get free: a stuck flight must not keep them.
+                self._duplicate(nodes, now)
+            if not self._flying:
+                # No node to give work to; one may join.
+                self._beat()
+                self._sleep(BEAT_SECONDS)
+                continue
+            ready = self._fleet.wait(list(self._flying), BEAT_SECONDS)
+            if not ready:
+                self._beat()
+            for handle in ready:
+                # A batch that was split has taken its other flights out.
+                if handle in self._flying:
+                    yield from self._landed(handle)
+            self._end_overdue()
+        for handle in self._flying:
+            self._fleet.cancel(handle, force=False)
+
+    def _add(self, indices: tuple[int, ...], *, part_of: _Job | None = None) -> None:
+        """Have genomes evaluated; ``part_of`` a batch that failed, apart and before all others."""
+        limit = allowed([self._genomes[i] for i in indices], self._costs, self._patience)
+        self._open += 1
+        if part_of is None:
+            self._todo.append(_Job(indices=indices, limit=limit))
+            return
+        self._todo.appendleft(
+            _Job(
+                indices=indices,
+                # Each of them may hang for its time, HANGS_ALONE times; its process has to start.
+                limit=limit * (3 + HANGS_ALONE * min(len(indices), 8)),
+                apart=True,
+                launched=part_of.launched,
+                since=part_of.since,
+                tried=list(part_of.tried),
+            )
+        )
+
+    def _free_node(self, nodes: Mapping[str, int]) -> str | None:
+        """The node with the least to do, None when all have enough."""
+        most = batches_a_slot(sum(nodes.values()), len(self._todo))
+        # What was overtaken may never end.
+        busy = Counter(f.node for f in self._flying.values() if not f.job.done)
+        load = {node: busy[node] / slots for node, slots in nodes.items()}
+        node = min(load, key=load.__getitem__, default=None)
+        return node if node is not None and load[node] < most else None
+
+    def _launch(self, job: _Job, node: str) -> None:
+        group = [self._genomes[i] for i in job.indices]
+        now = self._clock()
+        handle = self._fleet.launch(group, node, apart=job.apart)
+        self._handed_out(job.indices, self._fleet.address(node))
+        self._flying[handle] = _Flight(job=job, copy=job.launched, node=node, since=now)
+        job.since = now if job.since is None else job.since
+        job.launched += 1
+        job.flying += 1
+
+    def _duplicate(self, nodes: Mapping[str, int], now: float) -> None:
+        for flight in list(self._flying.values()):
+            job = flight.job
+            # Apart a batch takes its time: a process must start, and may hang.
+            after = (3 * self._patience if job.apart else _DUPLICATE_AFTER) * job.flying
+            newest = flight.copy == job.launched - 1
+            if not job.done and newest and job.flying < _COPIES and now - flight.since > after:
+                others = [node for node in nodes if node != flight.node]
+                self._launch(job, others[flight.copy % len(others)] if others else flight.node)
+
+    def _landed(self, handle: H) -> Iterator[BatchResult]:
+        flight = self._flying.pop(handle)
+        job = flight.job
+        job.flying -= 1
+        if job.done:
+            return
+        reply = self._fleet.result(handle)
+        if isinstance(reply, Fault):
+            self._give_up(flight, reply.name.lower(), reply.value)
+            if reply is not Fault.LOST:
+                job.faults.append((reply, flight.node))
+            yield from self._failed(job)
+            return
+        self._close(job)
+        seconds = self._seconds(job)
+        for part in reply:
+            indices = tuple(job.indices[i] for i in part.indices)
+            if not job.apart:
+                self._costs.learn([self._genomes[i] for i in indices], part.batch.cpu_seconds)
+            yield replace(
+                part,
+                indices=indices,
+                attempt=flight.copy,
+                seconds=seconds,
+                tried=(*job.tried, *part.tried),
+            )
+
+    def _failed(self, job: _Job) -> Iterator[BatchResult]:
+        """One flight of a job did not come back."""
+        if len(job.faults) >= (TRIES_ALONE if job.apart else _TRIES):
+            if not job.apart or len(job.indices) > 1:
+                self._split(job)
+                return
+            # Of a node that has died since, the fault was perhaps the node's; and memory that
+            # is short around the process of a genome is short by others.
+            alive = self._fleet.nodes()
+            job.faults = [
+                (fault, node)
+                for fault, node in job.faults
+                if fault is Fault.CRASHED and node in alive
+            ]
+            if len(job.faults) >= TRIES_ALONE:
+                yield self._quarantine(job)
+                return
+        self._again(job)
+
+    def _again(self, job: _Job) -> None:
+        if job.launched >= _LAUNCHES:
+            raise RuntimeError(f"a batch was started {job.launched} times and never came back")
+        if not job.flying:
+            self._todo.appendleft(job)
+
+    def _end_overdue(self) -> None:
+        now = self._clock()
+        for handle, flight in list(self._flying.items()):
+            job = flight.job
+            if job.done or now - flight.since <= job.limit or handle not in self._flying:
+                continue
+            self._withdraw(handle, "hung", too_slow(job.limit))
+            if not job.apart:
+                self._split(job)
+                continue
+            # A genome that hangs would have been ended by its pool: it is the node that does.
+            self._again(job)
+
+    def _split(self, job: _Job) -> None:
+        """Have the genomes of a suspect batch evaluated apart, on as many nodes as there are."""
+        for handle in [h for h, flight in self._flying.items() if flight.job is job]:
+            self._withdraw(handle, "withdrawn", "another try at its batch failed")
+        self._close(job)
+        count = len(job.indices)
+        slots = max(sum(self._fleet.nodes().values()), 1)
+        size = 1 if job.apart else ceil(count / slots)
+        for at in range(0, count, size):
+            self._add(job.indices[at : at + size], part_of=job)
+
+    def _quarantine(self, job: _Job) -> BatchResult:
+        # It is told as the outcome itself.
+        node = job.tried.pop().node
+        self._close(job)
+        error = crashed("and its node's")
+        batch = quarantined(self._key(self._genomes[job.indices[0]]), error)
+        return BatchResult(
+            indices=job.indices,
+            batch=batch,
+            node=node,
+            attempt=job.launched - 1,
+            seconds=self._seconds(job),
+            tried=tuple(job.tried),
+        )
+
+    def _withdraw(self, handle: H, outcome: str, error: str) -> None:
+        flight = self._flying.pop(handle)
+        flight.job.flying -= 1
+        self._give_up(flight, outcome, error)
+        self._fleet.cancel(handle, force=True)
+
+    def _give_up(self, flight: _Flight, outcome: str, error: str) -> None:
+        flight.job.tried.append(tried(self._fleet.address(flight.node), outcome, error))
+
+    def _close(self, job: _Job) -> None:
+        """No more is wanted of a job; what flies of it still has been overtaken."""
+        job.done = True
+        self._open -= 1
+        for flight in self._flying.values():
+            if flight.job is job:
+                self._give_up(flight, "overtaken", "another try at its batch was faster")
+
+    def _seconds(self, job: _Job) -> float:
+        now = self._clock()
+        return now - (now if job.since is None else job.since)

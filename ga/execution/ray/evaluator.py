@@ -1,0 +1,234 @@
+"""The coordinator's side of distributed evaluation: starts the driver process, and watches it."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import Final
+
+from ga.errors import ClusterError, InputError
+from ga.evaluation.settings import Settings
+from ga.execution.forkserver import deaf
+from ga.execution.protocol import (
+    PATIENCE_SECONDS,
+    Abandoned,
+    AwakeClock,
+    BatchResult,
+    NodeReport,
+    tried,
+)
+from ga.execution.ray.driver import (
+    COLD_SECONDS,
+    Beat,
+    Done,
+    DriverSpec,
+    HandedOut,
+    Lost,
+    Ready,
+    Refused,
+    main,
+)
+from ga.genome import Genome
+from ga.market import Market
+
+_START_SECONDS: Final = COLD_SECONDS + 60.0
+_SILENT_SECONDS: Final = 30.0
+"""A driver not heard for this long is taken for hung, and killed."""
+_CONNECT_SECONDS: Final = 3.0
+_CLOSE_SECONDS: Final = 10.0
+
+
+def check_address(address: str) -> None:
+    """Refuse an address that nothing listens on, at once and clearly.
+
+    Raises:
+        InputError: not ``host:port``, or no answer.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError(
+            f"--address {address}: give HOST:PORT of the cluster, such as 10.0.0.1:6379"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise InputError(
+            f"--address {address}: no Ray cluster answers there ({error.strerror or error});"
+            " start one, or use --mode local"
+        ) from None
+
+
+class ClusterEvaluator:
+    """Batches as stateless Ray tasks, sent by a driver process of their own."""
+
+    def __init__(
+        self,
+        *,
+        market: Market,
+        settings: Settings,
+        families: Sequence[str],
+        address: str | None = None,
+        workers: int | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        if find_spec("ray") is None:
+            raise InputError(
+                "--mode distributed needs Ray; run: python -m pip install 'evolution-gate[ray]'"
+            )
+        if address is not None:
+            check_address(address)
+        elif workers is None:
+            workers = os.cpu_count() or 1
+        self._address = address
+        spec = DriverSpec(
+            address=address,
+            workers=workers,
+            market=market,
+            settings=settings,
+            families=tuple(families),
+            patience=patience,
+        )
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=main, args=(theirs, spec), name="ga-driver")
+        with deaf():
+            self._process.start()
+        theirs.close()
+        self._slots = 0
+        self._ended = False
+        self._abandoned: Abandoned = {}
+        self._nodes: list[NodeReport] = []
+
+    @property
+    def mode(self) -> str:
+        """See ``Evaluator``."""
+        return "distributed"
+
+    @property
+    def workers(self) -> int:
+        """See ``Evaluator``."""
+        return self._slots
+
+    @property
+    def abandoned(self) -> Abandoned:
+        """See ``Evaluator``."""
+        return self._abandoned
+
+    @property
+    def nodes(self) -> Sequence[NodeReport]:
+        """See ``Evaluator``."""
+        return self._nodes
+
+    def warm_up(self) -> None:
+        """Wait until the driver is connected and every worker has loaded market and kernels.
+
+        Raises:
+            ClusterError: it is lost.
+            InputError: it refuses our token.
+        """
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            message = self._hear(max(0.0, deadline - time.monotonic()))
+            if isinstance(message, Ready):
+                self._slots = message.slots
+                return
+
+    def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
+        """See ``Evaluator``."""
+        handed_out: dict[int, list[str]] = {}
+        outcome, why = "withdrawn", "nobody waited for it"
+        try:
+            yield from self._answers(genomes, handed_out)
+        except ClusterError as error:
+            outcome, why = "lost", str(error)
+            raise
+        finally:
+            self._abandoned = {
+                index: tuple(tried(node, outcome, why) for node in nodes)
+                for index, nodes in handed_out.items()
+            }
+
+    def _answers(
+        self, genomes: Sequence[Genome], handed_out: dict[int, list[str]]
+    ) -> Iterator[BatchResult]:
+        """The answers; ``handed_out`` are the nodes that have each genome that has none yet."""
+        try:
+            self._connection.send(("evaluate", tuple(genomes)))
+        except OSError as error:
+            raise self._lost(f"driver process is gone ({error})") from None
+        while True:
+            message = self._hear(_SILENT_SECONDS)
+            if isinstance(message, HandedOut):
+                for index in message.indices:
+                    handed_out.setdefault(index, []).append(message.node)
+            elif isinstance(message, BatchResult):
+                for index in message.indices:
+                    del handed_out[index]
+                yield message
+            elif isinstance(message, Done):
+                return
+
+    def close(self) -> None:
+        """See ``Evaluator``. Ends the driver, by force if it does not listen.
+
+        May be called from another thread than the one that waits, which then gets ``ClusterError``.
+        """
+        if self._slots and self._process.is_alive():
+            try:
+                self._connection.send(("close",))
+            except OSError:
+                # It died in between; ending what it left is all that is left to do.
+                self._kill()
+            self._process.join(_CLOSE_SECONDS)
+        self._kill()
+
+    def _hear(self, seconds: float) -> object:
+        try:
+            if not self._heard(seconds):
+                raise self._lost(f"driver silent for {seconds:.0f} s")
+            message = self._connection.recv()
+        except (EOFError, OSError):
+            raise self._lost("driver process died") from None
+        if isinstance(message, Lost):
+            raise self._lost(message.reason)
+        if isinstance(message, Refused):
+            self._kill()
+            raise InputError(
+                f"--address {self._address}: the cluster refuses this token;"
+                " set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the cluster's"
+            )
+        if isinstance(message, NodeReport):
+            self._nodes.append(message)
+        if isinstance(message, Beat | Done):
+            self._slots = message.slots
+        return message
+
+    def _heard(self, seconds: float) -> bool:
+        """Whether there is a message within so many seconds that this process was awake."""
+        clock = AwakeClock()
+        while clock() < seconds:
+            if self._connection.poll(0.5):
+                return True
+        return False
+
+    def _kill(self) -> None:
+        """End the driver and all that it started. Once: its id may be another's after that."""
+        driver = self._process.pid
+        if self._ended or driver is None:
+            return
+        self._ended = True
+        with contextlib.suppress(ProcessLookupError):
+            # No group of its own yet, or nothing left of it.
+            os.killpg(driver, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+
+    def _lost(self, reason: str) -> ClusterError:
+        self._kill()
+        return ClusterError(f"cluster lost: {reason}")

@@ -1,0 +1,100 @@
+"""Tries the cluster again, beside the work of this machine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ga.errors import ClusterError, InputError
+from ga.execution.protocol import Evaluator
+
+_FIRST_SECONDS: Final = 5.0
+_LAST_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returned:
+    """The cluster is back."""
+
+    evaluator: Evaluator
+    """Warmed up; to be closed by whoever takes it."""
+    tries: int
+    seconds: float
+    """Since it was lost."""
+
+
+class Standby:
+    """Makes an evaluator on the cluster again and again, in a thread, until one is ready.
+
+    Args:
+        make: connects anew; raises ``InputError`` while nothing answers.
+        first: seconds before the first try; doubled after each, up to ``last``.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Evaluator],
+        *,
+        first: float = _FIRST_SECONDS,
+        last: float = _LAST_SECONDS,
+    ) -> None:
+        self._make, self._first, self._last = make, first, last
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._making: Evaluator | None = None
+        self._returned: Returned | None = None
+        self._thread = threading.Thread(target=self._try, name="cluster-standby", daemon=True)
+        self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``take`` would give an evaluator."""
+        return self._returned is not None
+
+    def take(self) -> Returned | None:
+        """The evaluator, once; it is the caller's from then on."""
+        with self._lock:
+            returned, self._returned = self._returned, None
+        return returned
+
+    def close(self) -> None:
+        """Stop trying; a driver that was started is gone when this returns."""
+        with self._lock:
+            self._stop.set()
+            making = self._making
+        if making is not None:
+            # Its thread waits for it, and is told by this that it is lost.
+            making.close()
+        self._thread.join()
+        if (left := self.take()) is not None:
+            left.evaluator.close()
+
+    def _try(self) -> None:
+        began, delay, tries = time.monotonic(), self._first, 0
+        while not self._stop.wait(delay):
+            delay, tries = min(2 * delay, self._last), tries + 1
+            try:
+                evaluator = self._make()
+            except (ClusterError, InputError):
+                # It is not back; that it is away was reported when it was lost.
+                continue
+            with self._lock:
+                self._making = evaluator
+                if self._stop.is_set():
+                    break
+            try:
+                evaluator.warm_up()
+            except (ClusterError, InputError):
+                # An input error: what is back there has another token.
+                evaluator.close()
+                continue
+            with self._lock:
+                seconds = time.monotonic() - began
+                self._making = None
+                self._returned = Returned(evaluator=evaluator, tries=tries, seconds=seconds)
+            return
+        if self._making is not None:
+            self._making.close()

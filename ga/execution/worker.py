@@ -1,0 +1,135 @@
+"""What every worker process does with a batch, on this machine and on a cluster's nodes."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ga.errors import MachineError
+from ga.evaluation.evaluate import Batch, evaluate, evaluate_batch
+from ga.evaluation.settings import OUT_OF_MEMORY, Outcome, Settings
+from ga.execution.forkserver import let_go
+from ga.execution.numerics_check import EXPECTED, digest, require
+from ga.genome import Genome
+from ga.market import Market
+
+_MEMORY: Final = 1 << 30
+_MEMORY_A_BAR: Final = 1 << 13
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def work(market: Market, settings: Settings, genomes: Sequence[Genome]) -> Batch:
+    """Evaluate a batch within bounds: 1 GiB of memory, and 8 KiB a bar of an asset, beside what the
+    process had before. A genome that wants more fails with "out of memory", alike everywhere,
+    before the machine comes to an end of its own.
+
+    Raises:
+        MachineError: this process computes other bits than it must, or an evaluation failed for
+            another reason than its genome and market.
+    """
+    for family in {genome.family for genome in genomes}:
+        if family in EXPECTED:
+            require(family)
+    allowance = _MEMORY + _MEMORY_A_BAR * market.bars * len(market.assets)
+    with _bounded(allowance):
+        batch = evaluate_batch(market, settings, genomes)
+        failed = [
+            (genome, outcome)
+            for genome, outcome in zip(genomes, batch.outcomes, strict=True)
+            if outcome.error is not None
+        ]
+        for genome, outcome in failed:
+            _confirm(market, settings, genome, outcome, allowance)
+    return batch
+
+
+def _confirm(
+    market: Market, settings: Settings, genome: Genome, outcome: Outcome, allowance: int
+) -> None:
+    """See to it that a failure is the genome's: the machine is sound, and it fails so again."""
+    if outcome.error == OUT_OF_MEMORY:
+        try:
+            # Nothing is touched, so nothing is taken from others.
+            np.empty(allowance // 10 * 9, np.uint8)
+        except MemoryError:
+            raise MachineError(
+                f"this machine cannot give an evaluation its {allowance >> 20:,} MiB of memory;"
+                " free some, raise the limit (ulimit -d), or use fewer --workers"
+            ) from None
+    if genome.family in EXPECTED and digest.__wrapped__(genome.family) != EXPECTED[genome.family]:
+        raise MachineError(f"{genome.family}: {outcome.error}, on a machine that fails its check")
+    (again,) = evaluate(market, settings, [genome])
+    if again != outcome:
+        raise MachineError(
+            f"{genome.family} failed here ({outcome.error}), and another time it did not so"
+            f" ({again.error or 'it had a fitness'}); check this machine"
+        )
+
+
+def serve(connection: Connection, market: Market, settings: Settings) -> None:
+    """A pool's worker: say that it is up, then answer genomes with a ``Batch``, until the end."""
+    # Ctrl-C belongs to the parent, which then ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    let_go()
+    _bind_to_parent()
+    # What was loaded before the fork stays: looking it through for garbage would copy it, too.
+    gc.freeze()
+    connection.send(None)
+    while True:
+        try:
+            columns = connection.recv()
+        except EOFError:
+            return
+        # Sent by columns, as answers are: see ``Batch``.
+        genomes = list(map(Genome._make, zip(*columns, strict=True)))
+        try:
+            answer: Batch | MachineError = work(market, settings, genomes)
+        except Exception as error:
+            # Outside the evaluation of a genome, whatever it is: no genome's fault. As text: it may
+            # be of a type that the other side cannot load.
+            answer = MachineError(fault_of(error))
+        connection.send(answer)
+
+
+def fault_of(error: Exception) -> str:
+    """What a fault of the machine is reported as, on one line."""
+    text = str(error) if isinstance(error, MachineError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def _bind_to_parent() -> None:
+    """Die with the process that forked us, which dies with the program, even while computing; and
+    before them when memory runs out."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+@contextmanager
+def _bounded(extra: int) -> Iterator[None]:
+    if sys.platform != "linux":
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    data = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    set_already = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([data + extra, *set_already]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

@@ -1,0 +1,115 @@
+"""The whole history of one run, as it is stored: to be checked, not to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from ga.errors import InputError
+from ga.evaluation.settings import Outcome
+from ga.evolution import GENESIS, advance_digest
+from ga.genome import Genome
+from ga.ledger.nodes import nodes_of
+from ga.ledger.records import Attempt, NodeRecord, RunRecord, genome_of, outcome_of, record_of
+from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One stored evaluation."""
+
+    genome: Genome
+    outcome: Outcome
+    generation: int
+    """The generation that it says it was done in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One stored generation."""
+
+    failed: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """All rows of one run, whether they fit together or not."""
+
+    record: RunRecord
+    generations: Mapping[int, Generation]
+    members: Mapping[int, tuple[tuple[int, str], ...]]
+    """generation -> (index, key) in the order of the indices."""
+    evaluations: Mapping[str, Evaluation]
+    attempts: tuple[tuple[int, Attempt], ...]
+    """(generation, attempt)."""
+    nodes: tuple[NodeRecord, ...] = ()
+
+    def digests(self) -> dict[int, str]:
+        """generation -> the history's digest after it, of the individuals and evaluations alone."""
+        found, digest = {}, GENESIS
+        for generation in sorted(self.members):
+            keys = (key for _, key in self.members[generation])
+            have = [self.evaluations[key].outcome for key in keys if key in self.evaluations]
+            digest = advance_digest(digest, have)
+            found[generation] = digest
+        return found
+
+    def first_difference(self) -> int | None:
+        """The first generation whose stored digest is not that of its rows; None if all are."""
+        stored = {number: one.digest for number, one in self.generations.items()}
+        found = self.digests()
+        differing = (n for n in sorted(stored.keys() | found) if stored.get(n) != found.get(n))
+        return next(differing, None)
+
+
+def read(connection: sa.Connection, run: str) -> History:
+    """Read a run; in a snapshot, if it is being evolved.
+
+    Raises:
+        InputError: no such run.
+    """
+    row = connection.execute(sa.select(runs).where(runs.c.run == run)).first()
+    if row is None:
+        raise InputError(f"run {run}: no such run; list them with: python -m ga runs")
+    own = {table: table.c.run == run for table in (generations, evaluations, individuals, attempts)}
+    stored = {
+        int(one.generation): Generation(failed=int(one.failed), digest=str(one.digest))
+        for one in connection.execute(sa.select(generations).where(own[generations]))
+    }
+    order = (individuals.c.generation, individuals.c["index"])
+    members: dict[int, list[tuple[int, str]]] = {}
+    query = sa.select(*order, individuals.c.key).where(own[individuals]).order_by(*order)
+    for generation, index, key in connection.execute(query):
+        members.setdefault(generation, []).append((index, key))
+    evaluated = {
+        str(one.key): Evaluation(
+            genome=genome_of(one), outcome=outcome_of(one), generation=int(one.generation)
+        )
+        for one in connection.execute(sa.select(evaluations).where(own[evaluations]))
+    }
+    query = sa.select(attempts).where(own[attempts])
+    tries = connection.execute(query.order_by(attempts.c.generation, attempts.c.number))
+    return History(
+        record=record_of(connection, row),
+        generations=stored,
+        members={generation: tuple(found) for generation, found in members.items()},
+        evaluations=evaluated,
+        attempts=tuple(
+            (
+                int(one.generation),
+                Attempt(
+                    key=one.key,
+                    attempt=one.attempt,
+                    node=one.node,
+                    outcome=one.outcome,
+                    error=one.error,
+                    at=one.at,
+                ),
+            )
+            for one in tries
+        ),
+        nodes=tuple(nodes_of(connection, run)),
+    )

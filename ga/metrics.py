@@ -1,0 +1,229 @@
+"""What Prometheus may ask of a run. What the ledger counts too is counted when it is committed, so
+that the series agree with the ledger at every moment."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, Self
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from ga.errors import InputError
+from ga.evaluation.settings import Outcome
+from ga.execution.protocol import BatchResult, NodeReport
+from ga.families import KERNEL_VERSION
+from ga.genome import Genome
+from ga.ledger.connection import url_of
+from ga.result_cache import parse_url
+
+MODES: Final = ("local", "distributed")
+LOOPBACK: Final = "127.0.0.1"
+_CONNECT_SECONDS: Final = 1.0
+_POSTGRES_PORT: Final = 5432
+_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Around the 0.03 to 0.2 CPU seconds that batches are cut to. A node's quota stretches them, they
+wait for one another, and what was lost with a node is answered seconds later."""
+
+
+def _version() -> str:
+    try:
+        return version("evolution-gate")
+    except PackageNotFoundError:
+        # Run from a checkout that is not installed.
+        return "unknown"
+
+
+def depends_on(store: str, cache: str | None) -> dict[str, tuple[str, int]]:
+    """Host and port of the servers among a run's store and cache, by name."""
+    found: dict[str, tuple[str, int]] = {}
+    url = url_of(store)
+    # A host that is not in the URL comes from the driver's own variables, or is a local socket.
+    if url.host:
+        found["database"] = (url.host, url.port or _POSTGRES_PORT)
+    if cache:
+        server = parse_url(cache)
+        found["cache"] = (server.host, server.port)
+    return found
+
+
+class Reachable(Collector):
+    """Asked at each scrape, so that it says how things are and not how they were last used.
+
+    Args:
+        run: who asks; the label ``run``.
+        services: by name (``database``, ``cache``): host and port.
+    """
+
+    def __init__(self, run: str, services: Mapping[str, tuple[str, int]]) -> None:
+        self._run, self._services = run, services
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        text = "1: the service accepts connections from here; 0: it does not."
+        family = GaugeMetricFamily("ga_reachable", text, labels=["run", "service"])
+        for name, address in self._services.items():
+            try:
+                socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+                up = 1.0
+            except OSError:
+                up = 0.0
+            family.add_metric([self._run, name], up)
+        yield family
+
+
+class Telemetry:
+    """The series of one run, in a registry of their own, all with the label ``run``.
+
+    Args:
+        services: what the run depends on, by name (``database``, ``cache``): host and port.
+    """
+
+    def __init__(self, run: str, services: Mapping[str, tuple[str, int]] | None = None) -> None:
+        self.registry = registry = CollectorRegistry()
+        registry.register(Reachable(run, services or {}))
+        self._run = run
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(name, text, ["run"], registry=registry).labels(run)
+
+        self._generations = counter("ga_generations", "Generations in the ledger.")
+        self._attempts = counter("ga_attempts", "Attempts at the evaluations in the ledger.")
+        self._fallbacks = counter("ga_fallbacks", "Times this machine took over from a cluster.")
+        self._hits = counter("ga_cache_hits", "Outcomes found in the cache.")
+        self._misses = counter("ga_cache_misses", "Outcomes not found in the cache.")
+        self._damaged = counter("ga_cache_damaged", "Values in the cache that were not ours.")
+        self._evaluations = Counter(
+            "ga_evaluations",
+            "Evaluations in the ledger: ok, failed, or (ok, but) cached.",
+            ["run", "family", "outcome"],
+            registry=registry,
+        )
+        text = "From when a batch was first handed out until it was answered."
+        self._batch_seconds = Histogram(
+            "ga_batch_seconds", text, ["run"], buckets=_BUCKETS, registry=registry
+        ).labels(run)
+        text = "Evaluations handed to the evaluator and not answered yet."
+        self._in_flight = Gauge("ga_in_flight", text, ["run"], registry=registry).labels(run)
+        text = "Best fitness in the ledger; not there before the first."
+        self._best = Gauge("ga_best_fitness", text, ["run"], registry=registry)
+        self._mode = Gauge("ga_mode", "1 for the mode in use.", ["run", "mode"], registry=registry)
+        text = "1: the node has passed the numerics check; 0: it gets no work."
+        self._fit = Gauge("ga_node_fit", text, ["run", "node", "processor"], registry=registry)
+        info = Gauge(
+            "ga_build_info",
+            "1, with what runs as labels.",
+            ["run", "version", "kernel_version", "python"],
+            registry=registry,
+        )
+        made_of = (_version(), str(KERNEL_VERSION), platform.python_version())
+        info.labels(run, *made_of).set(1)
+
+    def watch(self, results: Iterator[BatchResult], asked: int) -> Iterator[BatchResult]:
+        """Pass an evaluator's results on, timing batches and counting what is in flight."""
+        self._in_flight.set(asked)
+        try:
+            for result in results:
+                self._in_flight.dec(len(result.indices))
+                self._batch_seconds.observe(result.seconds)
+                yield result
+        finally:
+            self._in_flight.set(0)
+
+    def mode(self, mode: str) -> None:
+        """The mode in use from now on."""
+        for name in MODES:
+            self._mode.labels(self._run, name).set(name == mode)
+
+    def checked(self, node: NodeReport) -> None:
+        """A node was checked before it got work."""
+        self._fit.labels(self._run, node.node, node.processor).set(node.refused is None)
+
+    def fell_back(self) -> None:
+        """The cluster was lost."""
+        self._fallbacks.inc()
+
+    def asked_cache(self, *, hits: int, misses: int, damaged: int) -> None:
+        """The cache was asked; damaged values are misses too."""
+        self._hits.inc(hits)
+        self._misses.inc(misses)
+        self._damaged.inc(damaged)
+
+    def committed(
+        self,
+        genomes: Mapping[str, Genome],
+        outcomes: Mapping[str, Outcome],
+        attempts: Mapping[str, int],
+        best: float | None,
+    ) -> None:
+        """A generation is in the ledger.
+
+        Args:
+            genomes: by key, at least those of ``attempts``.
+            outcomes: by key, at least those of ``attempts``.
+            attempts: the evaluations that are new with it; 0 from the cache.
+            best: the run's best fitness up to it.
+        """
+        families = [genomes[key].family for key in attempts]
+        became = [
+            "failed" if outcomes[key].fitness is None else "ok" if tries else "cached"
+            for key, tries in attempts.items()
+        ]
+        for (family, what), count in Tally(zip(families, became, strict=True)).items():
+            self._evaluations.labels(self._run, family, what).inc(count)
+        self._attempts.inc(sum(attempts.values()))
+        if best is not None:
+            self._best.labels(self._run).set(best)
+        self._generations.inc()
+
+
+def check_port(port: int, host: str = LOOPBACK) -> None:
+    """Refuse an address that cannot be served on.
+
+    Raises:
+        InputError: the port is not 0..65535, taken, or not allowed; the host is not ours.
+    """
+    if not 0 <= port <= 65535:
+        raise InputError(f"--metrics-port must be 0..65535, not {port}")
+    try:
+        socket.create_server((host, port)).close()
+    except socket.gaierror as error:
+        raise InputError(
+            f"--metrics-host {host}: {error.strerror}; give an address of this machine"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"--metrics-port {port}: {error.strerror} on {host}; give another one, or 0 for any"
+            " that is free"
+        ) from None
+
+
+class MetricsServer:
+    """Shows a registry at ``http://HOST:PORT/metrics``; by default to this machine only.
+
+    Args:
+        port: 0 for any that is free; see ``check_port``.
+        host: the address to listen on. Series hold no secret, but nobody is asked who they are.
+    """
+
+    def __init__(self, registry: CollectorRegistry, port: int, host: str = LOOPBACK) -> None:
+        check_port(port, host)
+        self._host = host
+        self._server, self._thread = start_http_server(port, host, registry)
+
+    @property
+    def url(self) -> str:
+        """What Prometheus must scrape."""
+        return f"http://{self._host}:{self._server.server_port}/metrics"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -1,0 +1,1 @@
+"""Operation of the production stack: Docker Compose, secrets, ports and preflight checks."""

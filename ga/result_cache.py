@@ -1,0 +1,285 @@
+"""Outcomes kept in Redis between runs: a cache only. Lose it, and results are equal, only slower.
+
+A stored outcome is bit for bit what its evaluation gave. What decides its bits beyond the
+evaluation key (the kernels, the compiler and the processor they run on) is part of its name, so a
+change of those is a miss. A value that is damaged, or that is not ours, is a miss too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import queue
+import struct
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+from ga.environment import setting
+from ga.errors import InputError
+from ga.evaluation.settings import Outcome
+from ga.families import KERNEL_VERSION
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+TTL_SECONDS: Final = 30 * 86_400
+"""An outcome is forgotten this long after it was stored."""
+_FORMAT: Final = 1
+_TIMEOUT_SECONDS: Final = 0.5
+"""What a Redis that does not answer costs a run, once: later tries are not made on its path."""
+_PAUSE_SECONDS: Final = 30.0
+_WAITING: Final = 64
+"""Generations that may wait to be written."""
+_CLOSE_SECONDS: Final = 5.0
+_REASON: Final = 200
+"""Characters of an error that are shown."""
+_VALUE: Final = struct.Struct("<dqd")
+_CHECK_BYTES: Final = 8
+_FORM: Final = "redis://[:PASSWORD@]HOST:PORT/DB"
+
+
+def _prefix() -> str:
+    """The part of every stored key that says which results are equal to ours bit for bit."""
+    makers = (version("numba"), version("llvmlite"), version("numpy"), platform.machine())
+    made_by = hashlib.sha256("\x00".join(makers).encode()).hexdigest()[:8]
+    return f"ga:{_FORMAT}:{KERNEL_VERSION}:{made_by}:"
+
+
+def encode(outcome: Outcome) -> bytes:
+    """An outcome that has a fitness, in 32 bytes: fitness, trades, drawdown, checksum.
+
+    Raises:
+        ValueError: it failed, and so is nothing to keep.
+    """
+    if outcome.fitness is None:
+        raise ValueError("a failed evaluation is not cached: it may succeed the next time")
+    body = _VALUE.pack(outcome.fitness, outcome.trades, outcome.max_drawdown)
+    return body + _check(outcome.key, body)
+
+
+def decode(key: str, value: object) -> Outcome | None:
+    """What ``encode`` made of the outcome with this key; None for anything else."""
+    if not isinstance(value, bytes) or len(value) != _VALUE.size + _CHECK_BYTES:
+        return None
+    body = value[: _VALUE.size]
+    if value[_VALUE.size :] != _check(key, body):
+        return None
+    fitness, trades, drawdown = _VALUE.unpack(body)
+    if not isfinite(fitness):
+        return None
+    return Outcome(key=key, fitness=fitness, trades=trades, max_drawdown=drawdown)
+
+
+def _check(key: str, body: bytes) -> bytes:
+    # Over the key too: a good value under another's key is as wrong as a damaged one.
+    return hashlib.sha256(key.encode() + body).digest()[:_CHECK_BYTES]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheServer:
+    """Where the cache is. Its password is kept out of ``repr``."""
+
+    host: str
+    port: int
+    database: int
+    username: str | None
+    password: str | None
+    tls: bool
+
+    def __repr__(self) -> str:
+        return f"CacheServer({self.host}:{self.port}/{self.database})"
+
+
+def parse_url(url: str, password_file: str | None = None) -> CacheServer:
+    """Read ``redis://`` or, for TLS, ``rediss://``.
+
+    Args:
+        password_file: holds the password, when the URL has none.
+
+    Raises:
+        InputError: not such a URL, or the file cannot be read. The URL itself is not repeated.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port, path = parts.hostname, parts.port, parts.path.removeprefix("/")
+    except ValueError:
+        # A port that is no number, or a bracket that is not closed.
+        raise InputError(f"--cache: not a URL; give {_FORM}") from None
+    if parts.scheme not in ("redis", "rediss") or not host or parts.query or parts.fragment:
+        raise InputError(f"--cache: not the URL of a Redis server; give {_FORM}")
+    if path and not path.isdecimal():
+        raise InputError(f"--cache: the database must be a number; give {_FORM}")
+    password = unquote(parts.password) if parts.password else None
+    if password is None and password_file:
+        try:
+            password = Path(password_file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "no text"
+            raise InputError(
+                f"GA_CACHE_PASSWORD_FILE {password_file}: cannot be read ({reason});"
+                " name a file that holds the password of --cache"
+            ) from None
+    return CacheServer(
+        host=host,
+        port=port or 6379,
+        database=int(path or 0),
+        username=unquote(parts.username) if parts.username else None,
+        password=password,
+        tls=parts.scheme == "rediss",
+    )
+
+
+def check_cache(url: str) -> CacheServer:
+    """Where the cache of ``--cache`` is, with its password also from ``GA_CACHE_PASSWORD_FILE``.
+
+    Raises:
+        InputError: see ``parse_url``; or Redis' client is not installed.
+    """
+    server = parse_url(url, setting("GA_CACHE_PASSWORD_FILE"))
+    if find_spec("redis") is None:
+        raise InputError(
+            "--cache needs a client; run: python -m pip install 'evolution-gate[cache]'"
+        )
+    return server
+
+
+def open_cache(url: str | None, *, warn: Callable[[str], None]) -> Cache | None:
+    """The cache at a URL; None when there is none. It connects when it is first asked.
+
+    Args:
+        warn: told once, in one line, when the server cannot be used.
+
+    Raises:
+        InputError: see ``check_cache``.
+    """
+    return Cache(check_cache(url), warn=warn) if url else None
+
+
+class Cache:
+    """Outcomes by evaluation key. No call raises because of the server.
+
+    Reading is one request. Writing is another thread's work: when it cannot keep up, outcomes are
+    dropped. A server that fails once is left alone, and tried again by that thread after a pause;
+    until it answers everything is a miss.
+    """
+
+    def __init__(
+        self,
+        server: CacheServer,
+        *,
+        warn: Callable[[str], None],
+        pause_seconds: float = _PAUSE_SECONDS,
+    ) -> None:
+        self.damaged = 0
+        """Values found so far that were not what this program wrote under their key."""
+        self._server, self._warn, self._pause = server, warn, pause_seconds
+        self._prefix = _prefix()
+        self._client = _client(server)
+        self._lost = self._warned = False
+        self._warning = threading.Lock()
+        self._waiting: queue.SimpleQueue[Sequence[Outcome] | None] = queue.SimpleQueue()
+        # A daemon: a server that hangs must not keep a finished run from ending.
+        self._writer = threading.Thread(target=self._write, name="cache", daemon=True)
+        self._writer.start()
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Outcome]:
+        """The outcomes of those keys that are there."""
+        if not keys or self._lost:
+            return {}
+        try:
+            values = self._client.mget([self._prefix + key for key in keys])
+        except Exception as error:
+            # Whatever it is, no cache is worth a run.
+            self._lose(error)
+            return {}
+        found: dict[str, Outcome] = {}
+        for key, value in zip(keys, values, strict=True):
+            outcome = decode(key, value)
+            if outcome is not None:
+                found[key] = outcome
+            elif value is not None:
+                self.damaged += 1
+        return found
+
+    def put_many(self, outcomes: Iterable[Outcome]) -> None:
+        """Store outcomes soon, or not at all. Failed ones are left out."""
+        good = [outcome for outcome in outcomes if outcome.fitness is not None]
+        if good and not self._lost and self._waiting.qsize() < _WAITING:
+            self._waiting.put(good)
+
+    def close(self) -> None:
+        """Write what is waiting and disconnect; a server that hangs is not waited for."""
+        self._waiting.put(None)
+        self._writer.join(_CLOSE_SECONDS)
+        self._client.close()
+
+    def _write(self) -> None:
+        while True:
+            try:
+                outcomes = self._waiting.get(timeout=self._pause)
+            except queue.Empty:
+                self._try_again()
+                continue
+            if outcomes is None:
+                return
+            if not self._lost:
+                self._store(outcomes)
+
+    def _try_again(self) -> None:
+        if self._lost:
+            try:
+                self._client.ping()
+            except Exception as error:
+                self._lose(error)
+            else:
+                self._lost = False
+
+    def _store(self, outcomes: Sequence[Outcome]) -> None:
+        try:
+            with self._client.pipeline(transaction=False) as pipeline:
+                for outcome in outcomes:
+                    pipeline.set(self._prefix + outcome.key, encode(outcome), ex=TTL_SECONDS)
+                # Raised by the pipeline itself, an error would show the command with its value.
+                for answer in pipeline.execute(raise_on_error=False):
+                    if isinstance(answer, Exception):
+                        raise answer
+        except Exception as error:
+            self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        self._lost = True
+        with self._warning:
+            first, self._warned = not self._warned, True
+        if first:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:_REASON]
+            self._warn(
+                f"cache {self._server.host}:{self._server.port} cannot be used ({reason});"
+                " going on without it, which is slower and changes no result"
+            )
+
+
+def _client(server: CacheServer) -> Redis:
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return Redis(
+        host=server.host,
+        port=server.port,
+        db=server.database,
+        username=server.username,
+        password=server.password,
+        ssl=server.tls,
+        socket_timeout=_TIMEOUT_SECONDS,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
+        # Its own patience would be added to every call.
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )

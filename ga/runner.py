@@ -1,0 +1,456 @@
+"""One run from its plan to its last generation: evolution, evaluator and ledger put together."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Self
+
+from ga.errors import ClusterError, InputError, MachineError, OutputError
+from ga.evaluation.settings import Outcome, Settings, evaluation_keys
+from ga.evolution import Evolution
+from ga.execution.protocol import BatchResult, Evaluator, NodeReport, Tried
+from ga.execution.ray.reconnect import Standby
+from ga.genome import Genome
+from ga.ledger import Attempt, Ledger, NodeRecord
+from ga.market import Market
+from ga.metrics import Telemetry
+from ga.redaction import redact
+from ga.result_cache import Cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is; sent after every batch."""
+
+    generation: int
+    generations: int
+    done: int
+    """Individuals of this generation that have their outcome."""
+    population_size: int
+    evaluations: int
+    best: float | None
+    evaluations_per_second: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run came to."""
+
+    run: str
+    digest: str
+    mode: str
+    """Where the last generation was evaluated."""
+    workers: int
+    generations: int
+    evaluations: int
+    """Evaluations done by this process; equal genomes are evaluated once."""
+    failed: int
+    cached: int
+    """Outcomes taken from the cache instead; not among ``evaluations``."""
+    fallbacks: int
+    """Times the cluster was lost and this machine took over."""
+    takebacks: int
+    """Times the cluster was back and took over again."""
+    seconds: float
+    """From the first evaluation to the last commit; workers were loaded before."""
+    startup_seconds: float
+    cpu_seconds: float
+    """CPU time spent inside evaluations, all workers together."""
+    cpu_seconds_by_node: dict[str, float]
+
+    @property
+    def evaluations_per_second(self) -> float:
+        """Evaluations over ``seconds``."""
+        return self.evaluations / self.seconds if self.seconds > 0 else 0.0
+
+
+class BatchLog:
+    """Append-only JSON Lines of what happened in a run, for whoever watches from outside.
+
+    Every line has its ``event``, the time and the ``run``.
+    """
+
+    def __init__(self, path: Path | None, run: str | None = None) -> None:
+        self._run, self._path = run, path
+        # The committer and the cache write from threads of their own.
+        self._lock = threading.Lock()
+        try:
+            self._file: IO[str] | None = None if path is None else path.open("a", buffering=1)
+        except OSError as error:
+            raise InputError(
+                f"--log {path}: cannot be written ({error.strerror}); give a file in a folder"
+                " that exists"
+            ) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, event: str, **fields: object) -> None:
+        """Write one event.
+
+        Raises:
+            OutputError: it cannot be written, as on a volume that is full; later ones are dropped.
+        """
+        if self._file is not None:
+            line = {"event": event, "at": time.time(), "run": self._run, **fields}
+            with self._lock:
+                self._append(json.dumps(line) + "\n")
+
+    def _append(self, line: str) -> None:
+        file = self._file
+        if file is None:
+            return
+        try:
+            file.write(line)
+        except OSError as error:
+            self._file = None
+            with contextlib.suppress(OSError):
+                # It tries once more to write what it could not.
+                file.close()
+            raise OutputError(
+                f"--log {self._path}: cannot be written ({error.strerror}); make space, or give"
+                f" another file, then: python -m ga resume {self._run}"
+            ) from None
+
+    def warn(self, event: str, text: str) -> None:
+        """Write an event that a person should know of too, and say it on stderr."""
+        text = redact(text)
+        self.write(event, level="warning", text=text)
+        print(f"ga: {text}", file=sys.stderr)
+
+
+@dataclass
+class _Tally:
+    evaluations: int = 0
+    failed: int = 0
+    cached: int = 0
+    fallbacks: int = 0
+    takebacks: int = 0
+    cpu: dict[str, float] = field(default_factory=dict)
+
+
+class Runner:
+    """Drives an ``Evolution`` to its end, committing each generation.
+
+    Args:
+        fall_back: makes the local evaluator that takes over when the cluster is lost.
+        stand_by: tries the cluster again beside the local work; None: it stays lost.
+        known: outcomes by key that the ledger has already, when a run is resumed.
+        cache: asked before work is handed out, and given what was evaluated; closed by the caller.
+        telemetry: told of the run; None: one that nobody looks at.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: str,
+        evolution: Evolution,
+        market: Market,
+        settings: Settings,
+        ledger: Ledger,
+        evaluator: Evaluator,
+        fall_back: Callable[[ClusterError], Evaluator],
+        log: BatchLog,
+        on_progress: Callable[[Progress], None],
+        known: dict[str, Outcome] | None = None,
+        cache: Cache | None = None,
+        telemetry: Telemetry | None = None,
+        stand_by: Callable[[], Standby] | None = None,
+    ) -> None:
+        self._run, self._evolution = run, evolution
+        self._market_hash, self._settings = market.hash, settings
+        self._ledger, self._evaluator = ledger, evaluator
+        self._fall_back, self._log = fall_back, log
+        self._on_progress = on_progress
+        self._cache, self._telemetry = cache, telemetry or Telemetry(run)
+        self._stand_by = stand_by
+        self._standby: Standby | None = None
+        self._known = known or {}
+        self._best: float | None = max(
+            (o.fitness for o in self._known.values() if o.fitness is not None), default=None
+        )
+        self._tally = _Tally()
+        self._checked: dict[str, NodeReport] = {}
+        """Nodes by their id, as far as they have been told of."""
+        self._met: list[NodeRecord] = []
+        """Of them, those of an evaluator that was left, which the ledger is yet to have."""
+        self._tried: defaultdict[str, list[Attempt]] = defaultdict(list)
+        """Key -> the tries of this generation that came to nothing."""
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The evaluator in use now; to be closed by the caller."""
+        return self._evaluator
+
+    def warm_up(self) -> float:
+        """Load the workers; returns the seconds it took."""
+        started = time.perf_counter()
+        try:
+            self._evaluator.warm_up()
+        except ClusterError as error:
+            self._take_over(error)
+        return time.perf_counter() - started
+
+    def go(self) -> Summary:
+        """Run to the last generation."""
+        try:
+            return self._go()
+        except MachineError:
+            # Nothing is being committed any more: the ledger is told why, as of any other node.
+            self._ledger.keep_nodes(self._run, self._meet())
+            raise
+        finally:
+            if self._standby is not None:
+                self._standby.close()
+
+    def _go(self) -> Summary:
+        startup = self.warm_up()
+        self._ledger.keep_nodes(self._run, self._meet())
+        self._log.write("ready", workers=self._evaluator.workers)
+        self._telemetry.mode(self._evaluator.mode)
+        evolution = self._evolution
+        self._started = time.perf_counter()
+        self._first = evolution.generation
+        # What has been loaded stays, and is not looked through for garbage again and again.
+        gc.freeze()
+        # The next generation is evaluated while the last one is committed; never more than one is
+        # uncommitted, and the run has ended only when all are.
+        with ThreadPoolExecutor(1, thread_name_prefix="ledger") as committer:
+            committing: Future[None] | None = None
+            while not evolution.done:
+                commit = self._generation()
+                if committing is not None:
+                    committing.result()
+                committing = committer.submit(commit)
+            if committing is not None:
+                committing.result()
+        return Summary(
+            run=self._run,
+            digest=evolution.digest,
+            mode=self._evaluator.mode,
+            workers=self._evaluator.workers,
+            generations=evolution.generation,
+            evaluations=self._tally.evaluations,
+            failed=self._tally.failed,
+            cached=self._tally.cached,
+            fallbacks=self._tally.fallbacks,
+            takebacks=self._tally.takebacks,
+            seconds=time.perf_counter() - self._started,
+            startup_seconds=startup,
+            cpu_seconds=sum(self._tally.cpu.values()),
+            cpu_seconds_by_node=dict(self._tally.cpu),
+        )
+
+    def _generation(self) -> Callable[[], None]:
+        """Evaluate the current generation and move on; returns what commits it."""
+        evolution = self._evolution
+        began, generation = time.perf_counter(), evolution.generation
+        population = evolution.ask()
+        keys = evaluation_keys(population, self._market_hash, self._settings)
+        wanted: dict[str, Genome] = {}
+        for key, genome in zip(keys, population, strict=True):
+            if key not in self._known:
+                wanted.setdefault(key, genome)
+        attempts = self._recall(wanted)
+        attempts |= self._evaluate({k: g for k, g in wanted.items() if k not in attempts})
+        self._remember(attempts)
+        outcomes = [self._known[key] for key in keys]
+        evolution.tell(outcomes)
+        seconds = time.perf_counter() - began
+        digest, mode, last = evolution.digest, self._evaluator.mode, evolution.done
+        best = self._best
+        tried = [attempt for tries in self._tried.values() for attempt in tries]
+        self._tried.clear()
+        checked = self._meet()
+
+        def commit() -> None:
+            self._ledger.commit(
+                self._run,
+                generation=generation,
+                population=population,
+                outcomes=outcomes,
+                fresh=attempts,
+                digest=digest,
+                seconds=seconds,
+                mode=mode,
+                last=last,
+                tried=tried,
+                checked=checked,
+            )
+            self._telemetry.committed(wanted, self._known, attempts, best)
+            self._log.write("generation", generation=generation, seconds=seconds)
+
+        return commit
+
+    def _recall(self, wanted: dict[str, Genome]) -> dict[str, int]:
+        """Take from the cache what it has; returns key -> 0 attempts."""
+        if self._cache is None:
+            return {}
+        damaged = self._cache.damaged
+        found = self._cache.get_many(list(wanted))
+        for outcome in found.values():
+            self._learn(outcome)
+        self._tally.cached += len(found)
+        self._telemetry.asked_cache(
+            hits=len(found),
+            misses=len(wanted) - len(found),
+            damaged=self._cache.damaged - damaged,
+        )
+        return dict.fromkeys(found, 0)
+
+    def _remember(self, attempts: dict[str, int]) -> None:
+        """Give the cache what did not come from it."""
+        if self._cache is not None:
+            self._cache.put_many(self._known[key] for key, tries in attempts.items() if tries)
+
+    def _learn(self, outcome: Outcome) -> None:
+        self._known[outcome.key] = outcome
+        fitness = outcome.fitness
+        if fitness is not None and (self._best is None or fitness > self._best):
+            self._best = fitness
+
+    def _evaluate(self, wanted: dict[str, Genome]) -> dict[str, int]:
+        """Evaluate what is not known yet; returns key -> attempts."""
+        attempts: dict[str, int] = {}
+        while True:
+            self._take_back()
+            left = {k: g for k, g in wanted.items() if k not in attempts}
+            if not left:
+                self._report(1.0)
+                return attempts
+            try:
+                self._telemetry.mode(self._evaluator.mode)
+                genomes = list(left.values())
+                # Nothing else holds the results: leaving the loop ends the evaluator's part too.
+                for result in self._telemetry.watch(self._evaluator.evaluate(genomes), len(left)):
+                    self._take(result, attempts)
+                    self._report(len(attempts) / len(wanted))
+                    if self._standby is not None and self._standby.ready:
+                        break
+            except ClusterError as error:
+                self._abandon(left)
+                self._take_over(error)
+                continue
+            self._abandon(left)
+            missing = sum(key not in attempts for key in wanted)
+            if missing and not (self._standby is not None and self._standby.ready):
+                raise RuntimeError(
+                    f"evaluator {self._evaluator.mode} ended with {missing} genomes unanswered"
+                )
+
+    def _meet(self) -> list[NodeRecord]:
+        """Tell of the nodes that were checked since the last call, and return them."""
+        fresh, self._met = self._met, []
+        for one in self._evaluator.nodes:
+            if self._checked.get(one.id) == one:
+                continue
+            self._checked[one.id] = one
+            self._telemetry.checked(one)
+            self._log.write("node", **asdict(one))
+            if one.refused is not None:
+                self._log.warn("node_refused", f"node {one.node} gets no work: {one.refused}")
+            fresh.append(NodeRecord(**asdict(one)))
+        return fresh
+
+    def _abandon(self, asked: Mapping[str, Genome]) -> None:
+        """Note what the evaluator had tried when it failed or was left."""
+        keys = list(asked)
+        for index, tries in self._evaluator.abandoned.items():
+            self._note(keys[index], tries)
+
+    def _note(self, key: str, tries: Sequence[Tried]) -> int:
+        """Note tries at an evaluation that came to nothing; returns how many there are by now."""
+        known = self._tried[key]
+        known += [Attempt(key=key, attempt=n, **asdict(t)) for n, t in enumerate(tries, len(known))]
+        return len(known)
+
+    def _take(self, result: BatchResult, attempts: dict[str, int]) -> None:
+        batch = result.batch
+        for outcome in batch.outcomes:
+            if outcome.key in attempts:
+                continue
+            # Nothing was tried before, as a rule.
+            noted = self._note(outcome.key, result.tried) if result.tried or self._tried else 0
+            attempts[outcome.key] = noted + 1
+            self._learn(outcome)
+            self._tally.evaluations += 1
+            if outcome.fitness is None:
+                self._tally.failed += 1
+                self._log.write("failed", key=outcome.key, error=outcome.error)
+        cpu = self._tally.cpu
+        cpu[result.node] = cpu.get(result.node, 0.0) + batch.cpu_seconds
+        self._log.write(
+            "batch",
+            generation=self._evolution.generation,
+            size=len(result.indices),
+            node=result.node,
+            attempt=result.attempt,
+            seconds=result.seconds,
+            tried=[asdict(one) for one in result.tried],
+            cpu_seconds=batch.cpu_seconds,
+            started_at=batch.started_at,
+            finished_at=batch.finished_at,
+        )
+
+    def _take_over(self, error: ClusterError) -> None:
+        if self._evaluator.mode == "local":
+            # Nothing is behind this machine: the same would happen again, for ever.
+            raise error
+        self._tally.fallbacks += 1
+        self._telemetry.fell_back()
+        self._log.write("fallback", reason=redact(str(error)))
+        self._met += self._meet()
+        self._evaluator.close()
+        self._evaluator = self._fall_back(error)
+        if self._stand_by is not None:
+            self._standby = self._stand_by()
+        self._evaluator.warm_up()
+
+    def _take_back(self) -> None:
+        """Go on with the cluster if it is back; what this machine had in flight is done there."""
+        returned = None if self._standby is None else self._standby.take()
+        if self._standby is None or returned is None:
+            return
+        self._standby.close()
+        self._standby = None
+        self._tally.takebacks += 1
+        reason = (
+            f"cluster answered at try {returned.tries}, {returned.seconds:.0f} s after its loss"
+        )
+        self._log.write("takeback", reason=reason, tries=returned.tries, seconds=returned.seconds)
+        self._evaluator.close()
+        self._evaluator = returned.evaluator
+
+    def _report(self, share: float) -> None:
+        """Tell how far the run is, ``share`` of its current generation done."""
+        plan, evolution = self._evolution.plan, self._evolution
+        spent = time.perf_counter() - self._started
+        finished = evolution.generation - self._first + share
+        total = plan.generations - self._first
+        self._on_progress(
+            Progress(
+                generation=evolution.generation,
+                generations=plan.generations,
+                done=round(share * plan.population_size),
+                population_size=plan.population_size,
+                evaluations=self._tally.evaluations,
+                best=self._best,
+                evaluations_per_second=self._tally.evaluations / spent if spent > 0 else 0.0,
+                seconds_left=spent / finished * (total - finished) if finished > 0 else None,
+            )
+        )

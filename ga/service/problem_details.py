@@ -1,0 +1,78 @@
+"""Every error is a problem document (RFC 9457)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import sqlalchemy as sa
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from ga.errors import InputError
+from ga.redaction import redact
+from ga.service.models import Problem
+
+MEDIA_TYPE: Final = "application/problem+json"
+_SHOWN: Final = 5
+"""Faults of a request that are listed."""
+
+
+class ProblemError(Exception):
+    """Answered with ``status`` and ``detail``."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, headers
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The answer with a problem document."""
+    found = Problem(
+        type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail
+    )
+    return JSONResponse(found.model_dump(), status, headers, media_type=MEDIA_TYPE)
+
+
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that may answer with these."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in statuses
+    }
+
+
+def register(app: FastAPI) -> None:
+    """Have ``app`` answer with problem documents alone."""
+
+    @app.exception_handler(ProblemError)
+    async def _ours(_request: Request, error: ProblemError) -> JSONResponse:
+        return problem(error.status, error.detail, error.headers)
+
+    @app.exception_handler(InputError)
+    async def _input(_request: Request, error: InputError) -> JSONResponse:
+        return problem(422, redact(" ".join(str(error).split())))
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = error.errors()
+        # What was sent is not repeated: it may be long, or a secret in the wrong place.
+        shown = [
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in faults[:_SHOWN]
+        ]
+        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+        return problem(422, "; ".join(shown + more))
+
+    @app.exception_handler(HTTPException)
+    async def _http(_request: Request, error: HTTPException) -> JSONResponse:
+        headers = None if error.headers is None else dict(error.headers)
+        return problem(error.status_code, str(error.detail), headers)
+
+    @app.exception_handler(sa.exc.DBAPIError)
+    async def _database(_request: Request, _error: sa.exc.DBAPIError) -> JSONResponse:
+        detail = "the database is away or busy; nothing was changed; try again"
+        return problem(503, detail, {"Retry-After": "1"})

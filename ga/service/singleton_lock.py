@@ -1,0 +1,96 @@
+"""One service a store: two would evolve each other's requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from ga.errors import InputError
+from ga.ledger import Ledger
+from ga.ledger.connection import file_of
+from ga.ledger.locks import FileLock, take_in_session
+
+_LOCK_SECONDS: Final = 5.0
+"""PostgreSQL may take so long to notice that the last session, or service, is dead."""
+_LOOK_SECONDS: Final = 1.0
+_NAME: Final = "service"
+
+
+@contextmanager
+def alone(ledger: Ledger) -> Iterator[Callable[[], bool]]:
+    """Be the one service of a store; gives what says whether that still holds.
+
+    Raises:
+        InputError: another service has the store.
+    """
+    file = file_of(ledger.engine.url)
+    refused = InputError("--store: another service uses it; stop that, or give another store")
+    if file is not None:
+        lock = FileLock.take(file.with_name(f"{file.name}.service.lock"))
+        if lock is None:
+            raise refused
+        try:
+            yield lambda: True
+        finally:
+            lock.release()
+        return
+    session = _Session(ledger.engine)
+    try:
+        if not session.take():
+            raise refused
+        yield session.held
+    finally:
+        session.close()
+
+
+class _Session:
+    """A session of PostgreSQL with the lock; a restart of the server ends both."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._looked = 0.0
+
+    def take(self) -> bool:
+        """Take the lock, in a session of now if there is none; False if another keeps it."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            taken = take_in_session(self._connection, _NAME)
+            self._connection.commit()
+            if taken or time.monotonic() > deadline:
+                return taken
+            time.sleep(0.1)
+
+    def held(self) -> bool:
+        """Whether the lock is held, looked at once a second and taken again if its session ended.
+
+        Raises:
+            DBAPIError: the database is away.
+        """
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return True
+        if self._connection is not None:
+            try:
+                self._connection.execute(sa.select(1))
+                self._connection.commit()
+            except sa.exc.DBAPIError:
+                self.close()
+        if self._connection is None and not self.take():
+            return False
+        self._looked = time.monotonic()
+        return True
+
+    def close(self) -> None:
+        """End the session, and with it the lock."""
+        if self._connection is not None:
+            # Not given back to the pool: there it would keep the lock.
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,119 @@
+"""The pages: HTML files without scripts or anything fetched from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment as Templates
+from jinja2 import PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import charts
+from reports.runs import Run, read_runs, trend
+from reports.text_formats import interval
+from validation.decision import Decision, GateResult
+from validation.evidence.log import Evidence
+from validation.evidence.records import Environment, Fault, Note
+from validation.verdict import Status, listed
+
+_MOST_RUNS: Final = 6
+"""Timelines drawn at most; a soak has many runs, and the page must stay small."""
+_MOST_NOTES: Final = 50
+_MOST_FAULTS: Final = 200
+_SENTENCES: Final = {
+    Decision.GO: "Every criterion is proven. Phase 2 may begin.",
+    Decision.NO_GO: "At least one criterion is proven not to hold.",
+    Decision.INCONCLUSIVE: "Nothing is proven to be wrong, but not everything is proven right.",
+}
+
+
+def render_index(folder: Path) -> str:
+    """The page that lists and compares the decided runs in the folders of ``folder``."""
+    runs, damaged = read_runs(folder)
+    rows = [
+        (
+            run,
+            ", ".join(f"{run.count(status)} {status.value}" for status in Status),
+            run.changed(runs[number - 1]) if number else None,
+        )
+        for number, run in enumerate(runs)
+    ]
+    last = [(folder / run.folder).as_posix() for run in runs[-2:]]
+    return _render(
+        "index.html.j2",
+        rows=rows[::-1],
+        damaged=damaged,
+        trend=trend(runs),
+        compare=last if len(last) == 2 else ["BEFORE", "AFTER"],
+        utc=_utc,
+    )
+
+
+def render_page(result: GateResult, evidence: Sequence[Evidence], runs: Sequence[Run] = ()) -> str:
+    """The report as HTML; ``runs`` are those of its trend, this one among them."""
+    bounds = result.verdicts["speedup"].interval if "speedup" in result.verdicts else None
+    drawn = [(record, charts.timeline(record)) for record in evidence[:_MOST_RUNS]]
+    return _render(
+        "report.html.j2",
+        trend=trend(runs),
+        result=result,
+        sentence=_SENTENCES[result.decision],
+        counts=[(status, result.count(status)) for status in Status],
+        decisive=[
+            (status.value, names)
+            for status in (Status.FAIL, Status.INCONCLUSIVE)
+            if (names := [c.id for c in result.criteria if result.verdicts[c.id].status is status])
+        ],
+        rows=[
+            (
+                criterion,
+                result.verdicts[criterion.id],
+                interval(criterion, result.verdicts[criterion.id]),
+            )
+            for criterion in result.criteria
+        ],
+        runs=[(record, chart) for record, chart in drawn if chart is not None],
+        runs_left_out=max(len(evidence) - _MOST_RUNS, 0),
+        speedup=charts.speedup(evidence, bounds),
+        recoveries=charts.recoveries(evidence),
+        phases=[
+            (charts.phase_key(index), name)
+            for index, name in enumerate(("detected", "rescheduled", "first result", "node back"))
+        ],
+        faults=[(record, fault) for record in evidence for fault in record.all(Fault)][
+            :_MOST_FAULTS
+        ],
+        environments=[
+            (record, sorted(environment.values.items()))
+            for record in evidence[:_MOST_RUNS]
+            for environment in record.all(Environment)[:1]
+        ],
+        notes=[note.text for record in evidence for note in record.all(Note)][:_MOST_NOTES],
+        listed=listed,
+        utc=_utc,
+        clock=_clock,
+        openings={record.run: record.opening for record in evidence},
+    )
+
+
+def _render(template: str, **values: object) -> str:
+    templates = Templates(
+        loader=PackageLoader("reports", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = Markup(Path(__file__).with_name("style.css").read_text(encoding="utf-8"))
+    return templates.get_template(template).render(style=style, **values)
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")

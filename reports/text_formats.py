@@ -1,0 +1,115 @@
+"""The result as JUnit XML and as Markdown, and the words that both share with the page."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from validation.certificates import HEALTHY
+from validation.criteria.registry import Criterion
+from validation.decision import GateResult
+from validation.verdict import Status, Verdict, bounds, explained, listed
+
+_SIGNS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "❔"}
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def interval(criterion: Criterion, verdict: Verdict) -> str:
+    """The interval with its unit, ``8.1 to 16.8 s``; a dash when there is none."""
+    return bounds(verdict, criterion.unit) or "–"
+
+
+def junit(result: GateResult) -> str:
+    """JUnit XML: a test case a criterion; FAIL is a failure, INCONCLUSIVE is skipped."""
+    suite = ElementTree.Element(
+        "testsuite",
+        name="gate",
+        tests=str(len(result.verdicts)),
+        failures=str(result.count(Status.FAIL)),
+        errors="0",
+        skipped=str(result.count(Status.INCONCLUSIVE)),
+    )
+    properties = ElementTree.SubElement(suite, "properties")
+    facts = [("decision", result.decision.value)]
+    facts += [(f"sha256 of {source.path}", source.sha256) for source in result.sources]
+    for name, value in facts:
+        ElementTree.SubElement(properties, "property", name=_xml(name), value=_xml(value))
+    for criterion in result.criteria:
+        verdict = result.verdicts[criterion.id]
+        case = ElementTree.SubElement(
+            suite, "testcase", classname="validation.decision", name=criterion.id, time="0"
+        )
+        message = _xml(explained(verdict))
+        if verdict.status is Status.FAIL:
+            failure = ElementTree.SubElement(case, "failure", message=message)
+            failure.text = _xml(f"target {criterion.target}; measured {verdict.measured}")
+        elif verdict.status is Status.INCONCLUSIVE:
+            ElementTree.SubElement(case, "skipped", message=message)
+        out = ElementTree.SubElement(case, "system-out")
+        out.text = _xml(
+            f"target: {criterion.target}\nmeasured: {verdict.measured or '–'}\n"
+            f"interval: {interval(criterion, verdict)}\nreason: {verdict.reason}\n"
+            f"needs: {verdict.needs or '–'}\nbudget: {verdict.budget or '–'}"
+        )
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def summary(result: GateResult) -> str:
+    """Markdown, short enough for a job summary or a comment."""
+    counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
+    lines = [f"# Gate for Phase 2: {result.decision.value}", "", counts, ""]
+    lines += ["| Criterion | Target | Measured | 95 % bounds | Verdict | Why |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for criterion in result.criteria:
+        verdict = result.verdicts[criterion.id]
+        cells = (
+            f"`{criterion.id}`",
+            _markdown(criterion.target),
+            _markdown(verdict.measured or "–"),
+            _markdown(interval(criterion, verdict)),
+            f"{_SIGNS[verdict.status]} {verdict.status.value}",
+            _markdown(explained(verdict)),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "## Observer", ""]
+    for aspect in result.observer:
+        why = f" — **not believed**: {_markdown(listed(aspect.doubts))}" if aspect.doubts else ""
+        lines.append(f"- {aspect.source}: {_markdown(aspect.measured or '–')}{why}")
+        if aspect.doubts:
+            lines[-1] += f"; leaves open {', '.join(aspect.criteria)}"
+    planted = [one for one in result.certificates if one.defect != HEALTHY]
+    noticed = sum(one.detected for one in planted)
+    lines += ["", "## Would the gate notice?", ""]
+    lines.append(f"- {noticed} of {len(planted)} planted defects noticed; {result.false_alarms}")
+    if result.uncertified:
+        names = ", ".join(map(_code, result.uncertified))
+        lines.append(f"- not certified, and so no GO: {names}")
+    lines += ["", "## Evidence", ""]
+    for source in result.sources:
+        state = "" if source.closed else " — **not closed, the run was cut short**"
+        lines.append(
+            f"- {_code(source.path)}, run {_code(source.run)}, {source.events} events{state}  "
+        )
+        lines.append(f"  sha256 `{source.sha256}`  ")
+        lines.append(f"  replay: {_code(source.replay)}")
+    return "\n".join(lines) + "\n"
+
+
+def _xml(text: str) -> str:
+    """Drop what XML cannot hold: an error message may carry control characters."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _markdown(text: str) -> str:
+    """One table cell: messages from outside must not open tags, links or columns."""
+    flat = " ".join(text.split())
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", flat).replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _code(text: str) -> str:
+    flat = " ".join(text.split()).replace("`", "'")
+    return f"`{flat}`"

@@ -1,0 +1,1 @@
+"""Developer tools: dashboards, screenshots, the architecture picture."""

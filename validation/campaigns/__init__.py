@@ -1,0 +1,1 @@
+"""Campaigns: which stages are run, in which order, on which target."""

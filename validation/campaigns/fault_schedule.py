@@ -1,0 +1,273 @@
+"""Schedules of faults that may overlap, drawn from a seed and played under an evolution.
+
+``python -m validation schedule --replay SEED`` repeats one: the same faults on the same targets in
+the same order, at the same moments after the run's workers are ready, or as soon after as the
+receipts of the others allow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from fixtures.faults import impairment
+from fixtures.protocols import SERVICES, Node, Receipt, Stack, StackError
+from fixtures.ray.gcs import LOOK_SECONDS, first_seen
+from validation.criteria.registry import CRITERIA
+from validation.criteria.stability import SPAN_S
+from validation.evidence.records import Note
+from validation.evidence.records_faults import Phases
+from validation.extension import Ground, Own
+from validation.monitors.cluster import PERIOD_SECONDS, Outages
+from validation.stages.evolve_process import Evolve
+from validation.stages.workloads import SHORT, WORKLOAD_SECONDS, Campaign, Scale
+
+COUNT: Final = 4
+"""Faults of a schedule."""
+LEAST_NODES: Final = 2
+"""One of them is left alone."""
+_SCALE: Final = Scale(pairs=0, recoveries=0, speedup=SHORT.speedup, evolution=(700, 34))
+_JUDGED: Final = ("no_data_loss", "reproducibility", "container_stability")
+_SPREAD_S: Final = 14.0
+_LEAST_S, _MOST_S = 1.0, 4.0
+_BACK_S: Final = 60.0
+_DICE: Final = 0x5C4ED
+
+_Do = Callable[[Node], Receipt]
+_Tell = Callable[[Receipt], None]
+NODE_FAULTS: Final[Mapping[str, tuple[_Do, _Do | None]]] = {
+    "kill": (lambda n: n.kill(), None),
+    "kill_worker": (lambda n: n.kill_worker(), None),
+    "pause": (lambda n: n.pause(), lambda n: n.resume()),
+    "partition": (lambda n: n.partition(), lambda n: n.heal()),
+    "one_way in": (lambda n: n.impair(impairment.one_way("in")), lambda n: n.mend()),
+    "one_way out": (lambda n: n.impair(impairment.one_way("out")), lambda n: n.mend()),
+    "loss": (lambda n: n.impair(impairment.loss(0.1)), lambda n: n.mend()),
+    "delay": (lambda n: n.impair(impairment.delay(0.05)), lambda n: n.mend()),
+    "narrow": (lambda n: n.impair(impairment.narrow(1_000_000)), lambda n: n.mend()),
+    "memory under the limit": (lambda n: n.hog_memory(0.6, 1.0), None),
+    "memory over the limit": (lambda n: n.hog_memory(1.5, 1.0), None),
+}
+"""What is done to a node, and what undoes it; a node that is gone then is started besides."""
+SERVICE_FAULTS: Final = ("kill", "stop")
+_AWAY: Final = frozenset({"kill", "pause", "partition", "one_way in", "one_way out"})
+"""They take a node out of the cluster, or may."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One fault of a schedule."""
+
+    at_s: float
+    """After the workers of the run were ready."""
+    for_s: float
+    """Until it is undone."""
+    fault: str
+    target: str
+    """A node, or a service."""
+
+    def __str__(self) -> str:
+        return f"{self.fault} {self.target} at {self.at_s:.1f} s for {self.for_s:.1f} s"
+
+
+def draw(
+    seed: int, *, nodes: Sequence[str], services: Sequence[str], count: int = COUNT
+) -> tuple[Step, ...]:
+    """A schedule of ``count`` faults in the order of their beginnings.
+
+    They may overlap, but no two are on one target, and one node is left alone.
+    """
+    dice = np.random.Generator(np.random.Philox(key=[seed, _DICE]))
+    spared = str(dice.choice(list(nodes)))
+    targets = [*(name for name in nodes if name != spared), *services]
+    chosen = dice.permutation(targets)[:count].tolist()
+    steps = []
+    for target in chosen:
+        kinds = list(NODE_FAULTS) if target in nodes else list(SERVICE_FAULTS)
+        steps.append(
+            Step(
+                at_s=float(dice.uniform(0.5, _SPREAD_S)),
+                for_s=float(dice.uniform(_LEAST_S, _MOST_S)),
+                fault=str(dice.choice(kinds)),
+                target=target,
+            )
+        )
+    return tuple(sorted(steps, key=lambda step: step.at_s))
+
+
+class Strike:
+    """One fault as it is done and undone: its receipts, and when its target was gone and back."""
+
+    def __init__(self, step: Step, tell: _Tell) -> None:
+        self.step, self._tell = step, tell
+        self._receipts: list[Receipt] = []
+        self._undo_at = 0.0
+        self._noticed_at: float | None = None
+        self._back_at: float | None = None
+
+    def tell(self, receipt: Receipt) -> None:
+        """Of the fault, or of its undo."""
+        self._receipts.append(receipt)
+        self._tell(receipt)
+
+    def look(self, alive: Collection[str]) -> None:
+        """The nodes that the cluster has now, while the fault is there."""
+        if self._noticed_at is None and self.step.target not in alive:
+            self._noticed_at = time.time()
+
+    def undo(self) -> None:
+        """It is to be undone now."""
+        self._undo_at = time.time()
+
+    def back(self, at: float) -> None:
+        """Its target was there again."""
+        self._back_at = at
+
+    def phases(self, workload: str) -> Phases:
+        """When what happened."""
+        first, last = self._receipts[0], self._receipts[-1]
+        asked = first.requested_at
+        # A fault that ends by itself has no undo.
+        undone = max(last.confirmed_at, self._undo_at)
+        return Phases(
+            workload=workload,
+            fault=self.step.fault,
+            target=self.step.target,
+            asked_at=asked,
+            confirmed_s=first.confirmed_at - asked,
+            noticed_s=None if self._noticed_at is None else max(0.0, self._noticed_at - asked),
+            undo_s=self._undo_at - asked,
+            undone_s=undone - asked,
+            back_s=None if self._back_at is None else self._back_at - asked,
+        )
+
+
+@contextmanager
+def struck(stack: Stack, outages: Outages, step: Step, tell: _Tell) -> Iterator[Strike]:
+    """The fault is there inside of it; its undo runs whatever happens."""
+    strike = Strike(step, tell)
+    node = next((node for node in stack.nodes if node.name == step.target), None)
+    if node is None:
+        end = stack.kill_service if step.fault == "kill" else stack.stop_service
+        try:
+            strike.tell(end(step.target))
+            yield strike
+        finally:
+            strike.undo()
+            strike.tell(started := stack.start_service(step.target))
+            if started.confirmed:
+                strike.back(started.confirmed_at)
+        return
+    do, undo = NODE_FAULTS[step.fault]
+    outages.down(node.name)
+    try:
+        strike.tell(do(node))
+        yield strike
+    finally:
+        strike.undo()
+        if undo is not None:
+            strike.tell(undo(node))
+        if step.fault in _AWAY or node.name not in _alive(stack):
+            # One that the cluster gave up ends by itself, sooner or later: it is ended here.
+            if step.fault not in ("kill", "kill_worker") and node.alive:
+                strike.tell(node.kill())
+            strike.tell(node.start())
+        back = first_seen(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_S)
+        if back is not None:
+            strike.back(back)
+        outages.up(node.name)
+
+
+def _alive(stack: Stack) -> frozenset[str]:
+    try:
+        return stack.alive_nodes()
+    except StackError:
+        return frozenset()
+
+
+def play(
+    steps: Sequence[Step],
+    stack: Stack,
+    outages: Outages,
+    tell: _Tell,
+    *,
+    over: Callable[[], bool],
+    say: Callable[[str], None],
+) -> list[Strike]:
+    """Do and undo all of a schedule, each in its time; those that were begun before the end."""
+    began, begun = time.monotonic(), list[Strike]()
+    names = {node.name for node in stack.nodes}
+    with ExitStack() as last:
+        left = list(steps)
+        held: dict[Strike, ExitStack] = {}
+        while left or held:
+            now = time.monotonic() - began
+            for strike in [s for s in held if now >= s.step.at_s + s.step.for_s or over()]:
+                held.pop(strike).close()
+            if left and over():
+                break
+            if left and now >= left[0].at_s:
+                step = left.pop(0)
+                say(f"schedule: {step}")
+                until = last.enter_context(ExitStack())
+                begun.append(until.enter_context(struck(stack, outages, step, tell)))
+                held[begun[-1]] = until
+            if on_nodes := [s for s in held if s.step.target in names]:
+                alive = _alive(stack)
+                for strike in on_nodes:
+                    strike.look(alive)
+            time.sleep(LOOK_SECONDS)
+    return begun
+
+
+def gather(ground: Ground) -> None:
+    """An evolution on the cluster under a schedule, and the undisturbed history beside it; at
+    least for as long as services must have been watched."""
+    stack, began = ground.stack, time.monotonic()
+    services = [name for name in SERVICES if stack.services().get(name) is not None]
+    steps = draw(ground.seed, nodes=[n.name for n in stack.nodes], services=services)
+    campaign = Campaign(
+        stack, ground.writer, seed=ground.seed, scale=_SCALE, folder=ground.folder,
+        outages=ground.outages, say=ground.say,
+    )  # fmt: skip
+    campaign.reference()
+    spec, name = campaign.real(), campaign.name("reproducibility", "distributed")
+    for step in steps:
+        ground.add(Note(text=f"schedule: {step}"))
+
+    def strike(evolve: Evolve) -> None:
+        begun = play(
+            steps, stack, ground.outages, lambda one: _tell(ground, one, name),
+            over=lambda: not evolve.running, say=ground.say,
+        )  # fmt: skip
+        for one in begun:
+            ground.add(one.phases(name))
+        if len(begun) < len(steps):
+            ground.add(Note(text=f"{name} was over after {len(begun)} of {len(steps)} faults"))
+
+    with campaign.evolve(spec, name, campaign.cluster_arguments()) as evolve:
+        if evolve.wait_ready(WORKLOAD_SECONDS):
+            strike(evolve)
+        ended = evolve.finish(WORKLOAD_SECONDS)
+    nodes = len(stack.nodes)
+    campaign.record(
+        name, spec, ended, purpose="reproducibility", arm="distributed", pair=None,
+        nodes=nodes, workers=nodes,
+    )  # fmt: skip
+    time.sleep(max(0.0, began + SPAN_S + 2 * PERIOD_SECONDS - time.monotonic()))
+
+
+def _tell(ground: Ground, receipt: Receipt, workload: str) -> None:
+    ground.fault(receipt, workload=workload)
+    if not receipt.confirmed:
+        ground.say(f"{receipt.fault} of {receipt.target} has no receipt: {receipt.detail}")
+
+
+SCHEDULE: Final = Own(
+    criteria=tuple(c for c in CRITERIA if c.id in _JUDGED), gather=gather, name="schedule"
+)

@@ -1,1 +1,0 @@
-"""Verdict functions: pooled records in, one verdict out. Grouped by what they judge."""

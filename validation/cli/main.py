@@ -1,0 +1,426 @@
+"""``python -m validation gate | criteria | report | index | diff | certify | soak | own |
+schedule``: verdicts from evidence, and whether they can be trusted.
+
+Exit status of ``gate``, ``report``, ``own`` and ``schedule``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or
+unusable evidence. That of ``soak``: 0 when uptime passes, 1 when any criterion fails, else 2, also
+when a signal ended it. Of any other command that a signal ended: 128 and its number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fixtures.system import termination
+from ga.errors import InputError
+from validation.campaigns.fault_schedule import LEAST_NODES, SCHEDULE
+from validation.certificates import HEALTHY, Certificate, certified, false_alarms
+from validation.criteria.registry import CRITERIA, Criterion
+from validation.decision import Decision, GateResult, as_object, decide
+from validation.diff import difference
+from validation.evidence.log import (
+    FILE,
+    Evidence,
+    EvidenceError,
+    pool,
+    read_evidence,
+)
+from validation.extension import (
+    NODES,
+    Own,
+    certify_own,
+    judged,
+    kept,
+    load,
+    measure,
+    together,
+)
+from validation.mutation.runner import CERTIFICATES, certify
+from validation.run_folder import stamp
+from validation.self_check import doubts
+from validation.soak import read_soak
+from validation.soak import run as soak
+from validation.verdict import Status, bounds, explained
+
+UNUSABLE: Final = 2
+RUNS: Final = Path("reports") / "out"
+STYLES: Final = {
+    Status.PASS: "bold green",
+    Status.FAIL: "bold red",
+    Status.INCONCLUSIVE: "bold yellow",
+}
+_DECISION_STYLES: Final = {
+    Decision.GO: "bold green",
+    Decision.NO_GO: "bold red",
+    Decision.INCONCLUSIVE: "bold yellow",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        with termination.by_signal():
+            return _run(options)
+    except termination.EndedError as ended:
+        print(f"{ended}; what was started is removed", file=sys.stderr)
+        return ended.status
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        owns = [load(path) for path in getattr(options, "with", [])]
+        if options.command == "criteria":
+            return _criteria(together(owns), as_json=options.json)
+        if options.command == "own":
+            return _own(load(options.file), options)
+        if options.command == "schedule":
+            return _own(SCHEDULE, options)
+        if options.command == "certify":
+            return _certify(options, owns)
+        if options.command == "index":
+            return _index(options.folder)
+        if options.command == "soak":
+            return _soak(options)
+        with _no_collection():
+            if options.command == "diff":
+                return _diff(_read(options.before), _read(options.after), as_json=options.json)
+            evidence = _read(options.files)
+            result = decide(
+                evidence,
+                criteria=together(owns),
+                certificates=kept(options.certificates, owns),
+            )
+        if options.command == "report":
+            return _report(result, evidence, options.out, options.runs)
+        return _gate(result, as_json=options.json)
+    except (EvidenceError, InputError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+    return UNUSABLE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m validation", description="Judge recorded evidence: GO, NO-GO, INCONCLUSIVE."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    gate = commands.add_parser("gate", help="decide from evidence files; exits 0 GO, 1 NO-GO, 2")
+    gate.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        type=Path,
+        help="evidence file, or the folder of a run or a soak",
+    )
+    gate.add_argument("--json", action="store_true", help="one object on stdout")
+    criteria = commands.add_parser("criteria", help="list every criterion")
+    criteria.add_argument("--json", action="store_true", help="a list of objects on stdout")
+    soak.register(commands.add_parser("soak", help="gather evidence for hours or days"))
+    report = commands.add_parser("report", help="write report.html, junit.xml and summary.md anew")
+    report.add_argument("files", nargs="+", metavar="FILE", type=Path)
+    report.add_argument("--out", required=True, metavar="DIR", type=Path)
+    report.add_argument(
+        "--runs", metavar="DIR", type=Path, help="folder of all runs: adds their trend, lists them"
+    )
+    index = commands.add_parser("index", help="write the page that lists and compares all runs")
+    index.add_argument("folder", nargs="?", metavar="DIR", type=Path, default=RUNS)
+    diff = commands.add_parser("diff", help="what changed between two gates; exits 1 if a verdict")
+    diff.add_argument("before", type=_files, metavar="BEFORE", help="FILE[,FILE...]")
+    diff.add_argument("after", type=_files, metavar="AFTER", help="FILE[,FILE...]")
+    diff.add_argument("--json", action="store_true", help="a list of objects on stdout")
+    certifying = commands.add_parser(
+        "certify", help="plant defects on a real stack and see whether the gate notices"
+    )
+    certifying.add_argument(
+        "criteria", nargs="*", metavar="CRITERION", help="only these (default: all)"
+    )
+    certifying.add_argument("--anew", action="store_true", help="also what is certified already")
+    certifying.add_argument(
+        "--part", metavar="I/N", help="every N-th defect from the I-th on, as CI does in turn"
+    )
+    certifying.add_argument(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="begin no other trial after so long; the next certification goes on there",
+    )
+    certifying.add_argument("--json", action="store_true", help="a list of objects on stdout")
+    own = commands.add_parser("own", help="start a stack for a file of your own, and judge it")
+    own.add_argument("file", metavar="FILE", type=Path, help="sets OWN, see docs/extending.md")
+    schedule = commands.add_parser(
+        "schedule", help="an evolution under faults that a seed draws; --replay repeats them"
+    )
+    for command, nodes in ((own, NODES), (schedule, 3)):
+        command.add_argument("--nodes", type=int, default=nodes, help=f"(default: {nodes})")
+        command.add_argument(
+            "--seed", "--replay", dest="seed", type=int, help="fixes what is drawn by chance"
+        )
+        command.add_argument("--out", metavar="DIR", type=Path, help=f"(default: {RUNS}/...)")
+        command.add_argument("--json", action="store_true", help="one object on stdout")
+    for command in (own, schedule, certifying):
+        command.add_argument(
+            "--stack", choices=["auto", "processes", "containers"], default="processes"
+        )
+    for command in (gate, criteria, report, certifying):
+        command.add_argument(
+            "--with",
+            action="append",
+            default=[],
+            metavar="FILE",
+            type=Path,
+            help="criteria of your own beside the gate's; may be given again",
+        )
+    for command in (gate, report, certifying):
+        command.add_argument(
+            "--certificates",
+            default=CERTIFICATES,
+            type=Path,
+            help=f"what `certify` found (default: {CERTIFICATES})",
+        )
+    return parser
+
+
+def _files(text: str) -> list[Path]:
+    return [Path(part) for part in text.split(",")]
+
+
+def _diff(before: Sequence[Evidence], after: Sequence[Evidence], *, as_json: bool) -> int:
+    found = difference(before, after)
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
+    elif not found:
+        print("nothing changed")
+    else:
+        table = Table(pad_edge=False)
+        for name in ("What", "Name", "Before", "After"):
+            table.add_column(name, overflow="fold", no_wrap=name in ("What", "Name"))
+        for one in found:
+            table.add_row(Text(one.kind), Text(one.name), Text(one.before), Text(one.after))
+        _console().print(table)
+    return int(any(one.kind in ("decision", "verdict") for one in found))
+
+
+def _own(own: Own, options: argparse.Namespace) -> int:
+    if options.nodes < 1:
+        raise InputError(f"--nodes must be at least 1, not {options.nodes}")
+    if options.seed is not None and not 0 <= options.seed < 2**63:
+        raise InputError(f"--seed must be 0 to 2^63 - 1, not {options.seed}")
+    if own is SCHEDULE and options.nodes < LEAST_NODES:
+        raise InputError(f"--nodes must be at least {LEAST_NODES}: one is left alone")
+    folder = options.out or RUNS / f"own-{own.name}-{stamp()}"
+    if (folder / FILE).exists():
+        raise InputError(f"--out {folder} holds evidence already; name another folder")
+    record = measure(
+        own,
+        nodes=options.nodes,
+        backend=options.stack,
+        seed=options.seed,
+        folder=folder,
+        say=_tell,
+    )
+    return _gate(judged(own, record, kept(CERTIFICATES, [own])), as_json=options.json)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _certify(options: argparse.Namespace, owns: Sequence[Own]) -> int:
+    """With files of somebody's own, only their criteria: the others need no other certificates."""
+    theirs = [criterion.id for own in owns for criterion in own.criteria]
+    known = theirs or [criterion.id for criterion in CRITERIA]
+    if unknown := [name for name in options.criteria if name not in known]:
+        raise EvidenceError(f"no criterion {unknown[0]!r}; see: python -m validation criteria")
+    if not options.minutes > 0:
+        raise InputError(f"--minutes must be above 0, not {options.minutes:g}")
+    found: list[Certificate] = []
+    for own in owns:
+        found += certify_own(
+            own, options.certificates, backend=options.stack, anew=options.anew, say=_tell
+        )
+    if not owns:
+        found += certify(
+            options.certificates,
+            criteria=options.criteria,
+            anew=options.anew,
+            some=options.part,
+            minutes=options.minutes,
+            stack="containers" if options.stack == "containers" else "processes",
+            say=_tell,
+        )
+    done = certified(found)
+    if options.json:
+        print(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
+    else:
+        _console().print(_certificates(found))
+    _tell(false_alarms(found))
+    partial = options.part is not None or options.stack == "containers"
+    without = [
+        name
+        for name in known
+        if name not in done
+        and (name in options.criteria or not options.criteria)
+        and (not partial or name in {one.criterion for one in found})
+    ]
+    if without:
+        _tell(f"uncertified: {', '.join(without)}")
+    return 1 if any(one.detected == (one.defect == HEALTHY) for one in found) else 0
+
+
+def _certificates(found: Sequence[Certificate]) -> Table:
+    table = Table(pad_edge=False)
+    for name in ("Criterion", "Stack", "Defect", "Expected", "Verdict", "Why"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("Criterion", "Verdict"))
+    for one in found:
+        style = "bold red" if one.detected == (one.defect == HEALTHY) else ""
+        table.add_row(
+            Text(one.criterion),
+            Text(one.stack),
+            Text(one.defect),
+            Text(one.expected),
+            Text(one.verdict, style=style),
+            Text(one.reason),
+        )
+    return table
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A record of two days is a million objects that all live: looking for garbage finds none."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
+    evidence = pool([_read_one(path) for path in files])
+    for record in evidence:
+        if not record.closed:
+            print(
+                f"{record.source}, line {len(record.events)}: record not closed, the run was cut "
+                "short; nothing is decided from it",
+                file=sys.stderr,
+            )
+    return evidence
+
+
+def _read_one(path: Path) -> Evidence:
+    """A file, a soak's folder, or the folder of a run of the suite."""
+    inside = path / FILE
+    if path.is_dir() and not inside.exists():
+        return read_soak(path)
+    return read_evidence(inside if path.is_dir() else path, allow_open=True)
+
+
+def _soak(options: argparse.Namespace) -> int:
+    folder = soak.soak(options)
+    result = decide([read_soak(folder)])
+    _gate(result, as_json=False)
+    print(f"pool it with other runs: python -m validation gate {folder} EVIDENCE...")
+    if result.decision is Decision.NO_GO:
+        return result.exit_code
+    return 0 if result.verdict("uptime").status is Status.PASS else UNUSABLE
+
+
+def _gate(result: GateResult, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(as_object(result), indent=2, ensure_ascii=False, allow_nan=False))
+        return result.exit_code
+    table = Table(show_lines=False, pad_edge=False)
+    for name in ("Criterion", "Target", "Verdict", "Measured", "Why"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("Criterion", "Verdict"))
+    for criterion in result.criteria:
+        verdict = result.verdicts[criterion.id]
+        measured = verdict.measured or "-"
+        if between := bounds(verdict, criterion.unit):
+            measured += f" ({between})"
+        # Text, not str: a reason may hold brackets, which rich would take for markup.
+        table.add_row(
+            Text(criterion.id),
+            Text(criterion.target),
+            Text(verdict.status.value, style=STYLES[verdict.status]),
+            Text(measured),
+            Text(explained(verdict)),
+        )
+    console = _console()
+    console.print(table)
+    for line in doubts(result.observer):
+        console.print(Text(f"observer: {line}", "yellow"), soft_wrap=True)
+    counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
+    console.print(Text(f"{result.decision.value}: {counts}", _DECISION_STYLES[result.decision]))
+    if result.uncertified:
+        console.print(
+            Text(f"uncertified, and so no GO: {', '.join(result.uncertified)}"), soft_wrap=True
+        )
+    return result.exit_code
+
+
+def _criteria(criteria: Sequence[Criterion], *, as_json: bool) -> int:
+    if as_json:
+        rows = [
+            {
+                "id": criterion.id,
+                "statement": criterion.statement,
+                "target": criterion.target,
+                "unit": criterion.unit,
+                "clause": criterion.clause,
+                "evidence": criterion.evidence_needed,
+            }
+            for criterion in criteria
+        ]
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return 0
+    table = Table(pad_edge=False)
+    for name in ("Criterion", "Statement", "Target", "Evidence needed"):
+        table.add_column(name, overflow="fold", no_wrap=name == "Criterion")
+    for criterion in criteria:
+        table.add_row(
+            Text(criterion.id),
+            Text(criterion.statement),
+            Text(criterion.target),
+            Text(criterion.evidence_needed),
+        )
+    _console().print(table)
+    return 0
+
+
+def _console() -> Console:
+    """Standard output; into a file or a pipe, wide enough for the table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=150)
+
+
+def _report(result: GateResult, evidence: Sequence[Evidence], out: Path, runs: Path | None) -> int:
+    # Imported here: the report's template engine is not needed to decide.
+    import reports
+
+    for path in reports.write(result, evidence, out, runs=runs):
+        print(path)
+    return result.exit_code
+
+
+def _index(folder: Path) -> int:
+    import reports
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of runs; make one: pytest -m validation")
+    print(reports.write_index(folder))
+    return 0

@@ -1,0 +1,1 @@
+"""Criteria of the gate: each one's statement, target and verdict function."""

@@ -1,0 +1,179 @@
+"""Was the cluster there, for how much of the time that anybody watched it?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from validation import statistics
+from validation.evidence.log import Evidence
+from validation.evidence.outages import LONGEST_GAP_S, Outage, Watching
+from validation.evidence.queries import HEAD, excused, gap, overlap
+from validation.evidence.records import Gap
+from validation.evidence.records_monitoring import Probe
+from validation.verdict import (
+    InconclusiveError,
+    Records,
+    Status,
+    Verdict,
+    inconclusive,
+    listed,
+    plural,
+    settle,
+    span,
+)
+
+CLUSTER: Final = "cluster"
+"""Name of the probe, and of the target of faults that take the whole cluster."""
+AVAILABILITY: Final = 0.99
+WATCHED_S: Final = 48 * 3600.0
+SIMULATED: Final = "simulated"
+"""Backend of a record whose clock and cluster were simulated."""
+_SHORTEST_S: Final = 1.0
+"""A failed probe with no good one beside it was an outage, however short."""
+UNSEEN_OUTAGE_S: Final = 120.0
+"""Without any outage, one is taken to last as long as ``worker_recovery`` allows a recovery."""
+
+
+def uptime(records: Records) -> Verdict:
+    """The cluster was available for at least 99 % of at least 48 watched hours.
+
+    Available: the GCS answers and has a worker node alive. Outages are counted, each from the last
+    good probe before it to the first good one after it. Time that nobody watched is neither up nor
+    down; what a record says it did not watch (``gap``) is only missing, while a stretch that it
+    passes over in silence rules out a PASS. Outages by a confirmed receipt of ours on the head or
+    the whole cluster are not watched time.
+
+    - PASS: 48 h were watched, and the lower bound of the long-run availability is at least 99 %.
+    - FAIL: the upper bound is below 99 %, or in one record alone more was down than 1 % of the
+      time watched, or of 48 h when that is longer: other records do not make up for it.
+    """
+    watched_s = 0.0
+    outages: list[Outage] = []
+    problems: list[str] = []
+    spent: list[str] = []
+    for record in records:
+        seen = watch(record)
+        if seen.down_s > allowed(seen.watched_s):
+            spent.append(
+                f"run {record.run} was down for {span(seen.down_s)}, "
+                f"{span(allowed(seen.watched_s))} are allowed"
+            )
+        watched_s += seen.watched_s
+        outages += seen.outages
+        problems += _doubts(record, seen)
+    if watched_s <= 0:
+        raise InconclusiveError(
+            listed(["nobody probed the cluster", *problems]),
+            needs=f"{span(WATCHED_S)} of probes of the cluster",
+        )
+    lengths = [max(outage.seconds, _SHORTEST_S) for outage in outages]
+    down_s = math.fsum(lengths)
+    hours = f"{watched_s / 3600:.2f} h watched"
+    budget = (
+        f"{100 * AVAILABILITY:g} % allows {span(allowed(watched_s))} down in "
+        f"{max(watched_s, WATCHED_S) / 3600:.0f} h; {span(down_s)} used"
+    )
+    if down_s >= watched_s:
+        # Down all the time: there is no ratio to bound.
+        measured, interval, lower, upper = f"0 % of {hours}", (0.0, 100.0), 0.0, 1.0
+        words = "it was never seen available"
+    else:
+        found = statistics.availability(lengths, watched_s, unseen_s=UNSEEN_OUTAGE_S)
+        lower, upper = found.share.lower, found.share.upper
+        measured = f"{100 * found.observed:.3f} % of {hours}"
+        interval = (100 * lower, 100 * upper)
+        words = _words(found, outages)
+    gaps = [known.end - known.begin for record in records for known in record.all(Gap)]
+    if gaps:
+        words += f"; {plural(len(gaps), 'gap')} of {span(math.fsum(gaps))} that nobody watched"
+    if any(record.opening.backend == SIMULATED for record in records):
+        words = f"SIMULATED: {words}"
+    if upper < AVAILABILITY or spent:
+        return Verdict(
+            status=Status.FAIL,
+            measured=measured,
+            interval=interval,
+            reason=listed([words, *spent]),
+            budget=budget,
+        )
+    missing_s = max(WATCHED_S - watched_s, 0.0)
+    if down_s < watched_s:
+        missing_s = max(
+            missing_s,
+            statistics.more_watching(lengths, watched_s, AVAILABILITY, unseen_s=UNSEEN_OUTAGE_S),
+        )
+    needs = f"{max(missing_s / 3600, 0.01):.2f} more hours watched without an outage"
+    if missing_s > 0 or lower < AVAILABILITY:
+        return inconclusive(
+            listed([f"{hours} of {WATCHED_S / 3600:.0f} h", words, *problems], most=4),
+            needs=needs,
+            measured=measured,
+            interval=interval,
+            budget=budget,
+        )
+    verdict = Verdict(
+        status=Status.PASS, measured=measured, interval=interval, reason=words, budget=budget
+    )
+    return settle(verdict, problems, needs="probes of the cluster all through each record")
+
+
+def allowed(watched_s: float) -> float:
+    """Seconds that a record of so many watched seconds may have been down."""
+    return (1 - AVAILABILITY) * max(watched_s, WATCHED_S)
+
+
+def watch(record: Evidence) -> Watching:
+    """What the probes of one record saw of the cluster."""
+    seen = Watching()
+    for event in record.of(Probe.KIND):
+        probe = event.record
+        if not isinstance(probe, Probe) or probe.probe != CLUSTER:
+            continue
+        if not probe.ok and excused(record, (HEAD, CLUSTER), event.at):
+            seen.pause()
+        else:
+            seen.probe(event.at, ok=probe.ok)
+    seen.pause()
+    return seen
+
+
+def _doubts(record: Evidence, seen: Watching) -> list[str]:
+    """What could hide an outage in one record."""
+    doubts = []
+    announced = [(known.begin, known.end) for known in record.all(Gap)]
+    silent = [
+        end - begin
+        for begin, end in seen.unwatched
+        if end - begin - overlap(begin, end, announced) > LONGEST_GAP_S
+    ]
+    if silent:
+        doubts.append(
+            f"run {record.run}: {span(math.fsum(silent))} passed without a probe and without a "
+            "word of it"
+        )
+    if seen.probes:
+        times = [e.at for e in record.of(Probe.KIND) if getattr(e.record, "probe", "") == CLUSTER]
+        unwatched = gap(record, times, "the cluster's probe")
+        doubts += [unwatched] if unwatched else []
+    unfinished = [outage for outage in seen.outages if not outage.over]
+    if unfinished:
+        doubts.append(
+            f"run {record.run}: nobody saw the end of {plural(len(unfinished), 'outage')}"
+        )
+    return doubts
+
+
+def _words(found: statistics.Availability, outages: Sequence[Outage]) -> str:
+    between = f"outages at least {span(found.between.lower)} apart on average"
+    if found.repair is None:
+        return (
+            f"no outage: {between} (95 % confidence, rule of three); one is taken to last "
+            f"{span(UNSEEN_OUTAGE_S)}"
+        )
+    longest = max(outage.seconds for outage in outages)
+    return (
+        f"{plural(len(outages), 'outage')}, the longest {span(longest)}; {between}, each at most "
+        f"{span(found.repair.upper)} on average"
+    )

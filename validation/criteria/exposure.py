@@ -1,0 +1,115 @@
+"""Does a stranger get in?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from validation.evidence.log import Evidence
+from validation.evidence.records_network import Leak, Listener, Search, Survey
+from validation.verdict import (
+    InconclusiveError,
+    Records,
+    Status,
+    Verdict,
+    inconclusive,
+    listed,
+    plural,
+)
+
+_GUARDED: Final = ("postgres", "redis")
+"""What asks for a password on loopback too."""
+_NEEDS: Final = (
+    "a survey of every socket of the stack, and a search of the run's folder, about 10 s"
+)
+
+
+def exposure(records: Records) -> Verdict:
+    """No socket gives a stranger anything, and no secret was written down.
+
+    What is bound to loopback is within this machine, and so is a private network without a way out;
+    there metrics may be read by anyone, and nothing else.
+    """
+    wrong: list[str] = []
+    unknown: list[str] = []
+    listeners: list[Listener] = []
+    surveys: list[Survey] = []
+    for record in records:
+        surveys += record.all(Survey)
+        listeners += record.all(Listener)
+        wrong += [f"{leak.secret} stands in {leak.file}" for leak in record.all(Leak)]
+        unknown += _holes(record)
+    for one in listeners:
+        name = f"{one.service} at {one.address} ({one.network})"
+        if _opened(one):
+            wrong.append(f"{name} is open to a stranger: {one.attempt}")
+        elif _unanswered(one):
+            unknown.append(f"{name}: {one.attempt or 'not tried'}")
+    if wrong:
+        return Verdict(
+            status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=listed(wrong)
+        )
+    if not surveys:
+        raise InconclusiveError(listed(unknown or ["no survey of the sockets"]), needs=_NEEDS)
+    measured = f"{plural(len(listeners), 'socket')}: {_counted(listeners)}"
+    if unknown:
+        return inconclusive(listed(unknown), needs=_NEEDS, measured=measured)
+    return Verdict(
+        status=Status.PASS,
+        measured=measured,
+        reason="each socket beyond loopback was tried without credentials, in its own network; "
+        "with them the services let in; no secret in the run's files, the stack's logs or its "
+        "images' history",
+    )
+
+
+def _opened(one: Listener) -> bool:
+    if one.access == "open":
+        return one.reach != "loopback" or one.service in _GUARDED
+    return one.access == "metrics" and one.reach == "outside"
+
+
+def _unanswered(one: Listener) -> bool:
+    if one.service in _GUARDED:
+        return one.access != "refused"
+    return one.reach != "loopback" and one.access in ("unknown", "not tried")
+
+
+def _counted(listeners: Sequence[Listener]) -> str:
+    loopback = sum(one.reach == "loopback" for one in listeners)
+    metrics = sum(one.reach == "stack" and one.access == "metrics" for one in listeners)
+    refused = sum(one.reach != "loopback" and one.access == "refused" for one in listeners)
+    return (
+        f"{loopback} on loopback, {refused} refuse strangers, {metrics} give metrics in the "
+        "private network"
+    )
+
+
+def _holes(record: Evidence) -> list[str]:
+    """What is missing of one run's survey."""
+    surveys, listeners = record.all(Survey), record.all(Listener)
+    found: list[str] = []
+    if not surveys and not listeners and not record.all(Search):
+        return found
+    if len(surveys) != 1:
+        return [f"run {record.run}: {plural(len(surveys), 'survey')}, not one"]
+    survey = surveys[0]
+    if len(listeners) != survey.listeners or not listeners:
+        found.append(f"{len(listeners)} of {survey.listeners} sockets are in the record")
+    if survey.unreadable or not survey.processes:
+        found.append(f"{survey.unreadable} of {survey.processes} processes could not be read")
+    if "dashboard" not in survey.credentials:
+        found.append("nobody tried the dashboard with its token")
+    for name, let_in in survey.credentials.items():
+        if let_in is not True:
+            found.append(f"{name} refuses its own secret, so a refusal says nothing")
+    services = {one.service for one in listeners}
+    found += [
+        f"no socket of {name} was found"
+        for name in _GUARDED
+        if name in survey.credentials and name not in services
+    ]
+    searches = record.all(Search)
+    if not any(one.files and one.secrets for one in searches):
+        found.append("the run's files were not searched for secrets")
+    return found

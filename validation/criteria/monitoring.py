@@ -1,0 +1,209 @@
+"""Does a fault reach somebody, and do the dashboards show what they promise?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from validation.evidence.log import Evidence
+from validation.evidence.queries import HEAD, excused
+from validation.evidence.records import Fault
+from validation.evidence.records_monitoring import (
+    AlertWatch,
+    Notification,
+    Panel,
+    Probe,
+)
+from validation.verdict import (
+    InconclusiveError,
+    Records,
+    Status,
+    Verdict,
+    inconclusive,
+    listed,
+    plural,
+    settle,
+)
+
+FIRES_S: Final = 60.0
+"""From the request of a node's kill until the webhook was told."""
+CLEARS_S: Final = 60.0
+"""From the receipt that the node is back until the webhook was told."""
+NODE_LOST: Final = "NodeLost"
+_LOSSES: Final = (NODE_LOST, "HeadLost")
+"""Alerts that only a fault of ours may fire."""
+_MATCH_S: Final = 5.0
+"""How far the start of a watch may lie from the receipt of its fault."""
+
+
+def alerting(records: Records) -> Verdict:
+    """The alert of a killed node reaches the webhook in 60 s, and clears in 60 s once it is back.
+
+    A watch counts with confirmed receipts of the kill and of the start, and when the alert was
+    quiet before. FAIL: it came late or not at all, cleared late, not at all or while the node was
+    still down, or an alert of a loss came for a node that no receipt shows down.
+    """
+    times: list[tuple[float, float]] = []
+    misses: list[str] = []
+    problems: list[str] = []
+    for record in records:
+        notes = sorted(record.all(Notification), key=lambda note: note.received_at)
+        watches = record.all(AlertWatch)
+        for watch in watches:
+            _watched(record, watch, notes, times, misses, problems)
+        for note in notes:
+            if note.firing and note.alert in _LOSSES:
+                _explained(record, note, misses, problems)
+    if misses:
+        return Verdict(
+            status=Status.FAIL,
+            measured=plural(len(misses), "miss", "misses"),
+            reason=listed(misses),
+        )
+    needs = "a node killed and started again by receipt, and what Alertmanager said meanwhile"
+    if not times:
+        raise InconclusiveError(
+            listed(problems or _refusals(records, "alertmanager") or ["no alert was watched"]),
+            needs=needs,
+        )
+    verdict = Verdict(
+        status=Status.PASS,
+        measured=f"fired after {max(fired for fired, _ in times):.1f} s, "
+        f"cleared after {max(cleared for _, cleared in times):.1f} s",
+        reason=f"{plural(len(times), 'planted fault')}, no false alarm",
+    )
+    return settle(verdict, problems, needs=needs)
+
+
+def _explained(
+    record: Evidence, note: Notification, misses: list[str], problems: list[str]
+) -> None:
+    """Ask for the fault behind an alert of a loss; what no fault explains is a false alarm."""
+    target = note.target or HEAD
+    watches = record.all(AlertWatch)
+    # Before the first watch the stack was starting, and nobody was there yet.
+    early = not any(note.received_at >= watch.fault_at for watch in watches)
+    # Those of a watch are judged with it.
+    own = any(w.target == target and w.fault_at <= note.received_at <= w.until for w in watches)
+    if early or own or excused(record, (target,), note.received_at):
+        return
+    words = f"{note.alert} fired for {target}, which no receipt shows down"
+    doubtful = any(f.target == target and not f.confirmed for f in record.all(Fault))
+    (problems if doubtful else misses).append(words)
+
+
+def _watched(
+    record: Evidence,
+    watch: AlertWatch,
+    notes: Sequence[Notification],
+    times: list[tuple[float, float]],
+    misses: list[str],
+    problems: list[str],
+) -> None:
+    """Judge one watch, adding to the lists what it shows."""
+    name = f"{watch.alert} of {watch.target}"
+    faults = [f for f in record.all(Fault) if f.target == watch.target and f.confirmed]
+    kill = next(
+        (
+            f
+            for f in faults
+            if f.fault == "kill" and abs(f.requested_at - watch.fault_at) <= _MATCH_S
+        ),
+        None,
+    )
+    if kill is None:
+        problems.append(f"{name}: no receipt of the kill")
+        return
+    back = next(
+        (f for f in faults if f.fault == "start" and f.requested_at >= kill.confirmed_at), None
+    )
+    if back is None:
+        problems.append(f"{name}: no receipt that the node came back")
+        return
+    said = [n for n in notes if n.alert == watch.alert and n.target == watch.target]
+    before = [n for n in said if n.received_at < kill.requested_at]
+    if before and before[-1].firing:
+        problems.append(f"{name} was firing before the fault")
+        return
+    fired = next((n for n in said if n.firing and n.received_at >= kill.requested_at), None)
+    if fired is None or fired.received_at >= back.requested_at:
+        waited = min(back.requested_at, watch.until) - kill.requested_at
+        words = f"{name} did not fire within {waited:.0f} s of the kill"
+        (misses if waited >= FIRES_S else problems).append(words)
+        return
+    cleared = next((n for n in said if not n.firing and n.received_at >= fired.received_at), None)
+    if cleared is None:
+        waited = watch.until - back.confirmed_at
+        words = f"{name} did not clear within {waited:.0f} s of the node's return"
+        (misses if waited >= CLEARS_S else problems).append(words)
+        return
+    if cleared.received_at < back.requested_at:
+        misses.append(f"{name} cleared while the node was down")
+        return
+    took = fired.received_at - kill.requested_at, cleared.received_at - back.confirmed_at
+    if not took[0] <= FIRES_S:
+        misses.append(f"{name} fired after {took[0]:.0f} s")
+    elif not took[1] <= CLEARS_S:
+        misses.append(f"{name} cleared {took[1]:.0f} s after the node's return")
+    else:
+        # An alert may clear in the moment between the node's start and its receipt.
+        times.append((took[0], max(0.0, took[1])))
+
+
+def grafana_functional(records: Records) -> Verdict:
+    """Grafana is healthy, and every query of every panel returns data through it.
+
+    FAIL: a query returned no data, whoever was asked, or Grafana is not healthy. When only
+    Prometheus was asked the verdict is INCONCLUSIVE: nothing is known of the server.
+    """
+    problems: list[str] = []
+    empty: list[str] = []
+    count = 0
+    through_grafana = False
+    for record in records:
+        panels = record.all(Panel)
+        health = [probe for probe in record.all(Probe) if probe.probe == "grafana"]
+        empty += [
+            f"{panel.dashboard} / {panel.panel}: {panel.detail or 'no data'}"
+            for panel in panels
+            if panel.points <= 0
+        ]
+        empty += [f"Grafana: {probe.detail}" for probe in health if not probe.ok]
+        count += len(panels)
+        for via in {panel.via for panel in panels}:
+            asked = {(p.dashboard, p.panel, p.query) for p in panels if p.via == via}
+            of = max(p.of for p in panels if p.via == via)
+            if len(asked) < of:
+                problems.append(f"run {record.run}: {len(asked)} of {of} queries were asked")
+            elif via == "grafana" and health:
+                through_grafana = True
+    if empty:
+        return Verdict(
+            status=Status.FAIL, measured=f"{len(empty)} of {count} bad", reason=listed(empty)
+        )
+    needs = "a Grafana server: GA_GRAFANA_URL names one"
+    if not count:
+        raise InconclusiveError(
+            listed(_refusals(records, "prometheus") or ["no panel was asked for"]), needs=needs
+        )
+    measured = f"{count} of {count} queries have data"
+    if not through_grafana:
+        return inconclusive(
+            listed(["no Grafana server; the panels' queries were put to Prometheus", *problems]),
+            needs=needs,
+            measured=measured,
+        )
+    verdict = Verdict(
+        status=Status.PASS, measured=measured, reason="through Grafana, whose health is well"
+    )
+    return settle(verdict, problems, needs="every query of every panel, once")
+
+
+def _refusals(records: Records, service: str) -> list[str]:
+    """Why a service was not there, as the stack said it."""
+    return [
+        probe.detail
+        for record in records
+        for probe in record.all(Probe)
+        if probe.probe == service and not probe.ok
+    ]

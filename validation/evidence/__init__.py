@@ -1,0 +1,1 @@
+"""Evidence: the append-only log, its typed records, and queries on them."""

@@ -1,0 +1,385 @@
+"""The append-only record that verdicts are computed from: JSON Lines, one event a line.
+
+Nothing but this file enters a verdict. Every line carries ``chain``, the SHA-256 of the previous
+line's chain followed by the canonical JSON of the rest of its own line (sorted keys, no spaces,
+ASCII). So a line that is changed, moved, added or dropped is found, and the last line must be a
+``close`` event with the number of lines before it.
+
+The chain finds damage and careless edits. It is no signature: who rewrites the whole file can
+recompute it, so publish the file's ``sha256`` (the report prints it) when that matters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import TextIOWrapper
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Final, Protocol, Self, TypeVar, cast
+
+from fixtures.system.termination import undisturbed
+from validation.evidence.base import Record
+from validation.evidence.errors import EvidenceError
+from validation.evidence.records import SCHEMA_VERSION, Close, Open, parse
+
+__all__ = [
+    "FILE",
+    "Event",
+    "Evidence",
+    "EvidenceError",
+    "EvidenceWriter",
+    "Sink",
+    "pool",
+    "read_evidence",
+]
+
+FILE: Final = "evidence.jsonl"
+"""Name of the record in the folder of a run."""
+_GENESIS: Final = "0" * 64
+_KEYS: Final = frozenset({"seq", "kind", "at", "data", "chain"})
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of evidence."""
+
+    seq: int
+    """Line number less one."""
+    kind: str
+    """A key of ``records.RECORDS``."""
+    at: float
+    """Unix seconds at which the harness wrote the line."""
+    data: Mapping[str, object]
+    """The payload as it stands in the file."""
+    record: Record
+    """The payload, parsed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One file, checked from the first line to the last."""
+
+    source: str
+    """Path that it was read from."""
+    sha256: str
+    """Digest of the file's bytes, hexadecimal."""
+    closed: bool
+    """False: the run was cut short, and the record proves nothing."""
+    events: tuple[Event, ...]
+
+    @cached_property
+    def opening(self) -> Open:
+        """The first line."""
+        return cast("Open", self.events[0].record)
+
+    @property
+    def run(self) -> str:
+        """Name of the run."""
+        return self.opening.run
+
+    @cached_property
+    def _by_kind(self) -> Mapping[str, tuple[Event, ...]]:
+        groups: dict[str, list[Event]] = {}
+        for event in self.events:
+            groups.setdefault(event.kind, []).append(event)
+        return {kind: tuple(events) for kind, events in groups.items()}
+
+    @cached_property
+    def not_finite(self) -> str:
+        """Where a number is NaN or infinite, in words; empty when all are finite.
+
+        A file cannot hold one, but evidence may be made in other ways.
+        """
+        for event in self.events:
+            if not math.isfinite(event.at):
+                return f"run {self.run}, event {event.seq}: the time is no number"
+            for name, value in vars(event.record).items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    return f"run {self.run}, event {event.seq}: {name} is {value}"
+                if not _all_finite(value):
+                    return f"run {self.run}, event {event.seq}: a number of {name} is none"
+        return ""
+
+    def of(self, kind: str) -> tuple[Event, ...]:
+        """Events of one kind, in the order in which they were written."""
+        return self._by_kind.get(kind, ())
+
+    def all(self, record: type[R]) -> tuple[R, ...]:
+        """Parsed payloads of one kind, for example ``evidence.all(Workload)``."""
+        return tuple(cast("R", event.record) for event in self.of(record.KIND))
+
+
+def _all_finite(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_all_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_all_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+class Sink(Protocol):
+    """Whatever takes evidence: one file, or the segments of a soak."""
+
+    def add(self, record: Record) -> None:
+        """Append one record; safe to call from several threads."""
+
+
+class EvidenceWriter:
+    """Writes one file, line by line; safe to call from several threads.
+
+    A context manager. Leaving it normally writes ``close``; leaving it by an exception does not,
+    so a run that crashed can never be mistaken for a complete one.
+
+    Args:
+        path: A file that does not exist yet; its directory is made.
+        run: Name of the run, unique among files that will be pooled.
+        seed: Seed of the run.
+        backend: ``processes`` or ``containers``.
+        nodes: Worker nodes of the stack.
+        cpus_per_node: CPU quota of a node, cores.
+        replay: Shell command that repeats the run.
+        clock: Unix seconds; replaced in tests.
+
+    Raises:
+        EvidenceError: the opening facts are ill-typed.
+        FileExistsError: there is a record at ``path`` already; evidence is never overwritten.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        run: str,
+        seed: int,
+        backend: str,
+        nodes: int,
+        cpus_per_node: float,
+        replay: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path: Final = Path(path)
+        self.run: Final = run
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._chain = _GENESIS
+        self._seq = 0
+        opening = Open(
+            run=run,
+            seed=seed,
+            schema=SCHEMA_VERSION,
+            backend=backend,
+            nodes=nodes,
+            cpus_per_node=cpus_per_node,
+            replay=replay,
+            started_at=clock(),
+        )
+        parse(Open.KIND, opening.data())
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: TextIOWrapper | None = self.path.open("x", encoding="ascii", newline="\n")
+        self.add(opening)
+
+    def record(self, kind: str, /, **data: object) -> None:
+        """Append one event and flush it.
+
+        Raises:
+            EvidenceError: the payload does not fit ``records``, or holds NaN or infinity; nothing
+                is written then.
+            ValueError: the record is closed already.
+        """
+        parse(kind, data)
+        with self._lock:
+            if self._file is None:
+                raise ValueError(f"{self.path}: the record is closed; {kind} came too late")
+            body: dict[str, object] = {
+                "seq": self._seq,
+                "kind": kind,
+                "at": self._clock(),
+                "data": data,
+            }
+            text = _canonical(body)
+            chain = _link(self._chain, text)
+            # Sorted keys put it between the time and the data.
+            place = text.index('"data":')
+            # A line is there whole, and counted, or not at all.
+            with undisturbed():
+                self._file.write(f'{text[:place]}"chain":"{chain}",{text[place:]}\n')
+                self._file.flush()
+                self._chain = chain
+                self._seq += 1
+
+    def add(self, record: Record) -> None:
+        """Append a typed record; the same as ``record(kind, **fields)``."""
+        self.record(record.KIND, **record.data())
+
+    def close(self) -> None:
+        """Write ``close`` and put the file on disk. Calling it again does nothing."""
+        with self._lock:  # no other thread may write between counting and closing
+            if self._file is not None:
+                self.add(Close(events=self._seq))
+                self._release()
+
+    def _release(self) -> None:
+        with self._lock:
+            if self._file is not None:
+                os.fsync(self._file.fileno())
+                self._file.close()
+                self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._release()
+
+
+def read_evidence(path: str | os.PathLike[str], *, allow_open: bool = False) -> Evidence:
+    """Read and check one file.
+
+    Args:
+        path: The file.
+        allow_open: Accept a file without its ``close`` line (a run cut short, or still going). A
+            last line that was not written to its end is then left out.
+
+    Raises:
+        EvidenceError: ``file, line N: reason`` when the file is empty, cut, edited, reordered, of
+            another schema, or holds a number that is not finite.
+        OSError: the file cannot be read.
+    """
+    raw = Path(path).read_bytes()
+    source = os.fspath(path)
+    lines = raw.split(b"\n")
+    tail = lines.pop()
+    if not lines:
+        raise EvidenceError(f"{source}, line 1: no complete line; this is not evidence")
+    if tail and not allow_open:
+        raise EvidenceError(f"{source}, line {len(lines) + 1}: cut in the middle of the line")
+    events: list[Event] = []
+    chain = _GENESIS
+    for number, line in enumerate(lines):
+        try:
+            event, chain = _event(line, number, chain)
+            _check_place(event, number, closed=bool(events) and events[-1].kind == Close.KIND)
+        except EvidenceError as error:
+            raise EvidenceError(f"{source}, line {number + 1}: {error}") from None
+        events.append(event)
+    closed = events[-1].kind == Close.KIND
+    if closed and tail:
+        raise EvidenceError(f"{source}, line {len(lines) + 1}: text after the close event")
+    if not closed and not allow_open:
+        raise EvidenceError(
+            f"{source}, line {len(lines)}: the record ends without a close event; "
+            "it was cut, or its run did not finish"
+        )
+    return Evidence(
+        source=source,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        closed=closed,
+        events=tuple(events),
+    )
+
+
+def pool(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """Records that are to be judged together.
+
+    Raises:
+        EvidenceError: there is none, or two are of the same run: evidence counts once.
+    """
+    if not evidence:
+        raise EvidenceError("no evidence: name at least one file")
+    seen: dict[str, str] = {}
+    for item in evidence:
+        if item.run in seen:
+            raise EvidenceError(
+                f"{item.source}, line 1: run {item.run!r} was read from {seen[item.run]} already; "
+                "evidence counts once"
+            )
+        seen[item.run] = item.source
+    return tuple(evidence)
+
+
+def _canonical(value: object) -> str:
+    try:
+        return _ENCODER.encode(value)
+    except (TypeError, ValueError) as error:
+        raise EvidenceError(f"not JSON: {error}") from error
+
+
+def _link(previous: str, body: str) -> str:
+    return hashlib.sha256((previous + body).encode("ascii")).hexdigest()
+
+
+def _event(line: bytes, number: int, previous: str) -> tuple[Event, str]:
+    """Parse and check one line; returns it with its chain."""
+    try:
+        text = line.decode("ascii")
+        fields = _DECODER.decode(text)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise EvidenceError(f"not JSON ({error})") from None
+    if not isinstance(fields, dict) or fields.keys() != _KEYS:
+        raise EvidenceError(f"must be an object of {', '.join(sorted(_KEYS))}")
+    chain = fields.pop("chain")
+    seq, kind, at, data = fields["seq"], fields["kind"], fields["at"], fields["data"]
+    # A number such as 1e999 becomes infinite without being called so in the text.
+    if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at):
+        raise EvidenceError(f"at must be a finite number of seconds, not {at!r}")
+    if not isinstance(kind, str) or not isinstance(data, dict):
+        raise EvidenceError("kind must be text and data an object")
+    if type(seq) is not int or seq != number:
+        raise EvidenceError(f"event {seq!r} where {number} belongs: lines are missing or moved")
+    record = parse(kind, data)
+    # The text itself is hashed, so a line written in another way is a changed line.
+    place = _CHAIN.match(text)
+    if place is None or chain != _link(previous, text[: place.end(1)] + text[place.end() :]):
+        raise EvidenceError("the chain does not fit: this line or one before it was changed")
+    event = Event(seq=seq, kind=kind, at=float(at), data=MappingProxyType(data), record=record)
+    return event, chain
+
+
+def _check_place(event: Event, number: int, *, closed: bool) -> None:
+    if closed:
+        raise EvidenceError("an event after the close event")
+    if (number == 0) != (event.kind == Open.KIND):
+        raise EvidenceError("the first line, and no other, must be the open event")
+    record = event.record
+    if isinstance(record, Open) and record.schema != SCHEMA_VERSION:
+        raise EvidenceError(
+            f"schema {record.schema}; this gate reads {SCHEMA_VERSION}. "
+            "Judge it with the version of the project that wrote it"
+        )
+    if isinstance(record, Close) and record.events != number:
+        raise EvidenceError(f"close counts {record.events} events, but {number} precede it")
+
+
+def _no_constant(name: str) -> object:
+    raise EvidenceError(f"{name} is not a measurement")
+
+
+def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise EvidenceError("a key appears twice in one object")
+    return fields
+
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_twins)
+_CHAIN: Final = re.compile(r'(\{"at":[^,"]+,)"chain":"[0-9a-f]{64}",')
+"""The beginning of a line as it is written: all that its hash leaves out is the chain."""

@@ -1,0 +1,370 @@
+"""What one line of evidence may say: a typed, frozen record per kind of event.
+
+The payload of an event is a flat JSON object whose keys are exactly the fields of its record.
+``parse`` refuses a missing, unknown, ill-typed or impossible field with an ``EvidenceError`` that
+names it, so that a verdict never has to guess. Times are Unix seconds, durations seconds, memory
+bytes. ``| None`` means "not known", and is written as ``null``: a field is never left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt
+
+from validation.evidence.base import Record
+from validation.evidence.errors import EvidenceError
+from validation.evidence.records_faults import Phases
+from validation.evidence.records_ledger import (
+    Audit,
+    Fallback,
+    Generation,
+    Individuals,
+    NodeCheck,
+    Refusal,
+    Restore,
+)
+from validation.evidence.records_load import Load, Scaling, ServiceRestart
+from validation.evidence.records_monitoring import (
+    AlertWatch,
+    Notification,
+    Panel,
+    Probe,
+    Scrape,
+)
+from validation.evidence.records_network import (
+    Drain,
+    Leak,
+    Listener,
+    RoundTrips,
+    Search,
+    Survey,
+)
+from validation.evidence.records_self_check import Died, Observer
+from validation.evidence.schema import Facts, Schema
+
+SCHEMA_VERSION: Final = 1
+
+
+Purpose = Literal[
+    "speedup",
+    "recovery",
+    "population",
+    "reproducibility",
+    "rollback",
+    "preemption",
+    "autoscaling",
+]
+Arm = Literal["local", "distributed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Open(Record):
+    """First line of every file: which run this is and how to repeat it."""
+
+    KIND = "open"
+    run: str
+    """Name of the run, unique among the files that are pooled."""
+    seed: int
+    schema: NonNegativeInt
+    backend: str
+    """``processes`` or ``containers``."""
+    nodes: NonNegativeInt
+    """Worker nodes of the stack, the head not counted."""
+    cpus_per_node: NonNegativeFloat
+    """CPU quota of one node, cores."""
+    replay: str
+    """Shell command that repeats the run."""
+    started_at: NonNegativeFloat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(Record):
+    """Where the run took place: a flat map of names to text or numbers."""
+
+    KIND = "environment"
+    values: Mapping[str, str | int | float]
+
+    def data(self) -> dict[str, object]:
+        """The map itself is the payload."""
+        return dict(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation(Record):
+    """An evolve process is started.
+
+    Its completion is the ``workload`` of that id. Without one its outcome is unknown.
+    """
+
+    KIND = "invocation"
+    workload: str
+    population_size: NonNegativeInt
+    generations: NonNegativeInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap(Record):
+    """A stretch of time in which the harness was not there, found when it came back."""
+
+    KIND = "gap"
+    begin: NonNegativeFloat
+    """The last that it wrote before."""
+    end: NonNegativeFloat
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload(Record):
+    """One finished evolve process, however it ended."""
+
+    KIND = "workload"
+    id: str
+    """Unique in the run; other events refer to it."""
+    purpose: Purpose
+    arm: Arm
+    pair: int | None
+    """Speed-up pair that it belongs to: two workloads of one run share a number."""
+    seed: int
+    market: str
+    nodes: NonNegativeInt
+    """Nodes that it was spread over (1 for the local arm)."""
+    workers: NonNegativeInt
+    population_size: NonNegativeInt
+    generations: NonNegativeInt
+    """Generations planned, not those reached."""
+    exit_code: int
+    """Negative: ended by that signal."""
+    seconds: NonNegativeFloat
+    """Wall time of the evolution itself, start-up of the process not counted."""
+    evaluations: NonNegativeInt
+    digest: str | None
+    """Digest of the history as the process reported it."""
+    started_at: NonNegativeFloat
+    finished_at: NonNegativeFloat
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault(Record):
+    """The receipt of a fault, or of its undo, observed from outside the faulted part."""
+
+    KIND = "fault"
+    fault: str
+    """``kill``, ``start``, ``pause``, ``resume``, ``partition``, ``heal`` ..."""
+    target: str
+    requested_at: NonNegativeFloat
+    confirmed_at: NonNegativeFloat
+    confirmed: bool
+    before: Facts
+    after: Facts
+    detail: str
+    workload: str | None
+    """Workload that ran at the time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery(Record):
+    """The phases of one recovery, each in seconds since the fault.
+
+    ``None``: not seen within ``window_s`` seconds of watching. The recovery as a whole takes as
+    long as its slowest phase.
+    """
+
+    KIND = "recovery"
+    workload: str
+    target: str
+    fault_at: NonNegativeFloat
+    detected_s: NonNegativeFloat | None
+    """Until the control plane reported the node dead."""
+    rescheduled_s: NonNegativeFloat | None
+    """Until its work was running elsewhere."""
+    first_result_s: NonNegativeFloat | None
+    """Until the first useful result after the fault."""
+    node_back_s: NonNegativeFloat | None
+    """Until the node was alive in the cluster again."""
+    window_s: NonNegativeFloat
+
+    @property
+    def phases(self) -> dict[str, float | None]:
+        """Phase name -> seconds since the fault."""
+        return {
+            "detected": self.detected_s,
+            "rescheduled": self.rescheduled_s,
+            "first result": self.first_result_s,
+            "node back": self.node_back_s,
+        }
+
+    @property
+    def total_s(self) -> float | None:
+        """Seconds until every phase was over; ``None`` when one was never seen."""
+        seen = [s for s in self.phases.values() if s is not None]
+        return max(seen) if len(seen) == len(self.phases) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage(Record):
+    """One reading of a node's resources, from its cgroup or the sum of its processes."""
+
+    KIND = "usage"
+    node: str
+    at: NonNegativeFloat
+    cpu_seconds: NonNegativeFloat
+    memory_bytes: NonNegativeInt
+    oom_kills: NonNegativeInt
+    """Counted since the node's group was made."""
+    limit_bytes: NonNegativeInt | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services(Record):
+    """Which incarnation of every service ran at one moment."""
+
+    KIND = "services"
+    at: NonNegativeFloat
+    """Just after the reading."""
+    incarnations: Facts
+    """Service (a node's name, ``head``, ``postgres`` ...) to what changes whenever it is started
+    anew; ``null``: it is down."""
+    excused: tuple[str, ...]
+    """Services that the gate was breaking or mending at the time, as it says itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuWindow(Record):
+    """CPU time of one node while one workload was evaluating."""
+
+    KIND = "cpu_window"
+    workload: str
+    node: str
+    used_s: NonNegativeFloat
+    """CPU seconds the node's group used."""
+    allotted_s: NonNegativeFloat
+    """Quota times wall time."""
+    useful_s: NonNegativeFloat
+    """Of those used, spent inside evaluations, as workers report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryFailure(Record):
+    """An out-of-memory error that was seen anywhere."""
+
+    KIND = "memory_error"
+    workload: str | None
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodePrice(Record):
+    """What a machine in the cloud costs, and what of its speed is assumed. Dollars (US) an hour."""
+
+    KIND = "node_price"
+    instance: str
+    region: str
+    vcpus: NonNegativeInt
+    on_demand: NonNegativeFloat
+    spot: NonNegativeFloat
+    """The highest of the region's zones."""
+    heads: NonNegativeInt
+    """Machines beside the worker nodes."""
+    factor_low: NonNegativeFloat
+    """Assumed: what takes a second of a core here takes at least so many of a vCPU."""
+    factor: NonNegativeFloat
+    """Taken."""
+    factor_high: NonNegativeFloat
+    """At most."""
+    as_of: str
+    """ISO date at which the source was read."""
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note(Record):
+    """Free text for the reader; no verdict depends on it."""
+
+    KIND = "note"
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Close(Record):
+    """Last line: how many lines precede it."""
+
+    KIND = "close"
+    events: NonNegativeInt
+
+
+RECORDS: Final[dict[str, type[Record]]] = {
+    cls.KIND: cls
+    for cls in (
+        Open,
+        Environment,
+        Invocation,
+        Gap,
+        Workload,
+        Generation,
+        Fault,
+        Phases,
+        Recovery,
+        Probe,
+        Scrape,
+        Usage,
+        Services,
+        CpuWindow,
+        Audit,
+        Fallback,
+        Restore,
+        Refusal,
+        Individuals,
+        NodeCheck,
+        MemoryFailure,
+        Notification,
+        AlertWatch,
+        Panel,
+        NodePrice,
+        RoundTrips,
+        Survey,
+        Listener,
+        Search,
+        Leak,
+        Drain,
+        Scaling,
+        Load,
+        ServiceRestart,
+        Died,
+        Observer,
+        Note,
+        Close,
+    )
+}
+"""Every kind of event and the record that its payload must fit."""
+_SCHEMAS: Final = {kind: Schema(cls) for kind, cls in RECORDS.items()}
+
+
+def register(cls: type[Record]) -> None:
+    """Let a kind of event of somebody's own be written and read.
+
+    Raises:
+        EvidenceError: there is another record of that kind, or a field has a type that evidence
+            cannot hold.
+    """
+    there = RECORDS.get(cls.KIND)
+    # A file may be read twice; then the newer class stands for it.
+    if there is not None and there.__module__ != cls.__module__:
+        raise EvidenceError(f"there is a kind of event {cls.KIND!r} already")
+    RECORDS[cls.KIND], _SCHEMAS[cls.KIND] = cls, Schema(cls)
+
+
+def parse(kind: str, data: Mapping[str, object]) -> Record:
+    """Turn the payload of an event into its record.
+
+    Raises:
+        EvidenceError: unknown kind; a field is missing, unknown, or not what its type says.
+    """
+    cls = RECORDS.get(kind)
+    if cls is None:
+        raise EvidenceError(f"unknown kind of event {kind!r}; known are {', '.join(RECORDS)}")
+    # The payload of the environment is the map itself.
+    return _SCHEMAS[kind].read({"values": data} if cls is Environment else data)

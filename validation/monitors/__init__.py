@@ -1,0 +1,1 @@
+"""Monitors that watch cluster, dashboards, alerts and the harness itself during a campaign."""

@@ -1,0 +1,93 @@
+"""Where Alertmanager posts to while the gate runs: each alert is kept with the time it came."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final, Self
+
+from validation.evidence.records_monitoring import Notification
+
+_MOST_BYTES: Final = 1_000_000
+
+
+class Webhook:
+    """Listens on a free port of ``host`` from ``with`` to its end."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._news = threading.Condition()
+        self._notifications: list[Notification] = []
+        webhook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = min(int(self.headers.get("Content-Length") or 0), _MOST_BYTES)
+                try:
+                    webhook.take(self.rfile.read(length))
+                    status = 200
+                except (ValueError, KeyError, TypeError):
+                    # Alertmanager does not repeat what is answered with 4xx.
+                    status = 400
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Nothing: standard error belongs to the gate."""
+
+        self._server = ThreadingHTTPServer((host, 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="webhook")
+
+    @property
+    def url(self) -> str:
+        """What Alertmanager must be told."""
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}/"
+
+    @property
+    def notifications(self) -> tuple[Notification, ...]:
+        """All that came so far."""
+        with self._news:
+            return tuple(self._notifications)
+
+    def take(self, body: bytes) -> None:
+        """Keep the alerts of one message.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is none of Alertmanager's.
+        """
+        now = time.time()
+        found = [
+            Notification(
+                alert=str(alert["labels"]["alertname"]),
+                target=str(alert["labels"].get("node", "")),
+                firing=alert["status"] == "firing",
+                received_at=now,
+            )
+            for alert in json.loads(body)["alerts"]
+        ]
+        with self._news:
+            self._notifications += found
+            self._news.notify_all()
+
+    def wait(self, alert: str, target: str, *, firing: bool, seconds: float) -> bool:
+        """Wait until the last word on an alert is this; one never heard of does not fire."""
+
+        def said() -> bool:
+            words = [
+                n.firing for n in self._notifications if (n.alert, n.target) == (alert, target)
+            ]
+            return (words[-1] if words else False) is firing
+
+        with self._news:
+            return self._news.wait_for(said, timeout=seconds)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

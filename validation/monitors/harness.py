@@ -1,0 +1,111 @@
+"""One thread that looks at the gate itself: its CPU time, its clocks, its Prometheus' samples."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from itertools import pairwise
+from typing import Final, Self
+
+from fixtures.protocols import Stack
+from fixtures.system import process_table
+from fixtures.system.http_client import Asking
+from validation.evidence.log import Sink
+from validation.evidence.records_self_check import Observer
+from validation.monitors.cluster import target_of
+
+OBSERVE_SECONDS: Final = 2.0
+"""CPU time counts between two readings in one workload; on a quick cluster it lasts for seconds."""
+_TIMEOUT: Final = 5.0
+_NAME: Final = "observe"
+_LOOKERS: Final = frozenset({"watch", _NAME})
+"""Threads that only look."""
+_REACH_S: Final = 60.0
+"""How far back the first question goes."""
+
+
+class Observe:
+    """Takes readings from ``with`` to its end, also of what runs when no watch does.
+
+    Args:
+        period: Seconds from one reading to the next.
+    """
+
+    def __init__(self, stack: Stack, writer: Sink, *, period: float = OBSERVE_SECONDS) -> None:
+        self._url, self._writer, self._period = stack.endpoints.prometheus, writer, period
+        self._targets = stack.scrape_targets
+        self._asking = Asking(connect=_TIMEOUT, read=_TIMEOUT)
+        self._last: dict[str, float] = {}
+        """Target to the time of its newest sample so far."""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=_NAME, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        # One that dies is a silent one: the verdicts that depend on it then stay open.
+        while not self._stop.wait(self._period):
+            self.read()
+        self.read()
+
+    def read(self) -> None:
+        """Write one reading."""
+        silence = self._silence()
+        before = time.monotonic()
+        at = time.time()
+        # Between the two: this thread may have had to wait for a core.
+        monotonic = (before + time.monotonic()) / 2
+        self._writer.add(
+            Observer(
+                at=at,
+                monotonic_s=monotonic,
+                harness_cpu_s=process_table.cpu_seconds(os.getpid()),
+                watch_cpu_s=sum(
+                    process_table.thread_cpu_seconds(os.getpid(), thread.native_id)
+                    for thread in threading.enumerate()
+                    if thread.name in _LOOKERS and thread.native_id is not None
+                ),
+                silence_s=silence,
+            )
+        )
+
+    def _silence(self) -> dict[str, float]:
+        if self._url is None:
+            return {}
+        now = time.time()
+        samples = self._samples(now)
+        longest = {}
+        for target in {*samples, *self._last}:
+            new = sorted(t for t in samples.get(target, ()) if t > self._last.get(target, 0.0))
+            marks = [*([self._last[target]] if target in self._last else []), *new]
+            longest[target] = max(
+                max(b - a, 0.0) for a, b in pairwise([*marks, max(now, marks[-1])])
+            )
+            self._last[target] = marks[-1]
+        return longest
+
+    def _samples(self, now: float) -> dict[str, list[float]]:
+        """Times of the samples of ``up`` by target; none when Prometheus does not answer."""
+        reach = now - min(self._last.values()) + 1 if self._last else _REACH_S
+        try:
+            _, answer = self._asking.get(
+                f"{self._url}/api/v1/query",
+                params={"query": f"up[{math.ceil(max(reach, 1.0))}s]", "time": f"{now:.3f}"},
+            )
+            rows = answer["data"]["result"]
+        except (OSError, ValueError, KeyError):
+            # That is silence, and what comes later shows how long it was.
+            return {}
+        found = {
+            target_of(row["metric"], self._targets): [float(at) for at, _ in row["values"]]
+            for row in rows
+        }
+        return {target: times for target, times in found.items() if target}

@@ -1,0 +1,169 @@
+"""Plant every defect, one after the other, and see whether the gate notices."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from fixtures.system import termination
+from fixtures.system.environment import inherited
+from fixtures.system.launch import run, spawn
+from ga.errors import InputError
+from validation.certificates import (
+    HEALTHY,
+    Certificate,
+    code_hash,
+    read_certificates,
+)
+from validation.mutation.mutants import DEFECTS, Defect
+
+CERTIFICATES: Final = Path("reports/out/certificates.jsonl")
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_END_SECONDS: Final = 60.0
+_FOLDERS: Final = ("ga", "validation", "fixtures", "reports", "deploy")
+_FILES: Final = ("pyproject.toml", "constraints.txt")
+"""What an image of the engine was made from besides is looked at before it is taken."""
+
+
+def certify(
+    path: Path,
+    *,
+    criteria: Sequence[str] = (),
+    anew: bool = False,
+    some: str | None = None,
+    minutes: float = math.inf,
+    stack: str = "processes",
+    say: Callable[[str], None],
+) -> tuple[Certificate, ...]:
+    """Certify what ``path`` has no certificate of, and return all that it has then.
+
+    The code is copied to a folder of its own, defects are planted there, and each is run on a real
+    stack by a process that has only the copy. What was found is written down at once: a
+    certification that is cut short goes on where it was.
+
+    Args:
+        criteria: Only these; all if empty.
+        some: Only a part of the defects, see ``part``.
+        minutes: After so long no other trial is begun; the next certification goes on there.
+        stack: ``processes``, or ``containers`` for what can be planted there, too.
+        anew: Certify again what has a certificate.
+        say: Told, in one line, what is going on.
+
+    Raises:
+        InputError: nothing of what was asked for can be planted in containers.
+        RuntimeError: a trial could not be run.
+    """
+    kept = [c for c in read_certificates(path) if c.stack == stack]
+    done = set() if anew else {(c.criterion, c.defect) for c in kept}
+    chosen = [d for d in DEFECTS if not criteria or d.criterion in criteria]
+    if stack == "containers":
+        chosen = _on_containers(chosen, say)
+    chosen = chosen if some is None else part(chosen, some)
+    wanted = dict.fromkeys(d.criterion for d in chosen)
+    pairs = [(name, HEALTHY) for name in wanted] + [(d.criterion, d.name) for d in chosen]
+    left = [pair for pair in pairs if pair not in done]
+    say(f"{len(left)} of {len(pairs)} trials to be made; gate's code {code_hash()[:12]}")
+    if left:
+        _try(path.resolve(), left, 60 * minutes, stack)
+    found = read_certificates(path)
+    return tuple(c for c in found if c.criterion in wanted and c.stack == stack)
+
+
+def _on_containers(defects: Sequence[Defect], say: Callable[[str], None]) -> list[Defect]:
+    found = [d for d in defects if d.on_containers]
+    if not found:
+        raise InputError(
+            "--stack containers: none of these defects can be planted there, for an image has not "
+            "the changed code; leave the option out"
+        )
+    if len(found) < len(defects):
+        say(f"{len(defects) - len(found)} defects can be planted in a stack of processes only")
+    return found
+
+
+def part(defects: Sequence[Defect], which: str) -> list[Defect]:
+    """The defects of part ``I/N``: every N-th, from the I-th on; all N parts are all defects.
+
+    Raises:
+        InputError: no such part.
+    """
+    number, _, count = which.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise InputError(f"--part must be I/N with I from 1 to N, not {which!r}; try 1/4")
+    return list(defects[int(number) - 1 :: int(count)])
+
+
+def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float, stack: str) -> None:
+    with _place() as copy:
+        for part in _FOLDERS:
+            shutil.copytree(
+                _ROOT / part, copy / part, ignore=shutil.ignore_patterns("out", "__pycache__")
+            )
+        for name in _FILES:
+            shutil.copy2(_ROOT / name, copy / name)
+        names = [f"{criterion}:{defect}" for criterion, defect in trials]
+        env = inherited({"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"})
+        # Now: under a node's quota it takes minutes, and the first run would look like a slow one.
+        compiling = [sys.executable, "-m", "ga", "compile"]
+        status = run(
+            compiling, cwd=copy, env=env, stdout=subprocess.DEVNULL, check=False
+        ).returncode
+        if status != 0:
+            raise RuntimeError("the engine's kernels could not be compiled; see above")
+        argv = [sys.executable, "-m", "validation.mutation.trial", str(path), str(seconds), stack]
+        argv += names
+        status = _run(argv, cwd=copy, env=env)
+    if status != 0:
+        raise RuntimeError(
+            f"the trials ended with status {status}; what was found is kept, run it again to go on"
+        )
+
+
+def _run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
+    """Run to the end; interrupted, it is given the time to remove its stack."""
+    # Of a session of its own: what interrupts us at a terminal would reach it a second time.
+    # So what asks us to end must be passed on. What it says is no part of our own stdout, which may
+    # be JSON.
+    with (
+        termination.by_signal(),
+        spawn(
+            argv, cwd=cwd, env=env, start_new_session=True, stdout=sys.stderr.fileno()
+        ) as process,
+    ):
+        try:
+            return process.wait()
+        except BaseException:
+            # Not SIGINT, which is ignored below a job in the background.
+            process.terminate()
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+
+
+@contextmanager
+def _place() -> Iterator[Path]:
+    """A folder for the copy, the same each time if that is free: compiled kernels are kept by the
+    path and the times of their sources."""
+    name = f"ga-sabotage-{hashlib.sha256(str(_ROOT).encode()).hexdigest()[:12]}"
+    usual = Path(tempfile.gettempdir()) / name
+    try:
+        usual.mkdir(mode=0o700)
+    except FileExistsError:
+        # Another one is at work, or was killed there.
+        with tempfile.TemporaryDirectory(prefix="ga-sabotage-") as folder:
+            yield Path(folder)
+        return
+    try:
+        yield usual
+    finally:
+        shutil.rmtree(usual)

@@ -1,0 +1,1 @@
+"""Programs that the gate runs inside a node or a network namespace."""

@@ -1,0 +1,350 @@
+"""Can the observer be believed? What it cost, its clocks, its Prometheus, its load generator, and
+whether its faults happened.
+
+Not a criterion: whatever is doubted here leaves open the verdicts that rest on it. A doubt never
+fails anything, and never takes a FAIL back.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, TypeAlias
+
+from validation.criteria.health import FRESH_S
+from validation.criteria.load import SATURATED
+from validation.evidence.log import Evidence
+from validation.evidence.queries import excused, gap, on_the_stack, overlap
+from validation.evidence.records import Fault, Gap, Services, Workload
+from validation.evidence.records_load import Load
+from validation.evidence.records_monitoring import Probe, Scrape
+from validation.evidence.records_self_check import Observer
+from validation.verdict import Records, Verdict, listed, plural, settle
+
+CLOCK: Final = "clock"
+RECEIPTS: Final = "receipts of faults"
+OVERHEAD: Final = 0.02
+"""Share of a core that the harness is meant to use at most while it measures."""
+HEAVY: Final = 0.10
+"""Share of a core from which on it disturbs what it measures."""
+STEP_S: Final = 1.0
+"""A clock that moves by more against another one was set, or stood still."""
+MEASURED_S: Final = 10.0
+"""The harness' CPU time must be known for so much of the work."""
+_SAMPLE_S: Final = 5.0
+"""A sample taken so long after a node's end, or later, cannot find it up."""
+_KNOWS_S: Final = 20.0
+"""So long after a node's end Prometheus must know: its interval, time-out, and time to spare."""
+_SETTLED_S: Final = 30.0
+"""From a node's start until its exporter must have been found."""
+_NEAR_S: Final = 60.0
+"""The last independent word on a node is good for so long."""
+_UNKNOWN: Final = "being started"
+
+_SPEED: Final = (
+    "worker_recovery",
+    "generation_time",
+    "speedup",
+    "cpu_efficiency",
+    "network_latency",
+    "cost_per_day",
+    "alerting",
+    "autoscaling",
+    "population_load",
+    "service_load",
+)
+_CLOCK: Final = (
+    "uptime",
+    "worker_recovery",
+    "dashboard",
+    "speedup",
+    "prometheus_collection",
+    "container_stability",
+    "cpu_efficiency",
+    "memory_stability",
+    "cost_per_day",
+    "no_data_loss",
+    "reproducibility",
+    "alerting",
+    "rollback",
+    "autoscaling",
+    "preemption",
+    "population_load",
+)
+"""Those that compare times of different events."""
+_FAULTS: Final = (
+    "worker_recovery",
+    "container_stability",
+    "no_data_loss",
+    "reproducibility",
+    "alerting",
+    "rollback",
+    "preemption",
+)
+"""Those that say what holds although something was broken."""
+_PROMETHEUS: Final = ("prometheus_collection", "grafana_functional", "alerting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aspect:
+    """One source that verdicts rest on."""
+
+    source: str
+    measured: str
+    doubts: tuple[str, ...]
+    """Why it cannot be believed; none where it can."""
+    criteria: tuple[str, ...]
+    """Ids of the criteria that depend on it."""
+
+
+_Found: TypeAlias = tuple[str, list[str]]
+"""What was measured, and the doubts."""
+_Check: TypeAlias = Callable[[Records], _Found]
+
+
+def observe(records: Records) -> tuple[Aspect, ...]:
+    """Every source, doubted or not. A check that raises is a doubt."""
+    return tuple(_aspect(source, check, criteria, records) for source, check, criteria in _SOURCES)
+
+
+def doubted(
+    criterion: str, verdict: Verdict, aspects: Sequence[Aspect], rests_on: Collection[str] = ()
+) -> Verdict:
+    """The verdict, INCONCLUSIVE where it would pass on a source that is doubted.
+
+    A FAIL stands, whatever it rests on: else whoever confuses the observer escapes a NO-GO.
+    """
+    doubts = [
+        f"{aspect.source}: {listed(aspect.doubts)}"
+        for aspect in aspects
+        if aspect.doubts and (criterion in aspect.criteria or aspect.source in rests_on)
+    ]
+    return settle(verdict, doubts, needs="a run whose observer can be believed")
+
+
+def doubts(aspects: Sequence[Aspect]) -> list[str]:
+    """A line for every source that is doubted: why, and which criteria it leaves open."""
+    return [
+        f"{aspect.source}: {listed(aspect.doubts)}. Not believed for {', '.join(aspect.criteria)}"
+        for aspect in aspects
+        if aspect.doubts
+    ]
+
+
+def _aspect(source: str, check: _Check, criteria: tuple[str, ...], records: Records) -> Aspect:
+    try:
+        measured, doubts = check(records)
+    except Exception as error:
+        measured, doubts = "", [f"the audit failed: {type(error).__name__}: {error}"]
+    # The same doubt about many readings is one.
+    unique = tuple(dict.fromkeys(doubts))
+    return Aspect(source=source, measured=measured, doubts=unique, criteria=criteria)
+
+
+def _cpu(records: Records) -> _Found:
+    """The harness' CPU time, only while workloads on the stack and their local arms ran."""
+    doubts: list[str] = []
+    said: list[str] = []
+    for record in records:
+        doubts += _silent(record)
+        work = sorted(
+            (w.started_at, w.finished_at)
+            for w in record.all(Workload)
+            if on_the_stack(w) or w.purpose == "speedup"
+        )
+        used = looked = seconds = 0.0
+        for a, b in _pairs(record):
+            place = bisect_right(work, (a.at, math.inf)) - 1
+            if place >= 0 and b.at <= work[place][1]:
+                used += b.harness_cpu_s - a.harness_cpu_s
+                looked += max(b.watch_cpu_s - a.watch_cpu_s, 0.0)
+                seconds += b.monotonic_s - a.monotonic_s
+        if seconds < MEASURED_S:
+            if work and record.all(Observer):
+                doubts.append(f"known for {seconds:.0f} s of the work only (run {record.run})")
+            continue
+        share = used / seconds
+        said.append(
+            f"{share:.1%} of a core while work ran, {looked / seconds:.1%} to look at it "
+            f"(meant: {OVERHEAD:.0%})"
+        )
+        if not 0 <= share <= HEAVY:
+            doubts.append(f"the harness itself used {share:.0%} of a core (run {record.run})")
+    return listed(said), doubts
+
+
+def _clock(records: Records) -> _Found:
+    """The wall clock, by which all is dated, against one that nobody sets."""
+    doubts: list[str] = []
+    worst, count = 0.0, 0
+    for record in records:
+        doubts += _silent(record)
+        for a, b in _pairs(record):
+            step = (b.at - a.at) - (b.monotonic_s - a.monotonic_s)
+            worst, count = max(worst, abs(step)), count + 1
+            if not abs(step) <= STEP_S:
+                doubts.append(f"the clock jumped by {step:+.1f} s (run {record.run})")
+    return (f"within {1000 * worst:.0f} ms at {plural(count, 'step')}" if count else ""), doubts
+
+
+def _scrapes(records: Records) -> _Found:
+    """The time between Prometheus' own samples, of every target."""
+    doubts: list[str] = []
+    worst = 0.0
+    targets: set[str] = set()
+    for record in records:
+        doubts += _silent(record)
+        asked = {scrape.target for scrape in record.all(Scrape)}
+        if not asked:
+            doubts.append(f"nobody asked Prometheus (run {record.run})")
+        known: set[str] = set()
+        for reading in record.all(Observer):
+            for target, silence in reading.silence_s.items():
+                known.add(target)
+                if not isinstance(silence, int | float) or not math.isfinite(silence):
+                    doubts.append(f"{target}: {silence!r} s without a sample (run {record.run})")
+                elif silence <= FRESH_S:
+                    worst = max(worst, silence)
+                elif not excused(record, ("prometheus",), reading.at):
+                    worst = max(worst, silence)
+                    doubts.append(f"no sample of {target} for {silence:.0f} s (run {record.run})")
+        if record.all(Observer):
+            doubts += [f"no sample of {name} (run {record.run})" for name in sorted(asked - known)]
+        targets |= known
+    return (f"longest {worst:.1f} s of {plural(len(targets), 'target')}" if targets else ""), doubts
+
+
+def _prometheus(records: Records) -> _Found:
+    """Prometheus' word on each node against the node's own process, and against receipts."""
+    doubts: list[str] = []
+    compared = 0
+    for record in records:
+        ours = {name for reading in record.all(Services) for name in reading.incarnations}
+        said: dict[str, list[tuple[float, Scrape]]] = {}
+        for event in record.of(Scrape.KIND):
+            if isinstance(event.record, Scrape):
+                said.setdefault(event.record.target, []).append((event.at, event.record))
+        if not ours & said.keys():
+            doubts.append(f"no node to compare (run {record.run})")
+        for target in sorted(ours & said.keys()):
+            count, found = _compared(record, target, said[target])
+            compared += count
+            doubts += [f"{words} (run {record.run})" for words in found]
+            if not count:
+                doubts.append(f"nobody else said whether {target} was up (run {record.run})")
+    return f"{plural(compared, 'reading')} of nodes compared" if compared else "", doubts
+
+
+def _compared(
+    record: Evidence, target: str, said: Sequence[tuple[float, Scrape]]
+) -> tuple[int, list[str]]:
+    """How many readings of a target were compared, and what did not agree."""
+    stretches = _stretches(record, target)
+    begins = [begin for begin, _, _ in stretches]
+    count = 0
+    found: list[str] = []
+    wrong_since: float | None = None
+    for at, scrape in said:
+        place = bisect_right(begins, at) - 1
+        begin, last, incarnation = stretches[place] if place >= 0 else (at, at, _UNKNOWN)
+        if incarnation == _UNKNOWN or at - last > _NEAR_S or scrape.age_s is None:
+            wrong_since = None
+            continue
+        count += 1
+        sampled = at - scrape.age_s
+        if incarnation is None:
+            wrong_since = None
+            if scrape.up and (sampled >= begin + _SAMPLE_S or at >= begin + _KNOWS_S):
+                found.append(f"{target} was up for Prometheus and gone by its process")
+            continue
+        wrong = not scrape.up and sampled >= begin + _SETTLED_S
+        if not wrong or excused(record, (target,), at):
+            wrong_since = None
+            continue
+        wrong_since = at if wrong_since is None else wrong_since
+        if at - wrong_since >= FRESH_S:
+            found.append(f"{target} was down for Prometheus while its process ran")
+    return count, found
+
+
+def _stretches(record: Evidence, target: str) -> list[tuple[float, float, object]]:
+    """Begin, last word and incarnation (None: gone) of every stretch of a node's life."""
+    faults = [f for f in record.all(Fault) if f.target == target]
+    # Until a start is confirmed its exporter may be there and the node not yet, or the reverse.
+    starts = [(f.requested_at, f.confirmed_at) for f in faults if f.fault == "start"]
+    words: list[tuple[float, object]] = [
+        *(
+            (reading.at, reading.incarnations[target])
+            for reading in record.all(Services)
+            if target in reading.incarnations
+            and not any(begin <= reading.at <= end for begin, end in starts)
+        ),
+        *((f.confirmed_at, None) for f in faults if f.fault == "kill" and f.confirmed),
+        *((begin, _UNKNOWN) for begin, _ in starts),
+    ]
+    found: list[tuple[float, float, object]] = []
+    for at, incarnation in sorted(words, key=lambda word: word[0]):
+        if found and found[-1][2] == incarnation:
+            found[-1] = (found[-1][0], at, incarnation)
+        else:
+            found.append((at, at, incarnation))
+    return found
+
+
+def _generator(records: Records) -> _Found:
+    """The load generator, which must not be what is slow."""
+    loads = [(record.run, load) for record in records for load in record.all(Load)]
+    doubts = [
+        f"used {load.generator_share:.0%} of a core (run {run})"
+        for run, load in loads
+        if not load.generator_share <= SATURATED
+    ]
+    most = max((load.generator_share for _, load in loads), default=0.0)
+    return (f"{most:.0%} of a core (at most {SATURATED:.0%})" if loads else ""), doubts
+
+
+def _receipts(records: Records) -> _Found:
+    """Every fault, and every undo, was seen from outside to happen."""
+    faults = [(record.run, fault) for record in records for fault in record.all(Fault)]
+    doubts = [
+        f"{fault.fault} of {fault.target} has no receipt (run {run})"
+        for run, fault in faults
+        if not fault.confirmed
+    ]
+    return (f"{plural(len(faults), 'fault')} or undo" if faults else ""), doubts
+
+
+def _silent(record: Evidence) -> list[str]:
+    """That the observer said nothing, or not all the time, in words."""
+    times = [reading.at for reading in record.all(Observer)]
+    if len(times) < 2:
+        # One reading alone shows no clock that goes, and no CPU time that passes.
+        said = "once only" if times else "nothing"
+        return [f"the observer said {said} (run {record.run})"]
+    seen = [event.at for event in record.of(Probe.KIND)]
+    work = record.all(Workload)
+    begin = min([*(w.started_at for w in work), *seen], default=times[0])
+    end = max([*(w.finished_at for w in work), *seen], default=times[-1])
+    unwatched = gap(record, times, "the observer", hours=(begin, end))
+    return [unwatched] if unwatched else []
+
+
+def _pairs(record: Evidence) -> Iterator[tuple[Observer, Observer]]:
+    """Readings in turn of one process: none with a known absence of the harness between them."""
+    away = [(absent.begin, absent.end) for absent in record.all(Gap)]
+    for a, b in pairwise(record.all(Observer)):
+        if not away or not overlap(a.at, b.at, away):
+            yield a, b
+
+
+_SOURCES: Final[tuple[tuple[str, _Check, tuple[str, ...]], ...]] = (
+    ("harness CPU", _cpu, _SPEED),
+    (CLOCK, _clock, _CLOCK),
+    ("scrape gaps", _scrapes, _PROMETHEUS),
+    ("Prometheus against processes and receipts", _prometheus, _PROMETHEUS),
+    ("load generator", _generator, ("service_load",)),
+    (RECEIPTS, _receipts, _FAULTS),
+)

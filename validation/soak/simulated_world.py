@@ -1,0 +1,288 @@
+"""A stack that is not there, with a clock of its own: two days of evidence in some seconds.
+
+For tests of the gate. The record's backend is ``simulated``, and the verdict on it says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+
+from validation.criteria.availability import CLUSTER
+from validation.evidence.operations import gathered
+from validation.evidence.queries import HEAD
+from validation.evidence.records import (
+    Fault,
+    Invocation,
+    Recovery,
+    Services,
+    Usage,
+    Workload,
+)
+from validation.evidence.records_ledger import (
+    Audit,
+    Generation,
+    Individuals,
+    NodeCheck,
+)
+from validation.evidence.records_monitoring import Probe, Scrape
+from validation.evidence.records_self_check import Observer
+from validation.soak.segments import Segments
+
+Defect = Literal["healthy", "outages", "lost", "leak", "unwatched"]
+DEFECTS: Final[tuple[Defect, ...]] = ("healthy", "outages", "lost", "leak", "unwatched")
+PERIOD_S: Final = 20.0
+"""Coarser than on a stack: nothing happens between two probes."""
+EVERY: Final = 2
+POPULATION, GENERATIONS = 100, 10
+_WORK_S: Final = 20.0
+_RECOVERY_S: Final = (6.0, 10.0)
+_LIMIT: Final = 2 * 1024**3
+_LOST: Final = (3, 7)
+"""Generation and index of the individual that the defect ``lost`` takes from the third workload."""
+_OUTAGE_EVERY_S, _OUTAGE_S = 7200.0, 240.0
+"""The defect ``outages``: 96.7 % available."""
+_LEAK_S: Final = 1e6 / 60
+"""The defect ``leak``: bytes a second on every node."""
+_WATCH_S: Final = 2700.0
+"""The defect ``unwatched``: after so long, every hour, nobody looks, and nothing says so."""
+
+
+@dataclass(kw_only=True)
+class Clock:
+    """Unix seconds that pass when they are told to."""
+
+    at: float
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@dataclass(kw_only=True)
+class SimulatedWorld:
+    """A cluster of ``plan.nodes`` nodes in which all is well, but for one planted defect."""
+
+    segments: Segments
+    clock: Clock
+    defect: Defect = "healthy"
+    workloads: int = 0
+    """Those of the soak so far."""
+    _begin: float = 0.0
+    _ticks: int = 0
+    _away: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _kills: Counter[str] = field(default_factory=Counter)
+    _dice: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._dice = np.random.default_rng([self.segments.folder.plan.seed, self.workloads])
+        self._begin = self.clock.at
+
+    def now(self) -> float:
+        """Unix seconds of the simulation."""
+        return self.clock.at
+
+    def rest(self, seconds: float) -> None:
+        """Let time pass; probes come when they are due."""
+        end = self.clock.at + seconds
+        while (probe := self._begin + self._ticks * PERIOD_S) <= end:
+            self.clock.at = max(probe, self.clock.at)
+            self._probe()
+            self._ticks += 1
+        self.clock.at = end
+
+    def reference(self) -> None:
+        """The two local histories that all others are compared to."""
+        for workers in (1, 2):
+            self._workload("local", workers, None)
+
+    def work(self, *, kill: bool) -> None:
+        """One workload on the simulated cluster."""
+        nodes = self.segments.folder.plan.nodes
+        node = f"node-{int(self._dice.integers(nodes)) + 1}" if kill else None
+        self._workload("distributed", nodes, node)
+
+    def _workload(
+        self, arm: Literal["local", "distributed"], workers: int, node: str | None
+    ) -> None:
+        self.workloads += 1
+        purpose: Literal["recovery", "reproducibility"] = "recovery" if node else "reproducibility"
+        name = f"{self.workloads:02d}-{purpose}-{arm}"
+        add, began = self.segments.add, self.clock.at
+        add(Invocation(workload=name, population_size=POPULATION, generations=GENERATIONS))
+        self.rest(_WORK_S / 4)
+        if node is not None:
+            self._kill(node, name)
+        self.rest(_WORK_S)
+        digest = f"{self.segments.folder.plan.seed:064x}"
+        seconds = self.clock.at - began
+        add(
+            Workload(
+                id=name,
+                purpose=purpose,
+                arm=arm,
+                pair=None,
+                seed=self.segments.folder.plan.seed,
+                market="simulated",
+                nodes=1 if arm == "local" else workers,
+                workers=workers,
+                population_size=POPULATION,
+                generations=GENERATIONS,
+                exit_code=0,
+                seconds=seconds,
+                evaluations=POPULATION * GENERATIONS,
+                digest=digest,
+                started_at=began,
+                finished_at=self.clock.at,
+                error=None,
+            )
+        )
+        there = ["local"] if arm == "local" else [f"node-{n + 1}" for n in range(workers)]
+        self._ledger(name, digest, seconds, there)
+
+    def _ledger(self, name: str, digest: str, seconds: float, nodes: Sequence[str]) -> None:
+        add, planned = self.segments.add, POPULATION * GENERATIONS
+        lost = _LOST if self.defect == "lost" and self.workloads == 3 else None
+        for generation in range(GENERATIONS):
+            there = [i for i in range(POPULATION) if (generation, i) != lost]
+            add(
+                Generation(
+                    workload=name,
+                    generation=generation,
+                    seconds=seconds / GENERATIONS,
+                    individuals=len(there),
+                    failed=0,
+                    finished_at=self.clock.at,
+                )
+            )
+            add(
+                Individuals(
+                    workload=name,
+                    generation=generation,
+                    acknowledged=True,
+                    found=gathered(there),
+                    again="",
+                )
+            )
+        for node in nodes:
+            add(
+                NodeCheck(
+                    workload=name, node=node, processor="simulated", digest="0" * 16, refused=None
+                )
+            )
+        missing = int(lost is not None)
+        add(
+            Audit(
+                workload=name,
+                expected=planned,
+                committed=planned - missing,
+                lost=missing,
+                doubled=0,
+                failed=0,
+                witnesses=(),
+                digest=digest,
+                recomputed_digest=digest,
+                sampled=24,
+                mismatched=0,
+            )
+        )
+
+    def _kill(self, node: str, workload: str) -> None:
+        total = float(self._dice.uniform(*_RECOVERY_S))
+        at = self.clock.at
+        # As the real watch does: services are read just before and after they change.
+        self._services()
+        self._away[node] = (at, at + total)
+        self._receipt("kill", node, workload)
+        self._services()
+        self.rest(total)
+        self._kills[node] += 1
+        self._receipt("start", node, workload)
+        self._services()
+        self.segments.add(
+            Recovery(
+                workload=workload,
+                target=node,
+                fault_at=at,
+                detected_s=1.0,
+                rescheduled_s=total / 3,
+                first_result_s=total / 2,
+                node_back_s=total,
+                window_s=120.0,
+            )
+        )
+
+    def _receipt(self, fault: str, node: str, workload: str) -> None:
+        self.segments.add(
+            Fault(
+                fault=fault,
+                target=node,
+                requested_at=self.clock.at,
+                confirmed_at=self.clock.at + 0.1,
+                confirmed=True,
+                before={"simulated": True},
+                after={"simulated": True},
+                detail="",
+                workload=workload,
+            )
+        )
+
+    def _services(self) -> None:
+        """Which incarnation of every service runs now."""
+        found: dict[str, str | None] = {HEAD: "0"}
+        for number in range(self.segments.folder.plan.nodes):
+            name = f"node-{number + 1}"
+            begin, end = self._away.get(name, (0.0, 0.0))
+            found[name] = None if begin <= self.clock.at < end else str(self._kills[name])
+        self.segments.add(Services(at=self.clock.at, incarnations=found, excused=()))
+
+    def _probe(self) -> None:
+        add, at = self.segments.add, self.clock.at
+        passed = at - self._begin
+        if self.defect == "unwatched" and passed % 3600.0 > _WATCH_S:
+            return
+        down = self.defect == "outages" and passed % _OUTAGE_EVERY_S >= _OUTAGE_EVERY_S - _OUTAGE_S
+        add(_answer(CLUSTER, ok=not down))
+        nodes = [f"node-{n + 1}" for n in range(self.segments.folder.plan.nodes)]
+        add(
+            Observer(
+                at=at,
+                monotonic_s=at,
+                harness_cpu_s=0.01 * passed,
+                watch_cpu_s=0.01 * passed,
+                silence_s=dict.fromkeys((HEAD, *nodes), 5.0),
+            )
+        )
+        if self._ticks % EVERY:
+            return
+        add(_answer("dashboard", ok=True))
+        self._services()
+        for target in (HEAD, *nodes):
+            begin, end = self._away.get(target, (0.0, 0.0))
+            away = begin <= at <= end
+            add(Scrape(target=target, up=not away, age_s=2.0, excused=away))
+        leaked = _LEAK_S * passed if self.defect == "leak" else 0.0
+        for node in (HEAD, *nodes):
+            add(
+                Usage(
+                    node=node,
+                    at=at,
+                    cpu_seconds=0.1 * passed,
+                    memory_bytes=int(4e8 + leaked + self._dice.normal(0, 2e6)),
+                    oom_kills=0,
+                    limit_bytes=_LIMIT,
+                )
+            )
+
+
+def _answer(probe: str, *, ok: bool) -> Probe:
+    return Probe(
+        probe=probe,
+        ok=ok,
+        latency_s=0.01,
+        detail="simulated" if ok else "simulated outage",
+        excused=False,
+    )

@@ -1,0 +1,84 @@
+"""The soak's world when the stack is a real one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fixtures.protocols import Stack, StackError
+from validation.evidence.records import Note
+from validation.monitors.cluster import Outages
+from validation.soak.forecast import Live
+from validation.soak.segments import Segments
+from validation.stages.ledger_audit import forget
+from validation.stages.workloads import SHORT, Campaign, Scale, store_of
+
+PERIOD_S: Final = 5.0
+"""From one probe of the cluster to the next."""
+EVERY: Final = 9
+"""All else is looked at at every so-manieth probe: often enough, and two days fit in 30 MB."""
+OBSERVE_S: Final = 10.0
+"""From one reading of the harness itself to the next: a workload has two of them."""
+SCALE: Final = Scale(pairs=0, recoveries=1, speedup=SHORT.speedup, evolution=SHORT.evolution)
+
+
+class StackWorld:
+    """Workloads of the campaign on a running stack, one at a time.
+
+    Args:
+        folder: Logs of the workload that runs; they are removed when it is written down.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        segments: Segments,
+        live: Live,
+        *,
+        folder: Path,
+        outages: Outages,
+        say: Callable[[str], None],
+    ) -> None:
+        self._segments, self._live, self._folder = segments, live, folder
+        self._store = store_of(stack, folder)
+        self._campaign = Campaign(
+            stack,
+            segments,
+            seed=segments.folder.plan.seed,
+            scale=SCALE,
+            folder=folder,
+            outages=outages,
+            say=say,
+            before=live.workloads,
+        )
+
+    def now(self) -> float:
+        """The time."""
+        return time.time()
+
+    def rest(self, seconds: float) -> None:
+        """Let the probes go on."""
+        time.sleep(seconds)
+
+    def reference(self) -> None:
+        """The local histories that all others are compared to."""
+        self._do(self._campaign.reference)
+
+    def work(self, *, kill: bool) -> None:
+        """One evolution on the cluster."""
+        self._do(self._campaign.recoveries if kill else self._campaign.undisturbed)
+
+    def _do(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except StackError as error:
+            # The cluster may be down: that is what the soak is there to see, by its probes.
+            self._segments.add(Note(text=f"a workload could not be run: {error}"))
+            return
+        if not self._live.decided():
+            # Two days of logs and rows would fill a disk. What has a finding is kept.
+            forget(self._store)
+            for log in self._folder.glob("*.batches.jsonl"):
+                log.unlink()

@@ -1,0 +1,33 @@
+"""The container engine's word on what ended, written down."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from fixtures.backends.container.exit_events import Death
+from fixtures.protocols import Stack, StackError
+from validation.evidence.log import Sink
+from validation.evidence.records import Note
+from validation.evidence.records_self_check import Died
+
+
+@runtime_checkable
+class Mortal(Protocol):
+    """A stack whose engine tells of every service that ends."""
+
+    def deaths(self) -> tuple[Death, ...]:
+        """Those so far, by the service's name."""
+        ...
+
+
+def died(stack: Stack, writer: Sink) -> None:
+    """Every end of a service so far; nothing where no engine watches."""
+    if not isinstance(stack, Mortal):
+        return
+    try:
+        found = stack.deaths()
+    except StackError as error:
+        writer.add(Note(text=str(error)))
+        return
+    for death in found:
+        writer.add(Died(service=death.container, exit_code=death.exit_code, at=death.at))

@@ -1,0 +1,53 @@
+"""What the evidence says of the machine it was gathered on. No host name, path or address."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from fixtures.system.launch import run
+
+_PACKAGES: Final = ("ray", "numpy", "numba", "pandas", "sqlalchemy", "psycopg", "redis", "pytest")
+
+
+def environment() -> dict[str, str | int | float]:
+    """Versions, processor, memory and the commit of the code."""
+    facts: dict[str, str | int | float] = {
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "system": platform.system(),
+        "cpu": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "load_1m": os.getloadavg()[0],
+        "commit": _commit(),
+    }
+    for name in _PACKAGES:
+        try:
+            facts[name] = version(name)
+        except PackageNotFoundError:
+            facts[name] = "not installed"
+    return facts
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    here = Path(__file__).parent
+    try:
+        git = ["git", "-C", str(here)]
+        commit = run([*git, "rev-parse", "HEAD"], capture_output=True)
+        changed = run([*git, "status", "--porcelain", "-uno"], capture_output=True)
+    except FileNotFoundError:
+        return "unknown (no git)"
+    if commit.returncode != 0:
+        return "unknown (not a checkout)"
+    return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")

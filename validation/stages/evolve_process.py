@@ -1,0 +1,296 @@
+"""One evolve process under the gate's eye: started, followed through its batch log, read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from fixtures.system.environment import DATABASE, inherited
+from fixtures.system.launch import spawn
+
+OUT_OF_MEMORY: Final = ("OutOfMemoryError", "MemoryError", "oom-kill", "out of memory")
+_POLL: Final = 0.1
+
+Launcher = Callable[[Sequence[str], Mapping[str, str]], "subprocess.Popen[str]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What to evolve; two workloads of equal seed, market, population and generations must have
+    equal histories."""
+
+    seed: int
+    market: str
+    population_size: int
+    generations: int
+    families: str = ""
+    """Comma-separated; empty for all that the market has the data for."""
+
+    @property
+    def individuals(self) -> int:
+        """Individuals that must be committed."""
+        return self.population_size * self.generations
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchEvent:
+    """One batch as the engine's log has it."""
+
+    node: str
+    attempt: int
+    size: int
+    cpu_seconds: float
+    started_at: float
+    finished_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeEvent:
+    """A node's numerics check as the engine's log has it."""
+
+    node: str
+    processor: str
+    digest: str
+    refused: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How an evolve process ended."""
+
+    exit_code: int
+    started_at: float
+    finished_at: float
+    run: str | None
+    """The ledger's id of the run, known as soon as workers were ready."""
+    result: Mapping[str, object]
+    """Its JSON on stdout; empty when it failed."""
+    error: str | None
+    batches: tuple[BatchEvent, ...]
+    acknowledged: frozenset[int]
+    """Generations that the process said were committed."""
+    fallbacks: int
+    checks: tuple[NodeEvent, ...]
+    out_of_memory: tuple[str, ...]
+    """Lines that speak of exhausted memory."""
+
+    def number(self, name: str) -> float:
+        """A number of the result, 0 when the process failed before it could say."""
+        value = self.result.get(name, 0.0)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    @property
+    def digest(self) -> str | None:
+        """The history digest as the process said it."""
+        value = self.result.get("digest")
+        return value if isinstance(value, str) else None
+
+
+@dataclass
+class _Log:
+    """The growing batch log of a process that is running."""
+
+    path: Path
+    offset: int = 0
+    run: str | None = None
+    ready_at: float | None = None
+    generation_at: float | None = None
+    fallbacks: int = 0
+    batches: list[BatchEvent] = field(default_factory=list)
+    acknowledged: set[int] = field(default_factory=set)
+    checks: list[NodeEvent] = field(default_factory=list)
+
+    def read(self) -> None:
+        """Take in the complete lines written since the last call."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            chunk = file.read()
+        end = chunk.rfind(b"\n") + 1
+        self.offset += end
+        for line in chunk[:end].splitlines():
+            self._take(json.loads(line))
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        kind, at = event["event"], event["at"]
+        assert isinstance(at, float)
+        if kind == "ready":
+            self.ready_at, self.run = at, str(event["run"])
+        elif kind == "generation":
+            self.generation_at = at
+            number = event["generation"]
+            assert isinstance(number, int)
+            self.acknowledged.add(number)
+        elif kind == "fallback":
+            self.fallbacks += 1
+        elif kind == "node":
+            names = NodeEvent.__dataclass_fields__
+            self.checks.append(NodeEvent(**{n: event[n] for n in names}))  # type: ignore[arg-type]
+        elif kind == "batch":
+            names = BatchEvent.__dataclass_fields__
+            self.batches.append(BatchEvent(**{n: event[n] for n in names}))  # type: ignore[arg-type]
+
+
+def plain(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a process on this machine without limits."""
+    return spawn(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # The ledger may be one of a cluster that others started.
+        env=inherited(env, keep=[DATABASE]),
+        start_new_session=True,
+    )
+
+
+class Evolve:
+    """A running ``python -m ga evolve``. Use as a context manager: it never outlives the block."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        store: str,
+        folder: Path,
+        name: str,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        launch: Launcher = plain,
+    ) -> None:
+        self.spec, self.name = spec, name
+        self._log = _Log(folder / f"{name}.batches.jsonl")
+        argv = [sys.executable, "-m", "ga", "evolve", "--json", "--top", "1"]
+        argv += ["--market", spec.market, "--seed", str(spec.seed)]
+        argv += ["--population-size", str(spec.population_size)]
+        argv += ["--generations", str(spec.generations)]
+        if spec.families:
+            argv += ["--families", spec.families]
+        argv += ["--log", str(self._log.path), *arguments]
+        # The URL carries a password: it goes by the environment, not by the command line.
+        self.started_at = time.time()
+        # Nothing is remembered from one workload to the next: each must do its own work.
+        self._process = launch(argv, {**env, "GA_STORE": store, "GA_CACHE_URL": ""})
+        self._output: dict[str, str] = {}
+        self._closed_at: dict[str, float] = {}
+        """Unix seconds at which nobody could write to the stream any more."""
+        self._readers = [
+            threading.Thread(target=self._drain, args=(stream,), daemon=True)
+            for stream in ("stdout", "stderr")
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> Evolve:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for reader in self._readers:
+            reader.join()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def run(self) -> str | None:
+        """The ledger's id of the run; None before its workers are ready."""
+        self._log.read()
+        return self._log.run
+
+    @property
+    def ready_at(self) -> float | None:
+        """Unix seconds at which its workers were ready; None before."""
+        self._log.read()
+        return self._log.ready_at
+
+    @property
+    def batches(self) -> Sequence[BatchEvent]:
+        """Batches finished so far."""
+        self._log.read()
+        return self._log.batches
+
+    @property
+    def generation_at(self) -> float | None:
+        """Unix seconds of the last committed generation."""
+        self._log.read()
+        return self._log.generation_at
+
+    def wait_ready(self, timeout: float) -> bool:
+        """Wait until its workers are ready; False when it ended or time ran out before."""
+        deadline = time.monotonic() + timeout
+        while self.ready_at is None:
+            if not self.running or time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        return True
+
+    def finish(self, timeout: float) -> Ended:
+        """Wait for the end; a process that takes longer than ``timeout`` seconds is killed."""
+        error = None
+        try:
+            self._await_end(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            error = f"killed by the gate after {timeout:.0f} s"
+        finished_at = time.time()
+        for reader in self._readers:
+            reader.join()
+        # It may have ended long before somebody asked.
+        finished_at = min(finished_at, self._closed_at["stdout"])
+        self._log.read()
+        code = self._process.returncode
+        stdout, stderr = self._output["stdout"], self._output["stderr"]
+        result: Mapping[str, object] = {}
+        if code == 0:
+            try:
+                result = json.loads(stdout)
+            except json.JSONDecodeError as problem:
+                error = f"its stdout is not one JSON object: {problem}"
+        elif error is None:
+            lines = [line for line in stderr.strip().splitlines() if line.strip()]
+            error = lines[-1] if lines else f"exit status {code}"
+        return Ended(
+            exit_code=code,
+            started_at=self.started_at,
+            finished_at=finished_at,
+            run=self._log.run,
+            result=result,
+            error=error,
+            batches=tuple(self._log.batches),
+            acknowledged=frozenset(self._log.acknowledged),
+            fallbacks=self._log.fallbacks,
+            checks=tuple(self._log.checks),
+            out_of_memory=tuple(
+                line for line in stderr.splitlines() if any(w in line for w in OUT_OF_MEMORY)
+            ),
+        )
+
+    def _await_end(self, timeout: float) -> None:
+        """As ``Popen.wait``, which with a time-out asks twenty times a second."""
+        if self.running:
+            end = os.pidfd_open(self._process.pid)
+            try:
+                select.select([end], [], [], timeout)
+            finally:
+                os.close(end)
+        self._process.wait(0.0)
+
+    def _drain(self, stream: str) -> None:
+        with getattr(self._process, stream) as pipe:
+            self._output[stream] = pipe.read()
+        self._closed_at[stream] = time.time()

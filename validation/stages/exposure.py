@@ -1,0 +1,299 @@
+"""What listens, what a stranger gets from it, and whether a secret was written down."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Protocol, runtime_checkable
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+import redis
+import requests
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from fixtures.protocols import Endpoints, Stack
+from fixtures.system import ports, sockets
+from fixtures.system.http_client import session
+from fixtures.system.launch import run
+from fixtures.system.sockets import Socket
+from validation.evidence.log import Sink
+from validation.evidence.records import Note
+from validation.evidence.records_network import (
+    Access,
+    Leak,
+    Listener,
+    Reach,
+    Search,
+    Survey,
+)
+
+_STRANGER: Final = str(Path(__file__).parents[1] / "scripts" / "unauthenticated_access.py")
+_SECONDS: Final = 30.0
+_TIMEOUT: Final = 3
+_GUESSES: Final = ("not-the-password", "password", "postgres", "redis", "admin", "changeme")
+"""None may let anybody in; the first shows that passwords are looked at."""
+_ACCOUNTS: Final = (("postgres", "postgres"), ("postgres", "password"), ("admin", "admin"))
+_KNOWN: Final = {"redis-server": "redis", "valkey-server": "redis"}
+"""Programs that are named otherwise than what they serve."""
+
+
+@runtime_checkable
+class Countable(Protocol):
+    """A stack whose processes can be counted from here."""
+
+    def pids(self) -> set[int]:
+        """Every process that belongs to it."""
+        ...
+
+    def leads_out(self, pid: int) -> bool:
+        """Whether the network of a process answers strangers from elsewhere."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A stack whose own writings can be read."""
+
+    def written(self) -> Iterator[tuple[str, bytes]]:
+        """Logs of its processes, and what its images tell of themselves: name, content."""
+        ...
+
+
+def survey(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
+    """Every listening socket of the stack, and what it gives without credentials."""
+    if not isinstance(stack, Countable):
+        writer.add(Note(text=f"sockets not surveyed: not known for a stack of {stack.backend}"))
+        return
+    say("every listening socket, and what a stranger gets from it")
+    pids = stack.pids()
+    found, unreadable = sockets.listening(pids)
+    names = {sockets.namespace_of("self"): "host"}
+    for node in stack.nodes:
+        if node.pid is not None:
+            names.setdefault(sockets.namespace_of(node.pid), node.name)
+    by_network: dict[int, list[Socket]] = {}
+    for one in found:
+        by_network.setdefault(one.namespace, []).append(one)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda some: _ask(stack, some, names), by_network.values()))
+    services = _services(stack.endpoints)
+    for some, answer in zip(by_network.values(), answers, strict=True):
+        out = _leads_out(stack, some[0])
+        for one in some:
+            network = names.get(one.namespace, "of its own")
+            service = services.get((network, one.port), _KNOWN.get(one.program, one.program))
+            access, attempt = _access(stack.endpoints, service, answer.get(one.text))
+            writer.add(
+                Listener(
+                    service=service,
+                    network=network,
+                    address=one.text,
+                    reach=_reach(one, leads_out=out),
+                    access=access,
+                    attempt=attempt,
+                )
+            )
+    writer.add(
+        Survey(
+            processes=len(pids),
+            listeners=len(found),
+            unreadable=len(unreadable),
+            credentials=_let_in(stack.endpoints),
+        )
+    )
+
+
+def search(stack: Stack, writer: Sink, folder: Path) -> None:
+    """Look for the stack's secrets in the run's folder, in its logs, and in its images' history."""
+    secrets = secrets_of(stack.endpoints)
+    count = 0
+    for name, content in (
+        *_files(folder),
+        *(stack.written() if isinstance(stack, Telling) else ()),
+    ):
+        count += 1
+        for leaked in found_in(content, secrets):
+            writer.add(Leak(secret=leaked, file=name))
+    writer.add(Search(files=count, secrets=len(secrets)))
+
+
+def withdraw(pages: Sequence[Path], secrets: Mapping[str, str]) -> list[str]:
+    """Remove the pages in which a secret stands; says which stood where."""
+    said = []
+    for page in pages:
+        leaked = found_in(page.read_bytes(), secrets)
+        if leaked:
+            page.unlink()
+            said.append(f"{page.name}: {', '.join(leaked)}")
+    return said
+
+
+def found_in(content: bytes, secrets: Mapping[str, str]) -> list[str]:
+    """Names of the secrets that stand in it."""
+    return [name for name, secret in secrets.items() if secret.encode() in content]
+
+
+def secrets_of(ends: Endpoints) -> dict[str, str]:
+    """Whose secret, to the secret itself."""
+    return dict(_secrets(ends))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield str(path.relative_to(folder)), path.read_bytes()
+
+
+def _secrets(ends: Endpoints) -> Iterator[tuple[str, str]]:
+    token = ends.env.get("RAY_AUTH_TOKEN_PATH")
+    if token is not None:
+        yield "Ray's token", Path(token).read_text().strip()
+    for name, url in (
+        ("PostgreSQL", ends.postgres),
+        ("Redis", ends.redis),
+        ("Grafana", ends.grafana),
+    ):
+        password = urlsplit(url).password if url is not None else None
+        if password:
+            yield f"{name}'s password", unquote(password)
+
+
+def _services(ends: Endpoints) -> dict[tuple[str, int], str]:
+    """What listens where, as far as the endpoints tell."""
+    known = {}
+    for name in ("postgres", "redis", "prometheus", "alertmanager", "grafana"):
+        url = getattr(ends, name)
+        if url is not None and (port := urlsplit(url).port) is not None:
+            known["host", port] = name
+    return known
+
+
+def _leads_out(stack: Countable, one: Socket) -> bool:
+    try:
+        return stack.leads_out(one.pid)
+    except OSError:
+        return True
+
+
+def _reach(one: Socket, *, leads_out: bool) -> Reach:
+    if one.address.is_loopback:
+        return "loopback"
+    return "outside" if leads_out else "stack"
+
+
+def _ask(
+    stack: Stack, some: Sequence[Socket], names: Mapping[int, str]
+) -> Mapping[str, tuple[str, str]]:
+    """What a stranger in the same network is answered by sockets that are not on loopback."""
+    ours = names.get(some[0].namespace) == "host"
+    own = ports.outward_address() if ours else "*"
+    targets = {
+        one.text: f"{own}:{one.port}" if one.address.is_unspecified else one.text
+        for one in some
+        if not one.address.is_loopback
+    }
+    prefix = [] if ours else ["nsenter", f"--net=/proc/{some[0].pid}/ns/net", "--"]
+    head = stack.endpoints.ray.rpartition(":")[0]
+    try:
+        # No variable of Ray's hands it a token.
+        done = run(
+            [*prefix, sys.executable, _STRANGER, head],
+            input=json.dumps(sorted(set(targets.values()))),
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        answers = json.loads(done.stdout)
+    except (subprocess.TimeoutExpired, ValueError):
+        return {}
+    return {text: answers[target] for text, target in targets.items() if target in answers}
+
+
+def _access(ends: Endpoints, service: str, answer: tuple[str, str] | None) -> tuple[Access, str]:
+    if service == "postgres" and ends.postgres is not None:
+        return _postgres(ends.postgres)
+    if service == "redis" and ends.redis is not None:
+        return _redis(ends.redis)
+    if answer is None:
+        return "not tried", ""
+    kinds: dict[str, Access] = {"refused": "refused", "metrics": "metrics", "open": "open"}
+    return kinds.get(answer[0], "unknown"), answer[1]
+
+
+def _postgres(url: str) -> tuple[Access, str]:
+    own = urlsplit(url).username or ""
+    tries = dict.fromkeys([*((own, word) for word in (*_GUESSES, own)), *_ACCOUNTS])
+    for user, password in tries:
+        try:
+            _connect(url, user=user, password=password)
+        except psycopg.OperationalError as error:
+            if "authentication failed" not in str(error) and "no password" not in str(error):
+                return "unknown", "a guessed password: no answer"
+        else:
+            return "open", f"{user} with the password {password!r}: let in"
+    return "refused", f"{len(tries)} guesses of user and password: authentication failed"
+
+
+def _connect(url: str, *, password: str | None, user: str | None = None) -> None:
+    parts = urlsplit(url)
+    with psycopg.connect(
+        host=parts.hostname,
+        port=parts.port,
+        user=parts.username if user is None else user,
+        password=password,
+        dbname=parts.path.lstrip("/"),
+        connect_timeout=_TIMEOUT,
+    ) as connection:
+        connection.execute("SELECT 1")
+
+
+def _redis(url: str) -> tuple[Access, str]:
+    parts = urlsplit(url)
+    for password in (None, *_GUESSES):
+        with redis.Redis(
+            host=parts.hostname or "",
+            port=parts.port or 0,
+            password=password,
+            socket_timeout=_TIMEOUT,
+            # By default a wrong password is tried eleven times.
+            retry=Retry(NoBackoff(), 0),
+        ) as client:
+            try:
+                client.ping()
+            except (redis.AuthenticationError, redis.ResponseError):
+                continue
+            except redis.RedisError:
+                return "unknown", "PING without the password: no answer"
+            how = "without a password" if password is None else f"with the password {password!r}"
+            return "open", f"PING {how}: answered"
+    return "refused", f"PING without a password and with {len(_GUESSES)} guesses: refused"
+
+
+def _let_in(ends: Endpoints) -> dict[str, object]:
+    """Whether each service lets in who has its secret."""
+    found: dict[str, object] = {}
+    client = session()
+    try:
+        answer = client.get(f"{ends.dashboard}/api/version", headers=ends.headers, timeout=_TIMEOUT)
+        found["dashboard"] = answer.status_code == 200
+    except requests.RequestException:
+        found["dashboard"] = False
+    if ends.postgres is not None:
+        try:
+            _connect(ends.postgres, password=unquote(urlsplit(ends.postgres).password or ""))
+            found["postgres"] = True
+        except psycopg.OperationalError:
+            found["postgres"] = False
+    if ends.redis is not None:
+        with redis.Redis.from_url(ends.redis, socket_timeout=_TIMEOUT) as client:
+            try:
+                found["redis"] = bool(client.ping())
+            except redis.RedisError:
+                found["redis"] = False
+    return found

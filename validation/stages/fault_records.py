@@ -1,0 +1,78 @@
+"""A stack's receipts as evidence, and the fault that is planted to see its alert."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from fixtures.protocols import Receipt, Stack
+from fixtures.ray.gcs import first_seen
+from validation.criteria.monitoring import CLEARS_S, FIRES_S, NODE_LOST
+from validation.evidence.log import EvidenceWriter
+from validation.evidence.records import Fault, Note
+from validation.evidence.records_monitoring import AlertWatch, Probe
+from validation.monitors.alert_webhook import Webhook
+from validation.monitors.cluster import Outages
+
+_QUIET_SECONDS: Final = 60.0
+"""While the stack starts, nodes that are not up yet count as lost."""
+_BACK_SECONDS: Final = 60.0
+
+
+def as_fault(receipt: Receipt, workload: str | None) -> Fault:
+    """A receipt as an event of the record."""
+    return Fault(
+        fault=receipt.fault,
+        target=receipt.target,
+        requested_at=receipt.requested_at,
+        confirmed_at=receipt.confirmed_at,
+        confirmed=receipt.confirmed,
+        before=receipt.before,
+        after=receipt.after,
+        detail=receipt.detail,
+        workload=workload,
+    )
+
+
+def plant_alert(
+    stack: Stack,
+    writer: EvidenceWriter,
+    outages: Outages,
+    webhook: Webhook,
+    *,
+    seed: int,
+    say: Callable[[str], None],
+) -> None:
+    """Kill a node until its alert is heard, start it, and wait until the alert clears.
+
+    To be called while the cluster has no work. It decides nothing: what was heard is written.
+    """
+    missing = [n for n in ("alertmanager", "prometheus") if getattr(stack.endpoints, n) is None]
+    for name in missing:
+        detail = f"no {name.capitalize()}: {stack.endpoints.absent.get(name, 'not started')}"
+        writer.add(Probe(probe=name, ok=False, latency_s=0.0, detail=detail, excused=False))
+    if missing:
+        return
+    node = stack.nodes[seed % len(stack.nodes)]
+    if not webhook.wait(NODE_LOST, node.name, firing=False, seconds=_QUIET_SECONDS):
+        writer.add(Note(text=f"{NODE_LOST} of {node.name} fires already; nothing was planted"))
+        return
+    say(f"alert: kill {node.name} until {NODE_LOST} is heard")
+    outages.down(node.name)
+    killed = node.kill()
+    writer.add(as_fault(killed, None))
+    webhook.wait(NODE_LOST, node.name, firing=True, seconds=FIRES_S)
+    writer.add(as_fault(node.start(), None))
+    first_seen(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
+    outages.up(node.name)
+    webhook.wait(NODE_LOST, node.name, firing=False, seconds=CLEARS_S)
+    say(f"alert: {NODE_LOST} of {node.name} is over")
+    writer.add(
+        AlertWatch(
+            alert=NODE_LOST,
+            target=node.name,
+            fault_at=killed.requested_at,
+            until=time.time(),
+        )
+    )

@@ -1,0 +1,292 @@
+"""An independent reading of the ledger: what was promised, what is there, and is it right.
+
+Counts and digest come from plain SQL and from a digest computed here, not from the engine's own
+code; only the sample of repeated evaluations calls the engine, as any user could.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import sqlalchemy as sa
+
+from ga.backtest.simulation import Costs
+from ga.evaluation.evaluate import evaluate
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
+from ga.genome import Genome
+from ga.sources import load_market
+from validation.evidence.operations import gathered
+from validation.evidence.records_ledger import Audit, Generation, Individuals
+from validation.stages.evolve_process import Spec
+
+SAMPLE: Final = 24
+"""Evaluations repeated a run: a defect in one result of ten is missed by 8 runs in 100."""
+_WITNESSES: Final = 5
+_SAMPLE_PURPOSE: Final = 0xA0D17
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    generation: int
+    index: int
+    key: str
+    family: str | None
+    genes: tuple[float, ...]
+    fitness: float | None
+    error: str | None
+
+
+def find_run(store: str, *, since: float) -> str | None:
+    """The newest run begun after ``since``, for a process that died before it could name it."""
+    engine = sa.create_engine(store)
+    try:
+        if not sa.inspect(engine).has_table("runs"):
+            return None
+        with engine.connect() as connection:
+            query = sa.text(
+                "SELECT run FROM runs WHERE created_at >= :since ORDER BY created_at DESC"
+            )
+            row = connection.execute(query, {"since": since}).first()
+    finally:
+        engine.dispose()
+    return None if row is None else str(row[0])
+
+
+def read_generations(store: str, run: str, workload: str) -> list[Generation]:
+    """The generations that the ledger shows committed."""
+    query = sa.text(
+        "SELECT g.generation, g.seconds, g.failed, g.finished_at, COUNT(i.key) AS individuals"
+        " FROM generations g LEFT JOIN individuals i"
+        " ON i.run = g.run AND i.generation = g.generation WHERE g.run = :run"
+        " GROUP BY g.generation, g.seconds, g.failed, g.finished_at ORDER BY g.generation"
+    )
+    engine = sa.create_engine(store)
+    try:
+        with engine.connect() as connection:
+            rows = connection.execute(query, {"run": run}).all()
+    finally:
+        engine.dispose()
+    return [
+        Generation(
+            workload=workload,
+            generation=int(row.generation),
+            seconds=float(row.seconds),
+            individuals=int(row.individuals),
+            failed=int(row.failed),
+            finished_at=float(row.finished_at),
+        )
+        for row in rows
+    ]
+
+
+def read_places(
+    store: str, run: str, workload: str, spec: Spec, *, acknowledged: Collection[int]
+) -> list[Individuals]:
+    """Where the ledger holds individuals, for every generation that was planned or is there.
+
+    Args:
+        acknowledged: Generations that the process said were committed.
+    """
+    engine = sa.create_engine(store)
+    try:
+        with engine.connect() as connection:
+            rows, _ = _individuals(connection, run)
+    finally:
+        engine.dispose()
+    held: dict[int, Counter[int]] = {
+        generation: Counter() for generation in range(spec.generations)
+    }
+    for row in rows:
+        if row.family is not None:
+            held.setdefault(row.generation, Counter())[row.index] += 1
+    return [
+        Individuals(
+            workload=workload,
+            generation=generation,
+            acknowledged=generation in acknowledged,
+            found=gathered(sorted(places)),
+            again=gathered(sorted((places - Counter(set(places))).elements())),
+        )
+        for generation, places in sorted(held.items())
+    ]
+
+
+def forget(store: str) -> None:
+    """Remove every run from a ledger whose runs were audited: a soak must not fill the disk."""
+    engine = sa.create_engine(store)
+    try:
+        with engine.begin() as connection:
+            tables = sa.MetaData()
+            tables.reflect(connection)
+            # Children first, whatever tables there are; which version they have is no run's.
+            for table in reversed(tables.sorted_tables):
+                if table.name != "alembic_version":
+                    connection.execute(table.delete())
+    finally:
+        engine.dispose()
+
+
+def audit(store: str, run: str, workload: str, spec: Spec, *, seed: int) -> Audit:
+    """Count, recompute and repeat one run's history.
+
+    Args:
+        seed: Keys the choice of the evaluations that are repeated.
+    """
+    engine = sa.create_engine(store)
+    try:
+        with engine.connect() as connection:
+            rows, stray = _individuals(connection, run)
+            stored = connection.execute(
+                sa.text(
+                    "SELECT digest FROM generations WHERE run = :run"
+                    " ORDER BY generation DESC LIMIT 1"
+                ),
+                {"run": run},
+            ).scalar()
+            settings = connection.execute(
+                sa.text("SELECT settings FROM runs WHERE run = :run"), {"run": run}
+            ).scalar_one()
+    finally:
+        engine.dispose()
+    seen = Counter((row.generation, row.index) for row in rows)
+    planned = {(g, i) for g in range(spec.generations) for i in range(spec.population_size)}
+    whole = {(r.generation, r.index) for r in rows if r.family is not None}
+    lost = sorted(planned - whole)
+    doubled = sorted(place for place, n in seen.items() if n > 1 or place not in planned)
+    failed = [row for row in rows if row.family is not None and row.fitness is None]
+    witnesses = [f"lost: generation {g} index {i}" for g, i in lost[:_WITNESSES]]
+    witnesses += [
+        f"doubled or unplanned: generation {g} index {i}" for g, i in doubled[:_WITNESSES]
+    ]
+    witnesses += [
+        f"failed: generation {r.generation} index {r.index}: {r.error}" for r in failed[:_WITNESSES]
+    ]
+    if stray:
+        witnesses.append(f"{stray} evaluations that belong to no individual")
+    mismatches, sampled = _repeat(rows, spec, settings, seed)
+    witnesses += mismatches[:_WITNESSES]
+    return Audit(
+        workload=workload,
+        expected=len(planned),
+        committed=len(whole & planned),
+        lost=len(lost),
+        doubled=len(doubled) + stray,
+        failed=len(failed),
+        witnesses=tuple(witnesses),
+        digest=None if stored is None else str(stored),
+        recomputed_digest=_digest(rows),
+        sampled=sampled,
+        mismatched=len(mismatches),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far a ledger's run is."""
+
+    generation: int
+    """The last one asked for; -1: none."""
+    individuals: int
+    """Up to it."""
+    digest: str | None
+    """As stored."""
+    recomputed: str
+
+
+def standing(store: str, run: str, *, until: int | None = None) -> Standing:
+    """What a ledger holds of a run, up to a generation or to the last."""
+    engine = sa.create_engine(store)
+    try:
+        with engine.connect() as connection:
+            rows, _ = _individuals(connection, run)
+            last = max((row.generation for row in rows), default=-1) if until is None else until
+            query = sa.text(
+                "SELECT digest FROM generations WHERE run = :run AND generation = :last"
+            )
+            stored = connection.execute(query, {"run": run, "last": last}).scalar()
+    finally:
+        engine.dispose()
+    rows = [row for row in rows if row.generation <= last]
+    return Standing(
+        generation=last,
+        individuals=sum(row.family is not None for row in rows),
+        digest=None if stored is None else str(stored),
+        recomputed=_digest(rows),
+    )
+
+
+def _individuals(connection: sa.Connection, run: str) -> tuple[list[_Row], int]:
+    """All individuals with their evaluations, and how many evaluations belong to nobody.
+
+    Joined here: a database that has no statistics of its new tables yet may take minutes.
+    """
+    query = sa.text("SELECT key, family, genes, fitness, error FROM evaluations WHERE run = :run")
+    found = {str(row.key): row for row in connection.execute(query, {"run": run})}
+    query = sa.text(
+        'SELECT generation, "index" AS place, key FROM individuals WHERE run = :run'
+        ' ORDER BY generation, "index"'
+    )
+    rows = []
+    for member in connection.execute(query, {"run": run}):
+        row = found.get(str(member.key))
+        genes = [] if row is None else row.genes
+        # A JSON column read by plain SQL is text in SQLite and a list from PostgreSQL.
+        numbers: Sequence[float] = json.loads(genes) if isinstance(genes, str) else genes
+        rows.append(
+            _Row(
+                generation=int(member.generation),
+                index=int(member.place),
+                key=str(member.key),
+                family=None if row is None else str(row.family),
+                genes=tuple(float(v) for v in numbers),
+                fitness=None if row is None else row.fitness,
+                error=None if row is None else row.error,
+            )
+        )
+    return rows, len(found.keys() - {row.key for row in rows})
+
+
+def _digest(rows: Sequence[_Row]) -> str:
+    digest = hashlib.sha256(b"genesis").digest()
+    by_generation: dict[int, list[_Row]] = {}
+    for row in rows:
+        by_generation.setdefault(row.generation, []).append(row)
+    for generation in sorted(by_generation):
+        text = bytearray(digest)
+        for row in by_generation[generation]:
+            text += bytes.fromhex(row.key)
+            text += b"failed" if row.fitness is None else struct.pack("<d", row.fitness)
+        digest = hashlib.sha256(text).digest()
+    return digest.hex()
+
+
+def _repeat(rows: Sequence[_Row], spec: Spec, stored: object, seed: int) -> tuple[list[str], int]:
+    """Evaluate a keyed sample again; returns what differed, and how many were repeated."""
+    found = json.loads(stored) if isinstance(stored, str) else stored
+    assert isinstance(found, Mapping)
+    rest = {name: value for name, value in found.items() if name != "costs"}
+    settings = Settings(costs=Costs(**found["costs"]), **rest)
+    candidates = [row for row in rows if row.family is not None]
+    if not candidates:
+        return [], 0
+    rng = np.random.Generator(np.random.Philox(key=[seed, _SAMPLE_PURPOSE]))
+    picks = rng.choice(len(candidates), size=min(SAMPLE, len(candidates)), replace=False)
+    chosen = [candidates[int(i)] for i in sorted(picks)]
+    market = visible(load_market(spec.market), settings)
+    genomes = [Genome(str(row.family), row.genes) for row in chosen]
+    differing = []
+    for row, outcome in zip(chosen, evaluate(market, settings, genomes), strict=True):
+        if outcome.key != row.key or outcome.fitness != row.fitness:
+            differing.append(
+                f"generation {row.generation} index {row.index}: stored {row.fitness!r},"
+                f" repeated {outcome.fitness!r}"
+            )
+    return differing, len(chosen)

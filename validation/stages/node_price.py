@@ -1,0 +1,37 @@
+"""What a node costs, as the engine's own plan says it: evidence like any other."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from fixtures.system.launch import run
+from validation.evidence.errors import EvidenceError
+from validation.evidence.records import NodePrice
+
+
+def node_price() -> NodePrice:
+    """Ask ``python -m ga plan --prices``.
+
+    Raises:
+        EvidenceError: it does not say.
+    """
+    argv = [sys.executable, "-m", "ga", "plan", "--prices", "--json"]
+    done = run(argv, capture_output=True)
+    if done.returncode != 0:
+        raise EvidenceError(f"no prices: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    said = json.loads(done.stdout)
+    low, point, high = said["vcpu_factor"]
+    return NodePrice(
+        instance=said["instance"],
+        region=said["region"],
+        vcpus=said["vcpus"],
+        on_demand=said["on_demand"],
+        spot=max(said["spot"]),
+        heads=said["heads"],
+        factor_low=low,
+        factor=point,
+        factor_high=high,
+        as_of=said["as_of"],
+        source=said["source"],
+    )

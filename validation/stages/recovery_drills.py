@@ -1,0 +1,274 @@
+"""What an operator must be able to rely on, tried out: refusals, backups, and life without the
+cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fixtures.protocols import Stack
+from fixtures.system import ports
+from fixtures.system.environment import DATABASE, inherited
+from fixtures.system.launch import run
+from validation.evidence.log import EvidenceWriter
+from validation.evidence.records import Note
+from validation.evidence.records_ledger import Fallback, Refusal, Restore
+from validation.stages.evolve_process import Evolve
+from validation.stages.fault_records import as_fault
+from validation.stages.ledger_audit import standing
+from validation.stages.workloads import WORKLOAD_SECONDS, Campaign
+
+_COMMAND_SECONDS: Final = 120.0
+_ROWS: Final = 240
+_AFTER_READY: Final = 1.5
+_POLL: Final = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BadInput:
+    name: str
+    must_name: str
+    arguments: tuple[str, ...] = ()
+    """After those that would be good; the last of an option counts."""
+    lines: tuple[str, ...] | None = None
+    """Content of the market's file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Backup:
+    workload: str
+    run: str
+    file: Path
+    while_running: bool
+
+
+class Drills:
+    """Like ``Campaign``, only gathers; see there for the arguments."""
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        stack: Stack,
+        writer: EvidenceWriter,
+        *,
+        folder: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self._campaign, self._stack, self._writer = campaign, stack, writer
+        self._folder, self._say = folder, say
+        self._backups: list[_Backup] = []
+
+    def bad_input(self) -> None:
+        """Every kind of bad input, each to a ledger of its own that has something to lose."""
+        inputs = bad_inputs()
+        self._say(f"{len(inputs)} bad inputs")
+        folder = self._folder / "bad-input"
+        folder.mkdir()
+        good = folder / "good.csv"
+        good.write_text("\n".join(_candles()) + "\n")
+        ledger = folder / "ledger.db"
+        begun = _ga([*_evolve(good), "--store", str(ledger)])
+        if begun.returncode != 0:
+            self._writer.add(Note(text=f"no ledger for bad inputs: {begun.stderr.strip()}"))
+            return
+        with ThreadPoolExecutor(2) as pool:
+            for refusal in pool.map(lambda one: _refused(one, folder, ledger), inputs):
+                self._writer.add(refusal)
+
+    def back_up(self, evolve: Evolve) -> None:
+        """Back the ledger up while a workload writes to it."""
+        before = evolve.generation_at
+        deadline = time.monotonic() + WORKLOAD_SECONDS
+        while evolve.running and evolve.generation_at == before and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        file = self._folder / "backup-running"
+        running = evolve.running
+        done = _ga(["backup", str(file)], {"GA_STORE": self._campaign.store})
+        if done.returncode != 0 or evolve.run is None:
+            self._writer.add(Note(text=f"backup failed: {done.stderr.strip()}"))
+            return
+        self._backups.append(
+            _Backup(workload=evolve.name, run=evolve.run, file=file, while_running=running)
+        )
+
+    def restore(self) -> None:
+        """Back up once more, at rest; then restore both, whole and with one byte changed."""
+        self._say("backups restored into empty ledgers")
+        for last in self._backups[-1:]:
+            file = self._folder / "backup-at-rest"
+            done = _ga(["backup", str(file)], {"GA_STORE": self._campaign.store})
+            if done.returncode == 0:
+                self._backups.append(
+                    _Backup(workload=last.workload, run=last.run, file=file, while_running=False)
+                )
+            else:
+                self._writer.add(Note(text=f"backup failed: {done.stderr.strip()}"))
+        for backup in self._backups:
+            target = backup.file.with_suffix(".db")
+            done = _ga(["restore", str(backup.file), "--store", str(target)])
+            whole = done.returncode == 0
+            if not whole:
+                self._writer.add(Note(text=f"restore failed: {done.stderr.strip()}"))
+            after = standing(f"sqlite:///{target}", backup.run) if whole else None
+            last_one = None if after is None else after.generation
+            before = standing(self._campaign.store, backup.run, until=last_one)
+            planned = self._campaign.real().generations
+            self._writer.add(
+                Restore(
+                    workload=backup.workload,
+                    # The backup itself must show it: it ends before the run did.
+                    while_running=backup.while_running and before.generation + 1 < planned,
+                    generation=max(before.generation, 0),
+                    digest_before=before.digest,
+                    digest_after=None if after is None else after.recomputed,
+                    individuals_before=before.individuals,
+                    individuals_after=0 if after is None else after.individuals,
+                    damaged_refused=_damaged_is_refused(backup.file),
+                )
+            )
+
+    def rollback(self) -> None:
+        """The whole cluster is killed under a run, and not started again."""
+        self._say("rollback: the whole cluster is killed under a run")
+        campaign, spec = self._campaign, self._campaign.real()
+        name = campaign.name("rollback", "distributed")
+        with campaign.evolve(spec, name, campaign.cluster_arguments()) as evolve:
+            if evolve.wait_ready(WORKLOAD_SECONDS):
+                time.sleep(_AFTER_READY)
+                with ThreadPoolExecutor(len(self._stack.nodes) + 1) as pool:
+                    kills = [self._stack.kill_head, *(node.kill for node in self._stack.nodes)]
+                    receipts = [pool.submit(kill) for kill in kills]
+                for receipt in receipts:
+                    self._writer.add(as_fault(receipt.result(), name))
+            ended = evolve.finish(WORKLOAD_SECONDS)
+        self._writer.add(Fallback(workload=name, count=ended.fallbacks))
+        nodes = len(self._stack.nodes)
+        campaign.record(
+            name,
+            spec,
+            ended,
+            purpose="rollback",
+            arm="distributed",
+            pair=None,
+            nodes=nodes,
+            workers=nodes,
+        )
+
+
+def bad_inputs() -> tuple[_BadInput, ...]:
+    """All kinds that the engine promises to refuse."""
+    good = _candles()
+    head, rows = good[0], good[1:]
+
+    def changed(row: int, column: int, value: str) -> tuple[str, ...]:
+        cells = rows[row].split(",")
+        cells[column] = value
+        return (head, *rows[:row], ",".join(cells), *rows[row + 1 :])
+
+    def one(name: str, must_name: str, *arguments: str) -> _BadInput:
+        return _BadInput(name=name, must_name=must_name, arguments=arguments)
+
+    def file(name: str, must_name: str, lines: Sequence[str]) -> _BadInput:
+        return _BadInput(name=name, must_name=must_name, lines=tuple(lines))
+
+    return (
+        one("missing file", "nowhere.csv", "--market", "nowhere.csv"),
+        file("empty file", "empty", ()),
+        file("wrong columns", "close", [line.rsplit(",", 1)[0] for line in good]),
+        file("unsorted times", "row 12", [head, *rows[:9], rows[11], rows[10], *rows[12:]]),
+        file("repeated time", "row 12", [head, *rows[:10], rows[9], *rows[10:]]),
+        file("price that is no number", "close", changed(4, 4, "nan")),
+        file("price of zero", "open", changed(4, 1, "0")),
+        file("high below low", "high", changed(4, 2, "0.5")),
+        file("one bar", "1 bar", [head, rows[0]]),
+        file("mixed time zones", "time zone", changed(4, 0, "2024-01-01T04:00:00+03:00")),
+        one("unreadable store", "--store", "--store", "/proc/no/such/folder/ledger.db"),
+        one("unknown store", "--store", "--store", "mysql://127.0.0.1/ledger"),
+        one(
+            "dead address",
+            "--address",
+            *("--mode", "distributed", "--address", f"127.0.0.1:{ports.free(1)[0]}"),
+        ),
+        one("population of none", "population", "--population-size", "0"),
+        one("negative generations", "generations", "--generations", "-1"),
+        one("unknown family", "no_such_family", "--families", "no_such_family"),
+    )
+
+
+def _candles() -> list[str]:
+    lines = ["time,open,high,low,close"]
+    for hour in range(_ROWS):
+        price = 100 + hour % 7
+        day, at = 1 + hour // 24, hour % 24
+        lines.append(f"2024-01-{day:02}T{at:02}:00:00Z,{price},{price + 2},{price - 2},{price + 1}")
+    return lines
+
+
+def _evolve(market: Path) -> list[str]:
+    return [
+        *("evolve", "--market", str(market), "--mode", "local", "--workers", "1"),
+        *("--families", "ema_crossover", "--population-size", "2", "--generations", "1"),
+        *("--folds", "1", "--json", "--top", "0"),
+    ]
+
+
+def _refused(bad: _BadInput, folder: Path, ledger: Path) -> Refusal:
+    place = folder / bad.name.replace(" ", "-")
+    place.mkdir()
+    market, store = place / "market.csv", place / "ledger.db"
+    shutil.copy(ledger, store)
+    market.write_text("\n".join(_candles() if bad.lines is None else bad.lines))
+    before = _content(store)
+    done = _ga([*_evolve(market), "--store", str(store), *bad.arguments])
+    return Refusal(
+        input=bad.name,
+        exit_code=done.returncode,
+        message=done.stderr.strip(),
+        must_name=bad.must_name,
+        ledger_changed=_content(store) != before,
+    )
+
+
+def _content(store: Path) -> str:
+    digest = hashlib.sha256()
+    with closing(sqlite3.connect(store)) as connection:
+        for line in connection.iterdump():
+            digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def _damaged_is_refused(file: Path) -> bool:
+    """Whether the file with one byte changed, in its middle, is refused as a whole."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = file.with_name(f"{file.name}-damaged")
+    damaged.write_bytes(content)
+    store = damaged.with_suffix(".db")
+    done = _ga(["restore", str(damaged), "--store", str(store)])
+    if done.returncode != 2 or not store.exists():
+        return done.returncode == 2
+    with closing(sqlite3.connect(store)) as connection:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master")]
+        return "runs" not in tables or not connection.execute("SELECT run FROM runs").fetchall()
+
+
+def _ga(
+    arguments: Sequence[str], env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return run(
+        [sys.executable, "-m", "ga", *arguments],
+        capture_output=True,
+        env=inherited(env, keep=[DATABASE]),
+        timeout=_COMMAND_SECONDS,
+        check=False,
+    )

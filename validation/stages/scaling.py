@@ -1,0 +1,153 @@
+"""Nodes that come and go on purpose: one that is taken away with notice, and Ray's autoscaler."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fixtures.backends.autoscaling import ElasticCluster
+from fixtures.protocols import Stack, StackError
+from fixtures.ray.gcs import LOOK_SECONDS, first_seen
+from validation.criteria.load import SCALING_S
+from validation.evidence.log import Sink
+from validation.evidence.records import Fault, Note
+from validation.evidence.records_load import Scaling
+from validation.evidence.records_network import Drain
+from validation.monitors.cluster import Outages
+from validation.stages.fault_records import as_fault
+from validation.stages.workloads import WORKLOAD_SECONDS, Campaign
+
+NOTICE_S: Final = 4.0
+"""Between the notice and the kill, in the midst of the run; clouds give 30 s to 2 min."""
+LEAST, MOST = 1, 3
+_AFTER_READY: Final = 0.5
+_BACK_SECONDS: Final = 60.0
+_DRAIN: Final = Path(__file__).parents[1] / "scripts" / "drain_node.py"
+
+
+def preempt(
+    campaign: Campaign, stack: Stack, writer: Sink, outages: Outages, *, say: Callable[[str], None]
+) -> None:
+    """Drain a node under a run, as a cloud does that wants a spot machine back; then kill it."""
+    node, spec = stack.nodes[-1], campaign.real()
+    say(f"preemption: {node.name} is drained with {NOTICE_S:.0f} s of notice, then killed")
+    name = campaign.name("preemption", "distributed")
+    with campaign.evolve(spec, name, campaign.cluster_arguments()) as evolve:
+        if evolve.wait_ready(WORKLOAD_SECONDS):
+            time.sleep(_AFTER_READY)
+            outages.down(node.name)
+            deadline = time.monotonic() + NOTICE_S
+            drain = _drain(stack, node.name, name)
+            writer.add(drain)
+            writer.add(_as_fault(drain))
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            writer.add(as_fault(node.kill(), name))
+        ended = evolve.finish(WORKLOAD_SECONDS)
+    writer.add(as_fault(node.start(), name))
+    first_seen(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
+    outages.up(node.name)
+    nodes = len(stack.nodes)
+    campaign.record(
+        name, spec, ended, purpose="preemption", arm="distributed", pair=None,
+        nodes=nodes, workers=nodes,
+    )  # fmt: skip
+
+
+def _as_fault(drain: Drain) -> Fault:
+    """A node that is drained ends by itself when its work is done: from now on it may be away."""
+    return Fault(
+        fault="drain",
+        target=drain.target,
+        requested_at=drain.requested_at,
+        confirmed_at=time.time(),
+        confirmed=drain.accepted and drain.confirmed,
+        before={},
+        after={"said": drain.detail},
+        detail="" if drain.confirmed else drain.detail,
+        workload=drain.workload,
+    )
+
+
+def _drain(stack: Stack, node: str, workload: str) -> Drain:
+    asked = time.time()
+    argv = [sys.executable, "-c", _DRAIN.read_text(), stack.endpoints.ray, node, str(NOTICE_S)]
+    # In the stack, whose control service answers nobody without the token.
+    with stack.driver(argv, stack.endpoints.env) as process:
+        try:
+            out, err = process.communicate(timeout=NOTICE_S)
+            answer = json.loads(out.splitlines()[-1])
+        except subprocess.TimeoutExpired:
+            process.kill()
+            answer = {"detail": "no answer in time"}
+        except (ValueError, IndexError):
+            answer = {"detail": (err.strip().splitlines() or ["no answer"])[-1]}
+    return Drain(
+        workload=workload,
+        target=node,
+        requested_at=asked,
+        deadline_s=NOTICE_S,
+        accepted=bool(answer.get("accepted", False)),
+        confirmed=bool(answer.get("confirmed", False)),
+        detail=str(answer.get("detail", "")),
+    )
+
+
+def autoscale(
+    writer: Sink,
+    *,
+    folder: Path,
+    say: Callable[[str], None],
+    make: Callable[..., Campaign],
+) -> None:
+    """A run on a cluster of its own that Ray's autoscaler grows from one node to three.
+
+    Args:
+        make: a campaign on a stack, whose ledger is in the folder given.
+    """
+    say(f"autoscaling: {LEAST} to {MOST} nodes, as a run asks for them")
+    try:
+        cluster = ElasticCluster(least=LEAST, most=MOST, on_progress=say).start(0)
+    except StackError as error:
+        writer.add(Note(text=f"no cluster that autoscales: {error}"))
+        return
+    place = folder / "autoscaling"
+    place.mkdir()
+    with cluster:
+        campaign = make(cluster, place)
+        spec, name = campaign.real(), campaign.name("autoscaling", "distributed")
+        arguments = [*campaign.cluster_arguments(), "--workers", str(MOST)]
+        before = peak = cluster.size()
+        began, up = time.time(), None
+        with campaign.evolve(spec, name, arguments) as evolve:
+            while evolve.running and time.time() < began + WORKLOAD_SECONDS:
+                peak = max(peak, cluster.size())
+                if peak >= MOST and up is None:
+                    up = time.time() - began
+                time.sleep(LOOK_SECONDS)
+            ended = evolve.finish(WORKLOAD_SECONDS)
+        down = None
+        while down is None and time.time() < ended.finished_at + SCALING_S:
+            if 0 < cluster.size() <= LEAST:
+                down = time.time() - ended.finished_at
+            time.sleep(LOOK_SECONDS)
+        campaign.record(
+            name, spec, ended, purpose="autoscaling", arm="distributed", pair=None,
+            nodes=MOST, workers=MOST,
+        )  # fmt: skip
+    writer.add(
+        Scaling(
+            workload=name,
+            least=LEAST,
+            most=MOST,
+            before=before,
+            peak=peak,
+            up_s=up,
+            down_s=down,
+            window_s=SCALING_S,
+        )
+    )

@@ -1,0 +1,473 @@
+"""The order of work: workloads and faults on a running stack, each written down as evidence.
+
+A campaign only gathers. It decides nothing: verdicts come from the closed file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from fixtures.protocols import Node, NodeUsage, Stack, StackError
+from fixtures.ray.gcs import first_seen
+from fixtures.system import process_table
+from ga.execution.ray.tasks import evaluates
+from validation.evidence.log import Sink
+from validation.evidence.records import (
+    Arm,
+    CpuWindow,
+    Invocation,
+    MemoryFailure,
+    Note,
+    Purpose,
+    Recovery,
+    Workload,
+)
+from validation.evidence.records_ledger import NodeCheck
+from validation.monitors.cluster import Outages
+from validation.stages.evolve_process import (
+    BatchEvent,
+    Ended,
+    Evolve,
+    Spec,
+    plain,
+)
+from validation.stages.fault_records import as_fault
+from validation.stages.ledger_audit import (
+    audit,
+    find_run,
+    read_generations,
+    read_places,
+)
+from validation.stages.node_price import node_price
+
+WORKLOAD_SECONDS: Final = 300.0
+RECOVERY_WINDOW: Final = 120.0
+_POLL: Final = 0.1
+_IDLE_SECONDS: Final = 5.0
+"""How long a node may be without a batch before it is killed all the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much evidence one campaign gathers."""
+
+    pairs: int
+    recoveries: int
+    speedup: tuple[int, int]
+    """Population size and generations of a speed-up workload."""
+    evolution: tuple[int, int]
+    """Population size and generations of the evolution that is broken and repeated."""
+
+
+FULL: Final = Scale(
+    pairs=3,
+    recoveries=4,
+    speedup=(120, 3),
+    evolution=(700, 24),
+)
+SHORT: Final = Scale(
+    pairs=3,
+    recoveries=4,
+    speedup=(110, 3),
+    evolution=(700, 20),
+)
+
+REAL_MARKET: Final = "eurusd"
+SPEEDUP_FAMILIES: Final = "pca_tree_quantile"
+"""The one whose evaluations take tens of milliseconds. Rule families take tens of microseconds: a
+generation of them is done on one node before it could be sent to four."""
+
+RULES: Final = "atr_stop_loss,bollinger_bands,donchian_breakout,ema_crossover,rsi_filter"
+POPULATIONS: Final = ((500, 4), (2_000, 2), (10_000, 1))
+"""Individuals and generations."""
+
+
+def store_of(stack: Stack, folder: Path) -> str:
+    """Where a campaign's workloads keep their ledger."""
+    return stack.endpoints.postgres or f"sqlite:///{folder / 'ledger.db'}"
+
+
+class Campaign:
+    """Runs stages on one stack and writes what it saw.
+
+    Args:
+        folder: Where logs and local stores of this run go.
+        say: Told, in one line, what is going on.
+        before: Workloads of this run so far: a run that is taken up again goes on counting.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        writer: Sink,
+        *,
+        seed: int,
+        scale: Scale,
+        folder: Path,
+        outages: Outages,
+        say: Callable[[str], None],
+        before: int = 0,
+    ) -> None:
+        self._stack, self._writer = stack, writer
+        self._seed, self._scale = seed, scale
+        # Absolute: a process of the stack may have another working directory.
+        self._folder, self._outages, self._say = folder.absolute(), outages, say
+        self.store = store_of(stack, self._folder)
+        self._rng = np.random.Generator(np.random.Philox(key=[seed, 0xFA017 + before]))
+        self._count = before
+
+    @property
+    def _slots(self) -> int:
+        return sum(node.limits.slots for node in self._stack.nodes)
+
+    def speedup(self) -> None:
+        """Pairs of the same evolution on one node and on all, arms in alternating order."""
+        self._writer.add(Note(text=f"speed-up workloads evolve {SPEEDUP_FAMILIES}"))
+        self._writer.add(node_price())
+        spec = Spec(
+            seed=self._seed,
+            market=REAL_MARKET,
+            families=SPEEDUP_FAMILIES,
+            population_size=self._scale.speedup[0],
+            generations=self._scale.speedup[1],
+        )
+        for pair in range(self._scale.pairs):
+            arms: list[Arm] = ["local", "distributed"]
+            if pair % 2:
+                arms.reverse()
+            for arm in arms:
+                self._say(f"speed-up pair {pair + 1} of {self._scale.pairs}: {arm}")
+                if arm == "local":
+                    self._local(spec, purpose="speedup", pair=pair)
+                else:
+                    self._distributed(spec, purpose="speedup", pair=pair)
+
+    def reference(self, during: Callable[[Evolve], None] | None = None) -> None:
+        """The undisturbed history on real prices: locally with 1 and 2 processes.
+
+        Args:
+            during: done while the second of them runs.
+        """
+        for workers in (1, 2):
+            self._say(f"undisturbed evolution on {REAL_MARKET}, {workers} local processes")
+            self._plain(self.real(), workers, during if workers == 2 else None)
+
+    def undisturbed(self) -> None:
+        """The evolution on the cluster once, nothing broken."""
+        self._distributed(self.real(), purpose="reproducibility", pair=None)
+
+    def populations(self) -> None:
+        """Populations of growing size on the cluster, of families that trade by rules."""
+        for size, generations in POPULATIONS:
+            self._say(f"population of {size:,}")
+            spec = Spec(
+                seed=self._seed,
+                market=REAL_MARKET,
+                families=RULES,
+                population_size=size,
+                generations=generations,
+            )
+            self._distributed(spec, purpose="population", pair=None)
+
+    def recoveries(self) -> None:
+        """The same evolution on the cluster again and again, a node killed in each."""
+        for number in range(self._scale.recoveries):
+            node = self._stack.nodes[int(self._rng.integers(len(self._stack.nodes)))]
+            delay = float(self._rng.uniform(1.0, 3.0))
+            total = self._scale.recoveries
+            self._say(f"recovery {number + 1} of {total}: kill {node.name} after {delay:.1f} s")
+            self._broken(self.real(), node, delay)
+
+    def real(self) -> Spec:
+        """The evolution that is repeated and broken."""
+        size, generations = self._scale.evolution
+        return Spec(
+            seed=self._seed, market=REAL_MARKET, population_size=size, generations=generations
+        )
+
+    def _local(self, spec: Spec, *, purpose: Purpose, pair: int | None) -> None:
+        name = self.name(purpose, "local")
+        try:
+            evolve = Evolve(
+                spec,
+                store=self.store,
+                folder=self._folder,
+                name=name,
+                arguments=["--mode", "local", "--workers", "1"],
+                env={},
+                launch=lambda argv, env: self._stack.on_one_node(argv, env=env),
+            )
+        except StackError as error:
+            # Without a quota there is no arm of the same size; the verdict then lacks its pair.
+            self._writer.add(Note(text=f"no local arm: {error}"))
+            return
+        # Only now: a process that could not be started was asked for nothing.
+        self._invoke(name, spec)
+        with evolve:
+            ended = evolve.finish(WORKLOAD_SECONDS)
+        self.record(name, spec, ended, purpose=purpose, arm="local", pair=pair, nodes=1, workers=1)
+
+    def _plain(self, spec: Spec, workers: int, during: Callable[[Evolve], None] | None) -> None:
+        name = self.name("reproducibility", "local")
+        arguments = ["--mode", "local", "--workers", str(workers), *self._metered(inside=False)]
+        with self.evolve(spec, name, arguments) as evolve:
+            if during is not None and evolve.wait_ready(WORKLOAD_SECONDS):
+                during(evolve)
+            ended = evolve.finish(WORKLOAD_SECONDS)
+        self.record(
+            name,
+            spec,
+            ended,
+            purpose="reproducibility",
+            arm="local",
+            pair=None,
+            nodes=1,
+            workers=workers,
+        )
+
+    def _distributed(self, spec: Spec, *, purpose: Purpose, pair: int | None) -> None:
+        name = self.name(purpose, "distributed")
+        with self.evolve(spec, name, self.cluster_arguments()) as evolve:
+            evolve.wait_ready(WORKLOAD_SECONDS)
+            before = self._usages()
+            after = before
+            while evolve.running:
+                time.sleep(_POLL)
+                if after and (evolve.generation_at or 0.0) > min(u.at for u in after.values()):
+                    # Read at each commit, so that the last reading is that of the last generation.
+                    after = self._usages()
+            ended = evolve.finish(WORKLOAD_SECONDS)
+        self._windows(name, before, after, ended)
+        self.record(
+            name,
+            spec,
+            ended,
+            purpose=purpose,
+            arm="distributed",
+            pair=pair,
+            nodes=len(self._stack.nodes),
+            workers=self._slots,
+        )
+
+    def _broken(self, spec: Spec, node: Node, delay: float) -> None:
+        name = self.name("recovery", "distributed")
+        arguments = [*self.cluster_arguments(), *self._metered(inside=True)]
+        with self.evolve(spec, name, arguments) as evolve:
+            ready = evolve.wait_ready(WORKLOAD_SECONDS)
+            recovery = None
+            if ready:
+                time.sleep(delay)
+                _await_work(evolve, node)
+                if evolve.running:
+                    recovery = self._kill_and_restore(node, name)
+                else:
+                    self._writer.add(Note(text=f"{name} had ended before its fault"))
+            ended = evolve.finish(WORKLOAD_SECONDS)
+        if recovery is not None:
+            self._writer.add(_with_work(recovery, ended.batches))
+        self.record(
+            name,
+            spec,
+            ended,
+            purpose="recovery",
+            arm="distributed",
+            pair=None,
+            nodes=len(self._stack.nodes),
+            workers=self._slots,
+        )
+
+    def _kill_and_restore(self, node: Node, name: str) -> Recovery:
+        self._outages.down(node.name)
+        killed = node.kill()
+        self._writer.add(as_fault(killed, name))
+        fault_at = killed.requested_at
+        deadline = fault_at + RECOVERY_WINDOW
+        detected = first_seen(lambda: node.name not in self._stack.alive_nodes(), deadline)
+        started = node.start()
+        self._writer.add(as_fault(started, name))
+        back = first_seen(lambda: node.name in self._stack.alive_nodes(), deadline)
+        self._outages.up(node.name)
+        return Recovery(
+            workload=name,
+            target=node.name,
+            fault_at=fault_at,
+            detected_s=None if detected is None else detected - fault_at,
+            rescheduled_s=None,
+            first_result_s=None,
+            node_back_s=None if back is None else back - fault_at,
+            window_s=RECOVERY_WINDOW,
+        )
+
+    def evolve(self, spec: Spec, name: str, arguments: Sequence[str]) -> Evolve:
+        """Start a workload; one that uses the cluster, where the stack wants such processes."""
+        self._invoke(name, spec)
+        return Evolve(
+            spec,
+            store=self.store,
+            folder=self._folder,
+            name=name,
+            arguments=arguments,
+            env=self._stack.endpoints.env,
+            launch=self._stack.driver if "--address" in arguments else plain,
+        )
+
+    def _invoke(self, name: str, spec: Spec) -> None:
+        # Before the process starts: whatever happens from here on, the record knows of it.
+        self._writer.add(
+            Invocation(
+                workload=name,
+                population_size=spec.population_size,
+                generations=spec.generations,
+            )
+        )
+
+    def cluster_arguments(self) -> list[str]:
+        """What sends a workload to the cluster."""
+        return ["--mode", "distributed", "--address", self._stack.endpoints.ray]
+
+    def _metered(self, *, inside: bool) -> list[str]:
+        """Let Prometheus see the engine. Not in speed-up pairs: only one of their arms could be."""
+        ends = self._stack.endpoints
+        if ends.engine_metrics_port is None:
+            return []
+        found = ["--metrics-port", str(ends.engine_metrics_port)]
+        if ends.engine_metrics_host is None:
+            return found
+        # Where an address is given, the engines that are looked for are those in the stack.
+        return [*found, "--metrics-host", ends.engine_metrics_host] if inside else []
+
+    def name(self, purpose: str, arm: str) -> str:
+        """The id of the next workload."""
+        self._count += 1
+        return f"{self._count:02d}-{purpose}-{arm}"
+
+    def _usages(self) -> dict[str, NodeUsage]:
+        """Of every node that can be read."""
+        read = {node.name: node.usage() for node in self._stack.nodes}
+        return {name: usage for name, usage in read.items() if usage is not None}
+
+    def _windows(
+        self,
+        workload: str,
+        before: Mapping[str, NodeUsage],
+        after: Mapping[str, NodeUsage],
+        ended: Ended,
+    ) -> None:
+        by_address = ended.result.get("cpu_seconds_by_node")
+        useful = by_address if isinstance(by_address, dict) else {}
+        for node in self._stack.nodes:
+            cpus = node.limits.cpus
+            if node.name not in before or node.name not in after:
+                continue
+            first, last = before[node.name], after[node.name]
+            if cpus is None or last.at <= first.at:
+                continue
+            self._writer.add(
+                CpuWindow(
+                    workload=workload,
+                    node=node.name,
+                    used_s=last.cpu_seconds - first.cpu_seconds,
+                    allotted_s=cpus * (last.at - first.at),
+                    useful_s=float(useful.get(node.address, 0.0)),
+                )
+            )
+
+    def record(
+        self,
+        name: str,
+        spec: Spec,
+        ended: Ended,
+        *,
+        purpose: Purpose,
+        arm: Arm,
+        pair: int | None,
+        nodes: int,
+        workers: int,
+    ) -> None:
+        """Write down how a workload ended, and what its ledger holds."""
+        error, code = ended.error, ended.exit_code
+        if ended.fallbacks and arm == "distributed" and purpose != "rollback":
+            # It ended well, but not on the cluster: as evidence about the cluster it is a failure.
+            error, code = f"cluster lost, {ended.fallbacks} fall-backs to this machine", 1
+        self._writer.add(
+            Workload(
+                id=name,
+                purpose=purpose,
+                arm=arm,
+                pair=pair,
+                seed=spec.seed,
+                market=spec.market,
+                nodes=nodes,
+                workers=workers,
+                population_size=spec.population_size,
+                generations=spec.generations,
+                exit_code=code,
+                seconds=ended.number("seconds"),
+                evaluations=int(ended.number("evaluations")),
+                digest=ended.digest,
+                started_at=ended.started_at,
+                finished_at=ended.finished_at,
+                error=error,
+            )
+        )
+        for check in ended.checks:
+            self._writer.add(NodeCheck(workload=name, **asdict(check)))
+        answered = ended.result.get("cpu_seconds_by_node")
+        for node in set(answered if isinstance(answered, dict) else ()) - {
+            check.node for check in ended.checks
+        }:
+            self._writer.add(
+                NodeCheck(workload=name, node=node, processor="", digest="", refused=None)
+            )
+        for line in ended.out_of_memory:
+            self._writer.add(MemoryFailure(workload=name, detail=line))
+        run = ended.run or find_run(self.store, since=ended.started_at)
+        if run is None:
+            self._writer.add(Note(text=f"{name} left no run in the ledger"))
+            return
+        for generation in read_generations(self.store, run, name):
+            self._writer.add(generation)
+        for places in read_places(self.store, run, name, spec, acknowledged=ended.acknowledged):
+            self._writer.add(places)
+        self._writer.add(audit(self.store, run, name, spec, seed=self._seed))
+
+
+def _await_work(evolve: Evolve, node: Node) -> None:
+    """A node is killed while it evaluates: what it has in flight then must come from elsewhere."""
+    deadline = time.monotonic() + _IDLE_SECONDS
+    while evolve.running and time.monotonic() < deadline:
+        roots = set() if node.pid is None else {node.pid}
+        processes = process_table.descendants(roots)
+        if any(evaluates(process_table.command(p)) for p in processes):
+            return
+        time.sleep(_POLL / 10)
+
+
+def _with_work(recovery: Recovery, batches: Sequence[BatchEvent]) -> Recovery:
+    """Add when the lost work ran elsewhere, from the engine's batch log.
+
+    Lost work shows as a batch with an attempt above 0. When the killed node held none, the first
+    batch that was started after the fault stands for it.
+    """
+    at = recovery.fault_at
+    # A batch done by the fall-back on this machine is no recovery of the cluster.
+    later = [b for b in batches if b.started_at >= at and b.node != "local"]
+    again = [b for b in later if b.attempt > 0] or later
+    if not again:
+        return recovery
+    return Recovery(
+        workload=recovery.workload,
+        target=recovery.target,
+        fault_at=at,
+        detected_s=recovery.detected_s,
+        rescheduled_s=min(b.started_at for b in again) - at,
+        first_result_s=min(b.finished_at for b in again) - at,
+        node_back_s=recovery.node_back_s,
+        window_s=recovery.window_s,
+    )

@@ -1,0 +1,167 @@
+"""What a verdict is, and the rule that a checker which fails to answer proves nothing.
+
+A verdict function takes the pooled records and returns a ``Verdict``. It is pure: the same records
+give the same verdict for ever. PASS and FAIL are both claims and need proof; everything else, and
+above all missing, contradictory or unreadable evidence, is INCONCLUSIVE.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from validation.evidence.log import Evidence
+
+
+class Status(StrEnum):
+    """The three things that evidence can say about a criterion."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the evidence says about one criterion, and why."""
+
+    status: Status
+    measured: str = ""
+    """The measurement in the criterion's unit; empty when there is none."""
+    interval: tuple[float, float] | None = None
+    """Lower and upper 95 % bounds (one-sided each) in the criterion's unit; may be infinite."""
+    reason: str
+    needs: str = ""
+    """What evidence is missing, and how long it takes to gather; empty when nothing is."""
+    budget: str = ""
+    """What the target allows, and what of that was used: "99 % allows 14 min a day; 0 s used"."""
+
+
+Records: TypeAlias = Sequence[Evidence]
+VerdictFunction: TypeAlias = Callable[[Records], Verdict]
+
+
+class InconclusiveError(Exception):
+    """Raised by a checker that finds the evidence unusable; becomes an INCONCLUSIVE verdict."""
+
+    def __init__(self, reason: str, *, needs: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.needs = needs
+
+
+def inconclusive(
+    reason: str,
+    *,
+    needs: str = "",
+    measured: str = "",
+    interval: tuple[float, float] | None = None,
+    budget: str = "",
+) -> Verdict:
+    """An INCONCLUSIVE verdict."""
+    return Verdict(
+        status=Status.INCONCLUSIVE,
+        measured=measured,
+        interval=interval,
+        reason=reason,
+        needs=needs,
+        budget=budget,
+    )
+
+
+def judge(function: VerdictFunction, records: Records) -> Verdict:
+    """Run one verdict function so that neither a hole in the record nor a bug can pass.
+
+    A record without its ``close`` event makes the verdict INCONCLUSIVE: nobody knows what the
+    missing part said. So does a number that is none, and a checker that raises.
+    """
+    cut = [record.source for record in records if not record.closed]
+    if cut:
+        return inconclusive(
+            f"record not closed: the run was cut short ({', '.join(cut)})",
+            needs="a run that reaches its end",
+        )
+    if unreadable := [record.not_finite for record in records if record.not_finite]:
+        return inconclusive(listed(unreadable), needs="readings that are numbers")
+    try:
+        verdict = function(records)
+    except InconclusiveError as finding:
+        return inconclusive(
+            finding.reason, needs=finding.needs or "a record that does not contradict itself"
+        )
+    except Exception as error:
+        # A checker with a bug must not decide anything, nor stop the other checkers.
+        return inconclusive(
+            f"the checker failed: {type(error).__name__}: {error}", needs="a repaired checker"
+        )
+    if verdict.interval is not None and any(math.isnan(bound) for bound in verdict.interval):
+        return inconclusive("the bounds are no numbers", needs="readings that are numbers")
+    return verdict
+
+
+def settle(verdict: Verdict, problems: Sequence[str], *, needs: str) -> Verdict:
+    """Turn a PASS into INCONCLUSIVE when part of its evidence is unusable; a FAIL stands."""
+    if verdict.status is not Status.PASS or not problems:
+        return verdict
+    return inconclusive(
+        listed(problems),
+        needs=needs,
+        measured=verdict.measured,
+        interval=verdict.interval,
+        budget=verdict.budget,
+    )
+
+
+def listed(items: Sequence[str], *, most: int = 3) -> str:
+    """The first few items as text, and how many more there are."""
+    more = f"; and {len(items) - most} more" if len(items) > most else ""
+    return "; ".join(items[:most]) + more
+
+
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """``1 pair``, ``2 pairs``."""
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def span(seconds: float) -> str:
+    """A duration in the unit that reads best: ``8 s``, ``13 min``, ``5.3 h``, ``2.1 days``."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 9.95 and seconds % 1 else f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def still(count: int | None, noun: str, nouns: str = "", *, each_s: float) -> str:
+    """What is still needed and how long that takes: ``54 more recoveries, about 9 min``."""
+    many = f"more {nouns or noun + 's'}"
+    if count is None:
+        return f"very many {many}: the truth lies close to the target"
+    return f"{plural(count, f'more {noun}', many)}, about {span(count * each_s)}"
+
+
+def bounds(verdict: Verdict, unit: str) -> str:
+    """The interval with its unit, ``8.1 to 16.8 s``; empty when there is none."""
+    if verdict.interval is None:
+        return ""
+    lower, upper = (_number(bound) for bound in verdict.interval)
+    return f"{lower} to {upper} {unit}".strip()
+
+
+def explained(verdict: Verdict) -> str:
+    """Reason, what is still needed where that says more, and the reading of the error budget."""
+    words = verdict.reason
+    if verdict.needs and verdict.needs not in words:
+        words += f". Needs: {verdict.needs}"
+    return f"{words}. Budget: {verdict.budget}" if verdict.budget else words
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "-∞"
+    if value == 0 or abs(value) >= 1e5 or abs(value) < 1e-3:
+        return f"{value:.2g}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
