@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from collections.abc import Collection, Iterable
@@ -12,7 +13,8 @@ from typing import Final
 
 from validation import statistics
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT: Final = Path(__file__).resolve().parents[__name__.count(".")]
+"""The folder that holds the packages."""
 HEALTHY = "none"
 """The defect's name where nothing was planted."""
 _PASS: Final = "PASS"
@@ -50,12 +52,69 @@ class Certificate:
 def code_hash() -> str:
     """SHA-256 of the code of gate and fixtures, and of the rules and dashboards that they start
     with: another gate needs certificates of its own."""
+    return hash_of(_ROOT)
+
+
+def hash_of(root: Path) -> str:
+    """``code_hash`` of the project in a folder.
+
+    Of a Python file its ``syntax`` counts, of any other file every byte. Tests do not count.
+    """
     digest = hashlib.sha256()
     for package, names in _CODE:
-        for file in sorted((_ROOT / package).rglob(names)):
-            digest.update(str(file.relative_to(_ROOT)).encode())
-            digest.update(file.read_bytes())
+        for file in sorted((root / package).rglob(names)):
+            place = file.relative_to(root)
+            content = file.read_bytes()
+            if file.suffix == ".py":
+                if file.name.startswith("test_") or "tests" in place.parts:
+                    continue
+                content = _syntax_of(content)
+            digest.update(f"{place} {len(content)}\n".encode())
+            digest.update(content)
     return digest.hexdigest()
+
+
+def _syntax_of(source: bytes) -> bytes:
+    try:
+        return syntax(ast.parse(source)).encode()
+    except SyntaxError:
+        # This Python cannot import the file. Then every byte counts.
+        return source
+
+
+def syntax(node: object) -> str:
+    """A syntax tree as text, without docstrings, and equal on every Python that reads the source.
+
+    ``ast.dump`` differs between Pythons: a newer one has more fields. They are empty for the syntax
+    that an older one knows too, so empty fields are left out.
+    """
+    if isinstance(node, ast.AST):
+        fields = (
+            f"{name}={syntax(value)}"
+            for name, value in ast.iter_fields(node)
+            if _is_stated(node, name, value)
+        )
+        return f"{type(node).__name__}({','.join(fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(syntax(item) for item in node if not _is_docstring(item))}]"
+    # ASCII: which other characters ``repr`` escapes depends on Python's version of Unicode.
+    return f"{type(node).__name__}:{node!a}"
+
+
+def _is_stated(node: ast.AST, name: str, value: object) -> bool:
+    """Whether a field is part of the program. ``kind`` is the ``u`` of ``u"text"``."""
+    if isinstance(node, ast.Constant | ast.MatchSingleton):
+        return name == "value"
+    return value is not None and value != []
+
+
+def _is_docstring(item: object) -> bool:
+    """Whether a statement is text alone: of a module, class, function or field; it does nothing."""
+    return (
+        isinstance(item, ast.Expr)
+        and isinstance(item.value, ast.Constant)
+        and isinstance(item.value.value, str)
+    )
 
 
 def read_certificates(path: Path, *, codes: Collection[str] = ()) -> tuple[Certificate, ...]:

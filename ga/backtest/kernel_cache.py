@@ -1,15 +1,18 @@
 """Compiled kernels on disk: a file for each function, types and processor, with its checksum.
 
-The folder is keyed by the text of all kernels and by what compiles them, so that a change in one
-file is a change for all that inlines from it. A file that is damaged counts as absent: the kernel
+The folder is keyed by the text of all files that kernels are made of (``sources``) and by what
+compiles them, so that a change in one file is a change for all that inlines from it. A file that is
+damaged counts as absent: the kernel
 is compiled and the file replaced. A file that cannot be written costs time at the next start, and
 nothing else.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
+import importlib.util
 import os
 import pickle
 import platform
@@ -31,14 +34,11 @@ from numba.core.serialize import dumps
 from ga.environment import home, own_cache, private_folder, setting
 from ga.errors import InputError
 
-_HERE: Final = Path(__file__).parent.parent
-SOURCES: Final = (
-    "analysis/overfitting.py",
-    "backtest/**/*.py",
-    "families/*.py",
-    "numerics.py",
-)
-"""All files that kernels are made of; a test finds one that is missing."""
+_PACKAGE: Final = __name__.partition(".")[0]
+_ENGINE: Final = Path(__file__).parents[__name__.count(".") - 1]
+"""The folder of the whole engine."""
+_COMPILERS: Final = frozenset({"numba", "jit"})
+"""Modules that make kernels: numba, and the one with our decorator."""
 _NOT_CODE: Final = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
 """Variables of numba that do not change what is compiled."""
 _EVERY_SECONDS: Final = 5.0
@@ -63,9 +63,58 @@ def key() -> str:
         sorted(settings.items()),
     ):
         digest.update(f"{part}\n".encode())
-    for file in sorted(file for pattern in SOURCES for file in _HERE.glob(pattern)):
+    for file in sources():
+        digest.update(f"{file.relative_to(_ENGINE)}\n".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+@cache
+def sources() -> tuple[Path, ...]:
+    """All files of the engine that kernels are made of, in order.
+
+    These are the modules that import a compiler, and what they import of the engine: a kernel
+    inlines functions and constants of other modules. The import statements say which these are: a
+    list would miss a new module. The whole engine would be too much: after a change of the command
+    line all kernels would be compiled again.
+    """
+    modules = {_module(file): file for file in sorted(_ENGINE.rglob("*.py"))}
+    found: dict[str, frozenset[str]] = {}
+    for name, file in modules.items():
+        text = file.read_bytes()
+        # Parsing all of the engine would take a third of a second.
+        if any(compiler.encode() in text for compiler in _COMPILERS):
+            imports = _imports(name, file)
+            if any(_COMPILERS.intersection(one.split(".")) for one in imports):
+                found[name] = imports
+    wanted = [one for imports in found.values() for one in imports]
+    while wanted:
+        name = wanted.pop()
+        if name in modules and name not in found:
+            found[name] = _imports(name, modules[name])
+            wanted += found[name]
+    return tuple(file for name, file in modules.items() if name in found)
+
+
+def _module(file: Path) -> str:
+    """The dotted name of a module of the engine."""
+    *folders, last = file.relative_to(_ENGINE).with_suffix("").parts
+    return ".".join([_PACKAGE, *folders, *([] if last == "__init__" else [last])])
+
+
+def _imports(name: str, file: Path) -> frozenset[str]:
+    """All names that the import statements of a module name, wherever these stand."""
+    found: set[str] = set()
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            relative = "." * node.level + (node.module or "")
+            module = importlib.util.resolve_name(relative, package)
+            # What is imported from a package may be a module.
+            found.update([module, *(f"{module}.{alias.name}" for alias in node.names)])
+    return frozenset(found)
 
 
 @cache
@@ -159,8 +208,8 @@ class _Locator(caching._CacheLocator):
         return ""
 
     def get_disambiguator(self) -> str:
-        # A function of somebody else's file, which the folder's key does not cover.
-        known = self._file.is_relative_to(_HERE) or not self._file.is_file()
+        # A function of a file that the folder's key does not cover, as of somebody else's.
+        known = self._file in sources() or not self._file.is_file()
         text = "" if known else hashlib.sha256(self._file.read_bytes()).hexdigest()[:16]
         return f"{self._line}{text}"
 

@@ -23,6 +23,7 @@ from fixtures import Receipt
 from fixtures.faults import impairment
 from fixtures.system import process_table
 from fixtures.system.launch import popen
+from ga.execution.ray.tasks import evaluates
 
 _CONFIRM_SECONDS = 10.0
 _GONE_SECONDS = 90.0
@@ -58,8 +59,7 @@ def _shoot(target: str, pid: int) -> list[Receipt]:
 
 
 def _evaluates(pid: int) -> bool:
-    words = process_table.command(pid)
-    return bool(words) and words[0].startswith("ray::_evaluate")
+    return evaluates(process_table.command(pid))
 
 
 def _stop_in_work(run: Evolving) -> process_table.ProcessId | None:

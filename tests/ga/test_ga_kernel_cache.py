@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ga.backtest import kernel_cache
 from ga.backtest.jit import kernel
+from ga.backtest.simd import vectors
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -91,34 +95,122 @@ def test_numba_s_own_variable_only_moves_the_keyed_folder(tmp_path: Path) -> Non
     assert len({one.parent for one in files(cache)}) == 2
 
 
-def test_a_change_of_any_source_is_another_set(tmp_path: Path, monkeypatch) -> None:
-    for pattern in kernel_cache.SOURCES:
-        for source in kernel_cache._HERE.glob(pattern):
-            copy = tmp_path / source.relative_to(kernel_cache._HERE)
-            copy.parent.mkdir(exist_ok=True)
-            copy.write_bytes(source.read_bytes())
-    before = kernel_cache.key()
-    monkeypatch.setattr(kernel_cache, "_HERE", tmp_path)
-    assert kernel_cache.key() == before
-    changed = tmp_path / "families" / "scan.py"
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch) -> Iterator[Path]:
+    """A copy of the engine's code, of which the key is made."""
+    copy = tmp_path / "engine"
+    shutil.copytree(kernel_cache._ENGINE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(kernel_cache, "_ENGINE", copy)
+    kernel_cache.sources.cache_clear()
+    yield copy
+    kernel_cache.sources.cache_clear()
+
+
+def key() -> str:
+    """The key of the copy as it is now."""
+    kernel_cache.sources.cache_clear()
+    return kernel_cache.key()
+
+
+def test_the_key_does_not_depend_on_the_place(engine: Path, monkeypatch) -> None:
+    assert kernel_cache.sources()[0].is_relative_to(engine)
+    copied = key()
+    monkeypatch.undo()
+    assert key() == copied
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "backtest/jit.py",
+        "backtest/kernel.py",
+        "backtest/panel.py",
+        "backtest/simd/vectors.py",
+        "families/base.py",
+        "families/scan.py",
+        "numerics.py",
+    ],
+)
+def test_a_change_of_what_kernels_are_made_of_is_another_set(engine: Path, name: str) -> None:
+    before = key()
+    changed = engine / name
     changed.write_text(changed.read_text() + "\n")
-    assert kernel_cache.key() != before
+    assert key() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "kernels"),
+    [
+        ("fresh.py", "from ga.backtest.jit import kernel\n"),
+        ("families/fresh.py", "from ga.backtest import jit\n"),
+        ("new/fresh.py", "import ga.backtest.jit as compiler\n"),
+        ("families/fresh.py", "import numba\n"),
+        ("fresh.py", "from numba.extending import intrinsic\n"),
+        (
+            "fresh.py",
+            "def f():\n    from ga.backtest.jit import (\n        kernel,  # (ours)\n    )\n",
+        ),
+    ],
+)
+def test_a_new_module_with_kernels_is_another_set(engine: Path, name: str, kernels: str) -> None:
+    before = key()
+    (engine / name).parent.mkdir(exist_ok=True)
+    (engine / name).write_text(kernels)
+    assert key() != before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from ga.fresh import LEVEL\n",
+        "from ga import fresh\n",
+        "import ga.fresh\n",
+        "from .fresh import LEVEL\n",
+        "from . import fresh\n",
+    ],
+)
+def test_a_new_module_that_a_kernel_imports_is_another_set(engine: Path, statement: str) -> None:
+    kernels = engine / "some.py"
+    kernels.write_text(f"import numba\n{statement}")
+    before = key()
+    (engine / "fresh.py").write_text("LEVEL = 1\n")
+    added = key()
+    assert added != before
+    (engine / "fresh.py").write_text("LEVEL = 2\n")
+    assert key() not in (before, added)
+
+
+def test_what_has_no_part_in_kernels_keeps_the_set(engine: Path) -> None:
+    before = key()
+    (engine / "fresh.py").write_text("from ga.backtest.panel import Panel\n")
+    for name in ("runner.py", "execution/ray/driver.py", "ledger/store.py"):
+        (engine / name).write_text((engine / name).read_text() + "\n")
+    assert key() == before
 
 
 def test_every_module_with_kernels_is_a_source() -> None:
-    sources = {
-        path.relative_to(kernel_cache._HERE)
-        for pattern in kernel_cache.SOURCES
-        for path in kernel_cache._HERE.glob(pattern)
-    }
+    """By another sign than the imports."""
     marks = ("@kernel(", "@masks", "intrinsic(")
-    users = {
-        path.relative_to(kernel_cache._HERE)
-        for path in kernel_cache._HERE.rglob("*.py")
-        if any(mark in path.read_text() for mark in marks)
-    }
-    assert users - sources == set()
+    files = kernel_cache._ENGINE.rglob("*.py")
+    users = {path for path in files if any(mark in path.read_text() for mark in marks)}
+    assert users - set(kernel_cache.sources()) == set()
     assert len(users) > 20
+
+
+def test_a_file_that_no_key_covers_is_told_apart_by_its_text(tmp_path: Path) -> None:
+    def stamp(file: str) -> str:
+        code = compile("def f(): pass", file, "exec")
+        names: dict[str, Any] = {}
+        exec(code, names)
+        return kernel_cache._Locator(names["f"]).get_disambiguator()
+
+    other = tmp_path / "other.py"
+    other.write_text("1")
+    before = stamp(str(other))
+    other.write_text("2")
+    assert stamp(str(other)) != before
+    assert stamp(str(vectors.__file__)) == "1"
+    assert stamp("<string>") == "1"
 
 
 def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:

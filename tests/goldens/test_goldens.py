@@ -142,11 +142,15 @@ def test_options_of_the_pytest_plugin(equals, pytestconfig):
 
 
 def test_kinds_of_evidence(equals):
-    """KIND -> field -> type, of every record."""
+    """KIND -> field -> type, of every record. Bounds of numbers are left out."""
+    bounds = re.compile("NonNegative(Int|Float)")
     equals(
         "records",
         {
-            kind: {field.name: str(field.type) for field in dataclasses.fields(cls)}
+            kind: {
+                field.name: bounds.sub(lambda found: found[1].lower(), str(field.type))
+                for field in dataclasses.fields(cls)
+            }
             for kind, cls in RECORDS.items()
             # Other tests register kinds of their own.
             if cls.__module__.startswith("validation.")

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from pydantic import NonNegativeFloat, NonNegativeInt
+
 from validation.evidence.base import Record
 from validation.evidence.errors import EvidenceError
 from validation.evidence.records_faults import Phases
@@ -41,7 +43,7 @@ from validation.evidence.records_network import (
     Survey,
 )
 from validation.evidence.records_self_check import Died, Observer
-from validation.evidence.schema import Facts, checks_of, fact
+from validation.evidence.schema import Facts, Schema
 
 SCHEMA_VERSION: Final = 1
 
@@ -66,16 +68,16 @@ class Open(Record):
     run: str
     """Name of the run, unique among the files that are pooled."""
     seed: int
-    schema: int
+    schema: NonNegativeInt
     backend: str
     """``processes`` or ``containers``."""
-    nodes: int
+    nodes: NonNegativeInt
     """Worker nodes of the stack, the head not counted."""
-    cpus_per_node: float
+    cpus_per_node: NonNegativeFloat
     """CPU quota of one node, cores."""
     replay: str
     """Shell command that repeats the run."""
-    started_at: float
+    started_at: NonNegativeFloat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +101,8 @@ class Invocation(Record):
 
     KIND = "invocation"
     workload: str
-    population_size: int
-    generations: int
+    population_size: NonNegativeInt
+    generations: NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +110,9 @@ class Gap(Record):
     """A stretch of time in which the harness was not there, found when it came back."""
 
     KIND = "gap"
-    begin: float
+    begin: NonNegativeFloat
     """The last that it wrote before."""
-    end: float
+    end: NonNegativeFloat
     reason: str
 
 
@@ -127,21 +129,21 @@ class Workload(Record):
     """Speed-up pair that it belongs to: two workloads of one run share a number."""
     seed: int
     market: str
-    nodes: int
+    nodes: NonNegativeInt
     """Nodes that it was spread over (1 for the local arm)."""
-    workers: int
-    population_size: int
-    generations: int
+    workers: NonNegativeInt
+    population_size: NonNegativeInt
+    generations: NonNegativeInt
     """Generations planned, not those reached."""
     exit_code: int
     """Negative: ended by that signal."""
-    seconds: float
+    seconds: NonNegativeFloat
     """Wall time of the evolution itself, start-up of the process not counted."""
-    evaluations: int
+    evaluations: NonNegativeInt
     digest: str | None
     """Digest of the history as the process reported it."""
-    started_at: float
-    finished_at: float
+    started_at: NonNegativeFloat
+    finished_at: NonNegativeFloat
     error: str | None
 
 
@@ -153,8 +155,8 @@ class Fault(Record):
     fault: str
     """``kill``, ``start``, ``pause``, ``resume``, ``partition``, ``heal`` ..."""
     target: str
-    requested_at: float
-    confirmed_at: float
+    requested_at: NonNegativeFloat
+    confirmed_at: NonNegativeFloat
     confirmed: bool
     before: Facts
     after: Facts
@@ -174,16 +176,16 @@ class Recovery(Record):
     KIND = "recovery"
     workload: str
     target: str
-    fault_at: float
-    detected_s: float | None
+    fault_at: NonNegativeFloat
+    detected_s: NonNegativeFloat | None
     """Until the control plane reported the node dead."""
-    rescheduled_s: float | None
+    rescheduled_s: NonNegativeFloat | None
     """Until its work was running elsewhere."""
-    first_result_s: float | None
+    first_result_s: NonNegativeFloat | None
     """Until the first useful result after the fault."""
-    node_back_s: float | None
+    node_back_s: NonNegativeFloat | None
     """Until the node was alive in the cluster again."""
-    window_s: float
+    window_s: NonNegativeFloat
 
     @property
     def phases(self) -> dict[str, float | None]:
@@ -208,12 +210,12 @@ class Usage(Record):
 
     KIND = "usage"
     node: str
-    at: float
-    cpu_seconds: float
-    memory_bytes: int
-    oom_kills: int
+    at: NonNegativeFloat
+    cpu_seconds: NonNegativeFloat
+    memory_bytes: NonNegativeInt
+    oom_kills: NonNegativeInt
     """Counted since the node's group was made."""
-    limit_bytes: int | None
+    limit_bytes: NonNegativeInt | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +223,7 @@ class Services(Record):
     """Which incarnation of every service ran at one moment."""
 
     KIND = "services"
-    at: float
+    at: NonNegativeFloat
     """Just after the reading."""
     incarnations: Facts
     """Service (a node's name, ``head``, ``postgres`` ...) to what changes whenever it is started
@@ -237,11 +239,11 @@ class CpuWindow(Record):
     KIND = "cpu_window"
     workload: str
     node: str
-    used_s: float
+    used_s: NonNegativeFloat
     """CPU seconds the node's group used."""
-    allotted_s: float
+    allotted_s: NonNegativeFloat
     """Quota times wall time."""
-    useful_s: float
+    useful_s: NonNegativeFloat
     """Of those used, spent inside evaluations, as workers report."""
 
 
@@ -261,17 +263,17 @@ class NodePrice(Record):
     KIND = "node_price"
     instance: str
     region: str
-    vcpus: int
-    on_demand: float
-    spot: float
+    vcpus: NonNegativeInt
+    on_demand: NonNegativeFloat
+    spot: NonNegativeFloat
     """The highest of the region's zones."""
-    heads: int
+    heads: NonNegativeInt
     """Machines beside the worker nodes."""
-    factor_low: float
+    factor_low: NonNegativeFloat
     """Assumed: what takes a second of a core here takes at least so many of a vCPU."""
-    factor: float
+    factor: NonNegativeFloat
     """Taken."""
-    factor_high: float
+    factor_high: NonNegativeFloat
     """At most."""
     as_of: str
     """ISO date at which the source was read."""
@@ -291,7 +293,7 @@ class Close(Record):
     """Last line: how many lines precede it."""
 
     KIND = "close"
-    events: int
+    events: NonNegativeInt
 
 
 RECORDS: Final[dict[str, type[Record]]] = {
@@ -338,41 +340,31 @@ RECORDS: Final[dict[str, type[Record]]] = {
     )
 }
 """Every kind of event and the record that its payload must fit."""
-_CHECKS: Final = {kind: checks_of(cls) for kind, cls in RECORDS.items()}
+_SCHEMAS: Final = {kind: Schema(cls) for kind, cls in RECORDS.items()}
 
 
 def register(cls: type[Record]) -> None:
     """Let a kind of event of somebody's own be written and read.
 
     Raises:
-        EvidenceError: there is another record of that kind.
+        EvidenceError: there is another record of that kind, or a field has a type that evidence
+            cannot hold.
     """
     there = RECORDS.get(cls.KIND)
     # A file may be read twice; then the newer class stands for it.
     if there is not None and there.__module__ != cls.__module__:
         raise EvidenceError(f"there is a kind of event {cls.KIND!r} already")
-    RECORDS[cls.KIND], _CHECKS[cls.KIND] = cls, checks_of(cls)
+    RECORDS[cls.KIND], _SCHEMAS[cls.KIND] = cls, Schema(cls)
 
 
 def parse(kind: str, data: Mapping[str, object]) -> Record:
     """Turn the payload of an event into its record.
 
     Raises:
-        EvidenceError: unknown kind; a field is missing, unknown, of the wrong type, not finite, or
-            negative where that is impossible.
+        EvidenceError: unknown kind; a field is missing, unknown, or not what its type says.
     """
     cls = RECORDS.get(kind)
     if cls is None:
         raise EvidenceError(f"unknown kind of event {kind!r}; known are {', '.join(RECORDS)}")
-    if cls is Environment:
-        return Environment(values={k: fact(k, v) for k, v in data.items()})
-    checks = _CHECKS[kind]
-    if data.keys() != checks.keys():
-        if missing := sorted(checks.keys() - data.keys()):
-            raise EvidenceError(f"{kind}: missing {', '.join(missing)}")
-        unknown = ", ".join(sorted(data.keys() - checks.keys()))
-        raise EvidenceError(f"{kind}: unknown field {unknown}")
-    try:
-        return cls(**{name: check(name, data[name]) for name, check in checks.items()})
-    except EvidenceError as error:
-        raise EvidenceError(f"{kind}: {error}") from None
+    # The payload of the environment is the map itself.
+    return _SCHEMAS[kind].read({"values": data} if cls is Environment else data)

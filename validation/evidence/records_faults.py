@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat
+
 from validation.evidence.base import Record
 
 
@@ -15,17 +17,17 @@ class Phases(Record):
     workload: str
     fault: str
     target: str
-    asked_at: float
+    asked_at: NonNegativeFloat
     """Unix seconds."""
-    confirmed_s: float
+    confirmed_s: NonNegativeFloat
     """Until it was seen from outside."""
-    noticed_s: float | None
+    noticed_s: NonNegativeFloat | None
     """Until the cluster was seen to have the node for gone, looked at four times a second while no
     other fault is being undone; ``None``: it was not seen, or the target is a service."""
-    undo_s: float
+    undo_s: NonNegativeFloat
     """Until its undo was asked for; of a fault that ends by itself, until its time was over."""
-    undone_s: float
+    undone_s: NonNegativeFloat
     """Until the undo was seen from outside."""
-    back_s: float | None
+    back_s: NonNegativeFloat | None
     """Until the node was alive in the cluster, or the service answered; ``None``: it did not come
     back while it was waited for."""

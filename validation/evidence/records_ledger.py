@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat, NonNegativeInt
+
 from validation.evidence.base import Record
 
 
@@ -13,13 +15,13 @@ class Generation(Record):
 
     KIND = "generation"
     workload: str
-    generation: int
+    generation: NonNegativeInt
     """Counted from 0 or 1; only distinct numbers are counted."""
-    seconds: float
-    individuals: int
-    failed: int
+    seconds: NonNegativeFloat
+    individuals: NonNegativeInt
+    failed: NonNegativeInt
     """Individuals whose evaluation ended in an error."""
-    finished_at: float
+    finished_at: NonNegativeFloat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,21 +30,21 @@ class Audit(Record):
 
     KIND = "audit"
     workload: str
-    expected: int
+    expected: NonNegativeInt
     """Individuals that the workload should have committed."""
-    committed: int
-    lost: int
-    doubled: int
-    failed: int
+    committed: NonNegativeInt
+    lost: NonNegativeInt
+    doubled: NonNegativeInt
+    failed: NonNegativeInt
     witnesses: tuple[str, ...]
     """Names of individuals that are wrong, with the reason."""
     digest: str | None
     """Digest as stored."""
     recomputed_digest: str | None
     """The same digest computed anew from the ledger's rows."""
-    sampled: int
+    sampled: NonNegativeInt
     """Evaluations repeated independently."""
-    mismatched: int
+    mismatched: NonNegativeInt
     """Of those, how many gave another result."""
 
 
@@ -68,7 +70,7 @@ class Fallback(Record):
 
     KIND = "fallback"
     workload: str
-    count: int
+    count: NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +82,15 @@ class Restore(Record):
     """The run that is compared."""
     while_running: bool
     """The backup was taken, from its first to its last row, while the run was going on."""
-    generation: int
+    generation: NonNegativeInt
     """The last one in the backup."""
     digest_before: str | None
     """Of that generation, in the ledger that was backed up."""
     digest_after: str | None
     """The same, recomputed from the restored rows."""
-    individuals_before: int
+    individuals_before: NonNegativeInt
     """Up to that generation, in the ledger that was backed up."""
-    individuals_after: int
+    individuals_after: NonNegativeInt
     damaged_refused: bool
     """The same file with one byte changed was refused, and nothing of it was kept."""
 
@@ -117,7 +119,7 @@ class Individuals(Record):
 
     KIND = "individuals"
     workload: str
-    generation: int
+    generation: NonNegativeInt
     acknowledged: bool
     """The process had said that this generation was committed."""
     found: str

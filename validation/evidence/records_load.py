@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat, NonNegativeInt
+
 from validation.evidence.base import Record
 
 
@@ -13,19 +15,19 @@ class Scaling(Record):
 
     KIND = "scaling"
     workload: str
-    least: int
+    least: NonNegativeInt
     """Nodes that it must have."""
-    most: int
+    most: NonNegativeInt
     """Nodes that it may have, and that the run asked for."""
-    before: int
+    before: NonNegativeInt
     """Nodes before the run."""
-    peak: int
+    peak: NonNegativeInt
     """Most nodes that the control service reported."""
-    up_s: float | None
+    up_s: NonNegativeFloat | None
     """From the start of the run to ``most`` nodes; None: never seen."""
-    down_s: float | None
+    down_s: NonNegativeFloat | None
     """From the end of the run to ``least`` nodes; None: not within the window."""
-    window_s: float
+    window_s: NonNegativeFloat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +35,19 @@ class Load(Record):
     """Users of the HTTP service for some time, by a load generator in a process of its own."""
 
     KIND = "load"
-    users: int
-    seconds: float
-    reads: tuple[float, ...]
+    users: NonNegativeInt
+    seconds: NonNegativeFloat
+    reads: tuple[NonNegativeFloat, ...]
     """Seconds of every request that reads."""
-    submits: tuple[float, ...]
+    submits: tuple[NonNegativeFloat, ...]
     """Seconds of every request that submits."""
-    streams: int
+    streams: NonNegativeInt
     """Event streams that were read to their end."""
     errors: tuple[str, ...]
     """Answers that were not expected, each once, and how often."""
-    generator_share: float
+    generator_share: NonNegativeFloat
     """CPU time of the generator as a share of one core: near 1 it measures itself."""
-    others_cores: float
+    others_cores: NonNegativeFloat
     """Cores that everything but the service and the generator used, stolen time included."""
 
 
@@ -54,16 +56,16 @@ class ServiceRestart(Record):
     """The service was killed with accepted runs, and started again on the same store."""
 
     KIND = "service_restart"
-    accepted: int
+    accepted: NonNegativeInt
     """Runs that were accepted before, by their ids."""
-    open_at_kill: int
+    open_at_kill: NonNegativeInt
     """Of these, the runs that had not ended."""
-    finished: int
+    finished: NonNegativeInt
     """Of these, finished in the end."""
-    lost: int
+    lost: NonNegativeInt
     """Of these, unknown to the service afterwards."""
-    failed: int
+    failed: NonNegativeInt
     killed: bool
     """The process ended by SIGKILL, seen from outside."""
-    differing: int
+    differing: NonNegativeInt
     """Runs of equal requests whose digests differ."""

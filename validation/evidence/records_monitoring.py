@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import NonNegativeFloat, NonNegativeInt
+
 from validation.evidence.base import Record
 
 Via = Literal["prometheus", "grafana"]
@@ -19,7 +21,7 @@ class Probe(Record):
     """``dashboard``, ``alertmanager``, ``prometheus``, ``grafana``: it answers. ``cluster``: the
     GCS answers and has a worker node alive."""
     ok: bool
-    latency_s: float
+    latency_s: NonNegativeFloat
     detail: str
     excused: bool
     """Inside an announced outage of that very service."""
@@ -33,7 +35,7 @@ class Scrape(Record):
     target: str
     """Name of a node as in ``usage``, or ``head``."""
     up: bool
-    age_s: float | None
+    age_s: NonNegativeFloat | None
     """Age of its newest sample; ``None``: it has none."""
     excused: bool
     """The node was down by a receipt of ours."""
@@ -49,7 +51,7 @@ class Notification(Record):
     """Its label ``node``; empty when it has none."""
     firing: bool
     """False: it is resolved."""
-    received_at: float
+    received_at: NonNegativeFloat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +61,8 @@ class AlertWatch(Record):
     KIND = "alert_watch"
     alert: str
     target: str
-    fault_at: float
-    until: float
+    fault_at: NonNegativeFloat
+    until: NonNegativeFloat
     """When the gate stopped waiting."""
 
 
@@ -74,9 +76,9 @@ class Panel(Record):
     query: str
     via: Via
     """Who was asked."""
-    points: int
+    points: NonNegativeInt
     """Finite values in the answer; 0 when there was none."""
     detail: str
     """Why there is no answer; empty when there is."""
-    of: int
+    of: NonNegativeInt
     """Queries of all panels of all dashboards together."""

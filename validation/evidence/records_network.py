@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import NonNegativeFloat, NonNegativeInt
+
 from validation.evidence.base import Record
 from validation.evidence.schema import Facts
 
@@ -25,9 +27,9 @@ class RoundTrips(Record):
     source_network: str
     """Identity of the source's network namespace; empty: it has none of its own."""
     target_network: str
-    seconds: tuple[float, ...]
+    seconds: tuple[NonNegativeFloat, ...]
     """One for every round trip that ended."""
-    lost: int
+    lost: NonNegativeInt
     """Round trips that were given up."""
     detail: str
     """Why there are none; empty when there are."""
@@ -58,9 +60,9 @@ class Survey(Record):
     """A look at all of the stack's sockets was completed."""
 
     KIND = "survey"
-    processes: int
-    listeners: int
-    unreadable: int
+    processes: NonNegativeInt
+    listeners: NonNegativeInt
+    unreadable: NonNegativeInt
     """Processes whose sockets could not be read."""
     credentials: Facts
     """Service with a secret to whether one was let in with it: only then a refusal without it says
@@ -73,8 +75,8 @@ class Search(Record):
     searched for the stack's secrets."""
 
     KIND = "search"
-    files: int
-    secrets: int
+    files: NonNegativeInt
+    secrets: NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +96,8 @@ class Drain(Record):
     KIND = "drain"
     workload: str
     target: str
-    requested_at: float
-    deadline_s: float
+    requested_at: NonNegativeFloat
+    deadline_s: NonNegativeFloat
     """Seconds of notice."""
     accepted: bool
     """The command said so."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import NonNegativeFloat
+
 from validation.evidence.base import Record
 from validation.evidence.schema import Facts
 
@@ -15,7 +17,7 @@ class Died(Record):
     KIND = "died"
     service: str
     exit_code: int
-    at: float
+    at: NonNegativeFloat
     """By the engine."""
 
 
@@ -24,13 +26,13 @@ class Observer(Record):
     """One reading of the process that gathers the evidence."""
 
     KIND = "observer"
-    at: float
+    at: NonNegativeFloat
     """By the wall clock, by which all evidence is dated."""
-    monotonic_s: float
+    monotonic_s: NonNegativeFloat
     """By a clock that nobody sets; its zero is the machine's start."""
-    harness_cpu_s: float
+    harness_cpu_s: NonNegativeFloat
     """CPU time of the whole process so far, from ``/proc``; its children are not in it."""
-    watch_cpu_s: float
+    watch_cpu_s: NonNegativeFloat
     """Of that, the threads that run now and only look: the watch, and this one."""
     silence_s: Facts
     """Prometheus' target to the longest time without a sample of ``up``, by the samples' own times,

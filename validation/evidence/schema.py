@@ -1,138 +1,165 @@
-"""Checks of single JSON values against the annotations of a dataclass.
+"""The types that a field of a record may have, and their check by pydantic.
 
-Annotations are resolved once: a record of two days has a few hundred thousand lines.
+Values are never converted: 1 is not true, true is not 1, and "1" is no number. Only a whole number
+may stand for a number, and a list for a tuple, since JSON has no tuples.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
-from collections.abc import Callable, Mapping
-from typing import Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
+from pydantic import (
+    AllowInfNan,
+    Strict,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+)
+from typing_extensions import TypeAliasType, TypedDict
+
+from validation.evidence.base import Record
 from validation.evidence.errors import EvidenceError
 
 Facts: TypeAlias = Mapping[str, object]
 """A JSON object of observations, for example ``{"pid": 12, "reachable": true}``."""
-Check: TypeAlias = Callable[[str, object], object]
-"""Takes the field's name and a value; returns the value to keep or raises ``EvidenceError``."""
 
-_SIGNED: Final = frozenset({"seed", "exit_code", "pair"})
-
-
-def checks_of(cls: type) -> Mapping[str, Check]:
-    """The check of every field of a dataclass, by name."""
-    hints = get_type_hints(cls)
-    return {f.name: _check(hints[f.name], f.name) for f in dataclasses.fields(cls)}
-
-
-def _check(hint: object, name: str) -> Check:
-    """The function that accepts values of one annotation: built once a field, called a lot."""
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        inner = next(arg for arg in get_args(hint) if arg is not type(None))
-        some = _check(inner, name)
-        return lambda key, value: None if value is None else some(key, value)
-    if origin is Literal:
-        return _choice(get_args(hint))
-    if origin is tuple:
-        return _amounts if get_args(hint)[0] is float else _texts
-    if hint is int:
-        return _integer if name in _SIGNED else _count
-    if hint is float:
-        return _amount
-    if hint is bool:
-        return _flag
-    if hint is str:
-        return _text
-    return _facts
+_Number: TypeAlias = Annotated[float, Strict(), AllowInfNan(False)]
+_Json = TypeAliasType(
+    "_Json",
+    "StrictStr | StrictInt | StrictBool | _Number | list[_Json] | dict[StrictStr, _Json] | None",
+)
+_SCALARS: Final[Mapping[object, Any]] = {
+    str: StrictStr,
+    int: StrictInt,
+    bool: StrictBool,
+    float: _Number,
+    None: None,
+    type(None): None,
+    object: _Json,
+    Any: _Json,
+}
+_CONTAINERS: Final[Mapping[object, Any]] = {
+    list: list[object],
+    tuple: tuple[object, ...],
+    dict: dict[str, object],
+    Mapping: Mapping[str, object],
+    Sequence: Sequence[object],
+}
+"""Containers, and what each is without a type of its items."""
+_ALLOWED: Final = (
+    "str, int, float, bool, None, object, Literal of text, list, tuple, dict with keys of text, or"
+    " a union of these"
+)
+_INPUT: Final = "Input should be "
 
 
-def _wrong(key: str, value: object, wanted: str) -> EvidenceError:
-    return EvidenceError(f"{key} must be {wanted}, not {value!r}")
+class Schema:
+    """The fields of one kind of record.
+
+    Args:
+        cls: The record.
+
+    Raises:
+        EvidenceError: a field has a type that JSON cannot hold.
+    """
+
+    def __init__(self, cls: type[Record]) -> None:
+        self._record: Final = cls
+        try:
+            hints = get_type_hints(cls, include_extras=True)
+        except NameError as error:
+            raise EvidenceError(f"{cls.KIND}: {error}; types must be known at run time") from None
+        names = [field.name for field in dataclasses.fields(cls)]
+        self._names: Final = frozenset(names)
+        # mypy knows a TypedDict only where its keys are written out.
+        payload: Any = TypedDict
+        self._payload: Final[TypeAdapter[dict[str, Any]]] = TypeAdapter(
+            payload(cls.KIND, {name: self._strict(hints[name], name) for name in names})
+        )
+
+    def read(self, data: Mapping[str, object]) -> Record:
+        """The record of a payload.
+
+        Raises:
+            EvidenceError: a field is missing, unknown, or not what its type says.
+        """
+        kind = self._record.KIND
+        if data.keys() != self._names:
+            # Also where the class has a default: what was seen is written in full.
+            if missing := sorted(self._names - data.keys()):
+                raise EvidenceError(f"{kind}: missing {', '.join(missing)}")
+            unknown = ", ".join(sorted(data.keys() - self._names))
+            raise EvidenceError(f"{kind}: unknown field {unknown}")
+        try:
+            return self._record(**self._payload.validate_python(data))
+        except ValidationError as error:
+            raise EvidenceError(f"{kind}: {_reason(error, data)}") from None
+
+    def _strict(self, hint: Any, name: str) -> Any:
+        """The type as pydantic must read it in order to convert nothing."""
+        if hasattr(hint, "__value__"):
+            # Of a ``type`` statement.
+            return self._strict(hint.__value__, name)
+        origin, inner = get_origin(hint), get_args(hint)
+        if origin is Annotated:
+            return Annotated[(self._strict(inner[0], name), *inner[1:])]
+        if origin in (Union, types.UnionType):
+            return Union[tuple(self._strict(one, name) for one in inner)]  # noqa: UP007
+        # To pydantic true is the literal 1.
+        if origin is Literal and all(isinstance(one, str | None) for one in inner):
+            return hint
+        if origin is None and hint in _SCALARS:
+            return _SCALARS[hint]
+        container = hint if origin is None else origin
+        if container in _CONTAINERS and not inner:
+            return self._strict(_CONTAINERS[container], name)
+        # Keys are read as text.
+        if container in _CONTAINERS and (inner[0] is str or container not in (dict, Mapping)):
+            items = tuple(one if one is ... else self._strict(one, name) for one in inner)
+            return container[items]
+        shown = hint.__name__ if isinstance(hint, type) else hint
+        raise EvidenceError(
+            f"{self._record.KIND}: {name} cannot be {shown}; a field may be {_ALLOWED}"
+        )
 
 
-def _choice(options: tuple[object, ...]) -> Check:
-    def check(key: str, value: object) -> object:
-        if value not in options:
-            raise _wrong(key, value, "one of " + ", ".join(map(repr, options)))
-        return value
-
-    return check
-
-
-def _texts(key: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-        raise _wrong(key, value, "a list of text")
-    return tuple(value)
+def _reason(error: ValidationError, data: Mapping[str, object]) -> str:
+    """What is wrong with one field, in one line."""
+    found = [(_place(e["loc"], data), e) for e in error.errors(include_url=False)]
+    place = max((place for place, _ in found), key=len)
+    there = [e for one, e in found if one == place]
+    # Of a union, the members of another type say nothing if one has the type and refuses the value.
+    telling = [e for e in there if not e["type"].endswith("_type")] or there
+    wanted = " or ".join(dict.fromkeys(e["msg"].removeprefix(_INPUT) for e in telling))
+    path = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in place)
+    verb = " must be" if telling[0]["msg"].startswith(_INPUT) else ":"
+    return f"{path.removeprefix('.')}{verb} {wanted}, not {telling[0]['input']!r}"
 
 
-def _amounts(key: str, value: object) -> tuple[float, ...]:
-    if not isinstance(value, list | tuple):
-        raise _wrong(key, value, "a list of numbers")
-    return tuple(_amount(f"{key}[{index}]", item) for index, item in enumerate(value))
-
-
-def _integer(key: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _wrong(key, value, "a whole number")
-    return value
-
-
-def _count(key: str, value: object) -> int:
-    number = _integer(key, value)
-    if number < 0:
-        raise _wrong(key, value, "a whole number of at least 0")
-    return number
-
-
-def _amount(key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong(key, value, "a number")
-    if not math.isfinite(value) or value < 0:
-        raise _wrong(key, value, "a finite number of at least 0")
-    return float(value)
-
-
-def _flag(key: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong(key, value, "true or false")
-    return value
-
-
-def _text(key: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise _wrong(key, value, "text")
-    return value
-
-
-def _facts(key: str, value: object) -> Facts:
-    if not isinstance(value, Mapping):
-        raise _wrong(key, value, "an object of observations")
-    for name, fact in value.items():
-        _json(f"{key}.{name}", fact)
-    return dict(value)
-
-
-def _json(key: str, value: object) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _wrong(key, value, "finite")
-    if isinstance(value, Mapping):
-        for name, fact in value.items():
-            if not isinstance(name, str):
-                raise _wrong(key, name, "keyed by text")
-            _json(f"{key}.{name}", fact)
-    elif isinstance(value, list | tuple):
-        for index, fact in enumerate(value):
-            _json(f"{key}[{index}]", fact)
-    elif value is not None and not isinstance(value, str | int | float):
-        raise _wrong(key, value, "a JSON value")
-
-
-def fact(key: str, value: object) -> str | int | float:
-    """Accept one value of the environment: text or a finite number."""
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        _json(key, value)
-        return value
-    raise EvidenceError(f"environment: {_wrong(key, value, 'text or a number')}")
+def _place(names: Sequence[int | str], data: Any) -> tuple[int | str, ...]:
+    """The keys and indices of a value in the payload; pydantic puts names of types between them."""
+    found: list[int | str] = []
+    for name in names:
+        if isinstance(data, Mapping):
+            inside = name in data
+        else:
+            inside = isinstance(data, list | tuple) and name in range(len(data))
+        if inside:
+            data = data[name]
+            found.append(name)
+    return tuple(found)

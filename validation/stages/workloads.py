@@ -13,6 +13,7 @@ import numpy as np
 from fixtures.protocols import Node, NodeUsage, Stack, StackError
 from fixtures.ray.gcs import first_seen
 from fixtures.system import process_table
+from ga.execution.ray.tasks import evaluates
 from validation.evidence.log import Sink
 from validation.evidence.records import (
     Arm,
@@ -46,8 +47,6 @@ from validation.stages.scale import POPULATIONS, REAL_MARKET, RULES, SPEEDUP_FAM
 WORKLOAD_SECONDS: Final = 300.0
 RECOVERY_WINDOW: Final = 120.0
 _POLL: Final = 0.1
-_TASK: Final = "ray::_evaluate"
-"""So Ray names a process while it evaluates a batch."""
 _IDLE_SECONDS: Final = 5.0
 """How long a node may be without a batch before it is killed all the same."""
 
@@ -407,10 +406,8 @@ def _await_work(evolve: Evolve, node: Node) -> None:
     deadline = time.monotonic() + _IDLE_SECONDS
     while evolve.running and time.monotonic() < deadline:
         roots = set() if node.pid is None else {node.pid}
-        if any(
-            (process_table.command(p) or [""])[0].startswith(_TASK)
-            for p in process_table.descendants(roots)
-        ):
+        processes = process_table.descendants(roots)
+        if any(evaluates(process_table.command(p)) for p in processes):
             return
         time.sleep(_POLL / 10)
 

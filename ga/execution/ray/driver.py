@@ -42,12 +42,16 @@ from ga.execution.ray.dispatcher import (
     Dispatcher,
     Fault,
 )
+from ga.execution.ray.tasks import EVALUATE, EVALUATE_APART
 from ga.execution.worker import fault_of, work
 from ga.genome import Genome
 from ga.market import Market
 
 _NODES_SECONDS: Final = 1.0
 """How old the list of nodes may be."""
+_ONCE: Final[Mapping[str, Any]] = {"num_cpus": 1, "max_retries": 0}
+"""No retries by Ray: it would count a lost node and a genome that crashes alike, put what was lost
+behind all that waits, and for a lack of memory it would try for ever."""
 _WARM_TRIES: Final = 3
 COLD_SECONDS: Final = 180.0
 """How long nodes that compile their kernels are waited for while no other is ready."""
@@ -208,11 +212,8 @@ class _RayFleet:
         # and map it without copying. A task that loads it could be repeated, but its copy would lie
         # on a worker node, and be lost with that.
         self._market = _Shared(spec.market.hash, ray.put(spec.market))
-        # No retries by Ray: it would count a lost node and a genome that crashes alike, put what
-        # was lost behind all that waits, and for a lack of memory it would try for ever.
-        once = ray.remote(num_cpus=1, max_retries=0)
-        self._tasks = {False: once(_evaluate), True: once(_evaluate_apart)}
-        self._warm = once(_warm)
+        self._tasks = {apart: evaluation_task(ray, apart=apart) for apart in (False, True)}
+        self._warm = ray.remote(**_ONCE)(_warm)
         self._placed: dict[tuple[str, bool], Any] = {}
 
     def _request(self, cpus: int | None) -> None:
@@ -524,6 +525,12 @@ def _warm(market: _Shared, settings: Settings, families: Sequence[str]) -> tuple
     if proof.refusal is None:
         work(_kept(market), settings, probes(families))
     return ray.get_runtime_context().get_node_id(), proof
+
+
+def evaluation_task(ray: Any, *, apart: bool) -> Any:
+    """The remote function that evaluates a batch, under the name that ``tasks`` tells of it."""
+    name, function = (EVALUATE_APART, _evaluate_apart) if apart else (EVALUATE, _evaluate)
+    return ray.remote(name=name, **_ONCE)(function)
 
 
 def _evaluate(market: _Shared, settings: Settings, genomes: Sequence[Genome]) -> Answer | Unfit:

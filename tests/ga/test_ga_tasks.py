@@ -1,0 +1,65 @@
+"""How the processes that evaluate on a cluster are known from outside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ga.execution.ray import driver
+from ga.execution.ray.tasks import EVALUATE, EVALUATE_APART, PROCESS_NAMES, evaluates
+
+_NAMES_ALONE = """
+import sys
+import ga.execution.ray.tasks
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"ray", "numba", "numpy"}))
+"""
+_OWN_TITLE = """
+import ray
+from pathlib import Path
+from ga.execution.ray import driver
+
+def title():
+    return Path("/proc/self/cmdline").read_text().split("\\0")[0]
+
+# What the driver makes of a function, made of this one.
+driver._evaluate = driver._evaluate_apart = title
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+for apart in (False, True):
+    print(ray.get(driver.evaluation_task(ray, apart=apart).remote()))
+"""
+
+
+def test_the_names_need_neither_ray_nor_numba() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _NAMES_ALONE], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_driver_gives_its_tasks_the_names_that_are_told(apart: bool) -> None:
+    import ray
+
+    task = driver.evaluation_task(ray, apart=apart)
+    assert task._default_options["name"] == (EVALUATE_APART if apart else EVALUATE)
+    assert task._default_options["max_retries"] == 0
+    assert task._function is (driver._evaluate_apart if apart else driver._evaluate)
+
+
+def test_a_process_is_known_by_its_name() -> None:
+    for name in PROCESS_NAMES:
+        assert evaluates([name])
+        assert evaluates([name, "more"])
+    for other in ([], [""], ["ray::IDLE"], ["ray::_warm"], ["python", *PROCESS_NAMES]):
+        assert not evaluates(other)
+
+
+@pytest.mark.stack
+def test_a_worker_of_ray_has_that_name_while_it_evaluates() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _OWN_TITLE], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == list(PROCESS_NAMES), done.stderr
+    assert all(evaluates([title]) for title in done.stdout.split())
