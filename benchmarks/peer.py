@@ -20,7 +20,7 @@ import ray
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, Settings, evaluation_key
 from ga.evolution import Evolution, Plan
-from ga.execution.ray.driver import local_address
+from ga.execution.ray.connection import local_address
 from ga.genome import Genome
 from ga.market import Market
 from ga.sources import MarketSpec

@@ -25,7 +25,8 @@ from ga.execution.protocol import (
     Tried,
     probes,
 )
-from ga.execution.ray import driver
+from ga.execution.ray import fleet as fleet_module
+from ga.execution.ray import remote
 from ga.execution.ray.dispatcher import Dispatcher, Fault
 from ga.genome import Genome
 from ga.sources import synthetic
@@ -391,7 +392,7 @@ def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
         fetched.append(reference)
         return pickle.loads(store[reference])
 
-    monkeypatch.setattr(driver, "_held", [])
+    monkeypatch.setattr(remote, "_held", [])
     monkeypatch.setattr("ray.get", fetch)
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.1")
     context = SimpleNamespace(get_node_id=lambda: "n")
@@ -404,7 +405,7 @@ def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
     group = probes(("nadaraya_watson", "rsi_filter"))
 
     def task(market):
-        answer = driver._evaluate(driver._Shared(market.hash, market.hash), settings, group)
+        answer = remote._evaluate(remote.Shared(market.hash, market.hash), settings, group)
         assert answer.id == "n"
         return answer.results[0].batch.outcomes
 
@@ -421,7 +422,7 @@ def test_a_node_that_cannot_fetch_the_market_has_lost_the_batch_and_our_own_erro
     import ray
 
     def fleet(error: BaseException):
-        fleet = object.__new__(driver._RayFleet)
+        fleet = object.__new__(fleet_module.RayFleet)
 
         def get(_):
             raise error

@@ -24,7 +24,8 @@ from ga.execution.local import LocalEvaluator
 from ga.execution.numerics_check import Proof
 from ga.execution.pool import Pool
 from ga.execution.protocol import NodeReport
-from ga.execution.ray import driver
+from ga.execution.ray import fleet as fleet_module
+from ga.execution.ray import remote
 from ga.execution.ray.dispatcher import Fault
 from ga.families import get_family
 from ga.genome import Genome
@@ -279,8 +280,8 @@ class Cluster:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.ray, self.told, self.tasks = 100.0, Ray(), [], []
-        monkeypatch.setattr(driver.time, "monotonic", lambda: self.now)
-        fleet = self.fleet = object.__new__(driver._RayFleet)
+        monkeypatch.setattr(fleet_module.time, "monotonic", lambda: self.now)
+        fleet = self.fleet = object.__new__(fleet_module.RayFleet)
         fleet._ray, fleet._tell, fleet._on = self.ray, self.told.append, lambda node: node
         fleet._spec = SimpleNamespace(workers=None, families=("ema_crossover",), settings=None)
         fleet._nodes, fleet._addresses, fleet._met, fleet._warming = {}, {}, {}, {}
@@ -428,15 +429,15 @@ def test_a_node_that_fails_later_is_taken_out_and_its_batch_goes_elsewhere(clust
         RayTaskError=Ray.exceptions.RayTaskError,
         RayError=Ray.exceptions.RayError,
     )
-    cluster.ray.ended["batch"] = driver.Unfit(id="1", reason="its disk is full")
+    cluster.ray.ended["batch"] = remote.Unfit(id="1", reason="its disk is full")
     assert cluster.fleet.result("batch") is Fault.LOST
     assert cluster.after(0.0) == {"2": 1}
     assert cluster.told[-1].refused == "its disk is full"
     # What runs elsewhere than it was meant to counts only from a node that may have work.
     for id, became in (("1", Fault.LOST), ("stranger", Fault.LOST), ("2", ("done",))):
-        cluster.ray.ended["batch"] = driver.Answer(id=id, results=("done",))
+        cluster.ray.ended["batch"] = remote.Answer(id=id, results=("done",))
         assert cluster.fleet.result("batch") == became
-    cluster.ray.ended["batch"] = driver.Unfit(id="stranger", reason="x")
+    cluster.ray.ended["batch"] = remote.Unfit(id="stranger", reason="x")
     assert cluster.fleet.result("batch") is Fault.LOST
 
 

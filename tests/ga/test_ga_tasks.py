@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ga.execution.ray import driver
+from ga.execution.ray import remote
 from ga.execution.ray.tasks import EVALUATE, EVALUATE_APART, PROCESS_NAMES, evaluates
 
 _NAMES_ALONE = """
@@ -18,16 +18,16 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"ray", "numba",
 _OWN_TITLE = """
 import ray
 from pathlib import Path
-from ga.execution.ray import driver
+from ga.execution.ray import remote
 
 def title():
     return Path("/proc/self/cmdline").read_text().split("\\0")[0]
 
 # What the driver makes of a function, made of this one.
-driver._evaluate = driver._evaluate_apart = title
+remote._evaluate = remote._evaluate_apart = title
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 for apart in (False, True):
-    print(ray.get(driver.evaluation_task(ray, apart=apart).remote()))
+    print(ray.get(remote.evaluation_task(ray, apart=apart).remote()))
 """
 
 
@@ -42,10 +42,10 @@ def test_the_names_need_neither_ray_nor_numba() -> None:
 def test_the_driver_gives_its_tasks_the_names_that_are_told(apart: bool) -> None:
     import ray
 
-    task = driver.evaluation_task(ray, apart=apart)
+    task = remote.evaluation_task(ray, apart=apart)
     assert task._default_options["name"] == (EVALUATE_APART if apart else EVALUATE)
     assert task._default_options["max_retries"] == 0
-    assert task._function is (driver._evaluate_apart if apart else driver._evaluate)
+    assert task._function is (remote._evaluate_apart if apart else remote._evaluate)
 
 
 def test_a_process_is_known_by_its_name() -> None:

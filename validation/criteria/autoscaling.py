@@ -8,7 +8,7 @@ from validation.contract import CLOCK, HARNESS_CPU, Criterion, CriterionPlugin, 
 from validation.criteria.helpers import failed, history
 from validation.evidence.queries import workloads
 from validation.evidence.records_load import Scaling
-from validation.mutation.patches import DRIVER, patch
+from validation.mutation.patches import FLEET, patch
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -106,7 +106,7 @@ PLUGIN: Final = CriterionPlugin(
             criterion="autoscaling",
             stages=("reference", "autoscaling"),
             patches=patch(
-                DRIVER,
+                FLEET,
                 "            self._request(0)\n",
                 "            self._spec.workers\n",
             ),

@@ -19,7 +19,7 @@ from validation.evidence.records import (
     Usage,
     Workload,
 )
-from validation.mutation.patches import BEGINS, DRIVER, HOG, WORKER, patch
+from validation.mutation.patches import BEGINS, DRIVER, FLEET, HOG, WORKER, patch
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -258,7 +258,7 @@ PLUGIN: Final = CriterionPlugin(
             patches=(
                 *patch(WORKER, BEGINS, HOG + BEGINS),
                 *patch(
-                    DRIVER,
+                    FLEET,
                     "            return Fault.MEMORY\n",
                     "            return Fault.CRASHED\n",
                 ),

@@ -9,7 +9,7 @@ from validation.criteria.helpers import failed, history
 from validation.evidence.queries import workloads
 from validation.evidence.records import Fault
 from validation.evidence.records_network import Drain
-from validation.mutation.patches import ALIVE, DRIVER, OTHER_ON_CLUSTER
+from validation.mutation.patches import ALIVE, FLEET, OTHER_ON_CLUSTER
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -94,12 +94,12 @@ PLUGIN: Final = CriterionPlugin(
             stages=("reference", "preemption"),
             patches=(
                 SourcePatch(
-                    file=DRIVER,
+                    file=FLEET,
                     old=ALIVE,
                     new=f"        self.left = len(found) < len(self._warming)\n{ALIVE}",
                 ),
                 SourcePatch(
-                    file=DRIVER,
+                    file=FLEET,
                     old="        return answer.results\n",
                     new="        return [] if self.left else answer.results\n",
                 ),

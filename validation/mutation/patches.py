@@ -9,6 +9,7 @@ from validation.contract import SourcePatch
 WORKER: Final = "ga/execution/worker.py"
 
 DRIVER: Final = "ga/execution/ray/driver.py"
+FLEET: Final = "ga/execution/ray/fleet.py"
 
 ALIVE: Final = "        return {node: cpus for node, cpus in found.items() if self._fit(node)}\n"
 

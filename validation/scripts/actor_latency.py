@@ -12,7 +12,7 @@ from typing import Any
 import ray as typed
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ga.execution.ray.driver import local_address
+from ga.execution.ray.connection import local_address
 
 # Its types leave out what an actor's class can do.
 ray: Any = typed

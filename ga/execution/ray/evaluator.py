@@ -23,17 +23,9 @@ from ga.execution.protocol import (
     NodeReport,
     tried,
 )
-from ga.execution.ray.driver import (
-    COLD_SECONDS,
-    Beat,
-    Done,
-    DriverSpec,
-    HandedOut,
-    Lost,
-    Ready,
-    Refused,
-    main,
-)
+from ga.execution.ray.driver import main
+from ga.execution.ray.fleet import COLD_SECONDS
+from ga.execution.ray.messages import Beat, Done, DriverSpec, HandedOut, Lost, Ready, Refused
 from ga.genome import Genome
 from ga.market import Market
 

@@ -1,0 +1,118 @@
+"""What worker processes of a cluster do: the functions of Ray's tasks."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ga.errors import MachineError
+from ga.evaluation.settings import Settings
+from ga.execution.numerics_check import Proof, prove
+from ga.execution.pool import Pool
+from ga.execution.protocol import (
+    BatchResult,
+    probes,
+)
+from ga.execution.ray.tasks import EVALUATE, EVALUATE_APART
+from ga.execution.worker import fault_of, work
+from ga.genome import Genome
+from ga.market import Market
+
+ONCE: Final[Mapping[str, Any]] = {"num_cpus": 1, "max_retries": 0}
+"""No retries by Ray: it would count a lost node and a genome that crashes alike, put what was lost
+behind all that waits, and for a lack of memory it would try for ever."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A market in Ray's store."""
+
+    hash: str
+    reference: Any
+    """Inside an object, so that Ray does not fetch it for each task."""
+
+
+_held: list[Market] = []
+"""Of a worker process: the market of its driver."""
+
+
+def _kept(market: Shared) -> Market:
+    """The market itself, fetched once. As an argument of its own it would be a new object for every
+    task, and what is computed once a market (its indicator banks) belongs to one object."""
+    if not _held or _held[0].hash != market.hash:
+        import ray
+
+        _held[:] = [ray.get(market.reference)]
+        # As in a worker of this machine: what was loaded by now stays.
+        gc.freeze()
+    return _held[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfit:
+    """The answer of a node that cannot evaluate."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The answer of a node."""
+
+    id: str
+    results: tuple[BatchResult, ...]
+
+
+def warm(market: Shared, settings: Settings, families: Sequence[str]) -> tuple[str, Proof]:
+    """Load market and kernels in this worker process, and check its numerics; returns the node's
+    id, too."""
+    import ray
+
+    proof = prove(families)
+    if proof.refusal is None:
+        work(_kept(market), settings, probes(families))
+    return ray.get_runtime_context().get_node_id(), proof
+
+
+def evaluation_task(ray: Any, *, apart: bool) -> Any:
+    """The remote function that evaluates a batch, under the name that ``tasks`` tells of it."""
+    name, function = (EVALUATE_APART, _evaluate_apart) if apart else (EVALUATE, _evaluate)
+    return ray.remote(name=name, **ONCE)(function)
+
+
+def _evaluate(market: Shared, settings: Settings, genomes: Sequence[Genome]) -> Answer | Unfit:
+    import ray
+
+    node, id = str(ray.util.get_node_ip_address()), ray.get_runtime_context().get_node_id()
+    seen = _kept(market)
+    try:
+        batch = work(seen, settings, genomes)
+    except Exception as error:
+        # Outside the evaluation of a genome, whatever it is: no genome's fault.
+        return Unfit(id=id, reason=fault_of(error))
+    result = BatchResult(indices=tuple(range(len(genomes))), batch=batch, node=node)
+    return Answer(id=id, results=(result,))
+
+
+def _evaluate_apart(
+    market: Shared, settings: Settings, genomes: Sequence[Genome], patience: float
+) -> Answer | Unfit:
+    """Like ``_evaluate``, in a process of its own and genome by genome."""
+    import ray
+
+    node, id = str(ray.util.get_node_ip_address()), ray.get_runtime_context().get_node_id()
+    pool = Pool(market=_kept(market), settings=settings, workers=1, patience=patience)
+    with contextlib.closing(pool):
+        one_by_one = [(index,) for index in range(len(genomes))]
+        try:
+            results = tuple(
+                replace(result, node=node, tried=tuple(replace(t, node=node) for t in result.tried))
+                for result in pool.run(genomes, one_by_one)
+            )
+        except MachineError as error:
+            return Unfit(id=id, reason=str(error))
+    return Answer(id=id, results=results)
