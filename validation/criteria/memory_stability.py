@@ -264,8 +264,8 @@ PLUGIN: Final = CriterionPlugin(
                 ),
                 *patch(
                     DRIVER,
-                    "import sys\n",
-                    'import sys\nsys.stderr = open(os.devnull, "w")\n',
+                    "import os\n",
+                    'import os\nimport sys\nsys.stderr = open(os.devnull, "w")\n',
                 ),
             ),
         ),
