@@ -106,7 +106,7 @@ class Evidence:
             for name, value in vars(event.record).items():
                 if isinstance(value, float) and not math.isfinite(value):
                     return f"run {self.run}, event {event.seq}: {name} is {value}"
-                if not _all_finite(value):
+                if isinstance(value, tuple | list) and not _all_finite(value):
                     return f"run {self.run}, event {event.seq}: a number of {name} is none"
         return ""
 
@@ -119,12 +119,8 @@ class Evidence:
         return tuple(cast("R", event.record) for event in self.of(record.KIND))
 
 
-def _all_finite(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_all_finite, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_all_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
+def _all_finite(values: Sequence[object]) -> bool:
+    return all(math.isfinite(value) for value in values if isinstance(value, float))
 
 
 class Sink(Protocol):
