@@ -203,7 +203,7 @@ _ALLOWED = {
     ("numerics.py", "np.random"),
     ("numerics.py", "np.random.Philox"),
     # Of decimals, of whole numbers, and of seconds to wait.
-    ("numerics.py", "**"),
+    ("normal.py", "**"),
     ("families/pca_tree_quantile.py", "**"),
     ("sources/hyperliquid_api.py", "**"),
     ("numerics.py", "np.prod"),

@@ -14,14 +14,14 @@ import pytest
 import fixtures
 from fixtures import Stack
 from tests.ga.test_ga_goldens import ROOT, RUN, RUN_DIGEST
-from validation.mutation.injectors import harmed
+from validation.mutation.injectors import odd_node
 
 pytestmark = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with fixtures.start_stack(nodes=2, backend="processes") as stack, harmed(stack, "odd node"):
+    with fixtures.start_stack(nodes=2, backend="processes") as stack, odd_node(stack):
         yield stack
 
 
