@@ -1,0 +1,154 @@
+"""Write the generated part of docs/architecture.md: a diagram of the imports, and two tables.
+
+``python -m tools.architecture`` rewrites the part between the two markers. With ``--check`` it
+writes nothing, and the exit status is 1 if the part is out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from tools.imports import imports_of, modules_of, top_packages
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PAGE: Final = Path("docs") / "architecture.md"
+BEGIN: Final = "<!-- begin: written by python -m tools.architecture -->"
+END: Final = "<!-- end: written by python -m tools.architecture -->"
+WHERE: Final = (
+    ("reads prices from a file, an exchange or a generator", "ga", "load_market"),
+    ("describes a strategy family and its genes", "ga", "Family"),
+    ("breeds the next generation", "ga", "Evolution"),
+    ("drives a run: evaluate, commit, fail over, fail back", "ga", "Runner.warm_up"),
+    ("computes the fitness of a batch of genomes", "ga", "evaluate_batch"),
+    ("fixes what a result depends on, and its evaluation key", "ga", "evaluation_key"),
+    ("stores a run, and resumes it", "ga", "Ledger"),
+    ("serves evolutions over HTTP", "ga", "make_app"),
+    ("starts a cluster, and injects faults into it", "fixtures", "start_stack"),
+    ("defines what a receipt of a fault contains", "fixtures", "Receipt"),
+    ("writes and checks an evidence file", "validation", "EvidenceWriter"),
+    ("defines a criterion and lists all of them", "validation", "Criterion"),
+    ("turns verdicts into GO, NO-GO or INCONCLUSIVE", "validation", "decide"),
+    ("computes confidence bounds", "validation", "proportion"),
+    ("renders the HTML report of a gate run", "reports", "render_page"),
+)
+"""What the code does, the top-level package that does it, and the name that defines it there:
+a class, a function, or ``Class.method`` where several classes have the name."""
+
+
+class OutdatedError(ValueError):
+    """The source tree and this program, or the page, do not fit each other."""
+
+
+def generated(root: Path, where: Sequence[tuple[str, str, str]] = WHERE) -> str:
+    """The generated part of the page, without its markers.
+
+    Raises:
+        OutdatedError: a name of ``where`` is defined nowhere, or more than once.
+    """
+    found = ["## Where do I find the code that ...", _where(root, where)]
+    return "\n\n".join([diagram(root), "## Package folders", _packages(root), *found])
+
+
+def diagram(root: Path) -> str:
+    """A Mermaid diagram of the imports between top-level packages."""
+    names = top_packages(root)
+    tops = {(one.source.split(".")[0], one.target.split(".")[0]) for one in imports_of(root)}
+    arrows = sorted(arrow for arrow in tops if arrow[0] != arrow[1])
+    lines = ["```mermaid", "flowchart TD", *(f"    {name}" for name in names)]
+    return "\n".join([*lines, *(f"    {source} --> {target}" for source, target in arrows), "```"])
+
+
+def package_folders(root: Path) -> dict[str, str | None]:
+    """Every folder with Python files in a top-level package -> the first sentence of the docstring
+    of its ``__init__``; None if it has no ``__init__``, or that has no docstring."""
+    folders = {path.parent for path in modules_of(root).values()}
+    found: dict[str, str | None] = {}
+    for folder in sorted(folders):
+        init = folder / "__init__.py"
+        text = ast.get_docstring(ast.parse(init.read_text("utf-8"))) if init.is_file() else None
+        found[folder.relative_to(root).as_posix()] = first_sentence(text) if text else None
+    return found
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a docstring, on one line, as Markdown."""
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    return re.split(r"(?<=[.?!])\s", paragraph)[0].replace("``", "`").replace("|", r"\|")
+
+
+def _packages(root: Path) -> str:
+    rows = [f"| `{name}/` | {text or '(none)'} |" for name, text in package_folders(root).items()]
+    return "\n".join(["| package | what it is |", "| --- | --- |", *rows])
+
+
+def _where(root: Path, where: Sequence[tuple[str, str, str]]) -> str:
+    places: dict[tuple[str, str], list[str]] = {}
+    for name, path in modules_of(root).items():
+        for defined in _defined(ast.parse(path.read_text(encoding="utf-8"))):
+            place = path.relative_to(root).as_posix()
+            places.setdefault((name.split(".")[0], defined), []).append(place)
+    rows = []
+    for what, package, wanted in where:
+        files = places.get((package, wanted), [])
+        if len(files) != 1:
+            raise OutdatedError(
+                f"{wanted} is defined {len(files)} times in {package}/ ({', '.join(files)}); "
+                "correct WHERE in tools/architecture.py"
+            )
+        rows.append(f"| {what} | `{wanted.split('.')[0]}` | `{files[0]}` |")
+    return "\n".join(["| ... | name | file |", "| --- | --- | --- |", *rows])
+
+
+def _defined(tree: ast.Module) -> Iterator[str]:
+    """Names of the classes and functions of a module, and of the methods of its classes."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            yield node.name
+        if isinstance(node, ast.ClassDef):
+            yield from (
+                f"{node.name}.{m.name}" for m in node.body if isinstance(m, ast.FunctionDef)
+            )
+
+
+def updated(page: str, part: str) -> str:
+    """The page with its generated part replaced.
+
+    Raises:
+        OutdatedError: the page lacks a marker.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise OutdatedError(f"{PAGE} must have the lines {BEGIN} and {END}")
+    return f"{before}{begin}\n\n{part}\n\n{end}{after}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Rewrite the page, or check it; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.architecture", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if out of date")
+    options = parser.parse_args(argv)
+    path = ROOT / PAGE
+    page = path.read_text(encoding="utf-8")
+    try:
+        new = updated(page, generated(ROOT))
+    except OutdatedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if new == page:
+        return 0
+    if options.check:
+        print(f"{PAGE} is out of date; run: python -m tools.architecture", file=sys.stderr)
+        return 1
+    path.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

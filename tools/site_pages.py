@@ -1,0 +1,59 @@
+"""A hook of MkDocs: one page of the API reference for each package folder of the product.
+
+The pages are made from the tree, so that a moved or new module needs no entry anywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from tools.imports import modules_of
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PUBLIC: Final = ("ga", "validation", "fixtures", "reports")
+"""Top-level packages with a reference; the others are programs."""
+_LEFT_OUT: Final = ("migrations", "__main__")
+"""Parts of a module's name: Alembic runs the former, Python the latter."""
+
+
+def api_pages(root: Path = ROOT) -> dict[str, str]:
+    """Package -> Markdown of its page: the package, then its modules."""
+    modules = modules_of(root)
+    pages: dict[str, list[str]] = {}
+    for name, path in modules.items():
+        parts = name.split(".")
+        hidden = any(part in _LEFT_OUT or part.startswith("_") for part in parts)
+        # Tests that pytest runs inside of a package are no API.
+        if parts[0] not in PUBLIC or hidden or parts[-1].startswith("test_"):
+            continue
+        package = name if path.name == "__init__.py" else ".".join(parts[:-1])
+        pages.setdefault(package, []).append(name)
+    return {package: _page(package, names) for package, names in sorted(pages.items())}
+
+
+def _page(package: str, names: list[str]) -> str:
+    listed = sorted(names, key=lambda name: (name != package, name))
+    return "\n".join([f"# {package}", "", *(f"::: {name}\n" for name in listed)])
+
+
+def _uri(package: str) -> str:
+    return f"api/{package}.md"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the pages to the navigation."""
+    nav = list(config.nav or [])
+    nav.append({"API reference": [{package: _uri(package)} for package in api_pages()]})
+    config.nav = nav
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages to the site."""
+    for package, text in api_pages().items():
+        files.append(File.generated(config, _uri(package), content=text))
+    return files
