@@ -1,10 +1,10 @@
-"""A criterion of your own, judged on stored evidence.
+"""A custom criterion, judged on stored evidence.
 
     python examples/own_criterion.py
 
 The gate loads the same file as a plug-in: ``python -m validation gate --with
 examples/own_criterion.py examples/evidence.jsonl``. docs/extending.md has a longer example, with
-a fault, a record and mutants of its own.
+a fault, a record and mutants.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from validation import statistics
-from validation.criteria.registry import Criterion
+from validation.contract import Criterion, CriterionPlugin
 from validation.decision import decide
 from validation.evidence.log import read_evidence
 from validation.evidence.records_ledger import Generation
-from validation.extension import Ground, Own
 from validation.verdict import InconclusiveError, Records, Status, Verdict
 
 EVIDENCE = Path(__file__).with_name("evidence.jsonl")
@@ -41,15 +40,12 @@ def few_failures(records: Records) -> Verdict:
     raise InconclusiveError("the target is between the bounds", needs="more generations")
 
 
-def gather(ground: Ground) -> None:
-    """Nothing to measure: the campaign writes the generations anyway."""
-
-
 CRITERION = Criterion(id="few_failures", statement="Few evaluations fail", target="at most 1 %",
                       unit="%", clause="our own", evidence_needed="one evolution",
                       verdict=few_failures)  # fmt: skip
-OWN = Own(criteria=(CRITERION,), gather=gather)
+# No stage: every campaign writes generations.
+PLUGIN = CriterionPlugin(criteria=(CRITERION,))
 
 if __name__ == "__main__":
-    verdict = decide([read_evidence(EVIDENCE)], criteria=OWN.criteria).verdict(CRITERION.id)
+    verdict = decide([read_evidence(EVIDENCE)], criteria=PLUGIN.criteria).verdict(CRITERION.id)
     print(f"{CRITERION.id}: {verdict.status.value}, {verdict.measured}; {verdict.reason}")

@@ -79,10 +79,10 @@ def load(path: Path) -> CriterionPlugin:
     except Exception as error:
         raise InputError(f"{path}: {type(error).__name__}: {error}") from error
     plugin = getattr(module, "PLUGIN", None)
-    if not isinstance(plugin, CriterionPlugin) or not plugin.criteria or not plugin.stages:
+    if not isinstance(plugin, CriterionPlugin) or not plugin.criteria:
         raise InputError(
-            f"{path}: must set PLUGIN to a CriterionPlugin with at least one criterion and one"
-            " stage, see docs/extending.md"
+            f"{path}: must set PLUGIN to a CriterionPlugin with at least one criterion, see"
+            " docs/extending.md"
         )
     known = [c.id for c in (*CRITERIA, *plugin.criteria)]
     if twice := sorted({one for one in known if known.count(one) > 1}):
