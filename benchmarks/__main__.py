@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["compare"]:
         return _compare(arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a look: under 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="smoke run, under 3 minutes")
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--only", choices=SUITES, action="append", help="one suite; repeatable")
     parser.add_argument(

@@ -88,7 +88,7 @@ def test_accounting(
     ranges, settings = split(market.bars, Settings()).in_sample, Settings()
     out = np.empty((effort.lanes, len(ranges), len(simulation.STATISTICS)))
     args = (panel, changes, ranges, settings.costs, out)
-    timed(benchmark, simulation.measure, *args, rounds=effort.rounds, warm_up=2)
+    timed(benchmark, simulation.simulate, *args, rounds=effort.rounds, warm_up=2)
     fills = out[..., 4].sum(axis=1).mean()
     note = f"{fills:.0f} fills, {out[..., 5].mean():.0%} of bars held"
     _info(benchmark, f"accounting: {family}", UNIT, 1e9 / changes.targets.size, note)

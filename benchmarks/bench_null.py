@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.samples import Effort
-from ga.analysis.holdout import find_edge
+from ga.analysis.holdout import test_for_edge
 from ga.analysis.overfitting import Edge
 from ga.evaluation.evaluate import evaluate
 from ga.evaluation.folds import visible
@@ -62,7 +62,7 @@ def edge_of(market: Market, seed: int) -> Edge:
         evolution.tell(outcomes)
     best = max(tried.values(), key=lambda pair: pair[0])[1]
     sample = [tried[key][1] for key in sorted(tried)[:64]]
-    return find_edge(market, SETTINGS, best, sample, len(tried))
+    return test_for_edge(market, SETTINGS, best, sample, len(tried))
 
 
 def test_random_walks(benchmark: Any, effort: Effort) -> None:

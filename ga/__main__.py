@@ -23,7 +23,7 @@ if __name__ == "__main__":
         exit_status.check_folder()
         environment.own_cache()
         if sys.argv[1:2] in (["evolve"], ["resume"], ["compile"]):
-            forkserver.begin()
+            forkserver.start_forkserver()
         # What is loaded stays to the end: to search it for garbage takes a tenth of a second.
         gc.disable()
         from ga.cli.main import main

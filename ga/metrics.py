@@ -193,7 +193,7 @@ def check_port(port: int, host: str = LOOPBACK) -> None:
         socket.create_server((host, port)).close()
     except socket.gaierror as error:
         raise InputError(
-            f"--metrics-host {host}: {error.strerror}; give an address of this machine"
+            f"cannot bind --metrics-host {host}: {error.strerror}; use a local address"
         ) from None
     except OSError as error:
         raise InputError(

@@ -13,8 +13,8 @@ from ga.errors import ClusterError, MachineError
 from ga.evaluation.settings import Outcome, Settings, evaluation_keys
 from ga.event_log import BatchLog
 from ga.evolution import Evolution
-from ga.execution.protocol import BatchResult, Evaluator, NodeReport, Tried
-from ga.execution.ray.reconnect import Standby
+from ga.execution.protocol import BatchResult, Evaluator, FailedAttempt, NodeReport
+from ga.execution.ray.reconnect import Reconnector
 from ga.genome import Genome
 from ga.ledger import Attempt, Ledger, NodeRecord
 from ga.market import Market
@@ -106,7 +106,7 @@ class Runner:
         known: dict[str, Outcome] | None = None,
         cache: Cache | None = None,
         telemetry: Telemetry | None = None,
-        stand_by: Callable[[], Standby] | None = None,
+        stand_by: Callable[[], Reconnector] | None = None,
     ) -> None:
         self._run, self._evolution = run, evolution
         self._market_hash, self._settings = market.hash, settings
@@ -115,7 +115,7 @@ class Runner:
         self._on_progress = on_progress
         self._cache, self._telemetry = cache, telemetry or Telemetry(run)
         self._stand_by = stand_by
-        self._standby: Standby | None = None
+        self._standby: Reconnector | None = None
         self._known = known or {}
         self._best: float | None = max(
             (o.fitness for o in self._known.values() if o.fitness is not None), default=None
@@ -309,7 +309,7 @@ class Runner:
         for index, tries in self._evaluator.abandoned.items():
             self._note(keys[index], tries)
 
-    def _note(self, key: str, tries: Sequence[Tried]) -> int:
+    def _note(self, key: str, tries: Sequence[FailedAttempt]) -> int:
         """Note tries at an evaluation that came to nothing; returns how many there are by now."""
         known = self._tried[key]
         known += [Attempt(key=key, attempt=n, **asdict(t)) for n, t in enumerate(tries, len(known))]

@@ -17,7 +17,7 @@ from reports.text_formats import interval
 from validation.decision import Decision, GateResult
 from validation.evidence.log import Evidence
 from validation.evidence.records import Environment, Fault, Note
-from validation.verdict import Status, listed
+from validation.verdict import Status, format_list
 
 _MOST_RUNS: Final = 6
 """Timelines drawn at most; a soak has many runs, and the page must stay small."""
@@ -92,7 +92,7 @@ def render_page(result: GateResult, evidence: Sequence[Evidence], runs: Sequence
             for environment in record.all(Environment)[:1]
         ],
         notes=[note.text for record in evidence for note in record.all(Note)][:_MOST_NOTES],
-        listed=listed,
+        listed=format_list,
         utc=_utc,
         clock=_clock,
         openings={record.run: record.opening for record in evidence},

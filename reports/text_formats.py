@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from validation.certificates import HEALTHY
 from validation.contract import Criterion
 from validation.decision import GateResult
-from validation.verdict import Status, Verdict, bounds, explained, listed
+from validation.verdict import Status, Verdict, bounds, format_explanation, format_list
 
 _SIGNS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "❔"}
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -39,7 +39,7 @@ def junit(result: GateResult) -> str:
         case = ElementTree.SubElement(
             suite, "testcase", classname="validation.decision", name=criterion.id, time="0"
         )
-        message = _xml(explained(verdict))
+        message = _xml(format_explanation(verdict))
         if verdict.status is Status.FAIL:
             failure = ElementTree.SubElement(case, "failure", message=message)
             failure.text = _xml(f"target {criterion.target}; measured {verdict.measured}")
@@ -72,12 +72,14 @@ def summary(result: GateResult) -> str:
             _markdown(verdict.measured or "–"),
             _markdown(interval(criterion, verdict)),
             f"{_SIGNS[verdict.status]} {verdict.status.value}",
-            _markdown(explained(verdict)),
+            _markdown(format_explanation(verdict)),
         )
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "## Observer", ""]
     for aspect in result.observer:
-        why = f" — **not believed**: {_markdown(listed(aspect.doubts))}" if aspect.doubts else ""
+        why = (
+            f" — **not trusted**: {_markdown(format_list(aspect.doubts))}" if aspect.doubts else ""
+        )
         lines.append(f"- {aspect.source}: {_markdown(aspect.measured or '–')}{why}")
         if aspect.doubts:
             lines[-1] += f"; leaves open {', '.join(aspect.criteria)}"

@@ -12,7 +12,7 @@ from validation.certificates import Certificate, certified, false_alarms
 from validation.contract import Criterion
 from validation.criteria.registry import CRITERIA
 from validation.evidence.log import Evidence, pool
-from validation.self_check import Aspect, doubted, observe
+from validation.self_check import EvidenceSource, assess_sources, downgrade_untrusted
 from validation.verdict import Status, Verdict, judge
 
 
@@ -53,8 +53,8 @@ class GateResult:
     verdicts: Mapping[str, Verdict]
     """By id of the criterion, in the order of ``criteria``."""
     sources: tuple[Source, ...]
-    observer: tuple[Aspect, ...] = ()
-    """What the verdicts rest on, and whether it can be believed."""
+    observer: tuple[EvidenceSource, ...] = ()
+    """Sources of evidence, and whether each can be trusted."""
     certificates: tuple[Certificate, ...] = ()
     """Which defects, planted on purpose, this gate was shown to catch."""
 
@@ -134,9 +134,9 @@ def decide(
         ValueError: no criterion, or two with the same id.
     """
     records = pool(evidence)
-    aspects = observe(records, criteria)
+    aspects = assess_sources(records, criteria)
     verdicts = {
-        criterion.id: doubted(criterion, judge(criterion.verdict, records), aspects)
+        criterion.id: downgrade_untrusted(criterion, judge(criterion.verdict, records), aspects)
         for criterion in criteria
     }
     if not criteria or len(verdicts) != len(criteria):

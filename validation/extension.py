@@ -32,9 +32,9 @@ from validation.criteria.registry import CRITERIA
 from validation.decision import GateResult, decide
 from validation.evidence.log import FILE, EvidenceWriter, read_evidence
 from validation.evidence.records import register
-from validation.monitors.cluster import Outages, Watch
-from validation.monitors.harness import Observe
-from validation.stages.container_exits import died
+from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
+from validation.monitors.harness import HarnessMonitor
+from validation.stages.container_exits import record_container_exits
 from validation.stages.context import Context
 from validation.verdict import Status
 
@@ -144,7 +144,7 @@ def _gathered(
     planted: Injector,
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path, outages, nodes = folder / FILE, Outages(), len(stack.nodes)
+    path, outages, nodes = folder / FILE, ExcusedOutages(), len(stack.nodes)
     with EvidenceWriter(
         path,
         run=f"{plugin.name}-{time.time()}",
@@ -154,15 +154,15 @@ def _gathered(
         cpus_per_node=_CPUS,
         replay=f"{command_of(plugin)} --stack {stack.backend} --nodes {nodes} --replay {seed}",
     ) as writer:
-        watch = Watch(stack, writer, outages)
+        watch = ClusterMonitor(stack, writer, outages)
         watch.steady(_STEADY_SECONDS)
         context = Context(
             stack=stack, writer=writer, outages=outages, folder=folder, seed=seed, say=say
         )
-        with Observe(stack, writer), watch, planted(context):
+        with HarnessMonitor(stack, writer), watch, planted(context):
             for stage in plugin.stages:
                 stage.run(context)
-        died(stack, writer)
+        record_container_exits(stack, writer)
     return path
 
 
@@ -174,7 +174,7 @@ def evaluate(
 
 
 def certify_plugin(
-    plugin: CriterionPlugin, path: Path, *, backend: str, anew: bool, say: Callable[[str], None]
+    plugin: CriterionPlugin, path: Path, *, backend: str, force: bool, say: Callable[[str], None]
 ) -> tuple[Certificate, ...]:
     """Try the healthy system and each mutant of a file, as far as ``path`` has it not."""
     import fixtures
@@ -182,7 +182,7 @@ def certify_plugin(
     mine, backend = {code_of(plugin)}, fixtures.backend_for(backend, say)
     kept = [c for c in read_certificates(path, codes=mine) if c.stack == backend]
     healthy = Mutant(name=HEALTHY, criterion="", injector=_nothing_planted)
-    done = set() if anew else {(c.criterion, c.defect) for c in kept}
+    done = set() if force else {(c.criterion, c.defect) for c in kept}
     names = [c.id for c in plugin.criteria]
     left = [d for d in plugin.mutants if (d.criterion, d.name) not in done]
     fresh = [name for name in names if (name, HEALTHY) not in done]

@@ -52,15 +52,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="of a Ray cluster that you started: it is given work and watched, and never broken;"
         " GA_STORE, GA_CACHE_URL and RAY_AUTH_TOKEN_PATH say the rest",
     )
-    group.addoption("--dashboard", metavar="URL", help="of that cluster (default: its port 8265)")
-    group.addoption("--prometheus", metavar="URL", help="that scrapes that cluster")
+    group.addoption(
+        "--dashboard",
+        metavar="URL",
+        help="Ray dashboard of the cluster of --address (default: port 8265 on its host)",
+    )
+    group.addoption(
+        "--prometheus",
+        metavar="URL",
+        help="base URL of the Prometheus server that scrapes the cluster of --address",
+    )
     group.addoption(
         "--with",
         action="append",
         default=[],
         dest="own_files",
         metavar="FILE",
-        help="criteria of your own beside the gate's, see docs/extending.md; may be given again",
+        help="custom criteria next to the built-in ones, see docs/extending.md; may be repeated",
     )
     group.addoption(
         "--keep-files",
@@ -284,8 +292,8 @@ def pytest_terminal_summary(
     result = config.stash.get(_RESULT, None)
     if result is None:
         return
-    from validation.self_check import doubts
-    from validation.verdict import bounds, explained
+    from validation.self_check import distrust_reasons
+    from validation.verdict import bounds, format_explanation
 
     units = {criterion.id: criterion.unit for criterion in result.criteria}
     terminalreporter.section(f"gate: {result.decision.value}")
@@ -293,9 +301,10 @@ def pytest_terminal_summary(
         between = bounds(verdict, units.get(criterion, ""))
         measured = f"{verdict.measured} ({between})" if between else verdict.measured
         terminalreporter.write_line(
-            f"{verdict.status.value:<13} {criterion:<22} {measured} -- {explained(verdict)}"
+            f"{verdict.status.value:<13} {criterion:<22} {measured} --"
+            f" {format_explanation(verdict)}"
         )
-    for line in doubts(result.observer):
+    for line in distrust_reasons(result.observer):
         terminalreporter.write_line(f"observer: {line}")
     folder = config.stash[_FOLDER]
     terminalreporter.write_line(f"report: {folder / 'report.html'}")

@@ -26,12 +26,12 @@ from validation.contract import (
 from validation.criteria.prometheus_collection import FRESH_S
 from validation.criteria.service_load import SATURATED
 from validation.evidence.log import Evidence
-from validation.evidence.queries import excused, gap, on_the_stack, overlap
+from validation.evidence.queries import is_excused, longest_gap, overlap, used_cluster
 from validation.evidence.records import Fault, Gap, Services, Workload
 from validation.evidence.records_load import Load
 from validation.evidence.records_monitoring import Probe, Scrape
-from validation.evidence.records_self_check import Observer
-from validation.verdict import Records, Verdict, listed, plural, settle
+from validation.evidence.records_self_check import HarnessReading
+from validation.verdict import Records, Verdict, downgrade, format_list, plural
 
 OVERHEAD: Final = 0.02
 """Share of a core that the harness is meant to use at most while it measures."""
@@ -53,7 +53,7 @@ _UNKNOWN: Final = "being started"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Aspect:
+class EvidenceSource:
     """One source that verdicts rest on."""
 
     source: str
@@ -69,7 +69,7 @@ _Found: TypeAlias = tuple[str, list[str]]
 _Check: TypeAlias = Callable[[Records], _Found]
 
 
-def observe(records: Records, criteria: Sequence[Criterion]) -> tuple[Aspect, ...]:
+def assess_sources(records: Records, criteria: Sequence[Criterion]) -> tuple[EvidenceSource, ...]:
     """Every source, doubted or not. A check that raises is a doubt."""
     return tuple(
         _aspect(source, check, tuple(c.id for c in criteria if source in c.trusts), records)
@@ -77,36 +77,41 @@ def observe(records: Records, criteria: Sequence[Criterion]) -> tuple[Aspect, ..
     )
 
 
-def doubted(criterion: Criterion, verdict: Verdict, aspects: Sequence[Aspect]) -> Verdict:
+def downgrade_untrusted(
+    criterion: Criterion, verdict: Verdict, aspects: Sequence[EvidenceSource]
+) -> Verdict:
     """The verdict, INCONCLUSIVE where it would pass on a source that is doubted.
 
     A FAIL stands, whatever it rests on: else whoever confuses the observer escapes a NO-GO.
     """
     doubts = [
-        f"{aspect.source}: {listed(aspect.doubts)}"
+        f"{aspect.source}: {format_list(aspect.doubts)}"
         for aspect in aspects
         if aspect.doubts and aspect.source in criterion.trusts
     ]
-    return settle(verdict, doubts, needs="a run whose observer can be believed")
+    return downgrade(verdict, doubts, needs="a run whose measurements can be trusted")
 
 
-def doubts(aspects: Sequence[Aspect]) -> list[str]:
+def distrust_reasons(aspects: Sequence[EvidenceSource]) -> list[str]:
     """A line for every source that is doubted: why, and which criteria it leaves open."""
     return [
-        f"{aspect.source}: {listed(aspect.doubts)}. Not believed for {', '.join(aspect.criteria)}"
+        f"{aspect.source}: {format_list(aspect.doubts)}. Not trusted for"
+        f" {', '.join(aspect.criteria)}"
         for aspect in aspects
         if aspect.doubts
     ]
 
 
-def _aspect(source: str, check: _Check, criteria: tuple[str, ...], records: Records) -> Aspect:
+def _aspect(
+    source: str, check: _Check, criteria: tuple[str, ...], records: Records
+) -> EvidenceSource:
     try:
         measured, doubts = check(records)
     except Exception as error:
         measured, doubts = "", [f"the audit failed: {type(error).__name__}: {error}"]
     # The same doubt about many readings is one.
     unique = tuple(dict.fromkeys(doubts))
-    return Aspect(source=source, measured=measured, doubts=unique, criteria=criteria)
+    return EvidenceSource(source=source, measured=measured, doubts=unique, criteria=criteria)
 
 
 def _cpu(records: Records) -> _Found:
@@ -118,7 +123,7 @@ def _cpu(records: Records) -> _Found:
         work = sorted(
             (w.started_at, w.finished_at)
             for w in record.all(Workload)
-            if on_the_stack(w) or w.purpose == "speedup"
+            if used_cluster(w) or w.purpose == "speedup"
         )
         used = looked = seconds = 0.0
         for a, b in _pairs(record):
@@ -128,7 +133,7 @@ def _cpu(records: Records) -> _Found:
                 looked += max(b.watch_cpu_s - a.watch_cpu_s, 0.0)
                 seconds += b.monotonic_s - a.monotonic_s
         if seconds < MEASURED_S:
-            if work and record.all(Observer):
+            if work and record.all(HarnessReading):
                 doubts.append(f"known for {seconds:.0f} s of the work only (run {record.run})")
             continue
         share = used / seconds
@@ -138,7 +143,7 @@ def _cpu(records: Records) -> _Found:
         )
         if not 0 <= share <= HEAVY:
             doubts.append(f"the harness itself used {share:.0%} of a core (run {record.run})")
-    return listed(said), doubts
+    return format_list(said), doubts
 
 
 def _clock(records: Records) -> _Found:
@@ -166,17 +171,17 @@ def _scrapes(records: Records) -> _Found:
         if not asked:
             doubts.append(f"nobody asked Prometheus (run {record.run})")
         known: set[str] = set()
-        for reading in record.all(Observer):
+        for reading in record.all(HarnessReading):
             for target, silence in reading.silence_s.items():
                 known.add(target)
                 if not isinstance(silence, int | float) or not math.isfinite(silence):
                     doubts.append(f"{target}: {silence!r} s without a sample (run {record.run})")
                 elif silence <= FRESH_S:
                     worst = max(worst, silence)
-                elif not excused(record, ("prometheus",), reading.at):
+                elif not is_excused(record, ("prometheus",), reading.at):
                     worst = max(worst, silence)
                     doubts.append(f"no sample of {target} for {silence:.0f} s (run {record.run})")
-        if record.all(Observer):
+        if record.all(HarnessReading):
             doubts += [f"no sample of {name} (run {record.run})" for name in sorted(asked - known)]
         targets |= known
     return (f"longest {worst:.1f} s of {plural(len(targets), 'target')}" if targets else ""), doubts
@@ -226,7 +231,7 @@ def _compared(
                 found.append(f"{target} was up for Prometheus and gone by its process")
             continue
         wrong = not scrape.up and sampled >= begin + _SETTLED_S
-        if not wrong or excused(record, (target,), at):
+        if not wrong or is_excused(record, (target,), at):
             wrong_since = None
             continue
         wrong_since = at if wrong_since is None else wrong_since
@@ -284,7 +289,7 @@ def _receipts(records: Records) -> _Found:
 
 def _silent(record: Evidence) -> list[str]:
     """That the observer said nothing, or not all the time, in words."""
-    times = [reading.at for reading in record.all(Observer)]
+    times = [reading.at for reading in record.all(HarnessReading)]
     if len(times) < 2:
         # One reading alone shows no clock that goes, and no CPU time that passes.
         said = "once only" if times else "nothing"
@@ -293,14 +298,14 @@ def _silent(record: Evidence) -> list[str]:
     work = record.all(Workload)
     begin = min([*(w.started_at for w in work), *seen], default=times[0])
     end = max([*(w.finished_at for w in work), *seen], default=times[-1])
-    unwatched = gap(record, times, "the observer", hours=(begin, end))
+    unwatched = longest_gap(record, times, "the observer", hours=(begin, end))
     return [unwatched] if unwatched else []
 
 
-def _pairs(record: Evidence) -> Iterator[tuple[Observer, Observer]]:
+def _pairs(record: Evidence) -> Iterator[tuple[HarnessReading, HarnessReading]]:
     """Readings in turn of one process: none with a known absence of the harness between them."""
     away = [(absent.begin, absent.end) for absent in record.all(Gap)]
-    for a, b in pairwise(record.all(Observer)):
+    for a, b in pairwise(record.all(HarnessReading)):
         if not away or not overlap(a.at, b.at, away):
             yield a, b
 

@@ -47,7 +47,7 @@ def proportion(successes: int, trials: int, *, confidence: float = CONFIDENCE) -
     return Estimate(point=successes / trials, lower=float(lower), upper=float(upper))
 
 
-def more_successes(
+def successes_needed(
     successes: int, trials: int, target: float, *, confidence: float = CONFIDENCE
 ) -> int:
     """How many more trials, all successful, lift the exact lower bound to ``target`` (< 1)."""
@@ -59,10 +59,10 @@ def more_successes(
 
     if trials and reached(0):
         return 0
-    return _least(reached)
+    return _smallest(reached)
 
 
-def more_values(
+def values_needed(
     values: Sequence[float], limit: float, *, above: bool, confidence: float = CONFIDENCE
 ) -> int | None:
     """How many more values like these bring the t bound of their mean to the right side of a limit.
@@ -86,7 +86,7 @@ def more_values(
         count = int(data.size) + more
         return _student(confidence, count - 1) * spread / math.sqrt(count) <= margin
 
-    return _least(reached) if reached(MOST_NEEDED) else None
+    return _smallest(reached) if reached(MOST_NEEDED) else None
 
 
 def more_for_tolerance(
@@ -103,10 +103,10 @@ def more_for_tolerance(
         factor = tolerance_factor(int(logs.size) + more, content=content, confidence=confidence)
         return centre + factor * spread < math.log(limit)
 
-    return _least(reached) if reached(MOST_NEEDED) else None
+    return _smallest(reached) if reached(MOST_NEEDED) else None
 
 
-def _least(reached: Callable[[int], bool]) -> int:
+def _smallest(reached: Callable[[int], bool]) -> int:
     """The smallest whole number from 1 on that does; more than it do too."""
     high = 1
     while not reached(high):

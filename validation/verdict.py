@@ -85,7 +85,7 @@ def judge(function: VerdictFunction, records: Records) -> Verdict:
             needs="a run that reaches its end",
         )
     if unreadable := [record.not_finite for record in records if record.not_finite]:
-        return inconclusive(listed(unreadable), needs="readings that are numbers")
+        return inconclusive(format_list(unreadable), needs="readings that are numbers")
     try:
         verdict = function(records)
     except InconclusiveError as finding:
@@ -98,16 +98,16 @@ def judge(function: VerdictFunction, records: Records) -> Verdict:
             f"the checker failed: {type(error).__name__}: {error}", needs="a repaired checker"
         )
     if verdict.interval is not None and any(math.isnan(bound) for bound in verdict.interval):
-        return inconclusive("the bounds are no numbers", needs="readings that are numbers")
+        return inconclusive("the confidence bounds are NaN", needs="readings that are numbers")
     return verdict
 
 
-def settle(verdict: Verdict, problems: Sequence[str], *, needs: str) -> Verdict:
+def downgrade(verdict: Verdict, problems: Sequence[str], *, needs: str) -> Verdict:
     """Turn a PASS into INCONCLUSIVE when part of its evidence is unusable; a FAIL stands."""
     if verdict.status is not Status.PASS or not problems:
         return verdict
     return inconclusive(
-        listed(problems),
+        format_list(problems),
         needs=needs,
         measured=verdict.measured,
         interval=verdict.interval,
@@ -115,7 +115,7 @@ def settle(verdict: Verdict, problems: Sequence[str], *, needs: str) -> Verdict:
     )
 
 
-def listed(items: Sequence[str], *, most: int = 3) -> str:
+def format_list(items: Sequence[str], *, most: int = 3) -> str:
     """The first few items as text, and how many more there are."""
     more = f"; and {len(items) - most} more" if len(items) > most else ""
     return "; ".join(items[:most]) + more
@@ -135,7 +135,7 @@ def span(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
-def still(count: int | None, noun: str, nouns: str = "", *, each_s: float) -> str:
+def format_shortfall(count: int | None, noun: str, nouns: str = "", *, each_s: float) -> str:
     """What is still needed and how long that takes: ``54 more recoveries, about 9 min``."""
     many = f"more {nouns or noun + 's'}"
     if count is None:
@@ -151,7 +151,7 @@ def bounds(verdict: Verdict, unit: str) -> str:
     return f"{lower} to {upper} {unit}".strip()
 
 
-def explained(verdict: Verdict) -> str:
+def format_explanation(verdict: Verdict) -> str:
     """Reason, what is still needed where that says more, and the reading of the error budget."""
     words = verdict.reason
     if verdict.needs and verdict.needs not in words:

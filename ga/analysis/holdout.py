@@ -52,7 +52,7 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Appraisal:
+class Performance:
     """One strategy over all parts of the history."""
 
     genome: Genome
@@ -75,7 +75,9 @@ def ranges(market: Market, settings: Settings) -> list[tuple[str, int, int, int]
     return sorted(found, key=lambda r: r[2])
 
 
-def appraise(market: Market, settings: Settings, genomes: Sequence[Genome]) -> list[Appraisal]:
+def measure_performance(
+    market: Market, settings: Settings, genomes: Sequence[Genome]
+) -> list[Performance]:
     """Measure strategies on a whole market, its hold-out included."""
     stretches = ranges(market, settings)
     bounds = np.array([r[2:] for r in stretches], dtype=np.int64)
@@ -102,7 +104,7 @@ def appraise(market: Market, settings: Settings, genomes: Sequence[Genome]) -> l
                         exposure=exposure,
                     )
                 )
-        found.append(Appraisal(genome=genome, measured=tuple(rows)))
+        found.append(Performance(genome=genome, measured=tuple(rows)))
     return found
 
 
@@ -141,7 +143,7 @@ def portfolio_returns(market: Market, settings: Settings, genome: Genome) -> Flo
     return asset_means(returns)
 
 
-def find_edge(
+def test_for_edge(
     market: Market, settings: Settings, best: Genome, others: Sequence[Genome], trials: int
 ) -> Edge:
     """Whether ``best`` shows more than luck.

@@ -202,7 +202,7 @@ def _fold(
 
 
 @kernel()
-def lanes(
+def simulate_lanes(
     open_: Floats,
     inverse: Floats,
     close: Floats,
@@ -216,7 +216,7 @@ def lanes(
     slippage: float,
     out: Floats,
 ) -> None:
-    """Fill ``out`` (L, F, 6) for accounts (L,); see ``ga.backtest.simulation.measure``."""
+    """Fill ``out`` (L, F, 6) for accounts (L,); see ``ga.backtest.simulation.simulate``."""
     scratch = np.empty((3, close.size + BLOCK + LANES + 2))
     starts, stops = ranges[:, 0].copy(), ranges[:, 1].copy()
     for lane in range(counts.size):

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ga.backtest.kernel import lanes
+from ga.backtest.kernel import simulate_lanes
 from ga.backtest.panel import Panel
 from ga.backtest.reference_kernel import account
 from ga.backtest.simd.vectors import LANES
@@ -51,7 +51,7 @@ def _adjusted(panel: Panel) -> Floats:
     return np.pad(found, ((0, 0), (0, LANES)))
 
 
-def measure(panel: Panel, changes: Changes, ranges: Ints, costs: Costs, out: Floats) -> None:
+def simulate(panel: Panel, changes: Changes, ranges: Ints, costs: Costs, out: Floats) -> None:
     """Trade every lane and measure it over every fold.
 
     Args:
@@ -60,7 +60,7 @@ def measure(panel: Panel, changes: Changes, ranges: Ints, costs: Costs, out: Flo
             holds there; an account that is closed stays so until the fold's end.
         out: (L, F, 6), filled with the columns of ``STATISTICS``.
     """
-    lanes(
+    simulate_lanes(
         panel.open,
         panel.bank("inverse open", lambda p: 1.0 / p.open[None, :])[0],
         panel.close,

@@ -17,7 +17,7 @@ from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, Settings, evaluation_key
 from ga.evolution import Evolution, Plan
 from ga.execution.pool import Pool
-from ga.execution.protocol import BatchResult, CostModel, probes
+from ga.execution.protocol import BatchResult, CostModel, warmup_genomes
 from ga.execution.ray.dispatcher import Dispatcher
 from ga.families import FAMILIES
 from ga.genome import Genome
@@ -81,7 +81,9 @@ def _family(name: str, markets: Sequence[Market], settings: Settings, repeats: i
     rows = scatter(family, keyed(1, Purpose.AUDIT, 0).random((count * repeats, len(family.genes))))
     found: list[list[float]] = []
     for market in markets:
-        evaluate(market, settings, probes([name]))  # Indicator banks and kernels are there now.
+        evaluate(
+            market, settings, warmup_genomes([name])
+        )  # Indicator banks and kernels are there now.
         times = []
         for part in np.split(rows, repeats):
             genomes = [Genome(name, tuple(row)) for row in part.tolist()]
@@ -185,7 +187,7 @@ class _OneEach(CostModel):
 def _dispatch(nodes: int, repeats: int) -> tuple[float, ...]:
     """Seconds that the dispatcher takes for a batch when every slot has two."""
     fleet, full = _InstantFleet(nodes), 2 * SLOTS * nodes
-    genome = probes(["ema_crossover"])[0]
+    genome = warmup_genomes(["ema_crossover"])[0]
     dispatcher = Dispatcher(
         fleet=fleet,
         costs=_OneEach(),
@@ -204,7 +206,7 @@ def _dispatch(nodes: int, repeats: int) -> tuple[float, ...]:
 
 def _task(market: Market, settings: Settings, repeats: int) -> tuple[float, ...]:
     """Wall seconds of a batch of one to a worker process and back, less its evaluation."""
-    genome = probes(["ema_crossover"])
+    genome = warmup_genomes(["ema_crossover"])
     found = []
     with closing(Pool(market=market, settings=settings, workers=1)) as pool:
         pool.wait_up()

@@ -24,7 +24,7 @@ from ga.execution.protocol import (
     BATCHES_A_SLOT,
     MAX_BATCH_SECONDS,
     MIN_BATCH_SECONDS,
-    shares,
+    batch_count,
 )
 
 Edge = Literal["low", "point", "high"]
@@ -88,12 +88,12 @@ class Parts:
 
 
 def batches(work: float, slots: int, population: int) -> float:
-    """About how many batches ``ga.execution.protocol.cut`` makes of ``work`` seconds.
+    """About how many batches ``ga.execution.protocol.make_batches`` makes of ``work`` seconds.
 
     Batches of the largest size while a slot has some of them to come; then each takes a fixed share
     of what is left; at last the smallest.
     """
-    parts = shares(slots)
+    parts = batch_count(slots)
     longest, shortest = MAX_BATCH_SECONDS * parts, MIN_BATCH_SECONDS * parts
     many = max(work - longest, 0.0) / MAX_BATCH_SECONDS
     if work > shortest and parts:

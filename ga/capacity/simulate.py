@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from ga.capacity.cost_model import Costs
-from ga.execution.protocol import BATCHES_A_SLOT, CostModel, batches_a_slot, cut
+from ga.execution.protocol import BATCHES_A_SLOT, CostModel, make_batches, max_in_flight
 from ga.genome import Genome
 
 DAY: Final = 86_400.0
@@ -116,7 +116,7 @@ def _batches(costs: Costs, genomes: Mapping[str, int], slots: int) -> list[float
     each = [Genome(family, ()) for family, number in genomes.items() for _ in range(number)]
     return [
         costs.task + sum(costs.genome[each[i].family] for i in batch)
-        for batch in cut(each, _Known(costs), slots)
+        for batch in make_batches(each, _Known(costs), slots)
     ]
 
 
@@ -202,7 +202,7 @@ class _Cluster:
 
     def _least_busy(self, todo: int) -> int | None:
         """The node with the least to do; None when all that are known to be up have enough."""
-        most = batches_a_slot(self._slots * self._up, todo)
+        most = max_in_flight(self._slots * self._up, todo)
         while self._idle:
             load, node = self._idle[0]
             if self._known_up[node] and load == self._load[node]:

@@ -32,10 +32,10 @@ def add_parser(commands: Any) -> None:
     ending.add_argument("--volumes", action="store_true", help="remove the data, too")
     state = actions.add_parser("status", help="containers, and Ray's nodes")
     state.add_argument("--json", action="store_true", help="one object on stdout")
-    scaling = actions.add_parser("scale", help="so many worker nodes")
+    scaling = actions.add_parser("scale", help="set the number of worker nodes")
     scaling.add_argument("workers", type=int, metavar="N")
     draining = actions.add_parser("drain", help="let a node finish its work, then stop it")
-    draining.add_argument("node", metavar="NODE", help="its address, or how its id begins")
+    draining.add_argument("node", metavar="NODE", help="IP address or prefix of the node ID")
     draining.add_argument("--seconds", type=int, default=60, help="deadline (default 60)")
     reading = actions.add_parser("logs", help="the last lines of a service, or of all")
     reading.add_argument("service", nargs="?")
@@ -83,13 +83,13 @@ def _up(compose: Compose) -> int:
         )
     if compose.run("up", "-d", "--wait") == 0:
         return 0
-    _tell_on(compose)
-    _tell_on_images(compose)
+    _print_unhealthy(compose)
+    _print_missing_images(compose)
     if before:
         # A stack that was up is mended, not ended: what works of it may hold a run.
-        end = "mend what the lines above say, or remove it: `python -m ga cluster down`"
+        end = "fix the errors above and retry, or remove it: `python -m ga cluster down`"
     elif _down(compose, volumes=False) == 0:
-        end = "it was removed again; mend what the lines above say"
+        end = "it was removed again; fix the errors above and retry"
     else:
         end = "and could not be removed; see `docker compose ps --all`"
     print(f"error: the stack did not come up; {end}", file=sys.stderr)
@@ -100,12 +100,12 @@ def _scaled(compose: Compose, workers: int) -> int:
     scale = f"{WORKERS}={workers}"
     if compose.run("up", "-d", "--no-recreate", "--wait", "--scale", scale) == 0:
         return 0
-    _tell_on(compose)
-    print("error: not every service is well; mend what the lines above say", file=sys.stderr)
+    _print_unhealthy(compose)
+    print("error: not every service is healthy; fix the errors above and retry", file=sys.stderr)
     return 1
 
 
-def _tell_on_images(compose: Compose) -> None:
+def _print_missing_images(compose: Compose) -> None:
     """Which images are not here, although Compose has tried to pull them."""
     wanted = set(compose.read("config", "--images").split())
     if missing := sorted(image for image in wanted if not has_image(image)):
@@ -117,7 +117,7 @@ def _tell_on_images(compose: Compose) -> None:
         )
 
 
-def _tell_on(compose: Compose) -> None:
+def _print_unhealthy(compose: Compose) -> None:
     """Whose fault it is: the last lines of every container that is not well, or was restarted."""
     for one in compose.containers():
         if not one.well or one.restarts:

@@ -12,7 +12,7 @@ from typing import Final
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Settings
 from ga.execution.pool import Pool
-from ga.execution.protocol import probes
+from ga.execution.protocol import warmup_genomes
 from ga.families import FAMILIES
 from ga.sources import synthetic
 
@@ -33,7 +33,7 @@ def compile_kernels() -> float:
     began = time.perf_counter()
     settings = Settings()
     market = visible(synthetic(assets=1, bars=_BARS, seed=0), settings)
-    genomes, workers = probes(tuple(FAMILIES)), os.cpu_count() or 1
+    genomes, workers = warmup_genomes(tuple(FAMILIES)), os.cpu_count() or 1
     pool = Pool(market=market, settings=settings, workers=workers, patience=_PATIENCE)
     with closing(pool):
         for result in pool.run(genomes, [(index,) for index in range(len(genomes))]):

@@ -44,7 +44,7 @@ def register(
     backup.add_argument(
         "--keep",
         type=int,
-        help="keep so many: FILE, the one before as FILE.1, and so on (default: FILE is replaced)",
+        help="keep N rotated backups: FILE, the one before as FILE.1, and so on (default: 1)",
     )
     store(backup)
     restore = add("restore", "Read a backup into an empty or new ledger.")

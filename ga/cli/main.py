@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ga.analysis.holdout import find_edge
+from ga.analysis.holdout import test_for_edge
 from ga.analysis.overfitting import Edge
 from ga.backtest.simulation import Costs
 from ga.cli import cluster, runs, serve
@@ -39,7 +39,7 @@ from ga.execution.auto import Choice, make_evaluator
 from ga.execution.local import LocalEvaluator
 from ga.execution.numerics_check import require_coordinator
 from ga.execution.protocol import Evaluator
-from ga.execution.ray.reconnect import Standby
+from ga.execution.ray.reconnect import Reconnector
 from ga.families import FAMILIES, usable_families
 from ga.ledger import Ledger, RunRecord, StrategyRecord, open_ledger
 from ga.ledger.connection import told_of_database
@@ -249,7 +249,7 @@ def _drive(
             known=ledger.evaluated(run),
             cache=cache,
             telemetry=telemetry,
-            stand_by=lambda: Standby(connect),
+            stand_by=lambda: Reconnector(connect),
         )
         try:
             summary = runner.go()
@@ -298,7 +298,7 @@ def _edge(ledger: Ledger, run: str, market: Market, settings: Settings) -> Edge 
     if not best:
         return None
     trials, sample = ledger.trials(run, _SAMPLE)
-    return find_edge(market, settings, best[0].genome, sample, trials)
+    return test_for_edge(market, settings, best[0].genome, sample, trials)
 
 
 def _json(

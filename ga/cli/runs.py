@@ -19,10 +19,10 @@ import numpy as np
 
 from ga.analysis.holdout import (
     PARTS,
-    Appraisal,
-    appraise,
+    Performance,
     asset_means,
     equity,
+    measure_performance,
     positions,
 )
 from ga.cli.equity_page import page, sparkline
@@ -69,14 +69,14 @@ def appraised(
     strategies: Sequence[StrategyRecord], market: Market, settings: Settings
 ) -> list[StrategyRecord]:
     """Strategies with what they are worth on all parts of a *whole* market."""
-    appraisals = appraise(market, settings, [s.genome for s in strategies])
+    appraisals = measure_performance(market, settings, [s.genome for s in strategies])
     return [
         replace(strategy, sharpes=_sharpes(appraisal))
         for strategy, appraisal in zip(strategies, appraisals, strict=True)
     ]
 
 
-def _sharpes(appraisal: Appraisal) -> Sharpes:
+def _sharpes(appraisal: Performance) -> Sharpes:
     in_sample, out_of_sample, holdout = map(appraisal.sharpe, PARTS)
     return Sharpes(in_sample=in_sample, out_of_sample=out_of_sample, holdout=holdout)
 
@@ -180,7 +180,7 @@ def _found(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord, Mark
     return strategy, record, market
 
 
-def _parts(appraisal: Appraisal) -> dict[str, float | None]:
+def _parts(appraisal: Performance) -> dict[str, float | None]:
     return {part: appraisal.sharpe(part) for part in PARTS}
 
 
@@ -189,7 +189,7 @@ def show(options: argparse.Namespace) -> int:
     if options.out is not None and options.out.suffix.lower() != ".html":
         raise InputError(f"--out {options.out}: give a file that ends in .html")
     strategy, record, market = _found(options)
-    (appraisal,) = appraise(market, record.settings, [strategy.genome])
+    (appraisal,) = measure_performance(market, record.settings, [strategy.genome])
     curve = asset_means(equity(market, record.settings, strategy.genome))
     rows = [
         {
@@ -241,7 +241,7 @@ def _thin(market: Market, curve: np.ndarray, most: int = 500) -> list[tuple[int,
 def export(options: argparse.Namespace) -> int:
     """``export``: one strategy as JSON that needs no ledger."""
     strategy, record, market = _found(options)
-    (appraisal,) = appraise(market, record.settings, [strategy.genome])
+    (appraisal,) = measure_performance(market, record.settings, [strategy.genome])
     costs = record.settings.costs
     document = {
         "format": FORMAT,

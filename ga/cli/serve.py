@@ -17,7 +17,7 @@ from ga.ledger import open_ledger
 from ga.metrics import depends_on
 from ga.service.engine_process import NICENESS
 from ga.service.limits import TOKEN_VARIABLE, Limits
-from ga.service.singleton_lock import alone
+from ga.service.singleton_lock import acquire_singleton
 
 _LEAST_LETTERS: Final = 16
 _BACKLOG: Final = 256
@@ -98,7 +98,7 @@ def command(options: argparse.Namespace) -> int:
         closing(_listen(options.host, options.port)) as listening,
         # Who asks is told at once that the database is away: answers that wait pile up.
         closing(open_ledger(options.store, create=True, wait=False)) as ledger,
-        alone(ledger) as held,
+        acquire_singleton(ledger) as held,
     ):
         jobs = JobStore(ledger.engine)
         runner = Runner(

@@ -36,19 +36,19 @@ _CELLS: Final = 1 << 21
 """Lanes x bars worked off at once: bounds the memory, 24 MiB for changes that are seldom many."""
 
 
-class _Room(threading.local):
+class _Scratch(threading.local):
     """Changes to be filled, kept between calls: fresh memory costs as much as a fast kernel."""
 
     changes: Changes | None = None
 
 
-_room = _Room()
+_scratch = _Scratch()
 
 
 def _changes(lanes: int, bars: int) -> Changes:
-    room = _room.changes
+    room = _scratch.changes
     if room is None or room.targets.shape[1] != bars or room.counts.size < lanes:
-        _room.changes = room = Changes.empty(lanes, bars)
+        _scratch.changes = room = Changes.empty(lanes, bars)
     return room if room.counts.size == lanes else room.first(lanes)
 
 
@@ -71,7 +71,7 @@ def measure(market: Market, settings: Settings, family: str, genes: Floats, rang
             changes = _changes(len(group), market.bars)
             rule.signals(panel, group, changes)
             place = out[asset, at : at + lanes]
-            simulation.measure(panel, changes, ranges, settings.costs, place)
+            simulation.simulate(panel, changes, ranges, settings.costs, place)
     return out.swapaxes(0, 1)
 
 

@@ -34,17 +34,17 @@ CONTEXT: Final = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["ga.execution.preload"])
 
 
-def begin() -> None:
+def start_forkserver() -> None:
     """Start the clean process, if it is not there yet, and do not wait for it."""
     named = os.environ.get("TMPDIR")
     if named and not _takes_sockets(named, _RAYS_LENGTH):
         # Ray, if it comes to that, makes its sockets there, whatever Python makes of TMPDIR.
         os.environ.setdefault("RAY_TMPDIR", _short_folder(_RAYS_LENGTH))
-    with one_thread():
+    with single_threaded_env():
         forkserver.ensure_running()
 
 
-def let_go() -> None:
+def detach_from_forkserver() -> None:
     """In a worker: stop holding the clean process alive, which is to end with the program.
 
     Every fork is given the end of a pipe by which it could ask for forks of its own; the clean
@@ -56,7 +56,7 @@ def let_go() -> None:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def single_threaded_env() -> Iterator[None]:
     """Processes started meanwhile compute with one thread: libraries read this when loaded.
 
     The clean process, if it is started meanwhile, hears no Ctrl-C and is asked by a short path.

@@ -14,14 +14,14 @@ from ga.execution.numerics_check import expected
 from ga.execution.pool import LOCAL, Pool
 from ga.execution.protocol import (
     PATIENCE_SECONDS,
-    Abandoned,
     BatchResult,
     CostModel,
     NodeReport,
-    allowed,
-    cut,
-    probes,
+    UnansweredAttempts,
+    batch_timeout,
+    make_batches,
     report,
+    warmup_genomes,
 )
 from ga.genome import Genome
 from ga.market import Market
@@ -58,7 +58,7 @@ class LocalEvaluator:
         return self._workers
 
     @property
-    def abandoned(self) -> Abandoned:
+    def abandoned(self) -> UnansweredAttempts:
         """See ``Evaluator``."""
         return self._pool.abandoned
 
@@ -73,7 +73,7 @@ class LocalEvaluator:
         Raises:
             MachineError: this machine computes other bits than it must.
         """
-        genomes = probes(self._families)
+        genomes = warmup_genomes(self._families)
         every = tuple(range(len(genomes)))
         # Family by family first: what one process compiles, the others load from the cache.
         alone = [(index,) for index in every]
@@ -92,7 +92,7 @@ class LocalEvaluator:
 
     def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
         """See ``Evaluator``."""
-        batches = cut(genomes, self._costs, self._workers)
+        batches = make_batches(genomes, self._costs, self._workers)
         with self._refusing():
             for result in self._pool.run(genomes, batches, self._allowed):
                 self._learn(genomes, result)
@@ -122,7 +122,7 @@ class LocalEvaluator:
                 )
 
     def _allowed(self, genomes: Sequence[Genome]) -> float:
-        return allowed(genomes, self._costs, self._patience)
+        return batch_timeout(genomes, self._costs, self._patience)
 
     def _learn(self, genomes: Sequence[Genome], result: BatchResult) -> None:
         self._costs.learn([genomes[i] for i in result.indices], result.batch.cpu_seconds)

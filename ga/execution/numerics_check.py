@@ -191,7 +191,7 @@ def digest(family: str) -> str:
         changes = Changes.empty(len(genes), market.bars)
         rule.signals(panel, genes, changes)
         statistics = np.empty((len(genes), 1, len(ranges), len(simulation.STATISTICS)))
-        simulation.measure(panel, changes, ranges, settings.costs, statistics[:, 0])
+        simulation.simulate(panel, changes, ranges, settings.costs, statistics[:, 0])
         for lane, count in enumerate(changes.counts):
             found.update(changes.bars[lane, :count].tobytes())
             found.update(changes.targets[lane, :count].tobytes())

@@ -20,20 +20,20 @@ from typing import Final
 from ga.errors import ClusterError, MachineError
 from ga.evaluation.evaluate import Batch
 from ga.evaluation.settings import Settings, evaluation_key
-from ga.execution.forkserver import CONTEXT, one_thread
+from ga.execution.forkserver import CONTEXT, single_threaded_env
 from ga.execution.protocol import (
     HANGS_ALONE,
     PATIENCE_SECONDS,
     TRIES_ALONE,
-    Abandoned,
-    AwakeClock,
     BatchResult,
-    Tried,
+    FailedAttempt,
+    SuspendAwareClock,
+    UnansweredAttempts,
     crashed,
-    probes,
+    failed_attempt,
     quarantined,
     too_slow,
-    tried,
+    warmup_genomes,
 )
 from ga.execution.worker import serve
 from ga.genome import Genome
@@ -55,7 +55,7 @@ class _Task:
     """Workers that it has cost as a batch of one."""
     since: float | None = None
     """When it, or the batch that it is of, was first handed out."""
-    tried: tuple[Tried, ...] = ()
+    tried: tuple[FailedAttempt, ...] = ()
     error: str | None = None
     """What its genome is to be quarantined with. First, a harmless one takes its place."""
 
@@ -76,7 +76,7 @@ class _Worker:
             name="ga-worker",
             daemon=True,
         )
-        with one_thread():
+        with single_threaded_env():
             self.process.start()
         theirs.close()
         self.up = False
@@ -114,8 +114,8 @@ class Pool:
         self._market_hash = market.hash
         self._market, self._settings, self._patience = market, settings, patience
         self._failed_starts = 0
-        self._clock = AwakeClock()
-        self.abandoned: Abandoned = {}
+        self._clock = SuspendAwareClock()
+        self.abandoned: UnansweredAttempts = {}
         """See ``Evaluator``."""
         self._workers = [_Worker(market, settings) for _ in range(workers)]
 
@@ -195,7 +195,7 @@ class Pool:
                 return
             group = [genomes[i] for i in todo[0].indices]
             if todo[0].error is not None:
-                group = probes([group[0].family])
+                group = warmup_genomes([group[0].family])
             now = self._clock()
             try:
                 worker.connection.send(tuple(zip(*group, strict=True)))
@@ -297,7 +297,7 @@ class Pool:
 
 def _given_up(task: _Task, outcome: str, error: str) -> _Task:
     """The task after a try at it came to nothing."""
-    return replace(task, tried=(*task.tried, tried(LOCAL, outcome, error)))
+    return replace(task, tried=(*task.tried, failed_attempt(LOCAL, outcome, error)))
 
 
 def _oom_kills() -> int:

@@ -36,7 +36,7 @@ _GUESS_LEARNED: Final = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tried:
+class FailedAttempt:
     """A try at a batch that came to nothing."""
 
     node: str
@@ -61,7 +61,7 @@ class BatchResult:
     """0 for the first try; how often the work was started again before."""
     seconds: float = 0.0
     """From when these genomes were first handed out until they were answered."""
-    tried: tuple[Tried, ...] = ()
+    tried: tuple[FailedAttempt, ...] = ()
     """The other tries at these genomes. The error of one in quarantine tells of its last try, which
     is not among them."""
 
@@ -94,7 +94,7 @@ def report(proof: Proof, *, id: str, node: str) -> NodeReport:
     )
 
 
-Abandoned = Mapping[int, tuple[Tried, ...]]
+UnansweredAttempts = Mapping[int, tuple[FailedAttempt, ...]]
 """Index of a genome that was asked for -> the tries at it, all of which came to nothing."""
 
 
@@ -112,7 +112,7 @@ class Evaluator(Protocol):
         ...
 
     @property
-    def abandoned(self) -> Abandoned:
+    def abandoned(self) -> UnansweredAttempts:
         """What the last ``evaluate`` tried without an answer, because it was left or failed."""
         ...
 
@@ -170,7 +170,7 @@ class CostModel:
             )
 
 
-class AwakeClock:
+class SuspendAwareClock:
     """Seconds that this process was running, as long as it is asked every second.
 
     A pause of the process or of the whole machine adds one second at most: workers that were paused
@@ -187,14 +187,14 @@ class AwakeClock:
         return self._seconds
 
 
-def allowed(genomes: Sequence[Genome], costs: CostModel, patience: float) -> float:
+def batch_timeout(genomes: Sequence[Genome], costs: CostModel, patience: float) -> float:
     """Wall seconds that a batch may take before its worker counts as hung."""
     return max(patience, _GENEROUS * costs.total(genomes))
 
 
-def tried(node: str, outcome: str, error: str) -> Tried:
+def failed_attempt(node: str, outcome: str, error: str) -> FailedAttempt:
     """A try that is given up now."""
-    return Tried(node=node, outcome=outcome, error=error, at=time.time())
+    return FailedAttempt(node=node, outcome=outcome, error=error, at=time.time())
 
 
 def quarantined(key: str, error: str) -> Batch:
@@ -214,7 +214,7 @@ def crashed(how: str) -> str:
     return f"{CRASHED} {TRIES_ALONE} times ({how})"
 
 
-def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[int, ...]]:
+def make_batches(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[int, ...]]:
     """Cut genomes into batches, largest first and smaller near the end.
 
     Guided self-scheduling (Polychronopoulos and Kuck, 1987): each batch takes a fixed share of what
@@ -246,14 +246,14 @@ def cut(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[i
     return batches
 
 
-def shares(slots: int) -> int:
+def batch_count(slots: int) -> int:
     """Into how many batches what is left would be cut: a slot has two of them in its hands, and
     those that are free before others are to find some more. One that is alone waits for nobody.
     """
     return 3 * slots + 4 if slots > 1 else 0
 
 
-def batches_a_slot(slots: int, todo: int) -> int:
+def max_in_flight(slots: int, todo: int) -> int:
     """How many batches a slot may have in its hands, when so many are in nobody's.
 
     A second one waits beside the one that runs, so that no slot idles for a round trip. But each of
@@ -264,13 +264,13 @@ def batches_a_slot(slots: int, todo: int) -> int:
 
 def _limit(left: float, slots: int) -> float:
     """Seconds of the next batch when so many are left."""
-    parts = shares(slots)
+    parts = batch_count(slots)
     if parts == 0:
         return MAX_BATCH_SECONDS
     return min(max(left / parts, MIN_BATCH_SECONDS), MAX_BATCH_SECONDS)
 
 
-def probes(families: Sequence[str]) -> list[Genome]:
+def warmup_genomes(families: Sequence[str]) -> list[Genome]:
     """One genome a family, in the middle of its bounds: warms a worker up, measures its speed."""
     found = []
     for name in families:

@@ -19,7 +19,7 @@ import numpy as np
 from ga.errors import MachineError
 from ga.evaluation.evaluate import Batch, evaluate, evaluate_batch
 from ga.evaluation.settings import OUT_OF_MEMORY, Outcome, Settings
-from ga.execution.forkserver import let_go
+from ga.execution.forkserver import detach_from_forkserver
 from ga.execution.numerics_check import EXPECTED, digest, require
 from ga.genome import Genome
 from ga.market import Market
@@ -81,7 +81,7 @@ def serve(connection: Connection, market: Market, settings: Settings) -> None:
     """A pool's worker: say that it is up, then answer genomes with a ``Batch``, until the end."""
     # Ctrl-C belongs to the parent, which then ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    let_go()
+    detach_from_forkserver()
     _bind_to_parent()
     # What was loaded before the fork stays: looking it through for garbage would copy it, too.
     gc.freeze()

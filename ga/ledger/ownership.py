@@ -37,7 +37,7 @@ _FENCE: Final = (
 _PASSING: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 
 
-class Owner:
+class RunOwner:
     """The right to write one run, until ``release``. May be used from any thread.
 
     Raises:

@@ -19,7 +19,7 @@ from ga.genome import Genome
 from ga.ledger.bulk_insert import insert, text
 from ga.ledger.connection import file_of, snapshot
 from ga.ledger.nodes import keep_nodes, nodes_of
-from ga.ledger.ownership import Owner
+from ga.ledger.ownership import RunOwner
 from ga.ledger.records import (
     VERSIONS,
     Attempt,
@@ -53,7 +53,7 @@ class Ledger:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._owners: dict[str, Owner] = {}
+        self._owners: dict[str, RunOwner] = {}
 
     @property
     def engine(self) -> Engine:
@@ -67,7 +67,7 @@ class Ledger:
         self._engine.dispose()
 
     @contextmanager
-    def own(self, run: str) -> Iterator[Owner]:
+    def own(self, run: str) -> Iterator[RunOwner]:
         """Be the only one that commits generations of ``run``, until the block ends.
 
         Raises:
@@ -82,9 +82,9 @@ class Ledger:
             self._owners.pop(run, None)
             owner.release()
 
-    def _owner(self, run: str) -> Owner:
+    def _owner(self, run: str) -> RunOwner:
         if run not in self._owners:
-            self._owners[run] = Owner(self._engine, run, file_of(self._engine.url))
+            self._owners[run] = RunOwner(self._engine, run, file_of(self._engine.url))
         return self._owners[run]
 
     def begin(
@@ -122,7 +122,7 @@ class Ledger:
                 connection.execute(sa.insert(runs).values(row))
         except sa.exc.IntegrityError:
             raise InputError(
-                f"--run-id {run}: there is such a run; give another, or: python -m ga resume {run}"
+                f"--run-id {run}: already exists; give another, or: python -m ga resume {run}"
             ) from None
         return run
 
@@ -235,7 +235,7 @@ class Ledger:
             query = sa.select(runs).where(runs.c.run.startswith(run, autoescape=True))
             rows = connection.execute(query).all()
             if len(rows) != 1:
-                what = "no such run" if not rows else "several runs start so"
+                what = "no such run" if not rows else f"ambiguous, matches {len(rows)} runs"
                 raise InputError(f"run {run}: {what}; list them with: python -m ga runs")
             return record_of(connection, rows[0])
 

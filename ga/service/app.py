@@ -252,7 +252,7 @@ def make_app(
         """The database answers, and evolutions are being looked after."""
         store.counts()
         if not runner.alive:
-            raise ProblemError(503, "evolutions are not being looked after; restart the service")
+            raise ProblemError(503, "the job supervisor is not running; restart the service")
         return Health(status="ok")
 
     @app.get(

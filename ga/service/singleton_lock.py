@@ -22,7 +22,7 @@ _NAME: Final = "service"
 
 
 @contextmanager
-def alone(ledger: Ledger) -> Iterator[Callable[[], bool]]:
+def acquire_singleton(ledger: Ledger) -> Iterator[Callable[[], bool]]:
     """Be the one service of a store; gives what says whether that still holds.
 
     Raises:

@@ -15,7 +15,7 @@ from ga.evaluation.settings import Settings
 from ga.event_log import BatchLog
 from ga.evolution import Evolution, Plan
 from ga.execution.local import LocalEvaluator
-from ga.execution.protocol import Abandoned, BatchResult, Evaluator, NodeReport
+from ga.execution.protocol import BatchResult, Evaluator, NodeReport, UnansweredAttempts
 from ga.genome import Genome
 from ga.ledger import open_ledger
 from ga.market import Market
@@ -51,7 +51,7 @@ class Disturbed:
         return self._inner.nodes
 
     @property
-    def abandoned(self) -> Abandoned:
+    def abandoned(self) -> UnansweredAttempts:
         return self._inner.abandoned
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ def run(open_, close, targets, *, funding=NONE, edges=None, fee=0.0, slippage=0.
     out = np.empty((targets.shape[1], len(edges) - 1, 6))
     panel = Panel(market_of(open_, close, funding), 0)
     costs = Costs(fee=fee, slippage=slippage)
-    simulation.measure(panel, changes, np.stack([edges[:-1], edges[1:]], axis=1), costs, out)
+    simulation.simulate(panel, changes, np.stack([edges[:-1], edges[1:]], axis=1), costs, out)
     return out
 
 

@@ -32,7 +32,7 @@ from ga.capacity.prices import NODE
 from ga.capacity.simulate import Failures, play
 from ga.cli.main import main
 from ga.errors import InputError
-from ga.execution.protocol import CostModel, cut
+from ga.execution.protocol import CostModel, make_batches
 from ga.families import FAMILIES
 from ga.genome import Genome
 
@@ -178,7 +178,7 @@ def test_the_model_knows_about_how_many_batches_are_cut(slots: int, count: int) 
             del family
             return 5e-3
 
-    real = len(cut([Genome("ema_crossover", ())] * count, Same(), slots))
+    real = len(make_batches([Genome("ema_crossover", ())] * count, Same(), slots))
     assert batches(count * 5e-3, slots, count) == pytest.approx(real, rel=0.25, abs=2)
 
 

@@ -25,7 +25,7 @@ from ga.evolution import Evolution, Plan
 from ga.execution.auto import make_evaluator
 from ga.execution.local import LocalEvaluator
 from ga.execution.ray.evaluator import ClusterEvaluator
-from ga.execution.ray.reconnect import Standby
+from ga.execution.ray.reconnect import Reconnector
 from ga.families import FAMILIES
 from ga.ledger import open_ledger
 from ga.ledger.connection import engine_of
@@ -224,8 +224,8 @@ def test_a_run_goes_over_to_this_machine_and_back_with_one_history(
 ):
     cluster, standbys = connect(), []
 
-    def stand_by() -> Standby:
-        standbys.append(Standby(connect, first=0.2))
+    def stand_by() -> Reconnector:
+        standbys.append(Reconnector(connect, first=0.2))
         return standbys[-1]
 
     def fall_back(_: ClusterError) -> LocalEvaluator:

@@ -19,15 +19,15 @@ from ga.evaluation.evaluate import Batch, evaluate_batch
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome
 from ga.execution.protocol import (
-    AwakeClock,
     BatchResult,
     CostModel,
-    Tried,
-    probes,
+    FailedAttempt,
+    SuspendAwareClock,
+    warmup_genomes,
 )
 from ga.execution.ray import fleet as fleet_module
 from ga.execution.ray import remote
-from ga.execution.ray.dispatcher import Dispatcher, Fault
+from ga.execution.ray.dispatcher import BatchFailure, Dispatcher
 from ga.genome import Genome
 from ga.sources import synthetic
 
@@ -45,7 +45,7 @@ class Flight:
     apart: bool
     since: float
     ends_at: float
-    reply: tuple[BatchResult, ...] | Fault
+    reply: tuple[BatchResult, ...] | BatchFailure
 
 
 class Fleet:
@@ -88,21 +88,21 @@ class Fleet:
         seconds = self.each * len(group) * self._rng.uniform(0.5, 2.0)
         if self.stuck_leases:
             self.stuck_leases -= 1
-            return Fault.LOST, float("inf")
+            return BatchFailure.LOST, float("inf")
         if node not in self.slots:
-            return Fault.LOST, 0.1
+            return BatchFailure.LOST, 0.1
         if self.deadly & set(group):
-            return Fault.CRASHED, seconds
+            return BatchFailure.CRASHED, seconds
         if self.short_of_memory:
             self.short_of_memory -= 1
-            return Fault.MEMORY, seconds
+            return BatchFailure.MEMORY, seconds
         if apart:
             seconds += PATIENCE * len(self.hang & set(group))
             return self._answer(group, node), seconds
         if self.hang & set(group):
-            return Fault.LOST, float("inf")
+            return BatchFailure.LOST, float("inf")
         if self.crash & set(group):
-            return Fault.CRASHED, seconds
+            return BatchFailure.CRASHED, seconds
         return self._answer(group, node), seconds
 
     def _answer(self, group, node):
@@ -130,7 +130,7 @@ class Fleet:
             self.slots.pop(node, None)
             for flight in self.flights.values():
                 if flight.node == node and flight.ends_at > self.now:
-                    flight.reply, flight.ends_at = Fault.LOST, self.now
+                    flight.reply, flight.ends_at = BatchFailure.LOST, self.now
         return [h for h in handles if self.flights[h].ends_at <= self.now]
 
     def result(self, handle):
@@ -146,7 +146,7 @@ class Fleet:
 def run(fleet, group, *, beat=lambda: None):
     """All outcomes by index; each flight must have been told of, and is a try."""
     handed_out: list[tuple[tuple[int, ...], str]] = []
-    tried: dict[int, tuple[Tried, ...]] = {}
+    tried: dict[int, tuple[FailedAttempt, ...]] = {}
     dispatcher = Dispatcher(
         fleet=fleet,
         costs=CostModel(),
@@ -252,7 +252,7 @@ def test_a_worker_that_died_with_its_node_does_not_count_against_the_genome():
 
         def _fate(self, group, node, apart):
             if apart and len(self.slots) > 1:
-                return Fault.CRASHED, 0.1
+                return BatchFailure.CRASHED, 0.1
             return super()._fate(group, node, apart)
 
     fleet = Dying({f"n{i}": 1 for i in range(6)})
@@ -364,7 +364,7 @@ def test_no_node_at_all_is_the_end_after_a_minute_and_the_driver_is_heard_meanwh
 def test_a_batch_that_is_lost_for_ever_is_the_end_and_not_a_failed_genome():
     class Cursed(Fleet):
         def _fate(self, *_):
-            return Fault.LOST, 0.1
+            return BatchFailure.LOST, 0.1
 
     with pytest.raises(RuntimeError, match="never came back"):
         run(Cursed({"a": 1}), genomes(1))
@@ -372,7 +372,7 @@ def test_a_batch_that_is_lost_for_ever_is_the_end_and_not_a_failed_genome():
 
 def test_a_pause_of_the_whole_process_counts_one_second():
     now = [100.0]
-    clock = AwakeClock(lambda: now[0])
+    clock = SuspendAwareClock(lambda: now[0])
     for step in (0.2, 0.3, 3600.0, 0.5):
         now[0] += step
         seconds = clock()
@@ -402,10 +402,10 @@ def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
         "bank",
         lambda self, name, build: bank(self, name, lambda p: built.append(name) or build(p)),
     )
-    group = probes(("nadaraya_watson", "rsi_filter"))
+    group = warmup_genomes(("nadaraya_watson", "rsi_filter"))
 
     def task(market):
-        answer = remote._evaluate(remote.Shared(market.hash, market.hash), settings, group)
+        answer = remote._evaluate(remote.MarketRef(market.hash, market.hash), settings, group)
         assert answer.id == "n"
         return answer.results[0].batch.outcomes
 
@@ -434,7 +434,7 @@ def test_a_node_that_cannot_fetch_the_market_has_lost_the_batch_and_our_own_erro
         return ray.exceptions.RayTaskError("_evaluate", "traceback", cause)
 
     lost = ray.exceptions.ObjectLostError("00" * 28, None, "")
-    assert fleet(failed(lost)).result("batch") is Fault.LOST
-    assert fleet(failed(ClusterError("no process"))).result("batch") is Fault.LOST
+    assert fleet(failed(lost)).result("batch") is BatchFailure.LOST
+    assert fleet(failed(ClusterError("no process"))).result("batch") is BatchFailure.LOST
     with pytest.raises(ray.exceptions.RayTaskError):
         fleet(failed(ValueError("ours"))).result("batch")

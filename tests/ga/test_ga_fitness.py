@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ga.analysis.holdout import PARTS, appraise, equity, positions
+from ga.analysis.holdout import PARTS, equity, measure_performance, positions
 from ga.backtest.simulation import Costs
 from ga.errors import InputError
 from ga.evaluation import evaluate as evaluation
@@ -21,8 +21,8 @@ from ga.execution.protocol import (
     MAX_BATCH_SECONDS,
     MIN_BATCH_SECONDS,
     CostModel,
-    cut,
-    probes,
+    make_batches,
+    warmup_genomes,
 )
 from ga.families import FAMILIES
 from ga.genome import Genome
@@ -103,7 +103,8 @@ def test_neither_holdout_nor_out_of_sample_bars_are_seen(market, settings):
     assert changed.hash != market.hash
     assert evaluate(visible(changed, settings), settings, group) == one
     before, after = (
-        [a.sharpe("hold-out") for a in appraise(m, settings, group)] for m in (market, changed)
+        [a.sharpe("hold-out") for a in measure_performance(m, settings, group)]
+        for m in (market, changed)
     )
     assert before != after
     # The last fold's out-of-sample part follows everything that is measured in-sample.
@@ -120,13 +121,13 @@ def test_an_appraisal_has_every_part_and_agrees_with_the_fitness(market, setting
     free = replace(settings, min_trades=0)
     for genome in genomes(14):
         (outcome,) = evaluate(visible(market, settings), settings, [genome])
-        (found,) = appraise(market, settings, [genome])
+        (found,) = measure_performance(market, settings, [genome])
         (full,) = evaluate(visible(market, free), free, [genome])
         assert found.sharpe("in-sample") == pytest.approx(full.fitness, rel=1e-9, abs=1e-9)
         assert outcome.fitness <= full.fitness
         assert {m.part for m in found.measured} == set(PARTS)
         assert len(found.measured) == 2 * (3 + 3 + 1)
-    (found,) = appraise(market, Settings(holdout=0.0, out_of_sample=0.0), genomes(1))
+    (found,) = measure_performance(market, Settings(holdout=0.0, out_of_sample=0.0), genomes(1))
     assert found.sharpe("hold-out") is None
     assert found.sharpe("out-of-sample") is None
 
@@ -218,7 +219,7 @@ def test_too_few_bars_for_the_folds_are_refused():
 def test_cut_gives_every_genome_to_exactly_one_batch(count, slots):
     group, costs = genomes(count), CostModel()
     costs.learn([g for g in group if g.family == "rsi_filter"][:3], 0.5)
-    batches = cut(group, costs, slots)
+    batches = make_batches(group, costs, slots)
     assert sorted(i for batch in batches for i in batch) == list(range(count))
     assert all(batches)
     # Families stay together: each begins once.
@@ -230,7 +231,7 @@ def test_cut_fills_batches_by_cost_and_makes_the_last_ones_small():
     group = [g for g in genomes(14_000) if g.family == "ema_crossover"]
     costs = CostModel()
     costs.learn(group[:10], 10 * 0.004)
-    sizes = [len(batch) for batch in cut(group, costs, 4)]
+    sizes = [len(batch) for batch in make_batches(group, costs, 4)]
     assert sizes[0] == round(MAX_BATCH_SECONDS / 0.004)
     assert min(sizes[:-1]) == math.ceil(MIN_BATCH_SECONDS / 0.004)
     assert sizes[:-1] == sorted(sizes[:-1], reverse=True)
@@ -239,7 +240,7 @@ def test_cut_fills_batches_by_cost_and_makes_the_last_ones_small():
 def test_one_slot_waits_for_nobody_and_gets_whole_batches():
     group, costs = [g for g in genomes(14_000) if g.family == "ema_crossover"], CostModel()
     costs.learn(group[:10], 10 * 0.004)
-    sizes = [len(batch) for batch in cut(group, costs, 1)]
+    sizes = [len(batch) for batch in make_batches(group, costs, 1)]
     assert set(sizes[:-1]) == {round(MAX_BATCH_SECONDS / 0.004)}
 
 
@@ -247,7 +248,9 @@ def test_cut_puts_the_dear_first_so_that_the_last_batches_are_cheap_even_if_misj
     group, costs = genomes(200), CostModel()
     for name in FAMILIES:
         costs.learn([g for g in group if g.family == name][:1], 0.05 if name < "e" else 0.001)
-    order = [costs.estimate(group[i].family) for batch in cut(group, costs, 4) for i in batch]
+    order = [
+        costs.estimate(group[i].family) for batch in make_batches(group, costs, 4) for i in batch
+    ]
     assert len(set(order)) > 1
     assert order == sorted(order, reverse=True)
 
@@ -264,7 +267,7 @@ def test_cost_model_learns_shares_and_ignores_nonsense():
 
 
 def test_probes_are_one_lawful_genome_a_family():
-    found = probes(tuple(FAMILIES))
+    found = warmup_genomes(tuple(FAMILIES))
     assert [g.family for g in found] == list(FAMILIES)
     for genome in found:
         for gene, value in zip(FAMILIES[genome.family].genes, genome.genes, strict=True):

@@ -18,7 +18,7 @@ from ga.execution import forkserver
 _SOCKETS = """
 import os, sys
 from ga.execution import forkserver
-forkserver.begin()
+forkserver.start_forkserver()
 place = forkserver._folders[0]
 print(place, oct(place.stat().st_mode & 0o777), len(os.listdir(place)))
 print(os.environ.get("RAY_TMPDIR"))

@@ -42,7 +42,7 @@ from ga.ledger import (
 from ga.ledger import store as store_module
 from ga.ledger.connection import engine_of
 from ga.ledger.migrate import HEAD, VERSIONS
-from ga.ledger.ownership import Owner
+from ga.ledger.ownership import RunOwner
 from ga.ledger.schema import attempts, generations, metadata, strategies
 from ga.store_url import url_of
 
@@ -458,7 +458,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_what_to_do(full, history, monk
     assert counts(store) == (1, 12, 12)
 
 
-def impatient(owner: Owner) -> None:
+def impatient(owner: RunOwner) -> None:
     """Let SQLite itself give up at once, so that the ledger has to wait."""
     assert owner._session is not None
     owner._session.exec_driver_sql("PRAGMA busy_timeout=10")

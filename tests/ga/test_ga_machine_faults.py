@@ -26,7 +26,7 @@ from ga.execution.pool import Pool
 from ga.execution.protocol import NodeReport
 from ga.execution.ray import fleet as fleet_module
 from ga.execution.ray import remote
-from ga.execution.ray.dispatcher import Fault
+from ga.execution.ray.dispatcher import BatchFailure
 from ga.families import get_family
 from ga.genome import Genome
 from ga.market import Market
@@ -231,7 +231,7 @@ def test_a_harmless_genome_that_crashes_its_worker_is_the_machine_s_fault(
 ):
     monkeypatch.setattr(poison, "DEADLY", 0.0)
     deadly = [Genome("poison_crash", (0.9,))]
-    monkeypatch.setattr("ga.execution.local.probes", lambda _: deadly)
+    monkeypatch.setattr("ga.execution.local.warmup_genomes", lambda _: deadly)
     evaluator = LocalEvaluator(
         market=seen, settings=poisonous, families=("poison_crash",), workers=1
     )
@@ -430,15 +430,15 @@ def test_a_node_that_fails_later_is_taken_out_and_its_batch_goes_elsewhere(clust
         RayError=Ray.exceptions.RayError,
     )
     cluster.ray.ended["batch"] = remote.Unfit(id="1", reason="its disk is full")
-    assert cluster.fleet.result("batch") is Fault.LOST
+    assert cluster.fleet.result("batch") is BatchFailure.LOST
     assert cluster.after(0.0) == {"2": 1}
     assert cluster.told[-1].refused == "its disk is full"
     # What runs elsewhere than it was meant to counts only from a node that may have work.
-    for id, became in (("1", Fault.LOST), ("stranger", Fault.LOST), ("2", ("done",))):
+    for id, became in (("1", BatchFailure.LOST), ("stranger", BatchFailure.LOST), ("2", ("done",))):
         cluster.ray.ended["batch"] = remote.Answer(id=id, results=("done",))
         assert cluster.fleet.result("batch") == became
     cluster.ray.ended["batch"] = remote.Unfit(id="stranger", reason="x")
-    assert cluster.fleet.result("batch") is Fault.LOST
+    assert cluster.fleet.result("batch") is BatchFailure.LOST
 
 
 def test_the_command_names_what_differs(monkeypatch, capsys):

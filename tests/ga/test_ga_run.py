@@ -27,8 +27,8 @@ from ga.evaluation.settings import Outcome, evaluation_key
 from ga.event_log import BatchLog
 from ga.evolution import Evolution, Plan
 from ga.execution.local import LocalEvaluator
-from ga.execution.protocol import Abandoned, BatchResult, NodeReport, Tried
-from ga.execution.ray.reconnect import Standby
+from ga.execution.protocol import BatchResult, FailedAttempt, NodeReport, UnansweredAttempts
+from ga.execution.ray.reconnect import Reconnector
 from ga.families import FAMILIES
 from ga.genome import Genome
 from ga.ledger import Ledger, open_ledger
@@ -64,7 +64,7 @@ class Fake:
         return self._faults.get("nodes", ())
 
     @property
-    def abandoned(self) -> Abandoned:
+    def abandoned(self) -> UnansweredAttempts:
         return self._faults.get("abandoned", {})
 
     def warm_up(self) -> None:
@@ -241,8 +241,8 @@ def test_a_killed_pool_worker_loses_nothing(bench, settings):
 
 def test_every_try_at_an_evaluation_is_in_the_ledger(bench, digest, settings):
     """Two batches were tried before, and two genomes were on nodes when the cluster was lost."""
-    crash = Tried(node="10.0.0.7", outcome="crashed", error="SIGSEGV", at=1.5)
-    lost = Tried(node="10.0.0.8", outcome="lost", error="driver process died", at=2.5)
+    crash = FailedAttempt(node="10.0.0.7", outcome="crashed", error="SIGSEGV", at=1.5)
+    lost = FailedAttempt(node="10.0.0.8", outcome="lost", error="driver process died", at=2.5)
     cluster = bench.fake(lose_after=2, tried=(crash,), abandoned={20: (crash, lost), 21: (lost,)})
     cluster._rng = SimpleNamespace(permutation=np.arange)
     summary = bench.go(cluster)
@@ -254,7 +254,7 @@ def test_every_try_at_an_evaluation_is_in_the_ledger(bench, digest, settings):
         for generation, one in ledger.history(summary.run).attempts:
             assert (generation, one.attempt) == (0, len(found[one.key]))
             found[one.key].append(
-                Tried(node=one.node, outcome=one.outcome, error=one.error, at=one.at)
+                FailedAttempt(node=one.node, outcome=one.outcome, error=one.error, at=one.at)
             )
         with ledger.engine.connect() as connection:
             rows = connection.execute(sa.text("SELECT key, attempts FROM evaluations")).all()
@@ -304,10 +304,10 @@ class Comeback:
 
     def __init__(self, *clusters: Fake) -> None:
         self._clusters = list(clusters)
-        self.standbys: list[Standby] = []
+        self.standbys: list[Reconnector] = []
 
-    def __call__(self) -> Standby:
-        self.standbys.append(Standby(self._connect, first=0.01, last=0.04))
+    def __call__(self) -> Reconnector:
+        self.standbys.append(Reconnector(self._connect, first=0.01, last=0.04))
         return self.standbys[-1]
 
     def _connect(self) -> Fake:
@@ -360,7 +360,7 @@ def test_a_cluster_that_stays_away_holds_nothing_up_and_is_not_waited_for(bench,
 
 def test_a_cluster_ready_too_late_is_closed_with_the_run(bench):
     back = bench.fake()
-    standby = Standby(lambda: back, first=0.01)
+    standby = Reconnector(lambda: back, first=0.01)
     deadline = time.monotonic() + 10.0
     while not standby.ready:
         assert time.monotonic() < deadline
@@ -376,7 +376,7 @@ def test_standing_by_waits_twice_as_long_each_time_and_ends_at_once():
         tries.append(time.monotonic())
         raise ClusterError("planted: away")
 
-    standby = Standby(connect, first=0.05, last=0.2)
+    standby = Reconnector(connect, first=0.05, last=0.2)
     deadline = time.monotonic() + 10.0
     while len(tries) < 6:
         assert time.monotonic() < deadline
@@ -386,7 +386,7 @@ def test_standing_by_waits_twice_as_long_each_time_and_ends_at_once():
     assert all(waits >= np.array([0.1, 0.2, 0.2, 0.2, 0.2]) - 0.005)
 
     # Its first try would be in an hour.
-    standby, tried = Standby(connect, first=3600.0), len(tries)
+    standby, tried = Reconnector(connect, first=3600.0), len(tries)
     closer = threading.Thread(target=standby.close, daemon=True)
     closer.start()
     closer.join(60.0)
@@ -405,7 +405,7 @@ def test_a_cluster_that_is_back_with_another_token_is_not_taken(bench):
         def close(self) -> None:
             refusals.append(self)
 
-    standby = Standby(lambda: Refusing() if len(refusals) < 2 else back, first=0.01, last=0.01)
+    standby = Reconnector(lambda: Refusing() if len(refusals) < 2 else back, first=0.01, last=0.01)
     deadline = time.monotonic() + 10.0
     while not standby.ready:
         assert time.monotonic() < deadline
@@ -425,7 +425,7 @@ def test_closing_ends_a_cluster_that_is_still_starting():
         def close(self) -> None:
             self.ended.set()
 
-    standby = Standby(Starting, first=0.0)
+    standby = Reconnector(Starting, first=0.0)
     deadline = time.monotonic() + 10.0
     while standby._making is None:
         assert time.monotonic() < deadline

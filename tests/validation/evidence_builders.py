@@ -48,7 +48,7 @@ from validation.evidence.records_network import (
     Search,
     Survey,
 )
-from validation.evidence.records_self_check import Observer
+from validation.evidence.records_self_check import HarnessReading
 
 T0 = 1_760_000_000.0
 NODES = ("node-1", "node-2", "node-3", "node-4")
@@ -388,9 +388,9 @@ def answered(probe: str, *, ok: bool = True) -> Probe:
     )
 
 
-def observer(at: float, **changes: object) -> Observer:
+def observer(at: float, **changes: object) -> HarnessReading:
     """A reading of a harness that takes 1 % of a core."""
-    base = Observer(
+    base = HarnessReading(
         at=at,
         monotonic_s=at - T0 + 9000,
         harness_cpu_s=0.01 * (at - T0) + 4,

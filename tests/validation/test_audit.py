@@ -18,7 +18,7 @@ from ga.genome import Genome
 from ga.sources import load_market
 from validation.evidence.records_ledger import Audit
 from validation.scripts.evaluate_again import evaluate_again
-from validation.stages.evolve_process import Spec
+from validation.stages.evolve_process import WorkloadSpec
 from validation.stages.ledger_audit import (
     audit,
     find_run,
@@ -28,7 +28,9 @@ from validation.stages.ledger_audit import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = Spec(seed=3, market="synthetic:assets=1,bars=400,seed=2", population_size=12, generations=4)
+SPEC = WorkloadSpec(
+    seed=3, market="synthetic:assets=1,bars=400,seed=2", population_size=12, generations=4
+)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_rates_agree_with_scipy(n: int, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(("k", "n", "more"), [(0, 0, 59), (59, 59, 0), (58, 58, 1), (0, 1, 92)])
 def test_cycles_that_are_still_needed(k: int, n: int, more: int) -> None:
-    assert statistics.more_successes(k, n, 0.95) == more
+    assert statistics.successes_needed(k, n, 0.95) == more
 
 
 def test_bounds_without_assumptions() -> None:
@@ -106,7 +106,7 @@ def test_what_is_still_needed_is_just_enough(data: st.DataObject) -> None:
     count = data.draw(st.integers(3, 10))
     spread = data.draw(st.floats(0.05, 0.3))
     values = [1 + spread * (-1) ** n for n in range(count)]
-    more = statistics.more_values(values, 0.95, above=True)
+    more = statistics.values_needed(values, 0.95, above=True)
     if more is None:
         assert float(np.mean(values)) <= 0.95 or spread > 0.2
         return
@@ -120,8 +120,8 @@ def test_what_is_still_needed_is_just_enough(data: st.DataObject) -> None:
 
 
 def test_nothing_is_foretold_of_the_wrong_side() -> None:
-    assert statistics.more_values([1.0, 1.2], 2.0, above=True) is None
-    assert statistics.more_values([1.0], 0.5, above=True) is None
+    assert statistics.values_needed([1.0, 1.2], 2.0, above=True) is None
+    assert statistics.values_needed([1.0], 0.5, above=True) is None
     assert statistics.more_for_tolerance([100.0, 140.0], 120.0) is None
     durations = np.log([9.0, 40.0, 12.0])
     more = statistics.more_for_tolerance([9.0, 40.0, 12.0], 120.0)
@@ -148,7 +148,7 @@ def test_impossible_questions() -> None:
         lambda: statistics.geometric_mean([0.0, 1.0]),
         lambda: statistics.tolerance_upper([0.0, 1.0]),
         lambda: statistics.tolerance_factor(1),
-        lambda: statistics.more_successes(0, 0, 1.0),
+        lambda: statistics.successes_needed(0, 0, 1.0),
         lambda: statistics.trend([1.0], [1.0], block=1),
         lambda: statistics.trend([1.0, 2.0], [1.0], block=1),
         lambda: statistics.availability([], 0.0, unseen_s=1.0),

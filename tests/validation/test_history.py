@@ -24,10 +24,10 @@ from validation.criteria.no_data_loss import no_data_loss
 from validation.criteria.worker_recovery import worker_recovery
 from validation.evidence.operations import (
     Fate,
-    fates,
-    gathered,
+    classify_individuals,
+    format_ranges,
     operations,
-    spread,
+    parse_ranges,
 )
 from validation.evidence.records import Fault, Gap, Invocation, Note, Workload
 from validation.evidence.records_ledger import Audit, Individuals
@@ -63,7 +63,7 @@ def said(events: Sequence[Timed]) -> Verdict:
 
 def counted(events: Sequence[Timed]) -> dict[Fate, int]:
     (operation,) = operations(evidence(events))
-    return {fate: n for fate, n in fates(operation).counts.items() if n}
+    return {fate: n for fate, n in classify_individuals(operation).counts.items() if n}
 
 
 WHOLE = record(*(held(g) for g in range(GENERATIONS)), audit())
@@ -144,13 +144,13 @@ def test_a_record_that_contradicts_itself_decides_nothing(events: list[Timed]) -
 
 @given(places=st.sets(st.integers(0, 60)))
 def test_places_are_written_and_read(places: set[int]) -> None:
-    assert spread(gathered(sorted(places))) == sorted(places)
+    assert format_ranges(parse_ranges(sorted(places))) == sorted(places)
 
 
 @pytest.mark.parametrize("text", ["x", "1-", "-3", "1,,2", "1-x", "½"])
 def test_places_that_cannot_be_read(text: str) -> None:
     with pytest.raises(InconclusiveError):
-        assert spread(text) is None
+        assert format_ranges(text) is None
 
 
 @given(
@@ -179,8 +179,8 @@ def test_every_individual_has_one_fate(
         *(
             held(
                 generation,
-                gathered([i for i, n in enumerate(row) if n]),
-                gathered([i for i, n in enumerate(row) if n > 1]),
+                parse_ranges([i for i, n in enumerate(row) if n]),
+                parse_ranges([i for i, n in enumerate(row) if n > 1]),
                 promised[generation],
             )
             for generation, row in enumerate(copies)

@@ -38,15 +38,15 @@ from validation.evidence.records import Gap, Services, Workload
 from validation.evidence.records_ledger import Audit
 from validation.evidence.records_load import Load
 from validation.evidence.records_monitoring import Scrape
-from validation.evidence.records_self_check import Observer
-from validation.monitors.harness import Observe
-from validation.self_check import observe
+from validation.evidence.records_self_check import HarnessReading
+from validation.monitors.harness import HarnessMonitor
+from validation.self_check import assess_sources
 from validation.verdict import Status
 
 HEALTHY = passing()
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
 CPU, CLOCK, SCRAPES, PROMETHEUS, GENERATOR, RECEIPTS = (
-    a.source for a in observe([healthy()], CRITERIA)
+    a.source for a in assess_sources([healthy()], CRITERIA)
 )
 
 
@@ -55,14 +55,16 @@ def decided(events: Sequence[Timed]) -> GateResult:
 
 
 def doubted(events: Sequence[Timed]) -> dict[str, tuple[str, ...]]:
-    return {a.source: a.doubts for a in observe([evidence(events)], CRITERIA) if a.doubts}
+    return {a.source: a.doubts for a in assess_sources([evidence(events)], CRITERIA) if a.doubts}
 
 
 BELIEVED = decided(HEALTHY)
 
 
-def readings(edit: Callable[[Observer], Record | None]) -> list[Timed]:
-    return change(HEALTHY, Observer, lambda r: edit(r) if isinstance(r, Observer) else r)
+def readings(edit: Callable[[HarnessReading], Record | None]) -> list[Timed]:
+    return change(
+        HEALTHY, HarnessReading, lambda r: edit(r) if isinstance(r, HarnessReading) else r
+    )
 
 
 def later(**add: float) -> list[Timed]:
@@ -147,7 +149,7 @@ PLANTED: dict[str, tuple[str, list[Timed]]] = {
 
 def test_a_healthy_run_is_believed() -> None:
     assert doubted(HEALTHY) == {}
-    aspects = observe([healthy()], CRITERIA)
+    aspects = assess_sources([healthy()], CRITERIA)
     assert all(aspect.measured for aspect in aspects)
     assert {name for a in aspects for name in a.criteria} <= {c.id for c in CRITERIA}
 
@@ -183,7 +185,7 @@ def test_an_outage_that_prometheus_sees_too_is_no_doubt() -> None:
 
 
 def test_a_fail_stands_whatever_it_rests_on() -> None:
-    events = change(HEALTHY, Observer, lambda _: None)
+    events = change(HEALTHY, HarnessReading, lambda _: None)
     events = change(events, Audit, lambda r: dataclasses.replace(r, lost=1))
     result = decided(events)
     assert result.verdict("no_data_loss").status is Status.FAIL
@@ -191,7 +193,7 @@ def test_a_fail_stands_whatever_it_rests_on() -> None:
 
 
 def test_a_run_whose_observer_said_nothing_is_no_go_and_no_fail() -> None:
-    result = decided(change(HEALTHY, Observer, lambda _: None))
+    result = decided(change(HEALTHY, HarnessReading, lambda _: None))
     assert result.decision is Decision.INCONCLUSIVE
     assert result.count(Status.FAIL) == 0
     assert "the observer said nothing" in result.verdict("speedup").reason
@@ -200,11 +202,11 @@ def test_a_run_whose_observer_said_nothing_is_no_go_and_no_fail() -> None:
 
 def test_one_reading_shows_no_clock() -> None:
     """In a run so short that the silence alone would be no doubt."""
-    last = max(at for at, r in HEALTHY if isinstance(r, Observer))
-    events = [(at, r) for at, r in HEALTHY if not isinstance(r, Observer) or at == last]
+    last = max(at for at, r in HEALTHY if isinstance(r, HarnessReading))
+    events = [(at, r) for at, r in HEALTHY if not isinstance(r, HarnessReading) or at == last]
     begin = last - 40.0
     short = [(at, r) for at, r in events if at >= begin and not isinstance(r, Workload)]
-    (aspect,) = (a for a in observe([evidence(short)], CRITERIA) if a.source == CLOCK)
+    (aspect,) = (a for a in assess_sources([evidence(short)], CRITERIA) if a.source == CLOCK)
     assert any("the observer said once only" in doubt for doubt in aspect.doubts)
 
 
@@ -221,7 +223,7 @@ def test_a_known_absence_of_the_harness_breaks_the_clock_but_is_no_jump() -> Non
     at, until = T0 + 3600, T0 + 7200
     kept = [
         (t, dataclasses.replace(r, monotonic_s=t - until) if t >= until else r)
-        if isinstance(r, Observer)
+        if isinstance(r, HarnessReading)
         else (t, r)
         for t, r in HEALTHY
         if not at < t < until
@@ -233,7 +235,7 @@ def test_a_known_absence_of_the_harness_breaks_the_clock_but_is_no_jump() -> Non
 
 
 @given(
-    kinds=st.sets(st.sampled_from([Observer, Scrape, Services, Load])),
+    kinds=st.sets(st.sampled_from([HarnessReading, Scrape, Services, Load])),
     share=st.floats(0, 1),
     seed=st.integers(0, 10**6),
 )
@@ -243,7 +245,7 @@ def test_dropped_records_never_fail(kinds: set[type[Record]], share: float, seed
     kept = [(at, r) for at, r in HEALTHY if type(r) not in kinds or dice.random() < share]
     result = decided(kept)
     assert result.count(Status.FAIL) == 0
-    if Observer in kinds and share == 0:
+    if HarnessReading in kinds and share == 0:
         assert result.decision is not Decision.GO
 
 
@@ -255,7 +257,7 @@ def test_a_doubt_only_ever_opens_a_pass(name: str, criterion: str) -> None:
     asked = next(c for c in CRITERIA if c.id == criterion)
     alone = asked.verdict
     said = decide(records, criteria=[asked]).verdict(criterion).status
-    doubt = next(a for a in observe(records, CRITERIA) if a.source == source)
+    doubt = next(a for a in assess_sources(records, CRITERIA) if a.source == source)
     try:
         without = alone(records).status
     except Exception:
@@ -280,12 +282,12 @@ def test_doubts_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "gone by its process" in page
     assert 'id="observer"' in page
     assert f"- {source}:" in summary(result)
-    assert "**not believed**" in summary(result)
+    assert "**not trusted**" in summary(result)
     # That the node was gone is also container_stability's to fail.
     assert main(["gate", str(write(tmp_path / "e.jsonl", events))]) == 1
     said = capsys.readouterr().out
     assert f"observer: {source}: " in said
-    assert "Not believed for prometheus_collection, grafana_functional, alerting" in said
+    assert "Not trusted for prometheus_collection, grafana_functional, alerting" in said
 
 
 class Kept:
@@ -303,7 +305,7 @@ def observing(
     now = iter(100.0 + 5 * n for n in range(99))
     kept = Kept()
     ends = Endpoints(ray="", dashboard="", prometheus="http://127.0.0.1:9")
-    one = Observe(SimpleNamespace(endpoints=ends, scrape_targets={}), kept)  # type: ignore[arg-type]
+    one = HarnessMonitor(SimpleNamespace(endpoints=ends, scrape_targets={}), kept)  # type: ignore[arg-type]
     left = iter(answers)
     monkeypatch.setattr(one, "_samples", lambda _now: next(left))
     monkeypatch.setattr("validation.monitors.harness.time.time", lambda: next(now))
@@ -329,10 +331,10 @@ def test_silence_is_the_longest_between_samples_and_until_now(
 def test_a_reading_is_of_this_process_and_its_clocks() -> None:
     kept = Kept()
     ends = Endpoints(ray="", dashboard="")
-    with Observe(SimpleNamespace(endpoints=ends, scrape_targets={}), kept, period=0.01):  # type: ignore[arg-type]
+    with HarnessMonitor(SimpleNamespace(endpoints=ends, scrape_targets={}), kept, period=0.01):  # type: ignore[arg-type]
         while len(kept.records) < 3:
             sum(range(10_000))
-    found = [r for r in kept.records if isinstance(r, Observer)]
+    found = [r for r in kept.records if isinstance(r, HarnessReading)]
     assert found[0].harness_cpu_s > 0
     assert found[0].silence_s == {}
     for a, b in pairwise(found):

@@ -53,7 +53,7 @@ def test_parts_are_every_defect_once() -> None:
     assert sorted(d.name for one in parts for d in one) == sorted(d.name for d in MUTANTS)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     for wrong in ("0/4", "5/4", "1", "a/b", "1/0"):
-        with pytest.raises(InputError, match="--part"):
+        with pytest.raises(InputError, match="--shard"):
             part(MUTANTS, wrong)
 
 
@@ -164,7 +164,7 @@ def test_the_copy_has_the_same_place_each_time_unless_it_is_taken(
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
 def test_bad_minutes(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["certify", "--minutes", minutes]) == 2
-    assert "--minutes" in capsys.readouterr().err
+    assert "--time-budget" in capsys.readouterr().err
 
 
 _STACK_OWNER = """

@@ -26,14 +26,14 @@ from validation.campaigns.fault_schedule import (
     SERVICE_FAULTS,
     Step,
     draw,
+    inject,
     play,
-    struck,
 )
 from validation.cli.main import main
 from validation.evidence.log import read_evidence
 from validation.evidence.records import Fault, Note
 from validation.evidence.records_faults import Phases
-from validation.monitors.cluster import Outages
+from validation.monitors.cluster import ExcusedOutages
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ("n1", "n2", "n3")
@@ -107,10 +107,10 @@ def test_the_undo_runs_whatever_happens(fault: str, fails: bool) -> None:
     stack, told = Fake(), []
     target = "n1" if fault in NODE_FAULTS else "redis"
     step = Step(at_s=0, for_s=0, fault=fault, target=target)
-    outages = Outages()
+    outages = ExcusedOutages()
     with (
         pytest.raises(RuntimeError) if fails else nullcontext(),
-        struck(stack, outages, step, told.append) as strike,  # type: ignore[arg-type]
+        inject(stack, outages, step, told.append) as strike,  # type: ignore[arg-type]
     ):
         if fails:
             raise RuntimeError("the run broke")
@@ -126,7 +126,7 @@ def test_the_undo_runs_whatever_happens(fault: str, fails: bool) -> None:
 
 
 def played(stack: Fake, steps: list[Step], over: Callable[[], bool]) -> int:
-    return len(play(steps, stack, Outages(), lambda _: None, over=over, say=lambda _: None))  # type: ignore[arg-type]
+    return len(play(steps, stack, ExcusedOutages(), lambda _: None, over=over, say=lambda _: None))  # type: ignore[arg-type]
 
 
 class Clock(ModuleType):
@@ -177,7 +177,7 @@ def test_it_is_told_when_the_cluster_noticed(clock: Clock) -> None:
         Step(at_s=0.0, for_s=0.8, fault="stop", target="redis"),
     ]
     first, second = play(
-        steps, stack, Outages(), lambda _: None, over=lambda: False, say=lambda _: None  # type: ignore[arg-type]
+        steps, stack, ExcusedOutages(), lambda _: None, over=lambda: False, say=lambda _: None  # type: ignore[arg-type]
     )  # fmt: skip
     seen = first.phases("w")
     # It is looked every quarter of a second, and this is the one look that finds it gone.

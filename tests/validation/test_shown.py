@@ -15,7 +15,7 @@ from validation.decision import Decision, decide
 from validation.evidence.base import Record
 from validation.evidence.records import Fault, Services, Usage
 from validation.evidence.records_monitoring import Probe, Scrape
-from validation.evidence.records_self_check import Observer
+from validation.evidence.records_self_check import HarnessReading
 
 HEALTHY = passing()
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
@@ -26,7 +26,7 @@ WATCHERS: dict[str, type[Record]] = {
     "scrape": Scrape,
     "usage": Usage,
     "services": Services,
-    "observer": Observer,
+    "observer": HarnessReading,
 }
 
 

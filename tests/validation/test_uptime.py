@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from validation.criteria.uptime import uptime
-from validation.evidence.outages import Watching
+from validation.evidence.outages import UptimeTracker
 from validation.evidence.records import Gap
 from validation.evidence.records_monitoring import Probe
 from validation.verdict import Status, Verdict, judge
@@ -66,7 +66,7 @@ def test_the_budget_of_two_days_is_spent_early() -> None:
 
 
 def test_an_outage_reaches_from_the_last_good_to_the_first_good_probe() -> None:
-    seen = Watching()
+    seen = UptimeTracker()
     for at, ok in [(0, True), (10, False), (20, False), (30, True), (40, True)]:
         seen.probe(at, ok=ok)
     assert [(o.begin, o.end, o.over) for o in seen.outages] == [(0, 30, True)]
@@ -118,7 +118,7 @@ def test_only_a_receipt_excuses_the_loss_of_the_cluster(confirmed: bool) -> None
 
 
 def test_a_clock_that_goes_back_watches_nothing_twice() -> None:
-    seen = Watching()
+    seen = UptimeTracker()
     for at in (0, 10, 20, 5, 15, 25):
         seen.probe(at, ok=True)
     assert seen.watched_s == 40

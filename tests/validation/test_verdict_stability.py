@@ -11,7 +11,7 @@ from evidence_builders import NODES, T0, Timed, change, evidence, passing
 from validation.criteria.container_stability import container_stability
 from validation.evidence.base import Record
 from validation.evidence.records import Fault, Services
-from validation.evidence.records_self_check import Died
+from validation.evidence.records_self_check import ContainerExit
 from validation.verdict import Status, Verdict, judge
 
 HEALTHY = passing()
@@ -58,7 +58,7 @@ def test_what_ends_and_stays_away_fails(name: str) -> None:
 
 
 def test_the_engine_tells_of_an_end_between_two_readings() -> None:
-    end = Died(service="postgres", exit_code=137, at=QUIET)
+    end = ContainerExit(service="postgres", exit_code=137, at=QUIET)
     verdict = said([*HEALTHY, (QUIET, end)])
     assert verdict.status is Status.FAIL, verdict
     assert verdict.reason.startswith("postgres ended with status 137")
@@ -69,7 +69,7 @@ def test_the_engine_tells_of_an_end_between_two_readings() -> None:
 
 def test_an_end_by_receipt_is_excused() -> None:
     (kill, *_) = [one for _, one in HEALTHY if isinstance(one, Fault) and one.fault == "kill"]
-    end = Died(service=kill.target, exit_code=137, at=kill.confirmed_at)
+    end = ContainerExit(service=kill.target, exit_code=137, at=kill.confirmed_at)
     assert said([*HEALTHY, (kill.confirmed_at, end)]).status is Status.PASS
 
 

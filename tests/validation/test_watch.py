@@ -10,7 +10,7 @@ from fixtures.protocols import Endpoints, NodeUsage, StackError
 from validation.evidence.base import Record
 from validation.evidence.records import Services, Usage
 from validation.evidence.records_monitoring import Probe
-from validation.monitors.cluster import Outages, Watch
+from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
 
 USAGE = NodeUsage(at=1.0, cpu_seconds=0.0, memory_bytes=1, oom_kills=0)
 
@@ -39,7 +39,7 @@ def watched(
         services=services,
     )
     kept = Kept()
-    with Watch(stack, kept, Outages(), period=0.01, every=every):  # type: ignore[arg-type]
+    with ClusterMonitor(stack, kept, ExcusedOutages(), period=0.01, every=every):  # type: ignore[arg-type]
         deadline = time.monotonic() + 20
         while sum(isinstance(r, Usage) for r in kept.records) < count:
             assert time.monotonic() < deadline

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from validation.stages.evolve_process import Ended, Evolve, Spec, plain
+from validation.stages.evolve_process import Evolve, EvolveResult, WorkloadSpec, launch_local
 
-SPEC = Spec(seed=1, market="synthetic:assets=1,bars=400", population_size=8, generations=2)
+SPEC = WorkloadSpec(seed=1, market="synthetic:assets=1,bars=400", population_size=8, generations=2)
 SCRIPT = """
 import sys, time
 print({out!r})
@@ -24,11 +24,11 @@ sys.exit({code})
 def ended(
     tmp_path: Path, *, out: str = "{}", err: str = "", nap: float = 0, code: int = 0,
     before: Callable[[Evolve], None] = lambda _: None,
-) -> Ended:  # fmt: skip
+) -> EvolveResult:  # fmt: skip
     script = SCRIPT.format(out=out, err=err, nap=nap, code=code)
 
     def launch(_argv: Sequence[str], env: Mapping[str, str]) -> object:
-        return plain([sys.executable, "-c", script], env)
+        return launch_local([sys.executable, "-c", script], env)
 
     with Evolve(
         SPEC,

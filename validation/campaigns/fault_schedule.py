@@ -17,13 +17,13 @@ import numpy as np
 
 from fixtures.faults import impairment
 from fixtures.protocols import SERVICES, Node, Receipt, Stack, StackError
-from fixtures.ray.gcs import LOOK_SECONDS, first_seen
+from fixtures.ray.gcs import LOOK_SECONDS, wait_until_true
 from validation.contract import CriterionPlugin, Stage
 from validation.criteria.container_stability import SPAN_S
 from validation.criteria.registry import CRITERIA
 from validation.evidence.records import Note
 from validation.evidence.records_faults import Phases
-from validation.monitors.cluster import PERIOD_SECONDS, Outages
+from validation.monitors.cluster import PERIOD_SECONDS, ExcusedOutages
 from validation.stages.context import Context
 from validation.stages.evolve_process import Evolve
 from validation.stages.scale import SHORT, Scale
@@ -102,7 +102,7 @@ def draw(
     return tuple(sorted(steps, key=lambda step: step.at_s))
 
 
-class Strike:
+class InjectedFault:
     """One fault as it is done and undone: its receipts, and when its target was gone and back."""
 
     def __init__(self, step: Step, tell: _Tell) -> None:
@@ -150,9 +150,11 @@ class Strike:
 
 
 @contextmanager
-def struck(stack: Stack, outages: Outages, step: Step, tell: _Tell) -> Iterator[Strike]:
+def inject(
+    stack: Stack, outages: ExcusedOutages, step: Step, tell: _Tell
+) -> Iterator[InjectedFault]:
     """The fault is there inside of it; its undo runs whatever happens."""
-    strike = Strike(step, tell)
+    strike = InjectedFault(step, tell)
     node = next((node for node in stack.nodes if node.name == step.target), None)
     if node is None:
         end = stack.kill_service if step.fault == "kill" else stack.stop_service
@@ -179,7 +181,7 @@ def struck(stack: Stack, outages: Outages, step: Step, tell: _Tell) -> Iterator[
             if step.fault not in ("kill", "kill_worker") and node.alive:
                 strike.tell(node.kill())
             strike.tell(node.start())
-        back = first_seen(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_S)
+        back = wait_until_true(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_S)
         if back is not None:
             strike.back(back)
         outages.up(node.name)
@@ -195,18 +197,18 @@ def _alive(stack: Stack) -> frozenset[str]:
 def play(
     steps: Sequence[Step],
     stack: Stack,
-    outages: Outages,
+    outages: ExcusedOutages,
     tell: _Tell,
     *,
     over: Callable[[], bool],
     say: Callable[[str], None],
-) -> list[Strike]:
+) -> list[InjectedFault]:
     """Do and undo all of a schedule, each in its time; those that were begun before the end."""
-    began, begun = time.monotonic(), list[Strike]()
+    began, begun = time.monotonic(), list[InjectedFault]()
     names = {node.name for node in stack.nodes}
     with ExitStack() as last:
         left = list(steps)
-        held: dict[Strike, ExitStack] = {}
+        held: dict[InjectedFault, ExitStack] = {}
         while left or held:
             now = time.monotonic() - began
             for strike in [s for s in held if now >= s.step.at_s + s.step.for_s or over()]:
@@ -217,7 +219,7 @@ def play(
                 step = left.pop(0)
                 say(f"schedule: {step}")
                 until = last.enter_context(ExitStack())
-                begun.append(until.enter_context(struck(stack, outages, step, tell)))
+                begun.append(until.enter_context(inject(stack, outages, step, tell)))
                 held[begun[-1]] = until
             if on_nodes := [s for s in held if s.step.target in names]:
                 alive = _alive(stack)

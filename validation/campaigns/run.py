@@ -18,10 +18,10 @@ from validation.contract import CriterionPlugin, Stage
 from validation.evidence.log import FILE, EvidenceWriter
 from validation.evidence.records import Environment, Note
 from validation.monitors.alert_webhook import Webhook
-from validation.monitors.cluster import Outages, Watch
-from validation.monitors.harness import Observe
+from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
+from validation.monitors.harness import HarnessMonitor
 from validation.run_folder import working
-from validation.stages.container_exits import died
+from validation.stages.container_exits import record_container_exits
 from validation.stages.context import Context
 from validation.stages.environment import environment
 from validation.stages.exposure import secrets_of
@@ -123,14 +123,14 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
             cpus_per_node=target.cpus_per_node,
             replay=options.replay,
         ) as writer,
-        Observe(stack, writer),
+        HarnessMonitor(stack, writer),
     ):
         work.mkdir()
         writer.add(Environment(values=environment()))
         for note in options.notes:
             writer.add(Note(text=note))
-        outages = Outages()
-        watch = Watch(stack, writer, outages)
+        outages = ExcusedOutages()
+        watch = ClusterMonitor(stack, writer, outages)
         say("waiting for a steady state: every Prometheus target up")
         if not watch.steady(STEADY_SECONDS):
             writer.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
@@ -191,7 +191,7 @@ def _ended(context: Context, webhook: Webhook) -> None:
     evictions(stack.endpoints.prometheus, writer, since=context.began)
     for notification in webhook.notifications:
         writer.add(notification)
-    died(stack, writer)
+    record_container_exits(stack, writer)
     for line in _unexpected(stack):
         # For the reader; container_stability judges what the watch saw.
         context.say(f"unexpected exit: {line}")

@@ -49,10 +49,10 @@ from validation.extension import (
 from validation.mutation.runner import CERTIFICATES, certify
 from validation.reporting import reporters
 from validation.run_folder import stamp
-from validation.self_check import doubts
+from validation.self_check import distrust_reasons
 from validation.soak import read_soak
 from validation.soak import run as soak
-from validation.verdict import Status, bounds, explained
+from validation.verdict import Status, bounds, format_explanation
 
 UNUSABLE: Final = 2
 STYLES: Final = {
@@ -161,20 +161,20 @@ def _certify(options: argparse.Namespace, owns: Sequence[CriterionPlugin]) -> in
     known = theirs or [criterion.id for criterion in CRITERIA]
     if unknown := [name for name in options.criteria if name not in known]:
         raise EvidenceError(f"no criterion {unknown[0]!r}; see: python -m validation criteria")
-    if not options.minutes > 0:
-        raise InputError(f"--minutes must be above 0, not {options.minutes:g}")
+    if not options.time_budget > 0:
+        raise InputError(f"--time-budget must be above 0, not {options.time_budget:g}")
     found: list[Certificate] = []
     for own in owns:
         found += certify_plugin(
-            own, options.certificates, backend=options.stack, anew=options.anew, say=_tell
+            own, options.certificates, backend=options.stack, force=options.force, say=_tell
         )
     if not owns:
         found += certify(
             options.certificates,
             criteria=options.criteria,
-            anew=options.anew,
-            some=options.part,
-            minutes=options.minutes,
+            force=options.force,
+            shard=options.shard,
+            time_budget=options.time_budget,
             stack="containers" if options.stack == "containers" else "processes",
             say=_tell,
         )
@@ -184,7 +184,7 @@ def _certify(options: argparse.Namespace, owns: Sequence[CriterionPlugin]) -> in
     else:
         _console().print(_certificates(found))
     _tell(false_alarms(found))
-    partial = options.part is not None or options.stack == "containers"
+    partial = options.shard is not None or options.stack == "containers"
     without = [
         name
         for name in known
@@ -274,11 +274,11 @@ def _gate(result: GateResult, *, as_json: bool) -> int:
             Text(criterion.target),
             Text(verdict.status.value, style=STYLES[verdict.status]),
             Text(measured),
-            Text(explained(verdict)),
+            Text(format_explanation(verdict)),
         )
     console = _console()
     console.print(table)
-    for line in doubts(result.observer):
+    for line in distrust_reasons(result.observer):
         console.print(Text(f"observer: {line}", "yellow"), soft_wrap=True)
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
     console.print(Text(f"{result.decision.value}: {counts}", _DECISION_STYLES[result.decision]))

@@ -49,22 +49,30 @@ def make_parser() -> argparse.ArgumentParser:
     certifying = commands.add_parser(
         "certify", help="plant defects on a real stack and see whether the gate notices"
     )
+    certifying.add_argument("criteria", nargs="*", metavar="CRITERION", help="only these")
     certifying.add_argument(
-        "criteria", nargs="*", metavar="CRITERION", help="only these (default: all)"
+        "--force", action="store_true", help="run again what has a valid certificate"
     )
-    certifying.add_argument("--anew", action="store_true", help="also what is certified already")
+    certifying.add_argument("--shard", metavar="I/N", help="run shard I of N")
     certifying.add_argument(
-        "--part", metavar="I/N", help="every N-th defect from the I-th on, as CI does in turn"
-    )
-    certifying.add_argument(
-        "--minutes",
+        "--time-budget",
+        metavar="MINUTES",
         type=float,
         default=math.inf,
-        help="begin no other trial after so long; the next certification goes on there",
+        help="start no new trial after that many minutes; the next certification goes on there",
     )
+    # Names of version 0.1.
+    for name, old, kind in (
+        ("force", "--anew", {"action": "store_true"}),
+        ("shard", "--part", {}),
+        ("time_budget", "--minutes", {"type": float}),
+    ):
+        certifying.add_argument(
+            old, dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kind
+        )
     certifying.add_argument("--json", action="store_true", help="a list of objects on stdout")
-    own = commands.add_parser("own", help="start a stack for a file of your own, and judge it")
-    own.add_argument("file", metavar="FILE", type=Path, help="sets OWN, see docs/extending.md")
+    own = commands.add_parser("own", help="start a stack for a custom criteria file, and judge it")
+    own.add_argument("file", metavar="FILE", type=Path, help="sets PLUGIN, see docs/extending.md")
     schedule = commands.add_parser(
         "schedule", help="an evolution under faults that a seed draws; --replay repeats them"
     )
@@ -86,7 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
             default=[],
             metavar="FILE",
             type=Path,
-            help="criteria of your own beside the gate's; may be given again",
+            help="custom criteria next to the built-in ones; may be repeated",
         )
     for command in (gate, report, certifying):
         command.add_argument(

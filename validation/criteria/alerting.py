@@ -17,7 +17,7 @@ from validation.contract import (
 )
 from validation.criteria.helpers import refusals
 from validation.evidence.log import Evidence
-from validation.evidence.queries import HEAD, excused
+from validation.evidence.queries import HEAD, is_excused
 from validation.evidence.records import Fault
 from validation.evidence.records_monitoring import (
     AlertWatch,
@@ -29,9 +29,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    downgrade,
+    format_list,
     plural,
-    settle,
 )
 
 FIRES_S: Final = 60.0
@@ -75,12 +75,12 @@ def alerting(records: Records) -> Verdict:
         return Verdict(
             status=Status.FAIL,
             measured=plural(len(misses), "miss", "misses"),
-            reason=listed(misses),
+            reason=format_list(misses),
         )
     needs = "a node killed and started again by receipt, and what Alertmanager said meanwhile"
     if not times:
         raise InconclusiveError(
-            listed(problems or refusals(records, "alertmanager") or ["no alert was watched"]),
+            format_list(problems or refusals(records, "alertmanager") or ["no alert was watched"]),
             needs=needs,
         )
     verdict = Verdict(
@@ -89,7 +89,7 @@ def alerting(records: Records) -> Verdict:
         f"cleared after {max(cleared for _, cleared in times):.1f} s",
         reason=f"{plural(len(times), 'planted fault')}, no false alarm",
     )
-    return settle(verdict, problems, needs=needs)
+    return downgrade(verdict, problems, needs=needs)
 
 
 def _explained(
@@ -102,7 +102,7 @@ def _explained(
     early = not any(note.received_at >= watch.fault_at for watch in watches)
     # Those of a watch are judged with it.
     own = any(w.target == target and w.fault_at <= note.received_at <= w.until for w in watches)
-    if early or own or excused(record, (target,), note.received_at):
+    if early or own or is_excused(record, (target,), note.received_at):
         return
     words = f"{note.alert} fired for {target}, which no receipt shows down"
     doubtful = any(f.target == target and not f.confirmed for f in record.all(Fault))

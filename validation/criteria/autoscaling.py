@@ -14,9 +14,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    downgrade,
+    format_list,
     plural,
-    settle,
     span,
 )
 
@@ -54,7 +54,8 @@ def autoscaling(records: Records) -> Verdict:
         return failed(wrong)
     if not ups:
         raise InconclusiveError(
-            listed(problems or ["no cluster was seen to grow and shrink"]), needs=_SCALING_NEEDS
+            format_list(problems or ["no cluster was seen to grow and shrink"]),
+            needs=_SCALING_NEEDS,
         )
     verdict = Verdict(
         status=Status.PASS,
@@ -62,7 +63,7 @@ def autoscaling(records: Records) -> Verdict:
         reason=f"{plural(len(ups), 'run')} under Ray's autoscaler, nodes counted by the control "
         "service; nothing lost, and the history is the undisturbed one",
     )
-    return settle(verdict, problems, needs=_SCALING_NEEDS)
+    return downgrade(verdict, problems, needs=_SCALING_NEEDS)
 
 
 _SCALING_NEEDS: Final = "a run on a cluster that autoscales, about 60 s"

@@ -14,7 +14,7 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    format_list,
     plural,
 )
 
@@ -44,7 +44,7 @@ def backup_restore(records: Records) -> Verdict:
                 wrong.append(f"{name}: a damaged copy was not refused")
     if wrong:
         return Verdict(
-            status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=listed(wrong)
+            status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=format_list(wrong)
         )
     running = [r for r in found if r.while_running and r.individuals_after > 0]
     rest = [r for r in found if not r.while_running and r.individuals_after > 0]

@@ -11,8 +11,8 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    format_list,
     inconclusive,
-    listed,
     plural,
 )
 
@@ -49,13 +49,13 @@ def bad_input(records: Records) -> Verdict:
             wrong += [f"{refusal.input}: {what}" for what in _unclear(refusal)]
     if wrong:
         return Verdict(
-            status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=listed(wrong)
+            status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=format_list(wrong)
         )
     missing = sorted(BAD_INPUTS - tried)
     measured = f"{len(tried)} of {len(tried | BAD_INPUTS)} refused"
     if missing:
         return inconclusive(
-            f"not tried: {listed(missing)}", needs="every kind of bad input", measured=measured
+            f"not tried: {format_list(missing)}", needs="every kind of bad input", measured=measured
         )
     return Verdict(
         status=Status.PASS,

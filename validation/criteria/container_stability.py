@@ -12,18 +12,18 @@ from validation import statistics
 from validation.contract import CLOCK, RECEIPTS, Criterion, CriterionPlugin, Mutant
 from validation.criteria.plan import METRICS
 from validation.evidence.log import Evidence
-from validation.evidence.queries import HEAD, excused, gap
+from validation.evidence.queries import HEAD, is_excused, longest_gap
 from validation.evidence.records import Fault, Services
-from validation.evidence.records_self_check import Died
+from validation.evidence.records_self_check import ContainerExit
 from validation.mutation import injectors
 from validation.verdict import (
     InconclusiveError,
     Records,
     Status,
     Verdict,
-    listed,
+    downgrade,
+    format_list,
     plural,
-    settle,
     span,
 )
 
@@ -74,12 +74,12 @@ def container_stability(records: Records) -> Verdict:
             status=Status.FAIL,
             measured=plural(len(found.unexpected), "unexpected restart"),
             interval=interval,
-            reason=listed(found.unexpected),
+            reason=format_list(found.unexpected),
             budget=budget,
         )
     if not found.lengths:
         raise InconclusiveError(
-            listed(found.problems or ["no service was looked at"]),
+            format_list(found.problems or ["no service was looked at"]),
             needs=f"{FEWEST_READINGS} readings of every service over {SPAN_S:.0f} s",
         )
     verdict = Verdict(
@@ -90,7 +90,7 @@ def container_stability(records: Records) -> Verdict:
         f"{plural(found.ours, 'start')} by receipt",
         budget=budget,
     )
-    return settle(
+    return downgrade(
         verdict,
         sorted(set(found.problems)),
         needs="readings of every service all through the work, and a receipt of each fault",
@@ -102,7 +102,9 @@ def _judge(record: Evidence, found: _Found) -> None:
     if not readings:
         found.problems.append(f"run {record.run}: no service was looked at")
         return
-    unwatched = gap(record, [reading.at for reading in readings], "the readings of services")
+    unwatched = longest_gap(
+        record, [reading.at for reading in readings], "the readings of services"
+    )
     found.problems += [unwatched] if unwatched else []
     names = {name for reading in readings for name in reading.incarnations}
     if HEAD not in names or len(names) <= record.opening.nodes:
@@ -121,8 +123,8 @@ def _judge(record: Evidence, found: _Found) -> None:
 
 def _engine_s_word(record: Evidence, found: _Found) -> None:
     """What the engine told of ends that lie between two readings."""
-    for died in record.all(Died):
-        if excused(record, (died.service,), died.at):
+    for died in record.all(ContainerExit):
+        if is_excused(record, (died.service,), died.at):
             continue
         if not any(what.startswith(f"{died.service} ") for what in found.unexpected):
             moment = span(max(died.at - record.opening.started_at, 0.0))
@@ -138,13 +140,13 @@ def _follow(record: Evidence, name: str, readings: Sequence[Services], found: _F
     begun = record.opening.started_at
     first = readings[0]
     known = first.incarnations[name]
-    if known is None and not excused(record, (name,), first.at):
+    if known is None and not is_excused(record, (name,), first.at):
         _open(found, f"{name} was down from the first reading on", name, first, near=True)
     for before, after in pairwise(readings):
         now, near = after.incarnations[name], after.at - before.at <= CERTAIN_S
         moment = f"{span(max(after.at - begun, 0.0))} after the run's begin"
         if now is None:
-            if before.incarnations[name] is not None and not excused(record, (name,), after.at):
+            if before.incarnations[name] is not None and not is_excused(record, (name,), after.at):
                 _open(found, f"{name} ended {moment}", name, after, near=near)
         elif known is not None and now != known:
             by = [

@@ -22,10 +22,10 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    downgrade,
+    format_list,
     inconclusive,
-    listed,
     plural,
-    settle,
 )
 
 DOLLARS: Final = 30.0
@@ -62,7 +62,7 @@ def cost_per_day(records: Records) -> Verdict:
             markets.add(workload.market)
     if len(each) < FEWEST:
         raise InconclusiveError(
-            listed([f"node-seconds of {plural(len(each), 'workload')}", *problems]),
+            format_list([f"node-seconds of {plural(len(each), 'workload')}", *problems]),
             needs=plural(FEWEST - len(each), "more distributed speed-up workload"),
         )
     mean = statistics.mean(each)
@@ -112,7 +112,7 @@ def cost_per_day(records: Records) -> Verdict:
         reason=reason,
         budget=budget,
     )
-    return settle(verdict, problems, needs="readings of every node of every speed-up workload")
+    return downgrade(verdict, problems, needs="readings of every node of every speed-up workload")
 
 
 def _price(records: Records) -> NodePrice:
@@ -135,7 +135,7 @@ def _price(records: Records) -> NodePrice:
     ordered = 0 < price.factor_low <= price.factor <= price.factor_high
     if price.vcpus < 1 or price.on_demand <= 0 or not ordered:
         raise InconclusiveError(
-            f"the price of {price.instance} is impossible", needs="a price and size above zero"
+            f"the price of {price.instance} is invalid", needs="a price and size above zero"
         )
     return price
 

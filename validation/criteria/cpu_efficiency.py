@@ -17,11 +17,11 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    downgrade,
+    format_list,
+    format_shortfall,
     inconclusive,
-    listed,
     plural,
-    settle,
-    still,
 )
 
 CPU_SHARE: Final = 0.70
@@ -70,7 +70,7 @@ def cpu_efficiency(records: Records) -> Verdict:
                 useful.append(math.fsum(w.useful_s for w in read) / allotted)
     if len(shares) < FEWEST:
         raise InconclusiveError(
-            listed([f"CPU readings of {plural(len(shares), 'workload')}", *problems]),
+            format_list([f"CPU readings of {plural(len(shares), 'workload')}", *problems]),
             needs=plural(FEWEST - len(shares), "more distributed workload"),
         )
     share = statistics.mean(shares)
@@ -92,8 +92,8 @@ def cpu_efficiency(records: Records) -> Verdict:
     if share.lower <= CPU_SHARE:
         return inconclusive(
             f"only {100 * share.lower:.1f} % is shown; {reason}",
-            needs=still(
-                statistics.more_values(shares, CPU_SHARE, above=True),
+            needs=format_shortfall(
+                statistics.values_needed(shares, CPU_SHARE, above=True),
                 "distributed workload",
                 each_s=wall_s / len(shares),
             ),
@@ -104,7 +104,7 @@ def cpu_efficiency(records: Records) -> Verdict:
     verdict = Verdict(
         status=Status.PASS, measured=measured, interval=interval, reason=reason, budget=budget
     )
-    return settle(verdict, problems, needs="possible readings of every node of every workload")
+    return downgrade(verdict, problems, needs="possible readings of every node of every workload")
 
 
 def impossible(windows: list[CpuWindow]) -> str:

@@ -14,9 +14,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    format_list,
+    format_shortfall,
     inconclusive,
-    listed,
-    still,
 )
 
 CYCLE_RATE: Final = 0.95
@@ -65,7 +65,7 @@ def cycle_completion(records: Records) -> Verdict:
             status=Status.FAIL,
             measured=measured,
             interval=interval,
-            reason=listed(short),
+            reason=format_list(short),
             budget=budget,
         )
     shown = f"{complete} of {planned} cycles show at least {100 * rate.lower:.1f} %"
@@ -73,10 +73,10 @@ def cycle_completion(records: Records) -> Verdict:
         return Verdict(
             status=Status.PASS, measured=measured, interval=interval, reason=shown, budget=budget
         )
-    more = statistics.more_successes(complete, planned, CYCLE_RATE)
+    more = statistics.successes_needed(complete, planned, CYCLE_RATE)
     return inconclusive(
         "; ".join([shown, *short[:3]]),
-        needs=f"{still(more, 'cycle', each_s=wall_s / planned)}, without a failure",
+        needs=f"{format_shortfall(more, 'cycle', each_s=wall_s / planned)}, without a failure",
         measured=measured,
         interval=interval,
         budget=budget,

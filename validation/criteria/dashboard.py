@@ -11,8 +11,8 @@ from validation.contract import CLOCK, Criterion, CriterionPlugin, Mutant
 from validation.criteria.helpers import FEWEST_PROBES
 from validation.criteria.plan import METRICS
 from validation.criteria.uptime import UNSEEN_OUTAGE_S
-from validation.evidence.outages import Watching
-from validation.evidence.queries import HEAD, excused, gap
+from validation.evidence.outages import UptimeTracker
+from validation.evidence.queries import HEAD, is_excused, longest_gap
 from validation.evidence.records_monitoring import Probe
 from validation.mutation import injectors
 from validation.verdict import (
@@ -20,9 +20,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    downgrade,
+    format_list,
     plural,
-    settle,
     span,
 )
 
@@ -43,14 +43,14 @@ def dashboard(records: Records) -> Verdict:
     problems: list[str] = []
     for record in records:
         times: list[float] = []
-        seen = Watching()
+        seen = UptimeTracker()
         for event in record.of(Probe.KIND):
             probe = event.record
             if not isinstance(probe, Probe) or probe.probe != "dashboard":
                 continue
             times.append(event.at)
             if probe.excused:
-                if not probe.ok and not excused(record, ("dashboard", HEAD), event.at):
+                if not probe.ok and not is_excused(record, ("dashboard", HEAD), event.at):
                     problems.append("a failed request was excused by an outage without a receipt")
                 seen.pause()
                 continue
@@ -63,7 +63,7 @@ def dashboard(records: Records) -> Verdict:
         seconds += seen.watched_s
         lengths += [max(outage.seconds, 1.0) for outage in seen.outages]
         if times:
-            unwatched = gap(record, times, "the dashboard's probe")
+            unwatched = longest_gap(record, times, "the dashboard's probe")
             problems += [unwatched] if unwatched else []
     budget = (
         f"every request must be answered; {plural(len(lengths), 'outage')}, "
@@ -74,13 +74,13 @@ def dashboard(records: Records) -> Verdict:
             status=Status.FAIL,
             measured=f"{len(failures)} of {count} requests failed",
             interval=_percent(lengths, seconds),
-            reason=listed(failures),
+            reason=format_list(failures),
             budget=budget,
         )
     if count < FEWEST_PROBES or seconds < PROBE_SPAN_S:
         more = max(PROBE_SPAN_S - seconds, FEWEST_PROBES - count)
         raise InconclusiveError(
-            listed([f"{plural(count, 'request')} over {seconds:.0f} s", *problems]),
+            format_list([f"{plural(count, 'request')} over {seconds:.0f} s", *problems]),
             needs=f"at least {FEWEST_PROBES} requests over {PROBE_SPAN_S:.0f} s, "
             f"about {span(more)} more",
         )
@@ -91,7 +91,7 @@ def dashboard(records: Records) -> Verdict:
         reason=f"over {seconds:.0f} s; slowest {max(latencies):.2f} s",
         budget=budget,
     )
-    return settle(verdict, problems, needs="requests all through the work")
+    return downgrade(verdict, problems, needs="requests all through the work")
 
 
 def _percent(lengths: Sequence[float], seconds: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Nothing gives a stranger anything, and no secret is written down."""
+"""An unauthenticated client gets nothing, and no secret is written down."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    format_list,
     inconclusive,
-    listed,
     plural,
 )
 
@@ -51,13 +51,13 @@ def exposure(records: Records) -> Verdict:
             unknown.append(f"{name}: {one.attempt or 'not tried'}")
     if wrong:
         return Verdict(
-            status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=listed(wrong)
+            status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=format_list(wrong)
         )
     if not surveys:
-        raise InconclusiveError(listed(unknown or ["no survey of the sockets"]), needs=_NEEDS)
+        raise InconclusiveError(format_list(unknown or ["no survey of the sockets"]), needs=_NEEDS)
     measured = f"{plural(len(listeners), 'socket')}: {_counted(listeners)}"
     if unknown:
-        return inconclusive(listed(unknown), needs=_NEEDS, measured=measured)
+        return inconclusive(format_list(unknown), needs=_NEEDS, measured=measured)
     return Verdict(
         status=Status.PASS,
         measured=measured,
@@ -123,7 +123,7 @@ PLUGIN: Final = CriterionPlugin(
     criteria=(
         Criterion(
             id="exposure",
-            statement="Nothing gives a stranger anything, and no secret is written down",
+            statement="An unauthenticated client gets nothing, and no secret is written down",
             target="nothing beyond this machine without authentication",
             clause='Pre-Deployment Checklist: "Network ports 8265, 10001, 8000, 5432, 6379, ..."',
             evidence_needed="every listening socket of the stack tried without and with "

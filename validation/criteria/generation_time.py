@@ -14,10 +14,10 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    downgrade,
+    format_shortfall,
     inconclusive,
     plural,
-    settle,
-    still,
 )
 
 GENERATION_S: Final = 300.0
@@ -71,8 +71,8 @@ def generation_time(records: Records) -> Verdict:
     if time.upper >= GENERATION_S:
         return inconclusive(
             f"the mean may be as high as {time.upper:.1f} s",
-            needs=still(
-                statistics.more_values(seconds, GENERATION_S, above=False),
+            needs=format_shortfall(
+                statistics.values_needed(seconds, GENERATION_S, above=False),
                 "generation",
                 each_s=time.point,
             ),
@@ -87,7 +87,7 @@ def generation_time(records: Records) -> Verdict:
         reason=f"mean at most {time.upper:.1f} s; slowest {max(seconds):.1f} s",
         budget=budget,
     )
-    return settle(verdict, problems, needs="every planned generation, committed")
+    return downgrade(verdict, problems, needs="every planned generation, committed")
 
 
 PLUGIN: Final = CriterionPlugin(

@@ -17,9 +17,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    downgrade,
+    format_list,
     inconclusive,
-    listed,
-    settle,
 )
 
 
@@ -52,24 +52,26 @@ def grafana_functional(records: Records) -> Verdict:
                 through_grafana = True
     if empty:
         return Verdict(
-            status=Status.FAIL, measured=f"{len(empty)} of {count} bad", reason=listed(empty)
+            status=Status.FAIL, measured=f"{len(empty)} of {count} bad", reason=format_list(empty)
         )
     needs = "a Grafana server: GA_GRAFANA_URL names one"
     if not count:
         raise InconclusiveError(
-            listed(refusals(records, "prometheus") or ["no panel was asked for"]), needs=needs
+            format_list(refusals(records, "prometheus") or ["no panel was asked for"]), needs=needs
         )
     measured = f"{count} of {count} queries have data"
     if not through_grafana:
         return inconclusive(
-            listed(["no Grafana server; the panels' queries were put to Prometheus", *problems]),
+            format_list(
+                ["no Grafana server; the panels' queries were put to Prometheus", *problems]
+            ),
             needs=needs,
             measured=measured,
         )
     verdict = Verdict(
         status=Status.PASS, measured=measured, reason="through Grafana, whose health is well"
     )
-    return settle(verdict, problems, needs="every query of every panel, once")
+    return downgrade(verdict, problems, needs="every query of every panel, once")
 
 
 PLUGIN: Final = CriterionPlugin(

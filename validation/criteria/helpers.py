@@ -7,7 +7,7 @@ from typing import Final
 from validation.criteria.rollback import undisturbed, unlike
 from validation.evidence.log import Evidence
 from validation.evidence.queries import (
-    on_the_stack,
+    used_cluster,
     workload_of,
     workloads,
 )
@@ -21,7 +21,7 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    format_list,
     plural,
 )
 
@@ -45,7 +45,7 @@ def wall(workload: Workload) -> float:
 
 def distributed(record: Evidence) -> list[Workload]:
     """Those that the cluster was there for to the end."""
-    return [w for w in workloads(record).values() if on_the_stack(w)]
+    return [w for w in workloads(record).values() if used_cluster(w)]
 
 
 def generations(record: Evidence) -> dict[str, dict[int, Generation]]:
@@ -87,4 +87,6 @@ def history(record: Evidence, workload: Workload) -> tuple[list[str], list[str]]
 
 
 def failed(wrong: list[str]) -> Verdict:
-    return Verdict(status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=listed(wrong))
+    return Verdict(
+        status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=format_list(wrong)
+    )

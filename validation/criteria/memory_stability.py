@@ -11,7 +11,7 @@ from validation import statistics
 from validation.contract import CLOCK, Criterion, CriterionPlugin, Mutant
 from validation.criteria.plan import METRICS
 from validation.evidence.log import Evidence
-from validation.evidence.queries import HEAD, gap
+from validation.evidence.queries import HEAD, longest_gap
 from validation.evidence.records import (
     Environment,
     Fault,
@@ -25,9 +25,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    downgrade,
+    format_list,
     plural,
-    settle,
 )
 
 FEWEST_READINGS: Final = 20
@@ -124,7 +124,9 @@ def memory_stability(records: Records) -> Verdict:
             for stretch in stretches:
                 if stretch is longest or stretch.span >= CERTAIN_STRETCH_S:
                     _climb(stretch, leaks, problems, growths, slopes, smallest)
-            unwatched = gap(record, [u.at for u in usages], f"the memory readings of {node}")
+            unwatched = longest_gap(
+                record, [u.at for u in usages], f"the memory readings of {node}"
+            )
             problems += [unwatched] if unwatched else []
     # The bounds are those of the node and stretch that may climb the fastest.
     interval = max(slopes, key=lambda bounds: bounds[1], default=None)
@@ -134,12 +136,12 @@ def memory_stability(records: Records) -> Verdict:
             status=Status.FAIL,
             measured=f"{plural(len(events), 'out-of-memory event')}, {plural(len(leaks), 'leak')}",
             interval=interval,
-            reason=listed(events + leaks),
+            reason=format_list(events + leaks),
             budget=budget,
         )
     if not growths:
         raise InconclusiveError(
-            listed(problems or ["no memory was read"]),
+            format_list(problems or ["no memory was read"]),
             needs="memory readings with a known limit, over 90 s of every node's life, "
             "about 90 s more",
         )
@@ -150,7 +152,7 @@ def memory_stability(records: Records) -> Verdict:
         reason=f"a leak of {max(smallest):.1f} MB/min or more would have been seen",
         budget=f"{budget}; a leak may add {100 * NOTICE_SHARE:g} % of the limit unseen",
     )
-    return settle(verdict, problems, needs="a longer record of a steady load")
+    return downgrade(verdict, problems, needs="a longer record of a steady load")
 
 
 def _stretches(record: Evidence, node: str, usages: Sequence[Usage]) -> list[_Stretch]:
@@ -259,8 +261,8 @@ PLUGIN: Final = CriterionPlugin(
                 *patch(WORKER, BEGINS, HOG + BEGINS),
                 *patch(
                     FLEET,
-                    "            return Fault.MEMORY\n",
-                    "            return Fault.CRASHED\n",
+                    "            return BatchFailure.MEMORY\n",
+                    "            return BatchFailure.CRASHED\n",
                 ),
                 *patch(
                     DRIVER,

@@ -16,8 +16,8 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    format_list,
     inconclusive,
-    listed,
     plural,
 )
 
@@ -58,7 +58,9 @@ def network_latency(records: Records) -> Verdict:
     needs = f"{samples_for_quantile(SHARE)} or more round trips between every two nodes, each with "
     needs += "a network of its own (run as root), about 5 s"
     if not pairs:
-        raise InconclusiveError(listed(list(dict.fromkeys(missing)) or ["nothing"]), needs=needs)
+        raise InconclusiveError(
+            format_list(list(dict.fromkeys(missing)) or ["nothing"]), needs=needs
+        )
     careful = 1 - (1 - CONFIDENCE) / len(pairs)
     bounds = {pair: quantile_bounds(taken, SHARE) for pair, taken in pairs.items()}
     worst = max(bounds, key=lambda pair: (bounds[pair].upper, bounds[pair].point))
@@ -84,7 +86,7 @@ def network_latency(records: Records) -> Verdict:
             measured=measured,
             interval=interval,
             budget=budget,
-            reason=listed(slow),
+            reason=format_list(slow),
         )
     doubtful = [
         f"{source} to {target}: p99 may be {_ms(found.upper)} "
@@ -94,7 +96,7 @@ def network_latency(records: Records) -> Verdict:
     ]
     if doubtful or missing:
         return inconclusive(
-            listed([*doubtful, *dict.fromkeys(missing)]),
+            format_list([*doubtful, *dict.fromkeys(missing)]),
             needs=needs,
             measured=measured,
             interval=interval,

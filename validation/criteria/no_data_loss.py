@@ -10,7 +10,7 @@ from validation.contract import CLOCK, RECEIPTS, Criterion, CriterionPlugin, Mut
 from validation.criteria.helpers import short
 from validation.criteria.plan import GO
 from validation.evidence.log import Evidence
-from validation.evidence.operations import Fate, Fates, fates, operations
+from validation.evidence.operations import Fate, FateCounts, classify_individuals, operations
 from validation.evidence.queries import killed_during
 from validation.evidence.records import Workload
 from validation.evidence.records_ledger import Audit, Generation
@@ -21,9 +21,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    downgrade,
+    format_list,
     plural,
-    settle,
 )
 
 
@@ -42,7 +42,7 @@ def no_data_loss(records: Records) -> Verdict:
     killed = False
     for record in records:
         for operation in operations(record):
-            found = fates(operation)
+            found = classify_individuals(operation)
             totals.update(found.counts)
             audit, workload = operation.audit, operation.completion
             if workload is None:
@@ -51,7 +51,7 @@ def no_data_loss(records: Records) -> Verdict:
                 continue
             if audit is None:
                 if found.witnesses:
-                    wrong.append(f"{operation.id}: {listed(found.witnesses)}")
+                    wrong.append(f"{operation.id}: {format_list(found.witnesses)}")
                 if not operation.explained or workload.exit_code != 0:
                     _unaudited(record, workload, wrong, problems)
                 continue
@@ -69,12 +69,12 @@ def no_data_loss(records: Records) -> Verdict:
             status=Status.FAIL,
             measured=f"{plural(len(wrong), 'finding')}: {measured}",
             interval=(share.lower, share.upper),
-            reason=listed(wrong, most=5),
+            reason=format_list(wrong, most=5),
             budget=budget,
         )
     if not audited:
         raise InconclusiveError(
-            listed(["no ledger was audited", *problems]),
+            format_list(["no ledger was audited", *problems]),
             needs="audits of finished workloads, one with a node killed in it",
         )
     if not killed:
@@ -90,7 +90,7 @@ def no_data_loss(records: Records) -> Verdict:
         f"{plural(sampled, 'evaluation')} repeated, all equal",
         budget=budget,
     )
-    return settle(verdict, problems, needs="audits of all workloads, a kill during one of them")
+    return downgrade(verdict, problems, needs="audits of all workloads, a kill during one of them")
 
 
 def _unaudited(record: Evidence, workload: Workload, wrong: list[str], problems: list[str]) -> None:
@@ -107,7 +107,7 @@ def _unaudited(record: Evidence, workload: Workload, wrong: list[str], problems:
         problems.append(f"{workload.id} crashed, and its ledger was not audited")
 
 
-def _losses(workload: Workload, audit: Audit, found: Fates) -> list[str]:
+def _losses(workload: Workload, audit: Audit, found: FateCounts) -> list[str]:
     """Proven misses of one workload, with witnesses."""
     counts = {
         "lost": found.counts.get(Fate.LOST, 0) or max(audit.lost, audit.expected - audit.committed),
@@ -125,10 +125,10 @@ def _losses(workload: Workload, audit: Audit, found: Fates) -> list[str]:
     if not said:
         return []
     names = found.witnesses or audit.witnesses
-    return [f"{workload.id}: {', '.join(said)}{f' ({listed(names)})' if names else ''}"]
+    return [f"{workload.id}: {', '.join(said)}{f' ({format_list(names)})' if names else ''}"]
 
 
-def _doubts(workload: Workload, audit: Audit, found: Fates) -> list[str]:
+def _doubts(workload: Workload, audit: Audit, found: FateCounts) -> list[str]:
     """What keeps an audit without a finding from proving anything."""
     planned = workload.population_size * workload.generations
     doubts = []

@@ -16,9 +16,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    downgrade,
+    format_list,
     plural,
-    settle,
     span,
 )
 
@@ -65,7 +65,7 @@ def population_load(records: Records) -> Verdict:
     largest = max(said, default=0)
     if largest < LEAST_POPULATION or len(said) < 2:
         raise InconclusiveError(
-            listed(problems or [f"{plural(len(said), 'population')} tried"]),
+            format_list(problems or [f"{plural(len(said), 'population')} tried"]),
             needs=f"runs of two populations of {LEAST_POPULATION} or more, about 30 s",
         )
     verdict = Verdict(
@@ -73,7 +73,7 @@ def population_load(records: Records) -> Verdict:
         measured=f"{largest:,} individuals",
         reason="; ".join(said[size] for size in sorted(said)),
     )
-    return settle(verdict, problems, needs="readings of every node's memory while they ran")
+    return downgrade(verdict, problems, needs="readings of every node's memory while they ran")
 
 
 def _peak(usage: list[Usage] | tuple[Usage, ...], workload: Workload) -> float | None:

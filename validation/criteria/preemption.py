@@ -15,9 +15,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    downgrade,
+    format_list,
     plural,
-    settle,
 )
 
 
@@ -52,14 +52,14 @@ def preemption(records: Records) -> Verdict:
         return failed(wrong)
     needs = "a run during which a node is drained, confirmed, and killed at its deadline"
     if not proven:
-        raise InconclusiveError(listed(problems or ["no node was drained"]), needs=needs)
+        raise InconclusiveError(format_list(problems or ["no node was drained"]), needs=needs)
     verdict = Verdict(
         status=Status.PASS,
         measured=f"0 lost in {plural(proven, 'run')}",
         reason="drained by the control service's own word, killed by receipt; all individuals "
         "committed, and the history is the undisturbed one",
     )
-    return settle(verdict, problems, needs=needs)
+    return downgrade(verdict, problems, needs=needs)
 
 
 PLUGIN: Final = CriterionPlugin(

@@ -9,7 +9,7 @@ from validation import statistics
 from validation.contract import CLOCK, PROMETHEUS, SCRAPE_GAPS, Criterion, CriterionPlugin, Mutant
 from validation.criteria.helpers import FEWEST_PROBES
 from validation.criteria.plan import GO
-from validation.evidence.queries import ATTACHED, HEAD, excused, gap
+from validation.evidence.queries import ATTACHED, HEAD, is_excused, longest_gap
 from validation.evidence.records import (
     Services,
     Usage,
@@ -21,9 +21,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    downgrade,
+    format_list,
     plural,
-    settle,
 )
 
 FRESH_S: Final = 15.0
@@ -51,10 +51,10 @@ def prometheus_collection(records: Records) -> Verdict:
             times.setdefault(scrape.target, []).append(event.at)
             if scrape.excused:
                 # A good reading needs no excuse: one taken just before the fault is often marked.
-                if not _good(scrape) and not excused(record, (scrape.target,), event.at):
+                if not _good(scrape) and not is_excused(record, (scrape.target,), event.at):
                     problems.append(f"{scrape.target} was excused without a receipt")
                 continue
-            if not _good(scrape) and excused(record, ("prometheus",), event.at):
+            if not _good(scrape) and is_excused(record, ("prometheus",), event.at):
                 # Nobody was there to be asked, by receipt.
                 continue
             good[scrape.target] = good.get(scrape.target, 0) + 1
@@ -83,7 +83,7 @@ def prometheus_collection(records: Records) -> Verdict:
             if good.get(target, 0) < FEWEST_PROBES
         ]
         for target in sorted(expected & times.keys()):
-            unwatched = gap(record, times[target], f"the readings of {target}")
+            unwatched = longest_gap(record, times[target], f"the readings of {target}")
             problems += [unwatched] if unwatched else []
         targets |= expected
         watched_s += min(
@@ -98,7 +98,7 @@ def prometheus_collection(records: Records) -> Verdict:
             status=Status.FAIL,
             measured=f"{len(misses)} of {count} readings bad",
             interval=(100 * bad.lower, 100 * bad.upper),
-            reason=listed(sorted(set(misses))),
+            reason=format_list(sorted(set(misses))),
             budget=budget,
         )
     needs = f"{FEWEST_PROBES} fresh readings of the head and of every node, all through the work"
@@ -111,7 +111,7 @@ def prometheus_collection(records: Records) -> Verdict:
         reason=f"oldest sample {oldest:.1f} s",
         budget=budget,
     )
-    return settle(verdict, sorted(set(problems)), needs=needs)
+    return downgrade(verdict, sorted(set(problems)), needs=needs)
 
 
 def _good(scrape: Scrape) -> bool:

@@ -18,8 +18,8 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    format_list,
     inconclusive,
-    listed,
     plural,
 )
 
@@ -68,7 +68,7 @@ def reproducibility(records: Records) -> Verdict:
             status=Status.FAIL,
             measured=plural(len(wrong), "difference"),
             interval=(bounds.lower, bounds.upper),
-            reason=listed(wrong),
+            reason=format_list(wrong),
             budget=_NO_DIFFERENCE,
         )
     compared = sum(len(members) for members in groups.values() if len(members) > 1)

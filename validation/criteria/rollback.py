@@ -16,9 +16,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    downgrade,
+    format_list,
     plural,
-    settle,
 )
 
 
@@ -39,11 +39,11 @@ def rollback(records: Records) -> Verdict:
                 continue
             alive = _survivors(record, workload)
             if alive:
-                problems.append(f"{workload.id}: no receipt that {listed(alive)} was killed")
+                problems.append(f"{workload.id}: no receipt that {format_list(alive)} was killed")
                 continue
             bad = unlike(record, workload)
             if bad:
-                wrong.append(f"{workload.id}: {listed(bad)}")
+                wrong.append(f"{workload.id}: {format_list(bad)}")
             elif fallbacks.get(workload.id, 0) < 1:
                 problems.append(f"{workload.id} never fell back, so it lost no cluster")
             elif not (equals := undisturbed(known, workload)):
@@ -54,18 +54,18 @@ def rollback(records: Records) -> Verdict:
                 proven += 1
     if wrong:
         return Verdict(
-            status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=listed(wrong)
+            status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=format_list(wrong)
         )
     needs = "a run during which the head and every node are killed, by receipt"
     if not proven:
-        raise InconclusiveError(listed(problems or ["no run lost its cluster"]), needs=needs)
+        raise InconclusiveError(format_list(problems or ["no run lost its cluster"]), needs=needs)
     verdict = Verdict(
         status=Status.PASS,
         measured=f"{plural(proven, 'run')} finished without the cluster",
         reason="the head and every node killed by receipt; nothing lost, and the history is the "
         "undisturbed one",
     )
-    return settle(verdict, problems, needs=needs)
+    return downgrade(verdict, problems, needs=needs)
 
 
 def _survivors(record: Evidence, workload: Workload) -> list[str]:

@@ -14,9 +14,9 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
-    listed,
+    downgrade,
+    format_list,
     plural,
-    settle,
 )
 
 READ_S: Final = 0.050
@@ -95,7 +95,7 @@ def service_load(records: Records) -> Verdict:
             status=Status.FAIL,
             measured=measured,
             interval=interval,
-            reason=listed(wrong),
+            reason=format_list(wrong),
             budget=budget,
         )
     if not p95.upper <= READ_S:
@@ -109,7 +109,7 @@ def service_load(records: Records) -> Verdict:
         f"runs lost by SIGKILL; the generator used {share:.0%} of a core",
         budget=budget,
     )
-    return settle(verdict, doubts, needs=needs)
+    return downgrade(verdict, doubts, needs=needs)
 
 
 PLUGIN: Final = CriterionPlugin(

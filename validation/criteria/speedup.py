@@ -19,11 +19,11 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    downgrade,
+    format_list,
+    format_shortfall,
     inconclusive,
-    listed,
     plural,
-    settle,
-    still,
 )
 
 SPEEDUP: Final = 2.0
@@ -62,8 +62,8 @@ def speedup(records: Records) -> Verdict:
         problems.append(f"pairs of different sizes: {sorted(sizes)} nodes")
     if len(ratios) < FEWEST:
         raise InconclusiveError(
-            listed([plural(len(ratios), "usable pair"), *problems]),
-            needs=still(FEWEST - len(ratios), "pair", each_s=wall_s / len(ratios))
+            format_list([plural(len(ratios), "usable pair"), *problems]),
+            needs=format_shortfall(FEWEST - len(ratios), "pair", each_s=wall_s / len(ratios))
             if ratios
             else plural(FEWEST, "more pair"),
         )
@@ -86,8 +86,8 @@ def speedup(records: Records) -> Verdict:
     if gain.lower < SPEEDUP:
         return inconclusive(
             f"only {gain.lower:.2f}× is shown; {spread}",
-            needs=still(
-                statistics.more_values(
+            needs=format_shortfall(
+                statistics.values_needed(
                     [math.log(ratio) for ratio in ratios], math.log(SPEEDUP), above=True
                 ),
                 "pair",
@@ -104,7 +104,9 @@ def speedup(records: Records) -> Verdict:
         reason=f"at least {gain.lower:.2f}×; {spread}",
         budget=budget,
     )
-    return settle(verdict, problems, needs="pairs of equal work, both arms finished, interleaved")
+    return downgrade(
+        verdict, problems, needs="pairs of equal work, both arms finished, interleaved"
+    )
 
 
 def _flaw(pair: list[Workload]) -> str:

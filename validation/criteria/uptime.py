@@ -10,8 +10,8 @@ from validation import statistics
 from validation.contract import CLOCK, Criterion, CriterionPlugin, Mutant
 from validation.criteria.plan import GO
 from validation.evidence.log import Evidence
-from validation.evidence.outages import LONGEST_GAP_S, Outage, Watching
-from validation.evidence.queries import HEAD, excused, gap, overlap
+from validation.evidence.outages import LONGEST_GAP_S, Outage, UptimeTracker
+from validation.evidence.queries import HEAD, is_excused, longest_gap, overlap
 from validation.evidence.records import Gap
 from validation.evidence.records_monitoring import Probe
 from validation.verdict import (
@@ -19,10 +19,10 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    downgrade,
+    format_list,
     inconclusive,
-    listed,
     plural,
-    settle,
     span,
 )
 
@@ -77,7 +77,7 @@ def uptime(records: Records) -> Verdict:
         problems += _doubts(record, seen)
     if watched_s <= 0:
         raise InconclusiveError(
-            listed(["nobody probed the cluster", *problems]),
+            format_list(["nobody probed the cluster", *problems]),
             needs=f"{span(WATCHED_S)} of probes of the cluster",
         )
     lengths = [max(outage.seconds, _SHORTEST_S) for outage in outages]
@@ -107,7 +107,7 @@ def uptime(records: Records) -> Verdict:
             status=Status.FAIL,
             measured=measured,
             interval=interval,
-            reason=listed([words, *spent]),
+            reason=format_list([words, *spent]),
             budget=budget,
         )
     missing_s = max(WATCHED_S - watched_s, 0.0)
@@ -119,7 +119,7 @@ def uptime(records: Records) -> Verdict:
     needs = f"{max(missing_s / 3600, 0.01):.2f} more hours watched without an outage"
     if missing_s > 0 or lower < AVAILABILITY:
         return inconclusive(
-            listed([f"{hours} of {WATCHED_S / 3600:.0f} h", words, *problems], most=4),
+            format_list([f"{hours} of {WATCHED_S / 3600:.0f} h", words, *problems], most=4),
             needs=needs,
             measured=measured,
             interval=interval,
@@ -128,7 +128,7 @@ def uptime(records: Records) -> Verdict:
     verdict = Verdict(
         status=Status.PASS, measured=measured, interval=interval, reason=words, budget=budget
     )
-    return settle(verdict, problems, needs="probes of the cluster all through each record")
+    return downgrade(verdict, problems, needs="probes of the cluster all through each record")
 
 
 def allowed(watched_s: float) -> float:
@@ -136,14 +136,14 @@ def allowed(watched_s: float) -> float:
     return (1 - AVAILABILITY) * max(watched_s, WATCHED_S)
 
 
-def watch(record: Evidence) -> Watching:
+def watch(record: Evidence) -> UptimeTracker:
     """What the probes of one record saw of the cluster."""
-    seen = Watching()
+    seen = UptimeTracker()
     for event in record.of(Probe.KIND):
         probe = event.record
         if not isinstance(probe, Probe) or probe.probe != CLUSTER:
             continue
-        if not probe.ok and excused(record, (HEAD, CLUSTER), event.at):
+        if not probe.ok and is_excused(record, (HEAD, CLUSTER), event.at):
             seen.pause()
         else:
             seen.probe(event.at, ok=probe.ok)
@@ -151,7 +151,7 @@ def watch(record: Evidence) -> Watching:
     return seen
 
 
-def _doubts(record: Evidence, seen: Watching) -> list[str]:
+def _doubts(record: Evidence, seen: UptimeTracker) -> list[str]:
     """What could hide an outage in one record."""
     doubts = []
     announced = [(known.begin, known.end) for known in record.all(Gap)]
@@ -167,7 +167,7 @@ def _doubts(record: Evidence, seen: Watching) -> list[str]:
         )
     if seen.probes:
         times = [e.at for e in record.of(Probe.KIND) if getattr(e.record, "probe", "") == CLUSTER]
-        unwatched = gap(record, times, "the cluster's probe")
+        unwatched = longest_gap(record, times, "the cluster's probe")
         doubts += [unwatched] if unwatched else []
     unfinished = [outage for outage in seen.outages if not outage.over]
     if unfinished:

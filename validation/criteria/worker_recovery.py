@@ -19,12 +19,12 @@ from validation.verdict import (
     Records,
     Status,
     Verdict,
+    downgrade,
+    format_list,
+    format_shortfall,
     inconclusive,
-    listed,
     plural,
-    settle,
     span,
-    still,
 )
 
 RECOVERY_S: Final = 120.0
@@ -106,13 +106,13 @@ def worker_recovery(records: Records) -> Verdict:
             status=Status.FAIL,
             measured=f"{len(slow)} of {len(slow) + len(totals)} too slow",
             interval=(min(totals + late), max(late)),
-            reason=listed(slow),
+            reason=format_list(slow),
             budget=f"every recovery must end within {RECOVERY_S:.0f} s; {len(slow)} did not",
         )
     if len(totals) < FEWEST_RECOVERIES:
         raise InconclusiveError(
-            listed([plural(len(totals), "proven recovery", "proven recoveries"), *problems]),
-            needs=still(
+            format_list([plural(len(totals), "proven recovery", "proven recoveries"), *problems]),
+            needs=format_shortfall(
                 FEWEST_RECOVERIES - len(totals),
                 "recovery with a receipt",
                 "recoveries with receipts",
@@ -128,8 +128,10 @@ def worker_recovery(records: Records) -> Verdict:
         f"without assuming a distribution, {count} of {count} show only "
         f"P(recovery < 120 s) > {100 * statistics.proven_content(count):.0f} %"
     )
-    if more := statistics.more_successes(count, count, 0.95):
-        free += f"; {still(more, 'recovery', 'recoveries', each_s=each_s)}, would show 95 %"
+    if more := statistics.successes_needed(count, count, 0.95):
+        free += (
+            f"; {format_shortfall(more, 'recovery', 'recoveries', each_s=each_s)}, would show 95 %"
+        )
     usual = math.fsum(totals) / count
     budget = (
         f"at {span(usual)} a recovery, 99 % allows a lost node every "
@@ -138,7 +140,7 @@ def worker_recovery(records: Records) -> Verdict:
     if bound >= RECOVERY_S:
         return inconclusive(
             f"95 % of recoveries may take up to {bound:.0f} s; {free}",
-            needs=still(
+            needs=format_shortfall(
                 statistics.more_for_tolerance(totals, RECOVERY_S),
                 "recovery",
                 "recoveries",
@@ -155,7 +157,7 @@ def worker_recovery(records: Records) -> Verdict:
         reason=f"95 % of recoveries within {bound:.1f} s if log-normal; {free}",
         budget=budget,
     )
-    return settle(verdict, problems, needs="a confirmed receipt for every recovery")
+    return downgrade(verdict, problems, needs="a confirmed receipt for every recovery")
 
 
 def _each_s(records: Sequence[Evidence], totals: Sequence[float]) -> float:
@@ -215,7 +217,7 @@ PLUGIN: Final = CriterionPlugin(
             patches=patch(
                 "ga/execution/ray/dispatcher.py",
                 LOST,
-                "            if reply is Fault.LOST:\n"
+                "            if reply is BatchFailure.LOST:\n"
                 "                self._close(job)\n"
                 "                return\n" + LOST,
             ),

@@ -102,12 +102,12 @@ class Evidence:
         """
         for event in self.events:
             if not math.isfinite(event.at):
-                return f"run {self.run}, event {event.seq}: the time is no number"
+                return f"run {self.run}, event {event.seq}: its time is NaN or infinite"
             for name, value in vars(event.record).items():
                 if isinstance(value, float) and not math.isfinite(value):
                     return f"run {self.run}, event {event.seq}: {name} is {value}"
                 if isinstance(value, tuple | list) and not _all_finite(value):
-                    return f"run {self.run}, event {event.seq}: a number of {name} is none"
+                    return f"run {self.run}, event {event.seq}: {name} holds NaN or infinity"
         return ""
 
     def of(self, kind: str) -> tuple[Event, ...]:

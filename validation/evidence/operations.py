@@ -61,7 +61,7 @@ class Operation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fates:
+class FateCounts:
     """How many individuals of an operation had which fate; every one that was planned has one."""
 
     counts: Mapping[Fate, int]
@@ -117,7 +117,7 @@ def operations(record: Evidence) -> list[Operation]:
     ]
 
 
-def fates(operation: Operation) -> Fates:
+def classify_individuals(operation: Operation) -> FateCounts:
     """Class every individual of an operation, with witnesses.
 
     From the places that the ledger held; from the audit's counts where there are none; all are
@@ -127,11 +127,11 @@ def fates(operation: Operation) -> Fates:
         return _from_places(operation)
     audit = operation.audit
     if audit is None:
-        return Fates(counts={Fate.UNKNOWN: operation.planned}, witnesses=())
+        return FateCounts(counts={Fate.UNKNOWN: operation.planned}, witnesses=())
     committed = min(audit.committed, operation.planned)
     lost = min(max(audit.lost, audit.expected - audit.committed), operation.planned - committed)
     doubled = max(audit.doubled, audit.committed - audit.expected, 0)
-    return Fates(
+    return FateCounts(
         counts={
             Fate.COMMITTED: committed,
             Fate.LOST: max(lost, audit.lost),
@@ -142,7 +142,7 @@ def fates(operation: Operation) -> Fates:
     )
 
 
-def spread(text: str) -> list[int]:
+def format_ranges(text: str) -> list[int]:
     """The places of ``0-4,7``; a place written twice is there twice.
 
     Raises:
@@ -157,7 +157,7 @@ def spread(text: str) -> list[int]:
     return found
 
 
-def gathered(places: Sequence[int]) -> str:
+def parse_ranges(places: Sequence[int]) -> str:
     """The inverse of ``spread`` for rising places."""
     runs: list[list[int]] = []
     for place in places:
@@ -194,7 +194,7 @@ def _places(
     return found
 
 
-def _from_places(operation: Operation) -> Fates:
+def _from_places(operation: Operation) -> FateCounts:
     counts = dict.fromkeys(Fate, 0)
     witnesses: dict[Fate, list[str]] = {Fate.LOST: [], Fate.DOUBLED: []}
     size = operation.population_size
@@ -210,7 +210,7 @@ def _from_places(operation: Operation) -> Fates:
             if fate in witnesses and len(witnesses[fate]) < MOST_WITNESSES:
                 name = f"{fate.value}: generation {generation} index {index}"
                 witnesses[fate].append(f"{name} ({why}{_meanwhile(operation)})")
-    return Fates(counts=counts, witnesses=(*witnesses[Fate.LOST], *witnesses[Fate.DOUBLED]))
+    return FateCounts(counts=counts, witnesses=(*witnesses[Fate.LOST], *witnesses[Fate.DOUBLED]))
 
 
 def _whole(size: int) -> str:
@@ -223,8 +223,8 @@ def _each(
 ) -> Iterator[tuple[int, Fate, str]]:
     """Index, fate and reason of every individual of one generation, planned or found."""
     finished = operation.completion is not None and operation.completion.exit_code == 0
-    found = set(spread(held.found)) if held else set()
-    again = set(spread(held.again)) if held else set()
+    found = set(format_ranges(held.found)) if held else set()
+    again = set(format_ranges(held.again)) if held else set()
     promised = finished or (held is not None and held.acknowledged)
     for index in sorted({*planned, *found, *again}):
         if index not in planned:

@@ -30,7 +30,7 @@ class Outage:
 
 
 @dataclass(kw_only=True)
-class Watching:
+class UptimeTracker:
     """Takes probes in the order of time, one by one; may be asked at any moment."""
 
     watched_s: float = 0.0

@@ -67,7 +67,7 @@ def killed_during(record: Evidence, workload: Workload) -> bool:
     )
 
 
-def excused(record: Evidence, targets: Iterable[str], at: float) -> bool:
+def is_excused(record: Evidence, targets: Iterable[str], at: float) -> bool:
     """Whether a confirmed receipt shows one of the targets down (or coming back) at a moment."""
     names = set(targets)
     receipts = [f for f in record.all(Fault) if f.confirmed and f.target in names]
@@ -90,21 +90,21 @@ def excused(record: Evidence, targets: Iterable[str], at: float) -> bool:
     return False
 
 
-def on_the_stack(workload: Workload) -> bool:
+def used_cluster(workload: Workload) -> bool:
     """Whether a workload used the stack's cluster, and had it to the end."""
     return workload.arm == "distributed" and workload.purpose not in ("rollback", "autoscaling")
 
 
-def working_hours(record: Evidence) -> tuple[float, float] | None:
+def active_window(record: Evidence) -> tuple[float, float] | None:
     """From the start of the first to the end of the last distributed workload, those left out
     whose cluster is to be lost."""
-    work = [w for w in record.all(Workload) if on_the_stack(w)]
+    work = [w for w in record.all(Workload) if used_cluster(w)]
     if not work:
         return None
     return min(w.started_at for w in work), max(w.finished_at for w in work)
 
 
-def gap(
+def longest_gap(
     record: Evidence,
     times: Sequence[float],
     watcher: str,
@@ -116,7 +116,7 @@ def gap(
     Args:
         hours: From when to when it was to watch; None: all through the distributed work.
     """
-    hours = hours or working_hours(record)
+    hours = hours or active_window(record)
     if hours is None or not times:
         return None
     begin, end = hours

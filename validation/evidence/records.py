@@ -42,7 +42,7 @@ from validation.evidence.records_network import (
     Search,
     Survey,
 )
-from validation.evidence.records_self_check import Died, Observer
+from validation.evidence.records_self_check import ContainerExit, HarnessReading
 from validation.evidence.schema import Facts, Schema
 
 SCHEMA_VERSION: Final = 1
@@ -333,8 +333,8 @@ RECORDS: Final[dict[str, type[Record]]] = {
         Scaling,
         Load,
         ServiceRestart,
-        Died,
-        Observer,
+        ContainerExit,
+        HarnessReading,
         Note,
         Close,
     )

@@ -11,7 +11,7 @@ from validation.evidence.schema import Facts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Died(Record):
+class ContainerExit(Record):
     """The container engine said that a service's container ended, for whatever reason."""
 
     KIND = "died"
@@ -22,7 +22,7 @@ class Died(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observer(Record):
+class HarnessReading(Record):
     """One reading of the process that gathers the evidence."""
 
     KIND = "observer"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final, Self
 
 from fixtures.protocols import NodeUsage, Stack, StackError
-from fixtures.system.http_client import Asking
+from fixtures.system.http_client import JsonHttpClient
 from validation.criteria.prometheus_collection import FRESH_S
 from validation.criteria.uptime import CLUSTER
 from validation.evidence.log import Sink
@@ -22,7 +22,7 @@ _SETTLE_SECONDS: Final = 30.0
 """After a node is back by its receipt, how long its exporter may take to be scraped again."""
 
 
-class Outages:
+class ExcusedOutages:
     """Which nodes are down because we put them down, by receipt."""
 
     def __init__(self) -> None:
@@ -53,26 +53,26 @@ def target_of(labels: Mapping[str, str], targets: Mapping[str, str]) -> str:
     return next(here, labels.get("node", ""))
 
 
-class Watch:
+class ClusterMonitor:
     """Runs the probes from ``with`` to its end. A probe that cannot be made is a failed probe.
 
     Args:
         period: Seconds from one probe of the cluster to the next.
-        every: All else is looked at at every so-manieth of them.
+        every: All else is read at every N-th of them.
     """
 
     def __init__(
         self,
         stack: Stack,
         writer: Sink,
-        outages: Outages,
+        outages: ExcusedOutages,
         *,
         period: float = PERIOD_SECONDS,
         every: int = 1,
     ) -> None:
         self._stack, self._writer, self._outages = stack, writer, outages
         self._period, self._every = period, every
-        self._asking = Asking(connect=_TIMEOUT, read=_TIMEOUT)
+        self._asking = JsonHttpClient(connect=_TIMEOUT, read=_TIMEOUT)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._error: BaseException | None = None

@@ -11,9 +11,9 @@ from typing import Final, Self
 
 from fixtures.protocols import Stack
 from fixtures.system import process_table
-from fixtures.system.http_client import Asking
+from fixtures.system.http_client import JsonHttpClient
 from validation.evidence.log import Sink
-from validation.evidence.records_self_check import Observer
+from validation.evidence.records_self_check import HarnessReading
 from validation.monitors.cluster import target_of
 
 OBSERVE_SECONDS: Final = 2.0
@@ -26,7 +26,7 @@ _REACH_S: Final = 60.0
 """How far back the first question goes."""
 
 
-class Observe:
+class HarnessMonitor:
     """Takes readings from ``with`` to its end, also of what runs when no watch does.
 
     Args:
@@ -36,7 +36,7 @@ class Observe:
     def __init__(self, stack: Stack, writer: Sink, *, period: float = OBSERVE_SECONDS) -> None:
         self._url, self._writer, self._period = stack.endpoints.prometheus, writer, period
         self._targets = stack.scrape_targets
-        self._asking = Asking(connect=_TIMEOUT, read=_TIMEOUT)
+        self._asking = JsonHttpClient(connect=_TIMEOUT, read=_TIMEOUT)
         self._last: dict[str, float] = {}
         """Target to the time of its newest sample so far."""
         self._stop = threading.Event()
@@ -64,7 +64,7 @@ class Observe:
         # Between the two: this thread may have had to wait for a core.
         monotonic = (before + time.monotonic()) / 2
         self._writer.add(
-            Observer(
+            HarnessReading(
                 at=at,
                 monotonic_s=monotonic,
                 harness_cpu_s=process_table.cpu_seconds(os.getpid()),

@@ -29,7 +29,7 @@ BENT: Final = """\
             for o in batch.outcomes))
 """
 
-LOST: Final = "            if reply is not Fault.LOST:\n"
+LOST: Final = "            if reply is not BatchFailure.LOST:\n"
 
 HOG: Final = """\
     if "ray" in sys.modules and not Path(__file__ + ".once").exists():

@@ -38,9 +38,9 @@ def certify(
     path: Path,
     *,
     criteria: Sequence[str] = (),
-    anew: bool = False,
-    some: str | None = None,
-    minutes: float = math.inf,
+    force: bool = False,
+    shard: str | None = None,
+    time_budget: float = math.inf,
     stack: str = "processes",
     say: Callable[[str], None],
 ) -> tuple[Certificate, ...]:
@@ -52,10 +52,11 @@ def certify(
 
     Args:
         criteria: Only these; all if empty.
-        some: Only a part of the defects, see ``part``.
-        minutes: After so long no other trial is begun; the next certification goes on there.
+        shard: Only a part of the mutants, see ``part``.
+        time_budget: Minutes, after which no other trial is begun; the next certification goes on
+            there.
         stack: ``processes``, or ``containers`` for what can be planted there, too.
-        anew: Certify again what has a certificate.
+        force: Certify again what has a certificate.
         say: Told, in one line, what is going on.
 
     Raises:
@@ -63,17 +64,17 @@ def certify(
         RuntimeError: a trial could not be run.
     """
     kept = [c for c in read_certificates(path) if c.stack == stack]
-    done = set() if anew else {(c.criterion, c.defect) for c in kept}
+    done = set() if force else {(c.criterion, c.defect) for c in kept}
     chosen = [d for d in MUTANTS if not criteria or d.criterion in criteria]
     if stack == "containers":
         chosen = _on_containers(chosen, say)
-    chosen = chosen if some is None else part(chosen, some)
+    chosen = chosen if shard is None else part(chosen, shard)
     wanted = dict.fromkeys(d.criterion for d in chosen)
     pairs = [(name, HEALTHY) for name in wanted] + [(d.criterion, d.name) for d in chosen]
     left = [pair for pair in pairs if pair not in done]
     say(f"{len(left)} of {len(pairs)} trials to be made; gate's code {code_hash()[:12]}")
     if left:
-        _try(path.resolve(), left, 60 * minutes, stack)
+        _try(path.resolve(), left, 60 * time_budget, stack)
     found = read_certificates(path)
     return tuple(c for c in found if c.criterion in wanted and c.stack == stack)
 
@@ -98,7 +99,7 @@ def part(defects: Sequence[Mutant], which: str) -> list[Mutant]:
     """
     number, _, count = which.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise InputError(f"--part must be I/N with I from 1 to N, not {which!r}; try 1/4")
+        raise InputError(f"--shard must be I/N with I from 1 to N, not {which!r}; try 1/4")
     return list(defects[int(number) - 1 :: int(count)])
 
 

@@ -23,8 +23,8 @@ from validation.criteria.registry import MUTANTS
 from validation.decision import decide
 from validation.evidence.log import EvidenceWriter, read_evidence
 from validation.monitors.alert_webhook import Webhook
-from validation.monitors.cluster import Outages, Watch
-from validation.monitors.harness import Observe
+from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
+from validation.monitors.harness import HarnessMonitor
 from validation.soak import read_soak
 from validation.soak import run as soak_command
 from validation.stages.context import Context
@@ -211,7 +211,7 @@ def _run(
         return found | real | {"uptime": found["uptime"]}
     # In the copy: containers see it, and it goes with it.
     with tempfile.TemporaryDirectory(prefix="ga-trial-", dir=_ROOT) as place:
-        folder, outages = Path(place), Outages()
+        folder, outages = Path(place), ExcusedOutages()
         evidence = folder / "evidence.jsonl"
         with EvidenceWriter(
             evidence,
@@ -222,7 +222,7 @@ def _run(
             cpus_per_node=_CPUS,
             replay="python -m validation certify",
         ) as writer:
-            watch = Watch(stack, writer, outages)
+            watch = ClusterMonitor(stack, writer, outages)
             watch.steady(_STEADY_SECONDS)
             context = Context(
                 stack=stack,
@@ -235,7 +235,7 @@ def _run(
                 webhook=webhook,
             )
             _empty(context.workloads.store)
-            with Observe(stack, writer), (injector or _nothing)(stack):
+            with HarnessMonitor(stack, writer), (injector or _nothing)(stack):
                 with watch:
                     for stage in stages:
                         if stage != _LAST:

@@ -13,7 +13,7 @@ from validation.criteria.uptime import AVAILABILITY, CLUSTER, WATCHED_S, allowed
 from validation.criteria.worker_recovery import worker_recovery
 from validation.evidence.base import Record
 from validation.evidence.log import Evidence
-from validation.evidence.outages import Watching
+from validation.evidence.outages import UptimeTracker
 from validation.evidence.records import Fault, Gap, Invocation, Recovery, Workload
 from validation.evidence.records_monitoring import Probe
 from validation.soak.segments import Plan
@@ -33,7 +33,7 @@ class Live:
     """Hears every event of a soak, in the order of time."""
 
     plan: Plan
-    seen: Watching = field(default_factory=Watching)
+    seen: UptimeTracker = field(default_factory=UptimeTracker)
     workloads: int = 0
     """Invocations so far."""
     kills: int = 0

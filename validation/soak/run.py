@@ -223,8 +223,8 @@ def _watch_stack(start: _Start) -> None:
 
 
 def _gather(start: _Start, stack: Stack) -> None:
-    from validation.monitors.cluster import Outages, Watch
-    from validation.monitors.harness import Observe
+    from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
+    from validation.monitors.harness import HarnessMonitor
     from validation.soak.stack_world import EVERY, OBSERVE_S, PERIOD_S, StackWorld
 
     live, plan = start.live, start.folder.plan
@@ -235,15 +235,15 @@ def _gather(start: _Start, stack: Stack) -> None:
         heard=live.hear,
         environment=Environment(values=environment()),
     )
-    outages = Outages()
-    watch = Watch(stack, segments, outages, period=PERIOD_S, every=EVERY)
+    outages = ExcusedOutages()
+    watch = ClusterMonitor(stack, segments, outages, period=PERIOD_S, every=EVERY)
     steady = watch.steady(STEADY_SECONDS)
     world = StackWorld(stack, segments, live, folder=logs, outages=outages, say=_say)
     # Only now: until the probes begin, nobody watches.
     segments.begin(start.gap(time.time()))
     if not steady:
         segments.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
-    observing = Observe(stack, segments, period=OBSERVE_S)
+    observing = HarnessMonitor(stack, segments, period=OBSERVE_S)
     with _ending(segments, live) as go, observing, watch:
         if not live.workloads:
             world.reference()

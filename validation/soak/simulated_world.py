@@ -13,7 +13,7 @@ from typing import Final, Literal
 import numpy as np
 
 from validation.criteria.uptime import CLUSTER
-from validation.evidence.operations import gathered
+from validation.evidence.operations import parse_ranges
 from validation.evidence.queries import HEAD
 from validation.evidence.records import (
     Fault,
@@ -30,7 +30,7 @@ from validation.evidence.records_ledger import (
     NodeCheck,
 )
 from validation.evidence.records_monitoring import Probe, Scrape
-from validation.evidence.records_self_check import Observer
+from validation.evidence.records_self_check import HarnessReading
 from validation.soak.segments import Segments
 
 Defect = Literal["healthy", "outages", "lost", "leak", "unwatched"]
@@ -163,7 +163,7 @@ class SimulatedWorld:
                     workload=name,
                     generation=generation,
                     acknowledged=True,
-                    found=gathered(there),
+                    found=parse_ranges(there),
                     again="",
                 )
             )
@@ -248,7 +248,7 @@ class SimulatedWorld:
         add(_answer(CLUSTER, ok=not down))
         nodes = [f"node-{n + 1}" for n in range(self.segments.folder.plan.nodes)]
         add(
-            Observer(
+            HarnessReading(
                 at=at,
                 monotonic_s=at,
                 harness_cpu_s=0.01 * passed,

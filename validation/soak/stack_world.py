@@ -9,7 +9,7 @@ from typing import Final
 
 from fixtures.protocols import Stack, StackError
 from validation.evidence.records import Note
-from validation.monitors.cluster import Outages
+from validation.monitors.cluster import ExcusedOutages
 from validation.soak.forecast import Live
 from validation.soak.segments import Segments
 from validation.stages.ledger_audit import forget
@@ -19,7 +19,7 @@ from validation.stages.workloads import Workloads, store_of
 PERIOD_S: Final = 5.0
 """From one probe of the cluster to the next."""
 EVERY: Final = 9
-"""All else is looked at at every so-manieth probe: often enough, and two days fit in 30 MB."""
+"""All else is read at every N-th probe: often enough, and two days fit in 30 MB."""
 OBSERVE_S: Final = 10.0
 """From one reading of the harness itself to the next: a workload has two of them."""
 SCALE: Final = Scale(pairs=0, recoveries=1, speedup=SHORT.speedup, evolution=SHORT.evolution)
@@ -39,7 +39,7 @@ class StackWorld:
         live: Live,
         *,
         folder: Path,
-        outages: Outages,
+        outages: ExcusedOutages,
         say: Callable[[str], None],
     ) -> None:
         self._segments, self._live, self._folder = segments, live, folder

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Final
 
 from fixtures.protocols import Stack
-from fixtures.ray.gcs import first_seen
+from fixtures.ray.gcs import wait_until_true
 from validation.criteria.alerting import CLEARS_S, FIRES_S, NODE_LOST
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
 from validation.evidence.records_monitoring import AlertWatch, Probe
 from validation.monitors.alert_webhook import Webhook
-from validation.monitors.cluster import Outages
+from validation.monitors.cluster import ExcusedOutages
 from validation.stages.fault_records import as_fault
 
 _QUIET_SECONDS: Final = 60.0
@@ -24,7 +24,7 @@ _BACK_SECONDS: Final = 60.0
 def plant_alert(
     stack: Stack,
     writer: Sink,
-    outages: Outages,
+    outages: ExcusedOutages,
     webhook: Webhook,
     *,
     seed: int,
@@ -50,7 +50,7 @@ def plant_alert(
     writer.add(as_fault(killed, None))
     webhook.wait(NODE_LOST, node.name, firing=True, seconds=FIRES_S)
     writer.add(as_fault(node.start(), None))
-    first_seen(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
+    wait_until_true(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
     outages.up(node.name)
     webhook.wait(NODE_LOST, node.name, firing=False, seconds=CLEARS_S)
     say(f"alert: {NODE_LOST} of {node.name} is over")

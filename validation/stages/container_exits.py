@@ -8,11 +8,11 @@ from fixtures.backends.container.exit_events import Death
 from fixtures.protocols import Stack, StackError
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
-from validation.evidence.records_self_check import Died
+from validation.evidence.records_self_check import ContainerExit
 
 
 @runtime_checkable
-class Mortal(Protocol):
+class ReportsContainerExits(Protocol):
     """A stack whose engine tells of every service that ends."""
 
     def deaths(self) -> tuple[Death, ...]:
@@ -20,9 +20,9 @@ class Mortal(Protocol):
         ...
 
 
-def died(stack: Stack, writer: Sink) -> None:
+def record_container_exits(stack: Stack, writer: Sink) -> None:
     """Every end of a service so far; nothing where no engine watches."""
-    if not isinstance(stack, Mortal):
+    if not isinstance(stack, ReportsContainerExits):
         return
     try:
         found = stack.deaths()
@@ -30,4 +30,4 @@ def died(stack: Stack, writer: Sink) -> None:
         writer.add(Note(text=str(error)))
         return
     for death in found:
-        writer.add(Died(service=death.container, exit_code=death.exit_code, at=death.at))
+        writer.add(ContainerExit(service=death.container, exit_code=death.exit_code, at=death.at))

@@ -17,7 +17,7 @@ from fixtures.protocols import Receipt, Stack
 from validation.evidence.base import Record
 from validation.evidence.log import Sink
 from validation.monitors.alert_webhook import Webhook
-from validation.monitors.cluster import Outages
+from validation.monitors.cluster import ExcusedOutages
 from validation.stages.fault_records import as_fault
 from validation.stages.recovery_drills import Drills
 from validation.stages.scale import SHORT, Scale
@@ -32,7 +32,7 @@ class Context:
 
     stack: Stack
     writer: Sink
-    outages: Outages
+    outages: ExcusedOutages
     """Must be told of a node that is about to be taken down, and that it is back."""
     folder: Path
     """For logs; it is kept."""

@@ -24,7 +24,7 @@ Launcher = Callable[[Sequence[str], Mapping[str, str]], "subprocess.Popen[str]"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spec:
+class WorkloadSpec:
     """What to evolve; two workloads of equal seed, market, population and generations must have
     equal histories."""
 
@@ -64,7 +64,7 @@ class NodeEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class EvolveResult:
     """How an evolve process ended."""
 
     exit_code: int
@@ -141,7 +141,7 @@ class _Log:
             self.batches.append(BatchEvent(**{n: event[n] for n in names}))  # type: ignore[arg-type]
 
 
-def plain(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+def launch_local(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
     """Start a process on this machine without limits."""
     return spawn(
         argv,
@@ -158,14 +158,14 @@ class Evolve:
 
     def __init__(
         self,
-        spec: Spec,
+        spec: WorkloadSpec,
         *,
         store: str,
         folder: Path,
         name: str,
         arguments: Sequence[str],
         env: Mapping[str, str],
-        launch: Launcher = plain,
+        launch: Launcher = launch_local,
     ) -> None:
         self.spec, self.name = spec, name
         self._log = _Log(folder / f"{name}.batches.jsonl")
@@ -238,7 +238,7 @@ class Evolve:
             time.sleep(_POLL)
         return True
 
-    def finish(self, timeout: float) -> Ended:
+    def finish(self, timeout: float) -> EvolveResult:
         """Wait for the end; a process that takes longer than ``timeout`` seconds is killed."""
         error = None
         try:
@@ -264,7 +264,7 @@ class Evolve:
         elif error is None:
             lines = [line for line in stderr.strip().splitlines() if line.strip()]
             error = lines[-1] if lines else f"exit status {code}"
-        return Ended(
+        return EvolveResult(
             exit_code=code,
             started_at=self.started_at,
             finished_at=finished_at,

@@ -1,4 +1,4 @@
-"""What listens, what a stranger gets from it, and whether a secret was written down."""
+"""Listening sockets, what an unauthenticated client gets from them, and leaked secrets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _KNOWN: Final = {"redis-server": "redis", "valkey-server": "redis"}
 
 
 @runtime_checkable
-class Countable(Protocol):
+class ExposesProcesses(Protocol):
     """A stack whose processes can be counted from here."""
 
     def pids(self) -> set[int]:
@@ -57,7 +57,7 @@ class Countable(Protocol):
 
 
 @runtime_checkable
-class Telling(Protocol):
+class ExposesLogs(Protocol):
     """A stack whose own writings can be read."""
 
     def written(self) -> Iterator[tuple[str, bytes]]:
@@ -67,10 +67,10 @@ class Telling(Protocol):
 
 def survey(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
     """Every listening socket of the stack, and what it gives without credentials."""
-    if not isinstance(stack, Countable):
+    if not isinstance(stack, ExposesProcesses):
         writer.add(Note(text=f"sockets not surveyed: not known for a stack of {stack.backend}"))
         return
-    say("every listening socket, and what a stranger gets from it")
+    say("every listening socket, and what an unauthenticated client gets from it")
     pids = stack.pids()
     found, unreadable = sockets.listening(pids)
     names = {sockets.namespace_of("self"): "host"}
@@ -115,7 +115,7 @@ def search(stack: Stack, writer: Sink, folder: Path) -> None:
     count = 0
     for name, content in (
         *_files(folder),
-        *(stack.written() if isinstance(stack, Telling) else ()),
+        *(stack.written() if isinstance(stack, ExposesLogs) else ()),
     ):
         count += 1
         for leaked in found_in(content, secrets):
@@ -174,7 +174,7 @@ def _services(ends: Endpoints) -> dict[tuple[str, int], str]:
     return known
 
 
-def _leads_out(stack: Countable, one: Socket) -> bool:
+def _leads_out(stack: ExposesProcesses, one: Socket) -> bool:
     try:
         return stack.leads_out(one.pid)
     except OSError:

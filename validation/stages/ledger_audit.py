@@ -17,10 +17,10 @@ from typing import Final
 import numpy as np
 import sqlalchemy as sa
 
-from validation.evidence.operations import gathered
+from validation.evidence.operations import parse_ranges
 from validation.evidence.records_ledger import Audit, Generation, Individuals
 from validation.scripts.evaluate_again import evaluate_again
-from validation.stages.evolve_process import Spec
+from validation.stages.evolve_process import WorkloadSpec
 
 SAMPLE: Final = 24
 """Evaluations repeated a run: a defect in one result of ten is missed by 8 runs in 100."""
@@ -83,7 +83,7 @@ def read_generations(store: str, run: str, workload: str) -> list[Generation]:
 
 
 def read_places(
-    store: str, run: str, workload: str, spec: Spec, *, acknowledged: Collection[int]
+    store: str, run: str, workload: str, spec: WorkloadSpec, *, acknowledged: Collection[int]
 ) -> list[Individuals]:
     """Where the ledger holds individuals, for every generation that was planned or is there.
 
@@ -107,8 +107,8 @@ def read_places(
             workload=workload,
             generation=generation,
             acknowledged=generation in acknowledged,
-            found=gathered(sorted(places)),
-            again=gathered(sorted((places - Counter(set(places))).elements())),
+            found=parse_ranges(sorted(places)),
+            again=parse_ranges(sorted((places - Counter(set(places))).elements())),
         )
         for generation, places in sorted(held.items())
     ]
@@ -129,7 +129,7 @@ def forget(store: str) -> None:
         engine.dispose()
 
 
-def audit(store: str, run: str, workload: str, spec: Spec, *, seed: int) -> Audit:
+def audit(store: str, run: str, workload: str, spec: WorkloadSpec, *, seed: int) -> Audit:
     """Count, recompute and repeat one run's history.
 
     Args:
@@ -263,7 +263,9 @@ def _digest(rows: Sequence[_Row]) -> str:
     return digest.hex()
 
 
-def _repeat(rows: Sequence[_Row], spec: Spec, stored: object, seed: int) -> tuple[list[str], int]:
+def _repeat(
+    rows: Sequence[_Row], spec: WorkloadSpec, stored: object, seed: int
+) -> tuple[list[str], int]:
     """Evaluate a keyed sample again; returns what differed, and how many were repeated."""
     found = json.loads(stored) if isinstance(stored, str) else stored
     assert isinstance(found, Mapping)

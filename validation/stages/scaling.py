@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from fixtures.backends.autoscaling import ElasticCluster
 from fixtures.protocols import Stack, StackError
-from fixtures.ray.gcs import LOOK_SECONDS, first_seen
+from fixtures.ray.gcs import LOOK_SECONDS, wait_until_true
 from validation.criteria.autoscaling import SCALING_S
 from validation.evidence.records import Fault, Note
 from validation.evidence.records_load import Scaling
@@ -49,7 +49,7 @@ def preempt(context: Context) -> None:
             writer.add(as_fault(node.kill(), name))
         ended = evolve.finish(WORKLOAD_SECONDS)
     writer.add(as_fault(node.start(), name))
-    first_seen(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
+    wait_until_true(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
     outages.up(node.name)
     nodes = len(stack.nodes)
     workloads.record(

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from fixtures.protocols import Node, NodeUsage, Stack, StackError
-from fixtures.ray.gcs import first_seen
+from fixtures.ray.gcs import wait_until_true
 from fixtures.system import process_table
 from ga.execution.ray.tasks import evaluates
 from validation.evidence.log import Sink
@@ -26,13 +26,13 @@ from validation.evidence.records import (
     Workload,
 )
 from validation.evidence.records_ledger import NodeCheck
-from validation.monitors.cluster import Outages
+from validation.monitors.cluster import ExcusedOutages
 from validation.stages.evolve_process import (
     BatchEvent,
-    Ended,
     Evolve,
-    Spec,
-    plain,
+    EvolveResult,
+    WorkloadSpec,
+    launch_local,
 )
 from validation.stages.fault_records import as_fault
 from validation.stages.ledger_audit import (
@@ -73,7 +73,7 @@ class Workloads:
         seed: int,
         scale: Scale,
         folder: Path,
-        outages: Outages,
+        outages: ExcusedOutages,
         say: Callable[[str], None],
         before: int = 0,
     ) -> None:
@@ -93,7 +93,7 @@ class Workloads:
         """Pairs of the same evolution on one node and on all, arms in alternating order."""
         self._writer.add(Note(text=f"speed-up workloads evolve {SPEEDUP_FAMILIES}"))
         self._writer.add(node_price())
-        spec = Spec(
+        spec = WorkloadSpec(
             seed=self._seed,
             market=REAL_MARKET,
             families=SPEEDUP_FAMILIES,
@@ -129,7 +129,7 @@ class Workloads:
         """Populations of growing size on the cluster, of families that trade by rules."""
         for size, generations in POPULATIONS:
             self._say(f"population of {size:,}")
-            spec = Spec(
+            spec = WorkloadSpec(
                 seed=self._seed,
                 market=REAL_MARKET,
                 families=RULES,
@@ -147,14 +147,14 @@ class Workloads:
             self._say(f"recovery {number + 1} of {total}: kill {node.name} after {delay:.1f} s")
             self._broken(self.real(), node, delay)
 
-    def real(self) -> Spec:
+    def real(self) -> WorkloadSpec:
         """The evolution that is repeated and broken."""
         size, generations = self._scale.evolution
-        return Spec(
+        return WorkloadSpec(
             seed=self._seed, market=REAL_MARKET, population_size=size, generations=generations
         )
 
-    def _local(self, spec: Spec, *, purpose: Purpose, pair: int | None) -> None:
+    def _local(self, spec: WorkloadSpec, *, purpose: Purpose, pair: int | None) -> None:
         name = self.name(purpose, "local")
         try:
             evolve = Evolve(
@@ -176,7 +176,9 @@ class Workloads:
             ended = evolve.finish(WORKLOAD_SECONDS)
         self.record(name, spec, ended, purpose=purpose, arm="local", pair=pair, nodes=1, workers=1)
 
-    def _plain(self, spec: Spec, workers: int, during: Callable[[Evolve], None] | None) -> None:
+    def _plain(
+        self, spec: WorkloadSpec, workers: int, during: Callable[[Evolve], None] | None
+    ) -> None:
         name = self.name("reproducibility", "local")
         arguments = ["--mode", "local", "--workers", str(workers), *self._metered(inside=False)]
         with self.evolve(spec, name, arguments) as evolve:
@@ -194,7 +196,7 @@ class Workloads:
             workers=workers,
         )
 
-    def _distributed(self, spec: Spec, *, purpose: Purpose, pair: int | None) -> None:
+    def _distributed(self, spec: WorkloadSpec, *, purpose: Purpose, pair: int | None) -> None:
         name = self.name(purpose, "distributed")
         with self.evolve(spec, name, self.cluster_arguments()) as evolve:
             evolve.wait_ready(WORKLOAD_SECONDS)
@@ -218,7 +220,7 @@ class Workloads:
             workers=self._slots,
         )
 
-    def _broken(self, spec: Spec, node: Node, delay: float) -> None:
+    def _broken(self, spec: WorkloadSpec, node: Node, delay: float) -> None:
         name = self.name("recovery", "distributed")
         arguments = [*self.cluster_arguments(), *self._metered(inside=True)]
         with self.evolve(spec, name, arguments) as evolve:
@@ -251,10 +253,10 @@ class Workloads:
         self._writer.add(as_fault(killed, name))
         fault_at = killed.requested_at
         deadline = fault_at + RECOVERY_WINDOW
-        detected = first_seen(lambda: node.name not in self._stack.alive_nodes(), deadline)
+        detected = wait_until_true(lambda: node.name not in self._stack.alive_nodes(), deadline)
         started = node.start()
         self._writer.add(as_fault(started, name))
-        back = first_seen(lambda: node.name in self._stack.alive_nodes(), deadline)
+        back = wait_until_true(lambda: node.name in self._stack.alive_nodes(), deadline)
         self._outages.up(node.name)
         return Recovery(
             workload=name,
@@ -267,7 +269,7 @@ class Workloads:
             window_s=RECOVERY_WINDOW,
         )
 
-    def evolve(self, spec: Spec, name: str, arguments: Sequence[str]) -> Evolve:
+    def evolve(self, spec: WorkloadSpec, name: str, arguments: Sequence[str]) -> Evolve:
         """Start a workload; one that uses the cluster, where the stack wants such processes."""
         self._invoke(name, spec)
         return Evolve(
@@ -277,10 +279,10 @@ class Workloads:
             name=name,
             arguments=arguments,
             env=self._stack.endpoints.env,
-            launch=self._stack.driver if "--address" in arguments else plain,
+            launch=self._stack.driver if "--address" in arguments else launch_local,
         )
 
-    def _invoke(self, name: str, spec: Spec) -> None:
+    def _invoke(self, name: str, spec: WorkloadSpec) -> None:
         # Before the process starts: whatever happens from here on, the record knows of it.
         self._writer.add(
             Invocation(
@@ -320,7 +322,7 @@ class Workloads:
         workload: str,
         before: Mapping[str, NodeUsage],
         after: Mapping[str, NodeUsage],
-        ended: Ended,
+        ended: EvolveResult,
     ) -> None:
         by_address = ended.result.get("cpu_seconds_by_node")
         useful = by_address if isinstance(by_address, dict) else {}
@@ -344,8 +346,8 @@ class Workloads:
     def record(
         self,
         name: str,
-        spec: Spec,
-        ended: Ended,
+        spec: WorkloadSpec,
+        ended: EvolveResult,
         *,
         purpose: Purpose,
         arm: Arm,

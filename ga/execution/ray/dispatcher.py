@@ -1,9 +1,9 @@
 """Which batch goes to which node of a cluster, and what is done when it does not come back.
 
-Nothing here knows Ray: a ``Fleet`` starts batches on nodes and says what became of them. A batch
-that costs worker processes, or takes too long, is not judged here. It is sent to a node again to be
-evaluated *apart*: in a process of its own (``ga.execution.pool``) whose end is seen from beside
-it. So a genome is to blame for nothing that happens to a node.
+Nothing here knows Ray: a ``ClusterBackend`` starts batches on nodes and reports their outcome. A
+batch that costs worker processes, or takes too long, is not judged here. It is sent to a node again
+to be evaluated *apart*: in a process of its own (``ga.execution.pool``) whose end is observed from
+outside. So node failures are never attributed to a genome.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Final, Generic, Protocol, TypeVar
 from ga.execution.protocol import (
     HANGS_ALONE,
     TRIES_ALONE,
-    AwakeClock,
     BatchResult,
     CostModel,
-    Tried,
-    allowed,
-    batches_a_slot,
+    FailedAttempt,
+    SuspendAwareClock,
+    batch_timeout,
     crashed,
-    cut,
+    failed_attempt,
+    make_batches,
+    max_in_flight,
     quarantined,
     too_slow,
-    tried,
 )
 from ga.genome import Genome
 
@@ -47,7 +47,7 @@ _COPIES: Final = 3
 """Flights of one batch at the same time, at most: if it hangs, it takes as many slots."""
 
 
-class Fault(Enum):
+class BatchFailure(Enum):
     """Why a batch did not come back."""
 
     LOST = "its node or its data was lost"
@@ -58,7 +58,7 @@ class Fault(Enum):
 H = TypeVar("H", bound=Hashable)
 
 
-class Fleet(Protocol[H]):
+class ClusterBackend(Protocol[H]):
     """The nodes of a cluster."""
 
     def nodes(self) -> Mapping[str, int]:
@@ -77,7 +77,7 @@ class Fleet(Protocol[H]):
         """Those that have ended; returns as soon as there is one."""
         ...
 
-    def result(self, handle: H) -> Sequence[BatchResult] | Fault:
+    def result(self, handle: H) -> Sequence[BatchResult] | BatchFailure:
         """What became of a batch that has ended; together the results answer all its genomes."""
         ...
 
@@ -95,16 +95,16 @@ class _Job:
     launched: int = 0
     since: float | None = None
     """When its genomes were first handed out."""
-    tried: list[Tried] = field(default_factory=list)
+    tried: list[FailedAttempt] = field(default_factory=list)
     """What became of all its flights but those that fly."""
     flying: int = 0
-    faults: list[tuple[Fault, str]] = field(default_factory=list)
+    faults: list[tuple[BatchFailure, str]] = field(default_factory=list)
     """Those that were no node's fault as far as it is known, and the node."""
     done: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Flight:
+class _InFlight:
     job: _Job
     copy: int
     node: str
@@ -123,7 +123,7 @@ class Dispatcher(Generic[H]):
     def __init__(
         self,
         *,
-        fleet: Fleet[H],
+        fleet: ClusterBackend[H],
         costs: CostModel,
         genomes: Sequence[Genome],
         key: Callable[[Genome], str],
@@ -136,9 +136,9 @@ class Dispatcher(Generic[H]):
         self._fleet, self._costs, self._genomes = fleet, costs, genomes
         self._key, self._patience, self._beat = key, patience, beat
         self._handed_out = handed_out
-        self._clock, self._sleep = clock or AwakeClock(), sleep
+        self._clock, self._sleep = clock or SuspendAwareClock(), sleep
         self._todo: deque[_Job] = deque()
-        self._flying: dict[H, _Flight] = {}
+        self._flying: dict[H, _InFlight] = {}
         self._open = 0
 
     def run(self) -> Iterator[BatchResult]:
@@ -149,7 +149,7 @@ class Dispatcher(Generic[H]):
             RuntimeError: it loses the same batch again and again.
         """
         slots = max(sum(self._fleet.nodes().values()), 1)
-        for indices in cut(self._genomes, self._costs, slots):
+        for indices in make_batches(self._genomes, self._costs, slots):
             self._add(indices)
         fed = self._clock()
         while self._open:
@@ -181,7 +181,7 @@ class Dispatcher(Generic[H]):
 
     def _add(self, indices: tuple[int, ...], *, part_of: _Job | None = None) -> None:
         """Have genomes evaluated; ``part_of`` a batch that failed, apart and before all others."""
-        limit = allowed([self._genomes[i] for i in indices], self._costs, self._patience)
+        limit = batch_timeout([self._genomes[i] for i in indices], self._costs, self._patience)
         self._open += 1
         if part_of is None:
             self._todo.append(_Job(indices=indices, limit=limit))
@@ -200,7 +200,7 @@ class Dispatcher(Generic[H]):
 
     def _free_node(self, nodes: Mapping[str, int]) -> str | None:
         """The node with the least to do, None when all have enough."""
-        most = batches_a_slot(sum(nodes.values()), len(self._todo))
+        most = max_in_flight(sum(nodes.values()), len(self._todo))
         # What was overtaken may never end.
         busy = Counter(f.node for f in self._flying.values() if not f.job.done)
         load = {node: busy[node] / slots for node, slots in nodes.items()}
@@ -212,7 +212,7 @@ class Dispatcher(Generic[H]):
         now = self._clock()
         handle = self._fleet.launch(group, node, apart=job.apart)
         self._handed_out(job.indices, self._fleet.address(node))
-        self._flying[handle] = _Flight(job=job, copy=job.launched, node=node, since=now)
+        self._flying[handle] = _InFlight(job=job, copy=job.launched, node=node, since=now)
         job.since = now if job.since is None else job.since
         job.launched += 1
         job.flying += 1
@@ -234,9 +234,9 @@ class Dispatcher(Generic[H]):
         if job.done:
             return
         reply = self._fleet.result(handle)
-        if isinstance(reply, Fault):
+        if isinstance(reply, BatchFailure):
             self._give_up(flight, reply.name.lower(), reply.value)
-            if reply is not Fault.LOST:
+            if reply is not BatchFailure.LOST:
                 job.faults.append((reply, flight.node))
             yield from self._failed(job)
             return
@@ -266,7 +266,7 @@ class Dispatcher(Generic[H]):
             job.faults = [
                 (fault, node)
                 for fault, node in job.faults
-                if fault is Fault.CRASHED and node in alive
+                if fault is BatchFailure.CRASHED and node in alive
             ]
             if len(job.faults) >= TRIES_ALONE:
                 yield self._quarantine(job)
@@ -324,8 +324,8 @@ class Dispatcher(Generic[H]):
         self._give_up(flight, outcome, error)
         self._fleet.cancel(handle, force=True)
 
-    def _give_up(self, flight: _Flight, outcome: str, error: str) -> None:
-        flight.job.tried.append(tried(self._fleet.address(flight.node), outcome, error))
+    def _give_up(self, flight: _InFlight, outcome: str, error: str) -> None:
+        flight.job.tried.append(failed_attempt(self._fleet.address(flight.node), outcome, error))
 
     def _close(self, job: _Job) -> None:
         """No more is wanted of a job; what flies of it still has been overtaken."""

@@ -1,8 +1,8 @@
 """The process that owns the Ray driver. The coordinator starts it and hears it by heartbeat.
 
 Ray ends a driver that lost its cluster; here it takes no run down with it. Messages on the pipe:
-to the driver ``("evaluate", genomes)`` or ``("close",)``; from it ``Ready``, ``Beat``,
-``NodeReport``, ``HandedOut``, ``BatchResult``, ``Done``, ``Lost`` and ``Refused``.
+to the driver ``("evaluate", genomes)`` or ``("close",)``; from it ``Ready``, ``Heartbeat``,
+``NodeReport``, ``Dispatched``, ``BatchResult``, ``Done``, ``ClusterLost`` and ``AuthRejected``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ga.evaluation.settings import evaluation_key
 from ga.execution.forkserver import ONE_THREAD
 from ga.execution.protocol import (
     CostModel,
-    probes,
+    warmup_genomes,
 )
 from ga.execution.ray.auth import refuses
 from ga.execution.ray.dispatcher import (
@@ -28,7 +28,15 @@ from ga.execution.ray.dispatcher import (
     Dispatcher,
 )
 from ga.execution.ray.fleet import COLD_SECONDS, RayFleet
-from ga.execution.ray.messages import Beat, Done, DriverSpec, HandedOut, Lost, Ready, Refused
+from ga.execution.ray.messages import (
+    AuthRejected,
+    ClusterLost,
+    Dispatched,
+    Done,
+    DriverSpec,
+    Heartbeat,
+    Ready,
+)
 from ga.genome import Genome
 
 
@@ -45,7 +53,7 @@ def main(connection: Connection, spec: DriverSpec) -> None:
     os.environ.update({"RAY_worker_niceness": "0", **ONE_THREAD})
     try:
         if spec.address is not None and refuses(spec.address):
-            connection.send(Refused())
+            connection.send(AuthRejected())
             return
         driver = _Driver(connection, spec)
         connection.send(Ready(driver.fleet.slots, os.getpid()))
@@ -56,7 +64,7 @@ def main(connection: Connection, spec: DriverSpec) -> None:
     except Exception as error:
         # Whatever it was, the coordinator must hear of it and carry on without us.
         with contextlib.suppress(BrokenPipeError):
-            connection.send(Lost(f"{type(error).__name__}: {error}".splitlines()[0]))
+            connection.send(ClusterLost(f"{type(error).__name__}: {error}".splitlines()[0]))
 
 
 class _Driver:
@@ -81,10 +89,10 @@ class _Driver:
             self._connection.send(Done(self.fleet.slots))
 
     def _handed_out(self, indices: tuple[int, ...], node: str) -> None:
-        self._connection.send(HandedOut(indices, node))
+        self._connection.send(Dispatched(indices, node))
 
     def _beat(self) -> None:
-        self._connection.send(Beat(self.fleet.slots))
+        self._connection.send(Heartbeat(self.fleet.slots))
 
     def _dispatcher(self, genomes: Sequence[Genome]) -> Dispatcher[Any]:
         market, settings = self._spec.market, self._spec.settings
@@ -113,7 +121,7 @@ class _Driver:
                 )
             self._beat()
             time.sleep(BEAT_SECONDS)
-        for genome in probes(self._spec.families):
+        for genome in warmup_genomes(self._spec.families):
             # One after the other, so that no two are a batch: the estimates are per family.
             for _ in range(2):
                 for _result in self._dispatcher([genome]).run():

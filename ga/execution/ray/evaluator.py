@@ -17,15 +17,23 @@ from ga.evaluation.settings import Settings
 from ga.execution.forkserver import deaf
 from ga.execution.protocol import (
     PATIENCE_SECONDS,
-    Abandoned,
-    AwakeClock,
     BatchResult,
     NodeReport,
-    tried,
+    SuspendAwareClock,
+    UnansweredAttempts,
+    failed_attempt,
 )
 from ga.execution.ray.driver import main
 from ga.execution.ray.fleet import COLD_SECONDS
-from ga.execution.ray.messages import Beat, Done, DriverSpec, HandedOut, Lost, Ready, Refused
+from ga.execution.ray.messages import (
+    AuthRejected,
+    ClusterLost,
+    Dispatched,
+    Done,
+    DriverSpec,
+    Heartbeat,
+    Ready,
+)
 from ga.genome import Genome
 from ga.market import Market
 
@@ -94,7 +102,7 @@ class ClusterEvaluator:
         theirs.close()
         self._slots = 0
         self._ended = False
-        self._abandoned: Abandoned = {}
+        self._abandoned: UnansweredAttempts = {}
         self._nodes: list[NodeReport] = []
 
     @property
@@ -108,7 +116,7 @@ class ClusterEvaluator:
         return self._slots
 
     @property
-    def abandoned(self) -> Abandoned:
+    def abandoned(self) -> UnansweredAttempts:
         """See ``Evaluator``."""
         return self._abandoned
 
@@ -142,7 +150,7 @@ class ClusterEvaluator:
             raise
         finally:
             self._abandoned = {
-                index: tuple(tried(node, outcome, why) for node in nodes)
+                index: tuple(failed_attempt(node, outcome, why) for node in nodes)
                 for index, nodes in handed_out.items()
             }
 
@@ -156,7 +164,7 @@ class ClusterEvaluator:
             raise self._lost(f"driver process is gone ({error})") from None
         while True:
             message = self._hear(_SILENT_SECONDS)
-            if isinstance(message, HandedOut):
+            if isinstance(message, Dispatched):
                 for index in message.indices:
                     handed_out.setdefault(index, []).append(message.node)
             elif isinstance(message, BatchResult):
@@ -187,9 +195,9 @@ class ClusterEvaluator:
             message = self._connection.recv()
         except (EOFError, OSError):
             raise self._lost("driver process died") from None
-        if isinstance(message, Lost):
+        if isinstance(message, ClusterLost):
             raise self._lost(message.reason)
-        if isinstance(message, Refused):
+        if isinstance(message, AuthRejected):
             self._kill()
             raise InputError(
                 f"--address {self._address}: the cluster refuses this token;"
@@ -197,13 +205,13 @@ class ClusterEvaluator:
             )
         if isinstance(message, NodeReport):
             self._nodes.append(message)
-        if isinstance(message, Beat | Done):
+        if isinstance(message, Heartbeat | Done):
             self._slots = message.slots
         return message
 
     def _heard(self, seconds: float) -> bool:
         """Whether there is a message within so many seconds that this process was awake."""
-        clock = AwakeClock()
+        clock = SuspendAwareClock()
         while clock() < seconds:
             if self._connection.poll(0.5):
                 return True

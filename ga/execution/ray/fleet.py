@@ -18,10 +18,10 @@ from ga.execution.protocol import (
 from ga.execution.ray.connection import ask_for_a_token as ask_for_a_token
 from ga.execution.ray.connection import local_address
 from ga.execution.ray.dispatcher import (
-    Fault,
+    BatchFailure,
 )
 from ga.execution.ray.messages import DriverSpec
-from ga.execution.ray.remote import ONCE, Answer, Shared, Unfit, evaluation_task, warm
+from ga.execution.ray.remote import ONCE, Answer, MarketRef, Unfit, evaluation_task, warm
 from ga.genome import Genome
 
 _NODES_SECONDS: Final = 1.0
@@ -41,7 +41,7 @@ and else warmed up again: one stuck lease must not hide it for ever."""
 
 
 class RayFleet:
-    """The worker nodes of a Ray cluster (``ga.execution.ray.dispatcher.Fleet``)."""
+    """The worker nodes of a Ray cluster (``ga.execution.ray.dispatcher.ClusterBackend``)."""
 
     def __init__(self, spec: DriverSpec, tell: Callable[[NodeReport], None]) -> None:
         self._tell = tell
@@ -89,7 +89,7 @@ class RayFleet:
         # The primary copy lives beside the driver and dies only with it; nodes fetch it once each
         # and map it without copying. A task that loads it could be repeated, but its copy would lie
         # on a worker node, and be lost with that.
-        self._market = Shared(spec.market.hash, ray.put(spec.market))
+        self._market = MarketRef(spec.market.hash, ray.put(spec.market))
         self._tasks = {apart: evaluation_task(ray, apart=apart) for apart in (False, True)}
         self._warm = ray.remote(**ONCE)(warm)
         self._placed: dict[tuple[str, bool], Any] = {}
@@ -261,30 +261,30 @@ class RayFleet:
         ready, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
         return list(ready)
 
-    def result(self, handle: Any) -> Sequence[BatchResult] | Fault:
+    def result(self, handle: Any) -> Sequence[BatchResult] | BatchFailure:
         """See ``Fleet``. Errors of our own code on a node are raised: they are no genome's fault,
         and another node has the same code."""
         errors = self._ray.exceptions
         try:
             answer: Answer | Unfit = self._ray.get(handle)
         except errors.OutOfMemoryError:
-            return Fault.MEMORY
+            return BatchFailure.MEMORY
         except errors.WorkerCrashedError:
-            return Fault.CRASHED
+            return BatchFailure.CRASHED
         except errors.RayTaskError as error:
             if isinstance(error.cause, ClusterError | errors.RayError):
                 # The node cannot start a process to evaluate apart in, or cannot fetch the market;
                 # another one may.
-                return Fault.LOST
+                return BatchFailure.LOST
             raise
         except errors.RayError:
-            return Fault.LOST
+            return BatchFailure.LOST
         if isinstance(answer, Unfit):
             self.refuse(answer.id, answer.reason)
-            return Fault.LOST
+            return BatchFailure.LOST
         if answer.id not in self._proven or answer.id in self._refused:
             # Ray ran it elsewhere, since the node it was meant for is gone.
-            return Fault.LOST
+            return BatchFailure.LOST
         return answer.results
 
     def cancel(self, handle: Any, *, force: bool) -> None:

@@ -34,14 +34,14 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Beat:
+class Heartbeat:
     """Still alive."""
 
     slots: int
 
 
 @dataclass(frozen=True)
-class HandedOut:
+class Dispatched:
     """A batch was started on a node."""
 
     indices: tuple[int, ...]
@@ -56,12 +56,12 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Lost:
+class ClusterLost:
     """The cluster cannot go on; nothing more will come."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Refused:
+class AuthRejected:
     """The cluster does not take our token. Not a loss: it would be refused on the next try too."""

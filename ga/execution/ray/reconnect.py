@@ -16,7 +16,7 @@ _LAST_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Returned:
+class Reconnected:
     """The cluster is back."""
 
     evaluator: Evaluator
@@ -26,7 +26,7 @@ class Returned:
     """Since it was lost."""
 
 
-class Standby:
+class Reconnector:
     """Makes an evaluator on the cluster again and again, in a thread, until one is ready.
 
     Args:
@@ -45,7 +45,7 @@ class Standby:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._making: Evaluator | None = None
-        self._returned: Returned | None = None
+        self._returned: Reconnected | None = None
         self._thread = threading.Thread(target=self._try, name="cluster-standby", daemon=True)
         self._thread.start()
 
@@ -54,7 +54,7 @@ class Standby:
         """Whether ``take`` would give an evaluator."""
         return self._returned is not None
 
-    def take(self) -> Returned | None:
+    def take(self) -> Reconnected | None:
         """The evaluator, once; it is the caller's from then on."""
         with self._lock:
             returned, self._returned = self._returned, None
@@ -94,7 +94,7 @@ class Standby:
             with self._lock:
                 seconds = time.monotonic() - began
                 self._making = None
-                self._returned = Returned(evaluator=evaluator, tries=tries, seconds=seconds)
+                self._returned = Reconnected(evaluator=evaluator, tries=tries, seconds=seconds)
             return
         if self._making is not None:
             self._making.close()

@@ -14,7 +14,7 @@ from ga.execution.numerics_check import Proof, prove
 from ga.execution.pool import Pool
 from ga.execution.protocol import (
     BatchResult,
-    probes,
+    warmup_genomes,
 )
 from ga.execution.ray.tasks import EVALUATE, EVALUATE_APART
 from ga.execution.worker import fault_of, work
@@ -27,7 +27,7 @@ behind all that waits, and for a lack of memory it would try for ever."""
 
 
 @dataclass(frozen=True)
-class Shared:
+class MarketRef:
     """A market in Ray's store."""
 
     hash: str
@@ -39,7 +39,7 @@ _held: list[Market] = []
 """Of a worker process: the market of its driver."""
 
 
-def _kept(market: Shared) -> Market:
+def _cached_market(market: MarketRef) -> Market:
     """The market itself, fetched once. As an argument of its own it would be a new object for every
     task, and what is computed once a market (its indicator banks) belongs to one object."""
     if not _held or _held[0].hash != market.hash:
@@ -67,14 +67,14 @@ class Answer:
     results: tuple[BatchResult, ...]
 
 
-def warm(market: Shared, settings: Settings, families: Sequence[str]) -> tuple[str, Proof]:
+def warm(market: MarketRef, settings: Settings, families: Sequence[str]) -> tuple[str, Proof]:
     """Load market and kernels in this worker process, and check its numerics; returns the node's
     id, too."""
     import ray
 
     proof = prove(families)
     if proof.refusal is None:
-        work(_kept(market), settings, probes(families))
+        work(_cached_market(market), settings, warmup_genomes(families))
     return ray.get_runtime_context().get_node_id(), proof
 
 
@@ -84,11 +84,11 @@ def evaluation_task(ray: Any, *, apart: bool) -> Any:
     return ray.remote(name=name, **ONCE)(function)
 
 
-def _evaluate(market: Shared, settings: Settings, genomes: Sequence[Genome]) -> Answer | Unfit:
+def _evaluate(market: MarketRef, settings: Settings, genomes: Sequence[Genome]) -> Answer | Unfit:
     import ray
 
     node, id = str(ray.util.get_node_ip_address()), ray.get_runtime_context().get_node_id()
-    seen = _kept(market)
+    seen = _cached_market(market)
     try:
         batch = work(seen, settings, genomes)
     except Exception as error:
@@ -99,13 +99,13 @@ def _evaluate(market: Shared, settings: Settings, genomes: Sequence[Genome]) -> 
 
 
 def _evaluate_apart(
-    market: Shared, settings: Settings, genomes: Sequence[Genome], patience: float
+    market: MarketRef, settings: Settings, genomes: Sequence[Genome], patience: float
 ) -> Answer | Unfit:
     """Like ``_evaluate``, in a process of its own and genome by genome."""
     import ray
 
     node, id = str(ray.util.get_node_ip_address()), ray.get_runtime_context().get_node_id()
-    pool = Pool(market=_kept(market), settings=settings, workers=1, patience=patience)
+    pool = Pool(market=_cached_market(market), settings=settings, workers=1, patience=patience)
     with contextlib.closing(pool):
         one_by_one = [(index,) for index in range(len(genomes))]
         try:
