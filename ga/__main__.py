@@ -1,6 +1,8 @@
-"""``python -m ga``."""
+"""``python -m ga``, and the command ``ga``."""
 
-if __name__ == "__main__":
+
+def run() -> None:
+    """Run one command and exit with its status."""
     # All imports are here, because worker processes load this file too, and need none of them.
     # Before all that takes time to load: Ctrl-C may come at any moment.
     from ga.cli.interrupts import Signals
@@ -37,3 +39,7 @@ if __name__ == "__main__":
     signals.ends_at_once()
     forkserver.end_children()
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    run()

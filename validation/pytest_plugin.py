@@ -78,6 +78,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--short", action="store_true", help="less evidence, in about half the time")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker, also where no configuration of this project is read."""
+    text = "validation: starts the real stack, breaks it, and gathers evidence for the gate"
+    config.addinivalue_line("markers", text)
+
+
 def _seed(text: str) -> int:
     if not text.isdigit() or int(text) >= 2**63:
         raise pytest.UsageError(f"seed must be a whole number 0..2^63-1, not {text!r}")

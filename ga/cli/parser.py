@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import NoReturn
 
+from ga import __version__
 from ga.backtest.simulation import Costs
 from ga.cli import cluster, serve
 from ga.cli import ledger as upkeep
@@ -29,7 +31,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m ga", description="Evolve trading strategies.")
+    parser = _Parser(prog=command_name("ga"), description="Evolve trading strategies.")
+    parser.add_argument("--version", action="version", version=f"evolution-gate {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
@@ -138,3 +141,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def default_store() -> str:
     return setting("GA_STORE") or DEFAULT_STORE
+
+
+def command_name(module: str) -> str:
+    """How this program was called: the installed command, or ``python -m`` and the module."""
+    called = Path(sys.argv[0]).name
+    return called if called in ("ga", "evolution-gate") else f"python -m {module}"

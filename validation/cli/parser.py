@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import Final
 
+from ga import __version__
 from validation.extension import (
     NODES,
 )
@@ -19,8 +21,9 @@ RUNS: Final = OUT
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m validation", description="Judge recorded evidence: GO, NO-GO, INCONCLUSIVE."
+        prog=_command_name(), description="Judge recorded evidence: GO, NO-GO, INCONCLUSIVE."
     )
+    parser.add_argument("--version", action="version", version=f"evolution-gate {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     gate = commands.add_parser("gate", help="decide from evidence files; exits 0 GO, 1 NO-GO, 2")
     gate.add_argument(
@@ -108,3 +111,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _files(text: str) -> list[Path]:
     return [Path(part) for part in text.split(",")]
+
+
+def _command_name() -> str:
+    called = Path(sys.argv[0]).name
+    return called if called == "evolution-gate" else "python -m validation"

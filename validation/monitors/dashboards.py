@@ -7,14 +7,14 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
+from fixtures.deploy_files import DEPLOY
 from fixtures.system.http_client import session
 from validation.evidence.log import Sink
 from validation.evidence.records_monitoring import Panel, Probe, Via
 
-DASHBOARDS: Final = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dashboards"
+DASHBOARDS: Final = DEPLOY / "grafana" / "dashboards"
 _TIMEOUT: Final = 10.0
 _STEP_SECONDS: Final = 5
 _MOST_POINTS: Final = 1_000

@@ -63,6 +63,11 @@ def certify(
         InputError: nothing of what was asked for can be planted in containers.
         RuntimeError: a trial could not be run.
     """
+    if missing := [name for name in (*_FOLDERS, *_FILES) if not (_ROOT / name).exists()]:
+        raise InputError(
+            "certify needs a checkout of the project, where mutants are planted;"
+            f" {missing[0]} is not in {_ROOT}"
+        )
     kept = [c for c in read_certificates(path) if c.stack == stack]
     done = set() if force else {(c.criterion, c.defect) for c in kept}
     chosen = [d for d in MUTANTS if not criteria or d.criterion in criteria]
