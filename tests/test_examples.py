@@ -14,6 +14,7 @@ from tests.validation.evidence_builders import T0, Timed, passing, write
 from validation.cli.main import main
 from validation.evidence.base import Record
 
+pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 EXPECTED = {
     "evolve_strategies": [
