@@ -135,6 +135,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
             one.close()
 
 
+@pytest.mark.parametrize(
+    "store",
+    [
+        pytest.param("sqlite", marks=pytest.mark.slow),
+        pytest.param("postgresql", marks=pytest.mark.stack),
+    ],
+    indirect=True,
+)
 def test_a_killed_service_loses_nothing_and_changes_no_history(start, store, tmp_path):
     first = start(store=store)
     runs = [first.submit(f"key {n}".replace(" ", "-"), seed=n).json()["id"] for n in range(2)]
