@@ -7,10 +7,12 @@ their compiler. One request a line on stdin, one answer a line on stdout, until 
 
 from __future__ import annotations
 
+import atexit
 import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 
 from fixtures.system.launch import spawn
@@ -56,7 +58,15 @@ def _process() -> subprocess.Popen[str]:
     """One for all requests: it loads the engine once, and ends with our end of its input."""
     command = [sys.executable, "-m", __name__]
     # In a session of its own: Ctrl-C is for the harness.
-    return spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    process = spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    atexit.register(_end, process)
+    return process
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Let it end, and wait for that."""
+    with suppress(BrokenPipeError):  # it has ended by itself
+        process.communicate()
 
 
 def main() -> None:
