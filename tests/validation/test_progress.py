@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from validation.campaigns.lists import ATTACHED, FULL
 from validation.campaigns.progress import Progress
-from validation.campaigns.run import Step
+from validation.campaigns.run import Options, Step, run_campaign
 from validation.contract import Stage
 from validation.criteria.registry import CRITERIA
 from validation.stages.registry import STAGES
+from validation.stages.scale import SHORT
+from validation.targets import OwnStack
 
 
 def _campaign(takes: list[float]) -> list[str]:
@@ -81,3 +85,13 @@ def test_the_full_campaign_feeds_every_criterion_with_a_stage_of_its_own() -> No
     watched = {"uptime", "dashboard", "prometheus_collection", "container_stability"}
     by_all = {"memory_stability", "generation_time"}
     assert fed | watched | by_all == {criterion.id for criterion in CRITERIA}
+
+
+def test_a_campaign_that_would_run_unwatched_is_refused(tmp_path: Path) -> None:
+    steps = [Step(stage="population"), Step(stage="rollback", watched=False), Step(stage="watch")]
+    options = Options(
+        seed=1, run="run", folder=tmp_path / "run", scale=SHORT, replay="", say=print
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="must follow one another"):
+        run_campaign(OwnStack(backend="processes"), steps, options)
+    assert not (tmp_path / "run").exists()

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from fixtures.protocols import Stack, StackError
+from fixtures.protocols import StackError
 from fixtures.system.launch import beside
 from fixtures.system.termination import alongside
 from validation.campaigns.progress import Progress
@@ -98,9 +99,13 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
     """Run the steps in turn on the target, and close the record.
 
     Raises:
+        ValueError: the watched steps do not follow one another.
         StackError: the stack cannot be started.
         CampaignAbortedError: it failed later, or the engine's kernels cannot be compiled.
     """
+    if len([watched for watched, _ in groupby(steps, lambda step: step.watched) if watched]) > 1:
+        # A monitor runs once: those of the second stretch would run unseen.
+        raise ValueError("the watched steps of a campaign must follow one another")
     say, folder = options.say, options.folder
     say(f"seed {options.seed}; evidence goes to {folder}")
     progress = Progress(say, stages=[_STARTING, *(STAGES[step.stage] for step in steps)])
@@ -192,11 +197,7 @@ def _ended(context: Context, webhook: Webhook) -> None:
     for notification in webhook.notifications:
         writer.add(notification)
     record_container_exits(stack, writer)
-    for line in _unexpected(stack):
+    for line in stack.unexpected_exits:
         # For the reader; container_stability judges what the watch saw.
         context.say(f"unexpected exit: {line}")
         writer.add(Note(text=f"unexpected exit: {line}"))
-
-
-def _unexpected(stack: Stack) -> Sequence[str]:
-    return stack.unexpected_exits
