@@ -21,6 +21,8 @@ from validation.contract import Mutant
 from validation.criteria.registry import CRITERIA, MUTANTS
 from validation.mutation.runner import _place as place
 from validation.mutation.runner import certify, part
+from validation.mutation.trial import _ORDER
+from validation.stages.registry import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +48,19 @@ def test_every_measured_criterion_has_a_defect() -> None:
     measured = {c.id for c in CRITERIA}
     assert measured == {defect.criterion for defect in MUTANTS}
     assert len({(d.criterion, d.name) for d in MUTANTS}) == len(MUTANTS)
+
+
+def test_the_healthy_system_is_tried_in_every_stage_that_a_mutant_needs() -> None:
+    needed = {stage for mutant in MUTANTS for stage in mutant.stages}
+    assert needed <= set(_ORDER)
+    assert set(_ORDER) <= {*STAGES, "soak"}
+
+
+def test_every_file_of_a_criterion_is_found() -> None:
+    """One that forgets ``PLUGIN`` would be missing in the gate without a word."""
+    others = {"__init__", "helpers", "plan", "registry"}
+    files = {file.stem for file in (ROOT / "validation" / "criteria").glob("*.py")} - others
+    assert files == {criterion.id for criterion in CRITERIA}
 
 
 def test_parts_are_every_defect_once() -> None:
