@@ -181,6 +181,8 @@ def _gather(config: pytest.Config) -> Path:
         dashboard=config.getoption("--dashboard"),
         prometheus=config.getoption("--prometheus"),
     )
+    # Before minutes of work, and not at the end of them.
+    writing = list(reporters())
     ours, short = isinstance(target, OwnStack), config.getoption("--short")
     plugins = tuple(plugins_of(config))
     replay = f"pytest -m validation {target.option} --replay {seed}"
@@ -207,7 +209,7 @@ def _gather(config: pytest.Config) -> Path:
     result, evidence = decide_from(config, folder), [read_evidence(gathered.evidence)]
     pages = [
         Path(page)
-        for reporter in reporters()
+        for reporter in writing
         for page in reporter.write(result, evidence, folder, runs=OUT)
     ]
     if leaked := withdraw(pages, gathered.secrets):

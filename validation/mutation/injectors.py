@@ -148,8 +148,10 @@ def prometheus_stopped(stack: Stack) -> Iterator[None]:
 def _stopped(stack: Stack, service: str) -> Iterator[None]:
     pid = cast("Any", stack)._watched[service].pid
     os.kill(pid, signal.SIGSTOP)
-    yield
-    os.kill(pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
