@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
 from ga.errors import InputError
+
+
+def command_name(module: str, installed: str) -> str:
+    """How this program was called: the installed command, or ``python -m`` and the module."""
+    return installed if Path(sys.argv[0]).name == installed else f"python -m {module}"
 
 
 def setting(name: str) -> str | None:

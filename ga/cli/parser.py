@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +11,7 @@ from ga.backtest.simulation import Costs
 from ga.cli import cluster, serve
 from ga.cli import ledger as upkeep
 from ga.cli import plan as capacity
-from ga.environment import setting
+from ga.environment import command_name, setting
 from ga.errors import InputError
 from ga.metrics import LOOPBACK
 from ga.ops import preflight
@@ -31,7 +30,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=command_name("ga"), description="Evolve trading strategies.")
+    """Options of every command."""
+    parser = _Parser(prog=command_name("ga", "ga"), description="Evolve trading strategies.")
     parser.add_argument("--version", action="version", version=f"evolution-gate {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -141,9 +141,3 @@ def make_parser() -> argparse.ArgumentParser:
 
 def default_store() -> str:
     return setting("GA_STORE") or DEFAULT_STORE
-
-
-def command_name(module: str) -> str:
-    """How this program was called: the installed command, or ``python -m`` and the module."""
-    called = Path(sys.argv[0]).name
-    return called if called in ("ga", "evolution-gate") else f"python -m {module}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from pathlib import Path
 from typing import Final
 
 from ga import __version__
+from ga.environment import command_name
 from validation.extension import (
     NODES,
 )
@@ -20,8 +20,10 @@ RUNS: Final = OUT
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """Options of every command."""
     parser = argparse.ArgumentParser(
-        prog=_command_name(), description="Judge recorded evidence: GO, NO-GO, INCONCLUSIVE."
+        prog=command_name("validation", "evolution-gate"),
+        description="Judge recorded evidence: GO, NO-GO, INCONCLUSIVE.",
     )
     parser.add_argument("--version", action="version", version=f"evolution-gate {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -111,8 +113,3 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _files(text: str) -> list[Path]:
     return [Path(part) for part in text.split(",")]
-
-
-def _command_name() -> str:
-    called = Path(sys.argv[0]).name
-    return called if called == "evolution-gate" else "python -m validation"
