@@ -6,12 +6,20 @@ Properties are not timed: how long an example takes says something about the mac
 from __future__ import annotations
 
 import fcntl
+import gc
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
 
 for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     # Under nohup, or behind a shell's &, these are ignored, also by what the tests start.
@@ -22,6 +30,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+_ENGINE = Path(__file__).parent / "ga"
 _FIRST = (
     "test_ga_service_process.py",
     "test_ga_pool.py",
@@ -43,18 +52,49 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="write tests/goldens/*.json")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest; all others stay in their order."""
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the kernels while xdist's workers collect; ``compiled`` waits for it."""
+    if session.config.getoption("numprocesses", None):
+        threading.Thread(target=_compile, daemon=True).start()
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    """xdist does not tell its workers how it deals the tests."""
+    node.workerinput["dist"] = node.config.getoption("dist")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Without the garbage collector: collection makes objects that all live to the end."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; all others stay in their order.
+
+    ``--dist worksteal`` gives each worker one stretch of the list, so the files are dealt to as
+    many stretches. In each, tests of the engine come last, since these wait for the kernels."""
     turn = {name: number for number, name in enumerate(_FIRST)}
     items.sort(key=lambda item: turn.get(item.path.name, len(_FIRST)))
+    given = getattr(config, "workerinput", {})
+    if given.get("dist") != "worksteal":
+        return
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    stretches: list[list[pytest.Item]] = [[] for _ in range(given["workercount"])]
+    for number, file in enumerate(files.values()):
+        (stretches[number] if number < len(stretches) else min(stretches, key=len)).extend(file)
+    for stretch in stretches:
+        stretch.sort(key=lambda item: _ENGINE in item.path.parents)
+    items[:] = [item for stretch in stretches for item in stretch]
 
 
-@pytest.fixture(scope="session")
-def compiled() -> None:
-    """All kernels are in the cache.
-
-    One process compiles them and the others wait: else every worker of xdist and every process that
-    a test starts would compile the same ones, and patience would run out."""
+def _compile() -> None:
+    """Compile all kernels into the cache, in one process however many of these call."""
     from ga.backtest import kernel_cache
 
     folder = kernel_cache.folder()
@@ -65,3 +105,12 @@ def compiled() -> None:
         if not done.exists():
             subprocess.run([sys.executable, "-m", "ga", "compile"], check=True)
             done.touch()
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """All kernels are in the cache.
+
+    One process compiles them and the others wait: else every worker of xdist and every process that
+    a test starts would compile the same ones, and patience would run out."""
+    _compile()

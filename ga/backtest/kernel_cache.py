@@ -39,6 +39,8 @@ _ENGINE: Final = Path(__file__).parents[__name__.count(".") - 1]
 """The folder of the whole engine."""
 _COMPILERS: Final = frozenset({"numba", "jit"})
 """Modules that make kernels: numba, and the one with our decorator."""
+_BLOCKS: Final = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Fields of ``ast`` that hold statements, or what holds some."""
 _NOT_CODE: Final = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
 """Variables of numba that do not change what is compiled."""
 _EVERY_SECONDS: Final = 5.0
@@ -106,7 +108,7 @@ def _imports(name: str, file: Path) -> frozenset[str]:
     """All names that the import statements of a module name, wherever these stand."""
     found: set[str] = set()
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    for node in _statements(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -115,6 +117,16 @@ def _imports(name: str, file: Path) -> frozenset[str]:
             # What is imported from a package may be a module.
             found.update([module, *(f"{module}.{alias.name}" for alias in node.names)])
     return frozenset(found)
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """All statements below a node, without the many expressions that ``ast.walk`` visits too."""
+    below: list[ast.AST] = [tree]
+    while below:
+        node = below.pop()
+        yield node
+        for block in _BLOCKS:
+            below += getattr(node, block, ())
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -419,8 +419,8 @@ def services(faults: Sequence[Fault], until: float) -> list[Timed]:
     return found
 
 
-_PAYLOADS: dict[int, Mapping[str, object]] = {}
-"""Payloads by the identity of their record; only of records that ``_passing`` keeps alive."""
+_EVENTS: dict[tuple[int, int, float], Event] = {}
+"""By identity of the record, place and time; only of records that ``_passing`` keeps alive."""
 
 
 def passing(seed: int = 1) -> list[Timed]:
@@ -601,8 +601,10 @@ def _passing(seed: int) -> tuple[Timed, ...]:
         events.append((at, answered("cluster")))
         events.append((at, observer(at)))
         at += 60
-    _PAYLOADS.update((id(record), record.data()) for _, record in events)
-    return tuple(sorted(events, key=lambda event: event[0]))
+    events.sort(key=lambda event: event[0])
+    for seq, (when, record) in enumerate(events, start=1):
+        _EVENTS[id(record), seq, when] = _event(seq, when, record)
+    return tuple(events)
 
 
 def climbing(per_minute: float, seconds: float, *, noise: float = 2e6) -> list[Timed]:
@@ -652,16 +654,14 @@ def evidence(events: Sequence[Timed], *, run: str = "run-1", closed: bool = True
         sha256="0" * 64,
         closed=closed,
         events=tuple(
-            Event(
-                seq=seq,
-                kind=record.KIND,
-                at=at,
-                data=_PAYLOADS.get(id(record)) or record.data(),
-                record=record,
-            )
+            _EVENTS.get((id(record), seq, at)) or _event(seq, at, record)
             for seq, (at, record) in enumerate(timed)
         ),
     )
+
+
+def _event(seq: int, at: float, record: Record) -> Event:
+    return Event(seq=seq, kind=record.KIND, at=at, data=record.data(), record=record)
 
 
 def write(path: Path, events: Sequence[Timed], *, run: str = "run-1") -> Path:

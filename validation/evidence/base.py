@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Final
 
 
@@ -20,6 +23,20 @@ class Record:
         if names is None:
             names = _FIELDS[kind] = tuple(field.name for field in dataclasses.fields(self))
         return {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def not_finite(self) -> str:
+        """Which field is NaN or infinite, in words; empty when all are finite."""
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                return f"{name} is {value}"
+            if isinstance(value, tuple | list) and not _all_finite(value):
+                return f"{name} holds NaN or infinity"
+        return ""
+
+
+def _all_finite(values: Sequence[object]) -> bool:
+    return all(math.isfinite(value) for value in values if isinstance(value, float))
 
 
 _FIELDS: Final[dict[type[Record], tuple[str, ...]]] = {}

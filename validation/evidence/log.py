@@ -103,11 +103,8 @@ class Evidence:
         for event in self.events:
             if not math.isfinite(event.at):
                 return f"run {self.run}, event {event.seq}: its time is NaN or infinite"
-            for name, value in vars(event.record).items():
-                if isinstance(value, float) and not math.isfinite(value):
-                    return f"run {self.run}, event {event.seq}: {name} is {value}"
-                if isinstance(value, tuple | list) and not _all_finite(value):
-                    return f"run {self.run}, event {event.seq}: {name} holds NaN or infinity"
+            if event.record.not_finite:
+                return f"run {self.run}, event {event.seq}: {event.record.not_finite}"
         return ""
 
     def of(self, kind: str) -> tuple[Event, ...]:
@@ -117,10 +114,6 @@ class Evidence:
     def all(self, record: type[R]) -> tuple[R, ...]:
         """Parsed payloads of one kind, for example ``evidence.all(Workload)``."""
         return tuple(cast("R", event.record) for event in self.of(record.KIND))
-
-
-def _all_finite(values: Sequence[object]) -> bool:
-    return all(math.isfinite(value) for value in values if isinstance(value, float))
 
 
 class Sink(Protocol):
