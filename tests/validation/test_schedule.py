@@ -210,9 +210,8 @@ def test_one_node_is_too_few(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize(
-    "backend", ["processes", pytest.param("containers", marks=pytest.mark.nightly)]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("backend", ["processes", "containers"])
 def test_a_schedule_on_a_real_stack_changes_nothing(backend: str, tmp_path: Path) -> None:
     if backend == "containers" and (missing := containers.available()):
         pytest.skip(missing)
