@@ -58,6 +58,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         threading.Thread(target=_compile, daemon=True).start()
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: WorkerController) -> None:
     """xdist does not tell its workers how it deals the tests."""
     node.workerinput["dist"] = node.config.getoption("dist")

@@ -13,6 +13,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -65,6 +66,9 @@ def status_of(work: Callable[[], int], *, hint: Callable[[], str] = str) -> int:
         then = hint()
         say(ended_by.how + (f"; go on with: {then}" if then else ""))
         status = 128 + ended_by.number
+        # Python 3.12.0 and 3.12.1 crash when they collect a frame that ended while it sent to
+        # another process (python/cpython#111049).
+        traceback.clear_frames(error.__traceback__)
     except OSError as error:
         failed, status = error, 1
     lost = _lost_streams()

@@ -147,35 +147,37 @@ def _resume(options: argparse.Namespace) -> int:
     _check_top(options.top)
     _check_log(options.log)
     _check_services(options)
-    ledger = open_ledger(options.store, create=False)
-    record = ledger.run(options.run)
-    record.check_version()
-    require_coordinator()
-    market = record.market.load()
-    if market.hash != record.market_hash:
-        raise InputError(
-            f"run {record.run}: market {record.market.spec} has changed since the run began;"
-            " restore the data it was started on"
-        )
-    # Owned before it is read: whoever had it before commits no more.
-    options.begun = record.run
-    with closing(ledger), ledger.own(record.run):
-        evolution = _restore(ledger, record)
-        choice = make_evaluator(
-            options.mode,
-            market=visible(market, record.settings),
-            settings=record.settings,
-            plan=record.plan,
-            workers=options.workers,
-            address=options.address,
-        )
-        print(
-            f"resuming run {record.run} at generation {evolution.generation + 1} of"
-            f" {record.plan.generations}; mode: {choice.reason}",
-            file=sys.stderr,
-        )
-        with closing(choice.evaluator):
-            return _drive(options, ledger, record.run, evolution, market, record.settings, choice)
+    with closing(open_ledger(options.store, create=False)) as ledger:
+        record = ledger.run(options.run)
+        record.check_version()
+        require_coordinator()
+        market = record.market.load()
+        if market.hash != record.market_hash:
+            raise InputError(
+                f"run {record.run}: market {record.market.spec} has changed since the run began;"
+                " restore the data it was started on"
+            )
+        # Owned before it is read: whoever had it before commits no more.
+        options.begun = record.run
+        with ledger.own(record.run):
+            evolution = _restore(ledger, record)
+            choice = make_evaluator(
+                options.mode,
+                market=visible(market, record.settings),
+                settings=record.settings,
+                plan=record.plan,
+                workers=options.workers,
+                address=options.address,
+            )
+            print(
+                f"resuming run {record.run} at generation {evolution.generation + 1} of"
+                f" {record.plan.generations}; mode: {choice.reason}",
+                file=sys.stderr,
+            )
+            with closing(choice.evaluator):
+                return _drive(
+                    options, ledger, record.run, evolution, market, record.settings, choice
+                )
 
 
 def _restore(ledger: Ledger, record: RunRecord) -> Evolution:

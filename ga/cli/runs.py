@@ -94,10 +94,9 @@ def _named(genome: Genome) -> dict[str, float]:
 
 def runs(options: argparse.Namespace) -> int:
     """``runs``: list the runs of a store."""
-    ledger = open_ledger(options.store, create=False)
-    records = ledger.runs()
-    used = {r.run: processors(ledger.nodes(r.run)) for r in records}
-    ledger.close()
+    with closing(open_ledger(options.store, create=False)) as ledger:
+        records = ledger.runs()
+        used = {r.run: processors(ledger.nodes(r.run)) for r in records}
     rows = [
         {
             "run": r.run,
@@ -127,10 +126,9 @@ def strategies(options: argparse.Namespace) -> int:
     """``strategies``: list the best of a run, or of all."""
     if not 1 <= options.limit <= 100_000:
         raise InputError(f"--limit must be 1..100000, not {options.limit}")
-    ledger = open_ledger(options.store, create=False)
-    run = ledger.run(options.run).run if options.run else None
-    found = ledger.strategies(run, options.limit)
-    ledger.close()
+    with closing(open_ledger(options.store, create=False)) as ledger:
+        run = ledger.run(options.run).run if options.run else None
+        found = ledger.strategies(run, options.limit)
     if options.json:
         print(json.dumps([{"run": s.run, **strategy_row(s), **sharpe_row(s)} for s in found]))
     else:

@@ -20,6 +20,10 @@ _SHOWN: Final = 5
 """Faults of a request that are listed."""
 
 
+_RENAMED: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""Names that RFC 9110 changed, and Python with 3.13: the answers are the same on every Python."""
+
+
 class ProblemError(Exception):
     """Answered with ``status`` and ``detail``."""
 
@@ -28,21 +32,20 @@ class ProblemError(Exception):
         self.status, self.detail, self.headers = status, detail, headers
 
 
+def _name(status: int) -> str:
+    return _RENAMED.get(status) or HTTPStatus(status).phrase
+
+
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """The answer with a problem document."""
-    found = Problem(
-        type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail
-    )
+    found = Problem(type="about:blank", title=_name(status), status=status, detail=detail)
     return JSONResponse(found.model_dump(), status, headers, media_type=MEDIA_TYPE)
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may answer with these."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in statuses
-    }
+    return {status: {"description": _name(status), "content": content} for status in statuses}
 
 
 def register(app: FastAPI) -> None:

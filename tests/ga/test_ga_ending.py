@@ -103,6 +103,17 @@ def test_a_full_disk_behind_stdout_is_one_line(how, unbuffered):
     ]
 
 
+def test_an_interrupt_while_a_buffer_is_sent_is_one_line():
+    """The buffer of ``Connection.send`` is in a frame that the exception keeps, and itself."""
+    how = (
+        "buffer = __import__('io').BytesIO(b'sent').getbuffer()\n"
+        "    try:\n        raise KeyboardInterrupt\n"
+        "    except KeyboardInterrupt as error:\n        kept = error\n        raise"
+    )
+    done = subprocess.run([sys.executable, "-c", _streams(how)], stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (130, b"ga: interrupted\n")
+
+
 def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
     how = f"import os; print(os.open({str(tmp_path / 'file')!r}, os.O_CREAT) > 2, file=sys.stderr)"
     script = 'exec "$0" -c "$1" <&- >&-'

@@ -43,7 +43,10 @@ def score(genome: Genome) -> Outcome:
         (value - gene.low) / (gene.high - gene.low) - 0.5
         for gene, value in zip(genes, genome.genes, strict=True)
     ]
-    return Outcome(key=key_of(genome), fitness=-sum(m * m for m in misses))
+    fitness = 0.0
+    for miss in misses:  # Not ``sum``, which rounds otherwise from Python 3.12 on.
+        fitness -= miss * miss
+    return Outcome(key=key_of(genome), fitness=fitness)
 
 
 def lawful(genome: Genome) -> bool:
