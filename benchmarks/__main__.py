@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: run all suites, keep the raw samples, write one page, print a table."""
+"""Run all suites, keep the raw samples, write one page, print a table."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import charts, compare, markdown
-from benchmarks.baselines import FORMAT, BaselineError, changes, history, keep
-from benchmarks.bench_scaleout import ScaleOut, market_of_arms
-from benchmarks.cluster_arms import measure
-from benchmarks.page import by_suite, number, write_page
-from benchmarks.samples import Effort, Measurement, from_pytest
-from benchmarks.scaling import WITHIN, Foretold, Law
+from evolution_gate.benchmarks import charts, compare, markdown
+from evolution_gate.benchmarks.baselines import FORMAT, BaselineError, changes, history, keep
+from evolution_gate.benchmarks.bench_scaleout import ScaleOut, market_of_arms
+from evolution_gate.benchmarks.cluster_arms import measure
+from evolution_gate.benchmarks.page import by_suite, number, write_page
+from evolution_gate.benchmarks.samples import Effort, Measurement, from_pytest
+from evolution_gate.benchmarks.scaling import WITHIN, Foretold, Law
 from ga.capacity.calibration import measure as measure_costs
 from ga.capacity.calibration_file import kept_at, load, save, this_machine
 from ga.capacity.cost_model import Costs, costs_of
@@ -44,8 +44,8 @@ SUITES: Final = (
     "service",
     "scaleout",
 )
-_HERE: Final = Path(__file__).parent
-_OUT: Final = _HERE.parent / "reports" / "out"
+_HERE: Final = Path(__file__).resolve().parent
+_OUT: Final = Path("reports") / "out"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments[arguments.index("--compare")] = "compare"
     if arguments[:1] == ["compare"]:
         return _compare(arguments[1:])
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m evolution_gate.benchmarks", description=__doc__
+    )
     parser.add_argument("--quick", action="store_true", help="smoke run, under 3 minutes")
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--only", choices=SUITES, action="append", help="one suite; repeatable")
@@ -66,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder: Path = options.out or _OUT / f"benchmark-{stamp}"
+    folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     suites = tuple(s for s in SUITES if not options.only or s in options.only)
     began, say = time.monotonic(), _speaker()
@@ -185,7 +188,7 @@ def _history(effort: str) -> list[str]:
 
 def _compare(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks compare",
+        prog="python -m evolution_gate.benchmarks compare",
         description="Slower, same, faster, or cannot tell: both codes are run now, in turn.",
     )
     compare.add_parser(parser)

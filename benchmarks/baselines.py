@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.decide import Shift, shifts
+from evolution_gate.benchmarks.decide import Shift, shifts
 from ga.capacity.calibration_file import Machine, this_machine
 
 FORMAT: Final = 1
@@ -60,7 +60,7 @@ def read_stored(path: Path) -> Stored:
     if other := this_machine().unlike(stored.machine):
         raise BaselineError(
             f"{file}: a baseline of another machine or version ({other}); make one here with:"
-            " python -m benchmarks"
+            " python -m evolution_gate.benchmarks"
         )
     return stored
 
@@ -99,5 +99,5 @@ def _read(file: Path) -> Stored:
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise BaselineError(
-            f"{file}: is no baseline ({why}); make one with: python -m benchmarks"
+            f"{file}: is no baseline ({why}); make one with: python -m evolution_gate.benchmarks"
         ) from None

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.rounds import timed
-from benchmarks.samples import Effort
+from evolution_gate.benchmarks.rounds import timed
+from evolution_gate.benchmarks.samples import Effort
 from ga.backtest.panel import panels
 from ga.errors import ClusterError
 from ga.evaluation import evaluate
@@ -199,7 +199,7 @@ def test_deap_around_vectorbt(benchmark: BenchmarkFixture, effort: Effort) -> No
         warnings.simplefilter("ignore")
         from deap import algorithms, base, creator, tools
 
-        from benchmarks.bench_peers import with_vectorbt
+        from evolution_gate.benchmarks.bench_peers import with_vectorbt
     market = visible(synthetic(assets=ASSETS, bars=BARS * 5 // 4, seed=3), Settings())
     parts = [one_asset(market, a) for a in range(ASSETS)]
     random.seed(1)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.bench_kernels import RULES, genes_of
-from benchmarks.rounds import timed
-from benchmarks.samples import Effort
-from benchmarks.scaling import slope
+from evolution_gate.benchmarks.bench_kernels import RULES, genes_of
+from evolution_gate.benchmarks.rounds import timed
+from evolution_gate.benchmarks.samples import Effort
+from evolution_gate.benchmarks.scaling import slope
 from ga.evaluation.evaluate import evaluate
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, Settings, evaluation_key

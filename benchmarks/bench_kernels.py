@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from benchmarks.rounds import timed
-from benchmarks.samples import Effort
+from evolution_gate.benchmarks.rounds import timed
+from evolution_gate.benchmarks.samples import Effort
 from ga.backtest import simulation
 from ga.backtest.panel import Panel
 from ga.evaluation.evaluate import measure

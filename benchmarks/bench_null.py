@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.samples import Effort
+from evolution_gate.benchmarks.samples import Effort
 from ga.analysis.holdout import test_for_edge
 from ga.analysis.overfitting import Edge
 from ga.evaluation.evaluate import evaluate

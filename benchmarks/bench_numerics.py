@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.rounds import timed
-from benchmarks.samples import Effort
+from evolution_gate.benchmarks.rounds import timed
+from evolution_gate.benchmarks.samples import Effort
 from ga import numerics
 from validation.statistics import geometric_mean
 

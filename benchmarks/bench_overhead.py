@@ -21,9 +21,9 @@ import pytest
 from prometheus_client import generate_latest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.rounds import timed
-from benchmarks.samples import Effort
-from fixtures.services import datastores
+from evolution_gate.benchmarks.rounds import timed
+from evolution_gate.benchmarks.samples import Effort
+from evolution_gate.fixtures.services import datastores
 from ga.errors import ClusterError
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, Settings

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.rounds import timed
-from benchmarks.samples import Effort
+from evolution_gate.benchmarks.rounds import timed
+from evolution_gate.benchmarks.samples import Effort
 from ga.backtest.simulation import STATISTICS, Costs
 from ga.evaluation.evaluate import measure
 from ga.evaluation.settings import Settings

@@ -21,8 +21,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.samples import Measurement
-from benchmarks.scaling import Foretold, Law, fit, foretell, slope
+from evolution_gate.benchmarks.samples import Measurement
+from evolution_gate.benchmarks.scaling import Foretold, Law, fit, foretell, slope
 from ga.capacity.cost_model import Costs
 from validation.statistics import Estimate, geometric_mean, tolerance_upper
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.samples import Effort
+from evolution_gate.benchmarks.samples import Effort
 from ga.evaluation.evaluate import evaluate
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Settings

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.rounds import timed
-from benchmarks.samples import Effort
+from evolution_gate.benchmarks.rounds import timed
+from evolution_gate.benchmarks.samples import Effort
 from validation.stages.service_load import Service, load
 from validation.statistics import quantile_bounds
 

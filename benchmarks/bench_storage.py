@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.bench_kernels import RULES, genes_of
-from benchmarks.rounds import timed
-from benchmarks.samples import Effort
-from fixtures.services import datastores
+from evolution_gate.benchmarks.bench_kernels import RULES, genes_of
+from evolution_gate.benchmarks.rounds import timed
+from evolution_gate.benchmarks.samples import Effort
+from evolution_gate.fixtures.services import datastores
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, Settings, evaluation_key
 from ga.evolution import Evolution, Plan

@@ -7,8 +7,8 @@ from typing import Final
 
 from markupsafe import Markup
 
-from benchmarks.scaling import Law
-from reports.svg import path, picture, tag, ticks
+from evolution_gate.benchmarks.scaling import Law
+from evolution_gate.reports.svg import path, picture, tag, ticks
 
 _WIDTH: Final = 720.0
 _HEIGHT: Final = 320.0

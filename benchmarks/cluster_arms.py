@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-import fixtures
-from benchmarks.bench_scaleout import (
+from evolution_gate import fixtures
+from evolution_gate.benchmarks.bench_scaleout import (
     CPUS_PER_NODE,
     MARKET,
     PEERS,
@@ -27,9 +27,9 @@ from benchmarks.bench_scaleout import (
     ScaleOut,
     arm_of,
 )
-from benchmarks.recovery import PATIENCE, ArmError, Say, lose_work, recover, start
-from benchmarks.samples import Effort
-from fixtures.protocols import Stack, StackError
+from evolution_gate.benchmarks.recovery import PATIENCE, ArmError, Say, lose_work, recover, start
+from evolution_gate.benchmarks.samples import Effort
+from evolution_gate.fixtures.protocols import Stack, StackError
 from ga.ledger import open_ledger
 
 _ARM_SECONDS: Final = 300.0
@@ -191,7 +191,7 @@ def _peers(say: Say) -> list[str]:
 
 
 def _peer(stack: Stack, name: str, nodes: int, effort: Effort) -> Mapping[str, Any]:
-    module = f"benchmarks.{PEERS[name][0]}"
+    module = f"evolution_gate.benchmarks.{PEERS[name][0]}"
     argv = [sys.executable, "-m", module, *_work(effort.scale_generations)]
     argv += ["--address", stack.endpoints.ray, "--workers", str(nodes)]
     return _ended(start(argv, stack.endpoints.env), name)

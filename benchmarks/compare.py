@@ -1,4 +1,4 @@
-"""``python -m benchmarks compare``: is this tree slower than the one a baseline was taken of?
+"""``compare``: is this tree slower than the one a baseline was taken of?
 
 Both trees are run now, in turn, sample by sample: a number from last month was taken on a machine
 that was warmer, busier or newer. The baseline says which commit and which machine.
@@ -27,8 +27,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.baselines import BaselineError, Stored, read_stored
-from benchmarks.decide import Answer, Difference, differences, overall
+from evolution_gate.benchmarks.baselines import BaselineError, Stored, read_stored
+from evolution_gate.benchmarks.decide import Answer, Difference, differences, overall
 from ga.capacity.planner import families_of
 from ga.errors import InputError
 from ga.families import FAMILIES

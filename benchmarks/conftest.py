@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.samples import Effort
+from evolution_gate.benchmarks.samples import Effort
 from ga.market import Market
 from ga.sources import synthetic
 

@@ -11,7 +11,15 @@ import ray
 import torch
 from evotorch import Problem, SolutionBatch
 
-from benchmarks.peer import SETTINGS, Answer, Spread, Work, main, market_here, warming
+from evolution_gate.benchmarks.peer import (
+    SETTINGS,
+    Answer,
+    Spread,
+    Work,
+    main,
+    market_here,
+    warming,
+)
 from ga.evaluation.evaluate import evaluate
 from ga.evaluation.settings import Outcome, evaluation_key
 from ga.families import FAMILIES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.samples import Measurement
+from evolution_gate.benchmarks.samples import Measurement
 
 
 def summary(

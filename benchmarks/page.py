@@ -10,9 +10,9 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmarks.bench_scaleout import CPUS_PER_NODE, ScaleOut
-from benchmarks.samples import Measurement
-from reports.svg import picture, tag
+from evolution_gate.benchmarks.bench_scaleout import CPUS_PER_NODE, ScaleOut
+from evolution_gate.benchmarks.samples import Measurement
+from evolution_gate.reports.svg import picture, tag
 
 _TITLES: Final = {
     "kernels": "Kernels on one core: one bar of one genome, 10,000 bars",
@@ -62,7 +62,7 @@ def write_page(
 ) -> None:
     """Write the page; it loads nothing from anywhere."""
     templates = Environment(
-        loader=PackageLoader("benchmarks", package_path=""),
+        loader=PackageLoader("evolution_gate.benchmarks", package_path=""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

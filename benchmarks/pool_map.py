@@ -8,7 +8,15 @@ from collections.abc import Sequence
 import ray
 from ray.util.multiprocessing import Pool
 
-from benchmarks.peer import SETTINGS, Answer, Spread, Work, main, market_here, warming
+from evolution_gate.benchmarks.peer import (
+    SETTINGS,
+    Answer,
+    Spread,
+    Work,
+    main,
+    market_here,
+    warming,
+)
 from ga.evaluation.evaluate import evaluate
 from ga.genome import Genome
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from fixtures.protocols import Node, Stack
+from evolution_gate.fixtures.protocols import Node, Stack
 
 PATIENCE: Final = 30.0
 _REDONE_SECONDS: Final = 60.0

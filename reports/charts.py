@@ -11,7 +11,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from reports.svg import path, picture, tag, ticks
+from evolution_gate.reports.svg import path, picture, tag, ticks
 from validation.evidence.log import Evidence
 from validation.evidence.records import Fault, Recovery, Workload
 from validation.evidence.records_ledger import Generation

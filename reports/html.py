@@ -11,9 +11,9 @@ from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import charts
-from reports.runs import Run, read_runs, trend
-from reports.text_formats import interval
+from evolution_gate.reports import charts
+from evolution_gate.reports.runs import Run, read_runs, trend
+from evolution_gate.reports.text_formats import interval
 from validation.decision import Decision, GateResult
 from validation.evidence.log import Evidence
 from validation.evidence.records import Environment, Fault, Note
@@ -101,7 +101,7 @@ def render_page(result: GateResult, evidence: Sequence[Evidence], runs: Sequence
 
 def _render(template: str, **values: object) -> str:
     templates = Templates(
-        loader=PackageLoader("reports", package_path=""),
+        loader=PackageLoader("evolution_gate.reports", package_path=""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

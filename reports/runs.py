@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from reports.svg import picture, tag
+from evolution_gate.reports.svg import picture, tag
 from validation.criteria.registry import CRITERIA
 from validation.verdict import Status
 

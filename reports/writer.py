@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.html import render_index, render_page
-from reports.runs import RESULT, read_runs
-from reports.text_formats import junit, summary
+from evolution_gate.reports.html import render_index, render_page
+from evolution_gate.reports.runs import RESULT, read_runs
+from evolution_gate.reports.text_formats import junit, summary
 from validation.decision import GateResult, as_object
 from validation.evidence.log import Evidence
 

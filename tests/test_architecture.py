@@ -108,11 +108,14 @@ def test_a_backward_import_is_found(text: str, tmp_path: Path) -> None:
 
 
 def test_an_exception_covers_no_further_module_and_must_be_needed(tmp_path: Path) -> None:
-    backward = {"validation/one.py": "import reports.page\n", "reports/page.py": ""}
+    backward = {
+        "validation/one.py": "import evolution_gate.reports.page\n",
+        "reports/page.py": "",
+    }
     root = tree(tmp_path, backward)
     allowed = {("validation", "reports"): 1}
     assert violations(imports_of(root), allowed) == []
-    tree(tmp_path, {"validation/two.py": "from reports import page\n"})
+    tree(tmp_path, {"validation/two.py": "from evolution_gate.reports import page\n"})
     (line,) = violations(imports_of(root), allowed)
     assert "2 modules do, 1 are allowed" in line
     tree(tmp_path, {"validation/one.py": "", "validation/two.py": ""})

@@ -6,6 +6,11 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+IMPORT_PACKAGE: Final = "evolution_gate"
+"""Its links make ``fixtures/a.py`` importable as ``evolution_gate.fixtures.a``. Here, modules
+are named as their folders: ``fixtures.a``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +127,17 @@ def _targets(
         base = ".".join([*parents, base] if base else parents)
     for alias in node.names:
         # ``from package import name``: the name is a submodule, or an attribute of the package.
-        submodule = f"{base}.{alias.name}"
+        submodule = _of_folder(f"{base}.{alias.name}")
         yield from [submodule] if submodule in modules else _known(base, modules)
+
+
+def _of_folder(name: str) -> str:
+    return name.removeprefix(f"{IMPORT_PACKAGE}.")
 
 
 def _known(name: str, modules: Mapping[str, Path]) -> Iterator[str]:
     """The module itself, if the tree has it; of an unknown one the nearest parent that it has."""
+    name = _of_folder(name)
     while name:
         if name in modules:
             yield name

@@ -11,11 +11,13 @@ from typing import Final
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from tools.imports import modules_of
+from tools.imports import IMPORT_PACKAGE, modules_of
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-PUBLIC: Final = ("ga", "validation", "fixtures", "reports")
-"""Top-level packages with a reference; the others are programs."""
+LINKED: Final = ("fixtures", "reports")
+"""Top-level folders that are imported as packages of ``evolution_gate``."""
+PUBLIC: Final = ("ga", "validation", *LINKED)
+"""Top-level folders with a reference; the others are programs."""
 _LEFT_OUT: Final = ("migrations", "__main__")
 """Parts of a module's name: Alembic runs the former, Python the latter."""
 
@@ -30,8 +32,9 @@ def api_pages(root: Path = ROOT) -> dict[str, str]:
         # Tests that pytest runs inside of a package are no API.
         if parts[0] not in PUBLIC or hidden or parts[-1].startswith("test_"):
             continue
-        package = name if path.name == "__init__.py" else ".".join(parts[:-1])
-        pages.setdefault(package, []).append(name)
+        shown = f"{IMPORT_PACKAGE}.{name}" if parts[0] in LINKED else name
+        package = shown if path.name == "__init__.py" else shown.rpartition(".")[0]
+        pages.setdefault(package, []).append(shown)
     return {package: _page(package, names) for package, names in sorted(pages.items())}
 
 

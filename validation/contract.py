@@ -122,3 +122,5 @@ class CriterionPlugin:
     name: str = ""
     file: Path | None = None
     """Set when it is loaded; None: it is part of the gate."""
+    argument: str = ""
+    """What ``--with`` names it by: the file, or the name of an installed entry point."""

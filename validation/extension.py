@@ -1,24 +1,22 @@
 """Custom criteria, faults and applications, in one file: see docs/extending.md.
 
 The file sets ``PLUGIN``. It is named on the command line (``--with FILE``, or
-``python -m validation own FILE``), and its code runs with your rights.
+``python -m validation own FILE``), and its code runs with your rights. ``plugin_loading``
+loads it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from fixtures.protocols import Stack
+from evolution_gate.fixtures.protocols import Stack
 from ga.errors import InputError
 from validation.certificates import (
     HEALTHY,
@@ -31,7 +29,6 @@ from validation.contract import Criterion, CriterionPlugin, Injector, Mutant
 from validation.criteria.registry import CRITERIA
 from validation.decision import GateResult, decide
 from validation.evidence.log import FILE, EvidenceWriter, read_evidence
-from validation.evidence.records import register
 from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
 from validation.monitors.harness import HarnessMonitor
 from validation.stages.container_exits import record_container_exits
@@ -49,7 +46,8 @@ def _nothing_planted(_: Context) -> AbstractContextManager[None]:
 
 def command_of(plugin: CriterionPlugin) -> str:
     """What measures its criteria."""
-    return f"python -m validation {plugin.name if plugin.file is None else f'own {plugin.file}'}"
+    own = plugin.name if plugin.file is None else f"own {plugin.argument}"
+    return f"python -m validation {own}"
 
 
 def code_of(plugin: CriterionPlugin) -> str:
@@ -57,43 +55,6 @@ def code_of(plugin: CriterionPlugin) -> str:
     if plugin.file is None:
         return code_hash()
     return hashlib.sha256(code_hash().encode() + plugin.file.read_bytes()).hexdigest()
-
-
-def load(path: Path) -> CriterionPlugin:
-    """Load a custom file; its records can be written and read from then on.
-
-    Raises:
-        InputError: it is not there, cannot be imported, or does not set what it must.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; it must set PLUGIN, see docs/extending.md")
-    name = f"validation_own_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up by name.
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(f"{path}: {type(error).__name__}: {error}") from error
-    plugin = getattr(module, "PLUGIN", None)
-    if not isinstance(plugin, CriterionPlugin) or not plugin.criteria:
-        raise InputError(
-            f"{path}: must set PLUGIN to a CriterionPlugin with at least one criterion, see"
-            " docs/extending.md"
-        )
-    known = [c.id for c in (*CRITERIA, *plugin.criteria)]
-    if twice := sorted({one for one in known if known.count(one) > 1}):
-        raise InputError(f"{path}: there is a criterion {twice[0]!r} already")
-    if stray := [m.name for m in plugin.mutants if m.criterion not in known[len(CRITERIA) :]]:
-        raise InputError(f"{path}: mutant {stray[0]!r} is of no criterion of this file")
-    if bare := [m.name for m in plugin.mutants if m.injector is None]:
-        raise InputError(f"{path}: mutant {bare[0]!r} has no injector")
-    for record in plugin.records:
-        register(record)
-    return replace(plugin, file=path, name=path.stem)
 
 
 def all_criteria(plugins: Sequence[CriterionPlugin]) -> tuple[Criterion, ...]:
@@ -123,7 +84,7 @@ def run_plugin(
     say: Callable[[str], None],
 ) -> Path:
     """Start a stack, gather, and close the record; its path."""
-    import fixtures
+    from evolution_gate import fixtures
 
     seed = secrets.randbelow(2**31) if seed is None else seed
     say(f"seed {seed}; evidence goes to {folder}")
@@ -177,7 +138,7 @@ def certify_plugin(
     plugin: CriterionPlugin, path: Path, *, backend: str, force: bool, say: Callable[[str], None]
 ) -> tuple[Certificate, ...]:
     """Try the healthy system and each mutant of a file, as far as ``path`` has it not."""
-    import fixtures
+    from evolution_gate import fixtures
 
     mine, backend = {code_of(plugin)}, fixtures.backend_for(backend, say)
     kept = [c for c in read_certificates(path, codes=mine) if c.stack == backend]
@@ -188,7 +149,7 @@ def certify_plugin(
     fresh = [name for name in names if (name, HEALTHY) not in done]
     trials: list[tuple[Mutant, list[str]]] = [(healthy, fresh)] if fresh else []
     trials += [(mutant, [mutant.criterion]) for mutant in left]
-    say(f"{len(trials)} trials of {plugin.file} to be made")
+    say(f"{len(trials)} trials of {plugin.argument} to be made")
     if trials:
         with (
             tempfile.TemporaryDirectory(prefix="ga-own-") as place,

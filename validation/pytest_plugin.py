@@ -68,7 +68,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         dest="own_files",
         metavar="FILE",
-        help="custom criteria next to the built-in ones, see docs/extending.md; may be repeated",
+        help="custom criteria next to the built-in ones: a file, or the name of an installed entry"
+        " point, see docs/extending.md; may be repeated",
     )
     group.addoption(
         "--keep-files",
@@ -93,8 +94,8 @@ def _seed(text: str) -> int:
 @pytest.fixture(scope="session")
 def gate_result(request: pytest.FixtureRequest) -> GateResult:
     """Run the whole campaign once and decide from its file."""
-    from fixtures.protocols import StackError
-    from fixtures.system import termination
+    from evolution_gate.fixtures.protocols import StackError
+    from evolution_gate.fixtures.system import termination
     from validation.run_folder import OUT
     from validation.run_once import FailedElsewhereError, once
 
@@ -121,10 +122,10 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
 def plugins_of(config: pytest.Config) -> list[CriterionPlugin]:
     """Load what ``--with`` names."""
     from ga.errors import InputError
-    from validation.extension import load
+    from validation.plugin_loading import load
 
     try:
-        return [load(Path(file)) for file in config.getoption("own_files")]
+        return [load(named) for named in config.getoption("own_files")]
     except InputError as error:
         raise pytest.UsageError(f"--with {error}") from error
 
@@ -159,7 +160,7 @@ def _gather(config: pytest.Config) -> Path:
         CampaignAbortedError: it failed later.
     """
     # Imported here: this plugin is loaded for every pytest run.
-    from fixtures.backends.attached_node import NOT_OURS
+    from evolution_gate.fixtures.backends.attached_node import NOT_OURS
     from validation.campaigns.lists import ATTACHED, FULL
     from validation.campaigns.run import Options, run_campaign
     from validation.evidence.log import read_evidence
@@ -186,7 +187,7 @@ def _gather(config: pytest.Config) -> Path:
     ours, short = isinstance(target, OwnStack), config.getoption("--short")
     plugins = tuple(plugins_of(config))
     replay = f"pytest -m validation {target.option} --replay {seed}"
-    replay += " --short" * short + "".join(f" --with {plugin.file}" for plugin in plugins)
+    replay += " --short" * short + "".join(f" --with {plugin.argument}" for plugin in plugins)
     run, say = f"{stamp()}-{seed}", _progress_printer(config)
     folder = OUT / run
     if not ours:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from fixtures.system import termination
+from evolution_gate.fixtures.system import termination
 
 OUT: Final = Path("reports") / "out"
 """Folder of the folders of all runs."""

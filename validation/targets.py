@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import fixtures
-from fixtures.backends.attached import AttachedStack
-from fixtures.protocols import Stack, StackError
+from evolution_gate import fixtures
+from evolution_gate.fixtures.backends.attached import AttachedStack
+from evolution_gate.fixtures.protocols import Stack, StackError
 
 NODES: Final = 4
 CPUS_PER_NODE: Final = 0.4

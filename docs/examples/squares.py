@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from fixtures import Node, Receipt
-from fixtures.system import process_table
+from evolution_gate.fixtures import Node, Receipt
+from evolution_gate.fixtures.system import process_table
 from validation import statistics
 from validation.contract import CLOCK, RECEIPTS, Criterion, CriterionPlugin, Mutant, Stage
 from validation.evidence.base import Record

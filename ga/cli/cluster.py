@@ -15,7 +15,7 @@ from typing import Any
 
 from ga.cli.tables import table
 from ga.errors import InputError
-from ga.ops.compose import _LOG_LINES, COMPOSE_FILE, WORKERS, Compose, nodes
+from ga.ops.compose import _LOG_LINES, COMPOSE_FILE, WORKERS, Compose, nodes, unpack
 from ga.ops.ports import taken
 from ga.ops.secrets import has_image, init
 
@@ -33,16 +33,18 @@ def add_parser(commands: Any) -> None:
     state = actions.add_parser("status", help="containers, and Ray's nodes")
     state.add_argument("--json", action="store_true", help="one object on stdout")
     scaling = actions.add_parser("scale", help="set the number of worker nodes")
-    scaling.add_argument("workers", type=int, metavar="N")
+    scaling.add_argument("workers", type=int, metavar="N", help="0 to 100")
     draining = actions.add_parser("drain", help="let a node finish its work, then stop it")
     draining.add_argument("node", metavar="NODE", help="IP address or prefix of the node ID")
     draining.add_argument("--seconds", type=int, default=60, help="deadline (default 60)")
     reading = actions.add_parser("logs", help="the last lines of a service, or of all")
-    reading.add_argument("service", nargs="?")
+    reading.add_argument("service", nargs="?", help="as Compose names it (default: all)")
 
 
 def command(options: argparse.Namespace) -> int:
     """The command."""
+    if options.action == "init" and unpack(options.file):
+        print(f"deployment files written to {options.file.parent}")
     compose = Compose(options.file)
     if options.action == "init":
         written = init(compose.folder, webhook=options.webhook, environment=os.environ)
@@ -111,8 +113,8 @@ def _print_missing_images(compose: Compose) -> None:
     if missing := sorted(image for image in wanted if not has_image(image)):
         print(
             f"\nnot here, and could not be pulled: {', '.join(missing)}; with a registry"
-            " `python -m fixtures.images pull`, without one `python -m fixtures.images build`,"
-            " then `python -m ga cluster init`",
+            " `python -m evolution_gate.fixtures.images pull`, without one"
+            " `python -m evolution_gate.fixtures.images build`, then `python -m ga cluster init`",
             file=sys.stderr,
         )
 

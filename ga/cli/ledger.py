@@ -25,7 +25,7 @@ def register(
 ) -> None:
     """Add the commands' options. ``add`` makes a command, ``store`` gives it ``--store``."""
     verify = add("verify", "Check a run: digest, breeding, counts, and a sample evaluated again.")
-    verify.add_argument("run")
+    verify.add_argument("run", help="the start of its id, as `runs` lists it")
     again = verify.add_mutually_exclusive_group()
     again.add_argument(
         "--sample",
@@ -40,7 +40,7 @@ def register(
     )
     store(verify)
     backup = add("backup", "Write the whole ledger to a file, also while a run is on.")
-    backup.add_argument("file", type=Path)
+    backup.add_argument("file", type=Path, help="where it is written")
     backup.add_argument(
         "--keep",
         type=int,
@@ -48,7 +48,7 @@ def register(
     )
     store(backup)
     restore = add("restore", "Read a backup into an empty or new ledger.")
-    restore.add_argument("file", type=Path)
+    restore.add_argument("file", type=Path, help="what `backup` wrote")
     store(restore)
 
 

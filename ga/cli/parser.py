@@ -11,6 +11,7 @@ from ga.backtest.simulation import Costs
 from ga.cli import cluster, serve
 from ga.cli import ledger as upkeep
 from ga.cli import plan as capacity
+from ga.cli.help import finish
 from ga.environment import command_name, setting
 from ga.errors import InputError
 from ga.metrics import LOOPBACK
@@ -21,6 +22,28 @@ DEFAULT_STORE = "sqlite:///ga.db"
 
 _SAMPLE = 64
 """Strategies drawn from all that were tried, for the probability of overfitting."""
+
+
+_RUN = "the start of its id, as `runs` lists it"
+_EXAMPLES = {
+    "evolve": (
+        "evolve --market eurusd --seed 7",
+        "evolve --market prices.csv --population-size 500 --generations 50",
+        "evolve --market eurusd --mode distributed --address 127.0.0.1:6379",
+    ),
+    "resume": ("resume 1f0c",),
+    "strategies": ("strategies 1f0c --limit 10",),
+    "show": ("show 8b3f9c9f47 --out curve.html",),
+    "export": ("export 8b3f9c9f47 --out strategy.json",),
+    "signals": ("signals 8b3f9c9f47 --market eurusd",),
+    "verify": ("verify 1f0c",),
+    "backup": ("backup ledger.backup --keep 3",),
+    "restore": ("restore ledger.backup --store new.db",),
+    "plan": ("plan --population 500 --generations 50 --assets 2 --bars 20000 --deadline 8h",),
+    "serve": ("serve --port 8000 --markets prices/",),
+    "cluster": ("cluster init", "cluster up", "cluster status", "cluster scale 3", "cluster down"),
+    "preflight": ("preflight --json",),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,7 +64,12 @@ def make_parser() -> argparse.ArgumentParser:
         return command
 
     def execution(command: argparse.ArgumentParser) -> None:
-        command.add_argument("--mode", choices=["auto", "local", "distributed"], default="auto")
+        command.add_argument(
+            "--mode",
+            choices=["auto", "local", "distributed"],
+            default="auto",
+            help="on this machine, or on a cluster; auto takes what is estimated to be faster",
+        )
         command.add_argument(
             "--workers",
             type=int,
@@ -91,29 +119,38 @@ def make_parser() -> argparse.ArgumentParser:
 
     evolve = add("evolve", "Evolve strategies on a market.")
     market(evolve, required=True)
-    evolve.add_argument("--population-size", type=int, default=200)
-    evolve.add_argument("--generations", type=int, default=20)
+    evolve.add_argument(
+        "--population-size", type=int, default=200, help="individuals of a generation"
+    )
+    evolve.add_argument(
+        "--generations", type=int, default=20, help="how many, with the first, which is random"
+    )
     evolve.add_argument("--seed", type=int, default=0, help="fixes the history (default: 0)")
     evolve.add_argument(
         "--families", help="comma-separated (default: all that the market has the data for)"
     )
     evolve.add_argument("--folds", type=int, default=4, help="walk-forward folds (default: 4)")
     evolve.add_argument("--fee", type=float, default=Costs().fee, help="fraction of traded value")
-    evolve.add_argument("--slippage", type=float, default=Costs().slippage)
+    evolve.add_argument(
+        "--slippage",
+        type=float,
+        default=Costs().slippage,
+        help="how much worse than the open a trade is filled, as a fraction of the price",
+    )
     evolve.add_argument("--run-id", help="id of the run, 12 of 0-9a-f (default: a random one)")
     evolve.add_argument("--max-cells", type=int, help="refuse a market of more bars x assets")
     execution(evolve)
     store(evolve)
 
     resume = add("resume", "Continue a run that was cut short.")
-    resume.add_argument("run")
+    resume.add_argument("run", help=_RUN)
     execution(resume)
     store(resume)
 
     store(add("runs", "List the runs of a store."))
     strategies = add("strategies", "List the best strategies of a run, or of all.")
-    strategies.add_argument("run", nargs="?")
-    strategies.add_argument("--limit", type=int, default=20)
+    strategies.add_argument("run", nargs="?", help=f"{_RUN} (default: all runs)")
+    strategies.add_argument("--limit", type=int, default=20, help="strategies to list")
     store(strategies)
     add("families", "List the parameter families and their genes.")
     show = add("show", "Show one strategy by part, fold and asset, with its equity curve.")
@@ -121,7 +158,7 @@ def make_parser() -> argparse.ArgumentParser:
     show.add_argument("--out", type=Path, help="write a page with the curve here (.html)")
     store(show)
     export = add("export", "Write one strategy as JSON that needs no ledger.")
-    export.add_argument("strategy")
+    export.add_argument("strategy", help="the start of its key, as `strategies` lists it")
     export.add_argument("--out", type=Path, help="file (default: stdout)")
     store(export)
     signals = add("signals", "When a strategy changes its target position, on any market.")
@@ -136,6 +173,7 @@ def make_parser() -> argparse.ArgumentParser:
     numerics.add_argument("--digests", action="store_true", help="print the digests as a table")
     cluster.add_parser(commands)
     preflight.add_parser(commands)
+    finish(parser, installed="ga", examples=_EXAMPLES)
     return parser
 
 

@@ -46,9 +46,9 @@ def add_parser(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Add the command's options. ``add`` makes a command."""
     plan = add("plan", "Nodes, time and dollars that a workload needs, as measured here.")
     plan.add_argument("--population", type=int, help="individuals of a generation")
-    plan.add_argument("--assets", type=int)
+    plan.add_argument("--assets", type=int, help="how many the market has")
     plan.add_argument("--bars", type=int, help="of each asset, with the hold-out")
-    plan.add_argument("--generations", type=int)
+    plan.add_argument("--generations", type=int, help="how many, with the first")
     plan.add_argument("--deadline", help="of the whole run: 90s, 30m, 8h, 2d")
     plan.add_argument("--families", help="comma-separated (default: all)")
     plan.add_argument(

@@ -59,6 +59,46 @@ class Node:
     host: str
 
 
+def existing(file: Path) -> Path:
+    """The compose file to read: of an installed package, its own where the default is missing.
+
+    Raises:
+        InputError: there is none; says what to do.
+    """
+    packaged = _packaged()
+    if not file.is_file() and packaged is not None and file == COMPOSE_FILE:
+        return packaged / COMPOSE_FILE.name
+    _require(file)
+    return file
+
+
+def unpack(file: Path) -> bool:
+    """Write the deployment's files here if they are missing, as an installed package has them;
+    whether it did."""
+    packaged = _packaged()
+    if file.is_file() or packaged is None or file != COMPOSE_FILE:
+        return False
+    shutil.copytree(packaged, file.parent, dirs_exist_ok=True)
+    return True
+
+
+def _require(file: Path) -> None:
+    if not file.is_file():
+        remedy = (
+            "run in the checkout" if _packaged() is None else "`python -m ga cluster init` here"
+        )
+        raise InputError(f"--file {file}: no such file; {remedy}, or name it")
+
+
+def _packaged() -> Path | None:
+    """The folder of the deployment's files in an installed package; None in a checkout."""
+    spec = find_spec("evolution_gate")
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / COMPOSE_FILE.parent
+    return folder if folder.is_dir() else None
+
+
 class Compose:
     """Docker Compose on one project.
 
@@ -70,8 +110,7 @@ class Compose:
     """
 
     def __init__(self, file: Path) -> None:
-        if not file.is_file():
-            raise InputError(f"--file {file}: no such file; run in the checkout, or name it")
+        _require(file)
         self.file = file
         self._command = [*_compose(), "-f", str(file)]
 
@@ -173,7 +212,8 @@ def _compose() -> list[str]:
     docker = shutil.which("docker")
     if docker is None:
         raise InputError(
-            "no docker on PATH; install Docker, or run `python -m fixtures.engine up DIR`"
+            "no docker on PATH; install Docker, or run"
+            " `python -m evolution_gate.fixtures.engine up DIR`"
         )
     if subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0:
         return [docker, "compose"]

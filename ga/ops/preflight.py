@@ -21,7 +21,7 @@ from typing import Any, Final
 from ga.cli.tables import table
 from ga.environment import home
 from ga.errors import InputError
-from ga.ops.compose import COMPOSE_FILE, Compose, limits_of
+from ga.ops.compose import COMPOSE_FILE, Compose, existing, limits_of
 from ga.ops.ports import PORTS, taken
 from ga.ops.secrets import SECRETS
 
@@ -171,10 +171,9 @@ def look(
     Raises:
         InputError: there is no compose file.
     """
-    if not file.is_file():
-        raise InputError(f"--file {file}: no such file; run in the checkout, or name it")
+    readable = existing(file)
     info, problem = _docker_info()
-    limits, compose_problem = _limits(file)
+    limits, compose_problem = _limits(readable)
     root, place = file.resolve().parent.parent, file.parent / "secrets"
     return Machine(
         engine=str(info.get("ServerVersion") or ""),
@@ -229,7 +228,7 @@ def _engine(machine: Machine) -> Check:
             "add yourself to the group docker, and log in again"
             if denied
             else "install and start Docker, or set DOCKER_HOST; as root without Docker:"
-            " `python -m fixtures.engine up DIR`"
+            " `python -m evolution_gate.fixtures.engine up DIR`"
         )
         return Check(name="engine", ok=False, found=machine.engine_problem, remedy=remedy)
     parts = [int(part) for part in machine.engine.split(".")[:2] if part.isdigit()]

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import compare
-from benchmarks.__main__ import main
-from benchmarks.arm import LEARNED_EVERY
-from benchmarks.decide import Answer
+from evolution_gate.benchmarks import compare
+from evolution_gate.benchmarks.__main__ import main
+from evolution_gate.benchmarks.arm import LEARNED_EVERY
+from evolution_gate.benchmarks.decide import Answer
 from ga.families import FAMILIES
 
 RULES = [name for name, family in FAMILIES.items() if not family.learned]

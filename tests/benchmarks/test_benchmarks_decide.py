@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import baselines
-from benchmarks.__main__ import main
-from benchmarks.baselines import BaselineError, changes, history, keep, read_stored
-from benchmarks.compare import LOOKS, tree_of
-from benchmarks.decide import (
+from evolution_gate.benchmarks import baselines
+from evolution_gate.benchmarks.__main__ import main
+from evolution_gate.benchmarks.baselines import BaselineError, changes, history, keep, read_stored
+from evolution_gate.benchmarks.compare import LOOKS, tree_of
+from evolution_gate.benchmarks.decide import (
     ERROR,
     Answer,
     change_point,
@@ -192,7 +192,7 @@ def test_no_baseline_is_refused_and_says_how_to_make_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", str(tmp_path / "none.json")]) == 2
-    assert "python -m benchmarks" in capsys.readouterr().err
+    assert "python -m evolution_gate.benchmarks" in capsys.readouterr().err
     assert main(["compare"]) == 2
     assert main(["compare", "--aa", "0"]) == 2
 
@@ -208,7 +208,7 @@ def test_the_tree_of_a_commit_is_that_commits(tmp_path: Path) -> None:
 
 
 def test_a_tree_that_cannot_be_measured_is_said(tmp_path: Path) -> None:
-    from benchmarks.compare import compare
+    from evolution_gate.benchmarks.compare import compare
 
     (tmp_path / "ga").mkdir()
     (tmp_path / "ga" / "__init__.py").write_text("raise SystemExit(7)\n")

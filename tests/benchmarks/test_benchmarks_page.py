@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import charts, markdown
-from benchmarks.__main__ import scale_remarks
-from benchmarks.bench_scaleout import Sample, ScaleOut, market_of_arms
-from benchmarks.page import MOST_DOTS, _thinned, by_suite, write_page
-from benchmarks.samples import Measurement
+from evolution_gate.benchmarks import charts, markdown
+from evolution_gate.benchmarks.__main__ import scale_remarks
+from evolution_gate.benchmarks.bench_scaleout import Sample, ScaleOut, market_of_arms
+from evolution_gate.benchmarks.page import MOST_DOTS, _thinned, by_suite, write_page
+from evolution_gate.benchmarks.samples import Measurement
 from ga.capacity.cost_model import Costs
 
 TIMES = {"local": 60.0, "1 node": 65.0, "2 nodes": 34.0, "4 nodes": 19.0}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.recovery import Batches, redone
+from evolution_gate.benchmarks.recovery import Batches, redone
 
 NODE, OTHER = "10.0.0.3", "10.0.0.4"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.bench_scaleout import ScaleOut
-from benchmarks.cluster_arms import evaluated
-from benchmarks.scaling import fit, foretell, slope, throughput
+from evolution_gate.benchmarks.bench_scaleout import ScaleOut
+from evolution_gate.benchmarks.cluster_arms import evaluated
+from evolution_gate.benchmarks.scaling import fit, foretell, slope, throughput
 from ga.capacity.cost_model import Costs
 from ga.capacity.simulate import play
 from ga.cli.main import main

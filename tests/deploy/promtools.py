@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from fixtures.services import binaries
-from fixtures.services.monitoring import DEPLOY
+from evolution_gate.fixtures.services import binaries
+from evolution_gate.fixtures.services.monitoring import DEPLOY
 from ga.evaluation.settings import Outcome
 from ga.execution.protocol import NodeReport
 from ga.genome import Genome

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.services.monitoring import DEPLOY
+from evolution_gate.fixtures.services.monitoring import DEPLOY
 from ga.cli.parser import make_parser as _parser
 
 jsonschema = pytest.importorskip("jsonschema")

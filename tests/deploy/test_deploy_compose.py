@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from fixtures.images import IMAGES, PYTHON
-from fixtures.services.monitoring import DEPLOY
+from evolution_gate.fixtures.images import IMAGES, PYTHON
+from evolution_gate.fixtures.services.monitoring import DEPLOY
 from ga.ops.ports import PORTS
 from ga.ops.secrets import SECRETS
 

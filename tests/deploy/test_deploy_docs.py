@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 import yaml
 
-from fixtures.services.monitoring import DEPLOY
+from evolution_gate.fixtures.services.monitoring import DEPLOY
 from ga.cli.parser import make_parser as _parser
 from ga.ops.compose import compose_of_wheel
 
@@ -144,7 +144,7 @@ def _missing(environment: Mapping[str, str]) -> str:
         ("docker compose version", "Docker has no compose"),
         (
             "docker image inspect evolution-gate/engine:local",
-            "no engine image: `python -m fixtures.images build`",
+            "no engine image: `python -m evolution_gate.fixtures.images build`",
         ),
     ):
         if subprocess.run(["bash", "-c", command], env=environment, capture_output=True).returncode:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from promtools import RULES, metrics, promtool, series, with_data
 
-from fixtures.services import monitoring
-from fixtures.services.monitoring import DEPLOY
+from evolution_gate.fixtures.services import monitoring
+from evolution_gate.fixtures.services.monitoring import DEPLOY
 
 TESTS = sorted((RULES / "tests").glob("*.yml"))
 FILES = [RULES / "recording.yml", RULES / "alerts.yml"]

@@ -18,11 +18,11 @@ from pathlib import Path
 import sqlalchemy as sa
 from evolving import ROOT, RUN_SECONDS, Evolving, Ground, until
 
-import fixtures
-from fixtures import Receipt
-from fixtures.faults import impairment
-from fixtures.system import process_table
-from fixtures.system.launch import popen
+from evolution_gate import fixtures
+from evolution_gate.fixtures import Receipt
+from evolution_gate.fixtures.faults import impairment
+from evolution_gate.fixtures.system import process_table
+from evolution_gate.fixtures.system.launch import popen
 from ga.execution.ray.tasks import evaluates
 
 _CONFIRM_SECONDS = 10.0

@@ -14,10 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 from ledger_stores import Server
 
-import fixtures
-from fixtures import Receipt, Stack
-from fixtures.faults.disk_full import Volume
-from fixtures.services.datastores import start_redis
+from evolution_gate import fixtures
+from evolution_gate.fixtures import Receipt, Stack
+from evolution_gate.fixtures.faults.disk_full import Volume
+from evolution_gate.fixtures.services.datastores import start_redis
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 240.0

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from fixtures.services.datastores import Service, start_postgres
-from fixtures.system.launch import environment, popen
+from evolution_gate.fixtures.services.datastores import Service, start_postgres
+from evolution_gate.fixtures.system.launch import environment, popen
 from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import GENESIS, Evolution, Plan, advance_digest
 from ga.ledger import Ledger

@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import ga.result_cache
-from fixtures.services import datastores
+from evolution_gate.fixtures.services import datastores
 from ga.errors import InputError
 from ga.evaluation.settings import Outcome
 from ga.event_log import BatchLog

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-import fixtures
-from fixtures import Stack
-from fixtures.system import process_table
+from evolution_gate import fixtures
+from evolution_gate.fixtures import Stack
+from evolution_gate.fixtures.system import process_table
 from ga.errors import ClusterError, InputError
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible

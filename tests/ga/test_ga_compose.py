@@ -276,7 +276,7 @@ def test_without_a_file_or_docker_it_says_so(
 @pytest.fixture
 def production(tmp_path: Path) -> Iterator[Path]:
     """The real stack from a copy of the checkout's ``deploy/``; gone afterwards."""
-    from fixtures.backends.container import stack
+    from evolution_gate.fixtures.backends.container import stack
 
     if missing := stack.available():
         pytest.skip(missing)

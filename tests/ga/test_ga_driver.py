@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.system import process_table
+from evolution_gate.fixtures.system import process_table
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible
 from ga.evolution import Evolution, Plan

@@ -18,7 +18,7 @@ from breaking import FAULTS, LAST, cannot, driver_of, kill_coordinator
 from evolving import Evolving, Ground
 from ledger_stores import Server
 
-from fixtures.faults import disk_full
+from evolution_gate.fixtures.faults import disk_full
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, Settings, evaluation_key

@@ -24,8 +24,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from ledger_stores import PLAN, Server, change, counts, keys, rows
 
-from fixtures.faults import disk_full
-from fixtures.faults.disk_full import Volume
+from evolution_gate.fixtures.faults import disk_full
+from evolution_gate.fixtures.faults.disk_full import Volume
 from ga.errors import InputError, LedgerError
 from ga.evaluation.scoring import score
 from ga.evaluation.settings import Outcome, Settings

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import fixtures
-from fixtures import Stack
+from evolution_gate import fixtures
+from evolution_gate.fixtures import Stack
 from tests.ga.test_ga_goldens import ROOT, RUN, RUN_DIGEST
 from validation.mutation.injectors import odd_node
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.system import process_table
+from evolution_gate.fixtures.system import process_table
 from ga.errors import ClusterError
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.system import ports
+from evolution_gate.fixtures.system import ports
 from ga.execution.ray.auth import refuses
 
 grpc = pytest.importorskip("grpc")

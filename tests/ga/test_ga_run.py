@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from fixtures.system import process_table
+from evolution_gate.fixtures.system import process_table
 from ga.errors import ClusterError, InputError, LedgerError
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_ga_telemetry import scrape
 
-from fixtures.services import datastores
+from evolution_gate.fixtures.services import datastores
 from ga.cli import main
 from ga.event_log import BatchLog
 from ga.execution.local import LocalEvaluator

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import requests
 
-from fixtures.system import process_table
+from evolution_gate.fixtures.system import process_table
 
 TOKEN = "a-token-of-the-tests-alone"
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.faults import disk_full
+from evolution_gate.fixtures.faults import disk_full
 from ga.cli import main
 from ga.errors import InputError, LedgerError
 from ga.ledger import connection, migrate, open_ledger

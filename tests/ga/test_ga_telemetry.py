@@ -15,7 +15,7 @@ import pytest
 from engine import PLAN, Engine
 from prometheus_client.parser import text_string_to_metric_families
 
-from fixtures.services import datastores
+from evolution_gate.fixtures.services import datastores
 from ga.errors import ClusterError, InputError
 from ga.evaluation.evaluate import Batch
 from ga.execution.protocol import BatchResult

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-import fixtures.cli
-import fixtures.engine.__main__
-import fixtures.images.__main__
+import evolution_gate.fixtures.cli
+import evolution_gate.fixtures.engine.__main__
+import evolution_gate.fixtures.images.__main__
 import ga.cli.main
 import validation.cli.main
 from ga.ledger import open_ledger
@@ -99,7 +99,7 @@ def test_options_of_every_command(equals):
     parsers = {
         "ga": ga.cli.parser.make_parser(),
         "validation": validation.cli.parser.make_parser(),
-        "fixtures": fixtures.cli._parser(),
+        "fixtures": evolution_gate.fixtures.cli.make_parser(),
     }
     equals("commands", {name: dict(_options(parser)) for name, parser in parsers.items()})
 

@@ -13,12 +13,12 @@ from axe_playwright_python.sync_playwright import Axe
 from evidence_builders import change, evidence, passing
 from playwright.sync_api import Browser, Page, sync_playwright
 
-import reports
-from benchmarks import charts
-from benchmarks.bench_scaleout import Sample, ScaleOut
-from benchmarks.page import write_page
-from benchmarks.samples import Measurement
-from reports.runs import MOST_RUNS
+from evolution_gate import reports
+from evolution_gate.benchmarks import charts
+from evolution_gate.benchmarks.bench_scaleout import Sample, ScaleOut
+from evolution_gate.benchmarks.page import write_page
+from evolution_gate.benchmarks.samples import Measurement
+from evolution_gate.reports.runs import MOST_RUNS
 from tools import screenshot
 from validation.decision import decide
 from validation.evidence.records_ledger import Audit

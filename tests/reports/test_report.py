@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import pytest
 from evidence_builders import T0, Timed, certificates, change, evidence, healthy, passing
 
-import reports
-from reports.charts import timeline
-from reports.html import render_page
-from reports.svg import ticks
-from reports.text_formats import summary
+from evolution_gate import reports
+from evolution_gate.reports.charts import timeline
+from evolution_gate.reports.html import render_page
+from evolution_gate.reports.svg import ticks
+from evolution_gate.reports.text_formats import summary
 from validation.certificates import HEALTHY as NOTHING
 from validation.criteria.registry import CRITERIA
 from validation.decision import decide

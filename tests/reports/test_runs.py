@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from evidence_builders import change, evidence, passing
 
-import reports
-from reports.runs import MOST_RUNS, RESULT, read_runs, trend
+from evolution_gate import reports
+from evolution_gate.reports.runs import MOST_RUNS, RESULT, read_runs, trend
 from validation.cli.main import main
 from validation.decision import decide
 from validation.evidence.records_ledger import Audit

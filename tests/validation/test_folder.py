@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.system import termination
+from evolution_gate.fixtures.system import termination
 from validation.run_folder import WORK, stamp, working
 
 

@@ -27,9 +27,9 @@ from evidence_builders import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.protocols import Endpoints
-from reports.html import render_page
-from reports.text_formats import summary
+from evolution_gate.fixtures.protocols import Endpoints
+from evolution_gate.reports.html import render_page
+from evolution_gate.reports.text_formats import summary
 from validation.cli.main import main
 from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, GateResult, decide

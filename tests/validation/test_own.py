@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from evidence_builders import T0, Timed, certificates, evidence, passing, receipt, write
 
-from fixtures.backends.container import stack
+from evolution_gate.fixtures.backends.container import stack
 from ga.errors import InputError
 from validation.certificates import Certificate, append, certified
 from validation.cli.main import main
@@ -20,7 +20,8 @@ from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, decide
 from validation.evidence.log import read_evidence
 from validation.evidence.records import RECORDS
-from validation.extension import all_criteria, code_of, load, valid_certificates
+from validation.extension import all_criteria, code_of, valid_certificates
+from validation.plugin_loading import load
 from validation.verdict import Status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,6 +125,32 @@ def test_what_is_refused(
         said = capsys.readouterr().err
         assert word in said
         assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("to", ["installed_squares", "installed_squares:PLUGIN"])
+def test_an_installed_package_offers_criteria_by_an_entry_point(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = f"squares_{to.count(':')}"
+    text = EXAMPLE.read_text().replace('KIND = "squares"', f'KIND = "{kind}"')
+    (tmp_path / "installed_squares.py").write_text(text)
+    described = tmp_path / "installed_squares-1.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: x\nVersion: 1\n")
+    (described / "entry_points.txt").write_text(
+        f"[evolution_gate.criteria]\nsquares-check = {to}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "installed_squares", raising=False)
+    plugin = load("squares-check")
+    assert (plugin.name, plugin.argument) == ("squares-check", "squares-check")
+    assert plugin.file == tmp_path / "installed_squares.py"
+    assert [c.id for c in plugin.criteria] == ["squares_right"]
+    # What is not named is not there, and what is offered is said.
+    assert main(["criteria"]) == 0
+    assert "squares_right" not in capsys.readouterr().out
+    assert main(["criteria", "--with", "square-check"]) == 2
+    assert "no installed plug-in (squares-check)" in capsys.readouterr().err
 
 
 def test_two_files_of_the_same_criterion(own: CriterionPlugin) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 # Before pytester first looks which modules are there: numpy cannot be loaded a second time.
 import validation.decision  # noqa: F401
-from fixtures.protocols import StackError
+from evolution_gate.fixtures.protocols import StackError
 from validation import pytest_plugin
 from validation.campaigns import run as campaign
 
@@ -109,7 +109,7 @@ from pathlib import Path
 import pytest
 import validation.pytest_plugin as plugin
 from validation.run_folder import OUT
-from fixtures.protocols import StackError
+from evolution_gate.fixtures.protocols import StackError
 from validation.decision import Decision, GateResult
 from validation.verdict import Status, Verdict
 

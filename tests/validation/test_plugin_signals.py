@@ -12,7 +12,7 @@ from pathlib import Path
 _CONFTEST = """
 import pathlib, threading
 import validation.pytest_plugin
-from fixtures.system import termination
+from evolution_gate.fixtures.system import termination
 
 pytest_plugins = ["validation.pytest_plugin"]
 here = pathlib.Path(__file__).parent

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fixtures.protocols
-import fixtures.ray.gcs
+import evolution_gate.fixtures.protocols
+import evolution_gate.fixtures.ray.gcs
 import validation.campaigns.fault_schedule
-from fixtures.backends.container import stack as containers
-from fixtures.protocols import SERVICES, Receipt, receipt
+from evolution_gate.fixtures.backends.container import stack as containers
+from evolution_gate.fixtures.protocols import SERVICES, Receipt, receipt
 from validation.campaigns.fault_schedule import (
     NODE_FAULTS,
     SERVICE_FAULTS,
@@ -150,8 +150,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     for module in (
         validation.campaigns.fault_schedule,
-        fixtures.ray.gcs,
-        fixtures.protocols,
+        evolution_gate.fixtures.ray.gcs,
+        evolution_gate.fixtures.protocols,
         sys.modules[__name__],
     ):
         monkeypatch.setattr(module, "time", clock)

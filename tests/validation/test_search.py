@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from fixtures.protocols import Endpoints, Stack
+from evolution_gate.fixtures.protocols import Endpoints, Stack
 from validation.evidence.base import Record
 from validation.evidence.records_network import Leak, Search
 from validation.stages.exposure import search, secrets_of, withdraw

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import fixtures
+from evolution_gate import fixtures
 from validation.campaigns.lists import ATTACHED
 from validation.campaigns.run import Options, run_campaign
 from validation.decision import decide

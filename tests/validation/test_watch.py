@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from fixtures.protocols import Endpoints, NodeUsage, StackError
+from evolution_gate.fixtures.protocols import Endpoints, NodeUsage, StackError
 from validation.evidence.base import Record
 from validation.evidence.records import Services, Usage
 from validation.evidence.records_monitoring import Probe

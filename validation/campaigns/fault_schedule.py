@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 
-from fixtures.faults import impairment
-from fixtures.protocols import SERVICES, Node, Receipt, Stack, StackError
-from fixtures.ray.gcs import LOOK_SECONDS, wait_until_true
+from evolution_gate.fixtures.faults import impairment
+from evolution_gate.fixtures.protocols import SERVICES, Node, Receipt, Stack, StackError
+from evolution_gate.fixtures.ray.gcs import LOOK_SECONDS, wait_until_true
 from validation.contract import CriterionPlugin, Stage
 from validation.criteria.container_stability import SPAN_S
 from validation.criteria.registry import CRITERIA

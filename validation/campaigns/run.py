@@ -11,9 +11,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from fixtures.protocols import StackError
-from fixtures.system.launch import beside
-from fixtures.system.termination import alongside
+from evolution_gate.fixtures.protocols import StackError
+from evolution_gate.fixtures.system.launch import beside
+from evolution_gate.fixtures.system.termination import alongside
 from validation.campaigns.progress import Progress
 from validation.contract import CriterionPlugin, Stage
 from validation.evidence.log import FILE, EvidenceWriter
@@ -186,7 +186,7 @@ def _run(step: Step, context: Context) -> None:
 def _custom(plugins: Sequence[CriterionPlugin], context: Context) -> None:
     for plugin in plugins:
         for stage in plugin.stages:
-            context.say(f"stage {stage.name} of {plugin.file}")
+            context.say(f"stage {stage.name} of {plugin.argument}")
             stage.run(context)
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fixtures.system import termination
+from evolution_gate.fixtures.system import termination
 from ga.errors import InputError
 from validation.campaigns.fault_schedule import LEAST_NODES, SCHEDULE
 from validation.certificates import HEALTHY, Certificate, certified, false_alarms
@@ -42,11 +42,11 @@ from validation.extension import (
     all_criteria,
     certify_plugin,
     evaluate,
-    load,
     run_plugin,
     valid_certificates,
 )
 from validation.mutation.runner import CERTIFICATES, certify
+from validation.plugin_loading import load
 from validation.reporting import reporters
 from validation.run_folder import stamp
 from validation.self_check import distrust_reasons

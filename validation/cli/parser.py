@@ -8,15 +8,26 @@ from pathlib import Path
 from typing import Final
 
 from ga import __version__
+from ga.cli.help import finish
 from ga.environment import command_name
-from validation.extension import (
-    NODES,
-)
+from validation.extension import NODES
 from validation.mutation.runner import CERTIFICATES
 from validation.run_folder import OUT
 from validation.soak import run as soak
 
 RUNS: Final = OUT
+
+
+_EXAMPLES: Final = {
+    "gate": ("gate reports/out/20260101-120000", "gate --json evidence.jsonl"),
+    "criteria": ("criteria --json",),
+    "soak": ("soak --hours 48 --out soak",),
+    "report": ("report --out page evidence.jsonl",),
+    "diff": ("diff before.jsonl after.jsonl",),
+    "certify": ("certify speedup --time-budget 30",),
+    "own": ("own docs/examples/squares.py --nodes 2",),
+    "schedule": ("schedule --nodes 3 --replay 7",),
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -40,13 +51,15 @@ def make_parser() -> argparse.ArgumentParser:
     criteria.add_argument("--json", action="store_true", help="a list of objects on stdout")
     soak.register(commands.add_parser("soak", help="gather evidence for hours or days"))
     report = commands.add_parser("report", help="write report.html, junit.xml and summary.md anew")
-    report.add_argument("files", nargs="+", metavar="FILE", type=Path)
-    report.add_argument("--out", required=True, metavar="DIR", type=Path)
+    report.add_argument("files", nargs="+", metavar="FILE", type=Path, help="as for `gate`")
+    report.add_argument("--out", required=True, metavar="DIR", type=Path, help="where they go")
     report.add_argument(
         "--runs", metavar="DIR", type=Path, help="folder of all runs: adds their trend, lists them"
     )
     index = commands.add_parser("index", help="write the page that lists and compares all runs")
-    index.add_argument("folder", nargs="?", metavar="DIR", type=Path, default=RUNS)
+    index.add_argument(
+        "folder", nargs="?", metavar="DIR", type=Path, default=RUNS, help=f"(default: {RUNS})"
+    )
     diff = commands.add_parser("diff", help="what changed between two gates; exits 1 if a verdict")
     diff.add_argument("before", type=_files, metavar="BEFORE", help="FILE[,FILE...]")
     diff.add_argument("after", type=_files, metavar="AFTER", help="FILE[,FILE...]")
@@ -77,7 +90,9 @@ def make_parser() -> argparse.ArgumentParser:
         )
     certifying.add_argument("--json", action="store_true", help="a list of objects on stdout")
     own = commands.add_parser("own", help="start a stack for a custom criteria file, and judge it")
-    own.add_argument("file", metavar="FILE", type=Path, help="sets PLUGIN, see docs/extending.md")
+    own.add_argument(
+        "file", metavar="FILE", help="sets PLUGIN, see docs/extending.md; or an entry point's name"
+    )
     schedule = commands.add_parser(
         "schedule", help="an evolution under faults that a seed draws; --replay repeats them"
     )
@@ -90,7 +105,10 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="one object on stdout")
     for command in (own, schedule, certifying):
         command.add_argument(
-            "--stack", choices=["auto", "processes", "containers"], default="processes"
+            "--stack",
+            choices=["auto", "processes", "containers"],
+            default="processes",
+            help="what nodes are; auto: containers where there is an engine with the images",
         )
     for command in (gate, criteria, report, certifying):
         command.add_argument(
@@ -98,8 +116,8 @@ def make_parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="FILE",
-            type=Path,
-            help="custom criteria next to the built-in ones; may be repeated",
+            help="custom criteria next to the built-in ones: a file, or the name of an installed"
+            " entry point; may be repeated",
         )
     for command in (gate, report, certifying):
         command.add_argument(
@@ -108,6 +126,7 @@ def make_parser() -> argparse.ArgumentParser:
             type=Path,
             help=f"what `certify` found (default: {CERTIFICATES})",
         )
+    finish(parser, installed="evolution-gate", examples=_EXAMPLES)
     return parser
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from fixtures.protocols import SERVICES
+from evolution_gate.fixtures.protocols import SERVICES
 from validation import statistics
 from validation.contract import CLOCK, HARNESS_CPU, RECEIPTS, Criterion, CriterionPlugin, Mutant
 from validation.criteria.plan import METRICS

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Protocol, Self, TypeVar, cast
 
-from fixtures.system.termination import undisturbed
+from evolution_gate.fixtures.system.termination import undisturbed
 from validation.evidence.base import Record
 from validation.evidence.errors import EvidenceError
 from validation.evidence.records import SCHEMA_VERSION, Close, Open, parse

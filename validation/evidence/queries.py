@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from fixtures.protocols import SERVICES
+from evolution_gate.fixtures.protocols import SERVICES
 from validation.evidence.log import Evidence
 from validation.evidence.outages import LONGEST_GAP_S
 from validation.evidence.records import Fault, Gap, Workload

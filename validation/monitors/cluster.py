@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Final, Self
 
-from fixtures.protocols import NodeUsage, Stack, StackError
-from fixtures.system.http_client import JsonHttpClient
+from evolution_gate.fixtures.protocols import NodeUsage, Stack, StackError
+from evolution_gate.fixtures.system.http_client import JsonHttpClient
 from validation.criteria.prometheus_collection import FRESH_S
 from validation.criteria.uptime import CLUSTER
 from validation.evidence.log import Sink

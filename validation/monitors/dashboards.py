@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fixtures.deploy_files import DEPLOY
-from fixtures.system.http_client import session
+from evolution_gate.fixtures.deploy_files import DEPLOY
+from evolution_gate.fixtures.system.http_client import session
 from validation.evidence.log import Sink
 from validation.evidence.records_monitoring import Panel, Probe, Via
 

@@ -9,9 +9,9 @@ import time
 from itertools import pairwise
 from typing import Final, Self
 
-from fixtures.protocols import Stack
-from fixtures.system import process_table
-from fixtures.system.http_client import JsonHttpClient
+from evolution_gate.fixtures.protocols import Stack
+from evolution_gate.fixtures.system import process_table
+from evolution_gate.fixtures.system.http_client import JsonHttpClient
 from validation.evidence.log import Sink
 from validation.evidence.records_self_check import HarnessReading
 from validation.monitors.cluster import target_of

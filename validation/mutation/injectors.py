@@ -18,11 +18,11 @@ from typing import Any, Final, cast
 
 import psycopg
 
-from fixtures import Node, Receipt, Stack
-from fixtures.faults.impairment import delay
-from fixtures.system import process_table, sockets
-from fixtures.system.environment import inherited
-from fixtures.system.launch import spawn
+from evolution_gate.fixtures import Node, Receipt, Stack
+from evolution_gate.fixtures.faults.impairment import delay
+from evolution_gate.fixtures.system import process_table, sockets
+from evolution_gate.fixtures.system.environment import inherited
+from evolution_gate.fixtures.system.launch import spawn
 from validation.evidence.base import Record
 from validation.evidence.log import EvidenceWriter
 

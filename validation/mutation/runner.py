@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from fixtures.system import termination
-from fixtures.system.environment import inherited
-from fixtures.system.launch import run, spawn
+from evolution_gate.fixtures.system import termination
+from evolution_gate.fixtures.system.environment import inherited
+from evolution_gate.fixtures.system.launch import run, spawn
 from ga.errors import InputError
 from validation.certificates import (
     HEALTHY,
@@ -29,7 +29,7 @@ from validation.criteria.registry import MUTANTS
 CERTIFICATES: Final = Path("reports/out/certificates.jsonl")
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _END_SECONDS: Final = 60.0
-_FOLDERS: Final = ("ga", "validation", "fixtures", "reports", "deploy")
+_FOLDERS: Final = ("ga", "validation", "evolution_gate", "fixtures", "reports", "deploy")
 _FILES: Final = ("pyproject.toml", "constraints.txt")
 """What an image of the engine was made from besides is looked at before it is taken."""
 
@@ -111,9 +111,8 @@ def part(defects: Sequence[Mutant], which: str) -> list[Mutant]:
 def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float, stack: str) -> None:
     with _place() as copy:
         for part in _FOLDERS:
-            shutil.copytree(
-                _ROOT / part, copy / part, ignore=shutil.ignore_patterns("out", "__pycache__")
-            )
+            ignore = shutil.ignore_patterns("out", "__pycache__")
+            shutil.copytree(_ROOT / part, copy / part, symlinks=True, ignore=ignore)
         for name in _FILES:
             shutil.copy2(_ROOT / name, copy / name)
         names = [f"{criterion}:{defect}" for criterion, defect in trials]

@@ -14,9 +14,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
-import fixtures
-from fixtures import Stack
-from fixtures.system import termination
+from evolution_gate import fixtures
+from evolution_gate.fixtures import Stack
+from evolution_gate.fixtures.system import termination
 from validation.certificates import HEALTHY, Certificate, append, code_hash
 from validation.contract import Injector, Mutant, SourcePatch
 from validation.criteria.registry import MUTANTS

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 
-from fixtures.system.launch import spawn
+from evolution_gate.fixtures.system.launch import spawn
 
 
 def evaluate_again(

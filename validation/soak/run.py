@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fixtures.system.launch import beside
-from fixtures.system.termination import undisturbed
+from evolution_gate.fixtures.system.launch import beside
+from evolution_gate.fixtures.system.termination import undisturbed
 from ga.errors import InputError
 from validation.campaigns.run import STEADY_SECONDS
 from validation.evidence.log import Evidence
@@ -38,7 +38,7 @@ from validation.stages.environment import environment
 from validation.targets import CPUS_PER_NODE, NODES
 
 if TYPE_CHECKING:
-    from fixtures.protocols import Stack
+    from evolution_gate.fixtures.protocols import Stack
 
 MOST_HOURS: Final = 1000.0
 MOST_FAULTS: Final = 60.0
@@ -57,7 +57,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--faults", type=float, default=None, metavar="RATE", help="kills of a node an hour (0)"
     )
-    parser.add_argument("--stack", choices=["auto", "processes", "containers"], default=None)
+    parser.add_argument(
+        "--stack",
+        choices=["auto", "processes", "containers"],
+        help="what nodes are (default: auto, containers where there is an engine with the images)",
+    )
     parser.add_argument("--seed", type=int, default=None, help="fixes workloads and faults")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"folder of the soak (default: {OUT}/soak-...)"
@@ -201,7 +205,7 @@ def _simulate(start: _Start, options: argparse.Namespace) -> None:
 
 def _watch_stack(start: _Start) -> None:
     # Imported here: neither a verdict nor a simulation needs the engine or a stack.
-    import fixtures
+    from evolution_gate import fixtures
 
     plan = start.folder.plan
     _say(f"seed {plan.seed}; evidence goes to {start.folder.path}")

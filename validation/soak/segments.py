@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
-from fixtures.system.termination import undisturbed
+from evolution_gate.fixtures.system.termination import undisturbed
 from validation.evidence.base import Record
 from validation.evidence.errors import EvidenceError
 from validation.evidence.log import Event, Evidence, EvidenceWriter, read_evidence

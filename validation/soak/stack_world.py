@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from fixtures.protocols import Stack, StackError
+from evolution_gate.fixtures.protocols import Stack, StackError
 from validation.evidence.records import Note
 from validation.monitors.cluster import ExcusedOutages
 from validation.soak.forecast import Live

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from fixtures.protocols import Stack
-from fixtures.ray.gcs import wait_until_true
+from evolution_gate.fixtures.protocols import Stack
+from evolution_gate.fixtures.ray.gcs import wait_until_true
 from validation.criteria.alerting import CLEARS_S, FIRES_S, NODE_LOST
 from validation.evidence.log import Sink
 from validation.evidence.records import Note

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from fixtures.backends.container.exit_events import Death
-from fixtures.protocols import Stack, StackError
+from evolution_gate.fixtures.backends.container.exit_events import Death
+from evolution_gate.fixtures.protocols import Stack, StackError
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
 from validation.evidence.records_self_check import ContainerExit

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from fixtures.protocols import Receipt, Stack
+from evolution_gate.fixtures.protocols import Receipt, Stack
 from validation.evidence.base import Record
 from validation.evidence.log import Sink
 from validation.monitors.alert_webhook import Webhook

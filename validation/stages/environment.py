@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from fixtures.system.launch import run
+from evolution_gate.fixtures.system.launch import run
 
 _PACKAGES: Final = ("ray", "numpy", "numba", "pandas", "sqlalchemy", "psycopg", "redis", "pytest")
 
@@ -44,10 +44,12 @@ def _commit() -> str:
     here = Path(__file__).parent
     try:
         git = ["git", "-C", str(here)]
+        # An environment may lie within a checkout of something else.
+        ours = run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True)
         commit = run([*git, "rev-parse", "HEAD"], capture_output=True)
         changed = run([*git, "status", "--porcelain", "-uno"], capture_output=True)
     except FileNotFoundError:
         return "unknown (no git)"
-    if commit.returncode != 0:
+    if ours.returncode or commit.returncode:
         return "unknown (not a checkout)"
     return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")

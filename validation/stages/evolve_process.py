@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from fixtures.system.environment import DATABASE, inherited
-from fixtures.system.launch import spawn
+from evolution_gate.fixtures.system.environment import DATABASE, inherited
+from evolution_gate.fixtures.system.launch import spawn
 
 OUT_OF_MEMORY: Final = ("OutOfMemoryError", "MemoryError", "oom-kill", "out of memory")
 _POLL: Final = 0.1

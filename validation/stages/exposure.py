@@ -17,11 +17,11 @@ import requests
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from fixtures.protocols import Endpoints, Stack
-from fixtures.system import ports, sockets
-from fixtures.system.http_client import session
-from fixtures.system.launch import run
-from fixtures.system.sockets import Socket
+from evolution_gate.fixtures.protocols import Endpoints, Stack
+from evolution_gate.fixtures.system import ports, sockets
+from evolution_gate.fixtures.system.http_client import session
+from evolution_gate.fixtures.system.launch import run
+from evolution_gate.fixtures.system.sockets import Socket
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
 from validation.evidence.records_network import (

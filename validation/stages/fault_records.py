@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fixtures.protocols import Receipt
+from evolution_gate.fixtures.protocols import Receipt
 from validation.evidence.records import Fault
 
 

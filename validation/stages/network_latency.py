@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fixtures.protocols import Node, Stack
-from fixtures.system.launch import run, spawn
+from evolution_gate.fixtures.protocols import Node, Stack
+from evolution_gate.fixtures.system.launch import run, spawn
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
 from validation.evidence.records_network import RoundTrips

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from fixtures.system.launch import run
+from evolution_gate.fixtures.system.launch import run
 from validation.evidence.errors import EvidenceError
 from validation.evidence.records import NodePrice
 

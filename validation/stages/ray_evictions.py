@@ -8,7 +8,7 @@ from typing import Final
 
 import requests
 
-from fixtures.system.http_client import session
+from evolution_gate.fixtures.system.http_client import session
 from validation.evidence.log import Sink
 from validation.evidence.records import MemoryFailure, Note
 from validation.verdict import plural

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fixtures.protocols import Stack
-from fixtures.system import ports
-from fixtures.system.environment import DATABASE, inherited
-from fixtures.system.launch import run
+from evolution_gate.fixtures.protocols import Stack
+from evolution_gate.fixtures.system import ports
+from evolution_gate.fixtures.system.environment import DATABASE, inherited
+from evolution_gate.fixtures.system.launch import run
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
 from validation.evidence.records_ledger import Fallback, Refusal, Restore

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fixtures.backends.autoscaling import ElasticCluster
-from fixtures.protocols import Stack, StackError
-from fixtures.ray.gcs import LOOK_SECONDS, wait_until_true
+from evolution_gate.fixtures.backends.autoscaling import ElasticCluster
+from evolution_gate.fixtures.protocols import Stack, StackError
+from evolution_gate.fixtures.ray.gcs import LOOK_SECONDS, wait_until_true
 from validation.criteria.autoscaling import SCALING_S
 from validation.evidence.records import Fault, Note
 from validation.evidence.records_load import Scaling

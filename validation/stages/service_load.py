@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import requests
 
-from fixtures.system import launch, process_table
-from fixtures.system.environment import inherited
-from fixtures.system.http_client import session
+from evolution_gate.fixtures.system import launch, process_table
+from evolution_gate.fixtures.system.environment import inherited
+from evolution_gate.fixtures.system.http_client import session
 from validation.criteria.service_load import USERS
 from validation.evidence.log import Sink
 from validation.evidence.records import Note

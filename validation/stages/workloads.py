@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from fixtures.protocols import Node, NodeUsage, Stack, StackError
-from fixtures.ray.gcs import wait_until_true
-from fixtures.system import process_table
+from evolution_gate.fixtures.protocols import Node, NodeUsage, Stack, StackError
+from evolution_gate.fixtures.ray.gcs import wait_until_true
+from evolution_gate.fixtures.system import process_table
 from ga.execution.ray.tasks import evaluates
 from validation.evidence.log import Sink
 from validation.evidence.records import (

@@ -1,0 +1,102 @@
+"""What ``--help`` says, and what a shell completes."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from evolution_gate.fixtures.cli import make_parser as fixtures_parser
+from ga.cli.help import commands_of
+from ga.cli.parser import make_parser as ga_parser
+from validation.cli.parser import make_parser as gate_parser
+
+PARSERS = {"ga": ga_parser, "evolution-gate": gate_parser, "fixtures": fixtures_parser}
+
+
+def walk(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for command in commands_of(parser).values():
+        yield from walk(command)
+
+
+@pytest.mark.parametrize("program", PARSERS)
+def test_every_option_is_described(program: str) -> None:
+    bare = [
+        f"{parser.prog} {' '.join(action.option_strings) or action.dest}"
+        for parser in walk(PARSERS[program]())
+        for action in parser._actions
+        if not action.help and not isinstance(action, argparse._SubParsersAction)
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize("program", PARSERS)
+def test_every_default_is_said(program: str) -> None:
+    unsaid = []
+    for parser in walk(PARSERS[program]()):
+        text = " ".join(parser.format_help().split())
+        for action in parser._actions:
+            if action.help == argparse.SUPPRESS or not action.option_strings:
+                continue
+            told = action.default in (None, False, argparse.SUPPRESS) or action.default == []
+            if not told and "default" not in str(action.help):
+                said = f"{action.help} (default: {action.default})"
+                if said.replace("%%", "%") not in text:
+                    unsaid.append(f"{parser.prog} {action.option_strings[-1]}")
+    assert unsaid == []
+
+
+@pytest.mark.parametrize("program", ["ga", "evolution-gate"])
+def test_examples_are_understood(program: str) -> None:
+    """Those of the whole help are the first of each command's."""
+    parser = PARSERS[program]()
+    found = set()
+    for command in walk(parser):
+        for line in (command.epilog or "").splitlines()[1:]:
+            found.add(line.removeprefix(f"  {parser.prog} "))
+    assert len(found) >= 8
+    for line in found:
+        parser.parse_args(line.split())
+
+
+@pytest.mark.parametrize("program", ["ga", "evolution-gate"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_a_completion_script_is_printed(
+    program: str, shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        PARSERS[program]().parse_args(["--print-completion", shell])
+    assert ended.value.code == 0
+    assert program in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ga ev", {"evolve"}),
+        ("ga evolve --pop", {"--population-size"}),
+        ("ga evolve --mode ", {"auto", "local", "distributed"}),
+        ("ga cluster s", {"status", "scale"}),
+        ("evolution-gate cer", {"certify"}),
+    ],
+)
+def test_bash_completes(line: str, expected: set[str], capsys: pytest.CaptureFixture[str]) -> None:
+    program = line.split()[0]
+    with pytest.raises(SystemExit):
+        PARSERS[program]().parse_args(["--print-completion", "bash"])
+    words = line.split(" ")
+    asked = (
+        f"{capsys.readouterr().out}\n"
+        f"COMP_WORDS=({' '.join(word or chr(39) * 2 for word in words)})\n"
+        f"COMP_CWORD={len(words) - 1}\n"
+        f"COMP_LINE='{line}'\nCOMP_POINT={len(line)}\n"
+        f"$(complete -p {program} | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True)
+    assert expected <= set(done.stdout.split()), done.stderr
