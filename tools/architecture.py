@@ -18,8 +18,9 @@ from tools.imports import imports_of, modules_of, top_packages
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = Path("docs") / "architecture.md"
-BEGIN: Final = "<!-- begin: written by python -m tools.architecture -->"
-END: Final = "<!-- end: written by python -m tools.architecture -->"
+PROGRAM: Final = "tools.architecture"
+BEGIN: Final = f"<!-- begin: written by python -m {PROGRAM} -->"
+END: Final = f"<!-- end: written by python -m {PROGRAM} -->"
 WHERE: Final = (
     ("reads prices from a file, an exchange or a generator", "ga", "load_market"),
     ("describes a strategy family and its genes", "ga", "Family"),
@@ -116,17 +117,34 @@ def _defined(tree: ast.Module) -> Iterator[str]:
             )
 
 
-def updated(page: str, part: str) -> str:
+def updated(page: str, part: str, *, program: str = PROGRAM) -> str:
     """The page with its generated part replaced.
+
+    Args:
+        program: The module that writes the part; the markers name it.
 
     Raises:
         OutdatedError: the page lacks a marker.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = BEGIN.replace(PROGRAM, program), END.replace(PROGRAM, program)
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise OutdatedError(f"{PAGE} must have the lines {BEGIN} and {END}")
+        raise OutdatedError(f"the page must have the lines {first} and {last}")
     return f"{before}{begin}\n\n{part}\n\n{end}{after}"
+
+
+def rewrite(path: Path, part: str, *, program: str, check: bool) -> int:
+    """Rewrite the generated part of a page, or check it; returns the exit status."""
+    page = path.read_text(encoding="utf-8")
+    new = updated(page, part, program=program)
+    if new == page:
+        return 0
+    if check:
+        print(f"{path.name} is out of date; run: python -m {program}", file=sys.stderr)
+        return 1
+    path.write_text(new, encoding="utf-8")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,20 +152,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.architecture", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if out of date")
     options = parser.parse_args(argv)
-    path = ROOT / PAGE
-    page = path.read_text(encoding="utf-8")
     try:
-        new = updated(page, generated(ROOT))
+        return rewrite(ROOT / PAGE, generated(ROOT), program=PROGRAM, check=options.check)
     except OutdatedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if new == page:
-        return 0
-    if options.check:
-        print(f"{PAGE} is out of date; run: python -m tools.architecture", file=sys.stderr)
-        return 1
-    path.write_text(new, encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

@@ -48,6 +48,10 @@ class Criterion:
     evidence_needed: str
     """The least that a PASS takes."""
     verdict: VerdictFunction
+    passes: str = ""
+    """When the verdict is PASS, for docs/verdicts.md; empty: when the target is met."""
+    fails: str = ""
+    """When it is FAIL, for docs/verdicts.md. What is neither is INCONCLUSIVE."""
     unit: str = ""
     """Unit of the verdict's interval; empty when there is none."""
     trusts: tuple[str, ...] = ()

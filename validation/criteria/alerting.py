@@ -175,6 +175,11 @@ PLUGIN: Final = CriterionPlugin(
             target="fires within 60 s of a node's kill, clears within 60 s of its return",
             clause='Day 5-6: "Configure alerting for cluster health and performance"',
             evidence_needed="what Alertmanager sent before, during and after a kill with a receipt",
+            passes=(
+                "the alert of a node killed by receipt reaches the webhook through Prometheus and"
+                " Alertmanager in 60 s, and clears within 60 s of its return"
+            ),
+            fails="it came late, not at all, or for a node that no receipt shows down",
             verdict=alerting,
             trusts=(
                 HARNESS_CPU,

@@ -93,6 +93,12 @@ PLUGIN: Final = CriterionPlugin(
             clause='Day 7, step 12: "Confirm auto-scaling behavior"',
             evidence_needed="the nodes that the control service counts over a run that begins "
             "and ends",
+            passes=(
+                "under Ray's autoscaler v2 the nodes grow to what a run asks for and shrink "
+                "afterwards, each within 120 s by the control service's count, nothing lost, the "
+                "undisturbed digest"
+            ),
+            fails="they did not",
             verdict=autoscaling,
             trusts=(
                 HARNESS_CPU,

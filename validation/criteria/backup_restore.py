@@ -73,6 +73,11 @@ PLUGIN: Final = CriterionPlugin(
             clause='Operational Procedures: "Regular backup of genetic algorithm '
             'evolution results"',
             evidence_needed="one backup at rest and one while a run writes, restored, and damaged",
+            passes=(
+                "a backup at rest and one taken while a run writes are restored into empty "
+                "ledgers with equal digest and count, and refused with one byte changed"
+            ),
+            fails="one was not",
             verdict=backup_restore,
             position=200,
         ),

@@ -85,6 +85,11 @@ PLUGIN: Final = CriterionPlugin(
             target="every bad input refused",
             clause='Pre-Deployment Checklist: "Environment variables properly configured"',
             evidence_needed="exit status, message and ledger after each of 16 kinds of bad input",
+            passes=(
+                "each of 16 kinds ends with status 2 and one line that names what is at fault, "
+                "its ledger as before"
+            ),
+            fails="one did not",
             verdict=bad_input,
             position=240,
         ),

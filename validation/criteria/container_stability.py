@@ -183,6 +183,11 @@ PLUGIN: Final = CriterionPlugin(
             evidence_needed="10 readings over 30 s of which incarnation of every service runs, all "
             "through "
             "the work, and a receipt for each that changed",
+            passes=(
+                "every new incarnation of a service has a receipt of a start, and every end of a "
+                "container that the engine told is excused by a receipt"
+            ),
+            fails="one has none",
             verdict=container_stability,
             trusts=(
                 CLOCK,

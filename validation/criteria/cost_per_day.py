@@ -213,6 +213,12 @@ PLUGIN: Final = CriterionPlugin(
             clause=f'{GO}: "Resource utilization within expected parameters (< $30/day if cloud)"',
             evidence_needed="node-seconds of 3 or more distributed speed-up workloads, and a dated "
             "price",
+            passes=(
+                "500 individuals every 300 s cost less than $30 a day on demand, at the upper 95 "
+                "% t bound of the node-seconds of three or more distributed speed-up workloads "
+                "and a vCPU half as fast as a core here"
+            ),
+            fails="they cost that at the mean, a vCPU taken as a core here",
             verdict=cost_per_day,
             trusts=(
                 HARNESS_CPU,

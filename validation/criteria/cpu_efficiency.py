@@ -131,6 +131,11 @@ PLUGIN: Final = CriterionPlugin(
             unit="%",
             clause=f'{METRICS}: "cpu_utilization_efficiency ... Target: > 70% utilization"',
             evidence_needed="CPU time of every node in 3 or more distributed workloads",
+            passes=(
+                "the lower 95 % t bound of used over allotted node CPU is above 70 %, three or "
+                "more workloads"
+            ),
+            fails="the mean is not",
             verdict=cpu_efficiency,
             trusts=(
                 HARNESS_CPU,

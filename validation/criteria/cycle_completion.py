@@ -93,6 +93,11 @@ PLUGIN: Final = CriterionPlugin(
             unit="%",
             clause=f'{METRICS}: "evolution_cycle_completion_rate ... Target: 95%+ success"',
             evidence_needed="59 planned generations without a failure, or 93 with one",
+            passes=(
+                "the exact (Clopper-Pearson) lower 95 % bound of completed generations is at "
+                "least 95 %: 59 without a failure"
+            ),
+            fails="the upper bound, or the rate itself over 20 or more, is below",
             verdict=cycle_completion,
             position=40,
         ),

@@ -99,6 +99,11 @@ PLUGIN: Final = CriterionPlugin(
             unit="s",
             clause=f'{METRICS}: "average_generation_time ... Target: < 5 minutes per generation"',
             evidence_needed="3 or more distributed generations of at least 500 individuals",
+            passes=(
+                "the upper 95 % t bound of the mean of distributed generations of 500 or more "
+                "individuals is below 300 s"
+            ),
+            fails="the mean is not",
             verdict=generation_time,
             trusts=(HARNESS_CPU,),
             position=50,

@@ -82,6 +82,11 @@ PLUGIN: Final = CriterionPlugin(
             target="every panel answers with data",
             clause=f'{METRICS}: "grafana_dashboards_functional"',
             evidence_needed="a healthy Grafana, and every query of every panel asked through it",
+            passes=(
+                "a Grafana is healthy and every query of every panel returns data through it; "
+                "without one each is asked of Prometheus and the verdict stays open"
+            ),
+            fails="a query returned none",
             verdict=grafana_functional,
             trusts=(
                 SCRAPE_GAPS,

@@ -235,6 +235,12 @@ PLUGIN: Final = CriterionPlugin(
             clause=f'{METRICS}: "memory_usage_stability ... No out-of-memory errors"',
             evidence_needed="20 readings over 60 s of every node after its warm-up, "
             "with a known limit",
+            passes=(
+                "from the first work on the cluster on: no out-of-memory event (the nodes' "
+                "control groups, errors of the engine, Ray's evictions by Prometheus), no growth "
+                "of 1 % of the limit, and the slope's upper bound (Theil-Sen) is small"
+            ),
+            fails="an event, or proven growth of 10 % of the limit that reaches it in 48 h",
             verdict=memory_stability,
             trusts=(CLOCK,),
             position=110,

@@ -156,6 +156,11 @@ PLUGIN: Final = CriterionPlugin(
             clause=f'{GO}: "No critical failures or data loss during testing"',
             evidence_needed="an audit of every finished workload's ledger, a node killed during "
             "one of them",
+            passes=(
+                "no individual lost, doubled, failed or altered in any audited ledger, a node "
+                "killed in one"
+            ),
+            fails="one was",
             verdict=no_data_loss,
             trusts=(
                 CLOCK,

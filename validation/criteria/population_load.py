@@ -96,6 +96,10 @@ PLUGIN: Final = CriterionPlugin(
             clause='Day 7, step 11: "Test with larger population sizes (500+)"',
             evidence_needed="populations of growing size from 500, with time, memory and an audit "
             "of each",
+            passes=(
+                "500, 2,000 and 10,000 individuals are evolved whole, no generation takes 300 s"
+            ),
+            fails="one was not",
             verdict=population_load,
             trusts=(
                 HARNESS_CPU,

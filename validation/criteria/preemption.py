@@ -72,6 +72,11 @@ PLUGIN: Final = CriterionPlugin(
             evidence_needed="a drain with a deadline, seen by the control service, a kill by "
             "receipt, and an "
             "audit",
+            passes=(
+                "a node drained with notice, by the control service's word, and then killed by "
+                "receipt: nothing lost, the undisturbed digest"
+            ),
+            fails="something was",
             verdict=preemption,
             trusts=(
                 CLOCK,

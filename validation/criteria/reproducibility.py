@@ -139,6 +139,11 @@ PLUGIN: Final = CriterionPlugin(
             'multi-worker distributed processing", which must not change results',
             evidence_needed="equal workloads: local, distributed, two sizes, "
             "one with a node killed",
+            passes=(
+                "equal digests locally, distributed, at two sizes, and with a node killed; the "
+                "processor of every node named"
+            ),
+            fails="two differ, or a node was refused because it computes other bits",
             verdict=reproducibility,
             trusts=(
                 CLOCK,

@@ -122,6 +122,11 @@ PLUGIN: Final = CriterionPlugin(
             target="finishes with an equal digest",
             clause='Rollback Strategy: "System continues operation without distributed benefits"',
             evidence_needed="a run whose head and nodes are killed, by receipt, with its audit",
+            passes=(
+                "head and every node killed, by receipt, under a run that falls back, ends on "
+                "this machine, loses nothing, and has the undisturbed digest"
+            ),
+            fails="it ended otherwise",
             verdict=rollback,
             trusts=(
                 CLOCK,

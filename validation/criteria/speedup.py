@@ -151,6 +151,10 @@ PLUGIN: Final = CriterionPlugin(
             clause=f'{GO}: "Genetic algorithm shows 2x+ performance improvement"',
             evidence_needed="3 or more pairs of equal work, local and distributed, "
             "interleaved in time",
+            passes=(
+                "the lower 95 % t bound of the paired log-ratios local / distributed is at least 2"
+            ),
+            fails="the upper bound, or the mean of three or more pairs, is below",
             verdict=speedup,
             trusts=(
                 HARNESS_CPU,

@@ -200,6 +200,14 @@ PLUGIN: Final = CriterionPlugin(
             unit="%",
             clause=f'{GO}: "Ray cluster maintains 99%+ uptime for 48+ hours"',
             evidence_needed="48 watched hours with few outages, from python -m validation soak",
+            passes=(
+                "48 h were watched, and the lower bound of the availability, from outages counted"
+                " and timed, is at least 99 %"
+            ),
+            fails=(
+                "the upper bound is below, or more was down than 1 % of the time watched (of 48 h"
+                " if that is longer)"
+            ),
             verdict=uptime,
             trusts=(CLOCK,),
             position=10,

@@ -200,6 +200,11 @@ PLUGIN: Final = CriterionPlugin(
             clause=f'{METRICS}: "ray_worker_failure_recovery_time ... Target: < 2 minutes"',
             evidence_needed="4 or more kills of a node, each with a confirmed receipt and all "
             "phases timed",
+            passes=(
+                "the log-normal tolerance bound (95 % of recoveries, 95 % confidence) is below "
+                "120 s, from four or more kills with receipts"
+            ),
+            fails="one took 120 s, a phase was not seen in that time, or the run it was of failed",
             verdict=worker_recovery,
             trusts=(
                 HARNESS_CPU,
