@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
-from evolving import ROOT, RUN_SECONDS, Evolving, Ground, until
+from evolving import ROOT, RUN_SECONDS, Evolving, Ground
 
 from evolution_gate import fixtures
 from evolution_gate.fixtures import Receipt
@@ -24,6 +24,7 @@ from evolution_gate.fixtures.faults import impairment
 from evolution_gate.fixtures.system import process_table
 from evolution_gate.fixtures.system.launch import popen
 from ga.execution.ray.tasks import evaluates
+from tests.support.waiting import wait_at_most, wait_until
 
 _CONFIRM_SECONDS = 10.0
 _GONE_SECONDS = 90.0
@@ -51,7 +52,7 @@ def _shoot(target: str, pid: int) -> list[Receipt]:
     with suppress(ProcessLookupError):
         # It ended by itself: then there is no receipt.
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not identity.alive, _CONFIRM_SECONDS)
+        wait_until(lambda: not identity.alive, seconds=_CONFIRM_SECONDS, what=f"{target} is dead")
         return [
             _receipt("kill", target, asked, identity, process_table.state(pid), not identity.alive)
         ]
@@ -69,20 +70,25 @@ def _stop_in_work(run: Evolving) -> process_table.ProcessId | None:
     has the name has a batch in flight, and will have it until it is let go on or dies.
     """
     roots = {run.process.pid} | {n.pid for n in run.ground.stack.nodes if n.pid is not None}
-    deadline = time.monotonic() + _IDLE_SECONDS
-    while not run.over and time.monotonic() < deadline:
+
+    def stopped() -> process_table.ProcessId | None:
         for pid in sorted(process_table.descendants(roots), reverse=True):
             identity = process_table.read(pid)
             if identity is None or not _evaluates(pid):
                 continue
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
-                until(lambda one=identity: not one.running, _CONFIRM_SECONDS)
+                wait_until(
+                    lambda one=identity: not one.running,
+                    seconds=_CONFIRM_SECONDS,
+                    what=f"process {pid} stands still",
+                )
                 if identity.alive and _evaluates(pid):
                     return identity
                 _go_on(identity)
-        time.sleep(0.01)
-    return None
+        return None
+
+    return wait_at_most(stopped, seconds=_IDLE_SECONDS, every=0.01, unless=lambda: run.over)
 
 
 def _go_on(stopped: process_table.ProcessId | None) -> None:
@@ -167,7 +173,11 @@ def kill_coordinator(run: Evolving, *, local: bool = False) -> list[Receipt]:
         return []
     # It stands still first: so it is not over, and starts nothing while we look.
     run.process.send_signal(signal.SIGSTOP)
-    until(lambda: run.over or process_table.state(run.process.pid) in "TtZX", _CONFIRM_SECONDS)
+    wait_until(
+        lambda: run.over or process_table.state(run.process.pid) in "TtZX",
+        seconds=_CONFIRM_SECONDS,
+        what="the coordinator stands still",
+    )
     family = [process_table.read(pid) for pid in process_table.descendants({run.process.pid})]
     identity, asked = process_table.read(run.process.pid), time.time()
     run.process.kill()
@@ -177,7 +187,11 @@ def kill_coordinator(run: Evolving, *, local: bool = False) -> list[Receipt]:
         return []
     receipt = _receipt("kill", "coordinator", asked, identity, status, True)
     # What it started goes with it.
-    until(lambda: not any(one is not None and one.alive for one in family), _GONE_SECONDS)
+    wait_until(
+        lambda: not any(one is not None and one.alive for one in family),
+        seconds=_GONE_SECONDS,
+        what="all that the coordinator started is gone",
+    )
     run.resume(local=local)
     return [receipt]
 

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from evolution_gate import fixtures
 from evolution_gate.fixtures import Receipt, Stack
 from evolution_gate.fixtures.faults.disk_full import Volume
 from evolution_gate.fixtures.services.datastores import start_redis
+from tests.support.waiting import wait_at_most, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 240.0
@@ -117,7 +116,11 @@ class Evolving:
     def go_on(self, batches: int) -> bool:
         """Wait until so many more batches are done; False if the run is over before."""
         wanted = len(self.events("batch")) + batches
-        until(lambda: self.over or len(self.events("batch")) >= wanted, RUN_SECONDS, self.said)
+        wait_until(
+            lambda: self.over or len(self.events("batch")) >= wanted,
+            seconds=RUN_SECONDS,
+            what=self.said,
+        )
         return not self.over
 
     def next_generation(self, ahead: int = 1) -> bool:
@@ -125,7 +128,9 @@ class Evolving:
         before. The one before is being committed then, or just was."""
         batches = self.events("batch")
         now = batches[-1]["generation"] if batches else 0
-        until(lambda: self.over or self._reached(now + ahead), RUN_SECONDS, self.said)
+        wait_until(
+            lambda: self.over or self._reached(now + ahead), seconds=RUN_SECONDS, what=self.said
+        )
         return not self.over
 
     def _reached(self, generation: int) -> bool:
@@ -133,16 +138,15 @@ class Evolving:
 
     def start_goes_on(self, seconds: float) -> None:
         """Wait so long at most: the start is over with the first answer."""
-        deadline, begun = time.monotonic() + seconds, len(self.events("batch"))
-        while time.monotonic() < deadline and len(self.events("batch")) == begun:
-            time.sleep(0.01)
+        begun = len(self.events("batch"))
+        wait_at_most(lambda: len(self.events("batch")) != begun, seconds=seconds, every=0.01)
 
     def said(self) -> str:
         return (self._folder / "err").read_text()[-2000:]
 
     def finish(self) -> None:
         """Wait for the end of the run."""
-        until(lambda: self.over, RUN_SECONDS, self.said)
+        wait_until(lambda: self.over, seconds=RUN_SECONDS, what=self.said)
         assert self.process.returncode == 0, self.said()
 
     def resume(self, *, local: bool = False) -> None:
@@ -157,10 +161,3 @@ class Evolving:
             found = [tuple(row) for row in connection.execute(sa.text(query))]
         engine.dispose()
         return found
-
-
-def until(done: Callable[[], bool], seconds: float, why: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, f"it did not happen in {seconds:.0f} s: {why()}"
-        time.sleep(0.05)

@@ -7,11 +7,9 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from pathlib import Path
 
 import psycopg
-import pytest
 import sqlalchemy as sa
 
 from evolution_gate.fixtures.services.datastores import Service, start_postgres
@@ -24,6 +22,7 @@ from ga.ledger.schema import evaluations, generations, individuals
 from ga.market import Market
 from ga.sources import MarketSpec
 from ga.store_url import url_of
+from tests.support.waiting import wait_until
 
 PLAN = Plan(seed=4, population_size=12, generations=6)
 STACK = "ga-ledger-tests"
@@ -65,20 +64,21 @@ class Server:
     def start(self) -> None:
         home = self.directory / "postgres"
         user = home.stat().st_uid if os.geteuid() == 0 else None
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            self.process = popen(
-                list(self.service.process.args), user=user, cwd=home, log=home / "log",
-                env=environment(STACK) | {"LC_ALL": "C", "HOME": str(home)},
-            )  # fmt: skip
+
+        def answers() -> bool:
             # It ends at once while a process of the killed one still has its memory.
-            while self.process.poll() is None:
-                try:
-                    self.connect().close()
-                    return
-                except psycopg.OperationalError:
-                    time.sleep(0.05)
-        pytest.fail("PostgreSQL did not start again")
+            if self.process.poll() is not None:
+                self.process = popen(
+                    list(self.service.process.args), user=user, cwd=home, log=home / "log",
+                    env=environment(STACK) | {"LC_ALL": "C", "HOME": str(home)},
+                )  # fmt: skip
+            try:
+                self.connect().close()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        wait_until(answers, seconds=120, what="PostgreSQL starts again")
 
     def close(self) -> None:
         self.process.send_signal(signal.SIGINT)

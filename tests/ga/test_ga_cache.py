@@ -8,7 +8,6 @@ import signal
 import struct
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from ga.result_cache import (
     open_cache,
     parse_url,
 )
+from tests.support.waiting import wait_until
 
 KEY = "ab" * 32
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -84,14 +84,14 @@ class Server:
             stdout=subprocess.DEVNULL,
         )
         self.service = datastores.Service("redis", self.url, self.service.identity, process)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                self.client.ping()
-                return
-            except redis.ConnectionError:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+        wait_until(self._answers, seconds=10, what="the server answers", every=0.02)
+
+    def _answers(self) -> bool:
+        try:
+            self.client.ping()
+        except redis.ConnectionError:
+            return False
+        return True
 
     def close(self) -> None:
         self.client.close()
@@ -332,11 +332,14 @@ def test_a_server_that_comes_back_is_used_again(opened, server: Server, warnings
         server.signal(signal.SIGKILL)
         assert cache.get_many([KEY]) == {}
         server.start_again()
-        deadline = time.monotonic() + 10
-        while cache.get_many([KEY]) != {KEY: kept}:
-            assert time.monotonic() < deadline
+
+        def is_kept() -> bool:
+            if cache.get_many([KEY]) == {KEY: kept}:
+                return True
             cache.put_many([kept])
-            time.sleep(0.05)
+            return False
+
+        wait_until(is_kept, seconds=10, what="the server is used again")
     assert len(warnings) == 1
 
 

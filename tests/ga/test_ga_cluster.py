@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -36,6 +35,7 @@ from ga.store_url import url_of
 from tests.ga.poison import POISONS, deadly
 from tests.ga.test_ga_pool import ERRORS, by_index, dosed
 from tests.ga.test_ga_service_process import Service
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -68,13 +68,6 @@ def connect(stack, seen, settings):
         return ClusterEvaluator(**{"market": seen, **known, **changes})
 
     return connect
-
-
-def until(done: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def children(pid: int) -> set[int]:
@@ -190,10 +183,20 @@ def test_nodes_that_come_and_go_change_the_slots_and_nothing_else(connect, stack
 
         # Every answer brings the number that it was given with.
         assert answered() == expected
-        until(lambda: answered() == expected and evaluator.workers == 1, 30)
+        wait_until(
+            lambda: answered() == expected and evaluator.workers == 1,
+            seconds=30,
+            what="one slot is left",
+            every=0.1,
+        )
         assert node.start().confirmed
         # It counts only when it is warm.
-        until(lambda: answered() == expected and evaluator.workers == 2, 60)
+        wait_until(
+            lambda: answered() == expected and evaluator.workers == 2,
+            seconds=60,
+            what="two slots are there again",
+            every=0.1,
+        )
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
@@ -212,7 +215,7 @@ def test_a_driver_that_is_killed_or_hangs_is_a_lost_cluster_and_leaves_nothing(
         # Nothing is raised before all that it had answered is taken.
         with pytest.raises(ClusterError, match=r"driver (process died|silent for 5 s)"):
             results.extend(answers)
-    until(lambda: not running(family), 10)
+    wait_until(lambda: not running(family), seconds=10, what="the driver is gone", every=0.1)
     expected = evaluate_batch(seen, settings, population[:40]).outcomes
     for result in results:
         for index, outcome in zip(result.indices, result.batch.outcomes, strict=True):
@@ -291,12 +294,12 @@ def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect)
         os.kill(evaluator._process.pid, signal.SIGKILL)
         with pytest.raises(ClusterError, match="cluster lost"):
             list(evaluator.evaluate(Evolution(PLAN).ask()))
-    until(lambda: not running(family), 20)
+    wait_until(lambda: not running(family), seconds=20, what="the cluster is gone", every=0.1)
 
 
-def until_served(service: Service, done: Callable[[], bool], seconds: float) -> None:
-    """``until``, with the service's evolutions at the priority of others: niced they would take
-    only what a busy machine leaves."""
+def until_served(service: Service, done: Callable[[], bool], seconds: float, what: str) -> None:
+    """``wait_until``, with the service's evolutions at the priority of others: niced they would
+    take only what a busy machine leaves."""
 
     def look() -> bool:
         below = process_table.descendants({service.process.pid}) if os.geteuid() == 0 else set()
@@ -307,7 +310,7 @@ def until_served(service: Service, done: Callable[[], bool], seconds: float) -> 
                     os.setpriority(os.PRIO_PROCESS, int(thread), 0)
         return done()
 
-    until(look, seconds)
+    wait_until(look, seconds=seconds, what=what, every=0.1)
 
 
 def test_a_service_on_postgresql_and_the_cluster_survives_its_kill(stack, tmp_path):
@@ -320,11 +323,19 @@ def test_a_service_on_postgresql_and_the_cluster_survives_its_kill(stack, tmp_pa
             mode: first.submit(mode, mode=mode, generations=30).json()["id"]
             for mode in ("distributed", "local")
         }
-        until_served(first, lambda: first.get(f"/{runs['distributed']}")["generation"] >= 1, 90)
+        until_served(
+            first,
+            lambda: first.get(f"/{runs['distributed']}")["generation"] >= 1,
+            90,
+            "the first generation",
+        )
         first.close(signal.SIGKILL)
         second = Service(*given)
         until_served(
-            second, lambda: all(r["state"] == "finished" for r in second.get("")["evolutions"]), 120
+            second,
+            lambda: all(r["state"] == "finished" for r in second.get("")["evolutions"]),
+            120,
+            "all evolutions are finished",
         )
         ended = {mode: second.get(f"/{run}") for mode, run in runs.items()}
         assert ended["distributed"]["digest"] == ended["local"]["digest"]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pytest
 from ga.cli.main import main
 from ga.ops import compose as cluster
 from ga.ops import secrets
+from tests.support.waiting import wait_until
 from validation.monitors import dashboards
 
 ROOT = Path(__file__).parents[2]
@@ -376,12 +377,6 @@ def _watched_and_served(production: Path) -> None:
         with opener.open(request, timeout=10) as found:
             return json.load(found)
 
-    def within(seconds: float, done: Callable[[], bool], what: Callable[[], object]) -> None:
-        deadline = time.monotonic() + seconds
-        while not done():
-            assert time.monotonic() < deadline, what()
-            time.sleep(1)
-
     def states() -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for one in answer("http://127.0.0.1:9090/api/v1/targets")["data"]["activeTargets"]:
@@ -389,7 +384,8 @@ def _watched_and_served(production: Path) -> None:
         return found
 
     others = ("ray", "service", "prometheus", "alertmanager")
-    within(90, lambda: states() == {"ga": {"down"}, **{name: {"up"} for name in others}}, states)
+    expected = {"ga": {"down"}, **{name: {"up"} for name in others}}
+    wait_until(lambda: states() == expected, seconds=90, what=states, every=1.0)
     began = time.time() - 60
     prometheus = dashboards.Prometheus("http://127.0.0.1:9090")
     cluster = [query for query in dashboards.checked_in() if query.dashboard == "Cluster"]
@@ -399,7 +395,7 @@ def _watched_and_served(production: Path) -> None:
         now = time.time()
         return [one.panel for one in cluster if not prometheus.points(one, began, now)]
 
-    within(90, lambda: not empty(), empty)
+    wait_until(lambda: not empty(), seconds=90, what=empty, every=1.0)
     assert answer("http://127.0.0.1:8265/api/version", "ray_token")["ray_version"]
     wanted = {"market": "synthetic:bars=600", "population_size": 20, "generations": 1}
     service = "http://127.0.0.1:8000/v1/evolutions"
@@ -410,7 +406,7 @@ def _watched_and_served(production: Path) -> None:
         last.update(answer(f"{service}/{run}", "service_token"))
         return last["state"] not in ("queued", "running")
 
-    within(90, finished, lambda: last)
+    wait_until(finished, seconds=90, what=lambda: last, every=1.0)
     assert last["state"] == "finished", last
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from ga.cli import main
 from ga.cli.exit_status import Ended, line_of, status_of
 from ga.errors import InputError, LedgerError
+from tests.support.waiting import wait_until
 
 EVOLVE = (
     *("evolve", "--market", "synthetic:bars=600", "--mode", "local", "--workers", "1"),
@@ -270,7 +270,4 @@ def test_an_evolution_that_is_ended_leaves_no_process_and_no_folder(tmp_path, mo
         assert "; go on with: python -m ga resume " in last
         assert last.endswith(" --store l.db")
     assert "Traceback" not in err
-    deadline = time.monotonic() + 60
-    while _of(mark) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert _of(mark) == []
+    wait_until(lambda: not _of(mark), seconds=60, what=lambda: f"the end of {_of(mark)}")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from ga.errors import InputError
 from ga.execution import forkserver
+from tests.support.waiting import wait_until
 
 _SOCKETS = """
 import os, sys
@@ -96,13 +97,14 @@ def test_a_process_that_was_started_is_ended_with_its_group(tmp_path):
     ready = tmp_path / "pid"
     process = multiprocessing.get_context("spawn").Process(target=_stay, args=(ready,))
     process.start()
-    while not ready.exists():
-        assert process.is_alive()
-        time.sleep(0.01)
+    wait_until(
+        ready.exists,
+        seconds=math.inf,
+        what="the process has a child",
+        every=0.01,
+        unless=lambda: not process.is_alive(),
+    )
     of_group = int(ready.read_text())
     forkserver.end_children()
     assert process.exitcode == -signal.SIGKILL
-    deadline = time.monotonic() + 30
-    while alive(of_group):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not alive(of_group), seconds=30, what="its child is gone", every=0.01)

@@ -45,6 +45,7 @@ from ga.ledger.migrate import HEAD, VERSIONS
 from ga.ledger.ownership import RunOwner
 from ga.ledger.schema import attempts, generations, metadata, strategies
 from ga.store_url import url_of
+from tests.support.waiting import wait_until
 
 # -- versions
 
@@ -584,11 +585,13 @@ def test_postgres_killed_again_and_again_loses_and_doubles_nothing(postgres, ser
 def until_unlocked(postgres: str) -> None:
     query = """SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid
         WHERE locktype = 'advisory' AND datname = current_database()"""
-    deadline = time.monotonic() + 60
     with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
-        while connection.execute(query).fetchone() != (0,):
-            assert time.monotonic() < deadline, "the lock is still held"
-            time.sleep(0.02)
+        wait_until(
+            lambda: connection.execute(query).fetchone() == (0,),
+            seconds=60,
+            what="the lock is let go",
+            every=0.02,
+        )
 
 
 @pytest.mark.stack

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from ga.execution.local import LocalEvaluator
 from ga.execution.pool import Pool
 from ga.genome import Genome
 from tests.ga.poison import POISONS, deadly
+from tests.support.waiting import wait_until
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -233,9 +233,12 @@ def test_workers_never_outlive_a_killed_parent(tmp_path):
         assert os.listdir(folder.name)
         parent.kill()
         parent.wait()
-    deadline = time.monotonic() + 30.0
     # A dead one that nobody has asked for yet is gone, too.
-    while any(process_table.state(pid) not in "ZX" for pid in pids) or os.listdir(folder.name):
-        assert time.monotonic() < deadline, "workers or their sockets are still there"
-        time.sleep(0.05)
+    wait_until(
+        lambda: (
+            all(process_table.state(pid) in "ZX" for pid in pids) and not os.listdir(folder.name)
+        ),
+        seconds=30,
+        what="workers and their sockets are gone",
+    )
     folder.cleanup()

@@ -35,6 +35,7 @@ from ga.ledger import Ledger, open_ledger
 from ga.runner import Runner
 from ga.sources import MarketSpec
 from tests.ga.poison import deadly
+from tests.support.waiting import wait_until
 
 PLAN = Plan(seed=9, population_size=40, generations=4)
 
@@ -206,10 +207,9 @@ def kill_in_work(worker) -> bool:
     """Kill a pool's worker if it has a batch that it has not answered; False if it has none."""
     pid = worker.process.pid
     os.kill(pid, signal.SIGSTOP)
-    deadline = time.monotonic() + 30.0
-    while process_table.state(pid) not in "Tt":
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_until(
+        lambda: process_table.state(pid) in "Tt", seconds=30, what="the worker stops", every=0.001
+    )
     # It stands still: what it has not answered by now, it never answers.
     holds = worker.task is not None and not worker.connection.poll()
     os.kill(pid, signal.SIGKILL if holds else signal.SIGCONT)
@@ -361,10 +361,7 @@ def test_a_cluster_that_stays_away_holds_nothing_up_and_is_not_waited_for(bench,
 def test_a_cluster_ready_too_late_is_closed_with_the_run(bench):
     back = bench.fake()
     standby = Reconnector(lambda: back, first=0.01)
-    deadline = time.monotonic() + 10.0
-    while not standby.ready:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: standby.ready, seconds=10, what="a cluster is ready", every=0.005)
     standby.close()
     assert back.closed
 
@@ -377,10 +374,7 @@ def test_standing_by_waits_twice_as_long_each_time_and_ends_at_once():
         raise ClusterError("planted: away")
 
     standby = Reconnector(connect, first=0.05, last=0.2)
-    deadline = time.monotonic() + 10.0
-    while len(tries) < 6:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: len(tries) >= 6, seconds=10, what="six tries", every=0.01)
     standby.close()
     waits = np.diff(tries)[:5]
     assert all(waits >= np.array([0.1, 0.2, 0.2, 0.2, 0.2]) - 0.005)
@@ -406,19 +400,18 @@ def test_a_cluster_that_is_back_with_another_token_is_not_taken(bench):
             refusals.append(self)
 
     standby = Reconnector(lambda: Refusing() if len(refusals) < 2 else back, first=0.01, last=0.01)
-    deadline = time.monotonic() + 10.0
-    while not standby.ready:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: standby.ready, seconds=10, what="a cluster is ready", every=0.005)
     assert len(refusals) == 2
     standby.close()
 
 
 def test_closing_ends_a_cluster_that_is_still_starting():
     class Starting:
+        begun = threading.Event()
         ended = threading.Event()
 
         def warm_up(self) -> None:
+            self.begun.set()
             assert self.ended.wait(10.0), "nobody ended it"
             raise ClusterError("driver process died")
 
@@ -426,10 +419,7 @@ def test_closing_ends_a_cluster_that_is_still_starting():
             self.ended.set()
 
     standby = Reconnector(Starting, first=0.0)
-    deadline = time.monotonic() + 10.0
-    while standby._making is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    assert Starting.begun.wait(10.0)
     standby.close()
     assert not standby._thread.is_alive()
     assert Starting.ended.is_set()

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +27,7 @@ from ga.service.job_store import Job, JobStore
 from ga.service.limits import Limits
 from ga.service.middleware import Metrics
 from ga.service.supervisor import Runner, engine_command
+from tests.support.waiting import wait_until
 
 TOKEN = "a-token-of-the-tests-alone"
 GOOD = {"market": "synthetic:bars=600", "population_size": 12, "generations": 2}
@@ -202,10 +202,11 @@ def test_a_store_that_was_away_is_no_fault_of_the_evolution(service, tmp_path):
     )
     runner.start()
     try:
-        deadline = time.monotonic() + 240
-        while service.store.get(run).state not in ("finished", "failed"):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(
+            lambda: service.store.get(run).state in ("finished", "failed"),
+            seconds=240,
+            what="the evolution ends",
+        )
     finally:
         runner.close()
     assert service.store.get(run).state == "finished"

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,6 +17,7 @@ import pytest
 import requests
 
 from evolution_gate.fixtures.system import process_table
+from tests.support.waiting import wait_until
 
 TOKEN = "a-token-of-the-tests-alone"
 ROOT = Path(__file__).parents[2]
@@ -90,12 +90,9 @@ class Service:
         return status
 
 
-def until(seen: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not seen():
-        assert time.monotonic() < deadline, "it did not come about"
-        # To be asked takes the service's processor time.
-        time.sleep(0.1)
+def until(seen: Callable[[], object], what: str) -> None:
+    # To be asked takes the service's processor time.
+    wait_until(seen, seconds=_SECONDS, what=what, every=0.1)
 
 
 def gone(pid: int) -> bool:
@@ -104,11 +101,14 @@ def gone(pid: int) -> bool:
 
 def stop_under_way(service: Service, runs: list[str]) -> list[int]:
     """The service's children, standing still with the first run under way, the second waiting."""
-    deadline = time.monotonic() + _SECONDS
-    while time.monotonic() < deadline:
+
+    def stopped() -> list[int]:
         children = service.children()
         process_table.send(children, signal.SIGSTOP)
-        until(lambda pids=children: all(process_table.state(pid) in "TtZX" for pid in pids))
+        until(
+            lambda: all(process_table.state(pid) in "TtZX" for pid in children),
+            "the children stand still",
+        )
         one, other = (service.get(f"/{run}") for run in runs)
         assert one["state"] in ("queued", "running"), "it was over before it could be stopped"
         # One that stands still has not ended; and that of the second run is not there yet.
@@ -117,8 +117,14 @@ def stop_under_way(service: Service, runs: list[str]) -> list[int]:
             assert one["state"] == "running"
             return children
         process_table.send(children, signal.SIGCONT)
-        time.sleep(0.02)
-    pytest.fail("it did not come about")
+        return []
+
+    return wait_until(
+        stopped,
+        seconds=_SECONDS,
+        what="one run is under way, the other waits",
+        every=0.02,
+    )
 
 
 @pytest.fixture
@@ -148,11 +154,14 @@ def test_a_killed_service_loses_nothing_and_changes_no_history(start, store, tmp
     runs = [first.submit(f"key {n}".replace(" ", "-"), seed=n).json()["id"] for n in range(2)]
     children = stop_under_way(first, runs)
     first.close(signal.SIGKILL)
-    until(lambda: all(gone(child) for child in children))
+    until(lambda: all(gone(child) for child in children), "the children are gone")
 
     second = start(store=store)
     assert second.submit("key-0", seed=0).status_code == 200
-    until(lambda: all(one["state"] == "finished" for one in second.get("")["evolutions"]))
+    until(
+        lambda: all(one["state"] == "finished" for one in second.get("")["evolutions"]),
+        "all evolutions are finished",
+    )
     found = {one["id"]: one for one in second.get("")["evolutions"]}
     assert set(found) == set(runs)
     assert [found[run]["error"] for run in runs] == [None, None]
@@ -188,14 +197,14 @@ def test_a_killed_service_loses_nothing_and_changes_no_history(start, store, tmp
 def test_what_fails_and_what_is_cancelled_says_so(start):
     service = start()
     bad = service.submit("bad", assets=["NONE"]).json()["id"]
-    until(lambda: service.get(f"/{bad}")["state"] == "failed")
+    until(lambda: service.get(f"/{bad}")["state"] == "failed", "the bad one has failed")
     assert "has no NONE" in service.get(f"/{bad}")["error"]
     long = service.submit("long", generations=1000).json()["id"]
-    until(lambda: service.get(f"/{long}")["generation"] >= 1)
+    until(lambda: service.get(f"/{long}")["generation"] >= 1, "the long one is under way")
     children = service.children()
     assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in children} == {os.nice(0)}
     assert service.http.delete(f"{service.url}/v1/evolutions/{long}", timeout=30).ok
-    until(lambda: all(gone(child) for child in children))
+    until(lambda: all(gone(child) for child in children), "the children are gone")
     assert service.get(f"/{long}")["state"] == "cancelled"
 
 
@@ -214,7 +223,10 @@ def test_no_more_watchers_than_may_be_and_one_that_leaves_makes_room(start):
             answer.close()
     assert "ga_service_watchers 2.0" in service.http.get(f"{service.url}/metrics", timeout=30).text
     watching.pop().close()
-    until(lambda: service.http.get(url, stream=True, timeout=30).status_code == 200)
+    until(
+        lambda: service.http.get(url, stream=True, timeout=30).status_code == 200,
+        "there is room for a watcher",
+    )
     service.http.delete(f"{service.url}/v1/evolutions/{run}", timeout=30)
     assert "event: end" in watching.pop().text
 
@@ -237,9 +249,12 @@ def test_a_database_that_is_away_is_said_and_waited_for(start, server):
         assert service.http.get(f"{service.url}/healthz", timeout=30).status_code == 200
     finally:
         server.start()
-    until(lambda: service.http.get(ready, timeout=30).status_code == 200)
+    until(lambda: service.http.get(ready, timeout=30).status_code == 200, "it is ready")
     assert service.submit("during", generations=10).status_code == 202
-    until(lambda: all(one["state"] == "finished" for one in service.get("")["evolutions"]))
+    until(
+        lambda: all(one["state"] == "finished" for one in service.get("")["evolutions"]),
+        "all evolutions are finished",
+    )
     assert service.get(f"/{run}")["error"] is None
     assert len(service.get("")["evolutions"]) == 2
 
@@ -261,7 +276,10 @@ def test_a_service_whose_session_ended_is_the_one_service_again(start, postgres)
     with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
         before, key = service_lock(connection)
         connection.execute("SELECT pg_terminate_backend(%s)", [before])
-        until(lambda: [p for p, *_ in connection.execute(LOCKS, [True]) if p != before])
+        until(
+            lambda: [p for p, *_ in connection.execute(LOCKS, [True]) if p != before],
+            "another session has the lock",
+        )
         assert service_lock(connection)[1] == key
     assert service.http.get(f"{service.url}/readyz", timeout=30).status_code == 200
 
@@ -277,17 +295,17 @@ def test_a_service_that_another_has_displaced_evolves_nothing_more(start, postgr
     ):
         before, key = service_lock(connection)
         service.submit("long", generations=1000)
-        until(service.children)
+        until(service.children, "an evolution is started")
         # As another service would that comes first when the database is back: it is next in the
         # queue, so the service cannot have its lock again before.
         other.execute("SET lock_timeout = '60s'")
         taken = pool.submit(other.execute, "SELECT pg_advisory_lock(%s)", [key])
-        until(lambda: connection.execute(LOCKS, [False]).fetchall())
+        until(lambda: connection.execute(LOCKS, [False]).fetchall(), "it waits for the lock")
         connection.execute("SELECT pg_terminate_backend(%s)", [before])
         taken.result(60)
         ready = f"{service.url}/readyz"
-        until(lambda: service.http.get(ready, timeout=30).status_code == 503)
-        until(lambda: not service.children())
+        until(lambda: service.http.get(ready, timeout=30).status_code == 503, "it is not ready")
+        until(lambda: not service.children(), "its evolution is ended")
 
 
 def test_two_services_do_not_share_a_store(start, store):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from tests.support.waiting import wait_until
 
 _CONFTEST = """
 import pathlib, threading
@@ -36,9 +38,13 @@ def test_sigterm_ends_the_gate_as_a_shell_says_it(tmp_path: Path) -> None:
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=env
     ) as process:
-        while not (tmp_path / "under way").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_until(
+            (tmp_path / "under way").exists,
+            seconds=math.inf,
+            what="the campaign is under way",
+            every=0.01,
+            unless=lambda: process.poll() is not None,
+        )
         process.terminate()
         said = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + signal.SIGTERM, said

@@ -7,13 +7,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from evidence_builders import certificates
 
 from ga.errors import InputError
+from tests.support.waiting import wait_until
 from validation.certificates import HEALTHY, Certificate, append, certified, false_alarms
 from validation.certificates import read_certificates as read
 from validation.cli.main import main
@@ -214,10 +214,11 @@ def test_an_interrupted_certification_lets_its_trials_remove_their_stack(
     begun, removed, waiting = (tmp_path / name for name in ("begun", "removed", "waiting"))
     argv = [sys.executable, "-c", _CERTIFIER, _STACK_OWNER, str(begun), str(removed)]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not (begun.exists() and waiting.exists()) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(
+            lambda: begun.exists() and waiting.exists(),
+            seconds=60,
+            what="a trial has begun and is waited for",
+        )
         process.send_signal(how)
-        assert begun.exists()
         assert process.wait(30) != 0
     assert removed.exists()

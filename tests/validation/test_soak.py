@@ -6,17 +6,18 @@ import dataclasses
 import fcntl
 import hashlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from evidence_builders import certificates, evidence, passing, write
 
+from tests.support.waiting import wait_until
 from validation.cli.main import main
 from validation.criteria.no_data_loss import no_data_loss
 from validation.criteria.registry import CRITERIA
@@ -137,11 +138,16 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "validation", "soak", "--simulate", "--seed", "3"]
     argv += ["--out", str(out), "--faults", "4", "--hours"]
     with subprocess.Popen([*argv, "1000"], stderr=subprocess.DEVNULL) as process:
-        while not (out / "segment-0002.jsonl").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        # In the middle of a segment: it is stopped and looked at, since it may be between two.
-        while True:
+        wait_until(
+            (out / "segment-0002.jsonl").exists,
+            seconds=math.inf,
+            what="the second segment",
+            every=0.01,
+            unless=lambda: process.poll() is not None,
+        )
+
+        def stopped_within() -> tuple[Folder, Path] | None:
+            """In the middle of a segment: it is stopped first, since it may be between two."""
             os.kill(process.pid, signal.SIGSTOP)
             seen = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED)
             assert seen is not None
@@ -149,9 +155,15 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
             cut = Folder.load(out)
             last = out / cut.segments[-1][0]
             if cut.segments[-1][1] is None and last.exists() and last.read_bytes().count(b"\n") > 9:
-                break
+                return cut, last
             os.kill(process.pid, signal.SIGCONT)
-            time.sleep(0.01)
+            return None
+
+        within = wait_until(
+            stopped_within, seconds=math.inf, what="a segment is half written", every=0.01
+        )
+        assert within is not None
+        cut, last = within
         os.kill(process.pid, signal.SIGKILL)
     assert not read_soak(out).closed
     before = last.read_bytes()

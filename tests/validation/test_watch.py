@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 from evolution_gate.fixtures.protocols import Endpoints, NodeUsage, StackError
+from tests.support.waiting import wait_until
 from validation.evidence.base import Record
 from validation.evidence.records import Services, Usage
 from validation.evidence.records_monitoring import Probe
@@ -40,10 +41,12 @@ def watched(
     )
     kept = Kept()
     with ClusterMonitor(stack, kept, ExcusedOutages(), period=0.01, every=every):  # type: ignore[arg-type]
-        deadline = time.monotonic() + 20
-        while sum(isinstance(r, Usage) for r in kept.records) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(
+            lambda: sum(isinstance(r, Usage) for r in kept.records) >= count,
+            seconds=20,
+            what=f"{count} readings",
+            every=0.01,
+        )
     return kept.records
 
 

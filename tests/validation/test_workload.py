@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import wait_until
 from validation.stages.evolve_process import Evolve, EvolveResult, WorkloadSpec, launch_local
 
 SPEC = WorkloadSpec(seed=1, market="synthetic:assets=1,bars=400", population_size=8, generations=2)
@@ -68,8 +70,7 @@ def test_its_end_is_when_it_ended_not_when_it_was_asked_for(tmp_path: Path) -> N
     asked: list[float] = []
 
     def late(evolve: Evolve) -> None:
-        while evolve.running:
-            time.sleep(0.01)
+        wait_until(lambda: not evolve.running, seconds=math.inf, what="its end", every=0.01)
         time.sleep(0.5)
         asked.append(time.time())
 
