@@ -1,8 +1,7 @@
-"""Can the observer be believed? What it cost, its clocks, its Prometheus, its load generator, and
-whether its faults happened.
+"""Can the measurements be trusted? CPU of the gate, clocks, Prometheus, load generator, receipts.
 
-Not a criterion: whatever is doubted here leaves open the verdicts that rest on it. A doubt never
-fails anything, and never takes a FAIL back.
+Not a criterion: a PASS that depends on an untrusted source becomes INCONCLUSIVE. It never causes a
+FAIL, and never withdraws one.
 """
 
 from __future__ import annotations

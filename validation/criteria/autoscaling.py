@@ -95,8 +95,8 @@ PLUGIN: Final = CriterionPlugin(
             "and ends",
             passes=(
                 "under Ray's autoscaler v2 the nodes grow to what a run asks for and shrink "
-                "afterwards, each within 120 s by the control service's count, nothing lost, the "
-                "undisturbed digest"
+                "afterwards, each within 120 s as Ray's control service counts them; nothing is "
+                "lost, and the digest is that of an undisturbed run"
             ),
             fails="they did not",
             verdict=autoscaling,

@@ -86,8 +86,8 @@ PLUGIN: Final = CriterionPlugin(
             clause='Pre-Deployment Checklist: "Environment variables properly configured"',
             evidence_needed="exit status, message and ledger after each of 16 kinds of bad input",
             passes=(
-                "each of 16 kinds ends with status 2 and one line that names what is at fault, "
-                "its ledger as before"
+                "each of 16 kinds ends with exit status 2 and one line that names the fault, and "
+                "leaves the ledger as it was"
             ),
             fails="one did not",
             verdict=bad_input,

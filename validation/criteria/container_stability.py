@@ -184,8 +184,8 @@ PLUGIN: Final = CriterionPlugin(
             "through "
             "the work, and a receipt for each that changed",
             passes=(
-                "every new incarnation of a service has a receipt of a start, and every end of a "
-                "container that the engine told is excused by a receipt"
+                "every restart of a service has a receipt, and so has every end of a container "
+                "that the engine reported"
             ),
             fails="one has none",
             verdict=container_stability,

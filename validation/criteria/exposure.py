@@ -131,13 +131,12 @@ PLUGIN: Final = CriterionPlugin(
             "search of the run's files for secrets",
             passes=(
                 "every listening socket of the stack was found, and beyond loopback each refuses "
-                "a stranger (in the stack's private network it may give metrics); PostgreSQL and "
-                "Redis refuse wrong passwords and those that everybody tries first, on loopback "
-                "too, and let in the right one; no secret stands in a file of the run, a log of "
-                "the stack or an image's history (pages in which one stands are removed, and the "
-                "run fails)"
+                "unauthenticated clients (in the stack's private network it may serve metrics); "
+                "PostgreSQL and Redis refuse wrong and common passwords, on loopback too, and "
+                "accept the right one; no secret stands in a file of the run, a log of the stack "
+                "or an image's history (pages in which one stands are removed, and the run fails)"
             ),
-            fails="a stranger got something, or a secret was written down",
+            fails="an unauthenticated client got an answer, or a secret was written down",
             verdict=exposure,
             position=230,
         ),

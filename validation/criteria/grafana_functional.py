@@ -84,7 +84,8 @@ PLUGIN: Final = CriterionPlugin(
             evidence_needed="a healthy Grafana, and every query of every panel asked through it",
             passes=(
                 "a Grafana is healthy and every query of every panel returns data through it; "
-                "without one each is asked of Prometheus and the verdict stays open"
+                "without a Grafana the queries are sent to Prometheus, and the verdict is "
+                "INCONCLUSIVE"
             ),
             fails="a query returned none",
             verdict=grafana_functional,

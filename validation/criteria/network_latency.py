@@ -134,8 +134,8 @@ PLUGIN: Final = CriterionPlugin(
             passes=(
                 "between every two nodes, each in a network of its own, the upper 95 % bound "
                 "(order statistics) of the 99th percentile of TCP round trips is below 10 ms; a "
-                "lost one counts as endless; those between actors of Ray, which wait for the "
-                "nodes' quota, are told beside and not judged"
+                "lost packet counts as an infinite time; round trips between Ray actors, which "
+                "wait for the nodes' CPU quota, are reported and not judged"
             ),
             fails="the lower bound of a pair, its error shared among all pairs, is not",
             verdict=network_latency,

@@ -157,8 +157,8 @@ PLUGIN: Final = CriterionPlugin(
             evidence_needed="an audit of every finished workload's ledger, a node killed during "
             "one of them",
             passes=(
-                "no individual lost, doubled, failed or altered in any audited ledger, a node "
-                "killed in one"
+                "no individual is lost, doubled, failed or altered in any audited ledger, with a "
+                "node killed in one of the runs"
             ),
             fails="one was",
             verdict=no_data_loss,

@@ -97,7 +97,8 @@ PLUGIN: Final = CriterionPlugin(
             evidence_needed="populations of growing size from 500, with time, memory and an audit "
             "of each",
             passes=(
-                "500, 2,000 and 10,000 individuals are evolved whole, no generation takes 300 s"
+                "populations of 500, 2,000 and 10,000 individuals evolve completely, and no "
+                "generation takes 300 s"
             ),
             fails="one was not",
             verdict=population_load,

@@ -73,8 +73,9 @@ PLUGIN: Final = CriterionPlugin(
             "receipt, and an "
             "audit",
             passes=(
-                "a node drained with notice, by the control service's word, and then killed by "
-                "receipt: nothing lost, the undisturbed digest"
+                "a node is drained with notice, as Ray's control service confirms, and then "
+                "killed, with a receipt: nothing is lost, and the digest is that of an "
+                "undisturbed run"
             ),
             fails="something was",
             verdict=preemption,

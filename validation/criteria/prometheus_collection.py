@@ -127,7 +127,10 @@ PLUGIN: Final = CriterionPlugin(
             unit="% of readings bad",
             clause=f'{GO}: "All monitoring systems functional and collecting metrics"',
             evidence_needed="10 or more readings of every target, all through the work",
-            passes="every target up and at most 15 s old at every reading, except by receipt",
+            passes=(
+                "every target is up, and its last sample at most 15 s old, at every reading; "
+                "outages with a receipt excepted"
+            ),
             fails="one was not",
             verdict=prometheus_collection,
             trusts=(

@@ -123,8 +123,8 @@ PLUGIN: Final = CriterionPlugin(
             clause='Rollback Strategy: "System continues operation without distributed benefits"',
             evidence_needed="a run whose head and nodes are killed, by receipt, with its audit",
             passes=(
-                "head and every node killed, by receipt, under a run that falls back, ends on "
-                "this machine, loses nothing, and has the undisturbed digest"
+                "the head and every node are killed during a run, with receipts; the run ends on "
+                "this machine, loses nothing, and has the digest of an undisturbed run"
             ),
             fails="it ended otherwise",
             verdict=rollback,

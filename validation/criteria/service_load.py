@@ -126,8 +126,8 @@ PLUGIN: Final = CriterionPlugin(
             passes=(
                 "50 users: the upper 95 % bound of the 95th percentile of reads is at most 50 ms,"
                 " no unexpected answer, no accepted run lost by a SIGKILL of the service; the "
-                "generator used less than 90 % of a core; slow answers while other work uses over"
-                " 0.5 cores decide nothing"
+                "generator used less than 90 % of a core; slow answers while other work uses more"
+                " than 0.5 cores are not judged"
             ),
             fails="the lower bound is above, an answer was unexpected, or a run was lost",
             verdict=service_load,

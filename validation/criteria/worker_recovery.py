@@ -204,7 +204,10 @@ PLUGIN: Final = CriterionPlugin(
                 "the log-normal tolerance bound (95 % of recoveries, 95 % confidence) is below "
                 "120 s, from four or more kills with receipts"
             ),
-            fails="one took 120 s, a phase was not seen in that time, or the run it was of failed",
+            fails=(
+                "a recovery took 120 s, a phase of one was not observed in that time, or its run "
+                "failed"
+            ),
             verdict=worker_recovery,
             trusts=(
                 HARNESS_CPU,
