@@ -23,20 +23,30 @@ BEGIN: Final = f"<!-- begin: written by python -m {PROGRAM} -->"
 END: Final = f"<!-- end: written by python -m {PROGRAM} -->"
 WHERE: Final = (
     ("reads prices from a file, an exchange or a generator", "ga", "load_market"),
+    ("aligns assets, and finds gaps in their bars", "ga", "align"),
     ("describes a strategy family and its genes", "ga", "Family"),
     ("breeds the next generation", "ga", "Evolution"),
+    ("draws the random numbers of a seed, purpose, generation and index", "ga", "keyed"),
     ("drives a run: evaluate, commit, fail over, fail back", "ga", "Runner.warm_up"),
     ("computes the fitness of a batch of genomes", "ga", "evaluate_batch"),
     ("fixes what a result depends on, and its evaluation key", "ga", "evaluation_key"),
+    ("quarantines a genome that crashes workers: on this machine", "ga", "Pool._quarantine"),
+    ("hands batches to a cluster, and quarantines there", "ga", "Dispatcher"),
+    ("checks that a node computes the reference bits", "ga", "prove"),
     ("stores a run, and resumes it", "ga", "Ledger"),
     ("serves evolutions over HTTP", "ga", "make_app"),
     ("starts a cluster, and injects faults into it", "fixtures", "start_stack"),
+    ("cuts a node's network, and confirms it", "fixtures", "ProcessNode.partition"),
+    ("applies CPU and memory limits to a node", "fixtures", "Group.create"),
     ("defines what a receipt of a fault contains", "fixtures", "Receipt"),
     ("writes and checks an evidence file", "validation", "EvidenceWriter"),
     ("defines a criterion and lists all of them", "validation", "Criterion"),
+    ("decides on one criterion, for example on recovery", "validation", "worker_recovery"),
+    ("plants defects, and sees whether the gate notices", "validation", "certify"),
     ("turns verdicts into GO, NO-GO or INCONCLUSIVE", "validation", "decide"),
     ("computes confidence bounds", "validation", "proportion"),
     ("renders the HTML report of a gate run", "reports", "render_page"),
+    ("draws the charts of the report", "reports", "timeline"),
 )
 """What the code does, the top-level package that does it, and the name that defines it there:
 a class, a function, or ``Class.method`` where several classes have the name."""

@@ -1,4 +1,7 @@
-"""Where markets come from. ``load_market`` turns what a user typed into a Market."""
+"""Where markets come from: files, exchanges, generators.
+
+``load_market`` turns what a user typed into a Market; ``ga/market.py`` aligns assets and finds gaps.
+"""
 
 from __future__ import annotations
 
