@@ -1,1 +1,1 @@
-"""The HTTP service: accepts evolutions, has them evolved by child processes, and tells of them."""
+"""The HTTP service: accepts evolutions, runs them in child processes, and reports their state."""

@@ -1,6 +1,6 @@
 """Where markets come from: files, exchanges, generators.
 
-``load_market`` turns what a user typed into a Market; ``ga/market.py`` aligns assets and finds gaps.
+``load_market`` turns what a user typed into a Market; ``ga/market.py`` aligns assets, finds gaps.
 """
 
 from __future__ import annotations
