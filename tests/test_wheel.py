@@ -14,6 +14,7 @@ import pytest
 
 from tests.validation.evidence_builders import passing, write
 from validation.certificates import code_hash
+from validation.criteria.registry import CRITERIA
 
 ROOT = Path(__file__).resolve().parents[1]
 _LINKED = ("fixtures", "reports", "benchmarks")
@@ -112,3 +113,21 @@ def test_it_deploys(installed: Path, tmp_path: Path) -> None:
     assert "`python -m ga cluster init` here" in refused.stderr
     run(installed, tmp_path, "-m", "ga", "cluster", "init")
     assert (tmp_path / "deploy" / "docker-compose.yml").is_file()
+
+
+def test_the_gate_s_tests_are_found_in_any_folder(installed: Path, tmp_path: Path) -> None:
+    argv = ("-m", "pytest", "-m", "validation", "--pyargs", "validation", "--")
+    found = run(installed, tmp_path, *argv, "--short", "--collect-only", "-q")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert {f"test_criterion[{one.id}]" for one in CRITERIA} == {
+        line.rpartition("::")[2] for line in found.stdout.splitlines() if "::" in line
+    }
+
+
+def test_tests_of_others_get_no_option_of_the_gate(installed: Path, tmp_path: Path) -> None:
+    found = run(installed, tmp_path, "-m", "pytest", "--help")
+    assert found.returncode == 0, found.stderr
+    assert "--keep-files" not in found.stdout
+    (tmp_path / "validation").mkdir()
+    refused = run(installed, tmp_path, "-m", "pytest", "validation", "--keep-files")
+    assert "unrecognized arguments: --keep-files" in refused.stderr
