@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from evolution_gate.fixtures.cli import make_parser as fixtures_parser
-from ga.cli.help import commands_of
+from ga.cli.help import HelpFormatter, commands_of
 from ga.cli.parser import make_parser as ga_parser
 from validation.cli.parser import make_parser as gate_parser
 
@@ -42,12 +42,22 @@ def test_every_default_is_said(program: str) -> None:
         for action in parser._actions:
             if action.help == argparse.SUPPRESS or not action.option_strings:
                 continue
-            told = action.default in (None, False, argparse.SUPPRESS) or action.default == []
+            default = action.default
+            told = default is None or default is False or default in (argparse.SUPPRESS, [])
             if not told and "default" not in str(action.help):
                 said = f"{action.help} (default: {action.default})"
                 if said.replace("%%", "%") not in text:
                     unsaid.append(f"{parser.prog} {action.option_strings[-1]}")
     assert unsaid == []
+
+
+def test_a_default_of_zero_is_said() -> None:
+    parser = argparse.ArgumentParser(prog="p", formatter_class=HelpFormatter)
+    parser.add_argument("--zero", type=int, default=0, help="a number")
+    parser.add_argument("--flag", action="store_true", help="a switch")
+    text = parser.format_help()
+    assert "a number (default: 0)" in text
+    assert "a switch (" not in text
 
 
 @pytest.mark.parametrize("program", ["ga", "evolution-gate"])

@@ -111,6 +111,13 @@ def test_it_deploys(installed: Path, tmp_path: Path) -> None:
     refused = run(installed, tmp_path, "-m", "ga", "cluster", "status")
     assert refused.returncode == 2
     assert "`python -m ga cluster init` here" in refused.stderr
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "theirs.yml").write_text("of others")
+    kept = run(installed, tmp_path, "-m", "ga", "cluster", "init")
+    assert (kept.returncode, kept.stderr.count("\n")) == (2, 1)
+    assert "nothing was written" in kept.stderr
+    assert [path.name for path in (tmp_path / "deploy").iterdir()] == ["theirs.yml"]
+    (tmp_path / "deploy" / "theirs.yml").unlink()
     run(installed, tmp_path, "-m", "ga", "cluster", "init")
     assert (tmp_path / "deploy" / "docker-compose.yml").is_file()
 

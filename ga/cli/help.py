@@ -14,7 +14,8 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text, default = action.help, action.default
-        unsaid = default in (None, False, argparse.SUPPRESS) or default == []
+        # By identity: 0 is a default like any other, and equal to False.
+        unsaid = default is None or default is False or default in (argparse.SUPPRESS, [])
         if text is None or unsaid or "default" in text or not action.option_strings:
             return text
         return f"{text} (default: %(default)s)"

@@ -74,10 +74,19 @@ def existing(file: Path) -> Path:
 
 def unpack(file: Path) -> bool:
     """Write the deployment's files here if they are missing, as an installed package has them;
-    whether it did."""
+    whether it did.
+
+    Raises:
+        InputError: there is such a folder with other files, which could be overwritten.
+    """
     packaged = _packaged()
     if file.is_file() or packaged is None or file != COMPOSE_FILE:
         return False
+    if file.parent.is_dir() and any(file.parent.iterdir()):
+        raise InputError(
+            f"{file.parent}: has files but no {file.name}; nothing was written, run this in"
+            " another folder"
+        )
     shutil.copytree(packaged, file.parent, dirs_exist_ok=True)
     return True
 
