@@ -15,7 +15,7 @@ from ga.redaction import redact
 
 
 class BatchLog:
-    """Append-only JSON Lines of what happened in a run, for whoever watches from outside.
+    """Append-only JSON Lines of the events of a run, for external consumers.
 
     Every line has its ``event``, the time and the ``run``.
     """

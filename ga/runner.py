@@ -88,7 +88,7 @@ class Runner:
         stand_by: tries the cluster again beside the local work; None: it stays lost.
         known: outcomes by key that the ledger has already, when a run is resumed.
         cache: asked before work is handed out, and given what was evaluated; closed by the caller.
-        telemetry: told of the run; None: one that nobody looks at.
+        telemetry: receives the run's events; None: they are discarded.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Runner:
         self._met: list[NodeRecord] = []
         """Of them, those of an evaluator that was left, which the ledger is yet to have."""
         self._tried: defaultdict[str, list[Attempt]] = defaultdict(list)
-        """Key -> the tries of this generation that came to nothing."""
+        """Key -> the failed attempts of this generation."""
 
     @property
     def evaluator(self) -> Evaluator:
@@ -310,7 +310,7 @@ class Runner:
             self._note(keys[index], tries)
 
     def _note(self, key: str, tries: Sequence[FailedAttempt]) -> int:
-        """Note tries at an evaluation that came to nothing; returns how many there are by now."""
+        """Record failed attempts at an evaluation; returns their number so far."""
         known = self._tried[key]
         known += [Attempt(key=key, attempt=n, **asdict(t)) for n, t in enumerate(tries, len(known))]
         return len(known)
@@ -358,7 +358,7 @@ class Runner:
         self._evaluator.warm_up()
 
     def _take_back(self) -> None:
-        """Go on with the cluster if it is back; what this machine had in flight is done there."""
+        """Return to the cluster if it answers again; batches in flight here are repeated there."""
         returned = None if self._standby is None else self._standby.take()
         if self._standby is None or returned is None:
             return

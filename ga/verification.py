@@ -38,7 +38,7 @@ class Verification:
     quarantined: int
     """Of them, those that cost a worker or all its memory: not done again."""
     attempts: int
-    """Tries that came to nothing."""
+    """Failed attempts."""
     repeated: bool
     """Whether it was bred again, and a sample evaluated; else only what is stored was compared."""
     sampled: int

@@ -139,15 +139,15 @@ def load(path: Path | None) -> Baseline:
     file = kept_at(here) if path is None else path
     named = "no baseline of this machine" if path is None else f"--baseline {path}"
     if not file.is_file():
-        raise InputError(f"{named}: there is none; {MAKE_ONE}")
+        raise InputError(f"{named}: no such file; {MAKE_ONE}")
     try:
         found = _parsed(json.loads(file.read_text()))
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         why = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"{named}: is no baseline ({why}); {MAKE_ONE}") from None
+        raise InputError(f"{named}: is not a baseline ({why}); {MAKE_ONE}") from None
     if found.machine.kernels != KERNEL_VERSION:
         raise InputError(
-            f"{named}: of kernels {found.machine.kernels}, and these are {KERNEL_VERSION};"
+            f"{named}: measured with kernels {found.machine.kernels}, not {KERNEL_VERSION};"
             f" {MAKE_ONE}"
         )
     return found

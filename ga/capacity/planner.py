@@ -184,17 +184,17 @@ def notes(wanted: Wanted, baseline: Baseline) -> tuple[str, ...]:
     if not few <= wanted.cells <= many:
         found.append(
             f"extrapolated: assets x visible bars {wanted.cells:,}, measured {few:,} to {many:,};"
-            " taken to grow with a power between 0.9 and 1.1"
+            " assumed to grow with an exponent of 0.9 to 1.1"
         )
     if wanted.population > baseline.populations[1]:
         found.append(
             f"extrapolated: population {wanted.population:,}, the coordinator's work measured at"
-            f" {baseline.populations[0]:,} and {baseline.populations[1]:,}; taken as a line"
+            f" {baseline.populations[0]:,} and {baseline.populations[1]:,}; assumed linear"
         )
     low, point, high = VCPU_FACTOR
     found.append(
-        f"assumed: a vCPU takes {low:g} to {high:g} times (taken: {point:g}) what the core took"
-        " that was measured, and Ray 0.14 to 1.2 ms of the coordinator for a batch"
+        f"assumed: a vCPU takes {low:g} to {high:g} times (estimate: {point:g}) as long as the"
+        " measured core, and Ray takes 0.14 to 1.2 ms of the coordinator per batch"
     )
     found.append("families in equal numbers; start-up of nodes, disks and traffic not counted")
     found.append(

@@ -22,23 +22,23 @@ from ga.ops.secrets import has_image, init
 
 def add_parser(commands: Any) -> None:
     """Add ``cluster`` to the commands of ``python -m ga``."""
-    parser = commands.add_parser("cluster", help="the production stack, by Docker Compose")
+    parser = commands.add_parser("cluster", help="manage the production stack with Docker Compose")
     parser.add_argument("--file", type=Path, default=COMPOSE_FILE, help=f"default: {COMPOSE_FILE}")
     actions = parser.add_subparsers(dest="action", required=True)
-    starting = actions.add_parser("init", help="write random secrets and which images to take")
+    starting = actions.add_parser("init", help="write random secrets and select the images")
     starting.add_argument("--webhook", metavar="URL", help="where Alertmanager sends alerts")
     actions.add_parser("up", help="start everything and wait until it is healthy")
-    ending = actions.add_parser("down", help="end everything; data stays")
-    ending.add_argument("--volumes", action="store_true", help="remove the data, too")
-    state = actions.add_parser("status", help="containers, and Ray's nodes")
-    state.add_argument("--json", action="store_true", help="one object on stdout")
+    ending = actions.add_parser("down", help="stop everything; data is kept")
+    ending.add_argument("--volumes", action="store_true", help="also remove the data")
+    state = actions.add_parser("status", help="show containers and Ray's nodes")
+    state.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     scaling = actions.add_parser("scale", help="set the number of worker nodes")
     scaling.add_argument("workers", type=int, metavar="N", help="0 to 100")
     draining = actions.add_parser("drain", help="let a node finish its work, then stop it")
     draining.add_argument("node", metavar="NODE", help="IP address or prefix of the node ID")
     draining.add_argument("--seconds", type=int, default=60, help="deadline (default 60)")
-    reading = actions.add_parser("logs", help="the last lines of a service, or of all")
-    reading.add_argument("service", nargs="?", help="as Compose names it (default: all)")
+    reading = actions.add_parser("logs", help="show the last log lines of a service, or of all")
+    reading.add_argument("service", nargs="?", help="name of the Compose service (default: all)")
 
 
 def command(options: argparse.Namespace) -> int:
@@ -67,7 +67,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _up(compose: Compose) -> int:
-    """Start everything; what was started is removed again when it does not come up."""
+    """Start everything; remove it again if it does not become healthy."""
     # Asked first: without an engine nothing is written.
     before = compose.containers()
     # Before the ports are asked for: it decides whether Grafana is among the services.
@@ -75,20 +75,20 @@ def _up(compose: Compose) -> int:
         print(f"written in {compose.folder}: {', '.join(written)}", file=sys.stderr)
     if wide := compose.too_large():
         raise InputError(
-            f"limits of memory above this machine's: {', '.join(wide)}; set smaller ones, see"
+            f"memory limits above this machine's memory: {', '.join(wide)}; lower them, see"
             " `python -m ga preflight`"
         )
     if not before and (listening := taken(compose.published())):
         raise InputError(
-            f"ports taken: {', '.join(map(str, listening))}; see what listens there: `ss -ltnp`,"
-            " and end it"
+            f"ports in use: {', '.join(map(str, listening))}; find the processes with `ss -ltnp`,"
+            " and stop them"
         )
     if compose.run("up", "-d", "--wait") == 0:
         return 0
     _print_unhealthy(compose)
     _print_missing_images(compose)
     if before:
-        # A stack that was up is mended, not ended: what works of it may hold a run.
+        # Do not stop a stack that was already up: a run may use its healthy part.
         end = "fix the errors above and retry, or remove it: `python -m ga cluster down`"
     elif _down(compose, volumes=False) == 0:
         end = "it was removed again; fix the errors above and retry"
@@ -108,19 +108,19 @@ def _scaled(compose: Compose, workers: int) -> int:
 
 
 def _print_missing_images(compose: Compose) -> None:
-    """Which images are not here, although Compose has tried to pull them."""
+    """Print the images that are missing after Compose has tried to pull them."""
     wanted = set(compose.read("config", "--images").split())
     if missing := sorted(image for image in wanted if not has_image(image)):
         print(
-            f"\nnot here, and could not be pulled: {', '.join(missing)}; with a registry"
-            " `python -m evolution_gate.fixtures.images pull`, without one"
+            f"\nmissing, and could not be pulled: {', '.join(missing)}; with a registry run"
+            " `python -m evolution_gate.fixtures.images pull`, without one run"
             " `python -m evolution_gate.fixtures.images build`, then `python -m ga cluster init`",
             file=sys.stderr,
         )
 
 
 def _print_unhealthy(compose: Compose) -> None:
-    """Whose fault it is: the last lines of every container that is not well, or was restarted."""
+    """Print the log tail of every unhealthy or restarted container."""
     for one in compose.containers():
         if not one.well or one.restarts:
             again = f", restarted {one.restarts} times" if one.restarts else ""
@@ -175,7 +175,7 @@ def _drain(compose: Compose, wanted: str, seconds: int) -> int:
     ]  # fmt: skip
     if len(found) != 1:
         raise InputError(
-            f"{len(found)} live nodes are called {wanted!r}; see `python -m ga cluster status`"
+            f"{wanted!r} matches {len(found)} live nodes; see `python -m ga cluster status`"
         )
     node = found[0]
     drain: Sequence[str] = (
@@ -184,12 +184,10 @@ def _drain(compose: Compose, wanted: str, seconds: int) -> int:
         "--reason-message=drained by an operator", f"--deadline-remaining-seconds={seconds}",
     )  # fmt: skip
     compose.read(*drain)
-    print(
-        f"{node.address} takes no new work; its container {node.host} ends in {seconds} s or before"
-    )
+    print(f"{node.address} takes no new work; its container {node.host} stops within {seconds} s")
     for argv in (["docker", "stop", f"--time={seconds}", node.host], ["docker", "rm", node.host]):
         done = subprocess.run(argv, capture_output=True, text=True)
         if done.returncode:
             raise InputError(f"{' '.join(argv)}: {done.stderr.strip()}")
-    print(f"{node.address} is gone; another one: `python -m ga cluster scale N`")
+    print(f"{node.address} was removed; to add one: `python -m ga cluster scale N`")
     return 0

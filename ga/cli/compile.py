@@ -47,6 +47,6 @@ def command(options: argparse.Namespace) -> int:
     """The command."""
     seconds = compile_kernels()
     found = {"families": len(FAMILIES), "seconds": seconds}
-    text = f"kernels of {len(FAMILIES)} families are compiled and kept ({seconds:.1f} s)"
+    text = f"kernels of {len(FAMILIES)} families are compiled and cached ({seconds:.1f} s)"
     print(json.dumps(found) if options.json else text)
     return 0

@@ -1,6 +1,6 @@
 """How a command ends: its exit status, and one line on what went wrong.
 
-Standard library only: it is at work before anything else is loaded.
+Standard library only: it runs before anything else is loaded.
 
 Exit status: 0 done, 1 failed, 2 bad input, 128 + n ended by signal n (130: Ctrl-C), as shells say
 it; so also 141 when the reader of a pipe is gone.
@@ -36,7 +36,7 @@ _REMEDIES: Final = {
     errno.ELOOP: "it is a link to itself; give another",
     errno.ENAMETOOLONG: "give a shorter name",
     errno.EMFILE: "raise `ulimit -n`",
-    errno.ENFILE: "end what has so many files open",
+    errno.ENFILE: "close programs that have many files open",
     errno.EAGAIN: "raise `ulimit -u`, or end other processes",
     errno.ENOMEM: "end other processes, or give fewer --workers",
     errno.EIO: "check the disk",
@@ -44,10 +44,10 @@ _REMEDIES: Final = {
 
 
 def status_of(work: Callable[[], int], *, hint: Callable[[], str] = str) -> int:
-    """Do ``work``; whatever ends it becomes one line on stderr and an exit status.
+    """Do ``work``; an error or signal becomes one line on stderr and an exit status.
 
     Args:
-        hint: how to go on after an interrupt, if there is anything to go on with.
+        hint: how to continue after an interrupt, if there is anything to continue.
     """
     failed: OSError | None = None
     try:
@@ -64,7 +64,7 @@ def status_of(work: Callable[[], int], *, hint: Callable[[], str] = str) -> int:
     except KeyboardInterrupt as error:
         ended_by = error if isinstance(error, Ended) else Ended(signal.SIGINT)
         then = hint()
-        say(ended_by.how + (f"; go on with: {then}" if then else ""))
+        say(ended_by.how + (f"; continue with: {then}" if then else ""))
         status = 128 + ended_by.number
         # Python 3.12.0 and 3.12.1 crash when they collect a frame that ended while it sent to
         # another process (python/cpython#111049).
@@ -76,14 +76,14 @@ def status_of(work: Callable[[], int], *, hint: Callable[[], str] = str) -> int:
         say(line_of(failed))
     for name, reason in lost.items():
         if reason.errno != errno.EPIPE:
-            say(f"{name}: cannot be written ({reason.strerror}); make space, or send it elsewhere")
+            say(f"{name}: cannot be written ({reason.strerror}); free some space, or redirect it")
         if status == 0 or failed is not None:
             status = _READER_GONE if reason.errno == errno.EPIPE else 1
     return status
 
 
 def say(text: str) -> None:
-    """One line on stderr, whatever a file name or a driver's message brought in."""
+    """Print exactly one line on stderr, even if a file name or message has several."""
     try:
         print("ga:", redact(" ".join(text.split())), file=sys.stderr, flush=True)
     except OSError:
@@ -112,7 +112,7 @@ def open_standard_streams() -> None:
 
 
 class _Watched(io.FileIO):
-    """A standard stream that remembers why it did not take something.
+    """A standard stream that remembers why a write failed.
 
     Whoever wrote may have got no error (a buffer), or kept it (``argparse``), or have named no
     file in it: then nobody would know that it was this stream.
@@ -130,7 +130,7 @@ class _Watched(io.FileIO):
 
 
 def watch_standard_streams() -> None:
-    """Know from now on what stdout and stderr do not take."""
+    """From now on, record failed writes to stdout and stderr."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
@@ -160,7 +160,7 @@ def check_folder() -> None:
 
 
 def _lost_streams() -> dict[str, OSError]:
-    """The standard streams that do not take what was written to them; they are asked no more."""
+    """The standard streams whose writes failed; they are not written to again."""
     lost = {}
     for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
         if stream is None or stream.closed:
@@ -180,7 +180,7 @@ def _lost_streams() -> dict[str, OSError]:
 
 
 def _silence(stream: TextIO) -> None:
-    """What it could not write is lost; else the interpreter would try, and complain, at its end."""
+    """Discard its buffer: otherwise the interpreter retries at exit and prints an error."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, stream.fileno())
     os.close(nothing)

@@ -1,4 +1,4 @@
-"""What signals do to ``python -m ga``. It is loaded first, and so loads next to nothing.
+"""Signal handling of ``python -m ga``. It is imported first, and imports almost nothing.
 
 Before that, while Python itself starts, a Ctrl-C is Python's.
 """
@@ -21,8 +21,8 @@ _SOON: Final = 0.01
 
 
 class Ended(KeyboardInterrupt):
-    """A signal asked for the end. A ``KeyboardInterrupt``, so that nothing on its way up takes it
-    for a failure."""
+    """A signal requested the end. It is a ``KeyboardInterrupt``, so that ``except Exception`` does
+    not handle it as a failure."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -51,11 +51,11 @@ class Signals:
         self.ends_at_once()
 
     def ends_at_once(self) -> None:
-        """From now on a signal leaves no time for anything."""
+        """From now on a signal ends the process at once."""
         self._set(self._at_once)
 
     def heeded(self) -> None:
-        """From now on the next signal raises ``Ended``, in whatever the main thread does."""
+        """From now on the next signal raises ``Ended`` in the main thread."""
         sys.unraisablehook = self._ignored
         self._set(self._raise)
 
@@ -64,7 +64,7 @@ class Signals:
             signal.signal(number, handler)
 
     def _raise(self, number: int, _frame: FrameType | None) -> None:
-        # One who asks twice does not want to wait for the end in order.
+        # A second signal means: do not wait for the orderly end.
         self.ends_at_once()
         raise Ended(number)
 

@@ -1,4 +1,4 @@
-"""The commands that look after a ledger: verify, backup, restore."""
+"""Maintenance commands of a ledger: verify, backup, restore."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ def register(
     store: Callable[[argparse.ArgumentParser], None],
 ) -> None:
     """Add the commands' options. ``add`` makes a command, ``store`` gives it ``--store``."""
-    verify = add("verify", "Check a run: digest, breeding, counts, and a sample evaluated again.")
-    verify.add_argument("run", help="the start of its id, as `runs` lists it")
+    verify = add("verify", "Verify a run: digest, breeding, counts, and a sample of evaluations.")
+    verify.add_argument("run", help="prefix of the run id, as `runs` lists it")
     again = verify.add_mutually_exclusive_group()
     again.add_argument(
         "--sample",
         type=int,
         default=verification.SAMPLE,
-        help=f"evaluations to do again (default: {verification.SAMPLE})",
+        help=f"evaluations to repeat (default: {verification.SAMPLE})",
     )
     again.add_argument(
         "--stored",
         action="store_true",
-        help="digest and counts alone: of a run of an earlier engine, or without its market",
+        help="check digest and counts only; works for earlier engines and without the market",
     )
     store(verify)
-    backup = add("backup", "Write the whole ledger to a file, also while a run is on.")
-    backup.add_argument("file", type=Path, help="where it is written")
+    backup = add("backup", "Write a consistent copy of the ledger to a file, also during a run.")
+    backup.add_argument("file", type=Path, help="file to write")
     backup.add_argument(
         "--keep",
         type=int,
-        help="keep N rotated backups: FILE, the one before as FILE.1, and so on (default: 1)",
+        help="keep N rotated backups: FILE, the previous one as FILE.1, and so on (default: 1)",
     )
     store(backup)
     restore = add("restore", "Read a backup into an empty or new ledger.")
-    restore.add_argument("file", type=Path, help="what `backup` wrote")
+    restore.add_argument("file", type=Path, help="file that `backup` wrote")
     store(restore)
 
 
@@ -70,9 +70,9 @@ def _verify(options: argparse.Namespace) -> int:
         print(
             f"run {found.run}: {found.generations} generations, {found.individuals:,} individuals,"
             f" {found.evaluations:,} evaluations ({found.failed} failed, {found.quarantined} of"
-            f" them in quarantine and not evaluated again), {found.attempts} tries"
-            f" that came to nothing; {found.sampled} evaluated again"
-            + ("" if found.repeated else ", and not bred again: only what is stored was compared")
+            f" them quarantined and not repeated), {found.attempts} unsuccessful attempts;"
+            f" {found.sampled} evaluations repeated"
+            + ("" if found.repeated else "; not bred again: only stored data was compared")
         )
         for processor, nodes in found.processors.items():
             print(f"evaluated on {processor}: {', '.join(nodes)}")

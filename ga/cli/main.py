@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _how_to_go_on(options: argparse.Namespace) -> str:
-    """The command that continues the run that was begun; empty if none was."""
+    """The command that continues the run; empty if no run has begun."""
     run = getattr(options, "begun", None)
     if run is None:
         return ""
@@ -157,7 +157,7 @@ def _resume(options: argparse.Namespace) -> int:
                 f"run {record.run}: market {record.market.spec} has changed since the run began;"
                 " restore the data it was started on"
             )
-        # Owned before it is read: whoever had it before commits no more.
+        # Take ownership before reading: a previous owner can no longer commit.
         options.begun = record.run
         with ledger.own(record.run):
             evolution = _restore(ledger, record)
@@ -281,7 +281,7 @@ def _drive(
 def _services(
     options: argparse.Namespace, run: str, log: BatchLog
 ) -> Iterator[tuple[Cache | None, Telemetry]]:
-    """The cache and the series of a run, as the options ask for them."""
+    """The result cache and the metrics of a run, as the options request them."""
     telemetry = Telemetry(run, depends_on(options.store, options.cache))
     with ExitStack() as opened:
         if options.metrics_port is not None:
@@ -334,7 +334,7 @@ def _check_top(top: int) -> None:
 
 def _check_run_id(run: str | None) -> None:
     if run is not None and not re.fullmatch("[0-9a-f]{12}", run):
-        raise InputError(f"--run-id {run}: must be 12 of the letters 0-9a-f; or leave it out")
+        raise InputError(f"--run-id {run}: must be 12 hexadecimal digits (0-9a-f); or omit it")
 
 
 def _check_services(options: argparse.Namespace) -> None:

@@ -39,40 +39,45 @@ from ga.families import FAMILIES
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NEEDED: Final = ("population", "assets", "bars", "generations", "deadline")
 _MOST_PLAYED: Final = 20_000_000
-"""Individuals that a simulation may hand out: about a minute."""
+"""Maximum number of individuals in a simulation: about a minute."""
 
 
 def add_parser(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Add the command's options. ``add`` makes a command."""
-    plan = add("plan", "Nodes, time and dollars that a workload needs, as measured here.")
-    plan.add_argument("--population", type=int, help="individuals of a generation")
-    plan.add_argument("--assets", type=int, help="how many the market has")
-    plan.add_argument("--bars", type=int, help="of each asset, with the hold-out")
-    plan.add_argument("--generations", type=int, help="how many, with the first")
-    plan.add_argument("--deadline", help="of the whole run: 90s, 30m, 8h, 2d")
+    plan = add(
+        "plan", "Estimate the nodes, time and dollars that a workload needs, from measured costs."
+    )
+    plan.add_argument("--population", type=int, help="individuals per generation")
+    plan.add_argument("--assets", type=int, help="assets of the market")
+    plan.add_argument("--bars", type=int, help="bars per asset, including the hold-out")
+    plan.add_argument("--generations", type=int, help="generations, including the first")
+    plan.add_argument("--deadline", help="time for the whole run: 90s, 30m, 8h, 2d")
     plan.add_argument("--families", help="comma-separated (default: all)")
     plan.add_argument(
-        "--baseline", type=Path, help="file with measured costs (default: this machine's, kept)"
+        "--baseline", type=Path, help="file with measured costs (default: stored for this machine)"
     )
     plan.add_argument(
         "--measure",
         action="store_true",
-        help="measure this machine first, in under a minute, and keep it (or write --baseline)",
+        help="measure this machine first (under a minute) and store it (or write --baseline)",
     )
     plan.add_argument(
         "--simulate",
         type=int,
         nargs="+",
         metavar="NODES",
-        help=f"play the run through on so many nodes of {NODE.vcpus} cores instead",
+        help=f"simulate the run on these numbers of nodes of {NODE.vcpus} cores instead",
     )
     plan.add_argument(
         "--prices", action="store_true", help="print the price table with its date and source"
     )
     plan.add_argument(
-        "--failures", type=float, default=0.0, help="of a node and day, simulated (default: none)"
+        "--failures",
+        type=float,
+        default=0.0,
+        help="simulated failures per node and day (default: none)",
     )
-    plan.add_argument("--seed", type=int, default=0, help="of the simulation (default: 0)")
+    plan.add_argument("--seed", type=int, default=0, help="seed of the simulation (default: 0)")
 
 
 def command(options: argparse.Namespace) -> int:
@@ -99,7 +104,7 @@ def command(options: argparse.Namespace) -> int:
     else:
         baseline = load(options.baseline)
         if other := this_machine().unlike(baseline.machine):
-            print(f"the baseline is another machine's: {other}", file=sys.stderr)
+            print(f"the baseline was measured on another machine: {other}", file=sys.stderr)
     assert wanted is not None
     if options.simulate is not None:
         return _simulated(options, wanted, baseline)
@@ -119,7 +124,7 @@ def _prices(options: argparse.Namespace) -> int:
         print(
             f"{NODE.instance}, {NODE.vcpus} vCPU, {NODE.memory_gib:g} GiB, {NODE.region}:"
             f" ${NODE.on_demand:g} an hour on demand, ${low:g} to ${high:g} spot\n"
-            f"as read on {NODE.as_of} in {NODE.source}; check them"
+            f"read on {NODE.as_of} in {NODE.source}; check them"
         )
     return 0
 
@@ -128,7 +133,7 @@ def seconds_of(text: str) -> float:
     """A duration: ``90s``, ``30m``, ``8h``, ``2d``; without a unit, seconds.
 
     Raises:
-        InputError: it is none.
+        InputError: not a valid duration.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if match is None:
@@ -222,7 +227,7 @@ def _show(found: Needed, wanted: Wanted) -> None:
         ("worker nodes", found.nodes, f"{machine}, and {HEADS} for the coordinator"),
         ("a generation", found.generation_s, f"s with {found.provided}; bound by {found.bound_by}"),
         ("the whole run", found.total_s, "s"),
-        ("on demand", found.on_demand_a_day, "$ a day, running all of it"),
+        ("on demand", found.on_demand_a_day, "$ a day, running all day"),
         ("with spot workers", found.spot_a_day, "$ a day"),
         ("this run alone", found.run_on_demand, "$ on demand"),
     )
@@ -232,8 +237,8 @@ def _show(found: Needed, wanted: Wanted) -> None:
     ]
     table("", rows, right=["estimate (interval)"])
     print(
-        f"if all were {found.dearest}, which takes longest: {found.dearest_generation_s:,.2f} s a"
-        " generation"
+        f"if all genomes were {found.dearest}, the most expensive family:"
+        f" {found.dearest_generation_s:,.2f} s a generation"
     )
     for line in found.notes:
         print(line)

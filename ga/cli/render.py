@@ -1,4 +1,4 @@
-"""What the command line shows: progress on stderr, tables on stdout."""
+"""Output of the command line: progress on stderr, tables on stdout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN_GAPS: Final = 3
 
 
 class ProgressLine:
-    """A bar on a terminal; elsewhere a line of text at the start, and then ever more seldom.
+    """A bar on a terminal; elsewhere lines of text, at increasing intervals.
 
     Args:
         clock: seconds that pass; for lines only.
@@ -122,7 +122,7 @@ def print_strategies(strategies: Sequence[StrategyRecord], *, runs: bool) -> Non
         row["trades"] = outcome.trades
         rows.append(row)
     table(
-        "Best strategies: annualised net Sharpe ratios, evolved on in-sample alone",
+        "Best strategies: annualised net Sharpe ratios, evolved on in-sample data only",
         rows,
         right=("in-sample", "out-of-sample", "hold-out", "drawdown", "trades"),
     )

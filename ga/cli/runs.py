@@ -1,4 +1,4 @@
-"""The commands that look at what is there: runs, families, strategies and their signals."""
+"""Commands that only read: runs, families, strategies and their signals."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def strategy_row(strategy: StrategyRecord) -> dict[str, object]:
 def appraised(
     strategies: Sequence[StrategyRecord], market: Market, settings: Settings
 ) -> list[StrategyRecord]:
-    """Strategies with what they are worth on all parts of a *whole* market."""
+    """Strategies with their Sharpe ratios on all parts of a *whole* market."""
     appraisals = measure_performance(market, settings, [s.genome for s in strategies])
     return [
         replace(strategy, sharpes=_sharpes(appraisal))
@@ -82,7 +82,7 @@ def _sharpes(appraisal: Performance) -> Sharpes:
 
 
 def sharpe_row(strategy: StrategyRecord) -> dict[str, float | None]:
-    """What a strategy was worth when its run was over, as JSON shows it."""
+    """Sharpe ratios of a strategy at the end of its run, as JSON shows them."""
     found = strategy.sharpes or Sharpes(in_sample=None, out_of_sample=None, holdout=None)
     return {f"{part}_sharpe": value for part, value in asdict(found).items()}
 

@@ -1,4 +1,4 @@
-"""``python -m ga serve``: its options, and what has to hold before it answers."""
+"""``python -m ga serve``: its options, and the checks before it answers."""
 
 from __future__ import annotations
 
@@ -35,36 +35,38 @@ def register(
     """Add the command's options. ``add`` makes a command, ``store`` gives it ``--store``."""
     serve = add("serve", "Serve evolutions over HTTP: submit, watch, cancel, read.")
     serve.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
-    serve.add_argument("--port", type=int, default=8000, help="0: any free one (default: 8000)")
     serve.add_argument(
-        "--token-file", type=Path, help=f"file of the token (default: variable {TOKEN_VARIABLE})"
+        "--port", type=int, default=8000, help="TCP port, 0: any free one (default: 8000)"
+    )
+    serve.add_argument(
+        "--token-file", type=Path, help=f"file with the token (default: variable {TOKEN_VARIABLE})"
     )
     serve.add_argument("--address", help="HOST:PORT of a Ray cluster (default: this machine)")
-    serve.add_argument("--workers", type=int, help="of each evolution, as in `evolve`")
+    serve.add_argument("--workers", type=int, help="workers of each evolution, as in `evolve`")
     serve.add_argument(
         "--niceness",
         type=int,
         default=NICENESS,
-        help="of evolutions, 0 to 19: requests go first (default: %(default)s)",
+        help="niceness of evolutions, 0 to 19, so that requests go first (default: %(default)s)",
     )
     serve.add_argument(
-        "--markets", type=Path, help="folder of the market files that may be named (default: none)"
+        "--markets", type=Path, help="folder of market files that requests may name (default: none)"
     )
     for name, text in {
-        "population_size": "individuals of an evolution",
-        "generations": "generations of an evolution",
-        "cells": "bars x assets of a market",
-        "queued": "evolutions that have not ended",
-        "body_bytes": "bytes of a request",
-        "watchers": "open streams of events",
-        "concurrent": "evolutions at a time",
+        "population_size": "individuals per evolution",
+        "generations": "generations per evolution",
+        "cells": "bars x assets per market",
+        "queued": "unfinished evolutions",
+        "body_bytes": "bytes per request",
+        "watchers": "open event streams",
+        "concurrent": "concurrent evolutions",
     }.items():
         serve.add_argument(
             f"--max-{name.replace('_', '-')}",
             dest=name,
             type=int,
             default=getattr(Limits(), name),
-            help=f"most {text} (default: %(default)s)",
+            help=f"maximum {text} (default: %(default)s)",
         )
     store(serve)
 
@@ -96,7 +98,7 @@ def command(options: argparse.Namespace) -> int:
 
     with (
         closing(_listen(options.host, options.port)) as listening,
-        # Who asks is told at once that the database is away: answers that wait pile up.
+        # Report an unreachable database at once: waiting requests would pile up.
         closing(open_ledger(options.store, create=True, wait=False)) as ledger,
         acquire_singleton(ledger) as held,
     ):
@@ -152,14 +154,16 @@ def read_token(file: Path | None) -> str:
         try:
             token, source = file.read_text(encoding="ascii").strip(), f"--token-file {file}"
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not plain text"
+            reason = error.strerror if isinstance(error, OSError) else "not ASCII text"
             raise InputError(f"--token-file {file}: {reason}; {_MAKE_ONE}") from None
     else:
         token, source = setting(TOKEN_VARIABLE) or "", f"variable {TOKEN_VARIABLE}"
         if not token:
             raise InputError(f"--token-file: the service has no token; {_MAKE_ONE}")
     if len(token) < _LEAST_LETTERS or not token.isascii() or not token.isprintable():
-        raise InputError(f"{source}: not {_LEAST_LETTERS} or more plain letters; {_MAKE_ONE}")
+        raise InputError(
+            f"{source}: needs {_LEAST_LETTERS} or more printable ASCII characters; {_MAKE_ONE}"
+        )
     return token
 
 
@@ -174,7 +178,7 @@ def _listen(host: str, port: int) -> socket.socket:
         server = socket.create_server((host, port), backlog=_BACKLOG)
     except OSError as error:
         raise InputError(
-            f"--host {host} --port {port}: {error.strerror}; give another, or stop what has it"
+            f"--host {host} --port {port}: {error.strerror}; give another, or stop its user"
         ) from None
     # Connections inherit it. asyncio sets it on sockets whose protocol was named alone, and without
     # it every answer of two packets waits 40 ms for the client's acknowledgement.

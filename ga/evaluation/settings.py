@@ -65,7 +65,7 @@ OUT_OF_MEMORY: Final = "out of memory"
 
 
 class Outcome(NamedTuple):
-    """What became of one evaluation. Failed: ``error`` is set and there is no fitness."""
+    """The result of one evaluation. Failed: ``error`` is set and there is no fitness."""
 
     key: str
     fitness: float | None

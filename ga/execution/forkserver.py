@@ -1,6 +1,6 @@
-"""Where worker processes come from: a clean process that has loaded their code, and forks.
+"""Fork server: worker processes are forked from a clean process that has loaded their code.
 
-Loading takes more than a second, and is done once, beside the start of the program. The program
+Loading takes more than a second, and is done once, while the program starts. The program
 itself must not fork: it has threads (progress, database), whose locks a fork would copy.
 Imports nothing but the standard library.
 """
@@ -47,8 +47,8 @@ def start_forkserver() -> None:
 def detach_from_forkserver() -> None:
     """In a worker: stop holding the clean process alive, which is to end with the program.
 
-    Every fork is given the end of a pipe by which it could ask for forks of its own; the clean
-    process lives while anybody has one, and workers live while it does.
+    Every fork inherits the end of a pipe by which it could request forks. The clean process lives
+    while any process has that end open, and workers live as long as it does.
     """
     held: Any = forkserver._forkserver
     os.close(held._forkserver_alive_fd)
@@ -57,7 +57,7 @@ def detach_from_forkserver() -> None:
 
 @contextmanager
 def single_threaded_env() -> Iterator[None]:
-    """Processes started meanwhile compute with one thread: libraries read this when loaded.
+    """Processes started in this block use one thread: libraries read this when loaded.
 
     The clean process, if it is started meanwhile, hears no Ctrl-C and is asked by a short path.
     """
@@ -77,9 +77,9 @@ def single_threaded_env() -> Iterator[None]:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Processes started meanwhile hear no Ctrl-C, which is this process's: it ends them.
+    """Processes started in this block ignore Ctrl-C: this process handles it and ends them.
 
-    What comes meanwhile is heard when the block ends.
+    A signal during the block is delivered when the block ends.
     """
     # It would unblock the signal when it starts, and is started with every first process.
     resource_tracker.ensure_running()

@@ -1,4 +1,4 @@
-"""Does this process compute what this version of the engine is to compute, bit for bit?
+"""Numerics check: does this process compute bit-identical results?
 
 A small fixed set of genomes of every family is evaluated on a fixed market and hashed. The hashes
 that must come out are part of the engine. A node that gives others would write a history that no
@@ -127,8 +127,8 @@ def prove(families: Iterable[str] = FAMILIES) -> Proof:
 
 
 def expected(families: Iterable[str] = FAMILIES) -> Proof:
-    """What ``prove`` must come to, with this machine's processor. User-defined families are not
-    checked."""
+    """The expected result of ``prove``, with this machine's processor. User-defined families are
+    not checked."""
     return Proof(
         processor=processor(),
         kernel_version=KERNEL_VERSION,
@@ -156,8 +156,8 @@ def require_coordinator() -> None:
     if coordinator_digest() != EXPECTED_COORDINATOR:
         raise MachineError(
             f"this machine cannot lead a run: its processor ({processor()}) or its libraries breed"
-            " otherwise than all others; install the versions of constraints.txt and run: python"
-            " -m ga numerics"
+            " different genomes; install the versions of constraints.txt and run: python -m ga"
+            " numerics"
         )
 
 

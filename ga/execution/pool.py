@@ -170,8 +170,10 @@ class Pool:
             left = list(todo)
             for worker in self._workers:
                 if worker.task is not None:
-                    left.append(_given_up(worker.task, "withdrawn", "nobody waited for it"))
-                    # Its answer would be taken for another batch's.
+                    left.append(
+                        _given_up(worker.task, "withdrawn", "its result was no longer needed")
+                    )
+                    # A late answer could be matched to the wrong batch.
                     self._replace(worker)
             self.abandoned = {i: task.tried for task in left if task.tried for i in task.indices}
 
@@ -200,7 +202,7 @@ class Pool:
             try:
                 worker.connection.send(tuple(zip(*group, strict=True)))
             except BrokenPipeError:
-                # It died idle, which is no batch's fault.
+                # An idle worker died: no batch caused it.
                 self._replace(worker)
                 continue
             worker.since = now
@@ -242,7 +244,7 @@ class Pool:
         *,
         limit: float = 0.0,
     ) -> None:
-        """Go on after a task cost its worker: ``how`` that died, None when it hung."""
+        """Handle a task whose worker died (``how``) or hung (None)."""
         family = genomes[task.indices[0]].family
         why = too_slow(limit) if how is None else how
         word = "hung" if how is None else "memory" if how == _KILLED_FOR_MEMORY else "crashed"
@@ -296,7 +298,7 @@ class Pool:
 
 
 def _given_up(task: _Task, outcome: str, error: str) -> _Task:
-    """The task after a try at it came to nothing."""
+    """The task after a failed attempt."""
     return replace(task, tried=(*task.tried, failed_attempt(LOCAL, outcome, error)))
 
 

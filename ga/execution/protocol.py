@@ -1,4 +1,4 @@
-"""The one shape all evaluators have, and how genomes are cut into batches."""
+"""The interface of all evaluators, and the division of genomes into batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIN_BATCH_SECONDS: Final = 0.03
 MAX_BATCH_SECONDS: Final = 0.2
 """CPU seconds of a batch: long against Ray's milliseconds a task, short against the barrier."""
 BATCHES_A_SLOT: Final = 2
-"""In its hands: one runs, one waits."""
+"""Maximum batches in flight per slot: one running, one queued."""
 PATIENCE_SECONDS: Final = 60.0
 """What a batch may take at least before its worker counts as hung."""
 TRIES_ALONE: Final = 3
@@ -37,7 +37,7 @@ _GUESS_LEARNED: Final = 0.03
 
 @dataclass(frozen=True, kw_only=True)
 class FailedAttempt:
-    """A try at a batch that came to nothing."""
+    """A failed or superseded attempt at a batch."""
 
     node: str
     """As in ``BatchResult``."""
@@ -45,7 +45,7 @@ class FailedAttempt:
     """lost, crashed, memory, hung; withdrawn with the rest of its batch; or overtaken by a copy."""
     error: str
     at: float
-    """Unix seconds when it was given up."""
+    """Unix seconds when it was abandoned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def report(proof: Proof, *, id: str, node: str) -> NodeReport:
 
 
 UnansweredAttempts = Mapping[int, tuple[FailedAttempt, ...]]
-"""Index of a genome that was asked for -> the tries at it, all of which came to nothing."""
+"""Index of a genome that was asked for -> its attempts, all failed or superseded."""
 
 
 class Evaluator(Protocol):
@@ -193,7 +193,7 @@ def batch_timeout(genomes: Sequence[Genome], costs: CostModel, patience: float) 
 
 
 def failed_attempt(node: str, outcome: str, error: str) -> FailedAttempt:
-    """A try that is given up now."""
+    """An attempt that is abandoned now."""
     return FailedAttempt(node=node, outcome=outcome, error=error, at=time.time())
 
 
@@ -218,9 +218,9 @@ def make_batches(genomes: Sequence[Genome], costs: CostModel, slots: int) -> lis
     """Cut genomes into batches, largest first and smaller near the end.
 
     Guided self-scheduling (Polychronopoulos and Kuck, 1987): each batch takes a fixed share of what
-    is left, so that all slots end together. Families stay together, for the kernels' sake, those
-    with the dearest genomes first: an estimate that is wrong by a factor then does no harm, for
-    what comes last is cheap whatever it is.
+    is left, so that all slots end together. Families are kept together, because kernels take one
+    family; the most expensive families come first. Then a wrong estimate does little harm, because
+    the last batches are cheap in any case.
     """
     by_family: dict[str, list[int]] = {}
     for index, genome in enumerate(genomes):
@@ -247,17 +247,17 @@ def make_batches(genomes: Sequence[Genome], costs: CostModel, slots: int) -> lis
 
 
 def batch_count(slots: int) -> int:
-    """Into how many batches what is left would be cut: a slot has two of them in its hands, and
-    those that are free before others are to find some more. One that is alone waits for nobody.
+    """Target number of remaining batches: two in flight per slot, and some more for slots that
+    finish early. A single slot needs no reserve.
     """
     return 3 * slots + 4 if slots > 1 else 0
 
 
 def max_in_flight(slots: int, todo: int) -> int:
-    """How many batches a slot may have in its hands, when so many are in nobody's.
+    """In-flight limit per slot, given the number of queued batches.
 
-    A second one waits beside the one that runs, so that no slot idles for a round trip. But each of
-    the last is for the slot that is free first.
+    A second batch is queued on the slot, so that it does not idle for a round trip. The last
+    batches go to the slot that is free first.
     """
     return 1 if 1 < slots >= todo else BATCHES_A_SLOT
 

@@ -57,7 +57,7 @@ def work(market: Market, settings: Settings, genomes: Sequence[Genome]) -> Batch
 def _confirm(
     market: Market, settings: Settings, genome: Genome, outcome: Outcome, allowance: int
 ) -> None:
-    """See to it that a failure is the genome's: the machine is sound, and it fails so again."""
+    """Check that the genome causes the failure: the machine is sound, and it fails again."""
     if outcome.error == OUT_OF_MEMORY:
         try:
             # Nothing is touched, so nothing is taken from others.
@@ -72,8 +72,8 @@ def _confirm(
     (again,) = evaluate(market, settings, [genome])
     if again != outcome:
         raise MachineError(
-            f"{genome.family} failed here ({outcome.error}), and another time it did not so"
-            f" ({again.error or 'it had a fitness'}); check this machine"
+            f"{genome.family} failed here ({outcome.error}), but a repetition gave another result"
+            f" ({again.error or 'a fitness'}); check this machine"
         )
 
 

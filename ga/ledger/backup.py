@@ -112,7 +112,9 @@ def restore(engine: Engine, file: IO[bytes], path: Path) -> dict[str, int]:
                 counts[table.name] += len(rows)
             _check(connection, f"{path}: restored nothing")
     except sa.exc.DBAPIError as error:
-        raise InputError(f"{path}: cannot be restored ({error.orig}); nothing was") from None
+        raise InputError(
+            f"{path}: cannot be restored ({error.orig}); nothing was restored"
+        ) from None
     except LedgerError as error:
         raise InputError(str(error)) from None
     return counts
@@ -136,7 +138,7 @@ def checked(path: Path) -> IO[bytes]:
         what = "a damaged backup, or one of another version" if other else "not a backup"
         problem = f"{what}; give a file that this version's `ga backup` wrote"
     elif head != _line(found):
-        problem = "damaged: its SHA-256 is not the one it says; nothing was restored"
+        problem = "damaged: its SHA-256 does not match; nothing was restored"
     else:
         file.seek(_HEAD)
         with gzip.open(file) as content:

@@ -65,7 +65,7 @@ class RunRecord:
             )
             raise InputError(
                 f"run {self.run}: begun by an engine of another version ({theirs}; this one:"
-                f" {ours}), which {does} otherwise; use that one, or evolve anew"
+                f" {ours}), which {does} differently; use that one, or start a new run"
             )
 
 
@@ -91,10 +91,10 @@ class Attempt:
     node: str
     """Address of the node; ``local`` on this machine."""
     outcome: str
-    """What became of it, in a word of at most 16 letters: lost, timeout, crashed, ..."""
+    """The result, a word of at most 16 letters: lost, timeout, crashed, ..."""
     error: str | None = None
     at: float
-    """Unix seconds when it was given up."""
+    """Unix seconds when it was abandoned."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The whole history of one run, as it is stored: to be checked, not to go on from."""
+"""The whole stored history of one run, for verification; not for resuming."""
 
 from __future__ import annotations
 

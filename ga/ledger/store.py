@@ -148,7 +148,7 @@ class Ledger:
         Args:
             fresh: key -> attempts, of the evaluations that were done in this generation.
             last: mark the run finished.
-            tried: the tries that came to nothing, in the order they are to be kept in.
+            tried: the failed attempts, in the order to store them.
             checked: nodes that were checked since the last commit.
 
         Raises:
@@ -315,7 +315,7 @@ class Ledger:
         with self._engine.connect() as connection:
             rows = connection.execute(query).all()
         if len(key) < 4 or len({row.key for row in rows}) != 1:
-            what = "several keys start so" if rows else "no such strategy"
+            what = "ambiguous, matches several keys" if rows else "no such strategy"
             raise InputError(
                 f"strategy {key}: {what}; list their keys with: python -m ga strategies"
             )

@@ -1,7 +1,7 @@
 """``python -m ga cluster``: the production stack on this machine, by Docker Compose.
 
 It adds to ``docker compose`` what an operator would have to remember: secrets, which images are
-here, whose logs to read when something does not come up, and Ray's own view of its nodes.
+available, the logs of services that do not start, and Ray's own view of its nodes.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Container:
     """``healthy``, ``unhealthy``, ``starting``; empty without a check."""
     exit_code: int
     restarts: int = 0
-    """How often Docker started it again, for it had ended. Between its ends it looks well."""
+    """How often Docker restarted it. Between two crashes it looks healthy."""
 
     @property
     def well(self) -> bool:
-        """Whether it runs and is not known to be ill, or has done its task."""
+        """Whether it runs and is not unhealthy, or has completed its task."""
         if self.service == "volumes":
             return self.state == "exited" and self.exit_code == 0
         return self.state == "running" and self.health in ("", "healthy")
@@ -136,7 +136,7 @@ class Compose:
         """The output of a command.
 
         Raises:
-            InputError: it failed; with the last line that it said.
+            InputError: it failed; with the last line of its output.
         """
         done = subprocess.run([*self._command, *arguments], capture_output=True, text=True)
         if done.returncode:
@@ -151,7 +151,7 @@ class Compose:
         return found["services"]
 
     def published(self) -> list[int]:
-        """The ports of this machine that the services want."""
+        """The ports of this machine that the services publish."""
         services = self.services().values()
         return sorted(int(port["published"]) for one in services for port in one.get("ports", ()))
 
@@ -209,7 +209,7 @@ def _restarts(containers: Sequence[str]) -> dict[str, int]:
 
 
 def _remedy(said: str) -> str:
-    """What to do about what Docker said, where that is known."""
+    """The remedy for an error message of Docker, if one is known."""
     if "permission denied" in said.lower():
         return "; add yourself to the group docker, and log in again"
     if "daemon running" in said or "Cannot connect" in said:

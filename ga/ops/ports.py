@@ -1,4 +1,4 @@
-"""The ports of the production stack, and which of them something else has."""
+"""The ports of the production stack, and which of them are in use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PORTS: Final = (8265, 10001, 8000, 5432, 6379, 9090, 3000)
 
 
 def taken(ports: Iterable[int]) -> tuple[int, ...]:
-    """Those on which something listens on this machine."""
+    """The ports on which a process of this machine listens."""
     return tuple(port for port in ports if _taken(port))
 
 

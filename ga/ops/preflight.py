@@ -1,4 +1,4 @@
-"""``python -m ga preflight``: whether this machine can carry the production stack.
+"""``python -m ga preflight``: whether this machine meets the needs of the production stack.
 
 The plan's pre-deployment checklist. ``look`` gathers the facts, ``judge`` is pure over them.
 """
@@ -83,7 +83,7 @@ class Check:
     ok: bool
     found: str
     remedy: str
-    """What to do; empty when it is fine."""
+    """The remedy; empty if the check passed."""
 
 
 def judge(machine: Machine) -> list[Check]:
@@ -114,36 +114,36 @@ def judge(machine: Machine) -> list[Check]:
         ),
         check(
             "ports", not machine.ports_taken, _listed("taken", machine.ports_taken) or "all free",
-            "if the stack is up already, nothing; else end what listens there: `ss -ltnp`",
+            "none if the stack is up already; else stop the processes that `ss -ltnp` shows",
         ),
         check(
             "folders", not machine.unwritable,
             _listed("not writable", machine.unwritable) or "writable",
-            "make them, and give yourself the right to write in them",
+            "create them, with write permission for your user",
         ),
         check(
             "images", machine.images_chosen,
-            "chosen in deploy/.env" if machine.images_chosen else "no deploy/.env",
-            "choose them: `python -m ga cluster init`",
+            "selected in deploy/.env" if machine.images_chosen else "no deploy/.env",
+            "select them: `python -m ga cluster init`",
         ),
         check(
             "secrets", not machine.secrets_missing and not machine.secrets_open,
             _listed("missing", machine.secrets_missing)
-            or ("others can read the folder" if machine.secrets_open else "there, and private"),
+            or ("others can read the folder" if machine.secrets_open else "present and private"),
             _INIT if machine.secrets_missing else "close it: `chmod 700 deploy/secrets`",
         ),
         # The exchange gives its candles and funding rates to anybody.
         check("hyperliquid", True, "needs no credentials: only public market data is read", ""),
         check(
             "limits: memory", bool(machine.limits) and total <= machine.memory,
-            f"{total / _GIB:.1f} GiB in all of {machine.memory / _GIB:.1f} GiB"
+            f"total {total / _GIB:.1f} of {machine.memory / _GIB:.1f} GiB"
             if machine.limits else "not known without compose",
-            "smaller GA_WORKER_MEMORY, GA_MEMORY_WORKER_MEMORY, GA_HEAD_MEMORY or GA_POOL_MEMORY,"
-            " or more memory",
+            "lower GA_WORKER_MEMORY, GA_MEMORY_WORKER_MEMORY, GA_HEAD_MEMORY or GA_POOL_MEMORY,"
+            " or add memory",
         ),
         check(
             "limits: cores", bool(machine.limits) and not wide,
-            _listed("wider than the machine", [limit.service for limit in wide])
+            _listed("more cores than the machine", [limit.service for limit in wide])
             or ("each service fits" if machine.limits else "not known without compose"),
             f"set GA_HEAD_CPUS, GA_POOL_CPUS, GA_WORKER_CPUS to {machine.cores} or less",
         ),
@@ -194,10 +194,10 @@ def look(
 
 def add_parser(commands: Any) -> None:
     """Add ``preflight`` to the commands of ``python -m ga``."""
-    text = "Check what the production stack needs of this machine."
+    text = "Check whether this machine meets the needs of the production stack."
     parser = commands.add_parser("preflight", help=text, description=text)
     parser.add_argument("--file", type=Path, default=COMPOSE_FILE, help=f"default: {COMPOSE_FILE}")
-    parser.add_argument("--aws", action="store_true", help="ask for credentials of AWS, too")
+    parser.add_argument("--aws", action="store_true", help="also check for AWS credentials")
     parser.add_argument("--json", action="store_true", help="print one JSON value on stdout")
 
 
@@ -246,9 +246,9 @@ def _docker_info() -> tuple[dict[str, Any], str]:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_PATIENCE)
         info: dict[str, Any] = json.loads(done.stdout or "{}")
     except subprocess.TimeoutExpired:
-        return {}, f"the engine said nothing for {_PATIENCE:.0f} s"
+        return {}, f"the engine did not answer within {_PATIENCE:.0f} s"
     except ValueError:
-        return {}, "the engine's answer is no JSON"
+        return {}, "the engine's answer is not JSON"
     if not info.get("ServerVersion"):
         said = [*(info.get("ServerErrors") or ()), *done.stderr.strip().splitlines()]
         return {}, said[0] if said else "the engine does not answer"

@@ -1,4 +1,4 @@
-"""What lies beside the compose file: secrets, and which images to take."""
+"""The files next to the compose file: secrets, and the selection of images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def init(
     webhook: str | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
-    """Write the secrets that are missing, and which images to take; returns what was written.
+    """Write missing secrets and the selection of images; returns what was written.
 
     Secrets are random, and never written over. Their folder is its owner's alone; the files in it
     can be read by the users inside the containers that they are mounted into. In ``.env`` only
@@ -86,6 +86,6 @@ def _variable(line: str) -> str:
 
 
 def has_image(image: str) -> bool:
-    """Whether the engine has it, without asking a registry."""
+    """Whether the container engine has the image locally."""
     argv = ["docker", "image", "inspect", image]
     return subprocess.run(argv, capture_output=True).returncode == 0

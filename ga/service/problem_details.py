@@ -77,5 +77,5 @@ def register(app: FastAPI) -> None:
 
     @app.exception_handler(sa.exc.DBAPIError)
     async def _database(_request: Request, _error: sa.exc.DBAPIError) -> JSONResponse:
-        detail = "the database is away or busy; nothing was changed; try again"
+        detail = "the database is unreachable or busy; nothing was changed; try again"
         return problem(503, detail, {"Retry-After": "1"})

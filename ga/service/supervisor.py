@@ -26,7 +26,7 @@ _TRIES: Final = 3
 _PAUSE: Final = 2.0
 """Seconds between two tries."""
 _GRACE: Final = 5.0
-"""Seconds that a process has to end when it is told to."""
+"""Seconds that a process has to end after a termination request."""
 _BAD_INPUT: Final = 2
 _TAIL_BYTES: Final = 2_000
 
@@ -50,7 +50,7 @@ class Runner:
         env: set for the children, beside the service's own environment without its token.
         say: told what an operator should know.
         held: whether this is still the store's one service; if not, nothing more is begun.
-        niceness: how far evolutions step back behind the service's requests.
+        niceness: niceness of evolutions, so that the service's requests go first.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Runner:
 
     @property
     def alive(self) -> bool:
-        """Whether evolutions are being looked after."""
+        """Whether the supervisor is running."""
         return self._thread.is_alive()
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class Runner:
             while not self._stop.is_set():
                 try:
                     if not self._held():
-                        self._say("another service uses the store: no evolution goes on here")
+                        self._say("another service uses the store: this one runs no evolutions")
                         return
                     self._step()
                 except sa.exc.DBAPIError as error:

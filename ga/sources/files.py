@@ -133,7 +133,9 @@ def _refuse(path: Path, bad: NDArray[np.bool_], column: str, what: str) -> None:
         row = _row(path, int(np.argmax(bad)))
         more = int(bad.sum()) - 1
         others = f" (and {more} more)" if more else ""
-        raise InputError(f"{path}: row {row}, column {column} {what}{others}; mend or drop the row")
+        raise InputError(
+            f"{path}: row {row}, column {column} {what}{others}; correct or remove the row"
+        )
 
 
 def _row(path: Path, index: int) -> int:

@@ -73,7 +73,7 @@ def hyperliquid_source(spec: str, *, start: int | None, end: int | None) -> Sour
     for coin in coins:
         if not re.fullmatch(r"[A-Za-z0-9]{1,20}", coin):
             raise InputError(
-                f"--market {spec}: {coin!r} is no name of a perpetual;"
+                f"--market {spec}: {coin!r} is not the name of a perpetual;"
                 " give one such as hyperliquid:BTC+ETH,interval=1h"
             )
         if coins.count(coin) > 1:
@@ -245,7 +245,7 @@ class _Download:
             raise InputError(
                 f"{asked.label}: the network failed ({error}); {times.size} bars and"
                 f" {self._funding.rows.times.size} funding charges are kept in"
-                f" {self._candles.path.parent}; run again to go on from there"
+                f" {self._candles.path.parent}; run again to continue"
             ) from None
         print(
             f"{asked.label}: the network failed ({error}); used the cache, which covers"

@@ -176,12 +176,12 @@ def _rows(
     """Check the schema of an answer row by row."""
     if not isinstance(answer, list):
         shown = str(answer)[:80]
-        raise InputError(f"{label}: the answer is no list ({shown}); try again later")
+        raise InputError(f"{label}: the answer is not a list ({shown}); try again later")
     times = np.empty(len(answer), dtype=np.int64)
     columns = {name: np.empty(len(answer), dtype=np.float64) for name in names}
     for index, row in enumerate(answer):
         if not isinstance(row, dict):
-            raise _fault(label, index, "(all)", "is no object")
+            raise _fault(label, index, "(all)", "is not an object")
         for field in (*same, time_field, *names.values()):
             if field not in row:
                 raise _fault(label, index, field, "is missing")

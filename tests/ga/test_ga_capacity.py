@@ -299,11 +299,11 @@ def test_a_bad_baseline_is_refused_and_says_how_to_make_one(
         json.dumps({**good, "cells": [5, 5]}),
     ):
         file.write_text(bad)
-        with pytest.raises(InputError, match=r"is no baseline .*plan --measure"):
+        with pytest.raises(InputError, match=r"is not a baseline .*plan --measure"):
             load(file)
     other = dataclasses.replace(known().machine, kernels=-1)
     save(dataclasses.replace(known(), machine=other), file)
-    with pytest.raises(InputError, match="of kernels -1"):
+    with pytest.raises(InputError, match="with kernels -1"):
         load(file)
 
 

@@ -440,7 +440,7 @@ def test_a_strategy_of_other_kernels_is_not_measured_again(ga, store, command):
         if allowed:
             assert result[0] == 0, result
         else:
-            said = ["another version (kernels 1; this one: kernels", "which evaluates otherwise"]
+            said = ["another version (kernels 1; this one: kernels", "which evaluates differently"]
             refused(result, said, store, before)
 
 

@@ -133,7 +133,7 @@ def test_a_limit_above_the_machine_s_memory_is_refused_before_anything_is_starte
     say(tmp_path, {**told, "info": (0, "3999")})
     assert main(["cluster", "--file", str(compose), "up"]) == 2
     said = capfd.readouterr().err
-    assert "limits of memory above this machine's: head" in said
+    assert "memory limits above this machine's memory: head" in said
     assert "preflight" in said
     assert " up " not in (tmp_path / "asked").read_text()
     say(tmp_path, {**told, "info": (0, "4000")})
@@ -232,7 +232,7 @@ def test_a_port_that_is_taken_is_named_before_anything_is_started(
         say(tmp_path, {"image": (1, ""), "ps": (0, ""), "config": (0, config)})
         assert main(["cluster", "--file", str(compose), "up"]) == 2
     said = capfd.readouterr().err
-    assert f"ports taken: {port}" in said
+    assert f"ports in use: {port}" in said
     assert "ss -ltnp" in said
     assert " up " not in (tmp_path / "asked").read_text()
 

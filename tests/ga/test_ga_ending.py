@@ -35,9 +35,9 @@ def failing(error: BaseException) -> Callable[[], int]:
     [
         (InputError("bad\n  input"), 2, "ga: bad input"),
         (LedgerError("lost"), 1, "ga: lost"),
-        (KeyboardInterrupt(), 130, "ga: interrupted; go on with: resume it"),
-        (Ended(signal.SIGTERM), 143, "ga: ended by SIGTERM; go on with: resume it"),
-        (Ended(signal.SIGHUP), 129, "ga: ended by SIGHUP; go on with: resume it"),
+        (KeyboardInterrupt(), 130, "ga: interrupted; continue with: resume it"),
+        (Ended(signal.SIGTERM), 143, "ga: ended by SIGTERM; continue with: resume it"),
+        (Ended(signal.SIGHUP), 129, "ga: ended by SIGHUP; continue with: resume it"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/some/file"),
             1,
@@ -99,7 +99,7 @@ def test_a_full_disk_behind_stdout_is_one_line(how, unbuffered):
         )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        b"ga: stdout: cannot be written (No space left on device); make space, or send it elsewhere"
+        b"ga: stdout: cannot be written (No space left on device); free some space, or redirect it"
     ]
 
 
@@ -153,7 +153,7 @@ def test_the_hint_names_the_run_and_its_store(tmp_path, monkeypatch, capsys):
         return capsys.readouterr().err.splitlines()[-1]
 
     monkeypatch.setattr(main.ProgressLine, "show", interrupt)
-    go_on = "ga: interrupted; go on with: python -m ga resume 000000000000"
+    go_on = "ga: interrupted; continue with: python -m ga resume 000000000000"
     assert hint() == go_on
     assert hint("--store", "my own.db") == f"{go_on} --store 'my own.db'"
     monkeypatch.setenv("GA_STORE", "third.db")
@@ -267,7 +267,7 @@ def test_an_evolution_that_is_ended_leaves_no_process_and_no_folder(tmp_path, mo
         f"ga: {'interrupted' if number == signal.SIGINT else 'ended by SIGTERM'}"
     )
     if mode == "local":
-        assert "; go on with: python -m ga resume " in last
+        assert "; continue with: python -m ga resume " in last
         assert last.endswith(" --store l.db")
     assert "Traceback" not in err
     wait_until(lambda: not _of(mark), seconds=60, what=lambda: f"the end of {_of(mark)}")

@@ -517,11 +517,11 @@ def test_a_bad_candle_is_refused_with_row_and_field(double, at, field, value, me
 @pytest.mark.parametrize(
     ("kind", "answer", "message"),
     [
-        ("candleSnapshot", {"error": "x"}, "1h: the answer is no list"),
-        ("candleSnapshot", None, "1h: the answer is no list"),
-        ("candleSnapshot", ["x"], "row 1 of the answer, field .all. is no object"),
+        ("candleSnapshot", {"error": "x"}, "1h: the answer is not a list"),
+        ("candleSnapshot", None, "1h: the answer is not a list"),
+        ("candleSnapshot", ["x"], "row 1 of the answer, field .all. is not an object"),
         ("candleSnapshot", [], "has no bar in the range"),
-        ("fundingHistory", {}, "funding: the answer is no list"),
+        ("fundingHistory", {}, "funding: the answer is not a list"),
         ("fundingHistory", [{"coin": "BTC"}], "funding: row 1 of the answer, field time is mis"),
         ("meta", [], "gave no list of coins"),
         ("meta", {"universe": None}, "gave no list of coins"),
@@ -547,10 +547,10 @@ def test_a_request_the_exchange_refuses_is_not_repeated(double, at, status):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("hyperliquid", "'' is no name of a perpetual"),
-        ("hyperliquid:", "'' is no name"),
-        ("hyperliquid:BTC+", "'' is no name"),
-        ("hyperliquid:../x", "is no name"),
+        ("hyperliquid", "'' is not the name of a perpetual"),
+        ("hyperliquid:", "'' is not the name"),
+        ("hyperliquid:BTC+", "'' is not the name"),
+        ("hyperliquid:../x", "is not the name"),
         ("hyperliquid:BTC+BTC", "BTC is named twice"),
         ("hyperliquid:BTC,interval=7m", "no interval '7m'; give one of 1m, "),
         ("hyperliquid:BTC,interval=1M", "no interval '1M'"),

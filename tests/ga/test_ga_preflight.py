@@ -54,7 +54,7 @@ def test_a_machine_that_has_everything_misses_nothing() -> None:
         ({"cores": 3}, "cores", "asks for 4"),
         ({"disk": 49 * GIB}, "disk", "50 GiB"),
         ({"ports_taken": (5432,)}, "ports", "ss -ltnp"),
-        ({"unwritable": ("./logs",)}, "folders", "right to write"),
+        ({"unwritable": ("./logs",)}, "folders", "write permission"),
         ({"images_chosen": False}, "images", "cluster init"),
         ({"secrets_missing": ("ray_token",)}, "secrets", "cluster init"),
         ({"secrets_open": True}, "secrets", "chmod 700"),

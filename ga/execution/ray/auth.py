@@ -1,5 +1,5 @@
-"""Whether a Ray cluster takes our token. Ray itself tries for twenty seconds, and then says only
-that it could not connect."""
+"""Check whether a Ray cluster rejects our token. Ray itself retries for twenty seconds, and then
+only reports that it could not connect."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Which batch goes to which node of a cluster, and what is done when it does not come back.
+"""Assign batches to the nodes of a cluster, and handle lost batches.
 
-Nothing here knows Ray: a ``ClusterBackend`` starts batches on nodes and reports their outcome. A
-batch that costs worker processes, or takes too long, is not judged here. It is sent to a node again
-to be evaluated *apart*: in a process of its own (``ga.execution.pool``) whose end is observed from
-outside. So node failures are never attributed to a genome.
+This module does not use Ray: a ``ClusterBackend`` starts batches on nodes and reports their
+outcome. A batch that costs worker processes, or takes too long, is not judged here. It is sent to a
+node again to be evaluated *apart*: in a process of its own (``ga.execution.pool``) whose end is
+observed from outside. So node failures are never attributed to a genome.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _COPIES: Final = 3
 
 
 class BatchFailure(Enum):
-    """Why a batch did not come back."""
+    """Why an attempt at a batch failed."""
 
     LOST = "its node or its data was lost"
     CRASHED = "its worker process died"

@@ -1,8 +1,9 @@
-"""The process that owns the Ray driver. The coordinator starts it and hears it by heartbeat.
+"""The process that owns the Ray driver. The coordinator starts it and monitors its heartbeat.
 
-Ray ends a driver that lost its cluster; here it takes no run down with it. Messages on the pipe:
-to the driver ``("evaluate", genomes)`` or ``("close",)``; from it ``Ready``, ``Heartbeat``,
-``NodeReport``, ``Dispatched``, ``BatchResult``, ``Done``, ``ClusterLost`` and ``AuthRejected``.
+Ray ends a driver that lost its cluster; in a separate process this does not end the run. Messages
+on the pipe: to the driver ``("evaluate", genomes)`` or ``("close",)``; from it ``Ready``,
+``Heartbeat``, ``NodeReport``, ``Dispatched``, ``BatchResult``, ``Done``, ``ClusterLost`` and
+``AuthRejected``.
 """
 
 from __future__ import annotations

@@ -39,13 +39,13 @@ from ga.market import Market
 
 _START_SECONDS: Final = COLD_SECONDS + 60.0
 _SILENT_SECONDS: Final = 30.0
-"""A driver not heard for this long is taken for hung, and killed."""
+"""A driver without a message for this long counts as hung, and is killed."""
 _CONNECT_SECONDS: Final = 3.0
 _CLOSE_SECONDS: Final = 10.0
 
 
 def check_address(address: str) -> None:
-    """Refuse an address that nothing listens on, at once and clearly.
+    """Refuse an address on which nothing listens.
 
     Raises:
         InputError: not ``host:port``, or no answer.
@@ -65,7 +65,7 @@ def check_address(address: str) -> None:
 
 
 class ClusterEvaluator:
-    """Batches as stateless Ray tasks, sent by a driver process of their own."""
+    """Batches as stateless Ray tasks, sent by a separate driver process."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class ClusterEvaluator:
     def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
         """See ``Evaluator``."""
         handed_out: dict[int, list[str]] = {}
-        outcome, why = "withdrawn", "nobody waited for it"
+        outcome, why = "withdrawn", "its result was no longer needed"
         try:
             yield from self._answers(genomes, handed_out)
         except ClusterError as error:

@@ -199,7 +199,7 @@ class RayFleet:
                 return
             reason = f"it cannot evaluate ({type(error.cause).__name__}: {error.cause})"
             reason = " ".join(reason.split())
-            self.refuse(node, f"{reason}; install evolution-gate there as it is here")
+            self.refuse(node, f"{reason}; install the same evolution-gate there")
             return
         except self._ray.exceptions.RayError:
             # The node or its worker was lost. If the node lives, it is warmed up again.

@@ -1,4 +1,4 @@
-"""Tries the cluster again, beside the work of this machine."""
+"""Reconnects to the cluster while this machine works."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Reconnected:
     """The cluster is back."""
 
     evaluator: Evaluator
-    """Warmed up; to be closed by whoever takes it."""
+    """Warmed up; the caller must close it."""
     tries: int
     seconds: float
     """Since it was lost."""
 
 
 class Reconnector:
-    """Makes an evaluator on the cluster again and again, in a thread, until one is ready.
+    """Retries in a thread to make an evaluator on the cluster, until one is ready.
 
     Args:
         make: connects anew; raises ``InputError`` while nothing answers.

@@ -1,4 +1,4 @@
-"""Attempts that came to nothing, and who owns a run."""
+"""Failed attempts, and the owner of a run."""
 
 from __future__ import annotations
 
