@@ -29,7 +29,7 @@ _CODE: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """One defect that was planted, or none, and what the gate said."""
+    """The gate's verdict on one planted mutant, or on the healthy system."""
 
     criterion: str
     defect: str
@@ -42,7 +42,7 @@ class Certificate:
     healthy system: PASS, which it need not reach."""
     reason: str
     code: str
-    """``code_hash`` of the gate that said so."""
+    """``code_hash`` of the gate that gave the verdict."""
     at: float
     stack: str = "processes"
     """Where it was tried: ``processes`` or ``containers``."""
@@ -125,7 +125,7 @@ def _is_docstring(item: object) -> bool:
 
 
 def read_certificates(path: Path, *, codes: Collection[str] = ()) -> tuple[Certificate, ...]:
-    """Those of this code; none where there is no file, and none from a line that was cut short.
+    """Certificates for this code; empty without a file. An incomplete line is skipped.
 
     Args:
         codes: Of these instead.

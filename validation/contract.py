@@ -96,7 +96,7 @@ class Mutant:
     injector: Injector | None = None
     """The defect is in the stack, or in what watches it."""
     expects: Expected = "FAIL"
-    """INCONCLUSIVE where the system is well and evidence is taken away. That proves something only
+    """INCONCLUSIVE if the system is healthy and evidence is removed. That proves something only
     if the healthy system passes by the same evidence."""
     on_containers: bool = False
     """Whether an injector works on a stack of containers, too."""

@@ -1,4 +1,4 @@
-"""Criteria together: GO, NO-GO or INCONCLUSIVE, and the exit status that says so."""
+"""The decision over all criteria: GO, NO-GO or INCONCLUSIVE, and its exit status."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class GateResult:
 
     @property
     def uncertified(self) -> tuple[str, ...]:
-        """Criteria not shown to catch a defect: while there is one, there is no GO."""
+        """Uncertified criteria; each of them blocks GO."""
         done = certified(self.certificates)
         return tuple(name for name in self.verdicts if name not in done)
 

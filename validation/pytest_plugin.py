@@ -49,8 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--address",
         metavar="HOST:PORT",
-        help="of a Ray cluster that you started: it is given work and watched, and never broken;"
-        " GA_STORE, GA_CACHE_URL and RAY_AUTH_TOKEN_PATH say the rest",
+        help="address of a Ray cluster that you started: it gets work and is monitored, without"
+        " faults; GA_STORE, GA_CACHE_URL and RAY_AUTH_TOKEN_PATH apply, too",
     )
     group.addoption(
         "--dashboard",
@@ -74,14 +74,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--keep-files",
         action="store_true",
-        help="leave ledgers, backups and their copies in the folder of the run, about 110 MB",
+        help="keep ledgers, backups and their copies in the folder of the run, about 110 MB",
     )
-    group.addoption("--short", action="store_true", help="less evidence, in about half the time")
+    group.addoption(
+        "--short", action="store_true", help="gather less evidence, in about half the time"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The marker, also where no configuration of this project is read."""
-    text = "validation: starts the real stack, breaks it, and gathers evidence for the gate"
+    text = "validation: starts the real stack, injects faults, and gathers evidence for the gate"
     config.addinivalue_line("markers", text)
 
 
@@ -191,7 +193,7 @@ def _gather(config: pytest.Config) -> Path:
     run, say = f"{stamp()}-{seed}", _progress_printer(config)
     folder = OUT / run
     if not ours:
-        say(f"{NOT_OURS}: criteria that rest on faults stay open")
+        say(f"{NOT_OURS}: criteria that need faults are INCONCLUSIVE")
     gathered = run_campaign(
         target,
         FULL if ours else ATTACHED,
@@ -204,7 +206,7 @@ def _gather(config: pytest.Config) -> Path:
             say=say,
             plugins=plugins,
             keep_files=config.getoption("--keep-files"),
-            notes=() if ours else (f"{NOT_OURS}: no fault is planted, nothing is stopped",),
+            notes=() if ours else (f"{NOT_OURS}: no fault is injected, nothing is stopped",),
         ),
     )
     result, evidence = decide_from(config, folder), [read_evidence(gathered.evidence)]
@@ -215,7 +217,7 @@ def _gather(config: pytest.Config) -> Path:
     ]
     if leaked := withdraw(pages, gathered.secrets):
         pytest.fail(
-            f"a secret stood in pages, which were removed: {'; '.join(leaked)}", pytrace=False
+            f"pages contained a secret and were removed: {'; '.join(leaked)}", pytrace=False
         )
     return folder
 

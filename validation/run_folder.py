@@ -19,7 +19,7 @@ _LOGS: Final = (".log", ".jsonl", ".json")
 
 
 def stamp(at: float | None = None) -> str:
-    """A moment (Unix seconds; default: now) as it stands in the name of a folder, in UTC."""
+    """A moment (Unix seconds; default: now) in the format of folder names, in UTC."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
 
 

@@ -146,7 +146,7 @@ def _cpu(records: Records) -> _Found:
 
 
 def _clock(records: Records) -> _Found:
-    """The wall clock, by which all is dated, against one that nobody sets."""
+    """Compare the wall clock, which dates all events, with the monotonic clock."""
     doubts: list[str] = []
     worst, count = 0.0, 0
     for record in records:
@@ -187,7 +187,7 @@ def _scrapes(records: Records) -> _Found:
 
 
 def _prometheus(records: Records) -> _Found:
-    """Prometheus' word on each node against the node's own process, and against receipts."""
+    """Compare Prometheus' view of each node with the node's process and with receipts."""
     doubts: list[str] = []
     compared = 0
     for record in records:
@@ -240,7 +240,7 @@ def _compared(
 
 
 def _stretches(record: Evidence, target: str) -> list[tuple[float, float, object]]:
-    """Begin, last word and incarnation (None: gone) of every stretch of a node's life."""
+    """Begin, last reading and incarnation (None: gone) of every segment of a node's life."""
     faults = [f for f in record.all(Fault) if f.target == target]
     # Until a start is confirmed its exporter may be there and the node not yet, or the reverse.
     starts = [(f.requested_at, f.confirmed_at) for f in faults if f.fault == "start"]
@@ -287,7 +287,7 @@ def _receipts(records: Records) -> _Found:
 
 
 def _silent(record: Evidence) -> list[str]:
-    """That the observer said nothing, or not all the time, in words."""
+    """Describe gaps in the observer's readings; empty if there are none."""
     times = [reading.at for reading in record.all(HarnessReading)]
     if len(times) < 2:
         # One reading alone shows no clock that goes, and no CPU time that passes.

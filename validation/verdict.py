@@ -73,7 +73,7 @@ def inconclusive(
 
 
 def judge(function: VerdictFunction, records: Records) -> Verdict:
-    """Run one verdict function so that neither a hole in the record nor a bug can pass.
+    """Run one verdict function so that neither missing evidence nor a bug can pass.
 
     A record without its ``close`` event makes the verdict INCONCLUSIVE: nobody knows what the
     missing part said. So does a number that is none, and a checker that raises.

@@ -129,7 +129,7 @@ def test_gate_command_refuses_damage(tmp_path: Path, capsys: pytest.CaptureFixtu
     path.write_text("".join(lines[:40]))
     assert main(["gate", str(path)]) == 2
     said = capsys.readouterr()
-    assert "line 40: record not closed" in said.err
+    assert "line 40: evidence not closed" in said.err
     assert "0 PASS" in said.out
 
 

@@ -73,7 +73,7 @@ def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ("options", "words"),
     [
         (["--address", "nowhere"], "is not HOST:PORT"),
-        (["--address", "127.0.0.1:1"], "nobody listens there"),
+        (["--address", "127.0.0.1:1"], "nothing listens there"),
         (["--prometheus", "http://127.0.0.1:1"], "need --address"),
     ],
 )

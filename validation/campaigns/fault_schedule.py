@@ -55,7 +55,7 @@ NODE_FAULTS: Final[Mapping[str, tuple[_Do, _Do | None]]] = {
     "memory under the limit": (lambda n: n.hog_memory(0.6, 1.0), None),
     "memory over the limit": (lambda n: n.hog_memory(1.5, 1.0), None),
 }
-"""What is done to a node, and what undoes it; a node that is gone then is started besides."""
+"""Fault of a node -> its undo; a node that is dead afterwards is also started."""
 SERVICE_FAULTS: Final = ("kill", "stop")
 _AWAY: Final = frozenset({"kill", "pause", "partition", "one_way in", "one_way out"})
 """They take a node out of the cluster, or may."""
@@ -230,8 +230,8 @@ def play(
 
 
 def gather(context: Context) -> None:
-    """An evolution on the cluster under a schedule, and the undisturbed history beside it; at
-    least for as long as services must have been watched."""
+    """An evolution on the cluster under a schedule, and the undisturbed history for comparison; at
+    least for as long as services must be monitored."""
     stack, began = context.stack, time.monotonic()
     services = [name for name in SERVICES if stack.services().get(name) is not None]
     steps = draw(context.seed, nodes=[n.name for n in stack.nodes], services=services)

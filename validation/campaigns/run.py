@@ -36,7 +36,7 @@ _STARTING: Final = Stage(name="start", run=lambda _: None, feeds=("the stack",),
 
 
 class CampaignAbortedError(Exception):
-    """The campaign cannot go on: the stack failed where no fault of ours explains it, or the engine
+    """The campaign cannot continue: the stack failed unexpectedly, with no fault, or the engine
     cannot be used."""
 
 
@@ -46,7 +46,7 @@ class Step:
 
     stage: str
     alongside: tuple[str, ...] = ()
-    """Begun together with it, in threads of their own; the step ends when all have."""
+    """Stages that run concurrently with it, in threads; the step ends when all have ended."""
     watched: bool = True
     """Whether the cluster monitor runs. Before, the cluster is quiet; afterwards it may be gone."""
     custom: bool = False
@@ -55,7 +55,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a campaign is told besides its target and its steps."""
+    """Options of a campaign, besides its target and its steps."""
 
     seed: int
     run: str
@@ -79,7 +79,7 @@ class Gathered:
 
     evidence: Path
     secrets: dict[str, str]
-    """Name -> value of what must stand in no page."""
+    """Name -> value of secrets that no page may contain."""
 
 
 @contextmanager

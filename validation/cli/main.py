@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with termination.by_signal():
             return _run(options)
     except termination.EndedError as ended:
-        print(f"{ended}; what was started is removed", file=sys.stderr)
+        print(f"{ended}; everything that was started was removed", file=sys.stderr)
         return ended.status
 
 
@@ -134,7 +134,7 @@ def _own(own: CriterionPlugin, options: argparse.Namespace) -> int:
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise InputError(f"--seed must be 0 to 2^63 - 1, not {options.seed}")
     if own is SCHEDULE and options.nodes < LEAST_NODES:
-        raise InputError(f"--nodes must be at least {LEAST_NODES}: one is left alone")
+        raise InputError(f"--nodes must be at least {LEAST_NODES}: one gets no fault")
     folder = options.out or RUNS / f"own-{own.name}-{stamp()}"
     if (folder / FILE).exists():
         raise InputError(f"--out {folder} holds evidence already; name another folder")
@@ -231,8 +231,8 @@ def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
     for record in evidence:
         if not record.closed:
             print(
-                f"{record.source}, line {len(record.events)}: record not closed, the run was cut "
-                "short; nothing is decided from it",
+                f"{record.source}, line {len(record.events)}: evidence not closed, the run was "
+                "interrupted; it proves nothing",
                 file=sys.stderr,
             )
     return evidence
@@ -284,7 +284,7 @@ def _gate(result: GateResult, *, as_json: bool) -> int:
     console.print(Text(f"{result.decision.value}: {counts}", _DECISION_STYLES[result.decision]))
     if result.uncertified:
         console.print(
-            Text(f"uncertified, and so no GO: {', '.join(result.uncertified)}"), soft_wrap=True
+            Text(f"no GO, because uncertified: {', '.join(result.uncertified)}"), soft_wrap=True
         )
     return result.exit_code
 
@@ -333,7 +333,7 @@ def _report(result: GateResult, evidence: Sequence[Evidence], out: Path, runs: P
 
 def _index(folder: Path) -> int:
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of runs; make one: pytest -m validation")
+        raise InputError(f"{folder}: no such folder of runs; create one with: pytest -m validation")
     for reporter in reporters():
         print(reporter.write_index(folder))
     return 0

@@ -77,7 +77,7 @@ def population_load(records: Records) -> Verdict:
 
 
 def _peak(usage: list[Usage] | tuple[Usage, ...], workload: Workload) -> float | None:
-    """The largest share of its limit that a node used; None if nobody looked."""
+    """The largest share of its limit that a node used; None if it was not measured."""
     shares = [
         one.memory_bytes / one.limit_bytes
         for one in usage

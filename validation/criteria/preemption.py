@@ -24,7 +24,7 @@ from validation.verdict import (
 def preemption(records: Records) -> Verdict:
     """A node that is drained with a deadline, and then killed, costs no individual and no bit.
 
-    It counts only with the control service's own word that the node was draining or gone before
+    It counts only if the control service reported the node as draining or gone before
     the kill, and with the kill's receipt.
     """
     wrong: list[str] = []

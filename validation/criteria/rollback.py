@@ -23,7 +23,7 @@ from validation.verdict import (
 
 
 def rollback(records: Records) -> Verdict:
-    """A run whose whole cluster is killed goes on on this machine and ends with the same history.
+    """A run whose whole cluster is killed continues on this machine, with the same history.
 
     It counts only with confirmed receipts of the head's and every node's kill while it ran, and if
     it said that it fell back: one that had ended before shows nothing.

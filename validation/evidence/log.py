@@ -1,12 +1,12 @@
-"""The append-only record that verdicts are computed from: JSON Lines, one event a line.
+"""The append-only evidence log, from which verdicts are computed: JSON Lines, one event a line.
 
 Nothing but this file enters a verdict. Every line carries ``chain``, the SHA-256 of the previous
 line's chain followed by the canonical JSON of the rest of its own line (sorted keys, no spaces,
 ASCII). So a line that is changed, moved, added or dropped is found, and the last line must be a
 ``close`` event with the number of lines before it.
 
-The chain finds damage and careless edits. It is no signature: who rewrites the whole file can
-recompute it, so publish the file's ``sha256`` (the report prints it) when that matters.
+The chain finds damage and careless edits. It is not a signature: whoever rewrites the whole file
+can recompute it, so publish the file's ``sha256`` (the report prints it) when that matters.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Event:
     at: float
     """Unix seconds at which the harness wrote the line."""
     data: Mapping[str, object]
-    """The payload as it stands in the file."""
+    """The payload as it is in the file."""
     record: Record
     """The payload, parsed."""
 

@@ -1,4 +1,4 @@
-"""One history: what was asked for, what came of it, what was broken; and who was lost.
+"""Operation history: invocations, completions, faults, and the fate of each individual.
 
 A workload is an operation: its ``invocation`` is written when its process starts, its ``workload``
 when that has ended. An operation without its end has an unknown outcome. Everything
@@ -25,7 +25,7 @@ _RANGE: Final = re.compile("[0-9]{1,9}(-[0-9]{1,9})?")
 
 
 class Fate(StrEnum):
-    """What became of one individual that was asked for, or that nobody asked for."""
+    """The fate of one individual, planned or not."""
 
     COMMITTED = "committed"
     LOST = "lost"
@@ -44,7 +44,7 @@ class Operation:
     population_size: int
     generations: int
     completion: Workload | None
-    """``None``: nobody saw its end."""
+    """``None``: its end was not observed."""
     explained: bool
     """The harness itself was away, by a ``gap``, before the next one began: nobody could see its
     end, or write down what the ledger held."""
@@ -121,7 +121,7 @@ def classify_individuals(operation: Operation) -> FateCounts:
     """Class every individual of an operation, with witnesses.
 
     From the places that the ledger held; from the audit's counts where there are none; all are
-    unknown where nobody read the ledger.
+    unknown if the ledger was not read.
     """
     if operation.places:
         return _from_places(operation)
@@ -146,7 +146,7 @@ def format_ranges(text: str) -> list[int]:
     """The places of ``0-4,7``; a place written twice is there twice.
 
     Raises:
-        InconclusiveError: it is not written so.
+        InconclusiveError: the text has another format.
     """
     found: list[int] = []
     for part in text.split(",") if text else []:

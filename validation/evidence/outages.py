@@ -1,8 +1,8 @@
-"""From probes to outages: what was watched, what was down, and what nobody saw.
+"""Convert probes to outages: watched time, down time, and unwatched time.
 
 Probes of one service are correlated: in an outage all of them fail. So outages are counted, not
-probes. Time between two probes counts as watched only when they lie close together; time that
-nobody watched is neither up nor down.
+probes. Time between two probes counts as watched only if they are close together; unwatched time
+is neither up nor down.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class UptimeTracker:
     watched_s: float = 0.0
     """Time between probes, outages included."""
     outages: list[Outage] = field(default_factory=list)
-    """Those that are over, and those whose end nobody saw."""
+    """Ended outages, and those whose end was not observed."""
     unwatched: list[tuple[float, float]] = field(default_factory=list)
     """Begin and end of every stretch without a probe."""
     probes: int = 0

@@ -1,4 +1,4 @@
-"""What one line of evidence may say: a typed, frozen record per kind of event.
+"""The records of evidence: a typed, frozen dataclass per kind of event.
 
 The payload of an event is a flat JSON object whose keys are exactly the fields of its record.
 ``parse`` refuses a missing, unknown, ill-typed or impossible field with an ``EvidenceError`` that
@@ -229,7 +229,7 @@ class Services(Record):
     """Service (a node's name, ``head``, ``postgres`` ...) to what changes whenever it is started
     anew; ``null``: it is down."""
     excused: tuple[str, ...]
-    """Services that the gate was breaking or mending at the time, as it says itself."""
+    """Services under a fault or an undo of the gate at the time, as the gate reports it."""
 
 
 @dataclass(frozen=True, kw_only=True)

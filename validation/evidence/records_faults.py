@@ -1,4 +1,4 @@
-"""Records of what a fault came to, beside the receipts of it and of its undo."""
+"""Records of the effect of a fault, in addition to the receipts of it and its undo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Phases(Record):
     """Until the cluster was seen to have the node for gone, looked at four times a second while no
     other fault is being undone; ``None``: it was not seen, or the target is a service."""
     undo_s: NonNegativeFloat
-    """Until its undo was asked for; of a fault that ends by itself, until its time was over."""
+    """Seconds until its undo was requested, or until a fault with a fixed duration ended."""
     undone_s: NonNegativeFloat
     """Until the undo was seen from outside."""
     back_s: NonNegativeFloat | None

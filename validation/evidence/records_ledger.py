@@ -41,7 +41,7 @@ class Audit(Record):
     digest: str | None
     """Digest as stored."""
     recomputed_digest: str | None
-    """The same digest computed anew from the ledger's rows."""
+    """The same digest, recomputed from the ledger's rows."""
     sampled: NonNegativeInt
     """Evaluations repeated independently."""
     mismatched: NonNegativeInt
@@ -121,7 +121,7 @@ class Individuals(Record):
     workload: str
     generation: NonNegativeInt
     acknowledged: bool
-    """The process had said that this generation was committed."""
+    """Whether the process had reported this generation as committed."""
     found: str
     """Places with an individual and its evaluation."""
     again: str

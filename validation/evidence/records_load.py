@@ -32,7 +32,7 @@ class Scaling(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Load(Record):
-    """Users of the HTTP service for some time, by a load generator in a process of its own."""
+    """Load on the HTTP service, from a load generator in a separate process."""
 
     KIND = "load"
     users: NonNegativeInt

@@ -30,7 +30,7 @@ class RoundTrips(Record):
     seconds: tuple[NonNegativeFloat, ...]
     """One for every round trip that ended."""
     lost: NonNegativeInt
-    """Round trips that were given up."""
+    """Round trips without an answer in time."""
     detail: str
     """Why there are none; empty when there are."""
 
@@ -82,7 +82,7 @@ class Search(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Leak(Record):
-    """A secret of the stack stands in a file of the run's folder, a log, or an image's history."""
+    """A secret of the stack is in a file of the run's folder, a log, or an image's history."""
 
     KIND = "leak"
     secret: str
@@ -92,7 +92,7 @@ class Leak(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Drain(Record):
-    """A node is told that it will be taken away."""
+    """A node is drained: it is notified that it will be removed."""
 
     KIND = "drain"
     workload: str
@@ -101,7 +101,7 @@ class Drain(Record):
     deadline_s: NonNegativeFloat
     """Seconds of notice."""
     accepted: bool
-    """The command said so."""
+    """Whether the command reported success."""
     confirmed: bool
     """The control service reported the node as draining, or gone, before the deadline."""
     detail: str

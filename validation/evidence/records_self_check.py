@@ -12,7 +12,7 @@ from validation.evidence.schema import Facts
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerExit(Record):
-    """The container engine said that a service's container ended, for whatever reason."""
+    """The container engine reported the exit of a service's container, for any reason."""
 
     KIND = "died"
     service: str
@@ -29,7 +29,7 @@ class HarnessReading(Record):
     at: NonNegativeFloat
     """By the wall clock, by which all evidence is dated."""
     monotonic_s: NonNegativeFloat
-    """By a clock that nobody sets; its zero is the machine's start."""
+    """Monotonic clock, in seconds since the machine's boot."""
     harness_cpu_s: NonNegativeFloat
     """CPU time of the whole process so far, from ``/proc``; its children are not in it."""
     watch_cpu_s: NonNegativeFloat

@@ -72,7 +72,7 @@ class Webhook:
             self._news.notify_all()
 
     def wait(self, alert: str, target: str, *, firing: bool, seconds: float) -> bool:
-        """Wait until the last word on an alert is this; one never heard of does not fire."""
+        """Wait for this state of an alert; an alert that was never received does not fire."""
 
         def said() -> bool:
             words = [

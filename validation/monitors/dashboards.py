@@ -74,7 +74,7 @@ class Prometheus:
         """How many finite values the query has from ``begin`` to ``end`` (Unix seconds).
 
         Raises:
-            OSError, ValueError, KeyError: there is no answer, or a refusal.
+            OSError, ValueError, KeyError: no answer, or a refusal.
         """
         step = max(_STEP_SECONDS, math.ceil((end - begin) / _MOST_POINTS))
         answer = self._http.get(
@@ -100,7 +100,7 @@ class Grafana:
         self._url, self._http = url.rstrip("/"), session()
 
     def health(self) -> tuple[bool, str]:
-        """Whether it and its database are well, and what it said."""
+        """Whether Grafana and its database are healthy, and its answer."""
         try:
             response = self._http.get(f"{self._url}/api/health", timeout=_TIMEOUT)
             well = response.status_code == 200 and response.json().get("database") == "ok"

@@ -77,7 +77,7 @@ def nodes_stay_away(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def node_restarted(stack: Stack) -> Iterator[None]:
-    """A node ends and comes back by itself: without a receipt in the record."""
+    """A node ends and restarts without a receipt in the evidence."""
     with ThreadPoolExecutor(1) as aside:
         restarted = aside.submit(_restart, stack.nodes[0])
         yield
@@ -194,7 +194,7 @@ def open_socket(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def default_password(stack: Stack) -> Iterator[None]:
-    """An account beside the stack's own: user and password are what everybody tries first."""
+    """An additional account with a common user name and password."""
     postgres = stack.endpoints.postgres
     assert postgres is not None
     url = postgres.replace("+psycopg", "")
@@ -208,7 +208,7 @@ def default_password(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def _silenced(name: str, after_s: float) -> Iterator[None]:
-    """The thread of that name goes on, and after a while writes nothing more."""
+    """The thread of that name continues, but stops writing after a while."""
     real, stop = EvidenceWriter.add, time.monotonic() + after_s
 
     def add(self: EvidenceWriter, record: Record) -> None:

@@ -57,7 +57,7 @@ def certify(
             there.
         stack: ``processes``, or ``containers`` for what can be planted there, too.
         force: Certify again what has a certificate.
-        say: Told, in one line, what is going on.
+        say: Receives progress lines.
 
     Raises:
         InputError: nothing of what was asked for can be planted in containers.

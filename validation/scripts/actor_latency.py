@@ -27,7 +27,7 @@ class Echo:
         return value
 
     def ask(self, other: Any, times: int, seconds: float) -> tuple[list[float], int]:
-        """What each round trip took, and how many were given up."""
+        """Seconds of each round trip, and how many had no answer in time."""
         taken: list[float] = []
         lost = 0
         deadline = time.monotonic() + seconds

@@ -1,8 +1,8 @@
-"""Drain a node of a Ray cluster, and say what its control service makes of it.
+"""Drain a node of a Ray cluster, and report its state in the control service.
 
-A program of its own, run where the cluster can be reached: ``ADDRESS NODE SECONDS``. It prints one
-JSON object: whether the drain was accepted, and whether the control service then reported the node
-as draining or gone.
+A separate program, to be run where the cluster can be reached: ``ADDRESS NODE SECONDS``. It prints
+one JSON object: whether the drain was accepted, and whether the control service then reported the
+node as draining or gone.
 """
 
 from __future__ import annotations

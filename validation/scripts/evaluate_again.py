@@ -1,4 +1,4 @@
-"""Evaluations done again by the engine, in a process of their own: ``python -m
+"""Repeat evaluations with the engine, in a separate process: ``python -m
 validation.scripts.evaluate_again``.
 
 The harness is limited in the CPU time that it may use, and loads neither the engine's kernels nor

@@ -1,4 +1,4 @@
-"""Round trips over TCP: a program of its own, so that it can be run in a node's network.
+"""Round trips over TCP: a separate program, so that it can run in a node's network.
 
 ``serve HOST`` prints the port it listens on and answers until its input ends. ``ask SECONDS TIMES
 HOST:PORT...`` sends small messages to all of them in turn and prints, as JSON, what each took.
@@ -41,7 +41,7 @@ def _answer(connection: socket.socket) -> None:
 
 
 def ask(seconds: float, times: int, targets: list[str]) -> dict[str, object]:
-    """Round trips to every target in turn, and how many were given up."""
+    """Round trips to every target in turn, and how many had no answer in time."""
     taken: dict[str, list[float]] = {target: [] for target in targets}
     lost = dict.fromkeys(targets, 0)
     connections: dict[str, socket.socket] = {}

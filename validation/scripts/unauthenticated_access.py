@@ -1,4 +1,4 @@
-"""What a stranger gets from a socket: a program of its own, to be run in the socket's network.
+"""Test unauthenticated access to sockets: a separate program, to be run in their network.
 
 Takes, as JSON on standard input, a list of ``host:port`` and tries each without credentials; the
 host ``*`` is the address that leads to the one given as argument. It

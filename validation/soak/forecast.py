@@ -30,7 +30,7 @@ FINAL: Final = {
 
 @dataclass(kw_only=True)
 class Live:
-    """Hears every event of a soak, in the order of time."""
+    """Receives every event of a soak, in order of time."""
 
     plan: Plan
     seen: UptimeTracker = field(default_factory=UptimeTracker)

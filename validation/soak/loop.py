@@ -31,7 +31,7 @@ class World(Protocol):
         """Unix seconds."""
 
     def work(self, *, kill: bool) -> None:
-        """One workload, with a node killed in it or not, written down; probes go on meanwhile."""
+        """Run and record one workload, with or without a node kill; probes continue."""
 
     def rest(self, seconds: float) -> None:
         """Only watch for so long."""
@@ -50,7 +50,7 @@ def due(seed: int, rate: float, watched_s: float) -> int:
 
 
 def run(segments: Segments, world: World, live: Live, tell: Callable[[str], None]) -> str:
-    """Go on until the hours are watched, the decision is certain, or the disk is full.
+    """Continue until the hours are watched, the decision is certain, or the disk is full.
 
     Args:
         tell: Given a line of progress and forecast every few seconds.

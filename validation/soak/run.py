@@ -97,7 +97,7 @@ def soak(options: argparse.Namespace) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class _Start:
-    """Where a soak begins or goes on."""
+    """Where a soak begins or continues."""
 
     folder: Folder
     live: Live

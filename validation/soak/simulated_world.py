@@ -1,4 +1,4 @@
-"""A stack that is not there, with a clock of its own: two days of evidence in some seconds.
+"""A simulated stack with a simulated clock: two days of evidence in some seconds.
 
 For tests of the gate. The record's backend is ``simulated``, and the verdict on it says so.
 """
@@ -49,7 +49,7 @@ _OUTAGE_EVERY_S, _OUTAGE_S = 7200.0, 240.0
 _LEAK_S: Final = 1e6 / 60
 """The defect ``leak``: bytes a second on every node."""
 _WATCH_S: Final = 2700.0
-"""The defect ``unwatched``: after so long, every hour, nobody looks, and nothing says so."""
+"""The defect ``unwatched``: every hour, after this time, monitoring stops without a record."""
 
 
 @dataclass(kw_only=True)
@@ -64,7 +64,7 @@ class Clock:
 
 @dataclass(kw_only=True)
 class SimulatedWorld:
-    """A cluster of ``plan.nodes`` nodes in which all is well, but for one planted defect."""
+    """A cluster of ``plan.nodes`` nodes that is healthy, except for one planted defect."""
 
     segments: Segments
     clock: Clock

@@ -60,7 +60,7 @@ class StackWorld:
         return time.time()
 
     def rest(self, seconds: float) -> None:
-        """Let the probes go on."""
+        """Let the probes continue."""
         time.sleep(seconds)
 
     def reference(self) -> None:

@@ -30,9 +30,9 @@ def plant_alert(
     seed: int,
     say: Callable[[str], None],
 ) -> None:
-    """Kill a node until its alert is heard, start it, and wait until the alert clears.
+    """Kill a node, wait for its alert, start the node, and wait until the alert clears.
 
-    To be called while the cluster has no work. It decides nothing: what was heard is written.
+    To be called while the cluster has no work. It decides nothing: it records the alerts.
     """
     missing = [n for n in ("alertmanager", "prometheus") if getattr(stack.endpoints, n) is None]
     for name in missing:
@@ -42,9 +42,9 @@ def plant_alert(
         return
     node = stack.nodes[seed % len(stack.nodes)]
     if not webhook.wait(NODE_LOST, node.name, firing=False, seconds=_QUIET_SECONDS):
-        writer.add(Note(text=f"{NODE_LOST} of {node.name} fires already; nothing was planted"))
+        writer.add(Note(text=f"{NODE_LOST} of {node.name} fires already; no fault was injected"))
         return
-    say(f"alert: kill {node.name} until {NODE_LOST} is heard")
+    say(f"alert: kill {node.name} until {NODE_LOST} is received")
     outages.down(node.name)
     killed = node.kill()
     writer.add(as_fault(killed, None))
@@ -53,7 +53,7 @@ def plant_alert(
     wait_until_true(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
     outages.up(node.name)
     webhook.wait(NODE_LOST, node.name, firing=False, seconds=CLEARS_S)
-    say(f"alert: {NODE_LOST} of {node.name} is over")
+    say(f"alert: {NODE_LOST} of {node.name} has cleared")
     writer.add(
         AlertWatch(
             alert=NODE_LOST,

@@ -1,4 +1,4 @@
-"""The container engine's word on what ended, written down."""
+"""Record the container exits that the container engine reports."""
 
 from __future__ import annotations
 

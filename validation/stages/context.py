@@ -43,7 +43,7 @@ class Context:
     """For files that are removed at the end; the folder itself if None."""
     scale: Scale = SHORT
     webhook: Webhook | None = None
-    """Receives the stack's alerts; None if nobody does."""
+    """Receives the stack's alerts; None if there is no receiver."""
     began: float = field(default_factory=time.time)
     """Unix seconds."""
 

@@ -77,7 +77,7 @@ class EvolveResult:
     error: str | None
     batches: tuple[BatchEvent, ...]
     acknowledged: frozenset[int]
-    """Generations that the process said were committed."""
+    """Generations that the process reported as committed."""
     fallbacks: int
     checks: tuple[NodeEvent, ...]
     out_of_memory: tuple[str, ...]
@@ -90,7 +90,7 @@ class EvolveResult:
 
     @property
     def digest(self) -> str | None:
-        """The history digest as the process said it."""
+        """The history digest that the process reported."""
         value = self.result.get("digest")
         return value if isinstance(value, str) else None
 
@@ -110,7 +110,7 @@ class _Log:
     checks: list[NodeEvent] = field(default_factory=list)
 
     def read(self) -> None:
-        """Take in the complete lines written since the last call."""
+        """Process the complete lines written since the last call."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:

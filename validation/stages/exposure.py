@@ -68,7 +68,7 @@ class ExposesLogs(Protocol):
 def survey(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
     """Every listening socket of the stack, and what it gives without credentials."""
     if not isinstance(stack, ExposesProcesses):
-        writer.add(Note(text=f"sockets not surveyed: not known for a stack of {stack.backend}"))
+        writer.add(Note(text=f"sockets not surveyed: not supported for a stack of {stack.backend}"))
         return
     say("every listening socket, and what an unauthenticated client gets from it")
     pids = stack.pids()
@@ -135,7 +135,7 @@ def withdraw(pages: Sequence[Path], secrets: Mapping[str, str]) -> list[str]:
 
 
 def found_in(content: bytes, secrets: Mapping[str, str]) -> list[str]:
-    """Names of the secrets that stand in it."""
+    """Names of the secrets that it contains."""
     return [name for name, secret in secrets.items() if secret.encode() in content]
 
 

@@ -1,4 +1,4 @@
-"""An independent reading of the ledger: what was promised, what is there, and is it right.
+"""Independent audit of the ledger: planned against stored individuals, and their correctness.
 
 Counts and digest come from plain SQL and from a digest computed here, not from the engine's own
 code; only the sample of repeated evaluations calls the engine, as any user could.

@@ -138,9 +138,9 @@ def _found(
     lost = int(answer.get("lost", {}).get(address, 0))
     detail = ""
     if not source.network or not target.network:
-        detail = "the nodes have no network of their own here"
+        detail = "the nodes have no separate networks here"
     elif not seconds and not lost:
-        detail = "the program that measures gave no answer"
+        detail = "the measuring program gave no answer"
     return RoundTrips(
         source=source.node.name,
         target=target.node.name,

@@ -69,7 +69,7 @@ class Drills:
         self._backups: list[_Backup] = []
 
     def bad_input(self) -> None:
-        """Every kind of bad input, each to a ledger of its own that has something to lose."""
+        """Try every kind of bad input, each on a separate ledger with a run."""
         inputs = bad_inputs()
         self._say(f"{len(inputs)} bad inputs")
         folder = self._folder / "bad-input"

@@ -43,7 +43,7 @@ def _secrets(context: Context) -> None:
 
 def _alert(context: Context) -> None:
     if context.webhook is None:
-        context.add(Note(text="no alert was planted: nothing receives the stack's alerts"))
+        context.add(Note(text="alerting was not tested: nothing receives the stack's alerts"))
         return
     plant_alert(
         context.stack,

@@ -1,4 +1,4 @@
-"""Nodes that come and go on purpose: one that is taken away with notice, and Ray's autoscaler."""
+"""Planned changes of nodes: one that is removed with notice, and Ray's autoscaler."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from validation.stages.context import Context
 
 NOTICE_S: Final = 4.0
-"""Between the notice and the kill, in the midst of the run; clouds give 30 s to 2 min."""
+"""Between the notice and the kill, during the run; clouds give 30 s to 2 min."""
 LEAST, MOST = 1, 3
 _AFTER_READY: Final = 0.5
 _BACK_SECONDS: Final = 60.0
@@ -100,7 +100,7 @@ def _drain(stack: Stack, node: str, workload: str) -> Drain:
 def autoscale(context: Context) -> None:
     """A run on a cluster of its own that Ray's autoscaler grows from one node to three."""
     writer, say = context.writer, context.say
-    say(f"autoscaling: {LEAST} to {MOST} nodes, as a run asks for them")
+    say(f"autoscaling: {LEAST} to {MOST} nodes, as a run requests them")
     try:
         cluster = ElasticCluster(least=LEAST, most=MOST, on_progress=say).start(0)
     except StackError as error:

@@ -33,11 +33,11 @@ _LONG: Final = 300
 
 
 class LoadError(RuntimeError):
-    """The generator measured nothing; the message is what it said last."""
+    """The generator measured nothing; the message is the last line of its output."""
 
 
 class Service:
-    """``python -m ga serve`` as a process of its own."""
+    """``python -m ga serve`` as a separate process."""
 
     def __init__(self, store: Path, token: str) -> None:
         self._log = store.with_suffix(".log").open("ab")
@@ -96,7 +96,7 @@ def service_load(writer: Sink, *, folder: Path, say: Callable[[str], None]) -> N
         try:
             seen, accepted = load(service, place, token)
         except LoadError as error:
-            writer.add(Note(text=f"the load generator said: {error}"))
+            writer.add(Note(text=f"the load generator failed: {error}"))
             return
         writer.add(seen)
         accepted |= first
