@@ -99,5 +99,5 @@ def _read(file: Path) -> Stored:
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise BaselineError(
-            f"{file}: is no baseline ({why}); make one with: python -m evolution_gate.benchmarks"
+            f"{file}: is not a baseline ({why}); make one with: python -m evolution_gate.benchmarks"
         ) from None

@@ -73,7 +73,7 @@ def _markets(assets: tuple[int, ...], bars: tuple[int, ...]) -> list[Market]:
 
 @pytest.mark.parametrize("kind", ["rules", "pca_tree_quantile"])
 def test_bars(benchmark: BenchmarkFixture, effort: Effort, kind: str) -> None:
-    """Evaluations, of rule families and of the dearest one."""
+    """Evaluations of rule families, and of the most expensive one."""
     families, count = (RULES, GENOMES) if kind == "rules" else ([kind], 2)
     works = {m.bars: _evaluating(m, families, count) for m in _markets((1,), (2500, 5000, 10000))}
     label = "evaluations, rule families" if kind == "rules" else f"evaluations, {kind}"

@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 
 
 class ArmError(RuntimeError):
-    """An arm did not finish; the message ends with what it said."""
+    """An arm did not finish; the message ends with its output."""
 
 
 def start(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:

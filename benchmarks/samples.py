@@ -25,7 +25,7 @@ class Effort:
     repeats: int
     """Interleaved repeats of every scale-out arm."""
     nodes: tuple[int, ...]
-    """Scale-out arms beside the local one."""
+    """Scale-out arms besides the local one."""
     whole_pairs: int
     """Pairs of arms on a node of a whole core."""
     recoveries: int
@@ -168,7 +168,7 @@ def _geometric_mean(found: Sequence[Measurement]) -> list[Measurement]:
 
 
 _RIVALS = ("peers", "ten thousand backtests")
-"""Suites whose members do the same work: each is set beside the best."""
+"""Suites whose members do the same work: each is compared with the best."""
 
 
 def _compared(measurement: Measurement, others: Sequence[Measurement]) -> Measurement:

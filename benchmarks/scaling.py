@@ -133,7 +133,7 @@ def foretell(
 
     Two things are taken from the measurement: the CPU time of each arm's evaluations, which tells
     slow spells of the machine from scheduling, and what of a node's quota is left for them, from
-    the arm of one node alone. How the others spread their work is foretold.
+    the arm of one node alone. How the others spread their work is predicted.
 
     Args:
         seconds: by nodes, a value a repeat.

@@ -1,4 +1,4 @@
-"""Runs that were decided before: what their own verdicts said, run by run.
+"""Earlier runs and their stored verdicts.
 
 Each report leaves a ``result.json`` beside its page. These files are read, never judged again: a
 trend shows what was said at the time.
@@ -29,7 +29,7 @@ _WIDTH, _HEIGHT = 260.0, 70.0
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """What one run said of one criterion."""
+    """The verdict of one run on one criterion."""
 
     status: str
     measured: str

@@ -165,8 +165,8 @@ def test_runs_are_kept_by_machine_and_their_changes_are_found(
         ({"machine": {**dataclasses.asdict(this_machine()), "cores": 999}}, "cores 999 instead"),
         ({"machine": {**dataclasses.asdict(this_machine()), "kernels": 1}}, "kernels 1 instead"),
         ({"machine": {**dataclasses.asdict(this_machine()), "python": "2.7"}}, "python 2.7"),
-        ({"format": 99}, "is no baseline"),
-        ({"measurements": 5}, "is no baseline"),
+        ({"format": 99}, "is not a baseline"),
+        ({"measurements": 5}, "is not a baseline"),
         ({"environment": {"commit": "0" * 40, "effort": "full"}}, "not in this checkout"),
         (
             {"environment": {"commit": "0" * 40 + " changed", "effort": "full"}},
