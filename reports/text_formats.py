@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from xml.etree import ElementTree
+
+from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from validation.certificates import HEALTHY
 from validation.contract import Criterion
@@ -21,40 +22,30 @@ def interval(criterion: Criterion, verdict: Verdict) -> str:
 
 def junit(result: GateResult) -> str:
     """JUnit XML: a test case a criterion; FAIL is a failure, INCONCLUSIVE is skipped."""
-    suite = ElementTree.Element(
-        "testsuite",
-        name="gate",
-        tests=str(len(result.verdicts)),
-        failures=str(result.count(Status.FAIL)),
-        errors="0",
-        skipped=str(result.count(Status.INCONCLUSIVE)),
-    )
-    properties = ElementTree.SubElement(suite, "properties")
-    facts = [("decision", result.decision.value)]
-    facts += [(f"sha256 of {source.path}", source.sha256) for source in result.sources]
-    for name, value in facts:
-        ElementTree.SubElement(properties, "property", name=_xml(name), value=_xml(value))
+    suite = TestSuite("gate")
+    suite.add_property("decision", result.decision.value)
+    for source in result.sources:
+        suite.add_property(_xml(f"sha256 of {source.path}"), _xml(source.sha256))
     for criterion in result.criteria:
         verdict = result.verdicts[criterion.id]
-        case = ElementTree.SubElement(
-            suite, "testcase", classname="validation.decision", name=criterion.id, time="0"
-        )
+        case = TestCase(criterion.id, classname="validation.decision", time=0)
         message = _xml(format_explanation(verdict))
         if verdict.status is Status.FAIL:
-            failure = ElementTree.SubElement(case, "failure", message=message)
+            failure = Failure(message)
             failure.text = _xml(f"target {criterion.target}; measured {verdict.measured}")
+            case.result = [failure]
         elif verdict.status is Status.INCONCLUSIVE:
-            ElementTree.SubElement(case, "skipped", message=message)
-        out = ElementTree.SubElement(case, "system-out")
-        out.text = _xml(
+            case.result = [Skipped(message)]
+        case.system_out = _xml(
             f"target: {criterion.target}\nmeasured: {verdict.measured or '–'}\n"
             f"interval: {interval(criterion, verdict)}\nreason: {verdict.reason}\n"
             f"needs: {verdict.needs or '–'}\nbudget: {verdict.budget or '–'}"
         )
-    root = ElementTree.Element("testsuites")
-    root.append(suite)
-    ElementTree.indent(root)
-    text = ElementTree.tostring(root, encoding="unicode")
+        suite.add_testcase(case)
+    root = JUnitXml()
+    root.add_testsuite(suite)
+    root.update_statistics()
+    text = str(root.tostring(), "utf-8")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
 
 
