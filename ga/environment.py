@@ -56,6 +56,8 @@ def home() -> Path | None:
 def cache_home() -> Path:
     """Where caches go: ``GA_CACHE``, ``XDG_CACHE_HOME``, ``~/.cache``, else a private folder.
 
+    platformdirs would save no line: it raises for a user without a home.
+
     Raises:
         InputError: see ``own_cache``; or the private folder is another user's.
     """

