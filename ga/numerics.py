@@ -6,7 +6,7 @@ additions, multiplications, divisions and square roots, which IEEE 754 defines t
 LLVM keeps their order and does not fuse them, because kernels are compiled without fastmath.
 
 ``exp``, ``log``, ``cos_turn``, ``sin_turn`` and ``normal_cdf`` are within 1 ulp of the true value
-(tests/ga/test_ga_numerics.py compares them with mpmath).
+(tests/unit/ga/test_ga_numerics.py compares them with mpmath).
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
-_ENGINE = Path(__file__).parent / "ga"
+_SCHEDULES = 2
+_ENGINE = {Path(__file__).parent / kind / "ga" for kind in ("unit", "integration")}
 _FIRST = (
     "test_ga_service_process.py",
     "test_ga_pool.py",
@@ -48,8 +49,23 @@ _FIRST = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """For ``tests/goldens``."""
+    """Options of ``tests/goldens`` and of ``test_ga_faults.py``.
+
+    ``--replay SEED``, the gate's own option, repeats one schedule of faults here."""
     parser.addoption("--update-goldens", action="store_true", help="write tests/goldens/*.json")
+    group = parser.getgroup("faults", "schedules of faults (test_ga_faults.py)")
+    group.addoption("--fault-schedules", type=int, default=_SCHEDULES, metavar="COUNT")
+    group.addoption("--fault-seed", type=int, default=0, help="of the first; then one more each")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "fault_seed" in metafunc.fixturenames:
+        first = metafunc.config.getoption("--fault-seed", 0)
+        count = metafunc.config.getoption("--fault-schedules", _SCHEDULES)
+        replay = metafunc.config.getoption("--replay")
+        if replay is not None:
+            first, count = replay, 1
+        metafunc.parametrize("fault_seed", range(first, first + count))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -90,7 +106,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for number, file in enumerate(files.values()):
         (stretches[number] if number < len(stretches) else min(stretches, key=len)).extend(file)
     for stretch in stretches:
-        stretch.sort(key=lambda item: _ENGINE in item.path.parents)
+        stretch.sort(key=lambda item: not _ENGINE.isdisjoint(item.path.parents))
     items[:] = [item for stretch in stretches for item in stretch]
 
 

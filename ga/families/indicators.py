@@ -1,7 +1,7 @@
 """Indicators over whole ranges of periods: the banks that families share.
 
 Every function returns one row a period, (P, T). Rows hold NaN before the period is full where a
-signal may not look there, and equal TA-Lib (tests/ga/test_ga_indicators.py).
+signal may not look there, and equal TA-Lib (tests/unit/ga/test_ga_indicators.py).
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ import ga.cli.main
 import validation.cli.main
 from ga.ledger import open_ledger
 from ga.metrics import Telemetry
-from tests.ga.test_ga_service import Service
-from tests.validation.evidence_builders import NEEDED, T0, evidence, healthy, passing, write
+from tests.support.evidence_builders import NEEDED, T0, evidence, healthy, passing, write
+from tests.support.service_app import Service
 from validation.criteria.registry import CRITERIA
 from validation.decision import decide
 from validation.evidence.log import Evidence

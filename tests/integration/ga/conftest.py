@@ -1,0 +1,32 @@
+"""The engine's fixtures. Nearly every test here evaluates, so the kernels are compiled first."""
+
+import pytest
+
+from tests.support.engine_fixtures import (
+    history,
+    make_frame,
+    market,
+    poisonous,
+    postgres,
+    server,
+    settings,
+    store,
+    write_csv,
+)
+
+__all__ = [
+    "history",
+    "make_frame",
+    "market",
+    "poisonous",
+    "postgres",
+    "server",
+    "settings",
+    "store",
+    "write_csv",
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled(compiled: None) -> None:
+    """Compile all kernels first."""

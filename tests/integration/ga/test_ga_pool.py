@@ -1,0 +1,218 @@
+"""Worker processes of this machine that crash, hang, run out of memory or are shot."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from evolution_gate.fixtures.system import process_table
+from ga.errors import ClusterError
+from ga.evaluation.evaluate import evaluate_batch
+from ga.evaluation.folds import visible
+from ga.execution import pool
+from ga.execution.forkserver import ONE_THREAD
+from ga.execution.local import LocalEvaluator
+from ga.execution.pool import Pool
+from ga.genome import Genome
+from tests.support.poison import ERRORS, POISONS, by_index, deadly, dosed
+from tests.support.waiting import wait_until
+
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def seen(market, settings):
+    return visible(market, settings)
+
+
+# To take a GiB is slow on a busy machine: that is not waited for with the patience of a hang.
+@pytest.mark.parametrize(
+    ("count", "without", "patience"),
+    [(1, "poison_hang", 120.0), (2, "poison_hang", 120.0), (2, "poison_hog", 8.0)],
+)
+def test_only_poisonous_genomes_fail_and_their_errors_say_how(
+    seen, poisonous, count, without, patience
+):
+    assert set(ERRORS) == set(POISONS)
+    names = [n for n in POISONS if n != without]
+    group = [g for n in names for g in dosed(n.removeprefix("poison_"), 6, deadly_at=2)]
+    evaluator = LocalEvaluator(
+        market=seen, settings=poisonous, families=tuple(names), workers=count, patience=patience
+    )
+    with closing(evaluator):
+        # What has to be compiled first may take longer than the patience.
+        evaluator.warm_up()
+        found = by_index(evaluator.evaluate(group))
+        # It is as good as new.
+        again = by_index(evaluator.evaluate(group[:2]))
+    expected = iter(evaluate_batch(seen, poisonous, [g for g in group if not deadly(g)]).outcomes)
+    for index, genome in enumerate(group):
+        if deadly(genome):
+            outcome = found[index]
+            assert outcome.fitness is None
+            assert re.fullmatch(ERRORS[genome.family], outcome.error)
+        else:
+            assert found[index] == next(expected)
+    assert again == {i: found[i] for i in range(2)}
+
+
+def test_every_try_is_told_with_its_end_also_those_that_nobody_waited_for(seen, poisonous):
+    group = dosed("exit", 3, deadly_at=1)
+    workers = Pool(market=seen, settings=poisonous, workers=1)
+    crash = ("local", "crashed", "exit status 3")
+    with closing(workers):
+        found = {result.indices: result for result in workers.run(group, [(0, 1, 2)])}
+        assert workers.abandoned == {}
+        for index in range(3):
+            result = found[index,]
+            # With the batch, and then alone; the last of three alone is told as the outcome.
+            expected = [crash] * (3 if index == 1 else 1)
+            assert [(t.node, t.outcome, t.error) for t in result.tried] == expected
+            assert result.seconds > 0
+        results = workers.run(group, [(0, 1, 2)])
+        assert next(results).indices == (0,)
+        results.close()
+    assert set(workers.abandoned) == {1, 2}
+    assert [t.outcome for t in workers.abandoned[1]] == ["crashed", "withdrawn"]
+    assert [t.outcome for t in workers.abandoned[2]] == ["crashed"]
+
+
+def test_a_worker_shot_twice_from_outside_blames_nobody(seen, poisonous):
+    group = dosed("crash", 400, deadly_at=-1)
+    workers = Pool(market=seen, settings=poisonous, workers=2)
+    found, shot = {}, 0
+    with closing(workers):
+        batches = [tuple(range(at, at + 20)) for at in range(0, 400, 20)]
+        for result in workers.run(group, batches):
+            found |= by_index([result])
+            if shot < 2:
+                os.kill(workers._workers[shot].process.pid, signal.SIGKILL)
+                shot += 1
+    assert len(found) == 400
+    assert all(outcome.fitness is not None for outcome in found.values())
+
+
+def test_a_worker_that_dies_in_the_middle_of_its_answer_is_replaced(seen, poisonous, monkeypatch):
+    def cut() -> None:
+        raise OSError("got end of file during message")
+
+    group = dosed("crash", 40, deadly_at=-1)
+    workers = Pool(market=seen, settings=poisonous, workers=1)
+    with closing(workers):
+        workers.wait_up()
+        monkeypatch.setattr(workers._workers[0].connection, "recv", cut)
+        results = list(workers.run(group, [tuple(range(20)), tuple(range(20, 40))]))
+    assert by_index(results) == dict(enumerate(evaluate_batch(seen, poisonous, group).outcomes))
+    assert {t.outcome for r in results for t in r.tried} == {"crashed"}
+
+
+def test_a_paused_worker_is_replaced_and_its_work_done_again(seen, poisonous):
+    group = dosed("crash", 200, deadly_at=-1)
+    workers = Pool(market=seen, settings=poisonous, workers=2, patience=3.0)
+    with closing(workers):
+        # What has to be compiled first may take longer than the patience.
+        list(workers.run(group, [(0,)], lambda _: 600.0))
+        workers.wait_up()
+        list(workers.run(group, [(0,), (0,)], lambda _: 600.0))
+        batches = [tuple(range(at, at + 20)) for at in range(0, 200, 20)]
+        results = workers.run(group, batches)
+        found = by_index([next(results)])
+        os.kill(workers._workers[0].process.pid, signal.SIGSTOP)
+        found |= by_index(results)
+    assert len(found) == 200
+    assert all(outcome.fitness is not None for outcome in found.values())
+
+
+def test_workers_that_cannot_start_are_an_error_and_no_genome_s_fault(seen, settings, monkeypatch):
+    class Unfit(pool._Worker):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.process.kill()
+
+    monkeypatch.setattr(pool, "_Worker", Unfit)
+    workers = Pool(market=seen, settings=settings, workers=1)
+    with closing(workers), pytest.raises(ClusterError, match="could not be started 3 times"):
+        list(workers.run([Genome("ema_crossover", (8.0, 20.0, 0.01, 0.5, 0.01))], [(0,)]))
+
+
+def test_what_nobody_waits_for_any_more_is_not_taken_for_another_batch(seen, poisonous):
+    group = dosed("crash", 300, deadly_at=-1)
+    workers = Pool(market=seen, settings=poisonous, workers=2)
+    with closing(workers):
+        abandoned = workers.run(group, [(i,) for i in range(300)])
+        next(abandoned)
+        abandoned.close()
+        found = by_index(workers.run(group[:40], [tuple(range(40))]))
+    assert found == dict(enumerate(evaluate_batch(seen, poisonous, group[:40]).outcomes))
+
+
+def test_workers_compute_with_one_thread_at_the_parent_s_niceness(seen, settings, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    workers = Pool(market=seen, settings=settings, workers=1)
+    with closing(workers):
+        workers.wait_up()
+        pid = workers._workers[0].process.pid
+        text = Path(f"/proc/{pid}/environ").read_bytes().decode()
+        variables = dict(line.split("=", 1) for line in text.split("\0") if line)
+        assert {name: variables.get(name) for name in ONE_THREAD} == ONE_THREAD
+        assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+_ORPHAN = """
+import sys
+from contextlib import closing
+from ga.execution.pool import Pool
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Settings
+from ga.sources import synthetic
+
+if __name__ == "__main__":
+    settings = Settings(folds=3)
+    pool = Pool(market=visible(synthetic(assets=1, bars=400, seed=1), settings),
+                settings=settings, workers=2)
+    pool.wait_up()
+    print(*[worker.process.pid for worker in pool._workers], flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_workers_never_outlive_a_killed_parent(tmp_path):
+    script = tmp_path / "orphan.py"
+    script.write_text(_ORPHAN)
+    folder = tempfile.TemporaryDirectory(prefix="ga-")  # short, as a socket's path must be
+    parent = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(_ROOT), "TMPDIR": folder.name},
+    )
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    with parent.stdin, parent.stdout:
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
+        for pid in pids:
+            # As deaf as one that computes: it cannot see that its pipe is closed.
+            os.kill(pid, signal.SIGSTOP)
+        assert os.listdir(folder.name)
+        parent.kill()
+        parent.wait()
+    # A dead one that nobody has asked for yet is gone, too.
+    wait_until(
+        lambda: (
+            all(process_table.state(pid) in "ZX" for pid in pids) and not os.listdir(folder.name)
+        ),
+        seconds=30,
+        what="workers and their sockets are gone",
+    )
+    folder.cleanup()

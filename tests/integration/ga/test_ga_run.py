@@ -1,0 +1,628 @@
+"""Evaluators, the runner and the ledger together: one history, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from evolution_gate.fixtures.system import process_table
+from ga.errors import ClusterError, InputError, LedgerError
+from ga.evaluation.evaluate import evaluate_batch
+from ga.evaluation.folds import visible
+from ga.evaluation.settings import Outcome, evaluation_key
+from ga.event_log import BatchLog
+from ga.evolution import Evolution, Plan
+from ga.execution.local import LocalEvaluator
+from ga.execution.protocol import BatchResult, FailedAttempt, NodeReport, UnansweredAttempts
+from ga.execution.ray.reconnect import Reconnector
+from ga.families import FAMILIES
+from ga.genome import Genome
+from ga.ledger import Ledger, open_ledger
+from ga.runner import Runner
+from ga.sources import MarketSpec
+from tests.support.poison import deadly
+from tests.support.waiting import wait_until
+
+PLAN = Plan(seed=9, population_size=40, generations=4)
+
+
+class Fake:
+    """An evaluator in this process: shuffles batches, and can be told to fail."""
+
+    def __init__(self, market, settings, *, mode="distributed", seed=0, lose_after=None, **faults):
+        self._market, self._settings, self._mode = market, settings, mode
+        self._rng = np.random.default_rng(seed)
+        self._left = lose_after
+        self._faults = faults
+        self.closed = False
+        self._calls = 0
+        self.asked: list[Genome] = []
+
+    @property
+    def mode(self) -> str:
+        return self._mode
+
+    @property
+    def workers(self) -> int:
+        return 3
+
+    @property
+    def nodes(self) -> Sequence[NodeReport]:
+        return self._faults.get("nodes", ())
+
+    @property
+    def abandoned(self) -> UnansweredAttempts:
+        return self._faults.get("abandoned", {})
+
+    def warm_up(self) -> None:
+        if self._faults.get("never_starts"):
+            raise ClusterError("planted: never started")
+
+    def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
+        self.asked += genomes
+        self._calls += 1
+        if self._calls > 40:
+            pytest.fail("asked again and again")
+        order = self._rng.permutation(len(genomes))
+        batches = [tuple(int(i) for i in order[at : at + 7]) for at in range(0, len(order), 7)]
+        if self._faults.get("drops_a_batch"):
+            batches = batches[1:]
+        if self._faults.get("doubles_a_batch"):
+            batches = [*batches, *batches[:2]]
+        for indices in batches:
+            if self._left is not None:
+                self._left -= 1
+                if self._left < 0:
+                    raise self._faults.get("error", ClusterError("planted: lost"))
+            batch = evaluate_batch(self._market, self._settings, [genomes[i] for i in indices])
+            yield BatchResult(
+                indices=indices, batch=batch, node="fake", tried=self._faults.get("tried", ())
+            )
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def bench(market, settings, tmp_path):
+    """Runs a plan on a ledger of its own and returns its summary."""
+
+    class Bench:
+        seen = visible(market, settings)
+        fallbacks: list[str]
+        locals: list[Fake]
+        store = str(tmp_path / "ledger.db")
+
+        def fake(self, **faults) -> Fake:
+            return Fake(self.seen, settings, **faults)
+
+        def start(self, ledger) -> str:
+            return ledger.begin(
+                market=market,
+                spec=MarketSpec(spec="planted"),
+                plan=PLAN,
+                settings=settings,
+                mode="local",
+            )
+
+        def go(
+            self,
+            evaluator,
+            *,
+            ledger=None,
+            run=None,
+            evolution=None,
+            log=None,
+            on=None,
+            stand_by=None,
+        ):
+            self.fallbacks, self.locals = [], []
+
+            def fall_back(error: ClusterError) -> Fake:
+                self.fallbacks.append(str(error))
+                if len(self.fallbacks) > 3:
+                    pytest.fail("fell back again and again")
+                self.locals.append(self.fake(mode="local", seed=99))
+                return self.locals[-1]
+
+            with (
+                closing(ledger or open_ledger(self.store, create=True)) as opened,
+                BatchLog(log) as batches,
+            ):
+                run = run or self.start(opened)
+                runner = Runner(
+                    run=run,
+                    evolution=evolution or Evolution(PLAN),
+                    market=self.seen,
+                    settings=settings,
+                    ledger=opened,
+                    evaluator=evaluator,
+                    fall_back=fall_back,
+                    log=batches,
+                    on_progress=on or (lambda _: None),
+                    known=opened.evaluated(run),
+                    stand_by=stand_by,
+                )
+                return runner.go()
+
+        def counts(self) -> dict[str, int]:
+            engine = sa.create_engine(f"sqlite:///{self.store}")
+            names = ("runs", "generations", "evaluations", "individuals")
+            with engine.connect() as connection:
+                found = {
+                    n: connection.execute(sa.text(f"SELECT count(*) FROM {n}")).scalar_one()
+                    for n in names
+                }
+            engine.dispose()
+            return found
+
+    return Bench()
+
+
+@pytest.fixture(scope="module")
+def digest(market, settings) -> str:
+    """The undisturbed history, without runner or ledger."""
+    from ga.evaluation.evaluate import evaluate
+
+    evolution, seen = Evolution(PLAN), visible(market, settings)
+    while not evolution.done:
+        evolution.tell(evaluate(seen, settings, evolution.ask()))
+    return evolution.digest
+
+
+@hypothesis_settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1000))
+def test_the_order_of_batches_changes_nothing(bench, digest, seed):
+    assert bench.go(bench.fake(seed=seed)).digest == digest
+
+
+def test_one_and_two_local_workers_have_one_history(bench, digest, settings):
+    for workers in (1, 2):
+        evaluator = LocalEvaluator(
+            market=bench.seen, settings=settings, families=PLAN.families, workers=workers
+        )
+        with closing(evaluator):
+            summary = bench.go(evaluator)
+        assert summary.digest == digest
+        assert (summary.mode, summary.workers, summary.failed) == ("local", workers, 0)
+        assert set(summary.cpu_seconds_by_node) == {"local"}
+        assert summary.cpu_seconds > 0
+
+
+def kill_in_work(worker) -> bool:
+    """Kill a pool's worker if it has a batch that it has not answered; False if it has none."""
+    pid = worker.process.pid
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(
+        lambda: process_table.state(pid) in "Tt", seconds=30, what="the worker stops", every=0.001
+    )
+    # It stands still: what it has not answered by now, it never answers.
+    holds = worker.task is not None and not worker.connection.poll()
+    os.kill(pid, signal.SIGKILL if holds else signal.SIGCONT)
+    return holds
+
+
+def test_a_killed_pool_worker_loses_nothing(bench, settings):
+    group = list(dict.fromkeys(Evolution(PLAN).ask())) * 40
+    evaluator = LocalEvaluator(
+        market=bench.seen, settings=settings, families=PLAN.families, workers=2
+    )
+    with closing(evaluator):
+        evaluator.warm_up()
+        victim = evaluator._pool._workers[0]
+        results, struck = [], False
+        for result in evaluator.evaluate(group):
+            if not struck:
+                struck = kill_in_work(victim)
+            results.append(result)
+    assert struck
+    assert sorted(i for r in results for i in r.indices) == list(range(len(group)))
+    assert max(r.attempt for r in results) == 1
+    (tries,) = {r.tried for r in results if r.attempt}
+    assert [(t.node, t.outcome, t.error) for t in tries] == [("local", "crashed", "SIGKILL")]
+    assert all(len(r.tried) == r.attempt for r in results)
+    expected = {o.key: o for o in evaluate_batch(bench.seen, settings, group[:40]).outcomes}
+    assert all(expected[o.key] == o for r in results for o in r.batch.outcomes)
+
+
+def test_every_try_at_an_evaluation_is_in_the_ledger(bench, digest, settings):
+    """Two batches were tried before, and two genomes were on nodes when the cluster was lost."""
+    crash = FailedAttempt(node="10.0.0.7", outcome="crashed", error="SIGSEGV", at=1.5)
+    lost = FailedAttempt(node="10.0.0.8", outcome="lost", error="driver process died", at=2.5)
+    cluster = bench.fake(lose_after=2, tried=(crash,), abandoned={20: (crash, lost), 21: (lost,)})
+    cluster._rng = SimpleNamespace(permutation=np.arange)
+    summary = bench.go(cluster)
+    assert summary.digest == digest
+    keys = [evaluation_key(g, bench.seen.hash, settings) for g in Evolution(PLAN).ask()]
+    expected = {key: [crash] for key in keys[:14]} | {keys[20]: [crash, lost], keys[21]: [lost]}
+    with closing(open_ledger(bench.store, create=False)) as ledger:
+        found = defaultdict(list)
+        for generation, one in ledger.history(summary.run).attempts:
+            assert (generation, one.attempt) == (0, len(found[one.key]))
+            found[one.key].append(
+                FailedAttempt(node=one.node, outcome=one.outcome, error=one.error, at=one.at)
+            )
+        with ledger.engine.connect() as connection:
+            rows = connection.execute(sa.text("SELECT key, attempts FROM evaluations")).all()
+    assert found == expected
+    assert dict(map(tuple, rows)) == {key: 1 + len(expected.get(key, [])) for key, _ in rows}
+
+
+def test_a_generation_is_acknowledged_only_after_its_commit(bench, tmp_path, monkeypatch):
+    log, before = tmp_path / "log.jsonl", []
+    commit = Ledger.commit
+
+    def acknowledged() -> list[int]:
+        events = [json.loads(line) for line in log.read_text().splitlines()]
+        return [e["generation"] for e in events if e["event"] == "generation"]
+
+    def fails_at_last(self, *args, generation, **rest):
+        before.append(acknowledged())
+        if generation == 3:
+            raise LedgerError("planted: no commit")
+        commit(self, *args, generation=generation, **rest)
+
+    monkeypatch.setattr(Ledger, "commit", fails_at_last)
+    with pytest.raises(LedgerError, match="planted"):
+        bench.go(bench.fake(mode="local"), log=log)
+    assert before == [[], [0], [0, 1], [0, 1, 2]]
+    assert acknowledged() == [0, 1, 2]
+    assert bench.counts()["generations"] == 3
+
+
+@pytest.mark.parametrize("lose_after", [0, 1, 4, 9, 15])
+def test_a_lost_cluster_falls_back_to_the_same_history(bench, digest, lose_after, tmp_path):
+    cluster, log = bench.fake(lose_after=lose_after), tmp_path / "log.jsonl"
+    summary = bench.go(cluster, log=log)
+    assert summary.digest == digest
+    assert (summary.fallbacks, summary.mode) == (1, "local")
+    assert bench.fallbacks == ["planted: lost"]
+    assert cluster.closed
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [e["reason"] for e in events if e["event"] == "fallback"] == ["planted: lost"]
+    assert sum(e["event"] == "generation" for e in events) == 4
+    # What the cluster had answered is not done again.
+    assert sum(e["size"] for e in events if e["event"] == "batch") == summary.evaluations
+
+
+class Comeback:
+    """The next clusters that can be reached; every report of progress waits until one is ready."""
+
+    def __init__(self, *clusters: Fake) -> None:
+        self._clusters = list(clusters)
+        self.standbys: list[Reconnector] = []
+
+    def __call__(self) -> Reconnector:
+        self.standbys.append(Reconnector(self._connect, first=0.01, last=0.04))
+        return self.standbys[-1]
+
+    def _connect(self) -> Fake:
+        if not self._clusters:
+            raise InputError("--address: no Ray cluster answers there")
+        return self._clusters.pop(0)
+
+    def wait(self, _: object = None) -> None:
+        if self._clusters and self.standbys:
+            # Its thread ends when a cluster is ready.
+            self.standbys[-1]._thread.join(10.0)
+            assert not self.standbys[-1]._thread.is_alive()
+
+
+@pytest.mark.parametrize("lose_after", [0, 3, 9])
+def test_the_cluster_is_taken_back_and_the_history_is_the_same(bench, digest, lose_after, tmp_path):
+    lost, back, log = bench.fake(lose_after=lose_after), bench.fake(seed=7), tmp_path / "log.jsonl"
+    comeback = Comeback(bench.fake(never_starts=True), back)
+    summary = bench.go(lost, log=log, stand_by=comeback, on=comeback.wait)
+    assert summary.digest == digest
+    assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 1, "distributed")
+    assert lost.closed
+    assert bench.locals[0].closed
+    assert back.asked
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    kinds = [e["event"] for e in events if e["event"] in ("fallback", "takeback")]
+    assert kinds == ["fallback", "takeback"]
+    taken = next(e for e in events if e["event"] == "takeback")
+    assert taken["tries"] == 2
+    assert "cluster answered at try 2" in taken["reason"]
+    # Nothing is taken twice: neither what the cluster had answered before, nor this machine.
+    assert bench.counts()["evaluations"] == summary.evaluations
+    assert sum(e["size"] for e in events if e["event"] == "batch") == summary.evaluations
+
+
+def test_a_cluster_that_comes_and_goes_is_taken_back_each_time(bench, digest):
+    comeback = Comeback(*(bench.fake(lose_after=n, seed=n) for n in (1, 0, 50)))
+    summary = bench.go(bench.fake(lose_after=2), stand_by=comeback, on=comeback.wait)
+    assert summary.digest == digest
+    assert (summary.fallbacks, summary.takebacks, summary.mode) == (3, 3, "distributed")
+
+
+def test_a_cluster_that_stays_away_holds_nothing_up_and_is_not_waited_for(bench, digest):
+    comeback = Comeback()
+    summary = bench.go(bench.fake(lose_after=2), stand_by=comeback)
+    assert summary.digest == digest
+    assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 0, "local")
+    assert not comeback.standbys[0]._thread.is_alive()
+
+
+def test_a_cluster_ready_too_late_is_closed_with_the_run(bench):
+    back = bench.fake()
+    standby = Reconnector(lambda: back, first=0.01)
+    wait_until(lambda: standby.ready, seconds=10, what="a cluster is ready", every=0.005)
+    standby.close()
+    assert back.closed
+
+
+def test_standing_by_waits_twice_as_long_each_time_and_ends_at_once():
+    tries: list[float] = []
+
+    def connect() -> Fake:
+        tries.append(time.monotonic())
+        raise ClusterError("planted: away")
+
+    standby = Reconnector(connect, first=0.05, last=0.2)
+    wait_until(lambda: len(tries) >= 6, seconds=10, what="six tries", every=0.01)
+    standby.close()
+    waits = np.diff(tries)[:5]
+    assert all(waits >= np.array([0.1, 0.2, 0.2, 0.2, 0.2]) - 0.005)
+
+    # Its first try would be in an hour.
+    standby, tried = Reconnector(connect, first=3600.0), len(tries)
+    closer = threading.Thread(target=standby.close, daemon=True)
+    closer.start()
+    closer.join(60.0)
+    assert not closer.is_alive()
+    assert not standby._thread.is_alive()
+    assert len(tries) == tried
+
+
+def test_a_cluster_that_is_back_with_another_token_is_not_taken(bench):
+    back, refusals = bench.fake(), []
+
+    class Refusing:
+        def warm_up(self) -> None:
+            raise InputError("planted: refuses this token")
+
+        def close(self) -> None:
+            refusals.append(self)
+
+    standby = Reconnector(lambda: Refusing() if len(refusals) < 2 else back, first=0.01, last=0.01)
+    wait_until(lambda: standby.ready, seconds=10, what="a cluster is ready", every=0.005)
+    assert len(refusals) == 2
+    standby.close()
+
+
+def test_closing_ends_a_cluster_that_is_still_starting():
+    class Starting:
+        begun = threading.Event()
+        ended = threading.Event()
+
+        def warm_up(self) -> None:
+            self.begun.set()
+            assert self.ended.wait(10.0), "nobody ended it"
+            raise ClusterError("driver process died")
+
+        def close(self) -> None:
+            self.ended.set()
+
+    standby = Reconnector(Starting, first=0.0)
+    assert Starting.begun.wait(10.0)
+    standby.close()
+    assert not standby._thread.is_alive()
+    assert Starting.ended.is_set()
+
+
+def test_poison_fails_alone_and_is_recorded_in_log_and_ledger(bench, poisonous, tmp_path):
+    names = ("poison_crash", "ema_crossover")
+    plan, log = Plan(seed=2, population_size=12, generations=3, families=names), tmp_path / "log"
+    evaluator = LocalEvaluator(
+        market=bench.seen, settings=poisonous, families=plan.families, workers=2
+    )
+    with closing(evaluator):
+        summary = bench.go(evaluator, evolution=Evolution(plan), log=log)
+    # The history is that of a machine where such genomes simply fail.
+    evolution = Evolution(plan)
+    bad = set()
+    while not evolution.done:
+        population = evolution.ask()
+        keys = [evaluation_key(g, bench.seen.hash, poisonous) for g in population]
+        well = [g for g in population if not deadly(g)]
+        known = {o.key: o for o in evaluate_batch(bench.seen, poisonous, well).outcomes}
+        bad |= {k for k, g in zip(keys, population, strict=True) if deadly(g)}
+        evolution.tell([known.get(k) or Outcome(key=k, fitness=None, error="-") for k in keys])
+    assert bad
+    assert summary.digest == evolution.digest
+    assert summary.failed == len(bad)
+    with closing(open_ledger(bench.store, create=False)) as ledger:
+        outcomes = ledger.evaluated(summary.run)
+    assert {k for k, o in outcomes.items() if o.error} == bad
+    assert {outcomes[key].error for key in bad} == {"crashed its worker 3 times (SIGSEGV)"}
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {e["key"] for e in events if e["event"] == "failed"} == bad
+
+
+def test_a_cluster_that_never_starts_falls_back_before_the_first_generation(bench, digest):
+    cluster = bench.fake(never_starts=True)
+    summary = bench.go(cluster)
+    assert summary.digest == digest
+    assert (summary.fallbacks, cluster.asked) == (1, [])
+
+
+def test_this_machine_failing_too_ends_the_run_with_its_reason(bench):
+    """There is nothing behind local mode: falling back to it again would go on for ever."""
+    with pytest.raises(ClusterError, match="died 3 times"):
+        bench.go(bench.fake(mode="local", lose_after=2, error=ClusterError("died 3 times")))
+    assert bench.fallbacks == []
+    assert bench.counts()["generations"] == 0
+
+
+def test_missing_results_are_an_error_and_not_a_silent_loss(bench):
+    with pytest.raises(RuntimeError, match="ended with 7 genomes unanswered"):
+        bench.go(bench.fake(drops_a_batch=True))
+    assert bench.counts() == {"runs": 1, "generations": 0, "evaluations": 0, "individuals": 0}
+
+
+def test_results_that_come_twice_count_once(bench, digest):
+    summary = bench.go(bench.fake(doubles_a_batch=True))
+    assert summary.digest == digest
+    counts = bench.counts()
+    assert counts["evaluations"] == summary.evaluations
+    assert counts["individuals"] == 40 * 4
+
+
+def test_equal_genomes_are_evaluated_once(bench):
+    evaluator = bench.fake()
+    summary = bench.go(evaluator)
+    assert len(evaluator.asked) == len(set(evaluator.asked)) == summary.evaluations < 160
+    assert bench.counts()["evaluations"] == summary.evaluations
+
+
+@pytest.mark.parametrize("stop_at", [0, 3, 8, 14])
+def test_a_run_that_was_cut_short_resumes_to_the_same_history(bench, digest, stop_at):
+    store = open_ledger(bench.store, create=True)
+    run = bench.start(store)
+    with pytest.raises(OSError, match="planted: power"):
+        bench.go(
+            bench.fake(lose_after=stop_at, error=OSError("planted: power")), ledger=store, run=run
+        )
+    counts = bench.counts()
+    assert counts["individuals"] == 40 * counts["generations"]
+    with closing(open_ledger(bench.store, create=False)) as ledger:
+        last = ledger.last(run)
+        assert (last is None) == (counts["generations"] == 0)
+        assert ledger.run(run).finished_at is None
+    resumed = Evolution(PLAN)
+    if last is not None:
+        resumed = Evolution.resumed(
+            PLAN,
+            generation=last.generation,
+            digest_before=last.digest_before,
+            population=last.population,
+            outcomes=last.outcomes,
+            earlier=last.best,
+        )
+    store = open_ledger(bench.store, create=False)
+    summary = bench.go(bench.fake(seed=5), ledger=store, run=run, evolution=resumed)
+    assert summary.digest == digest
+    with closing(open_ledger(bench.store, create=False)) as ledger:
+        record = ledger.run(run)
+        assert (record.digest, record.committed) == (digest, 4)
+        assert record.finished_at is not None
+
+
+@pytest.mark.parametrize("table", ["evaluations", "individuals", "generations", "runs"])
+def test_a_commit_that_fails_leaves_nothing_of_its_generation(bench, table):
+    """The statement on one table fails in the last generation, the only one that writes to all."""
+    ledger = open_ledger(bench.store, create=True)
+    run = bench.start(ledger)
+    what = "UPDATE OF finished_at" if table == "runs" else "INSERT"
+    when = "" if table == "runs" else "WHEN NEW.generation = 3"
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER planted BEFORE {what} ON {table} {when}"
+            " BEGIN SELECT RAISE(ABORT, 'planted: disk full'); END"
+        )
+    with pytest.raises(sa.exc.DBAPIError, match="disk full"):
+        bench.go(bench.fake(), ledger=ledger, run=run)
+    counts = bench.counts()
+    assert (counts["generations"], counts["individuals"]) == (3, 120)
+    with closing(open_ledger(bench.store, create=False)) as opened:
+        assert {e for g in range(3) for e in (o.key for _, o in opened.individuals(run, g))} == set(
+            opened.evaluated(run)
+        )
+        assert opened.run(run).finished_at is None
+
+
+def test_the_ledger_refuses_an_evaluation_or_a_generation_twice(bench, settings):
+    population = Evolution(PLAN).ask()
+    outcomes = evaluate_batch(bench.seen, settings, population).outcomes
+    with closing(open_ledger(bench.store, create=True)) as ledger:
+        run = bench.start(ledger)
+
+        def commit(generation: int, fresh: dict[str, int]) -> None:
+            ledger.commit(
+                run,
+                generation=generation,
+                population=population,
+                outcomes=outcomes,
+                fresh=fresh,
+                digest="0" * 64,
+                seconds=0.1,
+                mode="local",
+                last=False,
+            )
+
+        fresh = {o.key: 1 for o in outcomes}
+        commit(0, fresh)
+        before = bench.counts()
+        with pytest.raises(sa.exc.IntegrityError):
+            commit(1, fresh)
+        with pytest.raises(sa.exc.IntegrityError):
+            commit(0, {})
+        assert bench.counts() == before
+
+
+def test_what_the_ledger_gives_back_is_what_it_was_given(bench, settings):
+    population = list(Evolution(PLAN).ask())
+    outcomes = list(evaluate_batch(bench.seen, settings, population).outcomes)
+    outcomes[3] = Outcome(key=outcomes[3].key, fitness=None, error="planted: línea\n'\"")
+    outcomes[4] = Outcome(key=outcomes[4].key, fitness=5e-324, trades=1, max_drawdown=0.1 + 0.2)
+    with closing(open_ledger(bench.store, create=True)) as ledger:
+        run = bench.start(ledger)
+        ledger.commit(
+            run,
+            generation=0,
+            population=population,
+            outcomes=outcomes,
+            fresh={o.key: 2 for o in outcomes},
+            digest="a" * 64,
+            seconds=0.1,
+            mode="local",
+            last=False,
+        )
+        last = ledger.last(run)
+        assert last is not None
+        assert list(last.population) == population
+        assert list(last.outcomes) == outcomes
+        assert ledger.evaluated(run) == {o.key: o for o in outcomes}
+        record = ledger.run(run[:6])
+        assert (record.plan, record.settings, record.committed) == (PLAN, settings, 1)
+        found = ledger.strategies(run, 100)
+        assert [s.outcome.fitness for s in found] == sorted(
+            {o.fitness for o in outcomes if o.fitness is not None}, reverse=True
+        )
+        with pytest.raises(InputError, match="no such run"):
+            ledger.run("nonsense")
+        with pytest.raises(InputError, match="no such run"):
+            ledger.run("%")
+
+
+def test_progress_counts_up_to_the_end(bench):
+    seen = []
+    summary = bench.go(bench.fake(), on=seen.append)
+    assert [p.evaluations for p in seen] == sorted(p.evaluations for p in seen)
+    assert seen[-1].evaluations == summary.evaluations
+    assert (seen[-1].generation, seen[-1].done) == (3, 40)
+    assert seen[-1].seconds_left == pytest.approx(0.0, abs=1e-6)
+    best = [p.best for p in seen if p.best is not None]
+    assert best == sorted(best)
+
+
+def test_the_families_are_all_in_play(bench):
+    summary = bench.go(bench.fake())
+    with closing(open_ledger(bench.store, create=False)) as ledger:
+        families = {g.family for g, _ in ledger.individuals(summary.run, 0)}
+    assert families == set(FAMILIES)

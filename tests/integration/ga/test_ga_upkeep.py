@@ -1,0 +1,401 @@
+"""verify, backup and restore: each must see what is wrong, and leave nothing half done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from ga.cli import main
+from ga.errors import InputError, LedgerError
+from ga.evolution import advance_digest
+from ga.ledger import Attempt, open_ledger
+from ga.ledger import backup as backup_module
+from ga.ledger.backup import back_up, checked, restore
+from ga.ledger.schema import metadata
+from ga.verification import market_of, verify
+from tests.support.ledger_stores import change, rows
+
+MARKET = "synthetic:assets=1,bars=500,seed=2"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    """A ledger with one finished run of 5 x 24; not to be changed."""
+    path = tmp_path_factory.mktemp("upkeep") / "ledger.db"
+    arguments = ["evolve", "--market", MARKET, "--seed", "3", "--mode", "local", "--workers", "1"]
+    arguments += ["--population-size", "24", "--generations", "5", "--store", str(path)]
+    assert main.main(arguments) == 0
+    return path
+
+
+@pytest.fixture
+def copy(original, tmp_path) -> str:
+    """The URL of a copy of the original, to be damaged."""
+    return f"sqlite:///{shutil.copy(original, tmp_path / 'copy.db')}"
+
+
+@pytest.fixture(scope="module")
+def market(original):
+    with closing(open_ledger(str(original), create=False)) as ledger:
+        return market_of(ledger.history(ledger.runs()[0].run))
+
+
+def look(store: str, market, *, sample: int = 1000):
+    with closing(open_ledger(store, create=False)) as ledger:
+        return verify(ledger.history(ledger.runs()[0].run), market, sample=sample)
+
+
+def everything(store: str) -> dict[str, list[tuple[object, ...]]]:
+    return {name: rows(store, table) for name, table in metadata.tables.items()}
+
+
+# -- verify
+
+
+def test_a_sound_run_is_equal(copy, market):
+    found = look(copy, market)
+    assert (found.lost, found.doubled, found.different, found.witnesses) == (0, 0, 0, ())
+    assert found.equal
+    assert (found.generations, found.individuals) == (5, 120)
+    assert found.sampled == found.evaluations
+    assert found.digest == found.recomputed
+    assert look(copy, market, sample=7).sampled == 7
+    assert look(copy, market, sample=0).equal
+
+
+ANY = '(SELECT key FROM individuals WHERE generation = 2 AND "index" = 23)'
+DAMAGE = {
+    "an individual": ('DELETE FROM individuals WHERE generation = 2 AND "index" = 5', "lost",
+                      "generation 2 index 5: no individual"),
+    "an evaluation": (f"DELETE FROM evaluations WHERE key = {ANY}", "lost",
+                      "generation 2 index 23: no evaluation"),
+    "a generation": ("DELETE FROM generations WHERE generation = 2", "lost",
+                     "generation 2, with later ones there"),
+    "the last generation's summary": ("DELETE FROM generations WHERE generation = 4", "lost",
+                                      "generation 4, with later ones there"),
+    "a generation's individuals": ("DELETE FROM individuals WHERE generation = 3", "lost",
+                                   "generation 3 index 0: no individual"),
+    "one too many": ("INSERT INTO individuals SELECT run, generation, 24, key FROM individuals"
+                     ' WHERE generation = 1 AND "index" = 0', "doubled",
+                     "generation 1 index 24: not in the plan"),
+    "a stray": ("INSERT INTO evaluations SELECT run, 'ab' || substr(key, 3), family, genes,"
+                " fitness, trades, max_drawdown, error, generation, attempts FROM evaluations"
+                f" WHERE key = {ANY}",
+                "doubled", "no individual's"),
+    "a fitness": ("UPDATE evaluations SET fitness = fitness * 1.0000000000000004"
+                  f" WHERE key = {ANY}",
+                  "different", "generation 2: digest"),
+    "its fills": (f"UPDATE evaluations SET trades = trades + 1 WHERE key = {ANY}", "different",
+                  "again"),
+    "its drawdown": (f"UPDATE evaluations SET max_drawdown = max_drawdown * 1.0000000000000004"
+                     f" + 1e-300 WHERE key = {ANY}", "different", "again"),
+    "its genes": (f"UPDATE evaluations SET genes = replace(genes, '.', '.1') WHERE key = {ANY}",
+                  "different", "the key of its genome"),
+    "its generation": (f"UPDATE evaluations SET generation = 3 WHERE key = {ANY}", "different",
+                       "of generation 3, first used in"),
+    "a digest": ("UPDATE generations SET digest = replace(digest, 'a', 'b') WHERE generation = 1",
+                 "different", "generation 1: digest"),
+    "a count": ("UPDATE generations SET failed = 1 WHERE generation = 1", "different",
+                "generation 1: 1 failed, by its rows 0"),
+    "the end": ("UPDATE runs SET finished_at = NULL", "different", "unfinished at 5 of 5"),
+    "the order": ('UPDATE individuals SET "index" = "index" + 1000 WHERE generation = 2;'
+                  'UPDATE individuals SET "index" = 1023 - "index" WHERE generation = 2',
+                  "different", "generation 2 index 0: stored"),
+    "a failure": (f"UPDATE evaluations SET error = 'planted' WHERE key = {ANY}", "different",
+                  "must have a fitness or an error"),
+    "a try": ("INSERT INTO attempts SELECT run, 1, 0, 'ab', 0, 'local', 'lost', NULL, 1.0"
+              " FROM runs",
+              "different", "a try at ab"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_each_damage_is_seen_counted_and_named(copy, market, damage):
+    statements, kind, witness = DAMAGE[damage]
+    for statement in statements.split(";"):
+        change(copy, statement)
+    found = look(copy, market)
+    assert not found.equal
+    assert getattr(found, kind) > 0
+    assert any(one.startswith(f"{kind}: ") and witness in one for one in found.witnesses)
+
+
+def forge(store: str) -> None:
+    """Make every stored digest fit the rows, as somebody would who wants not to be found out."""
+    with closing(open_ledger(store, create=False)) as ledger:
+        digests = ledger.history(ledger.runs()[0].run).digests()
+    for generation, digest in digests.items():
+        change(store, f"UPDATE generations SET digest = '{digest}' WHERE generation = {generation}")
+
+
+def test_a_forged_fitness_is_found_by_evaluating_again(copy, market):
+    change(copy, DAMAGE["a fitness"][0])
+    forge(copy)
+    found = look(copy, market)
+    assert found.digest == found.recomputed
+    assert any("again" in one for one in found.witnesses)
+
+
+def test_a_forged_individual_is_found_by_breeding_again(copy, market):
+    one = 'SELECT key FROM individuals WHERE generation = 3 AND "index" = 1'
+    change(copy, f'UPDATE individuals SET key = ({one}) WHERE generation = 4 AND "index" = 20')
+    forge(copy)
+    found = look(copy, market, sample=0)
+    assert any("generation 4 index 20: stored" in one for one in found.witnesses)
+    # One difference, not one for all that follows.
+    assert sum("stored" in one for one in found.witnesses) == 1
+
+
+def test_an_unfinished_run_is_equal_too(copy, market):
+    cut(copy, 3)
+    found = look(copy, market)
+    assert found.equal, found.witnesses
+    assert found.generations == 3
+
+
+def cut(store: str, generations: int) -> None:
+    """Leave what a coordinator had committed that was killed after so many generations."""
+    for table in ("individuals", "generations", "evaluations"):
+        change(store, f"DELETE FROM {table} WHERE generation >= {generations}")
+    change(store, "UPDATE runs SET finished_at = NULL")
+
+
+def ga(capsys, *argv: str) -> tuple[int, str, str]:
+    status = main.main(list(argv))
+    return (status, *capsys.readouterr())
+
+
+SEEN_BY_THE_ENGINE = {"its fills", "its drawdown", "its genes"}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_without_the_engine_what_is_stored_is_compared(copy, damage):
+    assert look(copy, None).equal
+    for statement in DAMAGE[damage][0].split(";"):
+        change(copy, statement)
+    found = look(copy, None)
+    assert found.equal == (damage in SEEN_BY_THE_ENGINE)
+    assert (found.repeated, found.sampled) == (False, 0)
+
+
+def test_verify_says_it_in_json_and_by_its_exit_status(copy, capsys):
+    run = str(rows(copy, metadata.tables["runs"])[0][0])
+    status, out, _ = ga(capsys, "verify", run[:6], "--store", copy, "--json", "--sample", "5")
+    found = json.loads(out)
+    assert (status, found["equal"], found["run"], found["sampled"]) == (0, True, run, 5)
+    change(copy, DAMAGE["an evaluation"][0])
+    status, out, _ = ga(capsys, "verify", run, "--store", copy)
+    assert status == 1
+    assert "lost: generation 2 index 23" in out
+    assert "NOT equal: " in out
+    for options in (["--sample", "-1"], ["--sample", "5", "--stored"]):
+        status, _, err = ga(capsys, "verify", run, "--store", copy, *options)
+        assert (status, err.count("\n")) == (2, 1)
+
+
+# -- backup and restore
+
+
+def test_a_backup_restores_every_row_of_every_table(copy, store, tmp_path):
+    """From SQLite to each store, and from there back to SQLite."""
+    with closing(open_ledger(copy, create=False)) as ledger:
+        run = ledger.runs()[0].run
+        change(copy, "DELETE FROM generations WHERE generation = 4")
+        change(copy, "DELETE FROM individuals WHERE generation = 4")
+        key = ledger.individuals(run, 3)[0][1].key
+        before = everything(copy)
+        back_up(ledger.engine, tmp_path / "one", keep=None)
+    with checked(tmp_path / "one") as file, closing(open_ledger(store, create=True)) as ledger:
+        counts = restore(ledger.engine, file, tmp_path / "one")
+        assert counts == {name: len(found) for name, found in before.items()}
+        assert everything(store) == before
+        odd = Attempt(key=key, attempt=1, node="n1", outcome="lost", error="línea\n\\N \t'", at=0.1)
+        population, outcomes = zip(*ledger.individuals(run, 3), strict=True)
+        ledger.commit(
+            run, generation=4, population=population, outcomes=outcomes, fresh={},
+            digest=advance_digest(ledger.run(run).digest, outcomes), seconds=1.0, mode="local",
+            last=True, tried=[odd],
+        )  # fmt: skip
+        before = everything(store)
+        assert len(before["attempts"]) == 1
+        back_up(ledger.engine, tmp_path / "two", keep=None)
+    back = f"sqlite:///{tmp_path / 'back.db'}"
+    with checked(tmp_path / "two") as file, closing(open_ledger(back, create=True)) as ledger:
+        restore(ledger.engine, file, tmp_path / "two")
+    assert everything(back) == before
+
+
+@pytest.fixture(scope="module")
+def backup(original, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("backup") / "good"
+    with closing(open_ledger(str(original), create=False)) as ledger:
+        back_up(ledger.engine, path)
+    return path
+
+
+@hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_backup_is_refused_whole(backup, tmp_path, data):
+    content = bytearray(backup.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1) | st.integers(0, 120), label="at")
+    how = data.draw(st.sampled_from(["flip", "cut", "insert", "append", "drop"]), label="how")
+    if how == "flip":
+        content[at] ^= 1 << data.draw(st.integers(0, 7), label="bit")
+    elif how == "cut":
+        del content[at:]
+    elif how == "insert":
+        content[at:at] = b"\0"
+    elif how == "append":
+        content += b"\n"
+    else:
+        del content[at]
+    damaged, store = tmp_path / "damaged", tmp_path / "new.db"
+    damaged.write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged|not a backup"):
+        checked(damaged)
+    assert main.main(["restore", str(damaged), "--store", str(store)]) == 2
+    assert not store.exists()
+
+
+def test_a_backup_of_another_version_is_refused(backup, monkeypatch):
+    monkeypatch.setattr("ga.ledger.backup._COLUMNS", {"runs": ["run"]})
+    with pytest.raises(InputError, match="written by another version"):
+        checked(backup)
+
+
+def test_restore_needs_an_empty_ledger_and_leaves_a_full_one_alone(copy, backup, capsys):
+    before = everything(copy)
+    status, _, err = ga(capsys, "restore", str(backup), "--store", copy)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "holds runs already" in err
+    assert everything(copy) == before
+
+
+def test_rows_that_do_not_fit_their_digest_are_not_restored(backup, store, monkeypatch):
+    real = backup_module._chunks
+
+    def wrong(file):
+        for table, found in real(file):
+            yield table, found[:-1] if table.name == "individuals" else found
+
+    monkeypatch.setattr("ga.ledger.backup._chunks", wrong)
+    with checked(backup) as file, closing(open_ledger(store, create=True)) as ledger:
+        with pytest.raises(InputError, match="does not agree with its digest"):
+            restore(ledger.engine, file, backup)
+        assert ledger.runs() == []
+
+
+def test_a_damaged_ledger_does_not_replace_a_good_backup(copy, tmp_path):
+    file = tmp_path / "b"
+    with closing(open_ledger(copy, create=False)) as ledger:
+        back_up(ledger.engine, file, keep=2)
+        good = file.read_bytes()
+        change(copy, DAMAGE["a fitness"][0])
+        with pytest.raises(LedgerError, match="generation 2 does not agree with its digest"):
+            back_up(ledger.engine, file, keep=2)
+    assert file.read_bytes() == good
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith((".b", "b"))) == ["b"]
+
+
+def test_backups_while_a_run_is_on_are_all_of_one_moment(store, history, tmp_path):
+    stop, seen = threading.Event(), []
+    with closing(open_ledger(store, create=True)) as ledger:
+        run = history.begin(ledger)
+
+        def evolve() -> None:
+            generation = 0
+            while not stop.is_set():
+                history.commit(ledger, run, generation, last=False)
+                generation += 1
+
+        thread = threading.Thread(target=evolve)
+        thread.start()
+        try:
+            for number in range(6):
+                path = tmp_path / f"b{number}"
+                back_up(ledger.engine, path)
+                with (
+                    checked(path) as file,
+                    closing(open_ledger(str(tmp_path / f"r{number}.db"), create=True)) as other,
+                ):
+                    found = restore(other.engine, file, path)
+                    assert found["individuals"] == 12 * found["generations"] == found["evaluations"]
+                    seen.append(found["generations"])
+        finally:
+            stop.set()
+            thread.join()
+    assert seen == sorted(seen)
+    assert seen[-1] > seen[0]
+
+
+def test_keep_leaves_the_newest_and_nothing_else_is_touched(copy, tmp_path):
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    for name in ("b.old", "b.01", "c.1", "b1", "b.1x"):
+        (folder / name).write_text(name)
+    others = set(folder.iterdir())
+    file = folder / "b"
+    stamps = []
+    with closing(open_ledger(copy, create=False)) as ledger:
+        for number in range(5):
+            change(copy, f"UPDATE runs SET created_at = {number}.5")
+            back_up(ledger.engine, file, keep=3)
+            stamps.append(file.read_bytes())
+            names = [file, *(folder / f"b.{n}" for n in (1, 2))][: number + 1]
+            assert set(folder.iterdir()) == others | set(names)
+            assert [p.read_bytes() for p in names] == stamps[::-1][:3]
+        change(copy, "UPDATE runs SET created_at = 9.5")
+        back_up(ledger.engine, file)
+        assert (folder / "b.1").read_bytes() == stamps[-2]
+        (folder / "b.1").unlink()
+        back_up(ledger.engine, file, keep=2)
+        assert set(folder.iterdir()) == others | {file, folder / "b.1"}
+    assert all(p.read_text() == p.name for p in others)
+
+
+def test_a_run_goes_on_from_its_backup_to_the_same_digest(original, copy, tmp_path, capsys):
+    cut(copy, 2)
+    file, store = str(tmp_path / "b"), str(tmp_path / "restored.db")
+    assert ga(capsys, "backup", file, "--store", copy)[0] == 0
+    status, out, _ = ga(capsys, "restore", file, "--store", store, "--json")
+    assert (status, json.loads(out)["rows"]["generations"]) == (0, 2)
+    run = str(rows(copy, metadata.tables["runs"])[0][0])
+    status, out, _ = ga(capsys, "resume", run, "--mode", "local", "--workers", "1", "--json",
+                        "--store", store)  # fmt: skip
+    with closing(open_ledger(str(original), create=False)) as ledger:
+        assert (status, json.loads(out)["digest"]) == (0, ledger.run(run).digest)
+    assert ga(capsys, "verify", run, "--store", store)[0] == 0
+
+
+def test_resume_of_a_run_that_somebody_evolves_is_refused_in_one_line(copy, capsys):
+    cut(copy, 2)
+    run = str(rows(copy, metadata.tables["runs"])[0][0])
+    with closing(open_ledger(copy, create=False)) as ledger, ledger.own(run):
+        before = everything(copy)
+        status, _, err = ga(capsys, "resume", run, "--mode", "local", "--store", copy)
+        assert (status, err.count("\n")) == (2, 1)
+        assert f"run {run} is being evolved by another process" in err
+        assert everything(copy) == before
+
+
+@pytest.mark.parametrize("argv", [
+    ["backup", "no/such/folder/b"],
+    ["backup", "b", "--keep", "0"],
+    ["restore", "missing"],
+    ["restore", "."],
+    ["verify", "nobody"],
+])  # fmt: skip
+def test_bad_input_is_refused_in_one_line(copy, capsys, tmp_path, monkeypatch, argv):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    status, _, err = ga(capsys, *argv, "--store", copy)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert sorted(tmp_path.iterdir()) == before

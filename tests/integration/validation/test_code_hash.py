@@ -1,0 +1,197 @@
+"""What voids certificates: another program does, another text of the same program does not."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from validation.certificates import code_hash, hash_of, syntax
+
+ROOT = Path(__file__).resolve().parents[3]
+SOURCE = '''\
+"""Of the module."""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Of the class."""
+
+    seconds: float = 3.5
+    """Of the field."""
+
+    def exceeded(self, by: float, *, of: object = None) -> bool:
+        """Of the function."""
+        # A comment.
+        return f"{by:.1f}" != "x" and by > self.seconds + 1
+'''
+BEFORE = syntax(ast.parse(SOURCE))
+
+
+def project(root: Path) -> Path:
+    """A project with one file of each sort that counts."""
+    for name, content in {
+        "validation/limit.py": SOURCE,
+        "validation/soak/a.py": "A = 1\n",
+        "fixtures/b.py": "B = 1\n",
+        "deploy/rules.yml": "groups: []\n",
+        "deploy/panel.json": "{}\n",
+    }.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""Of the module."""', '"""Another text."""'),
+        ('"""Of the module."""', ""),
+        ('    """Of the class."""\n', ""),
+        ('"""Of the field."""', '"""Another text,\n    of two lines."""'),
+        ('"""Of the function."""', "'Another text.'"),
+        ("# A comment.", "# Another comment."),
+        ("        # A comment.\n", ""),
+        ("\n\n@", "\n\n\n\n@"),
+        ("by: float, *, of", "\n        by: float,\n        *,\n        of"),
+        ("(frozen=True)", "( frozen = True )"),
+        ('"x"', "'x'"),
+        ('"x"', '"" "x"'),
+        ('"x"', 'u"x"'),
+        ("3.5", "3.50"),
+        ("self.seconds + 1", "(self.seconds + 1)"),
+    ],
+)  # fmt: skip
+def test_another_text_of_the_same_program_has_the_same_hash(old: str, new: str) -> None:
+    assert SOURCE.count(old) == 1
+    assert syntax(ast.parse(SOURCE.replace(old, new))) == BEFORE
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("3.5", "3.6"),
+        ("seconds + 1", "seconds + 1.0"),
+        ("seconds + 1", "seconds + True"),
+        ('"x"', '"y"'),
+        ('"x"', 'b"x"'),
+        (".1f", ".2f"),
+        ("by > self", "by >= self"),
+        ("seconds + 1", "seconds - 1"),
+        (" and ", " or "),
+        ("!=", "=="),
+        ("return ", ""),
+        ("self.seconds", "self.minutes"),
+        ("exceeded", "over"),
+        ("= None", "= 0"),
+        (" = None", ""),
+        (" = 3.5", ""),
+        ("*, of", "of"),
+        ("frozen=True", "frozen=False"),
+        ("@dataclass(frozen=True)\n", ""),
+        ("@dataclass(frozen=True)", "@dataclass"),
+        ("seconds: float", "seconds: int"),
+        ("import dataclass\n", "import dataclass, field\n"),
+        ("        return", "        return\n        return"),
+    ],
+)
+def test_another_program_has_another_hash(old: str, new: str) -> None:
+    assert SOURCE.count(old) == 1
+    assert syntax(ast.parse(SOURCE.replace(old, new))) != BEFORE
+
+
+CONSTANTS = st.one_of(
+    st.none(), st.booleans(), st.integers(0), st.floats(0, allow_nan=False, allow_infinity=False),
+    st.text(), st.binary(), st.just(...),
+)  # fmt: skip
+
+
+@given(one=CONSTANTS, other=CONSTANTS)
+def test_only_equal_constants_have_equal_text(one: object, other: object) -> None:
+    def text(value: object) -> str:
+        return syntax(ast.parse(f"x = {value!r}"))
+
+    assert (text(one) == text(other)) == ((type(one), repr(one)) == (type(other), repr(other)))
+
+
+@pytest.mark.parametrize(
+    "name", ["validation/c.py", "validation/soak/c.py", "fixtures/c.py", "deploy/c.yml"]
+)
+def test_a_file_more_is_another_hash(name: str, tmp_path: Path) -> None:
+    before = hash_of(project(tmp_path))
+    (tmp_path / name).write_text("")
+    assert hash_of(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    "name", ["validation/test_c.py", "fixtures/tests/c.py", "ga/c.py", "deploy/c.txt"]
+)
+def test_tests_and_other_packages_do_not_count(name: str, tmp_path: Path) -> None:
+    before = hash_of(project(tmp_path))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("C = 1\n")
+    assert hash_of(tmp_path) == before
+
+
+def test_a_moved_file_and_a_changed_byte_of_a_rule_are_another_hash(tmp_path: Path) -> None:
+    before = hash_of(project(tmp_path))
+    (tmp_path / "deploy/rules.yml").write_text("groups:  []\n")
+    changed = hash_of(tmp_path)
+    assert changed != before
+    (tmp_path / "fixtures/b.py").rename(tmp_path / "fixtures/d.py")
+    assert hash_of(tmp_path) not in (before, changed)
+
+
+def test_a_file_that_cannot_be_parsed_counts_by_its_bytes(tmp_path: Path) -> None:
+    (project(tmp_path) / "fixtures/b.py").write_text("B = (\n")
+    before = hash_of(tmp_path)
+    (tmp_path / "fixtures/b.py").write_text("B = (  \n")
+    assert hash_of(tmp_path) != before
+
+
+def pythons() -> list[str]:
+    """Other Pythons of this machine that the project supports."""
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    names = [name for name in ("3.11", "3.12", "3.13") if name != ours]
+    managed = [*Path.home().glob(".pyenv/versions/3.1[123].*/bin/python")]
+    found = [str(p) for n in names for p in managed if p.parts[-3].startswith(f"{n}.")]
+    return found or [path for name in names if (path := shutil.which(f"python{name}"))]
+
+
+_HASH = """
+import ast, hashlib, sys
+from pathlib import Path
+exec(sys.argv[1])
+for file in sorted(Path(sys.argv[2]).rglob("*.py")):
+    print(file.name, hashlib.sha256(syntax(ast.parse(file.read_bytes())).encode()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("python", pythons() or [""])
+def test_every_python_gives_the_same_hash(python: str) -> None:
+    if not python:
+        pytest.skip("there is no other Python from 3.11 to 3.13 on this machine")
+    source = (ROOT / "validation/certificates.py").read_text()
+    functions = [f for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)]
+    # The functions alone: another Python has none of the project's packages. As they are written:
+    # what ``ast.unparse`` of a newer Python writes, an older one may not read.
+    names = ("syntax", "_is_stated", "_is_docstring")
+    code = "\n".join(ast.get_source_segment(source, f) or "" for f in functions if f.name in names)
+
+    def lines(which: str) -> str:
+        argv = [which, "-c", _HASH, code, str(ROOT / "validation")]
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+    assert lines(python) == lines(sys.executable) != ""
+
+
+def test_the_hash_is_of_this_project() -> None:
+    assert code_hash() == hash_of(ROOT)

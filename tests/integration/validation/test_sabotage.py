@@ -1,0 +1,224 @@
+"""Certificates, and that each defect can still be planted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ga.errors import InputError
+from tests.support.evidence_builders import certificates
+from tests.support.waiting import wait_until
+from validation.certificates import HEALTHY, Certificate, append, certified, false_alarms
+from validation.certificates import read_certificates as read
+from validation.cli.main import main
+from validation.contract import Mutant
+from validation.criteria.registry import CRITERIA, MUTANTS
+from validation.mutation.runner import _place as place
+from validation.mutation.runner import certify, part
+from validation.mutation.trial import _ORDER
+from validation.stages.registry import STAGES
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def certificate(criterion: str = "speedup", **changes: object) -> Certificate:
+    return dataclasses.replace(*certificates([criterion]), **changes)
+
+
+@pytest.mark.parametrize("defect", MUTANTS, ids=lambda d: f"{d.criterion}: {d.name}")
+def test_the_code_still_has_what_a_defect_changes(defect: Mutant) -> None:
+    ways = (bool(defect.patches), defect.injector is not None, defect.simulated is not None)
+    assert sum(ways) == 1
+    texts: dict[str, str] = {}
+    for edit in defect.patches:
+        text = texts.get(edit.file) or (ROOT / edit.file).read_text()
+        assert text.count(edit.old) == 1
+        texts[edit.file] = text.replace(edit.old, edit.new)
+    for name, text in texts.items():
+        compile(text, name, "exec")
+
+
+def test_every_measured_criterion_has_a_defect() -> None:
+    measured = {c.id for c in CRITERIA}
+    assert measured == {defect.criterion for defect in MUTANTS}
+    assert len({(d.criterion, d.name) for d in MUTANTS}) == len(MUTANTS)
+
+
+def test_the_healthy_system_is_tried_in_every_stage_that_a_mutant_needs() -> None:
+    needed = {stage for mutant in MUTANTS for stage in mutant.stages}
+    assert needed <= set(_ORDER)
+    assert set(_ORDER) <= {*STAGES, "soak"}
+
+
+def test_every_file_of_a_criterion_is_found() -> None:
+    """One that forgets ``PLUGIN`` would be missing in the gate without a word."""
+    others = {"__init__", "helpers", "plan", "registry"}
+    files = {file.stem for file in (ROOT / "validation" / "criteria").glob("*.py")} - others
+    assert files == {criterion.id for criterion in CRITERIA}
+
+
+def test_parts_are_every_defect_once() -> None:
+    parts = [part(MUTANTS, f"{number}/4") for number in range(1, 5)]
+    assert sorted(d.name for one in parts for d in one) == sorted(d.name for d in MUTANTS)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    for wrong in ("0/4", "5/4", "1", "a/b", "1/0"):
+        with pytest.raises(InputError, match="--shard"):
+            part(MUTANTS, wrong)
+
+
+def test_what_is_in_an_image_is_not_planted_in_containers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = {d.name: d.fits_containers for d in MUTANTS}
+    for name in ("broken panel", "a node that restarts by itself", "a watch that stops half-way"):
+        assert there[name]
+    # Of the engine's code, of a process of the host, and of no stack at all.
+    for name in ("dropped write", "dead exporter", "hours that nobody watched, passed over in"):
+        assert not any(on for known, on in there.items() if known.startswith(name))
+    store = str(tmp_path / "certificates.jsonl")
+    asked = ["certify", "speedup", "--stack", "containers", "--certificates", store]
+    assert main(asked) == 2
+    assert "none of these defects can be planted" in capsys.readouterr().err
+
+
+def test_a_stack_has_certificates_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "certificates.jsonl"
+    append(path, certificate("grafana_functional", defect="broken panel"))
+    tried: list[tuple[str, list[tuple[str, str]]]] = []
+    monkeypatch.setattr(
+        # By name its package has the function.
+        sys.modules["validation.mutation.runner"],
+        "_try",
+        lambda _path, left, _seconds, stack: tried.append((stack, list(left))),
+    )
+    wanted = [("grafana_functional", HEALTHY), ("grafana_functional", "broken panel")]
+    for stack, left in (("processes", wanted[:1]), ("containers", wanted)):
+        found = certify(path, criteria=["grafana_functional"], stack=stack, say=lambda _: None)
+        assert tried[-1] == (stack, left)
+        assert [c.stack for c in found] == ["processes"][: stack == "processes"]
+
+
+def test_certified_is_what_was_caught_without_a_miss_or_a_false_alarm() -> None:
+    healthy = certificate(defect=HEALTHY, detected=False, verdict="PASS")
+    assert certified([]) == frozenset()
+    assert certified([healthy]) == frozenset()
+    assert certified([certificate()]) == {"speedup"}
+    assert certified([certificate(), healthy]) == {"speedup"}
+    missed = certificate(defect="another", detected=False, verdict="PASS")
+    assert certified([certificate(), missed]) == frozenset()
+    false_alarm = certificate(defect=HEALTHY, detected=True, verdict="FAIL")
+    assert certified([certificate(), false_alarm]) == frozenset()
+    assert certified([certificate(), certificate("dashboard", detected=False)]) == {"speedup"}
+
+
+def test_taken_evidence_certifies_only_what_passes_with_it() -> None:
+    away = certificate(defect="no receipts", expected="INCONCLUSIVE", verdict="INCONCLUSIVE")
+    healthy = certificate(defect=HEALTHY, detected=False, expected="PASS", verdict="PASS")
+    assert certified([away]) == frozenset()
+    open_too = dataclasses.replace(healthy, verdict="INCONCLUSIVE")
+    assert certified([certificate(), away, open_too]) == frozenset()
+    assert certified([away, healthy]) == {"speedup"}
+    assert certified([dataclasses.replace(away, detected=False), healthy]) == frozenset()
+
+
+def test_the_rate_of_false_alarms_is_said_with_its_bound() -> None:
+    healthy = [
+        certificate(name, defect=HEALTHY, detected=False, expected="PASS", verdict="PASS")
+        for name in ("speedup", "dashboard", "uptime")
+    ]
+    assert "0 of 3 verdicts" in (said := false_alarms([*healthy, certificate()]))
+    assert "at most 63.2 %" in said
+    wrong = dataclasses.replace(healthy[0], detected=True, verdict="FAIL")
+    assert "1 of 3 verdicts on the healthy system (speedup), 2 of" in false_alarms(
+        [wrong, *healthy[1:]]
+    )
+    assert "not tried" in false_alarms([certificate()])
+
+
+def test_certificates_of_another_gate_do_not_count(tmp_path: Path) -> None:
+    file = tmp_path / "below" / "certificates.jsonl"
+    assert read(file) == ()
+    append(file, certificate())
+    append(file, certificate("dashboard", code="0" * 64))
+    assert read(file) == (certificate(),)
+
+
+def test_a_line_that_was_cut_short_does_not_count(tmp_path: Path) -> None:
+    file = tmp_path / "certificates.jsonl"
+    append(file, certificate())
+    whole = json.dumps(dataclasses.asdict(certificate("dashboard")))
+    for cut in (whole, whole[:50]):
+        with file.open("a") as out:
+            out.write(cut)
+        assert read(file) == (certificate(),)
+        file.write_text(file.read_text()[: -len(cut)])
+
+
+def test_the_copy_has_the_same_place_each_time_unless_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By that path compiled kernels are found again."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with place() as first:
+        with place() as other:
+            assert other != first
+        assert not other.exists()
+    with place() as again:
+        assert again == first
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
+def test_bad_minutes(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["certify", "--minutes", minutes]) == 2
+    assert "--time-budget" in capsys.readouterr().err
+
+
+_STACK_OWNER = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+try:
+    pathlib.Path(sys.argv[1]).touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    pathlib.Path(sys.argv[2]).touch()
+"""
+_CERTIFIER = """
+import os, pathlib, signal, subprocess, sys
+from validation.mutation.runner import _run
+
+class Told(subprocess.Popen):
+    def wait(self, *limit):
+        pathlib.Path(sys.argv[2]).with_name("waiting").touch()
+        return super().wait(*limit)
+
+subprocess.Popen = Told
+signal.signal(signal.SIGINT, signal.default_int_handler)
+_run([sys.executable, "-c", *sys.argv[1:]], cwd=pathlib.Path(), env=dict(os.environ))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_certification_lets_its_trials_remove_their_stack(
+    how: signal.Signals, tmp_path: Path
+) -> None:
+    begun, removed, waiting = (tmp_path / name for name in ("begun", "removed", "waiting"))
+    argv = [sys.executable, "-c", _CERTIFIER, _STACK_OWNER, str(begun), str(removed)]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
+        wait_until(
+            lambda: begun.exists() and waiting.exists(),
+            seconds=60,
+            what="a trial has begun and is waited for",
+        )
+        process.send_signal(how)
+        assert process.wait(30) != 0
+    assert removed.exists()

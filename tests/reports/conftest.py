@@ -1,6 +1,0 @@
-"""The builders of synthetic records are those of the gate's tests."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "validation"))

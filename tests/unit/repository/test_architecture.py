@@ -1,0 +1,182 @@
+"""The import rules between packages, and the generated part of docs/architecture.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tools.architecture import (
+    BEGIN,
+    END,
+    PAGE,
+    OutdatedError,
+    first_sentence,
+    generated,
+    package_folders,
+    updated,
+)
+from tools.imports import Import, cycles, imports_of
+
+ROOT = Path(__file__).resolve().parents[3]
+
+FORBIDDEN: Mapping[str, frozenset[str]] = {
+    "ga": frozenset({"validation", "fixtures", "benchmarks", "reports", "tools"}),
+    "fixtures": frozenset({"validation", "benchmarks", "reports", "tools"}),
+    "validation": frozenset({"benchmarks", "reports", "tools"}),
+    "reports": frozenset({"benchmarks", "tools"}),
+    "benchmarks": frozenset({"tools"}),
+}
+"""Package -> packages that none of its modules may import, not even inside a function."""
+EXCEPTIONS: Mapping[tuple[str, str], int] = {}
+"""Forbidden imports that exist: how many modules of the first package have one. The number may only
+fall; remove the entry when it is 0."""
+KNOWN_CYCLES: tuple[tuple[str, ...], ...] = ()
+"""Groups of modules that import each other, sorted; remove a group when its cycle is gone."""
+
+
+def violations(imports: tuple[Import, ...], exceptions: Mapping[tuple[str, str], int]) -> list[str]:
+    """What breaks the rules, one line each; also an exception that is no longer needed."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for one in imports:
+        source, target = one.source.split(".")[0], one.target.split(".")[0]
+        if target in FORBIDDEN.get(source, ()):
+            found.setdefault((source, target), set()).add(one.source)
+    lines = []
+    for arrow in sorted({*found, *exceptions}):
+        modules, allowed = sorted(found.get(arrow, ())), exceptions.get(arrow, 0)
+        text = f"{arrow[0]} must not import {arrow[1]}: {len(modules)} modules do"
+        if len(modules) > allowed:
+            lines.append(f"{text}, {allowed} are allowed: {', '.join(modules)}")
+        elif len(modules) < allowed:
+            lines.append(f"{text}; lower its number in EXCEPTIONS from {allowed}")
+    return lines
+
+
+@pytest.fixture(scope="module")
+def imports() -> tuple[Import, ...]:
+    return imports_of(ROOT)
+
+
+def test_no_package_imports_what_it_must_not(imports: tuple[Import, ...]) -> None:
+    assert violations(imports, EXCEPTIONS) == []
+
+
+def test_no_modules_import_each_other_in_a_circle(imports: tuple[Import, ...]) -> None:
+    found = cycles(imports)
+    assert [one for one in found if one not in KNOWN_CYCLES] == []
+    assert [one for one in KNOWN_CYCLES if one not in found] == [], "remove it from KNOWN_CYCLES"
+
+
+def test_every_package_folder_says_what_it_is() -> None:
+    missing = [name for name, text in package_folders(ROOT).items() if not text]
+    assert missing == [], "give __init__.py a docstring"
+
+
+def test_the_generated_part_is_up_to_date() -> None:
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert updated(page, generated(ROOT)) == page, "run: python -m tools.architecture"
+
+
+def tree(folder: Path, files: Mapping[str, str]) -> Path:
+    """A source tree of these files; every folder gets an ``__init__.py``."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import validation.gate",
+        "from validation import gate",
+        "from validation.gate import decide",
+        "def late():\n    from validation.gate import decide\n",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import validation.gate\n",
+        "class Late:\n    if True:\n        import validation\n",
+    ],
+)
+def test_a_backward_import_is_found(text: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, {"ga/engine.py": text, "validation/gate.py": "import ga.engine\n"})
+    (line,) = violations(imports_of(root), {})
+    assert line.startswith("ga must not import validation: 1 modules do")
+    assert line.endswith("ga.engine")
+
+
+def test_an_exception_covers_no_further_module_and_must_be_needed(tmp_path: Path) -> None:
+    backward = {
+        "validation/one.py": "import evolution_gate.reports.page\n",
+        "reports/page.py": "",
+    }
+    root = tree(tmp_path, backward)
+    allowed = {("validation", "reports"): 1}
+    assert violations(imports_of(root), allowed) == []
+    tree(tmp_path, {"validation/two.py": "from evolution_gate.reports import page\n"})
+    (line,) = violations(imports_of(root), allowed)
+    assert "2 modules do, 1 are allowed" in line
+    tree(tmp_path, {"validation/one.py": "", "validation/two.py": ""})
+    (line,) = violations(imports_of(root), allowed)
+    assert "lower its number" in line
+
+
+def test_a_cycle_is_found_unless_it_is_closed_later(tmp_path: Path) -> None:
+    files = {"ga/a.py": "from ga import b\n", "ga/b.py": "from . import c\n"}
+    root = tree(tmp_path, {**files, "ga/c.py": "from .a import name\n"})
+    assert cycles(imports_of(root)) == [("ga.a", "ga.b", "ga.c")]
+    for text in (
+        "def late():\n    from ga.a import name\n",
+        "import typing\nif typing.TYPE_CHECKING:\n    from ga.a import name\n",
+    ):
+        (root / "ga/c.py").write_text(text)
+        assert cycles(imports_of(root)) == []
+
+
+def test_an_import_of_a_name_leads_to_the_module_that_has_it(tmp_path: Path) -> None:
+    files = {
+        "ga/ledger/store.py": "from ..market import Market\nfrom .. import clock\nimport json\n",
+        "ga/market.py": "",
+        "ga/clock.py": "",
+    }
+    found = {(one.source, one.target) for one in imports_of(tree(tmp_path, files))}
+    assert found == {("ga.ledger.store", "ga.market"), ("ga.ledger.store", "ga.clock")}
+
+
+def test_a_package_without_a_docstring_is_found(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"ga/a.py": "", "ga/deep/b.py": ""})
+    (root / "ga/__init__.py").write_text('"""The engine. It evolves."""\n')
+    (root / "ga/deep/__init__.py").unlink()
+    assert package_folders(root) == {"ga": "The engine.", "ga/deep": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("One line", "One line"),
+        ("Two\nlines. And more.", "Two lines."),
+        ("A ``name`` | of.\n\nA paragraph.", r"A `name` \| of."),
+        ("Is it? It is.", "Is it?"),
+        ("Version 1.5 of it.", "Version 1.5 of it."),
+    ],
+)
+def test_first_sentence(text: str, sentence: str) -> None:
+    assert first_sentence(text) == sentence
+
+
+@pytest.mark.parametrize("files", [{}, {"ga/b.py": "class Evolution: ..."}])
+def test_a_name_that_moved_out_or_is_there_twice_is_an_error(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    text = "class Evolution: ..." if files else ""
+    root = tree(tmp_path, {"ga/a.py": text, **files})
+    with pytest.raises(OutdatedError, match="correct WHERE"):
+        generated(root, [("breeds", "ga", "Evolution")])
+
+
+def test_a_page_without_markers_is_an_error() -> None:
+    assert updated(f"a\n{BEGIN}\nold\n{END}\nz\n", "new") == f"a\n{BEGIN}\n\nnew\n\n{END}\nz\n"
+    with pytest.raises(OutdatedError, match="must have the lines"):
+        updated(f"a\n{BEGIN}\n", "new")

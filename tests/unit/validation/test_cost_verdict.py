@@ -1,0 +1,171 @@
+"""The criterion of cost: what it passes, what it fails, what leaves it open."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.evidence_builders import T0, Timed, change, evidence, passing, price
+from validation.criteria.cost_per_day import cost_per_day
+from validation.evidence.base import Record
+from validation.evidence.records import CpuWindow, NodePrice, Workload, parse
+from validation.evidence.records_ledger import Generation
+from validation.stages.node_price import node_price
+from validation.verdict import Status, Verdict, judge
+
+GOOD = passing()
+
+
+def said(*records: list[Timed]) -> Verdict:
+    runs = [evidence(events, run=f"run-{n}") for n, events in enumerate(records)]
+    verdict = judge(cost_per_day, runs)
+    assert "the checker failed" not in verdict.reason
+    return verdict
+
+
+def priced(**changes: object) -> list[Timed]:
+    return change(GOOD, NodePrice, lambda _: price(**changes))
+
+
+def busier(factor: float) -> list[Timed]:
+    """Everything takes so many times as long."""
+
+    def slower(record: Record) -> Record:
+        if isinstance(record, CpuWindow):
+            return dataclasses.replace(
+                record,
+                used_s=factor * record.used_s,
+                allotted_s=factor * record.allotted_s,
+                useful_s=factor * record.useful_s,
+            )
+        assert isinstance(record, Generation)
+        return dataclasses.replace(record, seconds=factor * record.seconds)
+
+    return change(change(GOOD, CpuWindow, slower), Generation, slower)
+
+
+def test_a_machine_and_its_coordinator_all_day() -> None:
+    verdict = said(GOOD)
+    assert verdict.status is Status.PASS
+    assert verdict.measured == "$16.32 on demand"
+    assert verdict.interval == (pytest.approx(16.32), pytest.approx(16.32))
+    # 4 nodes of 0.4 cores for about 20 s, of 3,000 individuals; times 500.
+    assert "hold cores for 5 s a generation" in verdict.reason
+    assert "2025-10-01" in verdict.reason
+    assert "$30 pays 2 worker nodes; 1 is needed at most" in verdict.budget
+
+
+def test_work_that_takes_more_nodes_costs_more() -> None:
+    # 5.3 core-seconds; a node has 2,400 in a generation's time, the factor is 2 at most.
+    verdict = said(busier(400.0))
+    assert verdict.status is Status.PASS
+    assert verdict.interval == (pytest.approx(16.32), pytest.approx(24.48))
+    may = said(busier(800.0))
+    assert may.status is Status.INCONCLUSIVE
+    assert "may be up to $40.80" in may.reason
+    assert may.needs
+    assert said(busier(1400.0)).status is Status.FAIL
+
+
+def test_a_price_that_is_too_high_fails() -> None:
+    verdict = said(priced(on_demand=3.4))
+    assert verdict.status is Status.FAIL
+    assert verdict.measured == "$163.20 on demand"
+    assert said(priced(heads=3)).status is Status.FAIL
+    assert said(priced(on_demand=0.624)).status is Status.PASS
+    # 30 is not below 30.
+    assert said(priced(on_demand=0.625)).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"as_of": "2024-01-01"},
+        {"as_of": "2026-06-01"},
+        {"as_of": "lately"},
+        {"vcpus": 0},
+        {"on_demand": 0.0},
+        {"factor_low": 0.0},
+        {"factor": 3.0},
+        {"factor_high": 0.9},
+    ],
+)
+def test_a_price_that_says_nothing_leaves_it_open(changes: dict[str, object]) -> None:
+    verdict = said(priced(**changes))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.needs
+
+
+def test_two_prices_leave_it_open() -> None:
+    assert said([*GOOD, (T0, price())]).status is Status.PASS
+    assert said([*GOOD, (T0, price(on_demand=0.35))]).status is Status.INCONCLUSIVE
+    assert said(GOOD, GOOD).status is Status.PASS
+    assert said(GOOD, priced(on_demand=0.35)).status is Status.INCONCLUSIVE
+
+
+def only(kind: type[Record], edit: Callable[[Record], Record | None]) -> list[Timed]:
+    """One record of the speed-up's second pair is changed; with None, dropped."""
+    done: list[Record] = []
+
+    def once(record: Record) -> Record | None:
+        name = getattr(record, "id", "") or getattr(record, "workload", "")
+        if done or name != "speedup-1-distributed":
+            return record
+        done.append(record)
+        return edit(record)
+
+    return change(GOOD, kind, once)
+
+
+def replaced(**changes: object) -> Callable[[Record], Record]:
+    return lambda record: dataclasses.replace(record, **changes)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        only(CpuWindow, lambda _: None),
+        only(CpuWindow, replaced(allotted_s=0.1, used_s=0.1, useful_s=0.0)),
+        only(CpuWindow, replaced(used_s=1e4)),
+        only(CpuWindow, replaced(node="node-4")),
+        only(Generation, lambda _: None),
+        only(Workload, replaced(exit_code=1)),
+        only(Workload, replaced(generations=7)),
+    ],
+    ids=["no reading", "short", "impossible", "twice", "not committed", "failed", "fewer"],
+)
+def test_a_workload_that_cannot_be_counted_is_not_left_out_in_silence(events: list[Timed]) -> None:
+    verdict = said(events)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "speedup-1-distributed" in verdict.reason
+
+
+def test_two_workloads_are_too_few() -> None:
+    few = change(
+        GOOD,
+        Workload,
+        lambda r: None if getattr(r, "id", "") in ("speedup-2-distributed",) else r,
+    )
+    few = change(few, CpuWindow, lambda r: None if getattr(r, "workload", "")[8:9] == "2" else r)
+    few = change(few, Generation, lambda r: None if getattr(r, "workload", "")[8:9] == "2" else r)
+    assert said(few).status is Status.PASS
+    fewer = [
+        (at, r)
+        for at, r in few
+        if not (getattr(r, "id", "") or getattr(r, "workload", "") or "").startswith(
+            ("speedup-3-d", "speedup-1-d")
+        )
+    ]
+    verdict = said(fewer)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "1 workload" in verdict.reason
+    assert verdict.needs == "2 more distributed speed-up workloads"
+
+
+def test_the_engine_says_its_price_with_date_and_source() -> None:
+    record = node_price()
+    assert record.source.startswith("https://")
+    assert len(record.as_of) == 10
+    assert parse(NodePrice.KIND, record.data()) == record

@@ -1,0 +1,61 @@
+"""``python -m validation diff``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.evidence_builders import change, evidence, healthy, passing, write
+from validation.cli.main import main
+from validation.diff import difference
+from validation.evidence.records import Environment, Workload
+
+HEALTHY = passing()
+
+
+def test_nothing_changed() -> None:
+    assert difference([healthy()], [healthy(run="again")]) == ()
+
+
+def test_verdict_measurement_and_environment() -> None:
+    slower = change(
+        HEALTHY,
+        Workload,
+        lambda r: dataclasses.replace(r, seconds=40.0) if r.arm == "distributed" else r,
+    )
+    slower = change(
+        slower, Environment, lambda r: Environment(values={**r.values, "ray": "3.0", "new": 1})
+    )
+    found = {(c.kind, c.name): c for c in difference([healthy()], [evidence(slower)])}
+    assert found["decision", "gate"].after == "NO-GO"
+    assert (found["verdict", "speedup"].before, found["verdict", "speedup"].after) == (
+        "PASS",
+        "FAIL",
+    )
+    assert ("measured", "speedup") in found
+    assert (found["environment", "ray"].before, found["environment", "ray"].after) == (
+        "2.60.0",
+        "3.0",
+    )
+    assert found["environment", "new"].before == "-"
+    assert ("verdict", "dashboard") not in found
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    write(first, HEALTHY)
+    slow = change(
+        HEALTHY,
+        Workload,
+        lambda r: dataclasses.replace(r, seconds=40.0) if r.arm == "distributed" else r,
+    )
+    write(second, slow)
+    assert main(["diff", str(first), str(first)]) == 0
+    assert "nothing changed" in capsys.readouterr().out
+    assert main(["diff", str(first), str(second), "--json"]) == 1
+    names = {(row["kind"], row["name"]) for row in json.loads(capsys.readouterr().out)}
+    assert ("verdict", "speedup") in names
+    assert main(["diff", str(first), str(tmp_path / "none")]) == 2

@@ -1,0 +1,353 @@
+"""Who watches the watcher: what is doubted leaves open what rests on it, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evolution_gate.fixtures.protocols import Endpoints
+from evolution_gate.reports.html import render_page
+from evolution_gate.reports.text_formats import summary
+from tests.support.evidence_builders import (
+    NODES,
+    T0,
+    Timed,
+    certificates,
+    change,
+    evidence,
+    healthy,
+    load,
+    passing,
+    receipt,
+    write,
+)
+from validation.cli.main import main
+from validation.criteria.registry import CRITERIA
+from validation.decision import Decision, GateResult, decide
+from validation.evidence.base import Record
+from validation.evidence.records import Gap, Services, Workload
+from validation.evidence.records_ledger import Audit
+from validation.evidence.records_load import Load
+from validation.evidence.records_monitoring import Scrape
+from validation.evidence.records_self_check import HarnessReading
+from validation.monitors.harness import HarnessMonitor
+from validation.self_check import assess_sources
+from validation.verdict import Status
+
+HEALTHY = passing()
+CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
+CPU, CLOCK, SCRAPES, PROMETHEUS, GENERATOR, RECEIPTS = (
+    a.source for a in assess_sources([healthy()], CRITERIA)
+)
+
+
+def decided(events: Sequence[Timed]) -> GateResult:
+    return decide([evidence(events)], certificates=CERTIFIED)
+
+
+def doubted(events: Sequence[Timed]) -> dict[str, tuple[str, ...]]:
+    return {a.source: a.doubts for a in assess_sources([evidence(events)], CRITERIA) if a.doubts}
+
+
+BELIEVED = decided(HEALTHY)
+
+
+def readings(edit: Callable[[HarnessReading], Record | None]) -> list[Timed]:
+    return change(
+        HEALTHY, HarnessReading, lambda r: edit(r) if isinstance(r, HarnessReading) else r
+    )
+
+
+def later(**add: float) -> list[Timed]:
+    """The readings after five minutes with something added."""
+    return readings(
+        lambda r: (
+            dataclasses.replace(r, **{k: getattr(r, k) + v for k, v in add.items()})
+            if r.at > T0 + 300
+            else r
+        )
+    )
+
+
+def says(target: str, begin: float, end: float, *, up: bool) -> list[Timed]:
+    """Prometheus says something else about a node for some time."""
+    return [
+        (at, dataclasses.replace(r, up=up, age_s=2.0))
+        if isinstance(r, Scrape) and r.target == target and begin <= at - T0 <= end
+        else (at, r)
+        for at, r in HEALTHY
+    ]
+
+
+def gone(target: str, begin: float, end: float) -> list[Timed]:
+    """A node's process is not there for some time, and Prometheus does not know."""
+
+    def edit(record: Record) -> Record:
+        if isinstance(record, Services) and begin <= record.at - T0 <= end:
+            return dataclasses.replace(record, incarnations={**record.incarnations, target: None})
+        return record
+
+    return change(HEALTHY, Services, edit)
+
+
+PLANTED: dict[str, tuple[str, list[Timed]]] = {
+    "the clock is set forward": (CLOCK, later(at=3.0)),
+    "the clock stands still": (CLOCK, later(monotonic_s=40.0)),
+    "a harness that works itself": (
+        CPU,
+        readings(lambda r: dataclasses.replace(r, harness_cpu_s=0.5 * (r.at - T0))),
+    ),
+    "a harness whose CPU time falls": (
+        CPU,
+        readings(lambda r: dataclasses.replace(r, harness_cpu_s=0.5 * (T0 + 2e5 - r.at))),
+    ),
+    "Prometheus paused": (
+        SCRAPES,
+        readings(
+            lambda r: (
+                dataclasses.replace(r, silence_s={**r.silence_s, NODES[2]: 23.0})
+                if T0 + 100 < r.at < T0 + 103
+                else r
+            )
+        ),
+    ),
+    "a target without a sample": (
+        SCRAPES,
+        readings(
+            lambda r: dataclasses.replace(
+                r, silence_s={k: v for k, v in r.silence_s.items() if k != NODES[1]}
+            )
+        ),
+    ),
+    "a silence that is no number": (
+        SCRAPES,
+        readings(lambda r: dataclasses.replace(r, silence_s={**r.silence_s, "head": math.nan})),
+    ),
+    "no Prometheus": (SCRAPES, change(HEALTHY, Scrape, lambda _: None)),
+    "stale Prometheus": (PROMETHEUS, gone(NODES[3], 300, 340)),
+    "a node down for Prometheus alone": (PROMETHEUS, says(NODES[3], 300, 330, up=False)),
+    "nobody else looked": (PROMETHEUS, change(HEALTHY, Services, lambda _: None)),
+    "a saturated generator": (
+        GENERATOR,
+        change(HEALTHY, Load, lambda _: load(generator_share=0.95)),
+    ),
+    "a fault without a receipt": (
+        RECEIPTS,
+        [*HEALTHY, (T0 + 320, receipt("pause", NODES[0], T0 + 320, None, confirmed=False))],
+    ),
+}
+
+
+def test_a_healthy_run_is_believed() -> None:
+    assert doubted(HEALTHY) == {}
+    aspects = assess_sources([healthy()], CRITERIA)
+    assert all(aspect.measured for aspect in aspects)
+    assert {name for a in aspects for name in a.criteria} <= {c.id for c in CRITERIA}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_is_planted_leaves_open_what_rests_on_it(name: str) -> None:
+    source, events = PLANTED[name]
+    result = decided(events)
+    aspect = next(a for a in result.observer if a.source == source)
+    assert aspect.doubts
+    for criterion in aspect.criteria:
+        assert result.verdict(criterion).status is not Status.PASS
+    assert result.decision is not Decision.GO
+    others = {c for a in result.observer if a.doubts for c in a.criteria}
+    if all(r.status is not Status.FAIL for r in result.verdicts.values()):
+        untouched = [c.id for c in CRITERIA if c.id not in others]
+        for criterion in untouched:
+            if name not in ("no Prometheus", "nobody else looked"):
+                assert result.verdict(criterion) == BELIEVED.verdict(criterion)
+
+
+def test_stale_prometheus_is_open_not_failed_and_says_why() -> None:
+    verdict = decided(gone(NODES[3], 300, 340)).verdict("prometheus_collection")
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "node-4 was up for Prometheus and gone by its process" in verdict.reason
+
+
+def test_an_outage_that_prometheus_sees_too_is_no_doubt() -> None:
+    """The kills of the healthy run are: it takes Prometheus a scrape to know."""
+    assert any(isinstance(r, Scrape) and not r.up for _, r in HEALTHY)
+    # One scrape that timed out is prometheus_collection's own to judge.
+    assert PROMETHEUS not in doubted(says(NODES[3], 300, 304, up=False))
+
+
+def test_a_fail_stands_whatever_it_rests_on() -> None:
+    events = change(HEALTHY, HarnessReading, lambda _: None)
+    events = change(events, Audit, lambda r: dataclasses.replace(r, lost=1))
+    result = decided(events)
+    assert result.verdict("no_data_loss").status is Status.FAIL
+    assert result.decision is Decision.NO_GO
+
+
+def test_a_run_whose_observer_said_nothing_is_no_go_and_no_fail() -> None:
+    result = decided(change(HEALTHY, HarnessReading, lambda _: None))
+    assert result.decision is Decision.INCONCLUSIVE
+    assert result.count(Status.FAIL) == 0
+    assert "the observer said nothing" in result.verdict("speedup").reason
+    assert result.verdict("bad_input").status is Status.PASS
+
+
+def test_one_reading_shows_no_clock() -> None:
+    """In a run so short that the silence alone would be no doubt."""
+    last = max(at for at, r in HEALTHY if isinstance(r, HarnessReading))
+    events = [(at, r) for at, r in HEALTHY if not isinstance(r, HarnessReading) or at == last]
+    begin = last - 40.0
+    short = [(at, r) for at, r in events if at >= begin and not isinstance(r, Workload)]
+    (aspect,) = (a for a in assess_sources([evidence(short)], CRITERIA) if a.source == CLOCK)
+    assert any("the observer said once only" in doubt for doubt in aspect.doubts)
+
+
+@given(stop=st.floats(5, 48 * 3600))
+@settings(max_examples=5)
+def test_an_observer_that_stops_half_way_is_no_go(stop: float) -> None:
+    kept = readings(lambda r: r if r.at < T0 + stop else None)
+    assert {CPU, CLOCK, SCRAPES} <= doubted(kept).keys()
+    assert decided(kept).decision is Decision.INCONCLUSIVE
+
+
+def test_a_known_absence_of_the_harness_breaks_the_clock_but_is_no_jump() -> None:
+    """A soak that was killed and taken up again after a reboot."""
+    at, until = T0 + 3600, T0 + 7200
+    kept = [
+        (t, dataclasses.replace(r, monotonic_s=t - until) if t >= until else r)
+        if isinstance(r, HarnessReading)
+        else (t, r)
+        for t, r in HEALTHY
+        if not at < t < until
+    ]
+    assert CLOCK in doubted(kept)
+    away = Gap(begin=at, end=until, reason="killed")
+    known = sorted([*kept, (until - 1, away)], key=lambda e: e[0])
+    assert CLOCK not in doubted(known)
+
+
+@given(
+    kinds=st.sets(st.sampled_from([HarnessReading, Scrape, Services, Load])),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=6)
+def test_dropped_records_never_fail(kinds: set[type[Record]], share: float, seed: int) -> None:
+    dice = random.Random(seed)
+    kept = [(at, r) for at, r in HEALTHY if type(r) not in kinds or dice.random() < share]
+    result = decided(kept)
+    assert result.count(Status.FAIL) == 0
+    if HarnessReading in kinds and share == 0:
+        assert result.decision is not Decision.GO
+
+
+@given(name=st.sampled_from(sorted(PLANTED)), criterion=st.sampled_from([c.id for c in CRITERIA]))
+@settings(max_examples=20)
+def test_a_doubt_only_ever_opens_a_pass(name: str, criterion: str) -> None:
+    source, events = PLANTED[name]
+    records = [evidence(events)]
+    asked = next(c for c in CRITERIA if c.id == criterion)
+    alone = asked.verdict
+    said = decide(records, criteria=[asked]).verdict(criterion).status
+    doubt = next(a for a in assess_sources(records, CRITERIA) if a.source == source)
+    try:
+        without = alone(records).status
+    except Exception:
+        without = Status.INCONCLUSIVE
+    assert said is without or (without is Status.PASS and said is Status.INCONCLUSIVE)
+    if criterion in doubt.criteria:
+        assert said is not Status.PASS
+
+
+def test_an_audit_that_raises_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr("validation.self_check._stretches", broken)
+    assert doubted(HEALTHY)[PROMETHEUS] == ("the audit failed: RuntimeError: bug",)
+
+
+def test_doubts_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, events = PLANTED["stale Prometheus"]
+    result = decided(events)
+    page = render_page(result, [evidence(events)])
+    assert "gone by its process" in page
+    assert 'id="observer"' in page
+    assert f"- {source}:" in summary(result)
+    assert "**not trusted**" in summary(result)
+    # That the node was gone is also container_stability's to fail.
+    assert main(["gate", str(write(tmp_path / "e.jsonl", events))]) == 1
+    said = capsys.readouterr().out
+    assert f"observer: {source}: " in said
+    assert "Not trusted for prometheus_collection, grafana_functional, alerting" in said
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+
+
+def observing(
+    monkeypatch: pytest.MonkeyPatch, answers: list[dict[str, list[float]]]
+) -> list[dict[str, float]]:
+    """What an observer wrote of the silence, asked at 100, 105 ... of a Prometheus that answers."""
+    now = iter(100.0 + 5 * n for n in range(99))
+    kept = Kept()
+    ends = Endpoints(ray="", dashboard="", prometheus="http://127.0.0.1:9")
+    one = HarnessMonitor(SimpleNamespace(endpoints=ends, scrape_targets={}), kept)  # type: ignore[arg-type]
+    left = iter(answers)
+    monkeypatch.setattr(one, "_samples", lambda _now: next(left))
+    monkeypatch.setattr("validation.monitors.harness.time.time", lambda: next(now))
+    return [one._silence() for _ in answers]
+
+
+def test_silence_is_the_longest_between_samples_and_until_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = observing(
+        monkeypatch,
+        [
+            {},
+            {"head": [93.0, 98.0]},
+            {"head": [98.0, 103.0, 108.0]},
+            {},
+            {"head": [103.0, 108.0, 118.0]},
+        ],
+    )
+    assert found == [{}, {"head": 7.0}, {"head": 5.0}, {"head": 7.0}, {"head": 10.0}]
+
+
+def test_a_reading_is_of_this_process_and_its_clocks() -> None:
+    kept = Kept()
+    ends = Endpoints(ray="", dashboard="")
+    with HarnessMonitor(SimpleNamespace(endpoints=ends, scrape_targets={}), kept, period=0.01):  # type: ignore[arg-type]
+        while len(kept.records) < 3:
+            sum(range(10_000))
+    found = [r for r in kept.records if isinstance(r, HarnessReading)]
+    assert found[0].harness_cpu_s > 0
+    assert found[0].silence_s == {}
+    for a, b in pairwise(found):
+        assert abs((b.at - a.at) - (b.monotonic_s - a.monotonic_s)) < 0.5
+
+
+def test_while_a_node_is_started_nothing_is_compared() -> None:
+    """Of a real run: the exporter was there before the start was confirmed."""
+    node = NODES[3]
+    at = T0 + 300
+    events = gone(node, 300, 324)
+    slow = dataclasses.replace(receipt("start", node, at + 4, None), confirmed_at=at + 25)
+    events = sorted(
+        [*events, (at, receipt("kill", node, at, None)), (at + 25, slow)], key=lambda e: e[0]
+    )
+    assert PROMETHEUS not in doubted(events)

@@ -1,0 +1,150 @@
+"""Uptime: outages are counted, what nobody watched is no uptime, and 48 hours are 48 hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.evidence_builders import T0, Timed, answered, evidence, receipt, workload
+from validation.criteria.uptime import uptime
+from validation.evidence.outages import UptimeTracker
+from validation.evidence.records import Gap
+from validation.evidence.records_monitoring import Probe
+from validation.verdict import Status, Verdict, judge
+
+HOUR = 3600.0
+
+
+def watched(
+    hours: float, *, down: Sequence[tuple[float, float]] = (), every: float = 30.0
+) -> list[tuple[float, Probe]]:
+    """Probes over some hours; failed ones from begin to end of each outage, in seconds."""
+    count = int(hours * HOUR / every) + 1
+    times = [n * every for n in range(count)]
+    return [(T0 + t, answered("cluster", ok=not any(a <= t < b for a, b in down))) for t in times]
+
+
+def said(events: Sequence[Timed]) -> Verdict:
+    return judge(uptime, [evidence(events)])
+
+
+def test_two_days_without_an_outage_pass() -> None:
+    verdict = said(watched(48))
+    assert verdict.status is Status.PASS, verdict
+    assert verdict.interval is not None
+    assert verdict.interval[0] == pytest.approx(99.79, abs=0.01)
+    assert "99 % allows 29 min down in 48 h; 0 s used" in verdict.budget
+
+
+def test_a_minute_names_the_hours_that_are_missing() -> None:
+    verdict = said(watched(1 / 60))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "47.98 more hours" in verdict.needs
+
+
+@pytest.mark.parametrize(
+    ("down", "status"),
+    [
+        ([(HOUR, HOUR + 30)], Status.INCONCLUSIVE),  # one outage says little of the next
+        ([(n * HOUR, n * HOUR + 30) for n in range(1, 9)], Status.PASS),
+        ([(n * HOUR, n * HOUR + 240) for n in range(1, 9)], Status.FAIL),
+        ([(HOUR, HOUR + 1800)], Status.FAIL),
+    ],
+)
+def test_outages(down: list[tuple[float, float]], status: Status) -> None:
+    verdict = said(watched(50, down=down))
+    assert verdict.status is status, verdict
+    assert f"{len(down)} outage" in verdict.reason
+
+
+def test_the_budget_of_two_days_is_spent_early() -> None:
+    """No two days that begin so can reach 99 %."""
+    assert said(watched(2, down=[(HOUR, HOUR + 1800)])).status is Status.FAIL
+
+
+def test_an_outage_reaches_from_the_last_good_to_the_first_good_probe() -> None:
+    seen = UptimeTracker()
+    for at, ok in [(0, True), (10, False), (20, False), (30, True), (40, True)]:
+        seen.probe(at, ok=ok)
+    assert [(o.begin, o.end, o.over) for o in seen.outages] == [(0, 30, True)]
+    assert (seen.watched_s, seen.down_s) == (40, 30)
+
+
+def test_unwatched_time_is_neither_up_nor_down() -> None:
+    hole = [e for e in watched(60) if not T0 + 10 * HOUR < e[0] < T0 + 20 * HOUR]
+    verdict = said(hole)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "without a probe" in verdict.reason
+    announced = [
+        *hole,
+        (T0 + 61 * HOUR, Gap(begin=T0 + 10 * HOUR, end=T0 + 20 * HOUR, reason="killed")),
+    ]
+    assert said(announced).status is Status.PASS
+    assert "50.00 h watched" in said(announced).measured
+    assert "1 gap of 10.0 h that nobody watched" in said(announced).reason
+
+
+def test_an_outage_whose_end_nobody_saw_rules_out_a_pass() -> None:
+    verdict = said(watched(50, down=[(50 * HOUR - 60, 51 * HOUR)]))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "nobody saw the end" in verdict.reason
+
+
+def test_a_probe_that_stops_while_work_goes_on_rules_out_a_pass() -> None:
+    events = [*watched(49), (T0 + 50 * HOUR, workload("w", 49 * HOUR, HOUR))]
+    verdict = said(events)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "unwatched" in verdict.reason
+
+
+def test_good_runs_do_not_make_up_for_a_bad_one() -> None:
+    bad = evidence(watched(14, down=[(HOUR, HOUR + 1800)]), run="a")
+    good = evidence(watched(200), run="b")
+    verdict = judge(uptime, [good, bad])
+    assert verdict.status is Status.FAIL
+    assert "run a was down for 30 min, 29 min are allowed" in verdict.reason
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_only_a_receipt_excuses_the_loss_of_the_cluster(confirmed: bool) -> None:
+    kill = receipt("kill", "cluster", T0 + HOUR, "w", confirmed=confirmed)
+    back = receipt("start", "cluster", T0 + HOUR + 2000, "w", confirmed=confirmed)
+    events = [(T0, kill), (T0, back), *watched(50, down=[(HOUR, HOUR + 2010)])]
+    verdict = said(events)
+    assert verdict.status is (Status.PASS if confirmed else Status.FAIL), verdict
+
+
+def test_a_clock_that_goes_back_watches_nothing_twice() -> None:
+    seen = UptimeTracker()
+    for at in (0, 10, 20, 5, 15, 25):
+        seen.probe(at, ok=True)
+    assert seen.watched_s == 40
+
+
+@given(
+    outages=st.lists(st.tuples(st.floats(0, 50), st.floats(1, 2000)), max_size=6),
+    hours=st.floats(0.1, 60),
+    holes=st.lists(st.tuples(st.floats(0, 50), st.floats(0.05, 5)), max_size=3),
+)
+@settings(max_examples=60)
+def test_a_pass_has_its_hours_and_its_budget(
+    outages: list[tuple[float, float]],
+    hours: float,
+    holes: list[tuple[float, float]],
+) -> None:
+    down = [(begin * HOUR, begin * HOUR + length) for begin, length in outages]
+    events = [
+        (at, record)
+        for at, record in watched(hours, down=down, every=40.0)
+        if not any(T0 + a * HOUR < at < T0 + (a + length) * HOUR for a, length in holes)
+    ]
+    verdict = said(events)
+    if verdict.status is Status.PASS:
+        failed = sum(1 for _, r in events if not r.ok)
+        assert len(events) * 40.0 >= 48 * HOUR
+        assert failed * 40.0 <= 0.01 * len(events) * 40.0
+    else:
+        assert verdict.status is Status.FAIL or verdict.needs

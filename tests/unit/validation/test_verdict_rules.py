@@ -1,0 +1,261 @@
+"""Verdicts: a healthy record passes, each planted defect fails, and holes never pass."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cache
+
+import pytest
+
+from tests.support.evidence_builders import (
+    NEEDED,
+    NODES,
+    T0,
+    Timed,
+    change,
+    climbing,
+    evidence,
+    healthy,
+    ledger,
+    passing,
+    receipt,
+    recovery,
+    workload,
+)
+from validation.criteria.registry import CRITERIA
+from validation.evidence.base import Record
+from validation.evidence.log import Evidence
+from validation.evidence.records import Fault, Note, Recovery, Usage, Workload
+from validation.evidence.records_ledger import Generation
+from validation.evidence.records_monitoring import Scrape
+from validation.verdict import Records, Status, Verdict, judge
+
+HEALTHY = passing()
+FUNCTIONS = {criterion.id: criterion.verdict for criterion in CRITERIA}
+MEASURED = [criterion.id for criterion in CRITERIA]
+
+
+def verdict(criterion: str, events: Sequence[Timed]) -> Verdict:
+    return judge(FUNCTIONS[criterion], [evidence(events)])
+
+
+def test_all_criteria_are_there() -> None:
+    assert " ".join(FUNCTIONS) == (
+        "uptime worker_recovery dashboard cycle_completion generation_time speedup "
+        "prometheus_collection grafana_functional container_stability cpu_efficiency "
+        "memory_stability network_latency cost_per_day no_data_loss reproducibility alerting "
+        "rollback autoscaling preemption backup_restore population_load service_load exposure "
+        "bad_input"
+    )
+    assert set(MEASURED) == set(NEEDED)
+
+
+@pytest.mark.parametrize("criterion", MEASURED)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_healthy_record_passes(criterion: str, seed: int) -> None:
+    said = judge(FUNCTIONS[criterion], [healthy(seed)])
+    assert said.status is Status.PASS, said
+    assert said.measured
+    assert not said.needs
+
+
+@pytest.mark.parametrize("criterion", FUNCTIONS)
+def test_no_evidence_is_inconclusive(criterion: str) -> None:
+    said = verdict(criterion, [(T0, Note(text="nothing happened"))])
+    assert said.status is Status.INCONCLUSIVE
+    assert said.needs
+
+
+@pytest.mark.parametrize("criterion", FUNCTIONS)
+def test_an_open_record_is_inconclusive(criterion: str) -> None:
+    said = judge(FUNCTIONS[criterion], [dataclasses.replace(healthy(), closed=False)])
+    assert said.status is Status.INCONCLUSIVE
+    assert "record not closed" in said.reason
+
+
+@cache
+def without(kind: type[Record]) -> Evidence:
+    return evidence(change(HEALTHY, kind, lambda _: None))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "kind"), [(c, kind) for c, kinds in NEEDED.items() for kind in kinds]
+)
+def test_without_a_needed_kind_nothing_passes(criterion: str, kind: type[Record]) -> None:
+    assert judge(FUNCTIONS[criterion], [without(kind)]).status is not Status.PASS
+
+
+def test_a_checker_that_raises_is_inconclusive() -> None:
+    def broken(_records: Records) -> Verdict:
+        raise ZeroDivisionError("bug")
+
+    said = judge(broken, [healthy()])
+    assert said.status is Status.INCONCLUSIVE
+    assert "ZeroDivisionError: bug" in said.reason
+
+
+def few_cycles(generations: int, failed: int) -> list[Timed]:
+    work = workload("w", 0, 60, generations=generations)
+    records = [r for r in ledger(work) if isinstance(r, Generation)]
+    return [
+        (T0, work),
+        *((T0, dataclasses.replace(r, failed=int(r.generation < failed))) for r in records),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("generations", "failed", "status", "needs"),
+    [
+        (59, 0, Status.PASS, ""),
+        (58, 0, Status.INCONCLUSIVE, "1 more cycle,"),
+        (93, 1, Status.PASS, ""),
+        (92, 1, Status.INCONCLUSIVE, "1 more cycle,"),
+        (19, 1, Status.INCONCLUSIVE, "74 more cycles"),
+        (20, 2, Status.FAIL, ""),
+        (3, 3, Status.FAIL, ""),
+    ],
+)
+def test_cycles(generations: int, failed: int, status: Status, needs: str) -> None:
+    said = verdict("cycle_completion", few_cycles(generations, failed))
+    assert said.status is status, said
+    assert needs in said.needs
+
+
+def test_cycles_of_a_crashed_workload_are_failures() -> None:
+    work = workload("w", 0, 60, generations=100, exit_code=-9)
+    kept = [r for r in ledger(work) if isinstance(r, Generation) and r.generation < 70]
+    said = verdict("cycle_completion", [(T0, work), *((T0, r) for r in kept)])
+    assert said.status is Status.FAIL
+    assert "70 of 100" in said.reason
+
+
+@pytest.mark.parametrize("seconds", [100, 150, 200, 300, 600])
+@pytest.mark.parametrize("per_minute", [50e6, 100e6])
+def test_a_steady_leak_never_passes(per_minute: float, seconds: float) -> None:
+    assert verdict("memory_stability", climbing(per_minute, seconds)).status is not Status.PASS
+
+
+def test_flat_memory_passes() -> None:
+    said = verdict("memory_stability", climbing(0, 120, noise=5e6))
+    assert said.status is Status.PASS, said
+
+
+def test_load_that_comes_and_goes_is_no_leak() -> None:
+    events = change(
+        climbing(0, 600, noise=3e6),
+        Usage,
+        lambda r: dataclasses.replace(
+            r,
+            memory_bytes=r.memory_bytes + (200_000_000 if (r.at - T0) % 80 > 55 else 0),  # type: ignore[attr-defined]
+        ),
+    )
+    assert verdict("memory_stability", events).status is Status.PASS
+
+
+def test_a_restart_is_no_leak() -> None:
+    events = change(
+        climbing(0, 600, noise=3e6),
+        Usage,
+        lambda r: dataclasses.replace(
+            r,
+            memory_bytes=r.memory_bytes // (20 if r.at < T0 + 200 else 1),  # type: ignore[attr-defined]
+        ),
+    )
+    for node in NODES:
+        events.insert(0, (T0, receipt("kill", node, T0 + 10, "w")))
+        events.insert(0, (T0, receipt("start", node, T0 + 199, "w")))
+    assert verdict("memory_stability", events).status is Status.PASS
+
+
+def test_slow_but_unsure_recoveries_are_inconclusive() -> None:
+    factor = iter([1.0, 9.0, 1.2, 10.0, 1.0])
+    events = change(
+        HEALTHY,
+        Recovery,
+        lambda r: dataclasses.replace(r, node_back_s=r.node_back_s * next(factor)),  # type: ignore[attr-defined]
+    )
+    said = verdict("worker_recovery", events)
+    assert said.status is Status.INCONCLUSIVE
+    assert "5 of 5 show only P(recovery < 120 s) > 55 %" in said.reason
+
+
+def test_a_good_reading_needs_no_excuse() -> None:
+    events = change(
+        HEALTHY,
+        Scrape,
+        lambda r: dataclasses.replace(r, excused=r.excused or r.target == "node-4"),  # type: ignore[attr-defined]
+    )
+    assert "node-4: 0 readings" in verdict("prometheus_collection", events).reason
+    few = [
+        (at, dataclasses.replace(r, excused=True))
+        if isinstance(r, Scrape) and r.up and at < T0 + 20
+        else (at, r)
+        for at, r in HEALTHY
+    ]
+    assert verdict("prometheus_collection", few).status is Status.PASS
+
+
+@pytest.mark.parametrize(("confirmed", "status"), [(True, Status.PASS), (False, Status.FAIL)])
+def test_a_prometheus_that_a_receipt_shows_down_misses_nothing(
+    confirmed: bool, status: Status
+) -> None:
+    events = [
+        (at, dataclasses.replace(r, up=False, age_s=None, excused=False))
+        if isinstance(r, Scrape) and T0 + 300 <= at <= T0 + 310
+        else (at, r)
+        for at, r in passing()
+    ]
+    events += [
+        (T0 + 299, receipt("kill", "prometheus", T0 + 299, None, confirmed=confirmed)),
+        (T0 + 311, receipt("start", "prometheus", T0 + 311, None, confirmed=confirmed)),
+    ]
+    assert verdict("prometheus_collection", events).status is status
+
+
+def test_the_kill_of_a_service_is_no_kill_of_a_node() -> None:
+    """Nor does it need a recovery of its own."""
+    events = change(
+        passing(),
+        Fault,
+        lambda r: (
+            dataclasses.replace(r, target="postgres")
+            if isinstance(r, Fault) and r.fault == "kill"
+            else r
+        ),
+    )
+    assert verdict("no_data_loss", events).status is Status.INCONCLUSIVE
+    more = [*passing(), (T0 + 240, receipt("kill", "postgres", T0 + 235, "recovery-4"))]
+    assert verdict("worker_recovery", more).status is Status.PASS
+
+
+def test_two_runs_are_pooled() -> None:
+    """Names repeat between runs: nothing of one run may be taken for the other's."""
+    runs = [healthy(1, run="a"), healthy(2, run="b")]
+    for criterion in MEASURED:
+        said = judge(FUNCTIONS[criterion], runs)
+        assert said.status is Status.PASS, said
+
+
+def test_a_recovery_of_a_run_that_failed_was_none() -> None:
+    events = change(
+        HEALTHY,
+        Workload,
+        lambda r: (
+            dataclasses.replace(r, exit_code=1)
+            if isinstance(r, Workload) and r.purpose == "recovery"
+            else r
+        ),
+    )
+    said = verdict("worker_recovery", events)
+    assert said.status is Status.FAIL
+    assert "the run ended with exit status 1" in said.reason
+
+
+def test_one_receipt_proves_one_recovery() -> None:
+    work = workload("recovery-9", 600, 30, purpose="recovery")
+    events = [*HEALTHY, (T0 + 600, receipt("kill", "node-1", T0 + 605, work.id))]
+    events += [(T0 + 630, recovery(work, "node-1", T0 + 605, 9.0))] * 2
+    said = verdict("worker_recovery", events)
+    assert said.status is Status.INCONCLUSIVE
+    assert "no receipt" in said.reason
