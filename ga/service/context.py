@@ -1,0 +1,34 @@
+"""What the routes work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ga.ledger import Ledger
+from ga.service.job_store import Job, JobStore
+from ga.service.limits import Limits
+from ga.service.middleware import Metrics
+from ga.service.problem_details import ProblemError
+from ga.service.supervisor import Runner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The parts of the service that handlers use."""
+
+    ledger: Ledger
+    store: JobStore
+    runner: Runner
+    limits: Limits
+    metrics: Metrics
+
+    def job(self, run: str) -> Job:
+        """An evolution that was accepted.
+
+        Raises:
+            ProblemError: 404, there is none.
+        """
+        job = self.store.get(run)
+        if job is None:
+            raise ProblemError(404, f"no evolution {run}")
+        return job

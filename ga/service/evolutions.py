@@ -1,0 +1,157 @@
+"""The routes of evolutions and of their strategies. Handlers that ask the database are plain
+functions: they run in threads, and the loop stays quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from ga.cli.runs import sharpe_row, strategy_row
+from ga.errors import InputError
+from ga.families import get_family
+from ga.service.context import Context
+from ga.service.job_store import ConflictError, FullError, Job
+from ga.service.limits import Limits
+from ga.service.models import (
+    EvolutionRequest,
+    Evolutions,
+    EvolutionState,
+    State,
+    Strategies,
+    Strategy,
+)
+from ga.service.problem_details import ProblemError, described
+from ga.sources.selection import parse_selection
+
+RunId = Annotated[str, Path(pattern="^[0-9a-f]{12}$")]
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+def add_evolutions(routes: APIRouter, context: Context) -> None:
+    """Submit, list, show and cancel evolutions."""
+
+    @routes.post(
+        "/v1/evolutions",
+        status_code=202,
+        response_model=EvolutionState,
+        responses={
+            200: {"model": EvolutionState, "description": "Submitted before with this key"},
+            **described(400, 401, 409, 413, 422, 429, 503),
+        },
+    )
+    def submit(
+        request: EvolutionRequest,
+        response: Response,
+        idempotency_key: Annotated[str, Header(pattern=r"^[\x21-\x7e]{1,200}$")],
+    ) -> EvolutionState:
+        """Submit an evolution. 202: it is stored, and will be evolved whatever happens to the
+        service. The same key and body again give the same evolution."""
+        _check(request, context.limits)
+        try:
+            body = request.model_dump(mode="json")
+            run, new = context.store.accept(idempotency_key, body, most=context.limits.queued)
+        except ConflictError:
+            detail = "this Idempotency-Key was used with another body; take a new one"
+            raise ProblemError(409, detail) from None
+        except FullError:
+            detail = f"{context.limits.queued} evolutions have not ended yet; try again later"
+            raise ProblemError(429, detail, {"Retry-After": "10"}) from None
+        response.headers["Location"] = f"/v1/evolutions/{run}"
+        if new:
+            context.runner.wake()
+        else:
+            response.status_code = 200
+        return evolution_state(context.job(run))
+
+    @routes.get(
+        "/v1/evolutions",
+        response_model=Evolutions,
+        responses=described(401, 422, 503),
+    )
+    def listed(limit: Limit = 20, state: State | None = None) -> Evolutions:
+        """Accepted evolutions, newest first."""
+        return Evolutions(
+            evolutions=[evolution_state(job) for job in context.store.newest(limit, state)]
+        )
+
+    @routes.get(
+        "/v1/evolutions/{run}",
+        response_model=EvolutionState,
+        responses=described(401, 404, 422, 503),
+    )
+    def shown(run: RunId) -> EvolutionState:
+        """One evolution."""
+        return evolution_state(context.job(run))
+
+    @routes.delete(
+        "/v1/evolutions/{run}",
+        response_model=EvolutionState,
+        responses=described(401, 404, 409, 413, 422, 503),
+    )
+    def cancel(run: RunId) -> EvolutionState:
+        """Cancel an evolution that has not ended; what it has in the ledger stays."""
+        job = context.job(run)
+        if not context.store.move(run, "cancelled") and context.job(run).state != "cancelled":
+            raise ProblemError(409, f"evolution {run} has ended: {context.job(job.run).state}")
+        context.runner.wake()
+        return evolution_state(context.job(run))
+
+
+def add_strategies(routes: APIRouter, context: Context) -> None:
+    """Show what evolutions found."""
+
+    @routes.get(
+        "/v1/evolutions/{run}/strategies",
+        response_model=Strategies,
+        responses=described(401, 404, 422, 503),
+    )
+    def strategies(run: RunId, limit: Limit = 20) -> Strategies:
+        """The best strategies of an evolution so far."""
+        context.job(run)
+        found = context.ledger.strategies(run, limit)
+        rows = [{**strategy_row(one), **sharpe_row(one)} for one in found]
+        return Strategies(strategies=[Strategy.model_validate(row) for row in rows])
+
+    @routes.get(
+        "/v1/evolutions/{run}/strategies/{key}",
+        response_model=Strategy,
+        responses=described(401, 404, 422, 503),
+    )
+    def strategy(run: RunId, key: Annotated[str, Path(pattern="^[0-9a-f]{8,64}$")]) -> Strategy:
+        """One strategy by its key, or by the first eight letters of it."""
+        context.job(run)
+        for one in context.ledger.strategies(run, 100):
+            if one.outcome.key.startswith(key):
+                return Strategy.model_validate({**strategy_row(one), **sharpe_row(one)})
+        raise ProblemError(404, f"no strategy {key} among the 100 best of {run}")
+
+
+def _check(request: EvolutionRequest, limits: Limits) -> None:
+    for name in ("population_size", "generations"):
+        asked, most = getattr(request, name), getattr(limits, name)
+        if asked > most:
+            raise InputError(f"{name} {asked:,} is over this service's limit of {most:,}")
+    for family in request.families or ():
+        get_family(family)
+    limits.market(request.market)
+    parse_selection(
+        assets=request.assets,
+        start=request.start,
+        end=request.end,
+        timeframe=request.timeframe,
+    )
+
+
+def evolution_state(job: Job) -> EvolutionState:
+    """As the service shows it."""
+    return EvolutionState(
+        id=job.run,
+        state=job.state,
+        request=EvolutionRequest.model_validate(job.body),
+        generation=job.generation,
+        digest=job.digest,
+        error=job.error,
+        created_at=job.created_at,
+        ended_at=job.ended_at,
+    )
