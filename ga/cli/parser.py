@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,6 +53,10 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
+Add = Callable[[str, str], argparse.ArgumentParser]
+"""Adds a command with this name and help text."""
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Options of every command."""
     parser = _Parser(prog=command_name("ga", "ga"), description="Evolve trading strategies.")
@@ -63,62 +68,25 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print one JSON value on stdout")
         return command
 
-    def execution(command: argparse.ArgumentParser) -> None:
-        command.add_argument(
-            "--mode",
-            choices=["auto", "local", "distributed"],
-            default="auto",
-            help="on this machine, or on a cluster; auto takes what is estimated to be faster",
-        )
-        command.add_argument(
-            "--workers",
-            type=int,
-            help="processes, or slots to use, which a cluster that autoscales is asked for"
-            " (default: all there are)",
-        )
-        command.add_argument("--address", help="HOST:PORT of a Ray cluster")
-        command.add_argument("--top", type=int, default=5, help="strategies to show (default: 5)")
-        command.add_argument("--log", type=Path, help="append a JSON line for every batch here")
-        command.add_argument(
-            "--cache",
-            default=setting("GA_CACHE_URL"),
-            help="outcomes of earlier runs: redis://HOST:PORT/DB; a URL with a password belongs in"
-            " the variable GA_CACHE_URL, or the password in a file that GA_CACHE_PASSWORD_FILE"
-            " names (default: that variable, else none)",
-        )
-        command.add_argument(
-            "--metrics-port",
-            type=int,
-            help="serve Prometheus series on this port; 0: on any free one (default: none)",
-        )
-        command.add_argument(
-            "--metrics-host",
-            default=LOOPBACK,
-            help="address to serve them on; 0.0.0.0 lets others ask (default: %(default)s)",
-        )
+    # In the order of the help.
+    _add_runs(add)
+    _add_readers(add)
+    upkeep.register(add, _add_store)
+    capacity.add_parser(add)
+    serve.register(add, _add_store)
+    add("compile", "Compile all kernels now, instead of at their first use.")
+    numerics = add("numerics", "Check that this machine computes what all others compute.")
+    numerics.add_argument("--digests", action="store_true", help="print the digests as a table")
+    cluster.add_parser(commands)
+    preflight.add_parser(commands)
+    finish(parser, installed="ga", examples=_EXAMPLES)
+    return parser
 
-    def store(command: argparse.ArgumentParser) -> None:
-        command.add_argument(
-            "--store",
-            default=default_store(),
-            help="history: a file, sqlite:///FILE or postgresql://...; a URL with a password"
-            f" belongs in the variable GA_STORE (default: that, else {DEFAULT_STORE})",
-        )
 
-    def market(command: argparse.ArgumentParser, *, required: bool) -> None:
-        command.add_argument(
-            "--market",
-            required=required,
-            help="eurusd, goog, synthetic[:assets=2,bars=5000,seed=0], hyperliquid:BTC+ETH, a file"
-            " (.csv, .parquet, .feather), or a folder of files",
-        )
-        command.add_argument("--assets", help="comma-separated (default: all that it has)")
-        command.add_argument("--start", help="first bar, ISO 8601, UTC if it has no offset")
-        command.add_argument("--end", help="bars before this time only")
-        command.add_argument("--timeframe", help="coarser bars made of the market's: 4h, 1d")
-
+def _add_runs(add: Add) -> None:
+    """``evolve`` and ``resume``."""
     evolve = add("evolve", "Evolve strategies on a market.")
-    market(evolve, required=True)
+    _add_market(evolve, required=True)
     evolve.add_argument(
         "--population-size", type=int, default=200, help="individuals of a generation"
     )
@@ -139,42 +107,95 @@ def make_parser() -> argparse.ArgumentParser:
     )
     evolve.add_argument("--run-id", help="id of the run, 12 of 0-9a-f (default: a random one)")
     evolve.add_argument("--max-cells", type=int, help="refuse a market of more bars x assets")
-    execution(evolve)
-    store(evolve)
+    _add_execution(evolve)
+    _add_store(evolve)
 
     resume = add("resume", "Continue a run that was cut short.")
     resume.add_argument("run", help=_RUN)
-    execution(resume)
-    store(resume)
+    _add_execution(resume)
+    _add_store(resume)
 
-    store(add("runs", "List the runs of a store."))
+
+def _add_readers(add: Add) -> None:
+    """Commands that read runs and strategies."""
+    _add_store(add("runs", "List the runs of a store."))
     strategies = add("strategies", "List the best strategies of a run, or of all.")
     strategies.add_argument("run", nargs="?", help=f"{_RUN} (default: all runs)")
     strategies.add_argument("--limit", type=int, default=20, help="strategies to list")
-    store(strategies)
+    _add_store(strategies)
     add("families", "List the parameter families and their genes.")
     show = add("show", "Show one strategy by part, fold and asset, with its equity curve.")
     show.add_argument("strategy", help="the start of its key, as `strategies` lists it")
     show.add_argument("--out", type=Path, help="write a page with the curve here (.html)")
-    store(show)
+    _add_store(show)
     export = add("export", "Write one strategy as JSON that needs no ledger.")
     export.add_argument("strategy", help="the start of its key, as `strategies` lists it")
     export.add_argument("--out", type=Path, help="file (default: stdout)")
-    store(export)
+    _add_store(export)
     signals = add("signals", "When a strategy changes its target position, on any market.")
     signals.add_argument("strategy", help="the start of its key, or a file that `export` wrote")
-    market(signals, required=True)
-    store(signals)
-    upkeep.register(add, store)
-    capacity.add_parser(add)
-    serve.register(add, store)
-    add("compile", "Compile all kernels now, instead of at their first use.")
-    numerics = add("numerics", "Check that this machine computes what all others compute.")
-    numerics.add_argument("--digests", action="store_true", help="print the digests as a table")
-    cluster.add_parser(commands)
-    preflight.add_parser(commands)
-    finish(parser, installed="ga", examples=_EXAMPLES)
-    return parser
+    _add_market(signals, required=True)
+    _add_store(signals)
+
+
+def _add_execution(command: argparse.ArgumentParser) -> None:
+    """Where and how a run is evaluated."""
+    command.add_argument(
+        "--mode",
+        choices=["auto", "local", "distributed"],
+        default="auto",
+        help="on this machine, or on a cluster; auto takes what is estimated to be faster",
+    )
+    command.add_argument(
+        "--workers",
+        type=int,
+        help="processes, or slots to use, which a cluster that autoscales is asked for"
+        " (default: all there are)",
+    )
+    command.add_argument("--address", help="HOST:PORT of a Ray cluster")
+    command.add_argument("--top", type=int, default=5, help="strategies to show (default: 5)")
+    command.add_argument("--log", type=Path, help="append a JSON line for every batch here")
+    command.add_argument(
+        "--cache",
+        default=setting("GA_CACHE_URL"),
+        help="outcomes of earlier runs: redis://HOST:PORT/DB; a URL with a password belongs in"
+        " the variable GA_CACHE_URL, or the password in a file that GA_CACHE_PASSWORD_FILE"
+        " names (default: that variable, else none)",
+    )
+    command.add_argument(
+        "--metrics-port",
+        type=int,
+        help="serve Prometheus series on this port; 0: on any free one (default: none)",
+    )
+    command.add_argument(
+        "--metrics-host",
+        default=LOOPBACK,
+        help="address to serve them on; 0.0.0.0 lets others ask (default: %(default)s)",
+    )
+
+
+def _add_store(command: argparse.ArgumentParser) -> None:
+    """Where histories are kept."""
+    command.add_argument(
+        "--store",
+        default=default_store(),
+        help="history: a file, sqlite:///FILE or postgresql://...; a URL with a password"
+        f" belongs in the variable GA_STORE (default: that, else {DEFAULT_STORE})",
+    )
+
+
+def _add_market(command: argparse.ArgumentParser, *, required: bool) -> None:
+    """Which prices, and what part of them."""
+    command.add_argument(
+        "--market",
+        required=required,
+        help="eurusd, goog, synthetic[:assets=2,bars=5000,seed=0], hyperliquid:BTC+ETH, a file"
+        " (.csv, .parquet, .feather), or a folder of files",
+    )
+    command.add_argument("--assets", help="comma-separated (default: all that it has)")
+    command.add_argument("--start", help="first bar, ISO 8601, UTC if it has no offset")
+    command.add_argument("--end", help="bars before this time only")
+    command.add_argument("--timeframe", help="coarser bars made of the market's: 4h, 1d")
 
 
 def default_store() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,9 @@ from validation.run_folder import OUT
 from validation.soak import run as soak
 
 RUNS: Final = OUT
+
+Add = Callable[[str, str], argparse.ArgumentParser]
+"""Adds a command with this name and help text."""
 
 
 _EXAMPLES: Final = {
@@ -38,7 +42,30 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"evolution-gate {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    gate = commands.add_parser("gate", help="decide from evidence files; exits 0 GO, 1 NO-GO, 2")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text)
+
+    gate = _add_gate(add)
+    criteria = add("criteria", "list every criterion")
+    criteria.add_argument("--json", action="store_true", help="a list of objects on stdout")
+    soak.register(add("soak", "gather evidence for hours or days"))
+    report = _add_report(add)
+    _add_comparisons(add)
+    certifying = _add_certify(add)
+    started = _add_starters(add)
+    for command in (*started, certifying):
+        _add_stack(command)
+    for command in (gate, criteria, report, certifying):
+        _add_with(command)
+    for command in (gate, report, certifying):
+        _add_certificates(command)
+    finish(parser, installed="evolution-gate", examples=_EXAMPLES)
+    return parser
+
+
+def _add_gate(add: Add) -> argparse.ArgumentParser:
+    gate = add("gate", "decide from evidence files; exits 0 GO, 1 NO-GO, 2")
     gate.add_argument(
         "files",
         nargs="+",
@@ -47,26 +74,33 @@ def make_parser() -> argparse.ArgumentParser:
         help="evidence file, or the folder of a run or a soak",
     )
     gate.add_argument("--json", action="store_true", help="one object on stdout")
-    criteria = commands.add_parser("criteria", help="list every criterion")
-    criteria.add_argument("--json", action="store_true", help="a list of objects on stdout")
-    soak.register(commands.add_parser("soak", help="gather evidence for hours or days"))
-    report = commands.add_parser("report", help="write report.html, junit.xml and summary.md anew")
+    return gate
+
+
+def _add_report(add: Add) -> argparse.ArgumentParser:
+    report = add("report", "write report.html, junit.xml and summary.md anew")
     report.add_argument("files", nargs="+", metavar="FILE", type=Path, help="as for `gate`")
     report.add_argument("--out", required=True, metavar="DIR", type=Path, help="where they go")
     report.add_argument(
         "--runs", metavar="DIR", type=Path, help="folder of all runs: adds their trend, lists them"
     )
-    index = commands.add_parser("index", help="write the page that lists and compares all runs")
+    return report
+
+
+def _add_comparisons(add: Add) -> None:
+    """Commands that compare runs."""
+    index = add("index", "write the page that lists and compares all runs")
     index.add_argument(
         "folder", nargs="?", metavar="DIR", type=Path, default=RUNS, help=f"(default: {RUNS})"
     )
-    diff = commands.add_parser("diff", help="what changed between two gates; exits 1 if a verdict")
+    diff = add("diff", "what changed between two gates; exits 1 if a verdict")
     diff.add_argument("before", type=_files, metavar="BEFORE", help="FILE[,FILE...]")
     diff.add_argument("after", type=_files, metavar="AFTER", help="FILE[,FILE...]")
     diff.add_argument("--json", action="store_true", help="a list of objects on stdout")
-    certifying = commands.add_parser(
-        "certify", help="plant defects on a real stack and see whether the gate notices"
-    )
+
+
+def _add_certify(add: Add) -> argparse.ArgumentParser:
+    certifying = add("certify", "plant defects on a real stack and see whether the gate notices")
     certifying.add_argument("criteria", nargs="*", metavar="CRITERION", help="only these")
     certifying.add_argument(
         "--force", action="store_true", help="run again what has a valid certificate"
@@ -89,13 +123,16 @@ def make_parser() -> argparse.ArgumentParser:
             old, dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kind
         )
     certifying.add_argument("--json", action="store_true", help="a list of objects on stdout")
-    own = commands.add_parser("own", help="start a stack for a custom criteria file, and judge it")
+    return certifying
+
+
+def _add_starters(add: Add) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Commands that start a stack for one purpose."""
+    own = add("own", "start a stack for a custom criteria file, and judge it")
     own.add_argument(
         "file", metavar="FILE", help="sets PLUGIN, see docs/extending.md; or an entry point's name"
     )
-    schedule = commands.add_parser(
-        "schedule", help="an evolution under faults that a seed draws; --replay repeats them"
-    )
+    schedule = add("schedule", "an evolution under faults that a seed draws; --replay repeats them")
     for command, nodes in ((own, NODES), (schedule, 3)):
         command.add_argument("--nodes", type=int, default=nodes, help=f"(default: {nodes})")
         command.add_argument(
@@ -103,31 +140,36 @@ def make_parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--out", metavar="DIR", type=Path, help=f"(default: {RUNS}/...)")
         command.add_argument("--json", action="store_true", help="one object on stdout")
-    for command in (own, schedule, certifying):
-        command.add_argument(
-            "--stack",
-            choices=["auto", "processes", "containers"],
-            default="processes",
-            help="what nodes are; auto: containers where there is an engine with the images",
-        )
-    for command in (gate, criteria, report, certifying):
-        command.add_argument(
-            "--with",
-            action="append",
-            default=[],
-            metavar="FILE",
-            help="custom criteria next to the built-in ones: a file, or the name of an installed"
-            " entry point; may be repeated",
-        )
-    for command in (gate, report, certifying):
-        command.add_argument(
-            "--certificates",
-            default=CERTIFICATES,
-            type=Path,
-            help=f"what `certify` found (default: {CERTIFICATES})",
-        )
-    finish(parser, installed="evolution-gate", examples=_EXAMPLES)
-    return parser
+    return own, schedule
+
+
+def _add_stack(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--stack",
+        choices=["auto", "processes", "containers"],
+        default="processes",
+        help="what nodes are; auto: containers where there is an engine with the images",
+    )
+
+
+def _add_with(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="custom criteria next to the built-in ones: a file, or the name of an installed"
+        " entry point; may be repeated",
+    )
+
+
+def _add_certificates(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--certificates",
+        default=CERTIFICATES,
+        type=Path,
+        help=f"what `certify` found (default: {CERTIFICATES})",
+    )
 
 
 def _files(text: str) -> list[Path]:
