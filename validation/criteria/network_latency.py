@@ -34,27 +34,7 @@ def network_latency(records: Records) -> Verdict:
     must be proven quick; one proven slow, with the chance of error shared among all, is enough for
     a FAIL. A round trip that was given up counts as endless.
     """
-    pairs: dict[tuple[str, str, str], list[float]] = {}
-    actors: list[float] = []
-    missing: list[str] = []
-    for record in records:
-        nodes = record.opening.nodes
-        seen: set[tuple[str, str]] = set()
-        for trips in record.all(RoundTrips):
-            taken = [*trips.seconds, *[math.inf] * trips.lost]
-            if trips.via == "ray":
-                actors += taken
-                continue
-            what = f"{trips.source} to {trips.target}"
-            if not trips.source_network or trips.source_network == trips.target_network:
-                missing.append(trips.detail or f"{what}: both are in one network")
-            elif not taken:
-                missing.append(f"{what}: {trips.detail or 'no round trips'}")
-            else:
-                seen.add((trips.source, trips.target))
-                pairs.setdefault((record.run, trips.source, trips.target), []).extend(taken)
-        if record.all(RoundTrips) and len(seen) < nodes * (nodes - 1):
-            missing.append(f"run {record.run}: {len(seen)} of {nodes * (nodes - 1)} pairs measured")
+    pairs, actors, missing = _collect(records)
     needs = f"{samples_for_quantile(SHARE)} or more round trips between every two nodes, each with "
     needs += "a network of its own (run as root), about 5 s"
     if not pairs:
@@ -110,6 +90,35 @@ def network_latency(records: Records) -> Verdict:
     return Verdict(
         status=Status.PASS, measured=measured, interval=interval, budget=budget, reason=reason
     )
+
+
+def _collect(
+    records: Records,
+) -> tuple[dict[tuple[str, str, str], list[float]], list[float], list[str]]:
+    """Seconds of the round trips by run, source and target; those between actors of Ray; and what
+    was not measured."""
+    pairs: dict[tuple[str, str, str], list[float]] = {}
+    actors: list[float] = []
+    missing: list[str] = []
+    for record in records:
+        nodes = record.opening.nodes
+        seen: set[tuple[str, str]] = set()
+        for trips in record.all(RoundTrips):
+            taken = [*trips.seconds, *[math.inf] * trips.lost]
+            if trips.via == "ray":
+                actors += taken
+                continue
+            what = f"{trips.source} to {trips.target}"
+            if not trips.source_network or trips.source_network == trips.target_network:
+                missing.append(trips.detail or f"{what}: both are in one network")
+            elif not taken:
+                missing.append(f"{what}: {trips.detail or 'no round trips'}")
+            else:
+                seen.add((trips.source, trips.target))
+                pairs.setdefault((record.run, trips.source, trips.target), []).extend(taken)
+        if record.all(RoundTrips) and len(seen) < nodes * (nodes - 1):
+            missing.append(f"run {record.run}: {len(seen)} of {nodes * (nodes - 1)} pairs measured")
+    return pairs, actors, missing
 
 
 def _share(values: Sequence[float], share: float) -> float:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Final
 
 from validation import statistics
 from validation.contract import CLOCK, PROMETHEUS, SCRAPE_GAPS, Criterion, CriterionPlugin, Mutant
 from validation.criteria.helpers import FEWEST_PROBES
 from validation.criteria.plan import GO
+from validation.evidence.log import Evidence
 from validation.evidence.queries import ATTACHED, HEAD, is_excused, longest_gap
 from validation.evidence.records import (
     Services,
@@ -35,60 +38,10 @@ def prometheus_collection(records: Records) -> Verdict:
     Expected are the head, every node with a usage reading, and as many nodes as the run began
     with; each with 10 readings at times when it was not down by a receipt.
     """
-    misses: list[str] = []
-    problems: list[str] = []
-    count = 0
-    oldest = 0.0
-    watched_s = 0.0
-    targets: set[str] = set()
+    found = _Readings()
     for record in records:
-        good: dict[str, int] = {}
-        times: dict[str, list[float]] = {}
-        for event in record.of(Scrape.KIND):
-            scrape = event.record
-            if not isinstance(scrape, Scrape):
-                continue
-            times.setdefault(scrape.target, []).append(event.at)
-            if scrape.excused:
-                # A good reading needs no excuse: one taken just before the fault is often marked.
-                if not _good(scrape) and not is_excused(record, (scrape.target,), event.at):
-                    problems.append(f"{scrape.target} was excused without a receipt")
-                continue
-            if not _good(scrape) and is_excused(record, ("prometheus",), event.at):
-                # Nobody was there to be asked, by receipt.
-                continue
-            good[scrape.target] = good.get(scrape.target, 0) + 1
-            count += 1
-            if not scrape.up:
-                misses.append(f"{scrape.target} was down")
-            elif scrape.age_s is None or not math.isfinite(scrape.age_s):
-                problems.append(f"{scrape.target} was up without a sample")
-            elif scrape.age_s > FRESH_S:
-                misses.append(f"{scrape.target}'s newest sample was {scrape.age_s:.0f} s old")
-            else:
-                oldest = max(oldest, scrape.age_s)
-        nodes = {usage.node for usage in record.all(Usage)} - {HEAD}
-        if record.opening.backend == ATTACHED:
-            # It is not read from outside.
-            watched = {name for one in record.all(Services) for name in one.incarnations}
-            nodes = (watched & times.keys()) - {HEAD}
-        expected = nodes | {HEAD}
-        if len(nodes) < record.opening.nodes:
-            problems.append(
-                f"run {record.run}: {len(nodes)} of {record.opening.nodes} nodes are known"
-            )
-        problems += [
-            f"{target}: {plural(good.get(target, 0), 'reading')}"
-            for target in sorted(expected)
-            if good.get(target, 0) < FEWEST_PROBES
-        ]
-        for target in sorted(expected & times.keys()):
-            unwatched = longest_gap(record, times[target], f"the readings of {target}")
-            problems += [unwatched] if unwatched else []
-        targets |= expected
-        watched_s += min(
-            (max(times[t]) - min(times[t]) for t in expected & times.keys()), default=0.0
-        )
+        _collect(record, found)
+    misses, count, oldest = found.misses, found.count, found.oldest
     budget = f"no target may be missed, nor a sample be older than {FRESH_S:.0f} s; " + (
         f"{len(misses)} bad" if misses else f"the oldest was {oldest:.1f} s"
     )
@@ -104,14 +57,91 @@ def prometheus_collection(records: Records) -> Verdict:
     needs = f"{FEWEST_PROBES} fresh readings of the head and of every node, all through the work"
     if not count:
         raise InconclusiveError("nobody asked Prometheus for its targets", needs=needs)
+    periods = max(int(found.watched_s / FRESH_S), 1)
     verdict = Verdict(
         status=Status.PASS,
-        measured=f"{len(targets)} targets up in {count} readings",
-        interval=(0.0, 100 * statistics.zero_count_upper(max(int(watched_s / FRESH_S), 1))),
+        measured=f"{len(found.targets)} targets up in {count} readings",
+        interval=(0.0, 100 * statistics.zero_count_upper(periods)),
         reason=f"oldest sample {oldest:.1f} s",
         budget=budget,
     )
-    return downgrade(verdict, sorted(set(problems)), needs=needs)
+    return downgrade(verdict, sorted(set(found.problems)), needs=needs)
+
+
+@dataclass
+class _Readings:
+    """What Prometheus told of its targets in all records."""
+
+    misses: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """What keeps the verdict from being a PASS."""
+    count: int = 0
+    """Readings that were judged."""
+    oldest: float = 0.0
+    """Age of the oldest sample that was fresh, in seconds."""
+    watched_s: float = 0.0
+    targets: set[str] = field(default_factory=set)
+
+
+def _collect(record: Evidence, found: _Readings) -> None:
+    """Add the readings of one record."""
+    good: dict[str, int] = {}
+    times: dict[str, list[float]] = {}
+    for event in record.of(Scrape.KIND):
+        scrape = event.record
+        if not isinstance(scrape, Scrape):
+            continue
+        times.setdefault(scrape.target, []).append(event.at)
+        if scrape.excused:
+            # A good reading needs no excuse: one taken just before the fault is often marked.
+            if not _good(scrape) and not is_excused(record, (scrape.target,), event.at):
+                found.problems.append(f"{scrape.target} was excused without a receipt")
+            continue
+        if not _good(scrape) and is_excused(record, ("prometheus",), event.at):
+            # Nobody was there to be asked, by receipt.
+            continue
+        good[scrape.target] = good.get(scrape.target, 0) + 1
+        _judge(scrape, found)
+    nodes = _expected_nodes(record, times)
+    expected = nodes | {HEAD}
+    if len(nodes) < record.opening.nodes:
+        found.problems.append(
+            f"run {record.run}: {len(nodes)} of {record.opening.nodes} nodes are known"
+        )
+    found.problems += [
+        f"{target}: {plural(good.get(target, 0), 'reading')}"
+        for target in sorted(expected)
+        if good.get(target, 0) < FEWEST_PROBES
+    ]
+    for target in sorted(expected & times.keys()):
+        unwatched = longest_gap(record, times[target], f"the readings of {target}")
+        found.problems += [unwatched] if unwatched else []
+    found.targets |= expected
+    found.watched_s += min(
+        (max(times[t]) - min(times[t]) for t in expected & times.keys()), default=0.0
+    )
+
+
+def _judge(scrape: Scrape, found: _Readings) -> None:
+    """Count one reading, and note what is wrong with it."""
+    found.count += 1
+    if not scrape.up:
+        found.misses.append(f"{scrape.target} was down")
+    elif scrape.age_s is None or not math.isfinite(scrape.age_s):
+        found.problems.append(f"{scrape.target} was up without a sample")
+    elif scrape.age_s > FRESH_S:
+        found.misses.append(f"{scrape.target}'s newest sample was {scrape.age_s:.0f} s old")
+    else:
+        found.oldest = max(found.oldest, scrape.age_s)
+
+
+def _expected_nodes(record: Evidence, scraped: Collection[str]) -> set[str]:
+    """Nodes that Prometheus must know of."""
+    if record.opening.backend == ATTACHED:
+        # It is not read from outside.
+        watched = {name for one in record.all(Services) for name in one.incarnations}
+        return (watched & set(scraped)) - {HEAD}
+    return {usage.node for usage in record.all(Usage)} - {HEAD}
 
 
 def _good(scrape: Scrape) -> bool:

@@ -97,11 +97,7 @@ def uptime(records: Records) -> Verdict:
         measured = f"{100 * found.observed:.3f} % of {hours}"
         interval = (100 * lower, 100 * upper)
         words = _words(found, outages)
-    gaps = [known.end - known.begin for record in records for known in record.all(Gap)]
-    if gaps:
-        words += f"; {plural(len(gaps), 'gap')} of {span(math.fsum(gaps))} that nobody watched"
-    if any(record.opening.backend == SIMULATED for record in records):
-        words = f"SIMULATED: {words}"
+    words = _with_reservations(words, records)
     if upper < AVAILABILITY or spent:
         return Verdict(
             status=Status.FAIL,
@@ -110,12 +106,7 @@ def uptime(records: Records) -> Verdict:
             reason=format_list([words, *spent]),
             budget=budget,
         )
-    missing_s = max(WATCHED_S - watched_s, 0.0)
-    if down_s < watched_s:
-        missing_s = max(
-            missing_s,
-            statistics.more_watching(lengths, watched_s, AVAILABILITY, unseen_s=UNSEEN_OUTAGE_S),
-        )
+    missing_s = _missing_s(lengths, watched_s)
     needs = f"{max(missing_s / 3600, 0.01):.2f} more hours watched without an outage"
     if missing_s > 0 or lower < AVAILABILITY:
         return inconclusive(
@@ -129,6 +120,26 @@ def uptime(records: Records) -> Verdict:
         status=Status.PASS, measured=measured, interval=interval, reason=words, budget=budget
     )
     return downgrade(verdict, problems, needs="probes of the cluster all through each record")
+
+
+def _missing_s(lengths: Sequence[float], watched_s: float) -> float:
+    """Seconds that must still be watched, without an outage, for a PASS."""
+    missing_s = max(WATCHED_S - watched_s, 0.0)
+    if math.fsum(lengths) >= watched_s:
+        # There is no ratio yet that more watching could improve.
+        return missing_s
+    more_s = statistics.more_watching(lengths, watched_s, AVAILABILITY, unseen_s=UNSEEN_OUTAGE_S)
+    return max(missing_s, more_s)
+
+
+def _with_reservations(words: str, records: Records) -> str:
+    """Add the time that nobody watched, and that records are simulated."""
+    gaps = [known.end - known.begin for record in records for known in record.all(Gap)]
+    if gaps:
+        words += f"; {plural(len(gaps), 'gap')} of {span(math.fsum(gaps))} that nobody watched"
+    if any(record.opening.backend == SIMULATED for record in records):
+        words = f"SIMULATED: {words}"
+    return words
 
 
 def allowed(watched_s: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from evolution_gate.fixtures.protocols import SERVICES
@@ -48,59 +49,10 @@ def worker_recovery(records: Records) -> Verdict:
     with a confirmed receipt of the kill, a kill of a recovery workload must have a recovery, and
     one whose run came to nothing was none.
     """
-    totals: list[float] = []
-    slow: list[str] = []
-    late: list[float] = []
-    problems: list[str] = []
+    found = _Recoveries()
     for record in records:
-        unused = [f for f in record.all(Fault) if f.fault == "kill" and f.target not in SERVICES]
-        broken = {w.id: w.exit_code for w in record.all(Workload) if w.exit_code != 0}
-        for recovery in record.all(Recovery):
-            name = f"recovery of {recovery.target} in {recovery.workload}"
-            receipt = _receipt(recovery, unused)
-            if receipt is None:
-                problems.append(f"{name} has no receipt of a kill")
-                continue
-            unused.remove(receipt)
-            total = recovery.total_s
-            open_phases = [phase for phase, s in recovery.phases.items() if s is None]
-            if not all(math.isfinite(s) for s in recovery.phases.values() if s is not None):
-                # max() passes over NaN in silence, and every comparison with it is false.
-                problems.append(f"{name} has a phase that is no number")
-            elif not receipt.confirmed:
-                problems.append(f"the kill of {name.removeprefix('recovery of ')} is unconfirmed")
-            elif recovery.workload in broken:
-                status = broken[recovery.workload]
-                slow.append(f"{name}: the run ended with exit status {status}")
-                late.append(math.inf)
-            elif any(s is not None and s >= RECOVERY_S for s in recovery.phases.values()):
-                slowest = max(s for s in recovery.phases.values() if s is not None)
-                slow.append(f"{name} took {slowest:.1f} s")
-                late.append(slowest)
-            elif total is None and recovery.window_s >= RECOVERY_S:
-                slow.append(
-                    f"{name}: {', '.join(open_phases)} not seen in {recovery.window_s:.0f} s"
-                )
-                late.append(math.inf)
-            elif total is None:
-                problems.append(
-                    f"{name}: {', '.join(open_phases)} not seen, "
-                    f"but watched for {recovery.window_s:.0f} s only"
-                )
-            elif total <= 0:
-                problems.append(f"{name} took no time")
-            else:
-                totals.append(total)
-        purposes = {w.id: w.purpose for w in record.all(Workload)}
-        away = [gap.begin for gap in record.all(Gap)]
-        problems += [
-            f"the kill of {f.target} in {f.workload} has no recovery"
-            for f in unused
-            if f.workload is not None
-            and purposes.get(f.workload, "recovery") == "recovery"
-            # The harness itself was gone before it could see one.
-            and not (f.workload not in purposes and any(at >= f.confirmed_at for at in away))
-        ]
+        _collect(record, found)
+    totals, slow, late = found.totals, found.slow, found.late
     if slow:
         return Verdict(
             status=Status.FAIL,
@@ -111,7 +63,9 @@ def worker_recovery(records: Records) -> Verdict:
         )
     if len(totals) < FEWEST_RECOVERIES:
         raise InconclusiveError(
-            format_list([plural(len(totals), "proven recovery", "proven recoveries"), *problems]),
+            format_list(
+                [plural(len(totals), "proven recovery", "proven recoveries"), *found.problems]
+            ),
             needs=format_shortfall(
                 FEWEST_RECOVERIES - len(totals),
                 "recovery with a receipt",
@@ -124,14 +78,7 @@ def worker_recovery(records: Records) -> Verdict:
     measured = f"{max(totals):.1f} s slowest of {count}"
     interval = (min(totals), bound)
     each_s = _each_s(records, totals)
-    free = (
-        f"without assuming a distribution, {count} of {count} show only "
-        f"P(recovery < 120 s) > {100 * statistics.proven_content(count):.0f} %"
-    )
-    if more := statistics.successes_needed(count, count, 0.95):
-        free += (
-            f"; {format_shortfall(more, 'recovery', 'recoveries', each_s=each_s)}, would show 95 %"
-        )
+    free = _without_distribution(count, each_s)
     usual = math.fsum(totals) / count
     budget = (
         f"at {span(usual)} a recovery, 99 % allows a lost node every "
@@ -157,7 +104,98 @@ def worker_recovery(records: Records) -> Verdict:
         reason=f"95 % of recoveries within {bound:.1f} s if log-normal; {free}",
         budget=budget,
     )
-    return downgrade(verdict, problems, needs="a confirmed receipt for every recovery")
+    return downgrade(verdict, found.problems, needs="a confirmed receipt for every recovery")
+
+
+@dataclass
+class _Recoveries:
+    """Recoveries of all records, and how long each took in seconds."""
+
+    totals: list[float] = field(default_factory=list)
+    """Those that ended in time."""
+    late: list[float] = field(default_factory=list)
+    """Those that did not; infinite if nobody saw the end."""
+    slow: list[str] = field(default_factory=list)
+    """What to say of those."""
+    problems: list[str] = field(default_factory=list)
+    """What keeps the verdict from being a PASS."""
+
+
+def _collect(record: Evidence, found: _Recoveries) -> None:
+    """Add the recoveries of one record, and the kills that have none."""
+    unused = [f for f in record.all(Fault) if f.fault == "kill" and f.target not in SERVICES]
+    broken = {w.id: w.exit_code for w in record.all(Workload) if w.exit_code != 0}
+    for recovery in record.all(Recovery):
+        receipt = _receipt(recovery, unused)
+        if receipt is None:
+            found.problems.append(f"{_name(recovery)} has no receipt of a kill")
+            continue
+        unused.remove(receipt)
+        _judge(recovery, receipt, broken.get(recovery.workload), found)
+    purposes = {w.id: w.purpose for w in record.all(Workload)}
+    away = [gap.begin for gap in record.all(Gap)]
+    found.problems += [
+        f"the kill of {f.target} in {f.workload} has no recovery"
+        for f in unused
+        if f.workload is not None
+        and purposes.get(f.workload, "recovery") == "recovery"
+        # The harness itself was gone before it could see one.
+        and not (f.workload not in purposes and any(at >= f.confirmed_at for at in away))
+    ]
+
+
+def _judge(
+    recovery: Recovery, receipt: Fault, failed_status: int | None, found: _Recoveries
+) -> None:
+    """Sort one recovery into those in time, those too late, and those that prove nothing.
+
+    Args:
+        receipt: Of its kill.
+        failed_status: Exit status of its run if that failed.
+    """
+    name, total = _name(recovery), recovery.total_s
+    open_phases = [phase for phase, s in recovery.phases.items() if s is None]
+    if not all(math.isfinite(s) for s in recovery.phases.values() if s is not None):
+        # max() passes over NaN in silence, and every comparison with it is false.
+        found.problems.append(f"{name} has a phase that is no number")
+    elif not receipt.confirmed:
+        found.problems.append(f"the kill of {name.removeprefix('recovery of ')} is unconfirmed")
+    elif failed_status is not None:
+        found.slow.append(f"{name}: the run ended with exit status {failed_status}")
+        found.late.append(math.inf)
+    elif any(s is not None and s >= RECOVERY_S for s in recovery.phases.values()):
+        slowest = max(s for s in recovery.phases.values() if s is not None)
+        found.slow.append(f"{name} took {slowest:.1f} s")
+        found.late.append(slowest)
+    elif total is None and recovery.window_s >= RECOVERY_S:
+        found.slow.append(f"{name}: {', '.join(open_phases)} not seen in {recovery.window_s:.0f} s")
+        found.late.append(math.inf)
+    elif total is None:
+        found.problems.append(
+            f"{name}: {', '.join(open_phases)} not seen, "
+            f"but watched for {recovery.window_s:.0f} s only"
+        )
+    elif total <= 0:
+        found.problems.append(f"{name} took no time")
+    else:
+        found.totals.append(total)
+
+
+def _name(recovery: Recovery) -> str:
+    return f"recovery of {recovery.target} in {recovery.workload}"
+
+
+def _without_distribution(count: int, each_s: float) -> str:
+    """What so many recoveries in time show by themselves, and how many would show enough."""
+    text = (
+        f"without assuming a distribution, {count} of {count} show only "
+        f"P(recovery < 120 s) > {100 * statistics.proven_content(count):.0f} %"
+    )
+    if more := statistics.successes_needed(count, count, 0.95):
+        text += (
+            f"; {format_shortfall(more, 'recovery', 'recoveries', each_s=each_s)}, would show 95 %"
+        )
+    return text
 
 
 def _each_s(records: Sequence[Evidence], totals: Sequence[float]) -> float:
