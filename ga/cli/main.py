@@ -204,6 +204,7 @@ def _drive(
     choice: Choice,
     left_out: Sequence[str] = (),
 ) -> int:
+    """Evolve to the end, then appraise what was found and print it."""
     families = evolution.plan.families
 
     def fall_back(error: ClusterError) -> Evaluator:
@@ -257,6 +258,19 @@ def _drive(
             summary = runner.go()
         finally:
             runner.evaluator.close()
+    _appraise(options, ledger, run, market, settings, summary)
+    return 0
+
+
+def _appraise(
+    options: argparse.Namespace,
+    ledger: Ledger,
+    run: str,
+    market: Market,
+    settings: Settings,
+    summary: Summary,
+) -> None:
+    """Measure the best strategies on the hold-out, store that, and print the result of the run."""
     best = appraised(ledger.strategies(run, options.top), market, settings)
     ledger.keep(run, best)
     edge = _edge(ledger, run, market, settings)
@@ -274,7 +288,6 @@ def _drive(
             + (f"; {summary.cached:,} more from the cache" if summary.cached else "")
         )
         print(f"history digest {summary.digest}")
-    return 0
 
 
 @contextmanager
