@@ -7,6 +7,7 @@ differs in shape or carries a label.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from markupsafe import Markup
@@ -42,78 +43,119 @@ def timeline(record: Evidence) -> Markup | None:
         for arm in ("local", "distributed")
     }
     marks = ticks(max(max(rate) for rate in rates.values()), 4)
-    bottom = 240.0
-    minutes = ticks(span / 60, 8)
+    axes = _Axes(begin=begin, span=span, most=marks[-1])
+    parts = [
+        *_grid(marks, axes.y, "evaluations / s"),
+        *_minutes(axes),
+        *_absences(faults, receipts, axes),
+        *_recovery_spans(record.all(Recovery)[:_MOST_FAULTS], axes),
+    ]
+    for arm, rate in rates.items():
+        if any(rate):
+            parts.append(_area(arm, rate, end, axes))
+    parts += _fault_marks(faults, axes)
+    text = f"Evaluations a second over {span / 60:.1f} minutes, with {len(faults)} faults."
+    title = f"Throughput and faults of run {record.run}"
+    return picture(WIDTH, axes.bottom + 42, title, text, *parts)
 
-    def x(at: float) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * min(max((at - begin) / span, 0.0), 1.0)
 
-    def y(rate: float) -> float:
-        return bottom - (bottom - _TOP) * rate / marks[-1]
+@dataclass(frozen=True, kw_only=True)
+class _Axes:
+    """Time and rate of the timeline, in the units of the picture."""
 
-    parts = _grid(marks, y, "evaluations / s")
-    for minute in minutes:
-        if minute * 60 <= span:
-            at = x(begin + minute * 60)
+    begin: float
+    span: float
+    """Seconds from the left end to the right."""
+    most: float
+    """The rate at the top."""
+    bottom: float = 240.0
+
+    def x(self, at: float) -> float:
+        share = min(max((at - self.begin) / self.span, 0.0), 1.0)
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * share
+
+    def y(self, rate: float) -> float:
+        return self.bottom - (self.bottom - _TOP) * rate / self.most
+
+    def band(self, title: str, begin: float, end: float, class_: str) -> Markup:
+        """A stretch of time over the whole height."""
+        left = self.x(begin)
+        return tag(
+            "rect",
+            tag("title", title),
+            x=left,
+            y=_TOP,
+            width=max(self.x(end) - left, 1.5),
+            height=self.bottom - _TOP,
+            class_=class_,
+        )
+
+
+def _minutes(axes: _Axes) -> list[Markup]:
+    """The labels of the time axis."""
+    parts = []
+    below = axes.bottom + 18
+    for minute in ticks(axes.span / 60, 8):
+        if minute * 60 <= axes.span:
+            at = axes.x(axes.begin + minute * 60)
             parts.append(
-                tag("text", f"{minute:g}", x=at, y=bottom + 18, class_="axis", text_anchor="middle")
+                tag("text", f"{minute:g}", x=at, y=below, class_="axis", text_anchor="middle")
             )
+    end = WIDTH - _RIGHT
     parts.append(
-        tag("text", "minutes", x=WIDTH - _RIGHT, y=bottom + 36, class_="axis", text_anchor="end")
+        tag("text", "minutes", x=end, y=axes.bottom + 36, class_="axis", text_anchor="end")
     )
+    return parts
+
+
+def _absences(faults: Sequence[Fault], receipts: Sequence[Fault], axes: _Axes) -> list[Markup]:
+    """The time from each fault to its repair."""
+    parts = []
     for fault in faults:
         until = _ended(fault, receipts)
         if until is not None:
             away = f"{fault.target}: {fault.fault}, {until - fault.requested_at:.1f} s"
-            left = x(fault.requested_at)
-            parts.append(
-                tag(
-                    "rect",
-                    tag("title", away),
-                    x=left,
-                    y=_TOP,
-                    width=max(x(until) - left, 1.5),
-                    height=bottom - _TOP,
-                    class_="away",
-                )
-            )
-    for recovery in record.all(Recovery)[:_MOST_FAULTS]:
+            parts.append(axes.band(away, fault.requested_at, until, "away"))
+    return parts
+
+
+def _recovery_spans(recoveries: Sequence[Recovery], axes: _Axes) -> list[Markup]:
+    """The time that each recovery took, or that it was watched in vain."""
+    parts = []
+    for recovery in recoveries:
         total = recovery.total_s
-        left = x(recovery.fault_at)
-        right = x(recovery.fault_at + (recovery.window_s if total is None else total))
         said = "not recovered in" if total is None else "recovered in"
         seconds = recovery.window_s if total is None else total
-        parts.append(
-            tag(
-                "rect",
-                tag("title", f"{recovery.target}: {said} {seconds:.1f} s"),
-                x=left,
-                y=_TOP,
-                width=max(right - left, 1.5),
-                height=bottom - _TOP,
-                class_="recovery" if total is not None else "recovery open",
-            )
-        )
-    for arm, rate in rates.items():
-        if not any(rate):
-            continue
-        points = [(_LEFT, bottom)]
-        for number, value in enumerate(rate):
-            points += [
-                (x(begin + span * number / _BINS), y(value)),
-                (x(begin + span * (number + 1) / _BINS), y(value)),
-            ]
-        points.append((x(end), bottom))
-        parts.append(tag("path", tag("title", f"{arm} work"), d=path(points), class_=f"area {arm}"))
+        title = f"{recovery.target}: {said} {seconds:.1f} s"
+        class_ = "recovery" if total is not None else "recovery open"
+        parts.append(axes.band(title, recovery.fault_at, recovery.fault_at + seconds, class_))
+    return parts
+
+
+def _area(arm: str, rate: Sequence[float], end: float, axes: _Axes) -> Markup:
+    """The rate of one arm over time."""
+    points = [(_LEFT, axes.bottom)]
+    for number, value in enumerate(rate):
+        points += [
+            (axes.x(axes.begin + axes.span * number / _BINS), axes.y(value)),
+            (axes.x(axes.begin + axes.span * (number + 1) / _BINS), axes.y(value)),
+        ]
+    points.append((axes.x(end), axes.bottom))
+    return tag("path", tag("title", f"{arm} work"), d=path(points), class_=f"area {arm}")
+
+
+def _fault_marks(faults: Sequence[Fault], axes: _Axes) -> list[Markup]:
+    """A line for each fault, with a label where there is room."""
+    parts = []
     labelled = 0.0
     for fault in faults:
-        at = x(fault.requested_at)
+        at = axes.x(fault.requested_at)
         state = "confirmed" if fault.confirmed else "not confirmed"
         parts.append(
             tag(
                 "g",
                 tag("title", f"{fault.fault} {fault.target}, {state} from outside"),
-                tag("line", x1=at, x2=at, y1=_TOP, y2=bottom, class_="fault"),
+                tag("line", x1=at, x2=at, y1=_TOP, y2=axes.bottom, class_="fault"),
                 tag("path", d=f"M{at - 5:.1f},20L{at + 5:.1f},20L{at:.1f},29Z", class_="faulthead"),
             )
         )
@@ -129,8 +171,7 @@ def timeline(record: Evidence) -> Markup | None:
                     text_anchor="middle" if at < WIDTH - 60 else "end",
                 )
             )
-    text = f"Evaluations a second over {span / 60:.1f} minutes, with {len(faults)} faults."
-    return picture(WIDTH, bottom + 42, f"Throughput and faults of run {record.run}", text, *parts)
+    return parts
 
 
 def _ended(fault: Fault, receipts: Sequence[Fault]) -> float | None:
@@ -148,19 +189,9 @@ def _ended(fault: Fault, receipts: Sequence[Fault]) -> float | None:
 
 def speedup(evidence: Sequence[Evidence], bounds: tuple[float, float] | None) -> Markup | None:
     """Seconds of both arms, pair by pair, and the ratio with its bounds against the target."""
-    pairs: list[tuple[str, Workload, Workload]] = []
-    for record in evidence:
-        found: dict[int, dict[str, Workload]] = {}
-        for work in record.all(Workload):
-            if work.purpose == "speedup" and work.pair is not None and work.exit_code == 0:
-                found.setdefault(work.pair, {})[work.arm] = work
-        for number, arms in sorted(found.items()):
-            if len(arms) == 2 and all(work.seconds > 0 for work in arms.values()):
-                label = f"pair {number + 1}"
-                pairs.append((label, arms["local"], arms["distributed"]))
+    pairs = _pairs(evidence)[:_MOST_ROWS]
     if not pairs:
         return None
-    pairs = pairs[:_MOST_ROWS]
     # Left: seconds of both arms. Right: the ratio of each pair on a scale of its own.
     middle = 560.0
     marks = ticks(max(max(a.seconds, b.seconds) for _, a, b in pairs), 5)
@@ -182,18 +213,7 @@ def speedup(evidence: Sequence[Evidence], bounds: tuple[float, float] | None) ->
     for step in steps:
         parts += _upright(ratio(step), bottom, f"{step:g}×")
     if bounds is not None:
-        left, right = ratio(bounds[0]), ratio(bounds[1])
-        parts.append(
-            tag(
-                "rect",
-                tag("title", f"95 % bounds of the ratio: {bounds[0]:.2f} to {bounds[1]:.2f}"),
-                x=left,
-                y=_TOP,
-                width=max(right - left, 2.0),
-                height=bottom - _TOP,
-                class_="bounds",
-            )
-        )
+        parts.append(_bounds(bounds, ratio, bottom))
     parts.append(tag("line", x1=ratio(2), x2=ratio(2), y1=_TOP - 6, y2=bottom + 4, class_="target"))
     parts.append(
         tag("text", "target", x=ratio(2) - 5, y=bottom + 34, class_="axis", text_anchor="middle")
@@ -201,35 +221,63 @@ def speedup(evidence: Sequence[Evidence], bounds: tuple[float, float] | None) ->
     for number, (label, local, distributed) in enumerate(pairs):
         top = _TOP + row * number + 6
         parts.append(tag("text", label, x=62, y=top + 20, class_="label", text_anchor="end"))
-        for offset, arm, work in ((0, "local", local), (17, "distributed", distributed)):
-            right = seconds(work.seconds)
-            parts.append(
-                tag("rect", x=70, y=top + offset, width=right - 70, height=14, class_=f"bar {arm}")
-            )
-            nodes = "1 node" if arm == "local" else f"{work.nodes} nodes"
-            parts.append(
-                tag(
-                    "text",
-                    f"{work.seconds:.1f} s, {nodes}",
-                    x=right + 5,
-                    y=top + offset + 11,
-                    class_="label small",
-                )
-            )
-        at = ratio(ratios[number])
-        parts.append(tag("circle", cx=at, cy=top + 15, r=5, class_="dot"))
-        parts.append(
-            tag(
-                "text",
-                f"{ratios[number]:.2f}×",
-                x=at,
-                y=top + 4,
-                class_="label small",
-                text_anchor="middle",
-            )
-        )
+        parts += _bar(local, "local", seconds(local.seconds), top)
+        parts += _bar(distributed, "distributed", seconds(distributed.seconds), top + 17)
+        parts += _ratio_mark(ratios[number], ratio(ratios[number]), top)
     words = f"{len(pairs)} pairs, ratios from {min(ratios):.2f} to {max(ratios):.2f}; target 2."
     return picture(WIDTH, bottom + 42, "Speed-up of the cluster over one node", words, *parts)
+
+
+def _pairs(evidence: Sequence[Evidence]) -> list[tuple[str, Workload, Workload]]:
+    """Label, local arm and distributed arm of each pair of which both arms ended well."""
+    pairs: list[tuple[str, Workload, Workload]] = []
+    for record in evidence:
+        found: dict[int, dict[str, Workload]] = {}
+        for work in record.all(Workload):
+            if work.purpose == "speedup" and work.pair is not None and work.exit_code == 0:
+                found.setdefault(work.pair, {})[work.arm] = work
+        for number, arms in sorted(found.items()):
+            if len(arms) == 2 and all(work.seconds > 0 for work in arms.values()):
+                label = f"pair {number + 1}"
+                pairs.append((label, arms["local"], arms["distributed"]))
+    return pairs
+
+
+def _bounds(bounds: tuple[float, float], ratio: Callable[[float], float], bottom: float) -> Markup:
+    """The confidence bounds of the ratio."""
+    left, right = ratio(bounds[0]), ratio(bounds[1])
+    return tag(
+        "rect",
+        tag("title", f"95 % bounds of the ratio: {bounds[0]:.2f} to {bounds[1]:.2f}"),
+        x=left,
+        y=_TOP,
+        width=max(right - left, 2.0),
+        height=bottom - _TOP,
+        class_="bounds",
+    )
+
+
+def _bar(work: Workload, arm: str, right: float, top: float) -> list[Markup]:
+    """The seconds of one arm, with their number behind the bar."""
+    nodes = "1 node" if arm == "local" else f"{work.nodes} nodes"
+    return [
+        tag("rect", x=70, y=top, width=right - 70, height=14, class_=f"bar {arm}"),
+        tag(
+            "text",
+            f"{work.seconds:.1f} s, {nodes}",
+            x=right + 5,
+            y=top + 11,
+            class_="label small",
+        ),
+    ]
+
+
+def _ratio_mark(value: float, at: float, top: float) -> list[Markup]:
+    """The ratio of one pair as a dot with its number."""
+    number = tag(
+        "text", f"{value:.2f}×", x=at, y=top + 4, class_="label small", text_anchor="middle"
+    )
+    return [tag("circle", cx=at, cy=top + 15, r=5, class_="dot"), number]
 
 
 def recoveries(evidence: Sequence[Evidence]) -> Markup | None:
