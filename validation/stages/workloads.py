@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,32 +16,28 @@ from ga.execution.ray.tasks import evaluates
 from validation.evidence.log import Sink
 from validation.evidence.records import (
     Arm,
-    CpuWindow,
     Invocation,
-    MemoryFailure,
     Note,
     Purpose,
     Recovery,
-    Workload,
 )
-from validation.evidence.records_ledger import NodeCheck
 from validation.monitors.cluster import ExcusedOutages
 from validation.stages.evolve_process import (
-    BatchEvent,
     Evolve,
     EvolveResult,
     WorkloadSpec,
     launch_local,
 )
 from validation.stages.fault_records import as_fault
-from validation.stages.ledger_audit import (
-    audit,
-    find_run,
-    read_generations,
-    read_places,
-)
 from validation.stages.node_price import node_price
 from validation.stages.scale import POPULATIONS, REAL_MARKET, RULES, SPEEDUP_FAMILIES, Scale
+from validation.stages.workload_records import (
+    cpu_windows,
+    ledger_records,
+    node_records,
+    outcome,
+    with_lost_work,
+)
 
 WORKLOAD_SECONDS: Final = 300.0
 RECOVERY_WINDOW: Final = 120.0
@@ -208,7 +203,8 @@ class Workloads:
                     # Read at each commit, so that the last reading is that of the last generation.
                     after = self._usages()
             ended = evolve.finish(WORKLOAD_SECONDS)
-        self._windows(name, before, after, ended)
+        for window in cpu_windows(name, self._stack.nodes, before, after, ended):
+            self._writer.add(window)
         self.record(
             name,
             spec,
@@ -235,7 +231,7 @@ class Workloads:
                     self._writer.add(Note(text=f"{name} had ended before its fault"))
             ended = evolve.finish(WORKLOAD_SECONDS)
         if recovery is not None:
-            self._writer.add(_with_work(recovery, ended.batches))
+            self._writer.add(with_lost_work(recovery, ended.batches))
         self.record(
             name,
             spec,
@@ -317,32 +313,6 @@ class Workloads:
         read = {node.name: node.usage() for node in self._stack.nodes}
         return {name: usage for name, usage in read.items() if usage is not None}
 
-    def _windows(
-        self,
-        workload: str,
-        before: Mapping[str, NodeUsage],
-        after: Mapping[str, NodeUsage],
-        ended: EvolveResult,
-    ) -> None:
-        by_address = ended.result.get("cpu_seconds_by_node")
-        useful = by_address if isinstance(by_address, dict) else {}
-        for node in self._stack.nodes:
-            cpus = node.limits.cpus
-            if node.name not in before or node.name not in after:
-                continue
-            first, last = before[node.name], after[node.name]
-            if cpus is None or last.at <= first.at:
-                continue
-            self._writer.add(
-                CpuWindow(
-                    workload=workload,
-                    node=node.name,
-                    used_s=last.cpu_seconds - first.cpu_seconds,
-                    allotted_s=cpus * (last.at - first.at),
-                    useful_s=float(useful.get(node.address, 0.0)),
-                )
-            )
-
     def record(
         self,
         name: str,
@@ -356,51 +326,15 @@ class Workloads:
         workers: int,
     ) -> None:
         """Write down how a workload ended, and what its ledger holds."""
-        error, code = ended.error, ended.exit_code
-        if ended.fallbacks and arm == "distributed" and purpose != "rollback":
-            # It ended well, but not on the cluster: as evidence about the cluster it is a failure.
-            error, code = f"cluster lost, {ended.fallbacks} fall-backs to this machine", 1
         self._writer.add(
-            Workload(
-                id=name,
-                purpose=purpose,
-                arm=arm,
-                pair=pair,
-                seed=spec.seed,
-                market=spec.market,
-                nodes=nodes,
-                workers=workers,
-                population_size=spec.population_size,
-                generations=spec.generations,
-                exit_code=code,
-                seconds=ended.number("seconds"),
-                evaluations=int(ended.number("evaluations")),
-                digest=ended.digest,
-                started_at=ended.started_at,
-                finished_at=ended.finished_at,
-                error=error,
+            outcome(
+                name, spec, ended, purpose=purpose, arm=arm, pair=pair, nodes=nodes, workers=workers
             )
         )
-        for check in ended.checks:
-            self._writer.add(NodeCheck(workload=name, **asdict(check)))
-        answered = ended.result.get("cpu_seconds_by_node")
-        for node in set(answered if isinstance(answered, dict) else ()) - {
-            check.node for check in ended.checks
-        }:
-            self._writer.add(
-                NodeCheck(workload=name, node=node, processor="", digest="", refused=None)
-            )
-        for line in ended.out_of_memory:
-            self._writer.add(MemoryFailure(workload=name, detail=line))
-        run = ended.run or find_run(self.store, since=ended.started_at)
-        if run is None:
-            self._writer.add(Note(text=f"{name} left no run in the ledger"))
-            return
-        for generation in read_generations(self.store, run, name):
-            self._writer.add(generation)
-        for places in read_places(self.store, run, name, spec, acknowledged=ended.acknowledged):
-            self._writer.add(places)
-        self._writer.add(audit(self.store, run, name, spec, seed=self._seed))
+        for found in node_records(name, ended):
+            self._writer.add(found)
+        for stored in ledger_records(self.store, self._seed, name, spec, ended):
+            self._writer.add(stored)
 
 
 def _await_work(evolve: Evolve, node: Node) -> None:
@@ -412,27 +346,3 @@ def _await_work(evolve: Evolve, node: Node) -> None:
         if any(evaluates(process_table.command(p)) for p in processes):
             return
         time.sleep(_POLL / 10)
-
-
-def _with_work(recovery: Recovery, batches: Sequence[BatchEvent]) -> Recovery:
-    """Add when the lost work ran elsewhere, from the engine's batch log.
-
-    Lost work shows as a batch with an attempt above 0. When the killed node held none, the first
-    batch that was started after the fault stands for it.
-    """
-    at = recovery.fault_at
-    # A batch done by the fall-back on this machine is no recovery of the cluster.
-    later = [b for b in batches if b.started_at >= at and b.node != "local"]
-    again = [b for b in later if b.attempt > 0] or later
-    if not again:
-        return recovery
-    return Recovery(
-        workload=recovery.workload,
-        target=recovery.target,
-        fault_at=at,
-        detected_s=recovery.detected_s,
-        rescheduled_s=min(b.started_at for b in again) - at,
-        first_result_s=min(b.finished_at for b in again) - at,
-        node_back_s=recovery.node_back_s,
-        window_s=recovery.window_s,
-    )
