@@ -36,7 +36,7 @@ WHERE: Final = (
     ("stores a run, and resumes it", "ga", "Ledger"),
     ("serves evolutions over HTTP", "ga", "make_app"),
     ("starts a cluster, and injects faults into it", "fixtures", "start_stack"),
-    ("cuts a node's network, and confirms it", "fixtures", "ProcessNode.partition"),
+    ("cuts a node's network, and confirms it", "fixtures", "BaseNode.partition"),
     ("applies CPU and memory limits to a node", "fixtures", "Group.create"),
     ("defines what a receipt of a fault contains", "fixtures", "Receipt"),
     ("writes and checks an evidence file", "validation", "EvidenceWriter"),
