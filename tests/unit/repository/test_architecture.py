@@ -1,8 +1,11 @@
-"""The import rules between packages, and the generated part of docs/architecture.md."""
+"""The import rules between packages, the limits of modules and functions, and the generated part of
+docs/architecture.md."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,11 @@ EXCEPTIONS: Mapping[tuple[str, str], int] = {}
 fall; remove the entry when it is 0."""
 KNOWN_CYCLES: tuple[tuple[str, ...], ...] = ()
 """Groups of modules that import each other, sorted; remove a group when its cycle is gone."""
+PRODUCT = ("ga", "validation", "fixtures", "reports", "benchmarks", "tools")
+MOST_MODULE_LINES = 400
+MOST_FUNCTION_LINES = 80
+LONG = re.compile(r"\s*# Long: \S")
+"""The comment directly above a function that may be longer; it gives the reason."""
 
 
 def violations(imports: tuple[Import, ...], exceptions: Mapping[tuple[str, str], int]) -> list[str]:
@@ -54,6 +62,47 @@ def violations(imports: tuple[Import, ...], exceptions: Mapping[tuple[str, str],
     return lines
 
 
+def product_files(root: Path) -> Iterator[Path]:
+    """Every Python file of the product."""
+    for package in PRODUCT:
+        yield from sorted((root / package).rglob("*.py"))
+
+
+def long_modules(root: Path) -> list[str]:
+    """Modules over the limit, one line each."""
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in product_files(root)}
+    return [
+        f"{path.relative_to(root)} has {lines} lines; split it by subject"
+        for path, lines in lengths.items()
+        if lines > MOST_MODULE_LINES
+    ]
+
+
+def long_functions(root: Path) -> list[str]:
+    """Functions over the limit that give no reason, and reasons of functions that are not; one line
+    each. Decorators do not count."""
+    found = []
+    for path in product_files(root):
+        text = path.read_text("utf-8")
+        lines = text.splitlines()
+        explained = {number for number, line in enumerate(lines, 1) if LONG.match(line)}
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            assert node.end_lineno is not None
+            length = node.end_lineno - node.lineno + 1
+            above = min([node.lineno, *(one.lineno for one in node.decorator_list)]) - 1
+            if length > MOST_FUNCTION_LINES and above not in explained:
+                found.append(f"{path.relative_to(root)}: {node.name} has {length} lines; split it")
+            elif length > MOST_FUNCTION_LINES:
+                explained.discard(above)
+        found += [
+            f"{path.relative_to(root)}:{number}: no long function follows; remove the comment"
+            for number in sorted(explained)
+        ]
+    return found
+
+
 @pytest.fixture(scope="module")
 def imports() -> tuple[Import, ...]:
     return imports_of(ROOT)
@@ -67,6 +116,15 @@ def test_no_modules_import_each_other_in_a_circle(imports: tuple[Import, ...]) -
     found = cycles(imports)
     assert [one for one in found if one not in KNOWN_CYCLES] == []
     assert [one for one in KNOWN_CYCLES if one not in found] == [], "remove it from KNOWN_CYCLES"
+
+
+def test_no_module_is_too_long() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in product_files(ROOT)} == set(PRODUCT)
+    assert long_modules(ROOT) == []
+
+
+def test_no_function_is_too_long_without_a_reason() -> None:
+    assert long_functions(ROOT) == [], "or put `# Long: <reason>` directly above it"
 
 
 def test_every_package_folder_says_what_it_is() -> None:
@@ -150,6 +208,40 @@ def test_a_package_without_a_docstring_is_found(tmp_path: Path) -> None:
     (root / "ga/__init__.py").write_text('"""The engine. It evolves."""\n')
     (root / "ga/deep/__init__.py").unlink()
     assert package_folders(root) == {"ga": "The engine.", "ga/deep": None}
+
+
+def test_a_module_over_the_limit_is_found(tmp_path: Path) -> None:
+    lines = "pass\n" * MOST_MODULE_LINES
+    root = tree(tmp_path, {"ga/at.py": lines, "ga/deep/over.py": f"{lines}pass\n"})
+    (line,) = long_modules(root)
+    assert line.startswith("ga/deep/over.py has 401 lines")
+
+
+@pytest.mark.parametrize(
+    ("above", "extra", "found"),
+    [
+        ("", 0, ""),
+        ("", 1, "ga/a.py: long has 81 lines"),
+        ("# Long: a table of the standard.\n", 1, ""),
+        ("# Long:\n", 1, "ga/a.py: long has 81 lines"),
+        ("# Long: a table of the standard.\n", 0, "ga/a.py:1: no long function follows"),
+        ("# Long: a table of the standard.\n@decorated\n@twice(\n    1\n)\n", 1, ""),
+        ("@decorated\n", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_function_over_the_limit_needs_a_reason(
+    kind: str, above: str, extra: int, found: str, tmp_path: Path
+) -> None:
+    body = "    pass\n" * (MOST_FUNCTION_LINES - 1 + extra)
+    lines = long_functions(tree(tmp_path, {"ga/a.py": f"{above}{kind} long():\n{body}"}))
+    assert [line[: len(found)] for line in lines] == ([found] if found else [])
+
+
+def test_a_method_and_a_function_inside_another_have_the_same_limit(tmp_path: Path) -> None:
+    body = "            pass\n" * MOST_FUNCTION_LINES
+    text = f"class A:\n    def outer(self):\n        def inner():\n{body}"
+    assert len(long_functions(tree(tmp_path, {"tools/a.py": text}))) == 2
 
 
 @pytest.mark.parametrize(
