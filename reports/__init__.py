@@ -1,5 +1,6 @@
-"""A gate's result for people and for tools: one offline page, JUnit XML, a Markdown summary, and a
-page that lists all runs."""
+"""Reports of a gate's result: an offline HTML page, JUnit XML, a Markdown summary, and a page that
+lists all runs.
+"""
 
 from evolution_gate.reports.writer import write, write_index
 

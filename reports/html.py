@@ -1,4 +1,4 @@
-"""The pages: HTML files without scripts or anything fetched from elsewhere."""
+"""The pages: self-contained HTML files without scripts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from validation.evidence.records import Environment, Fault, Note
 from validation.verdict import Status, format_list
 
 _MOST_RUNS: Final = 6
-"""Timelines drawn at most; a soak has many runs, and the page must stay small."""
+"""Maximum number of timelines, so that the page of many runs stays small."""
 _MOST_NOTES: Final = 50
 _MOST_FAULTS: Final = 200
 _SENTENCES: Final = {
     Decision.GO: "Every criterion is proven. Phase 2 may begin.",
     Decision.NO_GO: "At least one criterion is proven not to hold.",
-    Decision.INCONCLUSIVE: "Nothing is proven to be wrong, but not everything is proven right.",
+    Decision.INCONCLUSIVE: "No criterion is proven to fail, but not all are proven to hold.",
 }
 
 
@@ -53,7 +53,7 @@ def render_index(folder: Path) -> str:
 
 
 def render_page(result: GateResult, evidence: Sequence[Evidence], runs: Sequence[Run] = ()) -> str:
-    """The report as HTML; ``runs`` are those of its trend, this one among them."""
+    """The report as HTML; ``runs`` are the runs of its trend, including this one."""
     bounds = result.verdicts["speedup"].interval if "speedup" in result.verdicts else None
     drawn = [(record, charts.timeline(record)) for record in evidence[:_MOST_RUNS]]
     return _render(

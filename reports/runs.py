@@ -1,7 +1,7 @@
 """Earlier runs and their stored verdicts.
 
-Each report leaves a ``result.json`` beside its page. These files are read, never judged again: a
-trend shows what was said at the time.
+Each report writes a ``result.json`` next to its page. These files are read and never judged again:
+a trend shows the verdicts of the time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from validation.verdict import Status
 
 RESULT: Final = "result.json"
 MOST_RUNS: Final = 16
-"""Columns of a trend at most."""
+"""Maximum number of columns of a trend."""
 _END: Final[dict[str, Any]] = {"text_anchor": "end"}
 _WIDTH, _HEIGHT = 260.0, 70.0
 
@@ -43,9 +43,9 @@ class Run:
     """One decided run."""
 
     folder: str
-    """Name of its folder, which holds the page."""
+    """Name of its folder, which contains the page."""
     name: str
-    """When it began, short enough for a column."""
+    """Time of its start, short enough for a column."""
     started_at: float
     """Unix seconds."""
     decision: str
@@ -53,14 +53,14 @@ class Run:
     nodes: int
     verdicts: Mapping[str, Said]
     uncertified: int
-    """Criteria that no certification has shown to notice their defects."""
+    """Criteria without a certificate."""
 
     def count(self, status: Status) -> int:
         """How many criteria have a status."""
         return sum(said.status == status.value for said in self.verdicts.values())
 
     def changed(self, before: Run) -> list[str]:
-        """Criteria whose status is not that of an earlier run: ``speedup PASS → FAIL``."""
+        """Criteria whose status differs from that in an earlier run: ``speedup PASS → FAIL``."""
         return [
             f"{name} {before.verdicts[name].status} → {said.status}"
             for name, said in self.verdicts.items()
@@ -76,14 +76,14 @@ class Trend:
     rows: tuple[tuple[str, tuple[str, ...]], ...]
     """Criterion, and its status in each run; empty where it was not judged."""
     charts: tuple[tuple[str, str, str, Markup], ...]
-    """Criterion, its target, what was measured last, and its bounds over the runs."""
+    """Criterion, its target, its last measurement, and its bounds over the runs."""
     left_out: int
 
 
 def read_runs(folder: Path) -> tuple[tuple[Run, ...], tuple[str, ...]]:
-    """All decided runs in the folders of ``folder``, the oldest first, and what is unreadable.
+    """All decided runs in the folders of ``folder``, the oldest first, and the unreadable files.
 
-    A damaged file is named, with its reason, not left out in silence.
+    A damaged file is reported with its reason.
     """
     runs, damaged = [], []
     for path in sorted(folder.glob(f"*/{RESULT}")):
@@ -153,7 +153,7 @@ def _interval(bounds: Sequence[float | None] | None) -> tuple[float, float] | No
 
 
 def _chart(name: str, runs: Sequence[Run]) -> Markup | None:
-    """Bounds of one criterion over the runs; None where fewer than two have a finite one."""
+    """Bounds of one criterion over the runs; None if fewer than two have a finite bound."""
     found = [(n, said) for n, run in enumerate(runs) if (said := run.verdicts.get(name))]
     bars = [(n, said.interval) for n, said in found if said.interval is not None]
     finite = [bound for _, pair in bars for bound in pair if math.isfinite(bound)]
@@ -178,7 +178,7 @@ def _chart(name: str, runs: Sequence[Run]) -> Markup | None:
     for number, (lower, upper) in bars:
         run = runs[number]
         words = f"{run.name}: {run.verdicts[name].measured}, {run.verdicts[name].status}"
-        # A bound that is the same as the other would draw nothing.
+        # Equal bounds would draw nothing.
         first, last = y(upper), max(y(lower), y(upper) + 0.1)
         kind = "whisker last" if number == len(runs) - 1 else "whisker"
         parts.append(

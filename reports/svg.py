@@ -1,4 +1,4 @@
-"""Just enough SVG: elements with escaped attributes, scales, and ticks at round numbers."""
+"""Minimal SVG: elements with escaped attributes, scales, and ticks at round numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 
 def tag(name: str, *children: Markup | str, **attributes: object) -> Markup:
-    """One element. Text is escaped; ``class_`` and ``stroke_width`` become SVG's names."""
+    """An SVG element. Text is escaped; ``class_`` and ``stroke_width`` become SVG's names."""
     written = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _plain(value))
         for key, value in attributes.items()
@@ -19,7 +19,7 @@ def tag(name: str, *children: Markup | str, **attributes: object) -> Markup:
 
 
 def picture(width: float, height: float, title: str, text: str, *children: Markup) -> Markup:
-    """A drawing with a name and a description for those who do not see it."""
+    """A drawing with a title and a description for screen readers."""
     return tag(
         "svg",
         tag("title", title),

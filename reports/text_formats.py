@@ -1,4 +1,4 @@
-"""The result as JUnit XML and as Markdown, and the words that both share with the page."""
+"""The result as JUnit XML and as Markdown, and formatting that the page shares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def interval(criterion: Criterion, verdict: Verdict) -> str:
 
 
 def junit(result: GateResult) -> str:
-    """JUnit XML: a test case a criterion; FAIL is a failure, INCONCLUSIVE is skipped."""
+    """JUnit XML: one test case per criterion; FAIL is a failure, INCONCLUSIVE is skipped."""
     suite = TestSuite("gate")
     suite.add_property("decision", result.decision.value)
     for source in result.sources:
@@ -66,21 +66,21 @@ def summary(result: GateResult) -> str:
             _markdown(format_explanation(verdict)),
         )
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "## Observer", ""]
+    lines += ["", "## Measurement quality", ""]
     for aspect in result.observer:
         why = (
             f" — **not trusted**: {_markdown(format_list(aspect.doubts))}" if aspect.doubts else ""
         )
         lines.append(f"- {aspect.source}: {_markdown(aspect.measured or '–')}{why}")
         if aspect.doubts:
-            lines[-1] += f"; leaves open {', '.join(aspect.criteria)}"
+            lines[-1] += f"; not trusted for {', '.join(aspect.criteria)}"
     planted = [one for one in result.certificates if one.defect != HEALTHY]
     noticed = sum(one.detected for one in planted)
-    lines += ["", "## Would the gate notice?", ""]
-    lines.append(f"- {noticed} of {len(planted)} planted defects noticed; {result.false_alarms}")
+    lines += ["", "## Certification", ""]
+    lines.append(f"- {noticed} of {len(planted)} mutants detected; {result.false_alarms}")
     if result.uncertified:
         names = ", ".join(map(_code, result.uncertified))
-        lines.append(f"- not certified, and so no GO: {names}")
+        lines.append(f"- not certified, so GO is not possible: {names}")
     lines += ["", "## Evidence", ""]
     for source in result.sources:
         state = "" if source.closed else " — **not closed, the run was cut short**"
@@ -93,12 +93,12 @@ def summary(result: GateResult) -> str:
 
 
 def _xml(text: str) -> str:
-    """Drop what XML cannot hold: an error message may carry control characters."""
+    """Drop characters that XML cannot hold; an error message may contain control characters."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _markdown(text: str) -> str:
-    """One table cell: messages from outside must not open tags, links or columns."""
+    """Escape a table cell, so that a message cannot open tags, links or columns."""
     flat = " ".join(text.split())
     return re.sub(r"([\\`*_\[\]|])", r"\\\1", flat).replace("<", "&lt;").replace(">", "&gt;")
 

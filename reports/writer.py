@@ -1,4 +1,4 @@
-"""Puts the files of a report into a directory, and a list of all runs beside it."""
+"""Writes the files of a report into a directory, and the list of all runs next to it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def write(
     *,
     runs: Path | None = None,
 ) -> tuple[Path, Path, Path]:
-    """Write ``report.html``, ``junit.xml``, ``summary.md`` and ``result.json`` over older ones.
+    """Write ``report.html``, ``junit.xml``, ``summary.md`` and ``result.json``; replaces older
+    ones.
 
     Args:
-        result: What the gate decided from ``evidence``.
+        result: The gate's result on ``evidence``.
         evidence: The same records; charts are drawn from them.
         out_dir: Directory; made when missing.
-        runs: Folder of the folders of all runs. The page then shows the trend over them, and
-            ``index.html`` there is written anew.
+        runs: Parent folder of all runs. The page then shows their trend, and its ``index.html`` is
+            rewritten.
 
     Returns:
         The paths of the first three, in that order.

@@ -102,8 +102,8 @@ def test_summary(tmp_path: Path) -> None:
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert len(rows) == 24
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
-    assert "0 of 0 planted defects noticed; false alarms: the healthy system was not tried" in text
-    assert "no GO: `uptime`," in text
+    assert "0 of 0 mutants detected; false-positive rate: not measured" in text
+    assert "GO is not possible: `uptime`," in text
 
 
 def test_what_was_certified_is_in_page_and_summary() -> None:
@@ -115,7 +115,7 @@ def test_what_was_certified_is_in_page_and_summary() -> None:
     said, page = summary(result), render_page(result, [healthy()])
     for text in (said, page):
         assert "alse alarms: 0 of 1 verdicts on the healthy system, 1 of them PASS" in text
-    assert "24 of 24 planted defects noticed" in said
+    assert "24 of 24 mutants detected" in said
     assert "not certified" not in said
     assert "Every criterion is certified." in page
     assert page.count("it was found") == len(found)
