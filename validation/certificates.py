@@ -1,4 +1,4 @@
-"""What a certification found, kept in a file and bound to the gate's code."""
+"""Results of a certification, stored in a file and bound to the gate's code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from validation import statistics
 _ROOT: Final = Path(__file__).resolve().parents[__name__.count(".")]
 """The folder that holds the packages."""
 HEALTHY = "none"
-"""The defect's name where nothing was planted."""
+"""Name of the mutant for the healthy system, where nothing was planted."""
 _PASS: Final = "PASS"
 _OPEN: Final = "INCONCLUSIVE"
 _CODE: Final = (
@@ -35,30 +35,32 @@ class Certificate:
     defect: str
     """``none``: the healthy system."""
     detected: bool
-    """Of the healthy system: a FAIL, which is a false alarm."""
+    """For the healthy system: a FAIL, which is a false alarm."""
     verdict: str
     expected: str
-    """What the defect had to give: FAIL, or INCONCLUSIVE where it takes evidence away. Of the
-    healthy system: PASS, which it need not reach."""
+    """The status that the mutant must give: FAIL, or INCONCLUSIVE if it removes evidence. For the
+    healthy system: PASS, which it need not reach.
+    """
     reason: str
     code: str
     """``code_hash`` of the gate that gave the verdict."""
     at: float
     stack: str = "processes"
-    """Where it was tried: ``processes`` or ``containers``."""
+    """Backend of the trial: ``processes`` or ``containers``."""
 
 
 @cache
 def code_hash() -> str:
     """SHA-256 of the code of gate and fixtures, and of the rules and dashboards that they start
-    with: another gate needs certificates of its own."""
+    with. A changed gate needs new certificates.
+    """
     return hash_of(_ROOT)
 
 
 def hash_of(root: Path) -> str:
     """``code_hash`` of the project in a folder.
 
-    Of a Python file its ``syntax`` counts, of any other file every byte. Tests do not count.
+    A Python file enters with its ``syntax``, any other file with every byte. Tests do not enter.
     """
     digest = hashlib.sha256()
     for package, names in _CODE:
@@ -76,7 +78,7 @@ def hash_of(root: Path) -> str:
 
 
 def _folder(root: Path, name: str) -> Path:
-    """Where a folder of a checkout is: there, or in a wheel."""
+    """Path of a folder of the project, in a checkout or an installed wheel."""
     places = [root / name, root / "evolution_gate" / name, root / "evolution_gate/fixtures" / name]
     return next((place for place in places if place.is_dir()), places[0])
 
@@ -85,15 +87,15 @@ def _syntax_of(source: bytes) -> bytes:
     try:
         return syntax(ast.parse(source)).encode()
     except SyntaxError:
-        # This Python cannot import the file. Then every byte counts.
+        # This Python cannot parse the file. Then every byte counts.
         return source
 
 
 def syntax(node: object) -> str:
     """A syntax tree as text, without docstrings, and equal on every Python that reads the source.
 
-    ``ast.dump`` differs between Pythons: a newer one has more fields. They are empty for the syntax
-    that an older one knows too, so empty fields are left out.
+    ``ast.dump`` differs between versions of Python: newer ones have more fields. These are empty
+    for syntax that older versions know, so empty fields are left out.
     """
     if isinstance(node, ast.AST):
         fields = (
@@ -116,7 +118,9 @@ def _is_stated(node: ast.AST, name: str, value: object) -> bool:
 
 
 def _is_docstring(item: object) -> bool:
-    """Whether a statement is text alone: of a module, class, function or field; it does nothing."""
+    """Whether a statement is only a text, such as the docstring of a module, class, function or
+    field.
+    """
     return (
         isinstance(item, ast.Expr)
         and isinstance(item.value, ast.Constant)
@@ -128,7 +132,7 @@ def read_certificates(path: Path, *, codes: Collection[str] = ()) -> tuple[Certi
     """Certificates for this code; empty without a file. An incomplete line is skipped.
 
     Args:
-        codes: Of these instead.
+        codes: Code hashes to accept instead.
     """
     wanted = codes or {code_hash()}
     if not path.exists():
@@ -137,23 +141,23 @@ def read_certificates(path: Path, *, codes: Collection[str] = ()) -> tuple[Certi
     for line in path.read_text().splitlines(keepends=True):
         if line.endswith("\n"):
             fields = json.loads(line)
-            # One of another gate may have other fields.
+            # A certificate of another version may have other fields.
             if fields["code"] in wanted:
                 found.append(Certificate(**fields))
     return tuple(found)
 
 
 def append(path: Path, certificate: Certificate) -> None:
-    """Add one to a file."""
+    """Append a certificate to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(asdict(certificate)) + "\n")
 
 
 def certified(certificates: Iterable[Certificate]) -> frozenset[str]:
-    """Criteria of which every planted defect was detected, and that raised no false alarm.
+    """Criteria whose mutants were all detected, and that gave no false alarm.
 
-    A defect that takes evidence away proves nothing where the healthy system was INCONCLUSIVE too.
+    A mutant that removes evidence proves nothing if the healthy system was INCONCLUSIVE too.
     """
     kept = list(certificates)
     caught = {c.criterion for c in kept if c.defect != HEALTHY and c.detected}
@@ -164,10 +168,10 @@ def certified(certificates: Iterable[Certificate]) -> frozenset[str]:
 
 
 def false_alarms(certificates: Iterable[Certificate]) -> str:
-    """How often the healthy system failed, with the bound of that rate, in words."""
+    """Describe how often the healthy system failed, with an upper bound of that rate."""
     healthy = [c for c in certificates if c.defect == HEALTHY]
     if not healthy:
-        return "false alarms: the healthy system was not tried"
+        return "false-positive rate: not measured"
     wrong = [c.criterion for c in healthy if c.detected]
     bound = statistics.proportion(len(wrong), len(healthy)).upper
     passed = sum(c.verdict == _PASS for c in healthy)

@@ -1,4 +1,4 @@
-"""The one contract of the gate: criteria, the stages that feed them, and mutants.
+"""Contract of the gate's parts: criteria, the stages that gather their evidence, and mutants.
 
 Built-in criteria (``validation.criteria``) and custom ones (``--with FILE``) are described by the
 same classes.
@@ -26,12 +26,14 @@ PROMETHEUS: Final = "Prometheus against processes and receipts"
 LOAD_GENERATOR: Final = "load generator"
 RECEIPTS: Final = "receipts of faults"
 """Sources of evidence that ``validation.self_check`` examines in every run. A PASS that depends on
-one which cannot be trusted becomes INCONCLUSIVE."""
+an untrusted source becomes INCONCLUSIVE.
+"""
 
 Expected = Literal["FAIL", "INCONCLUSIVE"]
 Injector = Callable[[Any], AbstractContextManager[None]]
-"""A fault that lasts as long as the block. It is given the stack, or the context of a custom
-criterion's stage."""
+"""A fault that lasts as long as the ``with`` block. It receives the stack, or the context of a
+custom criterion's stage.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,32 +44,32 @@ class Criterion:
     statement: str
     """What must hold, in a sentence."""
     target: str
-    """The number that it is held against, with its unit."""
+    """The number that the measurement is compared with, and its unit."""
     clause: str
-    """Where the plan asks for it."""
+    """The clause of the plan that requires it."""
     evidence_needed: str
-    """The least that a PASS takes."""
+    """The least evidence that a PASS needs."""
     verdict: VerdictFunction
     passes: str = ""
     """When the verdict is PASS, for docs/verdicts.md; empty: when the target is met."""
     fails: str = ""
-    """When it is FAIL, for docs/verdicts.md. What is neither is INCONCLUSIVE."""
+    """When it is FAIL, for docs/verdicts.md. Anything else is INCONCLUSIVE."""
     unit: str = ""
     """Unit of the verdict's interval; empty when there is none."""
     trusts: tuple[str, ...] = ()
-    """Sources of evidence that a PASS depends on, see ``HARNESS_CPU`` and those after it."""
+    """Sources of evidence that a PASS depends on: ``HARNESS_CPU`` and the constants after it."""
     position: int = 1000
     """Place in lists and reports, smallest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A part of a campaign: it works, injects faults, looks, and writes evidence."""
+    """A part of a campaign: it runs workloads, injects faults, measures, and writes evidence."""
 
     name: str
     run: Callable[[Context], None]
     feeds: tuple[str, ...] = ()
-    """Ids of the criteria that it gathers evidence for."""
+    """Ids of the criteria for which it gathers evidence."""
     seconds: float = 60.0
     """About how long it takes on two cores."""
 
@@ -79,31 +81,34 @@ class SourcePatch:
     file: str
     """Path from the root of the tree."""
     old: str
-    """Must occur exactly once."""
+    """Text to replace; must occur exactly once."""
     new: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """A defect that is planted on purpose, and that a criterion must notice."""
+    """A defect that is planted on purpose and that a criterion must detect."""
 
     name: str
     criterion: str
     stages: tuple[str, ...] = ()
-    """What is run to find it; empty for a custom criterion, which has one stage."""
+    """Stages that are run to detect it; empty for a custom criterion, which has one stage."""
     patches: tuple[SourcePatch, ...] = ()
-    """The defect is in the code."""
+    """Set if the defect is in the code."""
     injector: Injector | None = None
-    """The defect is in the stack, or in what watches it."""
+    """Set if the defect is in the stack or its monitoring."""
     expects: Expected = "FAIL"
-    """INCONCLUSIVE if the system is healthy and evidence is removed. That proves something only
-    if the healthy system passes by the same evidence."""
+    """INCONCLUSIVE if the mutant removes evidence from a healthy system. That proves something only
+    if the healthy system passes with the same evidence.
+    """
     on_containers: bool = False
-    """Whether an injector works on a stack of containers, too."""
+    """Whether the injector also works on a stack of containers."""
     irreversible: bool = False
     """Nothing else can be tried on the stack afterwards."""
     simulated: str | None = None
-    """The defect of a simulated soak (``validation.soak.simulated_world``), for what takes days."""
+    """Defect of a simulated soak (``validation.soak.simulated_world``), for defects that need
+    days.
+    """
 
     @property
     def fits_containers(self) -> bool:
@@ -119,12 +124,12 @@ class CriterionPlugin:
 
     criteria: tuple[Criterion, ...]
     records: tuple[type[Record], ...] = ()
-    """Kinds of evidence that only these criteria know."""
+    """Kinds of evidence that only these criteria use."""
     stages: tuple[Stage, ...] = ()
-    """Run on a stack of their own, or with ``--with`` at the end of the gate's own faults."""
+    """Stages, run on a separate stack, or with ``--with`` after the faults of the gate itself."""
     mutants: tuple[Mutant, ...] = ()
     name: str = ""
     file: Path | None = None
-    """Set when it is loaded; None: it is part of the gate."""
+    """The file's path, set when it is loaded; None for a part of the gate."""
     argument: str = ""
     """What ``--with`` names it by: the file, or the name of an installed entry point."""

@@ -29,7 +29,7 @@ _EXIT_CODES = {Decision.GO: 0, Decision.NO_GO: 1, Decision.INCONCLUSIVE: 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file that entered the decision."""
+    """An evidence file that the decision is based on."""
 
     path: str
     run: str
@@ -54,9 +54,9 @@ class GateResult:
     """By id of the criterion, in the order of ``criteria``."""
     sources: tuple[Source, ...]
     observer: tuple[EvidenceSource, ...] = ()
-    """Sources of evidence, and whether each can be trusted."""
+    """Sources of evidence, and whether each is trusted."""
     certificates: tuple[Certificate, ...] = ()
-    """Which defects, planted on purpose, this gate was shown to catch."""
+    """Certificates of this gate: the mutants that it was tested with."""
 
     @property
     def uncertified(self) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ class GateResult:
 
     @property
     def false_alarms(self) -> str:
-        """How often the healthy system failed when defects were planted, in words."""
+        """Describe how often the healthy system failed in the certification."""
         return false_alarms(self.certificates)
 
     @property
@@ -123,14 +123,14 @@ def decide(
 ) -> GateResult:
     """Judge every criterion on the pooled records.
 
-    What passes on a source of evidence that is doubted is INCONCLUSIVE. One FAIL makes it NO-GO; GO
-    takes a PASS of every criterion, each certified; all else is INCONCLUSIVE.
+    A PASS that depends on an untrusted source is INCONCLUSIVE. One FAIL gives NO-GO. GO needs PASS
+    and a certificate for every criterion. Anything else is INCONCLUSIVE.
 
     Args:
-        certificates: Of this very gate, as ``read_certificates`` gives them.
+        certificates: Certificates of this gate's code, from ``read_certificates``.
 
     Raises:
-        EvidenceError: no record, or the same run twice.
+        EvidenceError: there is no record, or the same run twice.
         ValueError: no criterion, or two with the same id.
     """
     records = pool(evidence)
@@ -140,7 +140,7 @@ def decide(
         for criterion in criteria
     }
     if not criteria or len(verdicts) != len(criteria):
-        raise ValueError("a gate needs criteria, each with an id of its own")
+        raise ValueError("a gate needs criteria with unique ids")
     statuses = {verdict.status for verdict in verdicts.values()}
     if Status.FAIL in statuses:
         decision = Decision.NO_GO

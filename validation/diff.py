@@ -12,7 +12,7 @@ from validation.evidence.records import Environment
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One thing that is not the same in both."""
+    """One difference between the two."""
 
     kind: str
     """``decision``, ``verdict``, ``measured`` or ``environment``."""
@@ -23,7 +23,7 @@ class Change:
 
 
 def difference(before: Sequence[Evidence], after: Sequence[Evidence]) -> tuple[Change, ...]:
-    """Compare what two sets of records say, both judged by today's rules.
+    """Compare two sets of records, both judged by the current rules.
 
     Raises:
         EvidenceError: one of them is empty, or holds the same run twice.
@@ -47,7 +47,7 @@ def difference(before: Sequence[Evidence], after: Sequence[Evidence]) -> tuple[C
 
 
 def _environment(records: Sequence[Evidence]) -> dict[str, str]:
-    """Name -> all the values that it had, in order."""
+    """Name -> all its values, in order."""
     values: dict[str, list[str]] = {}
     for record in records:
         opening = record.opening

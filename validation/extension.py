@@ -45,13 +45,13 @@ def _nothing_planted(_: Context) -> AbstractContextManager[None]:
 
 
 def command_of(plugin: CriterionPlugin) -> str:
-    """What measures its criteria."""
+    """The command that measures its criteria."""
     own = plugin.name if plugin.file is None else f"own {plugin.argument}"
     return f"python -m validation {own}"
 
 
 def code_of(plugin: CriterionPlugin) -> str:
-    """What its certificates are bound to: its file's content, and the gate's code."""
+    """The hash that its certificates are bound to: of the file's content and the gate's code."""
     if plugin.file is None:
         return code_hash()
     return hashlib.sha256(code_hash().encode() + plugin.file.read_bytes()).hexdigest()
@@ -65,12 +65,12 @@ def all_criteria(plugins: Sequence[CriterionPlugin]) -> tuple[Criterion, ...]:
     """
     found = (*CRITERIA, *(c for plugin in plugins for c in plugin.criteria))
     if len({c.id for c in found}) < len(found):
-        raise InputError("--with: two files have a criterion of the same id")
+        raise InputError("--with: two files define a criterion with the same id")
     return found
 
 
 def valid_certificates(path: Path, plugins: Sequence[CriterionPlugin]) -> tuple[Certificate, ...]:
-    """Certificates of the gate and of these files, as they are now."""
+    """Certificates that are valid for the current gate and these files."""
     return read_certificates(path, codes={code_hash(), *map(code_of, plugins)})
 
 
@@ -83,7 +83,7 @@ def run_plugin(
     folder: Path,
     say: Callable[[str], None],
 ) -> Path:
-    """Start a stack, gather, and close the record; its path."""
+    """Start a stack, gather evidence, and close the record; returns its path."""
     from evolution_gate import fixtures
 
     seed = secrets.randbelow(2**31) if seed is None else seed
@@ -137,7 +137,7 @@ def evaluate(
 def certify_plugin(
     plugin: CriterionPlugin, path: Path, *, backend: str, force: bool, say: Callable[[str], None]
 ) -> tuple[Certificate, ...]:
-    """Try the healthy system and each mutant of a file, as far as ``path`` has it not."""
+    """Try the healthy system and each mutant of a file that has no certificate in ``path``."""
     from evolution_gate import fixtures
 
     mine, backend = {code_of(plugin)}, fixtures.backend_for(backend, say)
@@ -149,7 +149,7 @@ def certify_plugin(
     fresh = [name for name in names if (name, HEALTHY) not in done]
     trials: list[tuple[Mutant, list[str]]] = [(healthy, fresh)] if fresh else []
     trials += [(mutant, [mutant.criterion]) for mutant in left]
-    say(f"{len(trials)} trials of {plugin.argument} to be made")
+    say(f"{len(trials)} trials of {plugin.argument} to run")
     if trials:
         with (
             tempfile.TemporaryDirectory(prefix="ga-own-") as place,

@@ -1,7 +1,7 @@
 """Loads custom criteria: from a file, or from an installed package.
 
 A package offers them by an entry point of the group ``evolution_gate.criteria``. Nothing is loaded
-unless it is named (``--with``): what a verdict is made of must not depend on what is installed.
+unless it is named (``--with``): a verdict must not depend on the installed packages.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def load(named: str | Path) -> CriterionPlugin:
         named: A file, or the name of an entry point.
 
     Raises:
-        InputError: it is not there, cannot be imported, or does not set what it must.
+        InputError: it does not exist, cannot be imported, or does not set ``PLUGIN``.
     """
     path, entry = Path(named), None
     if not path.is_file():
@@ -68,7 +68,7 @@ def _module_of_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up by name.
+    # Dataclasses look up their module by name.
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
@@ -82,9 +82,9 @@ def _checked(named: str | Path, plugin: object) -> CriterionPlugin:
         )
     known = [c.id for c in (*CRITERIA, *plugin.criteria)]
     if twice := sorted({one for one in known if known.count(one) > 1}):
-        raise InputError(f"{named}: there is a criterion {twice[0]!r} already")
+        raise InputError(f"{named}: criterion {twice[0]!r} exists already")
     if stray := [m.name for m in plugin.mutants if m.criterion not in known[len(CRITERIA) :]]:
-        raise InputError(f"{named}: mutant {stray[0]!r} is of no criterion of this file")
+        raise InputError(f"{named}: mutant {stray[0]!r} belongs to no criterion of this file")
     if bare := [m.name for m in plugin.mutants if m.injector is None]:
         raise InputError(f"{named}: mutant {bare[0]!r} has no injector")
     return plugin

@@ -1,7 +1,7 @@
-"""pytest: options, the campaign as one fixture, and INCONCLUSIVE as an outcome of its own.
+"""pytest plug-in: options, the campaign as a fixture, and INCONCLUSIVE as a separate outcome.
 
-The tests of the gate only read verdicts. The first one that asks for them makes the campaign run:
-stack, workloads and faults, evidence closed, verdicts computed from the file, report written.
+The tests of the gate only read verdicts. The first test that needs them starts the campaign: stack,
+workloads and faults, evidence closed, verdicts computed from the file, report written.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 _TESTS: Final = "validation.test_criteria"
 _INCONCLUSIVE = pytest.StashKey[str]()
 _MARK: Final = "inconclusive"
-"""Attribute of a test report; it must live there to reach the terminal from xdist's workers."""
+"""Attribute of a test report; on the report it reaches the terminal also from xdist's workers."""
 _RESULT = pytest.StashKey["GateResult"]()
 _FOLDER = pytest.StashKey[Path]()
 _TEST_RUN = pytest.StashKey[str]()
 _ENDED = pytest.StashKey[int]()
 """The signal that ended the campaign."""
 _OUTPUT: Final = "gate"
-"""Where a worker of xdist says which run it decided from."""
+"""Key under which a worker of xdist reports the run that it decided from."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,7 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marker, also where no configuration of this project is read."""
+    """Register the marker, also where this project's configuration is not read."""
     text = "validation: starts the real stack, injects faults, and gathers evidence for the gate"
     config.addinivalue_line("markers", text)
 
@@ -116,13 +116,13 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     except StackError as error:
         if worker is not None:
             pytest.fail(str(error), pytrace=False)
-        # Said once, and not again by every test that there is no stack for.
+        # Reported once, not by every test that needs the stack.
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
     return publish(config, decide_from(config, folder), folder)
 
 
 def plugins_of(config: pytest.Config) -> list[CriterionPlugin]:
-    """Load what ``--with`` names."""
+    """Load the plug-ins of ``--with``."""
     from ga.errors import InputError
     from validation.plugin_loading import load
 
@@ -158,7 +158,7 @@ def _gather(config: pytest.Config) -> Path:
     """Run the campaign and write its report; returns the folder of both.
 
     Raises:
-        StackError: the stack cannot be started, or the cluster of ``--address`` is not there.
+        StackError: the stack cannot be started, or the cluster of ``--address`` is not reachable.
         CampaignAbortedError: it failed later.
     """
     # Imported here: this plugin is loaded for every pytest run.
@@ -184,7 +184,7 @@ def _gather(config: pytest.Config) -> Path:
         dashboard=config.getoption("--dashboard"),
         prometheus=config.getoption("--prometheus"),
     )
-    # Before minutes of work, and not at the end of them.
+    # Checked before minutes of work, not at their end.
     writing = list(reporters())
     ours, short = isinstance(target, OwnStack), config.getoption("--short")
     plugins = tuple(plugins_of(config))
@@ -240,7 +240,7 @@ def _progress_printer(config: pytest.Config) -> Callable[[str], None]:
 
 
 def publish(config: pytest.Config, result: GateResult, folder: Path) -> GateResult:
-    """Make a decision the one that this pytest run reports and, with ``--gate``, exits by."""
+    """Set the decision that this pytest run reports and, with ``--gate``, uses as exit status."""
     config.stash[_RESULT] = result
     config.stash[_FOLDER] = folder
     if hasattr(config, "workeroutput"):
@@ -250,7 +250,7 @@ def publish(config: pytest.Config, result: GateResult, folder: Path) -> GateResu
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """A worker of xdist ended: its decision is that of the whole run, which is said here."""
+    """When a worker of xdist ends, report its decision, which is that of the whole run."""
     config: pytest.Config = node.config
     config.stash[_TEST_RUN] = node.workerinput["testrunuid"]
     folder = getattr(node, "workeroutput", {}).get(_OUTPUT)
@@ -316,7 +316,7 @@ def pytest_terminal_summary(
             f" {format_explanation(verdict)}"
         )
     for line in distrust_reasons(result.observer):
-        terminalreporter.write_line(f"observer: {line}")
+        terminalreporter.write_line(f"untrusted: {line}")
     folder = config.stash[_FOLDER]
     terminalreporter.write_line(f"report: {folder / 'report.html'}")
     terminalreporter.write_line(f"all runs: {folder.parent / 'index.html'}")
@@ -324,7 +324,7 @@ def pytest_terminal_summary(
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With ``--gate``, the exit status is that of the gate; no verdict is never a GO."""
+    """With ``--gate``, the exit status is that of the gate. Without a verdict it is never GO."""
     if _TEST_RUN in session.config.stash:
         from validation.run_folder import OUT
         from validation.run_once import forget
@@ -332,14 +332,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         forget(OUT, session.config.stash[_TEST_RUN])
     ended = session.config.stash.get(_ENDED, None)
     if ended is not None and ended != signal.SIGINT:
-        # As a shell has it; of Ctrl-C pytest has a status of its own.
+        # As in a shell; for Ctrl-C pytest has its own status.
         session.exitstatus = 128 + ended
         return
     if session.config.getoption("--gate") is None:
         return
     result = session.config.stash.get(_RESULT, None)
     status = 2 if result is None else result.exit_code
-    # Any other failed test of the session still counts.
+    # Other failed tests of the session still count.
     if status == 0 and session.exitstatus != 0:
         status = int(session.exitstatus)
     session.exitstatus = status

@@ -1,6 +1,6 @@
-"""Where pages are written: an installed package names itself by an entry point.
+"""Finds the installed packages that write reports, by their entry points.
 
-The gate knows no reports. ``reports`` of this project is one package of the entry point group
+The gate does not import reports. This project's ``reports`` is registered in the entry point group
 ``evolution_gate.reporters``.
 """
 
@@ -47,7 +47,7 @@ def reporters() -> Iterator[Reporter]:
     """Every installed reporter.
 
     Raises:
-        InputError: there is none.
+        InputError: no reporter is installed.
     """
     found = entry_points(group=GROUP)
     if not found:

@@ -1,4 +1,4 @@
-"""The folder of a run: its name, and what of it stays."""
+"""The folder of a run: its name, and the files that are kept."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Final
 from evolution_gate.fixtures.system import termination
 
 OUT: Final = Path("reports") / "out"
-"""Folder of the folders of all runs."""
+"""Parent folder of all runs."""
 WORK: Final = "work"
-"""Ledgers, backups and restored copies of a run; what is kept of them are the logs."""
+"""Folder of ledgers, backups and restored copies of a run; only its logs are kept."""
 _LOGS: Final = (".log", ".jsonl", ".json")
 
 
@@ -25,10 +25,10 @@ def stamp(at: float | None = None) -> str:
 
 @contextmanager
 def working(folder: Path, *, keep: bool) -> Iterator[Path]:
-    """A folder, not made yet, for what a run works on; afterwards only logs are left of it.
+    """Path of a new folder for working files; afterwards only its logs are kept.
 
     Args:
-        keep: leave everything.
+        keep: keep everything.
     """
     place = folder / WORK
 
@@ -36,7 +36,7 @@ def working(folder: Path, *, keep: bool) -> Iterator[Path]:
         if not keep and place.exists():
             only_logs(place)
 
-    # A thread of a run that a signal ends may still write there: it is done at the very end.
+    # A thread of an interrupted run may still write there, so remove files at the very end.
     termination.owe(tidy)
     try:
         yield place
@@ -52,7 +52,7 @@ def working(folder: Path, *, keep: bool) -> Iterator[Path]:
 
 
 def only_logs(place: Path) -> None:
-    """Remove all files but logs, and folders that are then empty."""
+    """Remove all files except logs, and empty folders."""
     for path in sorted(place.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):

@@ -1,6 +1,6 @@
 """One campaign for all processes of a pytest run, also under pytest-xdist.
 
-filelock would save one line, and has a lock 18 ms after it is free, ``flock`` after 0.05 ms.
+filelock would save one line, but takes 18 ms to acquire a released lock; ``flock`` takes 0.05 ms.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from pathlib import Path
 from typing import Final
 
 TEST_RUN: Final = "testrunuid"
-"""What xdist calls its name for the whole run, in a worker's input."""
+"""Key of xdist's id of the whole run in a worker's input."""
 
 
 class FailedElsewhereError(Exception):
-    """Another worker ran the campaign, and it did not reach its end."""
+    """Another worker ran the campaign and did not complete it."""
 
 
 def once(worker: Mapping[str, object] | None, out: Path, run: Callable[[], Path]) -> Path:
-    """The folder that ``run`` made, in this process or in the worker that came first.
+    """The folder that ``run`` made, in this process or in the first worker.
 
     Args:
         worker: xdist's input of this worker; None: there are no workers.
-        out: where ``run`` makes its folder; locks lie there too.
+        out: parent of the folder that ``run`` makes, and of the locks.
 
     Raises:
-        FailedElsewhereError: ``run`` failed in the worker that came first.
+        FailedElsewhereError: ``run`` failed in the first worker.
     """
     if worker is None:
         return run()
     out.mkdir(parents=True, exist_ok=True)
     mark = _mark(out, str(worker[TEST_RUN]))
     with mark.with_suffix(".lock").open("w") as lock:
-        # The others wait here: faults and measurements have the machine for themselves.
+        # The other workers wait here, so that nothing runs next to faults and measurements.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if mark.exists():
             name = mark.read_text()
@@ -47,7 +47,7 @@ def once(worker: Mapping[str, object] | None, out: Path, run: Callable[[], Path]
 
 
 def forget(out: Path, test_run: str) -> None:
-    """Remove what ``once`` left; for the process that started the workers."""
+    """Remove the files of ``once``; called by the process that started the workers."""
     mark = _mark(out, test_run)
     for file in (mark, mark.with_suffix(".lock")):
         file.unlink(missing_ok=True)

@@ -33,43 +33,45 @@ from validation.evidence.records_self_check import HarnessReading
 from validation.verdict import Records, Verdict, downgrade, format_list, plural
 
 OVERHEAD: Final = 0.02
-"""Share of a core that the harness is meant to use at most while it measures."""
+"""Intended maximum share of a core for the harness while it measures."""
 HEAVY: Final = 0.10
-"""Share of a core from which on it disturbs what it measures."""
+"""Share of a core from which the harness disturbs what it measures."""
 STEP_S: Final = 1.0
-"""A clock that moves by more against another one was set, or stood still."""
+"""Largest difference between the clocks' advance; above it one was set or stopped."""
 MEASURED_S: Final = 10.0
-"""The harness' CPU time must be known for so much of the work."""
+"""Share of the work for which the harness' CPU time must be known."""
 _SAMPLE_S: Final = 5.0
-"""A sample taken so long after a node's end, or later, cannot find it up."""
+"""Seconds after a node's end from which a sample cannot show it as up."""
 _KNOWS_S: Final = 20.0
-"""So long after a node's end Prometheus must know: its interval, time-out, and time to spare."""
+"""Seconds after a node's end until Prometheus must show it as down: interval, time-out and
+reserve.
+"""
 _SETTLED_S: Final = 30.0
-"""From a node's start until its exporter must have been found."""
+"""Seconds from a node's start until its exporter must be scraped."""
 _NEAR_S: Final = 60.0
-"""The last independent word on a node is good for so long."""
+"""Seconds for which the last independent observation of a node is valid."""
 _UNKNOWN: Final = "being started"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceSource:
-    """One source that verdicts rest on."""
+    """A source of evidence that verdicts depend on."""
 
     source: str
     measured: str
     doubts: tuple[str, ...]
-    """Why it cannot be believed; none where it can."""
+    """Why it is untrusted; empty if it is trusted."""
     criteria: tuple[str, ...]
     """Ids of the criteria that depend on it."""
 
 
 _Found: TypeAlias = tuple[str, list[str]]
-"""What was measured, and the doubts."""
+"""A check of one source: returns the measurement and the doubts."""
 _Check: TypeAlias = Callable[[Records], _Found]
 
 
 def assess_sources(records: Records, criteria: Sequence[Criterion]) -> tuple[EvidenceSource, ...]:
-    """Every source, doubted or not. A check that raises is a doubt."""
+    """Every source, trusted or not. A check that raises makes its source untrusted."""
     return tuple(
         _aspect(source, check, tuple(c.id for c in criteria if source in c.trusts), records)
         for source, check in _SOURCES.items()
@@ -79,9 +81,9 @@ def assess_sources(records: Records, criteria: Sequence[Criterion]) -> tuple[Evi
 def downgrade_untrusted(
     criterion: Criterion, verdict: Verdict, aspects: Sequence[EvidenceSource]
 ) -> Verdict:
-    """The verdict, INCONCLUSIVE where it would pass on a source that is doubted.
+    """The verdict; a PASS that depends on an untrusted source becomes INCONCLUSIVE.
 
-    A FAIL stands, whatever it rests on: else whoever confuses the observer escapes a NO-GO.
+    A FAIL is never changed: otherwise disturbing the monitoring would hide a NO-GO.
     """
     doubts = [
         f"{aspect.source}: {format_list(aspect.doubts)}"
@@ -92,7 +94,9 @@ def downgrade_untrusted(
 
 
 def distrust_reasons(aspects: Sequence[EvidenceSource]) -> list[str]:
-    """A line for every source that is doubted: why, and which criteria it leaves open."""
+    """A line for every untrusted source: the reason, and the criteria that are left
+    INCONCLUSIVE.
+    """
     return [
         f"{aspect.source}: {format_list(aspect.doubts)}. Not trusted for"
         f" {', '.join(aspect.criteria)}"
@@ -107,14 +111,14 @@ def _aspect(
     try:
         measured, doubts = check(records)
     except Exception as error:
-        measured, doubts = "", [f"the audit failed: {type(error).__name__}: {error}"]
-    # The same doubt about many readings is one.
+        measured, doubts = "", [f"the self-check failed: {type(error).__name__}: {error}"]
+    # Equal doubts about several readings are reported once.
     unique = tuple(dict.fromkeys(doubts))
     return EvidenceSource(source=source, measured=measured, doubts=unique, criteria=criteria)
 
 
 def _cpu(records: Records) -> _Found:
-    """The harness' CPU time, only while workloads on the stack and their local arms ran."""
+    """The harness' CPU time while workloads on the stack and their local arms ran."""
     doubts: list[str] = []
     said: list[str] = []
     for record in records:
@@ -133,12 +137,12 @@ def _cpu(records: Records) -> _Found:
                 seconds += b.monotonic_s - a.monotonic_s
         if seconds < MEASURED_S:
             if work and record.all(HarnessReading):
-                doubts.append(f"known for {seconds:.0f} s of the work only (run {record.run})")
+                doubts.append(f"known only for {seconds:.0f} s of the work (run {record.run})")
             continue
         share = used / seconds
         said.append(
-            f"{share:.1%} of a core while work ran, {looked / seconds:.1%} to look at it "
-            f"(meant: {OVERHEAD:.0%})"
+            f"{share:.1%} of a core while work ran, {looked / seconds:.1%} for monitoring "
+            f"(intended maximum: {OVERHEAD:.0%})"
         )
         if not 0 <= share <= HEAVY:
             doubts.append(f"the harness itself used {share:.0%} of a core (run {record.run})")
@@ -160,7 +164,7 @@ def _clock(records: Records) -> _Found:
 
 
 def _scrapes(records: Records) -> _Found:
-    """The time between Prometheus' own samples, of every target."""
+    """The time between Prometheus' own samples, for every target."""
     doubts: list[str] = []
     worst = 0.0
     targets: set[str] = set()
@@ -168,7 +172,7 @@ def _scrapes(records: Records) -> _Found:
         doubts += _silent(record)
         asked = {scrape.target for scrape in record.all(Scrape)}
         if not asked:
-            doubts.append(f"nobody asked Prometheus (run {record.run})")
+            doubts.append(f"Prometheus was not queried (run {record.run})")
         known: set[str] = set()
         for reading in record.all(HarnessReading):
             for target, silence in reading.silence_s.items():
@@ -203,14 +207,14 @@ def _prometheus(records: Records) -> _Found:
             compared += count
             doubts += [f"{words} (run {record.run})" for words in found]
             if not count:
-                doubts.append(f"nobody else said whether {target} was up (run {record.run})")
+                doubts.append(f"no other source shows whether {target} was up (run {record.run})")
     return f"{plural(compared, 'reading')} of nodes compared" if compared else "", doubts
 
 
 def _compared(
     record: Evidence, target: str, said: Sequence[tuple[float, Scrape]]
 ) -> tuple[int, list[str]]:
-    """How many readings of a target were compared, and what did not agree."""
+    """Number of compared readings of a target, and the contradictions."""
     stretches = _stretches(record, target)
     begins = [begin for begin, _, _ in stretches]
     count = 0
@@ -227,7 +231,7 @@ def _compared(
         if incarnation is None:
             wrong_since = None
             if scrape.up and (sampled >= begin + _SAMPLE_S or at >= begin + _KNOWS_S):
-                found.append(f"{target} was up for Prometheus and gone by its process")
+                found.append(f"{target} was up in Prometheus, but its process had ended")
             continue
         wrong = not scrape.up and sampled >= begin + _SETTLED_S
         if not wrong or is_excused(record, (target,), at):
@@ -235,14 +239,14 @@ def _compared(
             continue
         wrong_since = at if wrong_since is None else wrong_since
         if at - wrong_since >= FRESH_S:
-            found.append(f"{target} was down for Prometheus while its process ran")
+            found.append(f"{target} was down in Prometheus while its process ran")
     return count, found
 
 
 def _stretches(record: Evidence, target: str) -> list[tuple[float, float, object]]:
     """Begin, last reading and incarnation (None: gone) of every segment of a node's life."""
     faults = [f for f in record.all(Fault) if f.target == target]
-    # Until a start is confirmed its exporter may be there and the node not yet, or the reverse.
+    # Until a start is confirmed, the exporter may be up before the node, or the reverse.
     starts = [(f.requested_at, f.confirmed_at) for f in faults if f.fault == "start"]
     words: list[tuple[float, object]] = [
         *(
@@ -264,7 +268,7 @@ def _stretches(record: Evidence, target: str) -> list[tuple[float, float, object
 
 
 def _generator(records: Records) -> _Found:
-    """The load generator, which must not be what is slow."""
+    """The load generator, which must not be the bottleneck."""
     loads = [(record.run, load) for record in records for load in record.all(Load)]
     doubts = [
         f"used {load.generator_share:.0%} of a core (run {run})"
@@ -276,7 +280,7 @@ def _generator(records: Records) -> _Found:
 
 
 def _receipts(records: Records) -> _Found:
-    """Every fault, and every undo, was seen from outside to happen."""
+    """Every fault and every undo must be confirmed from outside."""
     faults = [(record.run, fault) for record in records for fault in record.all(Fault)]
     doubts = [
         f"{fault.fault} of {fault.target} has no receipt (run {run})"
@@ -287,22 +291,22 @@ def _receipts(records: Records) -> _Found:
 
 
 def _silent(record: Evidence) -> list[str]:
-    """Describe gaps in the observer's readings; empty if there are none."""
+    """Describe gaps in the harness monitor's readings; empty if there are none."""
     times = [reading.at for reading in record.all(HarnessReading)]
     if len(times) < 2:
-        # One reading alone shows no clock that goes, and no CPU time that passes.
-        said = "once only" if times else "nothing"
-        return [f"the observer said {said} (run {record.run})"]
+        # A single reading cannot show that a clock advances or CPU time is used.
+        said = "one reading only" if times else "no reading"
+        return [f"the harness monitor wrote {said} (run {record.run})"]
     seen = [event.at for event in record.of(Probe.KIND)]
     work = record.all(Workload)
     begin = min([*(w.started_at for w in work), *seen], default=times[0])
     end = max([*(w.finished_at for w in work), *seen], default=times[-1])
-    unwatched = longest_gap(record, times, "the observer", hours=(begin, end))
+    unwatched = longest_gap(record, times, "the harness monitor", hours=(begin, end))
     return [unwatched] if unwatched else []
 
 
 def _pairs(record: Evidence) -> Iterator[tuple[HarnessReading, HarnessReading]]:
-    """Readings in turn of one process: none with a known absence of the harness between them."""
+    """Consecutive readings of one process, without pairs that a known gap separates."""
     away = [(absent.begin, absent.end) for absent in record.all(Gap)]
     for a, b in pairwise(record.all(HarnessReading)):
         if not away or not overlap(a.at, b.at, away):

@@ -19,7 +19,7 @@ CONFIDENCE: Final = 0.95
 MOST_POINTS: Final = 200
 """Points that a slope is fitted to at most: the cost grows with their square."""
 MOST_NEEDED: Final = 10_000
-"""More values than this are not asked for: the truth is too near the limit to be shown."""
+"""Largest number of values to request; above it the true value is too close to the limit."""
 _MOST_CORRELATION: Final = 0.9
 _Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -40,7 +40,7 @@ def proportion(successes: int, trials: int, *, confidence: float = CONFIDENCE) -
         ValueError: no trials, or more successes than trials.
     """
     if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes in {trials} trials make no rate")
+        raise ValueError(f"no rate from {successes} successes in {trials} trials")
     failures = trials - successes
     lower = special.betaincinv(successes, failures + 1, 1 - confidence) if successes else 0.0
     upper = special.betaincinv(successes + 1, failures, confidence) if failures else 1.0
@@ -68,13 +68,13 @@ def values_needed(
     """How many more values like these bring the t bound of their mean to the right side of a limit.
 
     Args:
-        values: What was measured; one value has no spread to go by.
+        values: Measurements; a single value has no spread.
         limit: In the unit of the values.
         above: Whether the lower bound must reach it, else the upper bound must stay below it.
 
     Returns:
-        At least 1; ``None`` when one value, or a mean on the wrong side, foretells nothing, or when
-        ``MOST_NEEDED`` would not do.
+        At least 1; ``None`` for one value, for a mean on the wrong side, or when ``MOST_NEEDED``
+        values would not suffice.
     """
     data = _finite(values)
     margin = float(data.mean()) - limit if above else limit - float(data.mean())
@@ -94,7 +94,7 @@ def more_for_tolerance(
 ) -> int | None:
     """How many more durations like these bring ``tolerance_upper`` below a limit; see there.
 
-    Returns ``None`` when ``MOST_NEEDED`` would not do.
+    Returns ``None`` when ``MOST_NEEDED`` values would not suffice.
     """
     logs = np.log(_finite(values))
     centre, spread = float(logs.mean()), float(logs.std(ddof=1))
@@ -107,7 +107,7 @@ def more_for_tolerance(
 
 
 def _smallest(reached: Callable[[int], bool]) -> int:
-    """The smallest whole number from 1 on that does; more than it do too."""
+    """The smallest positive integer that suffices; all larger ones suffice too."""
     high = 1
     while not reached(high):
         high *= 2
@@ -124,7 +124,7 @@ def zero_count_upper(trials: int, *, confidence: float = CONFIDENCE) -> float:
     Exact form 1 - (1 - confidence) ** (1 / trials). Raises ValueError when there was no trial.
     """
     if trials < 1:
-        raise ValueError("no trials bound nothing")
+        raise ValueError("without trials there is no bound")
     return 1 - float((1 - confidence) ** (1 / trials))
 
 
@@ -134,7 +134,7 @@ def daily_rate(events: int, seconds: float, *, confidence: float = CONFIDENCE) -
     Raises ValueError without any time, or for a negative count.
     """
     if not seconds > 0 or events < 0:
-        raise ValueError(f"{events} events in {seconds} s make no rate")
+        raise ValueError(f"no rate from {events} events in {seconds} s")
     days = seconds / 86_400
     lower = special.gammaincinv(events, 1 - confidence) if events else 0.0
     upper = special.gammaincinv(events + 1, confidence)
@@ -142,7 +142,7 @@ def daily_rate(events: int, seconds: float, *, confidence: float = CONFIDENCE) -
 
 
 def proven_content(trials: int, *, confidence: float = CONFIDENCE) -> float:
-    """Share of all future cases that ``trials`` out of ``trials`` good ones prove good.
+    """Proven share of good cases among all future ones, if all ``trials`` were good.
 
     Free of any assumption on the distribution; 5 of 5 prove 55 %, 59 of 59 prove 95 %.
     """
@@ -150,7 +150,7 @@ def proven_content(trials: int, *, confidence: float = CONFIDENCE) -> float:
 
 
 def samples_for_quantile(share: float, *, confidence: float = CONFIDENCE) -> int:
-    """How many values it takes until the largest of them bounds a quantile: 299 for 99 %."""
+    """Number of values until the largest of them bounds a quantile: 299 for 99 %."""
     if not 0 < share < 1:
         raise ValueError(f"a share between 0 and 1 is needed, not {share}")
     return math.ceil(math.log(1 - confidence) / math.log(share))
@@ -162,8 +162,8 @@ def quantile_bounds(
     """A quantile with one-sided bounds by order statistics (Hahn and Meeker 1991, 5.2).
 
     How many of n values lie below the quantile is binomial, whatever their distribution. Values may
-    be infinite; too few have the bounds 0 and infinity. Raises ValueError for no value, one that is
-    no number, or a negative one.
+    be infinite; too few have the bounds 0 and infinity. Raises ValueError without values, or for a
+    value that is NaN or negative.
     """
     data = sorted(float(value) for value in values)
     if not data or not 0 < share < 1 or any(math.isnan(v) or v < 0 for v in data):
@@ -182,8 +182,8 @@ def quantile_bounds(
 def mean(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Estimate:
     """Mean of independent values with Student's t bounds.
 
-    One value has the bounds minus and plus infinity. Raises ValueError for no value, or for one
-    that is not finite.
+    One value has the bounds minus and plus infinity. Raises ValueError without values, or for a
+    value that is not finite.
     """
     data = _finite(values)
     point = float(data.mean())
@@ -197,7 +197,7 @@ def mean(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Estimate
 def geometric_mean(ratios: Sequence[float], *, confidence: float = CONFIDENCE) -> Estimate:
     """Geometric mean of paired ratios, with t bounds taken on their logarithms.
 
-    Logarithms, because a ratio and its inverse must carry the same weight. Raises ValueError for a
+    Logarithms, because a ratio and its inverse must have the same weight. Raises ValueError for a
     ratio that is not positive and finite.
     """
     data = _finite(ratios)
@@ -279,7 +279,7 @@ def trend(
 
 
 def slope(x: _Vector, y: _Vector, *, confidence: float = CONFIDENCE) -> Estimate:
-    """Slope of points with rising ``x``, as ``trend`` gives it of blocks."""
+    """Slope of points with rising ``x``: ``trend`` after its reduction to blocks."""
     count = x.size
     first, second = np.triu_indices(count, 1)
     slopes = np.sort((y[second] - y[first]) / (x[second] - x[first]))
@@ -289,8 +289,8 @@ def slope(x: _Vector, y: _Vector, *, confidence: float = CONFIDENCE) -> Estimate
     power = float(rest @ rest)
     alike = 0.0
     if power > 0:
-        # n values correlated by r tell as much as n (1 - r) / (1 + r) independent ones. A straight
-        # line takes up some of the correlation, about 3 / n of it.
+        # n values with correlation r are worth n (1 - r) / (1 + r) independent ones. Fitting a
+        # straight line removes some of the correlation, about 3 / n of it.
         seen = float(rest[1:] @ rest[:-1]) / power + 3 / count
         alike = min(max(seen, 0.0), _MOST_CORRELATION)
     variance = count * (count - 1) * (2 * count + 5) / 18 * (1 + alike) / (1 - alike)
@@ -306,7 +306,7 @@ def slope(x: _Vector, y: _Vector, *, confidence: float = CONFIDENCE) -> Estimate
 
 @dataclass(frozen=True, kw_only=True)
 class Availability:
-    """What outages seen in a time say of all time to come. Durations in seconds."""
+    """Estimates of the long-run availability from observed outages. Durations in seconds."""
 
     observed: float
     """Share of the observed time that was up."""
@@ -331,8 +331,8 @@ def availability(
     Args:
         outages: Length of each, in seconds.
         observed_s: Time watched, outages included.
-        unseen_s: Without an outage nothing tells how long one lasts; this is taken instead. The
-            bound holds with its confidence when outages are no longer.
+        unseen_s: Assumed length of an outage when none was observed. The bound holds with its
+            confidence if outages are not longer.
 
     Raises:
         ValueError: a length is not finite and positive, or more was down than observed.
@@ -341,7 +341,7 @@ def availability(
     down = float(lengths.sum())
     up = observed_s - down
     if not math.isfinite(observed_s) or up <= 0 or (lengths.size and float(lengths.min()) <= 0):
-        raise ValueError(f"{down:g} s down in {observed_s:g} s are no availability")
+        raise ValueError(f"no availability from {down:g} s down in {observed_s:g} s")
     count = int(lengths.size)
     if not count:
         none = -math.log(1 - confidence)
@@ -367,11 +367,13 @@ def availability(
 def more_watching(
     outages: Sequence[float], observed_s: float, target: float, *, unseen_s: float
 ) -> float:
-    """Seconds more without an outage until the availability's lower bound reaches ``target``."""
+    """Additional seconds without an outage until the availability's lower bound reaches
+    ``target``.
+    """
     now = availability(outages, observed_s, unseen_s=unseen_s).share.lower
     if now >= target:
         return 0.0
-    # The bound on down time per up time falls as one over the time up.
+    # The bound on down time per up time is proportional to 1 / up time.
     up = observed_s - math.fsum(outages)
     return up * ((1 / now - 1) / (1 / target - 1) - 1)
 

@@ -1,4 +1,4 @@
-"""What a campaign judges: a stack that it starts itself, or a cluster that others started."""
+"""Target of a campaign: a stack that it starts itself, or an attached cluster."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ CPUS_PER_NODE: Final = 0.4
 
 
 class Target(Protocol):
-    """Where a campaign runs."""
+    """The target of a campaign."""
 
     @property
     def option(self) -> str:
-        """The option of the command line that names it."""
+        """The command-line option that selects it."""
         ...
 
     @property
@@ -34,7 +34,7 @@ class Target(Protocol):
         """The running stack.
 
         Raises:
-            StackError: it cannot be started, or is not there.
+            StackError: it cannot be started, or is not reachable.
         """
         ...
 
@@ -70,10 +70,10 @@ class OwnStack:
 
 
 class AttachedCluster:
-    """A cluster that others started: it is given work and watched, and never broken.
+    """A cluster that the user started: it gets work and is monitored, without faults.
 
     Raises:
-        StackError: it is not there.
+        StackError: it is not reachable.
     """
 
     def __init__(self, address: str, *, dashboard: str | None, prometheus: str | None) -> None:
@@ -92,7 +92,7 @@ class AttachedCluster:
     def start(
         self,
         *,
-        alert_webhook: str,  # noqa: ARG002 (its alerts go elsewhere)
+        alert_webhook: str,  # noqa: ARG002 (its alerts are not received)
         say: Callable[[str], None],  # noqa: ARG002
     ) -> AbstractContextManager[Stack]:
         """See ``Target``."""
@@ -102,10 +102,10 @@ class AttachedCluster:
 def target_of(
     *, backend: str, address: str | None, dashboard: str | None, prometheus: str | None
 ) -> Target:
-    """The target that options of the command line name.
+    """The target that the command-line options select.
 
     Raises:
-        StackError: they contradict each other, or the cluster is not there.
+        StackError: the options contradict each other, or the cluster is not reachable.
     """
     if address is not None:
         return AttachedCluster(address, dashboard=dashboard, prometheus=prometheus)

@@ -1,8 +1,8 @@
-"""What a verdict is, and the rule that a checker which fails to answer proves nothing.
+"""Verdicts, and the rule that a verdict function that raises gives INCONCLUSIVE.
 
 A verdict function takes the pooled records and returns a ``Verdict``. It is pure: the same records
-give the same verdict for ever. PASS and FAIL are both claims and need proof; everything else, and
-above all missing, contradictory or unreadable evidence, is INCONCLUSIVE.
+always give the same verdict. PASS and FAIL are both claims and need proof. Everything else is
+INCONCLUSIVE, above all missing, contradictory or unreadable evidence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from validation.evidence.log import Evidence
 
 
 class Status(StrEnum):
-    """The three things that evidence can say about a criterion."""
+    """The three statuses of a criterion."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -37,7 +37,7 @@ class Verdict:
     needs: str = ""
     """What evidence is missing, and how long it takes to gather; empty when nothing is."""
     budget: str = ""
-    """What the target allows, and what of that was used: "99 % allows 14 min a day; 0 s used"."""
+    """What the target allows, and how much of it was used: "99 % allows 14 min a day; 0 s used"."""
 
 
 Records: TypeAlias = Sequence[Evidence]
@@ -45,7 +45,7 @@ VerdictFunction: TypeAlias = Callable[[Records], Verdict]
 
 
 class InconclusiveError(Exception):
-    """Raised by a checker that finds the evidence unusable; becomes an INCONCLUSIVE verdict."""
+    """Raised by a verdict function for unusable evidence; becomes an INCONCLUSIVE verdict."""
 
     def __init__(self, reason: str, *, needs: str = "") -> None:
         super().__init__(reason)
@@ -75,8 +75,8 @@ def inconclusive(
 def judge(function: VerdictFunction, records: Records) -> Verdict:
     """Run one verdict function so that neither missing evidence nor a bug can pass.
 
-    A record without its ``close`` event makes the verdict INCONCLUSIVE: nobody knows what the
-    missing part said. So does a number that is none, and a checker that raises.
+    A record without its ``close`` event makes the verdict INCONCLUSIVE, because the missing part is
+    unknown. So does a value that is NaN, and a verdict function that raises.
     """
     cut = [record.source for record in records if not record.closed]
     if cut:
@@ -85,7 +85,7 @@ def judge(function: VerdictFunction, records: Records) -> Verdict:
             needs="a run that reaches its end",
         )
     if unreadable := [record.not_finite for record in records if record.not_finite]:
-        return inconclusive(format_list(unreadable), needs="readings that are numbers")
+        return inconclusive(format_list(unreadable), needs="finite readings")
     try:
         verdict = function(records)
     except InconclusiveError as finding:
@@ -93,17 +93,20 @@ def judge(function: VerdictFunction, records: Records) -> Verdict:
             finding.reason, needs=finding.needs or "a record that does not contradict itself"
         )
     except Exception as error:
-        # A checker with a bug must not decide anything, nor stop the other checkers.
+        # A verdict function with a bug must not decide anything, nor stop the others.
         return inconclusive(
-            f"the checker failed: {type(error).__name__}: {error}", needs="a repaired checker"
+            f"the verdict function failed: {type(error).__name__}: {error}",
+            needs="a corrected verdict function",
         )
     if verdict.interval is not None and any(math.isnan(bound) for bound in verdict.interval):
-        return inconclusive("the confidence bounds are NaN", needs="readings that are numbers")
+        return inconclusive("the confidence bounds are NaN", needs="finite readings")
     return verdict
 
 
 def downgrade(verdict: Verdict, problems: Sequence[str], *, needs: str) -> Verdict:
-    """Turn a PASS into INCONCLUSIVE when part of its evidence is unusable; a FAIL stands."""
+    """Turn a PASS into INCONCLUSIVE when part of its evidence is unusable; a FAIL does not
+    change.
+    """
     if verdict.status is not Status.PASS or not problems:
         return verdict
     return inconclusive(
@@ -139,7 +142,7 @@ def format_shortfall(count: int | None, noun: str, nouns: str = "", *, each_s: f
     """What is still needed and how long that takes: ``54 more recoveries, about 9 min``."""
     many = f"more {nouns or noun + 's'}"
     if count is None:
-        return f"very many {many}: the truth lies close to the target"
+        return f"very many {many}: the true value is close to the target"
     return f"{plural(count, f'more {noun}', many)}, about {span(count * each_s)}"
 
 

@@ -1,8 +1,8 @@
 """Schedules of faults that may overlap, drawn from a seed and played under an evolution.
 
 ``python -m validation schedule --replay SEED`` repeats one: the same faults on the same targets in
-the same order, at the same moments after the run's workers are ready, or as soon after as the
-receipts of the others allow.
+the same order, at the same times after the run's workers are ready. A fault is delayed until the
+receipts of the other faults are taken.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from validation.stages.workloads import WORKLOAD_SECONDS
 COUNT: Final = 4
 """Faults of a schedule."""
 LEAST_NODES: Final = 2
-"""One of them is left alone."""
+"""One of them gets no fault."""
 _SCALE: Final = Scale(pairs=0, recoveries=0, speedup=SHORT.speedup, evolution=(700, 34))
 _JUDGED: Final = ("no_data_loss", "reproducibility", "container_stability")
 _SPREAD_S: Final = 14.0
@@ -55,10 +55,10 @@ NODE_FAULTS: Final[Mapping[str, tuple[_Do, _Do | None]]] = {
     "memory under the limit": (lambda n: n.hog_memory(0.6, 1.0), None),
     "memory over the limit": (lambda n: n.hog_memory(1.5, 1.0), None),
 }
-"""Fault of a node -> its undo; a node that is dead afterwards is also started."""
+"""Fault of a node -> its undo. If the node is dead afterwards, it is also started."""
 SERVICE_FAULTS: Final = ("kill", "stop")
 _AWAY: Final = frozenset({"kill", "pause", "partition", "one_way in", "one_way out"})
-"""They take a node out of the cluster, or may."""
+"""Faults that remove a node from the cluster, or may do so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +66,12 @@ class Step:
     """One fault of a schedule."""
 
     at_s: float
-    """After the workers of the run were ready."""
+    """Seconds after the workers of the run were ready."""
     for_s: float
-    """Until it is undone."""
+    """Seconds until it is undone."""
     fault: str
     target: str
-    """A node, or a service."""
+    """Name of a node or a service."""
 
     def __str__(self) -> str:
         return f"{self.fault} {self.target} at {self.at_s:.1f} s for {self.for_s:.1f} s"
@@ -80,9 +80,9 @@ class Step:
 def draw(
     seed: int, *, nodes: Sequence[str], services: Sequence[str], count: int = COUNT
 ) -> tuple[Step, ...]:
-    """A schedule of ``count`` faults in the order of their beginnings.
+    """A schedule of ``count`` faults in the order of their start.
 
-    They may overlap, but no two are on one target, and one node is left alone.
+    They may overlap, but no two are on one target, and one node gets no fault.
     """
     dice = np.random.Generator(np.random.Philox(key=[seed, _DICE]))
     spared = str(dice.choice(list(nodes)))
@@ -103,7 +103,7 @@ def draw(
 
 
 class InjectedFault:
-    """One fault as it is done and undone: its receipts, and when its target was gone and back."""
+    """One injected fault: its receipts, and when its target was gone and back."""
 
     def __init__(self, step: Step, tell: _Tell) -> None:
         self.step, self._tell = step, tell
@@ -113,25 +113,25 @@ class InjectedFault:
         self._back_at: float | None = None
 
     def tell(self, receipt: Receipt) -> None:
-        """Of the fault, or of its undo."""
+        """Record the receipt of the fault, or of its undo."""
         self._receipts.append(receipt)
         self._tell(receipt)
 
     def look(self, alive: Collection[str]) -> None:
-        """The nodes that the cluster has now, while the fault is there."""
+        """Note the nodes that the cluster has now, while the fault is active."""
         if self._noticed_at is None and self.step.target not in alive:
             self._noticed_at = time.time()
 
     def undo(self) -> None:
-        """It is to be undone now."""
+        """Note that its undo is requested now."""
         self._undo_at = time.time()
 
     def back(self, at: float) -> None:
-        """Its target was there again."""
+        """Note that its target is back."""
         self._back_at = at
 
     def phases(self, workload: str) -> Phases:
-        """When what happened."""
+        """The times of all phases."""
         first, last = self._receipts[0], self._receipts[-1]
         asked = first.requested_at
         # A fault that ends by itself has no undo.
@@ -153,7 +153,7 @@ class InjectedFault:
 def inject(
     stack: Stack, outages: ExcusedOutages, step: Step, tell: _Tell
 ) -> Iterator[InjectedFault]:
-    """The fault is there inside of it; its undo runs whatever happens."""
+    """Context in which the fault is active; its undo always runs."""
     strike = InjectedFault(step, tell)
     node = next((node for node in stack.nodes if node.name == step.target), None)
     if node is None:
@@ -177,7 +177,7 @@ def inject(
         if undo is not None:
             strike.tell(undo(node))
         if step.fault in _AWAY or node.name not in _alive(stack):
-            # One that the cluster gave up ends by itself, sooner or later: it is ended here.
+            # A node that the cluster declared dead ends by itself at some time: end it here.
             if step.fault not in ("kill", "kill_worker") and node.alive:
                 strike.tell(node.kill())
             strike.tell(node.start())
@@ -203,7 +203,9 @@ def play(
     over: Callable[[], bool],
     say: Callable[[str], None],
 ) -> list[InjectedFault]:
-    """Do and undo all of a schedule, each in its time; those that were begun before the end."""
+    """Inject and undo all faults of a schedule at their times; returns those begun before the
+    end.
+    """
     began, begun = time.monotonic(), list[InjectedFault]()
     names = {node.name for node in stack.nodes}
     with ExitStack() as last:
@@ -230,8 +232,9 @@ def play(
 
 
 def gather(context: Context) -> None:
-    """An evolution on the cluster under a schedule, and the undisturbed history for comparison; at
-    least for as long as services must be monitored."""
+    """Run an evolution on the cluster under a schedule, and an undisturbed one for comparison. It
+    lasts at least as long as services must be monitored.
+    """
     stack, began = context.stack, time.monotonic()
     services = [name for name in SERVICES if stack.services().get(name) is not None]
     steps = draw(context.seed, nodes=[n.name for n in stack.nodes], services=services)

@@ -7,7 +7,7 @@ from typing import Final
 from validation.campaigns.run import Step
 
 FULL: Final = (
-    # In a quiet moment, before anything is done.
+    # While the cluster is idle, before any work.
     Step(stage="network", watched=False),
     Step(stage="actors", watched=False),
     Step(stage="sockets", watched=False),
@@ -18,15 +18,15 @@ FULL: Final = (
     Step(stage="population", custom=True),
     Step(stage="panels"),
     Step(stage="speedup"),
-    # Afterwards there is no cluster; what follows needs none, or makes its own. Bad inputs mostly
-    # wait; beside the backup of a run they would make it late.
+    # Afterwards there is no cluster; the later stages need none, or start their own. Bad inputs are
+    # not tried during the backup of a run, because they would delay it.
     Step(stage="rollback", alongside=("bad input",), watched=False),
-    # Reading two histories is work of the gate's own: not beside what it measures.
+    # Reading two histories is the gate's own work: it must not run during measurements.
     Step(stage="autoscaling", alongside=("restore",), watched=False),
     Step(stage="service", watched=False),
     Step(stage="secrets", watched=False),
 )
-"""Also in its short form, which gathers less of the same."""
+"""Also used for the quick campaign, which gathers less of the same evidence."""
 
 ATTACHED: Final = (
     Step(stage="bad input"),
@@ -35,5 +35,6 @@ ATTACHED: Final = (
     Step(stage="population"),
     Step(stage="secrets", watched=False),
 )
-"""For a cluster that others started: nothing is broken. Panels are not asked: an engine beside such
-a cluster is not among what it scrapes."""
+"""For an attached cluster: no faults. Panels are not queried, because its Prometheus does not
+scrape the engine of this machine.
+"""

@@ -1,4 +1,4 @@
-"""What a campaign is at, for which criteria, and about how long it still takes."""
+"""Progress of a campaign: the current stage, its criteria, and an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from validation.contract import Stage
 from validation.verdict import span
 
 _SLOWEST, _QUICKEST = 4.0, 0.25
-"""How far one stage is trusted to show this machine's pace: one that is stuck says little of the
-others."""
+"""Most that one stage may change the estimated pace: a stage that hangs says little about the
+others.
+"""
 _PLAN: Final = 0.25
-"""How much the plan itself counts, as a share of it: the first stages are short."""
+"""Weight of the planned pace, as a share of the plan, because the first stages are short."""
 
 
 def _for(stage: Stage) -> str:
@@ -21,7 +22,7 @@ def _for(stage: Stage) -> str:
 
 
 class Progress:
-    """Says where a campaign is, and what is left by the pace of the stages that are done."""
+    """Reports the current stage, and the time left by the pace of the finished stages."""
 
     def __init__(
         self,
@@ -32,14 +33,14 @@ class Progress:
     ) -> None:
         self._say, self._stages, self._clock = say, tuple(stages), clock
         self._took: list[tuple[float, float]] = []
-        """Of each stage that is done: planned seconds, and those it counts as."""
+        """For each finished stage: planned seconds, and the seconds it counts as."""
         self._now: tuple[Stage, float] | None = None
-        """The stage that is under way, and when it began."""
+        """The current stage, and when it began."""
         self._told: float | None = None
         self._pace = 1.0
 
     def begin(self, name: str) -> None:
-        """A stage begins, and with it the one before ends; ``KeyError`` for one not planned."""
+        """Begin a stage and end the one before; ``KeyError`` for a stage that is not planned."""
         numbers = {stage.name: number for number, stage in enumerate(self._stages)}
         number, now, done = numbers[name], self._clock(), ""
         if self._now is not None:
@@ -62,7 +63,7 @@ class Progress:
         return min(max(seconds, _QUICKEST * stage.seconds), _SLOWEST * stage.seconds)
 
     def _rate(self) -> float:
-        """Seconds that a planned second takes here."""
+        """Real seconds per planned second."""
         plan = _PLAN * sum(stage.seconds for stage in self._stages)
         planned = plan + sum(seconds for seconds, _ in self._took)
         self._pace = (plan + sum(counted for _, counted in self._took)) / planned

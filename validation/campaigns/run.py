@@ -59,11 +59,11 @@ class Options:
 
     seed: int
     run: str
-    """Name of the run, and of its folder."""
+    """Name of the run and of its folder."""
     folder: Path
     scale: Scale
     replay: str
-    """Command that repeats the run, without what names target and seed."""
+    """Command that repeats the run, without the options of target and seed."""
     say: Callable[[str], None]
     """Progress, a line at a time."""
     plugins: tuple[CriterionPlugin, ...] = ()
@@ -75,7 +75,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """What a campaign leaves."""
+    """Result of a campaign."""
 
     evidence: Path
     secrets: dict[str, str]
@@ -84,7 +84,7 @@ class Gathered:
 
 @contextmanager
 def fail_with_context() -> Generator[None]:
-    """Report what the stack cannot do, once it is up, as the end of the campaign.
+    """Convert errors of a running stack to the error that ends the campaign.
 
     Raises:
         CampaignAbortedError: for a ``StackError``.
@@ -92,7 +92,7 @@ def fail_with_context() -> Generator[None]:
     try:
         yield
     except StackError as error:
-        raise CampaignAbortedError(f"the campaign broke off: {error}") from error
+        raise CampaignAbortedError(f"the campaign was aborted: {error}") from error
 
 
 def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gathered:
@@ -104,7 +104,7 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
         CampaignAbortedError: it failed later, or the engine's kernels cannot be compiled.
     """
     if len([watched for watched, _ in groupby(steps, lambda step: step.watched) if watched]) > 1:
-        # A monitor runs once: those of the second stretch would run unseen.
+        # A monitor runs once: stages of a second stretch would run without it.
         raise ValueError("the watched steps of a campaign must follow one another")
     say, folder = options.say, options.folder
     say(f"seed {options.seed}; evidence goes to {folder}")
@@ -113,12 +113,12 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
     evidence = folder / FILE
     with (
         working(folder, keep=options.keep_files) as work,
-        # Beside the stack's start: under a node's quota it would take minutes.
+        # While the stack starts: under a node's quota it would take minutes.
         beside([sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL) as compiling,
         Webhook() as webhook,
         target.start(alert_webhook=webhook.url, say=say) as stack,
         fail_with_context(),
-        # It makes the folder: a stack that could not be started leaves none.
+        # The writer makes the folder: a stack that could not be started leaves none.
         EvidenceWriter(
             evidence,
             run=options.run,
@@ -172,7 +172,7 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
 
 
 def _run(step: Step, context: Context) -> None:
-    """The stage in this thread, those alongside in others."""
+    """Run the stage in this thread, and the concurrent ones in other threads."""
     if not step.alongside:
         STAGES[step.stage].run(context)
         return
@@ -191,13 +191,13 @@ def _custom(plugins: Sequence[CriterionPlugin], context: Context) -> None:
 
 
 def _ended(context: Context, webhook: Webhook) -> None:
-    """The watch is over: write down what others heard and counted meanwhile."""
+    """Monitoring has ended: record what the webhook and other counters received in the meantime."""
     stack, writer = context.stack, context.writer
     evictions(stack.endpoints.prometheus, writer, since=context.began)
     for notification in webhook.notifications:
         writer.add(notification)
     record_container_exits(stack, writer)
     for line in stack.unexpected_exits:
-        # For the reader; container_stability judges what the watch saw.
+        # For the reader only; container_stability judges the monitor's readings.
         context.say(f"unexpected exit: {line}")
         writer.add(Note(text=f"unexpected exit: {line}"))

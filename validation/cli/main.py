@@ -156,7 +156,7 @@ def _tell(text: str) -> None:
 
 
 def _certify(options: argparse.Namespace, owns: Sequence[CriterionPlugin]) -> int:
-    """With files of somebody's own, only their criteria: the others need no other certificates."""
+    """With custom files, certify only their criteria: the certificates of the others stay valid."""
     theirs = [criterion.id for own in owns for criterion in own.criteria]
     known = theirs or [criterion.id for criterion in CRITERIA]
     if unknown := [name for name in options.criteria if name not in known]:
@@ -216,7 +216,7 @@ def _certificates(found: Sequence[Certificate]) -> Table:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """A record of two days is a million objects that all live: looking for garbage finds none."""
+    """Disable garbage collection: a record of two days is a million live objects and no garbage."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -239,7 +239,7 @@ def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
 
 
 def _read_one(path: Path) -> Evidence:
-    """A file, a soak's folder, or the folder of a run of the suite."""
+    """Read a file, a soak's folder, or the folder of a pytest run."""
     inside = path / FILE
     if path.is_dir() and not inside.exists():
         return read_soak(path)
@@ -279,12 +279,13 @@ def _gate(result: GateResult, *, as_json: bool) -> int:
     console = _console()
     console.print(table)
     for line in distrust_reasons(result.observer):
-        console.print(Text(f"observer: {line}", "yellow"), soft_wrap=True)
+        console.print(Text(f"untrusted: {line}", "yellow"), soft_wrap=True)
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
     console.print(Text(f"{result.decision.value}: {counts}", _DECISION_STYLES[result.decision]))
     if result.uncertified:
         console.print(
-            Text(f"no GO, because uncertified: {', '.join(result.uncertified)}"), soft_wrap=True
+            Text(f"GO is not possible, uncertified: {', '.join(result.uncertified)}"),
+            soft_wrap=True,
         )
     return result.exit_code
 

@@ -1,4 +1,4 @@
-"""A planted fault fires its alert, and the alert clears."""
+"""An injected fault fires its alert, and the alert clears."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from validation.verdict import (
 )
 
 FIRES_S: Final = 60.0
-"""From the request of a node's kill until the webhook was told."""
+"""From the request of a node's kill until the webhook received the alert."""
 
 
 CLEARS_S: Final = 60.0
-"""From the receipt that the node is back until the webhook was told."""
+"""From the receipt of the node's start until the webhook received that the alert is resolved."""
 
 
 NODE_LOST: Final = "NodeLost"
 
 
 _LOSSES: Final = (NODE_LOST, "HeadLost")
-"""Alerts that only a fault of ours may fire."""
+"""Alerts that only an injected fault may fire."""
 
 
 _MATCH_S: Final = 5.0
@@ -56,9 +56,9 @@ _MATCH_S: Final = 5.0
 def alerting(records: Records) -> Verdict:
     """The alert of a killed node reaches the webhook in 60 s, and clears in 60 s once it is back.
 
-    A watch counts with confirmed receipts of the kill and of the start, and when the alert was
-    quiet before. FAIL: it came late or not at all, cleared late, not at all or while the node was
-    still down, or an alert of a loss came for a node that no receipt shows down.
+    A watch counts if the receipts of the kill and of the start are confirmed and the alert did not
+    fire before. FAIL: the alert came late or never, or it cleared late, never or while the node was
+    still down, or an alert reported the loss of a node that no receipt shows down.
     """
     times: list[tuple[float, float]] = []
     misses: list[str] = []
@@ -77,7 +77,7 @@ def alerting(records: Records) -> Verdict:
             measured=plural(len(misses), "miss", "misses"),
             reason=format_list(misses),
         )
-    needs = "a node killed and started again by receipt, and what Alertmanager said meanwhile"
+    needs = "a node killed and started again, with receipts, and the alerts in between"
     if not times:
         raise InconclusiveError(
             format_list(problems or refusals(records, "alertmanager") or ["no alert was watched"]),
@@ -87,7 +87,7 @@ def alerting(records: Records) -> Verdict:
         status=Status.PASS,
         measured=f"fired after {max(fired for fired, _ in times):.1f} s, "
         f"cleared after {max(cleared for _, cleared in times):.1f} s",
-        reason=f"{plural(len(times), 'planted fault')}, no false alarm",
+        reason=f"{plural(len(times), 'injected fault')}, no false alarm",
     )
     return downgrade(verdict, problems, needs=needs)
 
@@ -95,12 +95,12 @@ def alerting(records: Records) -> Verdict:
 def _explained(
     record: Evidence, note: Notification, misses: list[str], problems: list[str]
 ) -> None:
-    """Ask for the fault behind an alert of a loss; what no fault explains is a false alarm."""
+    """Find the fault behind an alert of a lost node; without one it is a false alarm."""
     target = note.target or HEAD
     watches = record.all(AlertWatch)
-    # Before the first watch the stack was starting, and nobody was there yet.
+    # Before the first watch the stack was starting, and its nodes were not up yet.
     early = not any(note.received_at >= watch.fault_at for watch in watches)
-    # Those of a watch are judged with it.
+    # Alerts during a watch are judged with that watch.
     own = any(w.target == target and w.fault_at <= note.received_at <= w.until for w in watches)
     if early or own or is_excused(record, (target,), note.received_at):
         return
@@ -117,7 +117,7 @@ def _watched(
     misses: list[str],
     problems: list[str],
 ) -> None:
-    """Judge one watch, adding to the lists what it shows."""
+    """Judge one watch and append its findings to the lists."""
     name = f"{watch.alert} of {watch.target}"
     faults = [f for f in record.all(Fault) if f.target == watch.target and f.confirmed]
     kill = next(
@@ -171,15 +171,15 @@ PLUGIN: Final = CriterionPlugin(
     criteria=(
         Criterion(
             id="alerting",
-            statement="A planted fault fires its alert, and the alert clears",
+            statement="An injected fault fires its alert, and the alert clears",
             target="fires within 60 s of a node's kill, clears within 60 s of its return",
             clause='Day 5-6: "Configure alerting for cluster health and performance"',
             evidence_needed="what Alertmanager sent before, during and after a kill with a receipt",
             passes=(
-                "the alert of a node killed by receipt reaches the webhook through Prometheus and"
-                " Alertmanager in 60 s, and clears within 60 s of its return"
+                "the alert for a killed node (with a receipt of the kill) reaches the webhook "
+                "through Prometheus and Alertmanager in 60 s, and clears within 60 s of its return"
             ),
-            fails="it came late, not at all, or for a node that no receipt shows down",
+            fails="the alert came late, never, or for a node that no receipt shows down",
             verdict=alerting,
             trusts=(
                 HARNESS_CPU,

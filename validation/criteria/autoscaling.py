@@ -38,7 +38,7 @@ def autoscaling(records: Records) -> Verdict:
             workload = known.get(scaling.workload)
             name = scaling.workload
             if workload is None:
-                problems.append(f"nobody saw the end of {name}")
+                problems.append(f"the end of {name} was not observed")
                 continue
             if not scaling.before <= scaling.least < scaling.most:
                 problems.append(f"{name} began with {plural(scaling.before, 'node')}")
@@ -54,14 +54,14 @@ def autoscaling(records: Records) -> Verdict:
         return failed(wrong)
     if not ups:
         raise InconclusiveError(
-            format_list(problems or ["no cluster was seen to grow and shrink"]),
+            format_list(problems or ["no autoscaling run was recorded"]),
             needs=_SCALING_NEEDS,
         )
     verdict = Verdict(
         status=Status.PASS,
         measured=f"up in {max(ups):.1f} s, down in {max(downs):.1f} s",
         reason=f"{plural(len(ups), 'run')} under Ray's autoscaler, nodes counted by the control "
-        "service; nothing lost, and the history is the undisturbed one",
+        "service; nothing lost, and the history equals the undisturbed one",
     )
     return downgrade(verdict, problems, needs=_SCALING_NEEDS)
 
@@ -74,9 +74,9 @@ def _unscaled(scaling: Scaling) -> list[str]:
     found = []
     if scaling.up_s is None or scaling.up_s > SCALING_S:
         found.append(
-            f"{scaling.peak} of {scaling.most} nodes came within {span(scaling.window_s)}"
+            f"{scaling.peak} of {scaling.most} nodes were up within {span(scaling.window_s)}"
             if scaling.up_s is None
-            else f"{span(scaling.up_s)} until all nodes were there"
+            else f"{span(scaling.up_s)} until all nodes were up"
         )
     if scaling.down_s is None or scaling.down_s > SCALING_S:
         after = scaling.window_s if scaling.down_s is None else scaling.down_s
@@ -98,7 +98,7 @@ PLUGIN: Final = CriterionPlugin(
                 "afterwards, each within 120 s as Ray's control service counts them; nothing is "
                 "lost, and the digest is that of an undisturbed run"
             ),
-            fails="they did not",
+            fails="a time limit was exceeded, an individual was lost, or the digest differs",
             verdict=autoscaling,
             trusts=(
                 HARNESS_CPU,
@@ -109,7 +109,7 @@ PLUGIN: Final = CriterionPlugin(
     ),
     mutants=(
         Mutant(
-            name="nodes that are never given back",
+            name="nodes that are never released",
             criterion="autoscaling",
             stages=("reference", "autoscaling"),
             patches=patch(

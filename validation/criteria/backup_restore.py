@@ -20,8 +20,9 @@ from validation.verdict import (
 
 
 def backup_restore(records: Records) -> Verdict:
-    """What is restored into an empty ledger is what was backed up, to the last bit, also when a run
-    was writing; and a damaged file is refused whole."""
+    """A backup restored into an empty ledger equals the original bit for bit, also when a run was
+    writing. A damaged file is refused completely.
+    """
     wrong: list[str] = []
     found: list[Restore] = []
     for record in records:
@@ -75,9 +76,9 @@ PLUGIN: Final = CriterionPlugin(
             evidence_needed="one backup at rest and one while a run writes, restored, and damaged",
             passes=(
                 "a backup at rest and one taken while a run writes are restored into empty "
-                "ledgers with equal digest and count, and refused with one byte changed"
+                "ledgers with equal digest and count, and a copy with one byte changed is refused"
             ),
-            fails="one was not",
+            fails="a restored ledger differs, or a damaged copy was accepted",
             verdict=backup_restore,
             position=200,
         ),

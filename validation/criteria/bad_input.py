@@ -89,7 +89,7 @@ PLUGIN: Final = CriterionPlugin(
                 "each of 16 kinds ends with exit status 2 and one line that names the fault, and "
                 "leaves the ledger as it was"
             ),
-            fails="one did not",
+            fails="one kind did not",
             verdict=bad_input,
             position=240,
         ),

@@ -1,4 +1,4 @@
-"""Nothing restarts or ends that was not made to."""
+"""No service restarts or ends without a confirmed fault."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SPAN_S: Final = 30.0
 
 
 CERTAIN_S: Final = 25.0
-"""Between readings further apart a fault of ours may have begun and be forgotten again."""
+"""Between readings that are further apart an injected fault may have begun and ended."""
 
 
 _SLACK_S: Final = 5.0
@@ -51,13 +51,13 @@ class _Found:
 
 
 def container_stability(records: Records) -> Verdict:
-    """No service is down or started anew without a receipt that says we did it.
+    """No service is down or restarted without the receipt of an injected fault.
 
-    Every new incarnation of a service needs a receipt of a start at that time, and each receipt
-    explains one. A service that is down needs a confirmed receipt of a fault. What the gate says it
-    did itself and has no receipt for is neither: it leaves the verdict open. So does an incarnation
-    that changed between readings more than 25 s apart. Of containers the engine's own events count
-    too: an end that no receipt excuses is unexpected, whatever the readings missed.
+    Every new incarnation of a service needs its own receipt of a start at that time. A service that
+    is down needs a confirmed receipt of a fault. A fault that the gate reports without a receipt
+    leaves the verdict INCONCLUSIVE. So does an incarnation that changed between readings more than
+    25 s apart. For containers the engine's own events count too: an exit without a receipt is
+    unexpected, even if no reading shows it.
     """
     found = _Found()
     for record in records:
@@ -79,7 +79,7 @@ def container_stability(records: Records) -> Verdict:
         )
     if not found.lengths:
         raise InconclusiveError(
-            format_list(found.problems or ["no service was looked at"]),
+            format_list(found.problems or ["no reading of services"]),
             needs=f"{FEWEST_READINGS} readings of every service over {SPAN_S:.0f} s",
         )
     verdict = Verdict(
@@ -87,20 +87,20 @@ def container_stability(records: Records) -> Verdict:
         measured="0 unexpected restarts",
         interval=interval,
         reason=f"{plural(len(found.services), 'service')} watched, and "
-        f"{plural(found.ours, 'start')} by receipt",
+        f"{plural(found.ours, 'start')} with a receipt",
         budget=budget,
     )
     return downgrade(
         verdict,
         sorted(set(found.problems)),
-        needs="readings of every service all through the work, and a receipt of each fault",
+        needs="readings of every service throughout the work, and a receipt of each fault",
     )
 
 
 def _judge(record: Evidence, found: _Found) -> None:
     readings = sorted(record.all(Services), key=lambda reading: reading.at)
     if not readings:
-        found.problems.append(f"run {record.run}: no service was looked at")
+        found.problems.append(f"run {record.run}: no reading of services")
         return
     unwatched = longest_gap(
         record, [reading.at for reading in readings], "the readings of services"
@@ -108,12 +108,12 @@ def _judge(record: Evidence, found: _Found) -> None:
     found.problems += [unwatched] if unwatched else []
     names = {name for reading in readings for name in reading.incarnations}
     if HEAD not in names or len(names) <= record.opening.nodes:
-        found.problems.append(f"run {record.run}: not every service was looked at")
+        found.problems.append(f"run {record.run}: not every service was read")
     for name in sorted(names):
         own = [reading for reading in readings if name in reading.incarnations]
         length = own[-1].at - own[0].at
         if len(own) < FEWEST_READINGS or length < SPAN_S:
-            found.problems.append(f"{name} was looked at {len(own)} times in {length:.0f} s")
+            found.problems.append(f"{name} was read {len(own)} times in {length:.0f} s")
         if length:
             found.lengths.append(length)
         found.services.add(name)
@@ -122,20 +122,20 @@ def _judge(record: Evidence, found: _Found) -> None:
 
 
 def _engine_s_word(record: Evidence, found: _Found) -> None:
-    """What the engine told of ends that lie between two readings."""
+    """Exits that the container engine reported between two readings."""
     for died in record.all(ContainerExit):
         if is_excused(record, (died.service,), died.at):
             continue
         if not any(what.startswith(f"{died.service} ") for what in found.unexpected):
             moment = span(max(died.at - record.opening.started_at, 0.0))
             found.unexpected.append(
-                f"{died.service} ended with status {died.exit_code} {moment} after the run's begin,"
-                " by the engine's word"
+                f"{died.service} ended with status {died.exit_code} {moment} after the start of "
+                "the run, as the engine reported"
             )
 
 
 def _follow(record: Evidence, name: str, readings: Sequence[Services], found: _Found) -> None:
-    """One service through its readings."""
+    """Follow one service through its readings."""
     starts = [f for f in record.all(Fault) if f.target == name and f.fault == "start"]
     begun = record.opening.started_at
     first = readings[0]
@@ -144,7 +144,7 @@ def _follow(record: Evidence, name: str, readings: Sequence[Services], found: _F
         _open(found, f"{name} was down from the first reading on", name, first, near=True)
     for before, after in pairwise(readings):
         now, near = after.incarnations[name], after.at - before.at <= CERTAIN_S
-        moment = f"{span(max(after.at - begun, 0.0))} after the run's begin"
+        moment = f"{span(max(after.at - begun, 0.0))} after the start of the run"
         if now is None:
             if before.incarnations[name] is not None and not is_excused(record, (name,), after.at):
                 _open(found, f"{name} ended {moment}", name, after, near=near)
@@ -158,36 +158,35 @@ def _follow(record: Evidence, name: str, readings: Sequence[Services], found: _F
                 starts.remove(by[0])
                 found.ours += 1
             else:
-                _open(found, f"{name} was started anew {moment}", name, after, near=near)
+                _open(found, f"{name} was restarted {moment}", name, after, near=near)
         known = known if now is None else now
 
 
 def _open(found: _Found, what: str, name: str, reading: Services, *, near: bool) -> None:
-    """Unexpected, or unproven where the gate says that it did it, or did not look for long."""
+    """Unexpected, or unproven: the gate reports its own fault, or readings are too far apart."""
     if name in reading.excused:
         found.problems.append(f"{what}, excused by a fault without a receipt")
     elif near:
         found.unexpected.append(what)
     else:
-        found.problems.append(f"{what}, and nobody looked at the time")
+        found.problems.append(f"{what}, but no reading was taken at that time")
 
 
 PLUGIN: Final = CriterionPlugin(
     criteria=(
         Criterion(
             id="container_stability",
-            statement="Nothing restarts or ends that was not made to",
+            statement="No service restarts or ends without a confirmed fault",
             target="0 unexpected restarts",
             unit="a day and service",
             clause=f'{METRICS}: "docker_container_stability ... No unexpected restarts"',
-            evidence_needed="10 readings over 30 s of which incarnation of every service runs, all "
-            "through "
-            "the work, and a receipt for each that changed",
+            evidence_needed="10 readings over 30 s of the incarnation of every service, throughout "
+            "the work, and a receipt for each change",
             passes=(
                 "every restart of a service has a receipt, and so has every end of a container "
                 "that the engine reported"
             ),
-            fails="one has none",
+            fails="a restart or an end has none",
             verdict=container_stability,
             trusts=(
                 CLOCK,

@@ -32,7 +32,7 @@ DOLLARS: Final = 30.0
 
 
 PRICE_DAYS: Final = 400.0
-"""Older prices say nothing of today's."""
+"""An older price is not accepted."""
 
 
 _COVERED: Final = 0.9
@@ -40,12 +40,13 @@ _COVERED: Final = 0.9
 
 
 def cost_per_day(records: Records) -> Verdict:
-    """Dollars of a day in which 500 individuals are evolved every 300 s, below 30.
+    """Cost of a day in which 500 individuals are evolved every 300 s: below 30 dollars.
 
-    Core-seconds an individual: quota times time of all nodes in the distributed speed-up workloads,
-    so waiting is paid for. From them, times 500, come the nodes that keep 300 s, one at least, and
-    the coordinator's machine beside them, all day at the price on demand. The interval is that of
-    the workloads' mean (t bounds), times the assumed range of a vCPU against a core here.
+    The core-seconds of an individual are quota times time of all nodes in the distributed speed-up
+    workloads, so idle time is paid for too. Times 500, they give the number of nodes (at least one)
+    that finish a generation in 300 s. These nodes and the coordinator's machine run all day at the
+    on-demand price. The interval is that of the workloads' mean (t bounds), times the assumed range
+    of a vCPU's speed relative to a core here.
     """
     price = _price(records)
     each: list[float] = []
@@ -116,10 +117,10 @@ def cost_per_day(records: Records) -> Verdict:
 
 
 def _price(records: Records) -> NodePrice:
-    """The one price that all records name.
+    """The price of a node; all records must state the same one.
 
     Raises:
-        InconclusiveError: there is none, there are several, or it is impossible, or too old.
+        InconclusiveError: there is no price or more than one, or it is invalid or too old.
     """
     found = []
     for record in records:
@@ -171,7 +172,7 @@ def _work(record: Evidence) -> list[tuple[Workload, list[CpuWindow]]]:
 
 
 def _unusable(record: Evidence, workload: Workload, windows: list[CpuWindow]) -> str:
-    """Why nothing can be told of what a workload held; empty when it can."""
+    """Why the node-seconds of a workload are unknown; empty when they are known."""
     if workload.exit_code != 0:
         return "did not finish"
     nodes = len({window.node for window in windows})
@@ -189,7 +190,7 @@ def _unusable(record: Evidence, workload: Workload, windows: list[CpuWindow]) ->
 
 
 def _nodes(price: NodePrice, core_s: float) -> int:
-    """Worker nodes that do so many core-seconds within a generation's time."""
+    """Worker nodes needed to do this many core-seconds within a generation's time."""
     return max(1, math.ceil(core_s / (price.vcpus * GENERATION_S)))
 
 
@@ -218,7 +219,7 @@ PLUGIN: Final = CriterionPlugin(
                 "% t bound of the node-seconds of three or more distributed speed-up workloads "
                 "and a vCPU half as fast as a core here"
             ),
-            fails="they cost that at the mean, a vCPU taken as a core here",
+            fails="they cost $30 or more at the mean, with a vCPU as fast as a core here",
             verdict=cost_per_day,
             trusts=(
                 HARNESS_CPU,

@@ -32,7 +32,7 @@ _ROUNDING: Final = 1.1
 
 
 def cpu_efficiency(records: Records) -> Verdict:
-    """CPU time that nodes used of what they were allotted while evaluating, above 70 %.
+    """Share of the allotted CPU time that nodes used while evaluating: above 70 %.
 
     One value a distributed speed-up workload, summed over all its nodes; a node
     without a reading cannot be left out, for it may be the idle one.
@@ -104,7 +104,7 @@ def cpu_efficiency(records: Records) -> Verdict:
     verdict = Verdict(
         status=Status.PASS, measured=measured, interval=interval, reason=reason, budget=budget
     )
-    return downgrade(verdict, problems, needs="possible readings of every node of every workload")
+    return downgrade(verdict, problems, needs="valid readings of every node of every workload")
 
 
 def impossible(windows: list[CpuWindow]) -> str:
@@ -135,7 +135,7 @@ PLUGIN: Final = CriterionPlugin(
                 "the lower 95 % t bound of used over allotted node CPU is above 70 %, three or "
                 "more workloads"
             ),
-            fails="the mean is not",
+            fails="the mean is 70 % or less",
             verdict=cpu_efficiency,
             trusts=(
                 HARNESS_CPU,

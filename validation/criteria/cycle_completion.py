@@ -26,15 +26,15 @@ FEWEST_CYCLES_TO_FAIL: Final = 20
 
 
 _EXACT: Final = 1e-9
-"""0.05 times 100 is 5 and not less, whatever binary fractions say."""
+"""Tolerance for binary fractions: 0.05 times 100 counts as 5."""
 
 
 def cycle_completion(records: Records) -> Verdict:
     """Share of planned distributed generations that the ledger shows complete, at least 95 %.
 
     A planned generation that was not committed, or with a failed individual, is a failed cycle,
-    whatever became of its workload. PASS: the exact lower bound reaches the target. FAIL: the
-    upper bound does not, or the rate misses it over at least 20 cycles.
+    however its workload ended. PASS: the exact lower bound reaches the target. FAIL: the upper
+    bound does not, or the rate misses it over at least 20 cycles.
     """
     planned = complete = 0
     wall_s = 0.0
@@ -97,7 +97,7 @@ PLUGIN: Final = CriterionPlugin(
                 "the exact (Clopper-Pearson) lower 95 % bound of completed generations is at "
                 "least 95 %: 59 without a failure"
             ),
-            fails="the upper bound, or the rate itself over 20 or more, is below",
+            fails="the upper bound, or the rate itself over 20 or more generations, is below 95 %",
             verdict=cycle_completion,
             position=40,
         ),

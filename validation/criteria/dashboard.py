@@ -32,8 +32,8 @@ PROBE_SPAN_S: Final = 30.0
 def dashboard(records: Records) -> Verdict:
     """Every request to the dashboard is answered: no failure outside an announced outage.
 
-    Needs 10 requests over 30 s, and none of the work unwatched for longer than a minute. An
-    announced outage is one with a confirmed receipt; else the excuse does not count.
+    Needs 10 requests over 30 s, and no part of the work longer than a minute without a request. An
+    announced outage is one with a confirmed receipt.
     """
     count = 0
     seconds = 0.0
@@ -91,7 +91,7 @@ def dashboard(records: Records) -> Verdict:
         reason=f"over {seconds:.0f} s; slowest {max(latencies):.2f} s",
         budget=budget,
     )
-    return downgrade(verdict, problems, needs="requests all through the work")
+    return downgrade(verdict, problems, needs="requests throughout the work")
 
 
 def _percent(lengths: Sequence[float], seconds: float) -> tuple[float, float]:
@@ -110,9 +110,9 @@ PLUGIN: Final = CriterionPlugin(
             target="every request answered",
             unit="%",
             clause=f'{METRICS}: "ray_dashboard_accessible"',
-            evidence_needed="10 or more requests over 30 s, all through the work",
+            evidence_needed="10 or more requests over 30 s, throughout the work",
             passes="every request answered",
-            fails="one was not",
+            fails="a request was not answered",
             verdict=dashboard,
             trusts=(CLOCK,),
             position=30,

@@ -20,7 +20,7 @@ from validation.verdict import (
 )
 
 _GUARDED: Final = ("postgres", "redis")
-"""What asks for a password on loopback too."""
+"""Services that require a password on loopback too."""
 
 
 _NEEDS: Final = (
@@ -29,10 +29,10 @@ _NEEDS: Final = (
 
 
 def exposure(records: Records) -> Verdict:
-    """No socket gives a stranger anything, and no secret was written down.
+    """No socket serves an unauthenticated client, and no secret was written down.
 
-    What is bound to loopback is within this machine, and so is a private network without a way out;
-    there metrics may be read by anyone, and nothing else.
+    A socket on loopback, or in a private network without a route out, is reachable from this
+    machine only. In the private network metrics may be public, and nothing else.
     """
     wrong: list[str] = []
     unknown: list[str] = []
@@ -41,12 +41,12 @@ def exposure(records: Records) -> Verdict:
     for record in records:
         surveys += record.all(Survey)
         listeners += record.all(Listener)
-        wrong += [f"{leak.secret} stands in {leak.file}" for leak in record.all(Leak)]
+        wrong += [f"{leak.secret} is written in {leak.file}" for leak in record.all(Leak)]
         unknown += _holes(record)
     for one in listeners:
         name = f"{one.service} at {one.address} ({one.network})"
         if _opened(one):
-            wrong.append(f"{name} is open to a stranger: {one.attempt}")
+            wrong.append(f"{name} accepts unauthenticated clients: {one.attempt}")
         elif _unanswered(one):
             unknown.append(f"{name}: {one.attempt or 'not tried'}")
     if wrong:
@@ -62,8 +62,8 @@ def exposure(records: Records) -> Verdict:
         status=Status.PASS,
         measured=measured,
         reason="each socket beyond loopback was tried without credentials, in its own network; "
-        "with them the services let in; no secret in the run's files, the stack's logs or its "
-        "images' history",
+        "the services accept the right credentials; no secret in the run's files, the stack's logs "
+        "or its images' history",
     )
 
 
@@ -84,13 +84,13 @@ def _counted(listeners: Sequence[Listener]) -> str:
     metrics = sum(one.reach == "stack" and one.access == "metrics" for one in listeners)
     refused = sum(one.reach != "loopback" and one.access == "refused" for one in listeners)
     return (
-        f"{loopback} on loopback, {refused} refuse strangers, {metrics} give metrics in the "
-        "private network"
+        f"{loopback} on loopback, {refused} refuse unauthenticated clients, {metrics} give metrics "
+        "in the private network"
     )
 
 
 def _holes(record: Evidence) -> list[str]:
-    """What is missing of one run's survey."""
+    """What is missing in one run's survey."""
     surveys, listeners = record.all(Survey), record.all(Listener)
     found: list[str] = []
     if not surveys and not listeners and not record.all(Search):
@@ -103,10 +103,10 @@ def _holes(record: Evidence) -> list[str]:
     if survey.unreadable or not survey.processes:
         found.append(f"{survey.unreadable} of {survey.processes} processes could not be read")
     if "dashboard" not in survey.credentials:
-        found.append("nobody tried the dashboard with its token")
+        found.append("the dashboard was not tried with its token")
     for name, let_in in survey.credentials.items():
         if let_in is not True:
-            found.append(f"{name} refuses its own secret, so a refusal says nothing")
+            found.append(f"{name} refuses the right credentials too, so its refusals prove nothing")
     services = {one.service for one in listeners}
     found += [
         f"no socket of {name} was found"
@@ -133,8 +133,8 @@ PLUGIN: Final = CriterionPlugin(
                 "every listening socket of the stack was found, and beyond loopback each refuses "
                 "unauthenticated clients (in the stack's private network it may serve metrics); "
                 "PostgreSQL and Redis refuse wrong and common passwords, on loopback too, and "
-                "accept the right one; no secret stands in a file of the run, a log of the stack "
-                "or an image's history (pages in which one stands are removed, and the run fails)"
+                "accept the right one; no secret is in a file of the run, a log of the stack "
+                "or an image's history (a page with a secret is removed, and the run fails)"
             ),
             fails="an unauthenticated client got an answer, or a secret was written down",
             verdict=exposure,
@@ -150,7 +150,7 @@ PLUGIN: Final = CriterionPlugin(
             on_containers=True,
         ),
         Mutant(
-            name="an account with a password that anybody would try",
+            name="an account with a common password",
             criterion="exposure",
             stages=("sockets", "secrets"),
             injector=injectors.default_password,

@@ -103,7 +103,7 @@ PLUGIN: Final = CriterionPlugin(
                 "the upper 95 % t bound of the mean of distributed generations of 500 or more "
                 "individuals is below 300 s"
             ),
-            fails="the mean is not",
+            fails="the mean is 300 s or more",
             verdict=generation_time,
             trusts=(HARNESS_CPU,),
             position=50,

@@ -26,8 +26,8 @@ from validation.verdict import (
 def grafana_functional(records: Records) -> Verdict:
     """Grafana is healthy, and every query of every panel returns data through it.
 
-    FAIL: a query returned no data, whoever was asked, or Grafana is not healthy. When only
-    Prometheus was asked the verdict is INCONCLUSIVE: nothing is known of the server.
+    FAIL: a query returned no data, from Grafana or from Prometheus, or Grafana is not healthy. When
+    only Prometheus was asked the verdict is INCONCLUSIVE: Grafana itself was not tested.
     """
     problems: list[str] = []
     empty: list[str] = []
@@ -47,7 +47,7 @@ def grafana_functional(records: Records) -> Verdict:
             asked = {(p.dashboard, p.panel, p.query) for p in panels if p.via == via}
             of = max(p.of for p in panels if p.via == via)
             if len(asked) < of:
-                problems.append(f"run {record.run}: {len(asked)} of {of} queries were asked")
+                problems.append(f"run {record.run}: {len(asked)} of {of} queries were sent")
             elif via == "grafana" and health:
                 through_grafana = True
     if empty:
@@ -57,19 +57,22 @@ def grafana_functional(records: Records) -> Verdict:
     needs = "a Grafana server: GA_GRAFANA_URL names one"
     if not count:
         raise InconclusiveError(
-            format_list(refusals(records, "prometheus") or ["no panel was asked for"]), needs=needs
+            format_list(refusals(records, "prometheus") or ["no query of a panel was sent"]),
+            needs=needs,
         )
     measured = f"{count} of {count} queries have data"
     if not through_grafana:
         return inconclusive(
             format_list(
-                ["no Grafana server; the panels' queries were put to Prometheus", *problems]
+                ["no Grafana server; the panels' queries were sent to Prometheus", *problems]
             ),
             needs=needs,
             measured=measured,
         )
     verdict = Verdict(
-        status=Status.PASS, measured=measured, reason="through Grafana, whose health is well"
+        status=Status.PASS,
+        measured=measured,
+        reason="through Grafana, which reports that it is healthy",
     )
     return downgrade(verdict, problems, needs="every query of every panel, once")
 
@@ -79,15 +82,15 @@ PLUGIN: Final = CriterionPlugin(
         Criterion(
             id="grafana_functional",
             statement="Grafana runs and every panel has data",
-            target="every panel answers with data",
+            target="every panel returns data",
             clause=f'{METRICS}: "grafana_dashboards_functional"',
-            evidence_needed="a healthy Grafana, and every query of every panel asked through it",
+            evidence_needed="a healthy Grafana, and every query of every panel sent through it",
             passes=(
                 "a Grafana is healthy and every query of every panel returns data through it; "
                 "without a Grafana the queries are sent to Prometheus, and the verdict is "
                 "INCONCLUSIVE"
             ),
-            fails="a query returned none",
+            fails="a query returned no data",
             verdict=grafana_functional,
             trusts=(
                 SCRAPE_GAPS,

@@ -44,7 +44,7 @@ def wall(workload: Workload) -> float:
 
 
 def distributed(record: Evidence) -> list[Workload]:
-    """Those that the cluster was there for to the end."""
+    """Workloads that used the cluster to their end."""
     return [w for w in workloads(record).values() if used_cluster(w)]
 
 
@@ -65,7 +65,7 @@ def generations(record: Evidence) -> dict[str, dict[int, Generation]]:
 
 
 def refusals(records: Records, service: str) -> list[str]:
-    """Why a service was not there, as the stack said it."""
+    """Why a service is absent, as the stack reported it."""
     return [
         probe.detail
         for record in records
@@ -75,14 +75,14 @@ def refusals(records: Records, service: str) -> list[str]:
 
 
 def history(record: Evidence, workload: Workload) -> tuple[list[str], list[str]]:
-    """Findings and doubts about what a disturbed run left."""
+    """Findings and doubts about the history of a disturbed run."""
     if found := unlike(record, workload):
         return [f"{workload.id}: {what}" for what in found], []
     equals = undisturbed(workloads(record), workload)
     if not equals:
-        return [], [f"{workload.id} has no undisturbed run to be compared with"]
+        return [], [f"{workload.id} has no undisturbed run to compare with"]
     if any(one.digest != workload.digest for one in equals):
-        return [f"{workload.id}: its history is not that of {equals[0].id}"], []
+        return [f"{workload.id}: its history differs from that of {equals[0].id}"], []
     return [], []
 
 

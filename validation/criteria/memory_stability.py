@@ -34,7 +34,7 @@ FEWEST_READINGS: Final = 20
 
 
 STRETCH_S: Final = 60.0
-"""A node must be watched for so long, after its warm-up, to be judged at all."""
+"""Least time after its warm-up that a node must be watched."""
 
 
 WARM_UP_S: Final = 30.0
@@ -42,7 +42,7 @@ WARM_UP_S: Final = 30.0
 
 
 CERTAIN_STRETCH_S: Final = 180.0
-"""In less time a load that begins cannot be told from a leak, so nothing fails on it."""
+"""Over less time a starting load looks like a leak, so growth is not a FAIL."""
 
 
 LEAK_SHARE: Final = 0.10
@@ -81,7 +81,7 @@ class _Stretch:
 
 
 def memory_stability(records: Records) -> Verdict:
-    """No out-of-memory event, and no node whose memory climbs.
+    """No out-of-memory event, and no node whose memory keeps growing.
 
     Each node's readings are cut at its kills and starts, and 30 s of warm-up are left out. In its
     longest stretch (60 s and 20 readings at least) the slope is estimated after Theil and Sen:
@@ -90,7 +90,7 @@ def memory_stability(records: Records) -> Verdict:
       the slope crosses the limit within 48 hours.
     - PASS: even the upper bound of the slope adds less than 10 % of the limit within the stretch,
       and no growth of 1 % of the limit or more is proven.
-    - else INCONCLUSIVE: it rises, or it was not watched well enough.
+    - else INCONCLUSIVE: memory grew without proof of a leak, or there are too few readings.
 
     So a steady leak is missed only while it adds less than 1 % of the limit during the record; the
     reason states that resolution, and a longer record improves it.
@@ -149,14 +149,14 @@ def memory_stability(records: Records) -> Verdict:
         status=Status.PASS,
         measured=f"0 out-of-memory events; growth at most {max(growths):+.1f} % of the limit",
         interval=interval,
-        reason=f"a leak of {max(smallest):.1f} MB/min or more would have been seen",
-        budget=f"{budget}; a leak may add {100 * NOTICE_SHARE:g} % of the limit unseen",
+        reason=f"a leak of {max(smallest):.1f} MB/min or more would have been detected",
+        budget=f"{budget}; a leak may add {100 * NOTICE_SHARE:g} % of the limit undetected",
     )
     return downgrade(verdict, problems, needs="a longer record of a steady load")
 
 
 def _stretches(record: Evidence, node: str, usages: Sequence[Usage]) -> list[_Stretch]:
-    """Cut a node's readings at its kills and starts; what was read while it was down goes."""
+    """Split a node's readings at its kills and starts; drop those while it was down."""
     cuts = sorted(
         (fault.confirmed_at if fault.fault == "start" else fault.requested_at, fault.fault)
         for fault in record.all(Fault)
@@ -204,7 +204,7 @@ def _climb(
     slopes: list[tuple[float, float]],
     smallest: list[float],
 ) -> None:
-    """Judge one stretch, adding to the lists what it shows."""
+    """Judge one stretch and append its findings to the lists."""
     node, limit, seconds = stretch.node, stretch.limit, stretch.span
     if limit is None:
         problems.append(f"no memory limit of {node} is known")
@@ -217,9 +217,11 @@ def _climb(
     if slope.lower > 0 and growth > LEAK_SHARE and lasting and seconds >= CERTAIN_STRETCH_S:
         leaks.append(f"{words}: over {level / _MB:.0f} MB, its limit is reached within 48 h")
     elif slope.lower > 0 and growth >= NOTICE_SHARE:
-        problems.append(f"{words}; a leak, or a load that began?")
+        problems.append(f"{words}; this may be a leak or a starting load")
     elif slope.upper * seconds / limit > LEAK_SHARE:
-        problems.append(f"the memory of {node} moves too much to exclude a leak in {seconds:.0f} s")
+        problems.append(
+            f"the memory of {node} varies too much to exclude a leak in {seconds:.0f} s"
+        )
     growths.append(100 * growth)
     slopes.append((slope.lower * 60 / _MB, slope.upper * 60 / _MB))
     smallest.append(max(slope.upper, NOTICE_SHARE * limit / seconds) * 60 / _MB)

@@ -83,9 +83,11 @@ def network_latency(records: Records) -> Verdict:
             budget=budget,
         )
     reason = f"each of {plural(len(pairs), 'pair')} of nodes; the slowest is {worst[1]} to "
-    reason += f"{worst[2]}. Programs of their own in the nodes' networks, outside their quota"
+    reason += (
+        f"{worst[2]}. Measured by separate programs in the nodes' networks, outside the CPU quota"
+    )
     if actors:
-        reason += f"; between actors of Ray, under the quota, p50 {_ms(_share(actors, 0.5))}, "
+        reason += f"; between Ray actors, under the quota, p50 {_ms(_share(actors, 0.5))}, "
         reason += f"p99 {_ms(_share(actors, SHARE))}"
     return Verdict(
         status=Status.PASS, measured=measured, interval=interval, budget=budget, reason=reason
@@ -146,7 +148,8 @@ PLUGIN: Final = CriterionPlugin(
                 "lost packet counts as an infinite time; round trips between Ray actors, which "
                 "wait for the nodes' CPU quota, are reported and not judged"
             ),
-            fails="the lower bound of a pair, its error shared among all pairs, is not",
+            fails="the lower bound of one pair, with its error probability shared among all pairs, "
+            "is 10 ms or more",
             verdict=network_latency,
             trusts=(HARNESS_CPU,),
             position=120,

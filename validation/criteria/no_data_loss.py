@@ -32,8 +32,9 @@ def no_data_loss(records: Records) -> Verdict:
 
     Every individual of every workload is classed as committed, lost, doubled or unknown. The
     history's digest must be the one that its rows give when recomputed, and the one that the
-    process reported. An individual of unknown fate rules out a PASS, unless the harness itself was
-    away, by a gap in the record, when its workload ended: then nobody was promised anything.
+    process reported. An individual of unknown fate rules out a PASS, unless a gap in the record
+    shows that the harness itself was not running when the workload ended: then no commit was
+    acknowledged.
     """
     wrong: list[str] = []
     problems: list[str] = []
@@ -47,7 +48,7 @@ def no_data_loss(records: Records) -> Verdict:
             audit, workload = operation.audit, operation.completion
             if workload is None:
                 if not operation.explained:
-                    problems.append(f"nobody saw the end of {operation.id}")
+                    problems.append(f"the end of {operation.id} was not observed")
                 continue
             if audit is None:
                 if found.witnesses:
@@ -78,7 +79,7 @@ def no_data_loss(records: Records) -> Verdict:
             needs="audits of finished workloads, one with a node killed in it",
         )
     if not killed:
-        problems.append("no audited workload had a node killed while it ran, by receipt")
+        problems.append("no audited workload has a confirmed receipt of a node killed while it ran")
     if not sampled:
         problems.append("no evaluation was repeated independently")
     rate = statistics.zero_count_upper(audited)
@@ -108,7 +109,7 @@ def _unaudited(record: Evidence, workload: Workload, wrong: list[str], problems:
 
 
 def _losses(workload: Workload, audit: Audit, found: FateCounts) -> list[str]:
-    """Proven misses of one workload, with witnesses."""
+    """Proven losses of one workload, with witnesses."""
     counts = {
         "lost": found.counts.get(Fate.LOST, 0) or max(audit.lost, audit.expected - audit.committed),
         "doubled": found.counts.get(Fate.DOUBLED, 0) or audit.doubled,
@@ -129,7 +130,7 @@ def _losses(workload: Workload, audit: Audit, found: FateCounts) -> list[str]:
 
 
 def _doubts(workload: Workload, audit: Audit, found: FateCounts) -> list[str]:
-    """What keeps an audit without a finding from proving anything."""
+    """Why an audit without findings proves nothing."""
     planned = workload.population_size * workload.generations
     doubts = []
     if audit.expected != planned:
@@ -140,7 +141,7 @@ def _doubts(workload: Workload, audit: Audit, found: FateCounts) -> list[str]:
         doubts.append(f"{workload.id}: the fate of {plural(unknown, 'individual')} is unknown")
     if audit.committed != found.counts.get(Fate.COMMITTED, 0):
         doubts.append(
-            f"the audit of {workload.id} counted {audit.committed} committed, its places are "
+            f"the audit of {workload.id} counted {audit.committed} committed, its places hold "
             f"{found.counts.get(Fate.COMMITTED, 0)}"
         )
     return doubts
@@ -160,7 +161,7 @@ PLUGIN: Final = CriterionPlugin(
                 "no individual is lost, doubled, failed or altered in any audited ledger, with a "
                 "node killed in one of the runs"
             ),
-            fails="one was",
+            fails="an individual was",
             verdict=no_data_loss,
             trusts=(
                 CLOCK,

@@ -1,4 +1,4 @@
-"""A node that is taken away with notice loses nothing."""
+"""A node that is removed with notice loses nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from validation.verdict import (
 
 
 def preemption(records: Records) -> Verdict:
-    """A node that is drained with a deadline, and then killed, costs no individual and no bit.
+    """Draining a node with a deadline, then killing it, loses no individual and changes no result.
 
     It counts only if the control service reported the node as draining or gone before
     the kill, and with the kill's receipt.
@@ -36,9 +36,9 @@ def preemption(records: Records) -> Verdict:
         for drain in record.all(Drain):
             workload, kill = known.get(drain.workload), kills.get(drain.workload)
             if workload is None:
-                problems.append(f"nobody saw the end of {drain.workload}")
+                problems.append(f"the end of {drain.workload} was not observed")
             elif not drain.accepted or not drain.confirmed:
-                problems.append(f"{drain.target} was not seen to drain ({drain.detail})")
+                problems.append(f"{drain.target} was not reported as draining ({drain.detail})")
             elif kill is None or kill.target != drain.target:
                 problems.append(f"no receipt that {drain.target} was killed at its deadline")
             else:
@@ -56,8 +56,8 @@ def preemption(records: Records) -> Verdict:
     verdict = Verdict(
         status=Status.PASS,
         measured=f"0 lost in {plural(proven, 'run')}",
-        reason="drained by the control service's own word, killed by receipt; all individuals "
-        "committed, and the history is the undisturbed one",
+        reason="draining confirmed by the control service, the kill by a receipt; all individuals "
+        "committed, and the history equals the undisturbed one",
     )
     return downgrade(verdict, problems, needs=needs)
 
@@ -66,18 +66,17 @@ PLUGIN: Final = CriterionPlugin(
     criteria=(
         Criterion(
             id="preemption",
-            statement="A node that is taken away with notice loses nothing",
+            statement="A node that is removed with notice loses nothing",
             target="0 lost",
             clause='Cloud Deployment Scaling: "Spot instances for cost optimization"',
-            evidence_needed="a drain with a deadline, seen by the control service, a kill by "
-            "receipt, and an "
-            "audit",
+            evidence_needed="a drain with a deadline, confirmed by the control service, a kill "
+            "with a receipt, and an audit",
             passes=(
                 "a node is drained with notice, as Ray's control service confirms, and then "
                 "killed, with a receipt: nothing is lost, and the digest is that of an "
                 "undisturbed run"
             ),
-            fails="something was",
+            fails="an individual was lost, or the digest differs",
             verdict=preemption,
             trusts=(
                 CLOCK,
@@ -94,8 +93,8 @@ PLUGIN: Final = CriterionPlugin(
             patches=OTHER_ON_CLUSTER,
         ),
         Mutant(
-            # Its own work is done when it goes: a node that is drained takes no other.
-            name="work that is lost when a node is taken away",
+            # Its own work is done when it ends: a draining node takes no new work.
+            name="work that is lost when a node is removed",
             criterion="preemption",
             stages=("reference", "preemption"),
             patches=(

@@ -42,7 +42,7 @@ def prometheus_collection(records: Records) -> Verdict:
     for record in records:
         _collect(record, found)
     misses, count, oldest = found.misses, found.count, found.oldest
-    budget = f"no target may be missed, nor a sample be older than {FRESH_S:.0f} s; " + (
+    budget = f"every target must be up with a sample at most {FRESH_S:.0f} s old; " + (
         f"{len(misses)} bad" if misses else f"the oldest was {oldest:.1f} s"
     )
     if misses:
@@ -54,9 +54,9 @@ def prometheus_collection(records: Records) -> Verdict:
             reason=format_list(sorted(set(misses))),
             budget=budget,
         )
-    needs = f"{FEWEST_PROBES} fresh readings of the head and of every node, all through the work"
+    needs = f"{FEWEST_PROBES} fresh readings of the head and of every node, throughout the work"
     if not count:
-        raise InconclusiveError("nobody asked Prometheus for its targets", needs=needs)
+        raise InconclusiveError("Prometheus was not asked for its targets", needs=needs)
     periods = max(int(found.watched_s / FRESH_S), 1)
     verdict = Verdict(
         status=Status.PASS,
@@ -156,12 +156,12 @@ PLUGIN: Final = CriterionPlugin(
             target="every target up, sample ≤ 15 s old",
             unit="% of readings bad",
             clause=f'{GO}: "All monitoring systems functional and collecting metrics"',
-            evidence_needed="10 or more readings of every target, all through the work",
+            evidence_needed="10 or more readings of every target, throughout the work",
             passes=(
                 "every target is up, and its last sample at most 15 s old, at every reading; "
                 "outages with a receipt excepted"
             ),
-            fails="one was not",
+            fails="a target was down, or its last sample was older",
             verdict=prometheus_collection,
             trusts=(
                 CLOCK,

@@ -106,12 +106,12 @@ def _uncovered(members: Sequence[tuple[Evidence, Workload]]) -> list[str]:
     if not all(_checked(record, workload) for record, workload in members):
         lacks.append("the processor of every node, and that it computes the same bits")
     if not any(killed_during(record, workload) for record, workload in members):
-        lacks.append("a node killed, by receipt, while one ran")
+        lacks.append("a node killed while one ran, with a receipt")
     return lacks
 
 
 def _checked(record: Evidence, workload: Workload) -> bool:
-    """Whether every node that answered, and at least one, passed the engine's check before."""
+    """Whether all nodes that answered, at least one, had passed the numerics check before."""
     mine = [c for c in record.all(NodeCheck) if c.workload == workload.id and c.refused is None]
     nodes = {c.node for c in mine if (c.node == "local") == (workload.arm == "local")}
     return bool(nodes) and all(c.digest for c in mine)
@@ -154,7 +154,7 @@ PLUGIN: Final = CriterionPlugin(
     ),
     mutants=(
         Mutant(
-            name="an observer that speaks up at the end only",
+            name="a harness monitor that is silent until the end",
             criterion="reproducibility",
             stages=("reference", "recovery"),
             injector=injectors.observer_stopped,
@@ -168,7 +168,7 @@ PLUGIN: Final = CriterionPlugin(
             patches=OTHER_ON_CLUSTER,
         ),
         Mutant(
-            name="nodes whose processor computes other bits, and nobody checks",
+            name="nodes whose processor computes other bits, without a check",
             criterion="reproducibility",
             stages=("reference", "recovery"),
             patches=(*OTHER_LOG, *UNCHECKED),

@@ -25,8 +25,8 @@ from validation.verdict import (
 def rollback(records: Records) -> Verdict:
     """A run whose whole cluster is killed continues on this machine, with the same history.
 
-    It counts only with confirmed receipts of the head's and every node's kill while it ran, and if
-    it said that it fell back: one that had ended before shows nothing.
+    The run counts only if confirmed receipts show that the head and every node were killed while it
+    ran, and if it reported the failover. A run that had ended before proves nothing.
     """
     wrong: list[str] = []
     problems: list[str] = []
@@ -45,31 +45,33 @@ def rollback(records: Records) -> Verdict:
             if bad:
                 wrong.append(f"{workload.id}: {format_list(bad)}")
             elif fallbacks.get(workload.id, 0) < 1:
-                problems.append(f"{workload.id} never fell back, so it lost no cluster")
+                problems.append(
+                    f"{workload.id} reported no failover, so it did not lose the cluster"
+                )
             elif not (equals := undisturbed(known, workload)):
-                problems.append(f"{workload.id} has no undisturbed run to be compared with")
+                problems.append(f"{workload.id} has no undisturbed run to compare with")
             elif any(w.digest != workload.digest for w in equals):
-                wrong.append(f"{workload.id}: its history is not that of {equals[0].id}")
+                wrong.append(f"{workload.id}: its history differs from that of {equals[0].id}")
             else:
                 proven += 1
     if wrong:
         return Verdict(
             status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=format_list(wrong)
         )
-    needs = "a run during which the head and every node are killed, by receipt"
+    needs = "a run during which the head and every node are killed, with receipts"
     if not proven:
         raise InconclusiveError(format_list(problems or ["no run lost its cluster"]), needs=needs)
     verdict = Verdict(
         status=Status.PASS,
         measured=f"{plural(proven, 'run')} finished without the cluster",
-        reason="the head and every node killed by receipt; nothing lost, and the history is the "
-        "undisturbed one",
+        reason="the head and every node killed, with receipts; nothing lost, and the history "
+        "equals the undisturbed one",
     )
     return downgrade(verdict, problems, needs=needs)
 
 
 def _survivors(record: Evidence, workload: Workload) -> list[str]:
-    """What of the cluster has no confirmed receipt of a kill while the workload ran."""
+    """Parts of the cluster without a confirmed receipt of a kill while the workload ran."""
     killed = {
         fault.target
         for fault in record.all(Fault)
@@ -86,7 +88,7 @@ def _survivors(record: Evidence, workload: Workload) -> list[str]:
 
 
 def unlike(record: Evidence, workload: Workload) -> list[str]:
-    """What shows that the run did not end well."""
+    """Signs that the run did not end well."""
     found = []
     if workload.exit_code != 0:
         found.append(f"exit status {workload.exit_code} ({workload.error})")
@@ -98,12 +100,12 @@ def unlike(record: Evidence, workload: Workload) -> list[str]:
         if audit.lost or audit.doubled or audit.failed or audit.committed != audit.expected:
             found.append(f"{audit.committed} of {audit.expected} individuals committed")
         if {audit.digest, audit.recomputed_digest} != {workload.digest}:
-            found.append("its ledger gives another digest than it said")
+            found.append("its ledger has another digest than the process reported")
     return found
 
 
 def undisturbed(known: dict[str, Workload], workload: Workload) -> Sequence[Workload]:
-    """Equal workloads of the same run that nothing was done to."""
+    """Equal workloads of the same run without a fault."""
     return [
         w
         for w in known.values()
@@ -121,12 +123,12 @@ PLUGIN: Final = CriterionPlugin(
             statement="A run finishes on one machine when the cluster is lost",
             target="finishes with an equal digest",
             clause='Rollback Strategy: "System continues operation without distributed benefits"',
-            evidence_needed="a run whose head and nodes are killed, by receipt, with its audit",
+            evidence_needed="a run whose head and nodes are killed, with receipts, and its audit",
             passes=(
                 "the head and every node are killed during a run, with receipts; the run ends on "
                 "this machine, loses nothing, and has the digest of an undisturbed run"
             ),
-            fails="it ended otherwise",
+            fails="the run failed, an individual was lost, or the digest differs",
             verdict=rollback,
             trusts=(
                 CLOCK,

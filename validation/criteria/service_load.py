@@ -29,25 +29,25 @@ SHARE: Final = 0.95
 
 
 SATURATED: Final = 0.9
-"""Share of a core above which a generator measures itself."""
+"""Share of a core above which the load generator itself may be the bottleneck."""
 
 
 OTHERS: Final = 0.5
-"""Cores of other work above which slow answers are not put down to the service."""
+"""Cores of other work above which slow answers are not attributed to the service."""
 
 
 def service_load(records: Records) -> Verdict:
     """With 50 users, 95 % of reads take 50 ms or less, no answer is unexpected, and no accepted run
     is lost through a SIGKILL of the service.
 
-    Bounds are those of order statistics. A generator that is short of CPU measures itself, and a
-    machine that is busy with other work is slow: then slow answers decide nothing.
+    Bounds are those of order statistics. Slow answers decide nothing when the generator was short
+    of CPU, or the machine was busy with other work.
     """
     loads = [load for record in records for load in record.all(Load)]
     restarts = [restart for record in records for restart in record.all(ServiceRestart)]
     needs = f"{USERS} users for 15 s, and a kill with accepted runs, about 40 s"
     if not loads:
-        raise InconclusiveError("no load on the service", needs=needs)
+        raise InconclusiveError("no load test of the service", needs=needs)
     reads = [value for load in loads for value in load.reads]
     errors = [error for load in loads for error in load.errors]
     if len(reads) < statistics.samples_for_quantile(SHARE):
@@ -69,7 +69,7 @@ def service_load(records: Records) -> Verdict:
     if users < USERS:
         doubts.append(f"{users} users, not {USERS}")
     if share > SATURATED:
-        doubts.append(f"the generator used {share:.0%} of a core: it may have measured itself")
+        doubts.append(f"the generator used {share:.0%} of a core: it may itself be the bottleneck")
     if others > OTHERS and p95.upper > READ_S:
         doubts.append(f"other work used {others:.1f} cores: it may have slowed the answers")
     if not sum(load.streams for load in loads):
@@ -83,7 +83,7 @@ def service_load(records: Records) -> Verdict:
             (restart.lost, "lost"),
             (restart.failed, "failed"),
             (restart.accepted - restart.finished - restart.lost - restart.failed, "did not end"),
-            (restart.differing, "with another history than their like"),
+            (restart.differing, "have another history than equal runs"),
         )
         if count
     ]
@@ -129,7 +129,7 @@ PLUGIN: Final = CriterionPlugin(
                 "generator used less than 90 % of a core; slow answers while other work uses more"
                 " than 0.5 cores are not judged"
             ),
-            fails="the lower bound is above, an answer was unexpected, or a run was lost",
+            fails="the lower bound is above 50 ms, an answer was unexpected, or a run was lost",
             verdict=service_load,
             trusts=(
                 HARNESS_CPU,

@@ -154,7 +154,7 @@ PLUGIN: Final = CriterionPlugin(
             passes=(
                 "the lower 95 % t bound of the paired log-ratios local / distributed is at least 2"
             ),
-            fails="the upper bound, or the mean of three or more pairs, is below",
+            fails="the upper bound, or the mean of three or more pairs, is below 2",
             verdict=speedup,
             trusts=(
                 HARNESS_CPU,

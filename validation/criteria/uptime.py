@@ -77,7 +77,7 @@ def uptime(records: Records) -> Verdict:
         problems += _doubts(record, seen)
     if watched_s <= 0:
         raise InconclusiveError(
-            format_list(["nobody probed the cluster", *problems]),
+            format_list(["the cluster was not probed", *problems]),
             needs=f"{span(WATCHED_S)} of probes of the cluster",
         )
     lengths = [max(outage.seconds, _SHORTEST_S) for outage in outages]
@@ -90,7 +90,7 @@ def uptime(records: Records) -> Verdict:
     if down_s >= watched_s:
         # Down all the time: there is no ratio to bound.
         measured, interval, lower, upper = f"0 % of {hours}", (0.0, 100.0), 0.0, 1.0
-        words = "it was never seen available"
+        words = "it was never available"
     else:
         found = statistics.availability(lengths, watched_s, unseen_s=UNSEEN_OUTAGE_S)
         lower, upper = found.share.lower, found.share.upper
@@ -119,7 +119,7 @@ def uptime(records: Records) -> Verdict:
     verdict = Verdict(
         status=Status.PASS, measured=measured, interval=interval, reason=words, budget=budget
     )
-    return downgrade(verdict, problems, needs="probes of the cluster all through each record")
+    return downgrade(verdict, problems, needs="probes of the cluster throughout each record")
 
 
 def _missing_s(lengths: Sequence[float], watched_s: float) -> float:
@@ -133,10 +133,10 @@ def _missing_s(lengths: Sequence[float], watched_s: float) -> float:
 
 
 def _with_reservations(words: str, records: Records) -> str:
-    """Add the time that nobody watched, and that records are simulated."""
+    """Add the time without probes, and that records are simulated."""
     gaps = [known.end - known.begin for record in records for known in record.all(Gap)]
     if gaps:
-        words += f"; {plural(len(gaps), 'gap')} of {span(math.fsum(gaps))} that nobody watched"
+        words += f"; {plural(len(gaps), 'gap')} of {span(math.fsum(gaps))} without probes"
     if any(record.opening.backend == SIMULATED for record in records):
         words = f"SIMULATED: {words}"
     return words
@@ -173,8 +173,8 @@ def _doubts(record: Evidence, seen: UptimeTracker) -> list[str]:
     ]
     if silent:
         doubts.append(
-            f"run {record.run}: {span(math.fsum(silent))} passed without a probe and without a "
-            "word of it"
+            f"run {record.run}: {span(math.fsum(silent))} passed without a probe and without a gap "
+            "record"
         )
     if seen.probes:
         times = [e.at for e in record.of(Probe.KIND) if getattr(e.record, "probe", "") == CLUSTER]
@@ -183,7 +183,7 @@ def _doubts(record: Evidence, seen: UptimeTracker) -> list[str]:
     unfinished = [outage for outage in seen.outages if not outage.over]
     if unfinished:
         doubts.append(
-            f"run {record.run}: nobody saw the end of {plural(len(unfinished), 'outage')}"
+            f"run {record.run}: the end of {plural(len(unfinished), 'outage')} was not observed"
         )
     return doubts
 
@@ -192,7 +192,7 @@ def _words(found: statistics.Availability, outages: Sequence[Outage]) -> str:
     between = f"outages at least {span(found.between.lower)} apart on average"
     if found.repair is None:
         return (
-            f"no outage: {between} (95 % confidence, rule of three); one is taken to last "
+            f"no outage: {between} (95 % confidence, rule of three); one is assumed to last "
             f"{span(UNSEEN_OUTAGE_S)}"
         )
     longest = max(outage.seconds for outage in outages)
@@ -216,8 +216,8 @@ PLUGIN: Final = CriterionPlugin(
                 " and timed, is at least 99 %"
             ),
             fails=(
-                "the upper bound is below, or more was down than 1 % of the time watched (of 48 h"
-                " if that is longer)"
+                "the upper bound is below 99 %, or more was down than 1 % of the time watched (of "
+                "48 h if that is longer)"
             ),
             verdict=uptime,
             trusts=(CLOCK,),
@@ -234,7 +234,7 @@ PLUGIN: Final = CriterionPlugin(
             simulated="outages",
         ),
         Mutant(
-            name="hours that nobody watched, passed over in silence (simulated)",
+            name="unwatched hours without a gap record (simulated)",
             criterion="uptime",
             stages=("soak",),
             simulated="unwatched",

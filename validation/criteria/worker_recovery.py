@@ -157,7 +157,7 @@ def _judge(
     open_phases = [phase for phase, s in recovery.phases.items() if s is None]
     if not all(math.isfinite(s) for s in recovery.phases.values() if s is not None):
         # max() passes over NaN in silence, and every comparison with it is false.
-        found.problems.append(f"{name} has a phase that is no number")
+        found.problems.append(f"{name} has a phase that is NaN")
     elif not receipt.confirmed:
         found.problems.append(f"the kill of {name.removeprefix('recovery of ')} is unconfirmed")
     elif failed_status is not None:

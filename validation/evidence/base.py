@@ -1,4 +1,4 @@
-"""What every record of the evidence is."""
+"""Base class of evidence records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Record:
 
     @cached_property
     def not_finite(self) -> str:
-        """Which field is NaN or infinite, in words; empty when all are finite."""
+        """Describe the field that is NaN or infinite; empty when all are finite."""
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 return f"{name} is {value}"
@@ -40,4 +40,6 @@ def _all_finite(values: Sequence[object]) -> bool:
 
 
 _FIELDS: Final[dict[type[Record], tuple[str, ...]]] = {}
-"""Kept: ``dataclasses.fields`` builds its answer each time, and a soak has 100,000s of records."""
+"""Cached, because ``dataclasses.fields`` builds its answer each time and a soak has 100,000s of
+records.
+"""

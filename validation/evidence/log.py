@@ -2,11 +2,11 @@
 
 Nothing but this file enters a verdict. Every line carries ``chain``, the SHA-256 of the previous
 line's chain followed by the canonical JSON of the rest of its own line (sorted keys, no spaces,
-ASCII). So a line that is changed, moved, added or dropped is found, and the last line must be a
+ASCII). So a line that is changed, moved, added or dropped is detected, and the last line must be a
 ``close`` event with the number of lines before it.
 
-The chain finds damage and careless edits. It is not a signature: whoever rewrites the whole file
-can recompute it, so publish the file's ``sha256`` (the report prints it) when that matters.
+The chain detects damage and careless edits. It is not a signature: anybody who rewrites the whole
+file can recompute it. If that matters, publish the file's ``sha256``, which the report prints.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class Event:
     """One line of evidence."""
 
     seq: int
-    """Line number less one."""
+    """Line number minus one."""
     kind: str
     """A key of ``records.RECORDS``."""
     at: float
     """Unix seconds at which the harness wrote the line."""
     data: Mapping[str, object]
-    """The payload as it is in the file."""
+    """The payload as stored in the file."""
     record: Record
     """The payload, parsed."""
 
@@ -96,9 +96,9 @@ class Evidence:
 
     @cached_property
     def not_finite(self) -> str:
-        """Where a number is NaN or infinite, in words; empty when all are finite.
+        """Describe the first number that is NaN or infinite; empty when all are finite.
 
-        A file cannot hold one, but evidence may be made in other ways.
+        A file cannot contain one, but evidence may be made in memory.
         """
         for event in self.events:
             if not math.isfinite(event.at):
@@ -117,7 +117,7 @@ class Evidence:
 
 
 class Sink(Protocol):
-    """Whatever takes evidence: one file, or the segments of a soak."""
+    """A destination of evidence: one file, or the segments of a soak."""
 
     def add(self, record: Record) -> None:
         """Append one record; safe to call from several threads."""
@@ -188,7 +188,7 @@ class EvidenceWriter:
         parse(kind, data)
         with self._lock:
             if self._file is None:
-                raise ValueError(f"{self.path}: the record is closed; {kind} came too late")
+                raise ValueError(f"{self.path}: the record is closed; {kind} cannot be added")
             body: dict[str, object] = {
                 "seq": self._seq,
                 "kind": kind,
@@ -199,7 +199,7 @@ class EvidenceWriter:
             chain = _link(self._chain, text)
             # Sorted keys put it between the time and the data.
             place = text.index('"data":')
-            # A line is there whole, and counted, or not at all.
+            # A line is written completely and counted, or not at all.
             with undisturbed():
                 self._file.write(f'{text[:place]}"chain":"{chain}",{text[place:]}\n')
                 self._file.flush()
@@ -245,7 +245,7 @@ def read_evidence(path: str | os.PathLike[str], *, allow_open: bool = False) -> 
     Args:
         path: The file.
         allow_open: Accept a file without its ``close`` line (a run cut short, or still going). A
-            last line that was not written to its end is then left out.
+            incomplete last line is then left out.
 
     Raises:
         EvidenceError: ``file, line N: reason`` when the file is empty, cut, edited, reordered, of
@@ -286,10 +286,10 @@ def read_evidence(path: str | os.PathLike[str], *, allow_open: bool = False) -> 
 
 
 def pool(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
-    """Records that are to be judged together.
+    """Combine records that are judged together.
 
     Raises:
-        EvidenceError: there is none, or two are of the same run: evidence counts once.
+        EvidenceError: there is no record, or two are of the same run.
     """
     if not evidence:
         raise EvidenceError("no evidence: name at least one file")
@@ -326,7 +326,7 @@ def _event(line: bytes, number: int, previous: str) -> tuple[Event, str]:
         raise EvidenceError(f"must be an object of {', '.join(sorted(_KEYS))}")
     chain = fields.pop("chain")
     seq, kind, at, data = fields["seq"], fields["kind"], fields["at"], fields["data"]
-    # A number such as 1e999 becomes infinite without being called so in the text.
+    # A number such as 1e999 becomes infinite although the text does not say so.
     if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at):
         raise EvidenceError(f"at must be a finite number of seconds, not {at!r}")
     if not isinstance(kind, str) or not isinstance(data, dict):
@@ -334,7 +334,7 @@ def _event(line: bytes, number: int, previous: str) -> tuple[Event, str]:
     if type(seq) is not int or seq != number:
         raise EvidenceError(f"event {seq!r} where {number} belongs: lines are missing or moved")
     record = parse(kind, data)
-    # The text itself is hashed, so a line written in another way is a changed line.
+    # The text itself is hashed, so any other formatting counts as a change.
     place = _CHAIN.match(text)
     if place is None or chain != _link(previous, text[: place.end(1)] + text[place.end() :]):
         raise EvidenceError("the chain does not fit: this line or one before it was changed")
@@ -358,7 +358,7 @@ def _check_place(event: Event, number: int, *, closed: bool) -> None:
 
 
 def _no_constant(name: str) -> object:
-    raise EvidenceError(f"{name} is not a measurement")
+    raise EvidenceError(f"{name} is not a JSON number")
 
 
 def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -371,4 +371,4 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_twins)
 _CHAIN: Final = re.compile(r'(\{"at":[^,"]+,)"chain":"[0-9a-f]{64}",')
-"""The beginning of a line as it is written: all that its hash leaves out is the chain."""
+"""Start of a written line. Its hash covers everything except the chain."""

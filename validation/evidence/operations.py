@@ -31,14 +31,14 @@ class Fate(StrEnum):
     LOST = "lost"
     """Acknowledged as committed, and not in the ledger."""
     DOUBLED = "doubled"
-    """In the ledger more than once, or never asked for."""
+    """In the ledger more than once, or not planned."""
     UNKNOWN = "unknown"
     """Neither acknowledged nor found, or the ledger was not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One workload from its invocation to what was found of it."""
+    """One workload, from its invocation to the content of its ledger."""
 
     id: str
     population_size: int
@@ -46,35 +46,36 @@ class Operation:
     completion: Workload | None
     """``None``: its end was not observed."""
     explained: bool
-    """The harness itself was away, by a ``gap``, before the next one began: nobody could see its
-    end, or write down what the ledger held."""
+    """A ``gap`` shows that the harness was not running before the next workload began. So its end
+    was not observed, and its ledger was not read.
+    """
     audit: Audit | None
     places: Mapping[int, Individuals]
-    """What the ledger held, by generation; empty when the record has counts only."""
+    """Content of the ledger by generation; empty when the record has counts only."""
     faults: Sequence[Fault]
-    """Those that name it."""
+    """Faults that name the workload."""
 
     @property
     def planned(self) -> int:
-        """Individuals that were asked for."""
+        """Number of planned individuals."""
         return self.population_size * self.generations
 
 
 @dataclass(frozen=True, kw_only=True)
 class FateCounts:
-    """How many individuals of an operation had which fate; every one that was planned has one."""
+    """Number of individuals of an operation by fate; each planned individual has one."""
 
     counts: Mapping[Fate, int]
     witnesses: tuple[str, ...]
-    """Names of the lost and the doubled, the first few of each."""
+    """Names of the first few lost and doubled individuals."""
 
 
 def operations(record: Evidence) -> list[Operation]:
-    """Every workload that a record speaks of, in the order in which they began.
+    """Every workload of a record, in the order of their start.
 
     Raises:
-        InconclusiveError: the record contradicts itself: two of one name, a completion that does
-            not fit its invocation, or a finding of what was never asked for.
+        InconclusiveError: the record contradicts itself: two workloads with one name, a completion
+            that does not match its invocation, or individuals of a workload that was not invoked.
     """
     completed = workloads(record)
     asked: dict[str, tuple[int, int]] = {}
@@ -91,7 +92,9 @@ def operations(record: Evidence) -> list[Operation]:
         size = (workload.population_size, workload.generations)
         # A record made before invocations were written has completions alone.
         if asked.setdefault(workload.id, size) != size:
-            raise InconclusiveError(f"{workload.id} completed something else than was invoked")
+            raise InconclusiveError(
+                f"the completion of {workload.id} does not match its invocation"
+            )
     audits = _audits(record, completed)
     places = _places(record, asked)
     gaps = [gap.begin for gap in record.all(Gap)]
@@ -118,10 +121,10 @@ def operations(record: Evidence) -> list[Operation]:
 
 
 def classify_individuals(operation: Operation) -> FateCounts:
-    """Class every individual of an operation, with witnesses.
+    """Classify every individual of an operation, with witnesses.
 
-    From the places that the ledger held; from the audit's counts where there are none; all are
-    unknown if the ledger was not read.
+    Uses the places in the ledger, or else the audit's counts. All fates are unknown if the ledger
+    was not read.
     """
     if operation.places:
         return _from_places(operation)
@@ -143,7 +146,7 @@ def classify_individuals(operation: Operation) -> FateCounts:
 
 
 def format_ranges(text: str) -> list[int]:
-    """The places of ``0-4,7``; a place written twice is there twice.
+    """The places of a text like ``0-4,7``; a place written twice is returned twice.
 
     Raises:
         InconclusiveError: the text has another format.
@@ -184,7 +187,7 @@ def _places(
     found: dict[str, dict[int, Individuals]] = {}
     for places in record.all(Individuals):
         if places.workload not in asked:
-            raise InconclusiveError(f"individuals of {places.workload}, which nobody invoked")
+            raise InconclusiveError(f"individuals of {places.workload}, which was not invoked")
         of = found.setdefault(places.workload, {})
         if places.generation in of:
             raise InconclusiveError(
@@ -214,7 +217,7 @@ def _from_places(operation: Operation) -> FateCounts:
 
 
 def _whole(size: int) -> str:
-    """All places of a generation, as ``gathered`` writes them."""
+    """All places of a generation in the format of the record."""
     return f"0-{size - 1}" if size > 1 else "0"
 
 
@@ -228,18 +231,18 @@ def _each(
     promised = finished or (held is not None and held.acknowledged)
     for index in sorted({*planned, *found, *again}):
         if index not in planned:
-            yield index, Fate.DOUBLED, "nobody asked for it"
+            yield index, Fate.DOUBLED, "not planned"
         elif index in again:
-            yield index, Fate.DOUBLED, "held more than once"
+            yield index, Fate.DOUBLED, "stored more than once"
         elif index in found:
             yield index, Fate.COMMITTED, ""
         elif promised and held is not None:
-            yield index, Fate.LOST, "acknowledged, and not in the ledger"
+            yield index, Fate.LOST, "acknowledged, but not in the ledger"
         else:
             yield index, Fate.UNKNOWN, ""
 
 
 def _meanwhile(operation: Operation) -> str:
-    """The faults of an operation, for a witness."""
+    """Describe the faults of an operation, for a witness."""
     broken = [f"{fault.fault} of {fault.target}" for fault in operation.faults if fault.confirmed]
     return f"; after {', '.join(broken[:3])}" if broken else ""

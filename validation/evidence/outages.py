@@ -16,27 +16,29 @@ LONGEST_GAP_S: Final = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """From the last good probe before to the first good one after: at its longest."""
+    """From the last good probe before it to the first good one after it: its longest possible
+    duration.
+    """
 
     begin: float
     end: float
     over: bool
-    """False: watching ended before it did."""
+    """False: probes ended before the outage did."""
 
     @property
     def seconds(self) -> float:
-        """How long it lasted, as far as it was seen."""
+        """Its duration as far as it was observed."""
         return self.end - self.begin
 
 
 @dataclass(kw_only=True)
 class UptimeTracker:
-    """Takes probes in the order of time, one by one; may be asked at any moment."""
+    """Takes probes one by one in the order of time; its results are valid at any moment."""
 
     watched_s: float = 0.0
     """Time between probes, outages included."""
     outages: list[Outage] = field(default_factory=list)
-    """Ended outages, and those whose end was not observed."""
+    """Outages, including those whose end was not observed."""
     unwatched: list[tuple[float, float]] = field(default_factory=list)
     """Begin and end of every stretch without a probe."""
     probes: int = 0
@@ -45,7 +47,7 @@ class UptimeTracker:
 
     @property
     def down_s(self) -> float:
-        """Time down so far, that of an outage going on included."""
+        """Time down so far, including a current outage."""
         going = 0.0
         if self._last is not None and self._down_since is not None:
             going = self._last - self._down_since
@@ -62,7 +64,7 @@ class UptimeTracker:
         return self._last
 
     def probe(self, at: float, *, ok: bool) -> None:
-        """One probe at ``at``, Unix seconds. A clock that went back breaks the watch."""
+        """Add one probe at ``at``, Unix seconds. A clock that goes back leaves time unwatched."""
         before = self._last
         self.probes += 1
         if before is not None and 0 <= at - before <= LONGEST_GAP_S:
@@ -80,7 +82,7 @@ class UptimeTracker:
             self._down_since = None
 
     def pause(self) -> None:
-        """Nobody watches from the last probe on."""
+        """Mark the time from the last probe on as unwatched."""
         if self._down_since is not None and self._last is not None:
             self.outages.append(Outage(begin=self._down_since, end=self._last, over=False))
         self._down_since = self._last = None

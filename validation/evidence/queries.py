@@ -1,4 +1,4 @@
-"""Questions that several checkers ask of one record."""
+"""Query helpers over one record that several criteria share."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from validation.evidence.records import Fault, Gap, Workload
 from validation.verdict import InconclusiveError
 
 ATTACHED: Final = "attached"
-"""Backend of a run on a cluster that others started."""
+"""Backend of a run on an attached cluster."""
 HEAD: Final = "head"
 """Name of the head node in usage and scrape events."""
 _RETURN_S: Final = 60.0
-"""After a fault was undone, a service may need this long until it answers again."""
+"""Seconds that a service may need to answer again after a fault was undone."""
 _DOWN: Final = frozenset({"kill", "stop", "drain", "pause", "partition", "one_way"})
 _UNDO: Final = {
     "kill": "start",
@@ -34,7 +34,7 @@ def workloads(record: Evidence) -> dict[str, Workload]:
     """Workloads of a run by id.
 
     Raises:
-        InconclusiveError: two have the same id, so that other events cannot be told apart.
+        InconclusiveError: two have the same id, so other events are ambiguous.
     """
     found: dict[str, Workload] = {}
     for workload in record.all(Workload):
@@ -51,7 +51,7 @@ def workload_of(known: dict[str, Workload], name: str, *, said_by: str) -> Workl
         InconclusiveError: it is not in the record.
     """
     if name not in known:
-        raise InconclusiveError(f"{said_by} of workload {name}, which the record does not hold")
+        raise InconclusiveError(f"{said_by} of workload {name}, which is not in the record")
     return known[name]
 
 
@@ -79,7 +79,7 @@ def is_excused(record: Evidence, targets: Iterable[str], at: float) -> bool:
             for undo in receipts
             if undo.fault == _UNDO[down.fault] and undo.confirmed_at >= down.requested_at
         ]
-        # A kill ends a pause or a partition too: only its own undo is waited for, or a start.
+        # A kill also ends a pause or a partition, so a start counts as its undo, too.
         undone += [
             undo.confirmed_at
             for undo in receipts
@@ -91,13 +91,14 @@ def is_excused(record: Evidence, targets: Iterable[str], at: float) -> bool:
 
 
 def used_cluster(workload: Workload) -> bool:
-    """Whether a workload used the stack's cluster, and had it to the end."""
+    """Whether a workload used the stack's cluster until its end."""
     return workload.arm == "distributed" and workload.purpose not in ("rollback", "autoscaling")
 
 
 def active_window(record: Evidence) -> tuple[float, float] | None:
-    """From the start of the first to the end of the last distributed workload, those left out
-    whose cluster is to be lost."""
+    """From the start of the first to the end of the last distributed workload, without those whose
+    cluster is killed on purpose.
+    """
     work = [w for w in record.all(Workload) if used_cluster(w)]
     if not work:
         return None
@@ -111,10 +112,10 @@ def longest_gap(
     *,
     hours: tuple[float, float] | None = None,
 ) -> str | None:
-    """A stretch that a watcher passed over in silence, in words.
+    """Describe the longest monitoring gap; None if it is within the tolerance.
 
     Args:
-        hours: From when to when it was to watch; None: all through the distributed work.
+        hours: Begin and end of the monitoring; None: the whole of the distributed work.
     """
     hours = hours or active_window(record)
     if hours is None or not times:
@@ -129,5 +130,5 @@ def longest_gap(
 
 
 def overlap(begin: float, end: float, stretches: Iterable[tuple[float, float]]) -> float:
-    """How much of a time lies in any of some stretches that do not overlap each other."""
+    """Length of the part of a time window that lies within some disjoint stretches."""
     return math.fsum(max(0.0, min(end, b) - max(begin, a)) for a, b in stretches)

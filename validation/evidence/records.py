@@ -1,7 +1,7 @@
 """The records of evidence: a typed, frozen dataclass per kind of event.
 
 The payload of an event is a flat JSON object whose keys are exactly the fields of its record.
-``parse`` refuses a missing, unknown, ill-typed or impossible field with an ``EvidenceError`` that
+``parse`` refuses a missing, unknown, ill-typed or invalid field with an ``EvidenceError`` that
 names it, so that a verdict never has to guess. Times are Unix seconds, durations seconds, memory
 bytes. ``| None`` means "not known", and is written as ``null``: a field is never left out.
 """
@@ -66,7 +66,7 @@ class Open(Record):
 
     KIND = "open"
     run: str
-    """Name of the run, unique among the files that are pooled."""
+    """Name of the run, unique among pooled files."""
     seed: int
     schema: NonNegativeInt
     backend: str
@@ -82,7 +82,7 @@ class Open(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Record):
-    """Where the run took place: a flat map of names to text or numbers."""
+    """The machine and versions of the run: a flat map of names to text or numbers."""
 
     KIND = "environment"
     values: Mapping[str, str | int | float]
@@ -96,7 +96,7 @@ class Environment(Record):
 class Invocation(Record):
     """An evolve process is started.
 
-    Its completion is the ``workload`` of that id. Without one its outcome is unknown.
+    Its completion is the ``workload`` of that id. Without a completion its outcome is unknown.
     """
 
     KIND = "invocation"
@@ -107,11 +107,11 @@ class Invocation(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Gap(Record):
-    """A stretch of time in which the harness was not there, found when it came back."""
+    """A period in which the harness was not running, recorded when it resumed."""
 
     KIND = "gap"
     begin: NonNegativeFloat
-    """The last that it wrote before."""
+    """Time of the last event before it."""
     end: NonNegativeFloat
     reason: str
 
@@ -126,11 +126,11 @@ class Workload(Record):
     purpose: Purpose
     arm: Arm
     pair: int | None
-    """Speed-up pair that it belongs to: two workloads of one run share a number."""
+    """Number of its speed-up pair: two workloads of one run share it."""
     seed: int
     market: str
     nodes: NonNegativeInt
-    """Nodes that it was spread over (1 for the local arm)."""
+    """Nodes that it ran on (1 for the local arm)."""
     workers: NonNegativeInt
     population_size: NonNegativeInt
     generations: NonNegativeInt
@@ -138,7 +138,7 @@ class Workload(Record):
     exit_code: int
     """Negative: ended by that signal."""
     seconds: NonNegativeFloat
-    """Wall time of the evolution itself, start-up of the process not counted."""
+    """Wall time of the evolution itself, without the start-up of the process."""
     evaluations: NonNegativeInt
     digest: str | None
     """Digest of the history as the process reported it."""
@@ -169,8 +169,8 @@ class Fault(Record):
 class Recovery(Record):
     """The phases of one recovery, each in seconds since the fault.
 
-    ``None``: not seen within ``window_s`` seconds of watching. The recovery as a whole takes as
-    long as its slowest phase.
+    ``None``: not observed within ``window_s`` seconds. The recovery as a whole takes as long as its
+    slowest phase.
     """
 
     KIND = "recovery"
@@ -199,7 +199,7 @@ class Recovery(Record):
 
     @property
     def total_s(self) -> float | None:
-        """Seconds until every phase was over; ``None`` when one was never seen."""
+        """Seconds until every phase was over; ``None`` when one was not observed."""
         seen = [s for s in self.phases.values() if s is not None]
         return max(seen) if len(seen) == len(self.phases) else None
 
@@ -214,20 +214,21 @@ class Usage(Record):
     cpu_seconds: NonNegativeFloat
     memory_bytes: NonNegativeInt
     oom_kills: NonNegativeInt
-    """Counted since the node's group was made."""
+    """Counted since the node's control group was created."""
     limit_bytes: NonNegativeInt | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services(Record):
-    """Which incarnation of every service ran at one moment."""
+    """The incarnation of every service at one moment."""
 
     KIND = "services"
     at: NonNegativeFloat
-    """Just after the reading."""
+    """Time just after the reading."""
     incarnations: Facts
-    """Service (a node's name, ``head``, ``postgres`` ...) to what changes whenever it is started
-    anew; ``null``: it is down."""
+    """Service (a node's name, ``head``, ``postgres`` ...) to an identity that changes with every
+    start; ``null``: it is down.
+    """
     excused: tuple[str, ...]
     """Services under a fault or an undo of the gate at the time, as the gate reports it."""
 
@@ -244,12 +245,12 @@ class CpuWindow(Record):
     allotted_s: NonNegativeFloat
     """Quota times wall time."""
     useful_s: NonNegativeFloat
-    """Of those used, spent inside evaluations, as workers report."""
+    """Part of the used seconds that was spent in evaluations, as the workers report."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryFailure(Record):
-    """An out-of-memory error that was seen anywhere."""
+    """An out-of-memory error, from any source."""
 
     KIND = "memory_error"
     workload: str | None
@@ -258,7 +259,7 @@ class MemoryFailure(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class NodePrice(Record):
-    """What a machine in the cloud costs, and what of its speed is assumed. Dollars (US) an hour."""
+    """Price of a cloud machine in US dollars an hour, and the assumptions about its speed."""
 
     KIND = "node_price"
     instance: str
@@ -268,9 +269,9 @@ class NodePrice(Record):
     spot: NonNegativeFloat
     """The highest of the region's zones."""
     heads: NonNegativeInt
-    """Machines beside the worker nodes."""
+    """Machines in addition to the worker nodes."""
     factor_low: NonNegativeFloat
-    """Assumed: what takes a second of a core here takes at least so many of a vCPU."""
+    """Assumed minimum of vCPU seconds for one second of a core here."""
     factor: NonNegativeFloat
     """Taken."""
     factor_high: NonNegativeFloat
@@ -344,16 +345,16 @@ _SCHEMAS: Final = {kind: Schema(cls) for kind, cls in RECORDS.items()}
 
 
 def register(cls: type[Record]) -> None:
-    """Let a kind of event of somebody's own be written and read.
+    """Register a custom kind of event, so that it can be written and read.
 
     Raises:
-        EvidenceError: there is another record of that kind, or a field has a type that evidence
-            cannot hold.
+        EvidenceError: the kind is registered already, or a field has a type that evidence cannot
+            hold.
     """
     there = RECORDS.get(cls.KIND)
-    # A file may be read twice; then the newer class stands for it.
+    # A file may be loaded twice; then the newer class replaces the older one.
     if there is not None and there.__module__ != cls.__module__:
-        raise EvidenceError(f"there is a kind of event {cls.KIND!r} already")
+        raise EvidenceError(f"kind of event {cls.KIND!r} is registered already")
     RECORDS[cls.KIND], _SCHEMAS[cls.KIND] = cls, Schema(cls)
 
 

@@ -11,7 +11,7 @@ from validation.evidence.base import Record
 
 @dataclass(frozen=True, kw_only=True)
 class Phases(Record):
-    """A fault of a schedule from beginning to end, in seconds since it was asked for."""
+    """A fault of a schedule from beginning to end, in seconds since its request."""
 
     KIND = "phases"
     workload: str
@@ -20,14 +20,16 @@ class Phases(Record):
     asked_at: NonNegativeFloat
     """Unix seconds."""
     confirmed_s: NonNegativeFloat
-    """Until it was seen from outside."""
+    """Until it was confirmed from outside."""
     noticed_s: NonNegativeFloat | None
-    """Until the cluster was seen to have the node for gone, looked at four times a second while no
-    other fault is being undone; ``None``: it was not seen, or the target is a service."""
+    """Until the cluster reported the node as gone, polled four times a second while no other fault
+    is being undone. ``None``: not observed, or the target is a service.
+    """
     undo_s: NonNegativeFloat
     """Seconds until its undo was requested, or until a fault with a fixed duration ended."""
     undone_s: NonNegativeFloat
-    """Until the undo was seen from outside."""
+    """Until the undo was confirmed from outside."""
     back_s: NonNegativeFloat | None
-    """Until the node was alive in the cluster, or the service answered; ``None``: it did not come
-    back while it was waited for."""
+    """Until the node was alive in the cluster, or the service answered; ``None``: not within the
+    waiting time.
+    """

@@ -1,4 +1,4 @@
-"""Records of what the ledger held of a workload, and of what the engine refused."""
+"""Records of a workload's content in the ledger, and of inputs that the engine refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Generation(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Audit(Record):
-    """The ledger of one workload, counted against what was asked for."""
+    """The ledger of one workload, compared with its plan."""
 
     KIND = "audit"
     workload: str
@@ -45,13 +45,14 @@ class Audit(Record):
     sampled: NonNegativeInt
     """Evaluations repeated independently."""
     mismatched: NonNegativeInt
-    """Of those, how many gave another result."""
+    """Of those, the number with another result."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeCheck(Record):
-    """A node that the engine checked before it gave it work: does it compute the same bits? A node
-    that answered without a check has an empty digest."""
+    """The engine's numerics check of a node before it gets work. A node that answered without a
+    check has an empty digest.
+    """
 
     KIND = "node_check"
     workload: str
@@ -59,14 +60,14 @@ class NodeCheck(Record):
     """Address; ``local`` for this machine."""
     processor: str
     digest: str
-    """Of the fixed evaluations that every node does first; empty if it could not do them."""
+    """Digest of the fixed evaluations that every node does first; empty if they failed."""
     refused: str | None
     """Why the node was given no work."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fallback(Record):
-    """How often a workload went on on this machine because the cluster was lost."""
+    """How often a workload failed over to this machine because the cluster was lost."""
 
     KIND = "fallback"
     workload: str
@@ -75,44 +76,44 @@ class Fallback(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Restore(Record):
-    """A backup of the ledger, read back into an empty one of another kind or place."""
+    """A backup of the ledger, restored into an empty one of another kind or place."""
 
     KIND = "restore"
     workload: str
-    """The run that is compared."""
+    """Id of the run that is compared."""
     while_running: bool
-    """The backup was taken, from its first to its last row, while the run was going on."""
+    """The whole backup was taken while the run was active."""
     generation: NonNegativeInt
-    """The last one in the backup."""
+    """Last generation in the backup."""
     digest_before: str | None
-    """Of that generation, in the ledger that was backed up."""
+    """Digest of that generation in the original ledger."""
     digest_after: str | None
-    """The same, recomputed from the restored rows."""
+    """The same digest, recomputed from the restored rows."""
     individuals_before: NonNegativeInt
-    """Up to that generation, in the ledger that was backed up."""
+    """Number up to that generation in the original ledger."""
     individuals_after: NonNegativeInt
     damaged_refused: bool
-    """The same file with one byte changed was refused, and nothing of it was kept."""
+    """The same file with one byte changed was refused, and no row of it was kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal(Record):
-    """What the engine's command line did with one bad input."""
+    """Reaction of the engine's command line to one bad input."""
 
     KIND = "refusal"
     input: str
     """Which kind of bad input."""
     exit_code: int
     message: str
-    """All that it wrote on stderr."""
+    """Everything that it wrote to stderr."""
     must_name: str
-    """What the message must speak of: the file, row, column or option at fault."""
+    """Text that the message must contain: the invalid file, row, column or option."""
     ledger_changed: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Individuals(Record):
-    """Every individual of one generation as the ledger held it after its workload had ended.
+    """Every individual of one generation in the ledger after its workload had ended.
 
     Places are indices in the generation, written as ranges: ``0-4,7``.
     """

@@ -11,20 +11,20 @@ from validation.evidence.base import Record
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling(Record):
-    """A cluster under Ray's autoscaler, with one run's load on it and without."""
+    """A cluster under Ray's autoscaler, before, during and after one run."""
 
     KIND = "scaling"
     workload: str
     least: NonNegativeInt
-    """Nodes that it must have."""
+    """Minimum number of nodes."""
     most: NonNegativeInt
-    """Nodes that it may have, and that the run asked for."""
+    """Maximum number of nodes, which the run requested."""
     before: NonNegativeInt
     """Nodes before the run."""
     peak: NonNegativeInt
-    """Most nodes that the control service reported."""
+    """Largest number of nodes that the control service reported."""
     up_s: NonNegativeFloat | None
-    """From the start of the run to ``most`` nodes; None: never seen."""
+    """From the start of the run to ``most`` nodes; None: not observed."""
     down_s: NonNegativeFloat | None
     """From the end of the run to ``least`` nodes; None: not within the window."""
     window_s: NonNegativeFloat
@@ -38,26 +38,26 @@ class Load(Record):
     users: NonNegativeInt
     seconds: NonNegativeFloat
     reads: tuple[NonNegativeFloat, ...]
-    """Seconds of every request that reads."""
+    """Duration of every read request, in seconds."""
     submits: tuple[NonNegativeFloat, ...]
-    """Seconds of every request that submits."""
+    """Duration of every submitting request, in seconds."""
     streams: NonNegativeInt
     """Event streams that were read to their end."""
     errors: tuple[str, ...]
-    """Answers that were not expected, each once, and how often."""
+    """Unexpected answers, each once, with its count."""
     generator_share: NonNegativeFloat
-    """CPU time of the generator as a share of one core: near 1 it measures itself."""
+    """CPU time of the generator as a share of one core: near 1 it is itself the bottleneck."""
     others_cores: NonNegativeFloat
-    """Cores that everything but the service and the generator used, stolen time included."""
+    """Cores used by everything except the service and the generator, including stolen time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceRestart(Record):
-    """The service was killed with accepted runs, and started again on the same store."""
+    """A kill of the service with accepted runs, and its restart on the same store."""
 
     KIND = "service_restart"
     accepted: NonNegativeInt
-    """Runs that were accepted before, by their ids."""
+    """Ids of the runs that were accepted before."""
     open_at_kill: NonNegativeInt
     """Of these, the runs that had not ended."""
     finished: NonNegativeInt
@@ -66,6 +66,6 @@ class ServiceRestart(Record):
     """Of these, unknown to the service afterwards."""
     failed: NonNegativeInt
     killed: bool
-    """The process ended by SIGKILL, seen from outside."""
+    """The process ended by SIGKILL, as observed from outside."""
     differing: NonNegativeInt
     """Runs of equal requests whose digests differ."""

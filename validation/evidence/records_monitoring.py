@@ -1,4 +1,4 @@
-"""Records of what was asked of the cluster and its monitoring from outside, and the answers."""
+"""Records of requests to the cluster and its monitoring from outside, and of the answers."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class Probe(Record):
     latency_s: NonNegativeFloat
     detail: str
     excused: bool
-    """Inside an announced outage of that very service."""
+    """Within an announced outage of the same service."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scrape(Record):
-    """What Prometheus knew about one target at one moment."""
+    """State of one target in Prometheus at one moment."""
 
     KIND = "scrape"
     target: str
     """Name of a node as in ``usage``, or ``head``."""
     up: bool
     age_s: NonNegativeFloat | None
-    """Age of its newest sample; ``None``: it has none."""
+    """Age of its newest sample; ``None``: no sample."""
     excused: bool
-    """The node was down by a receipt of ours."""
+    """A receipt of the gate shows that the node was down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +48,17 @@ class Notification(Record):
     KIND = "notification"
     alert: str
     target: str
-    """Its label ``node``; empty when it has none."""
+    """Its label ``node``; empty without one."""
     firing: bool
-    """False: it is resolved."""
+    """False: the alert is resolved."""
     received_at: NonNegativeFloat
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlertWatch(Record):
-    """A node was killed to see its alert fire, and started again to see it clear."""
+    """Test of an alert: a node is killed until the alert fires, and started again until it
+    clears.
+    """
 
     KIND = "alert_watch"
     alert: str
@@ -68,17 +70,17 @@ class AlertWatch(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Panel(Record):
-    """One query of a dashboard's panel, asked over the time of the gate's work."""
+    """One query of a dashboard's panel over the time of the gate's work."""
 
     KIND = "panel"
     dashboard: str
     panel: str
     query: str
     via: Via
-    """Who was asked."""
+    """Service that received the query."""
     points: NonNegativeInt
-    """Finite values in the answer; 0 when there was none."""
+    """Number of finite values in the answer."""
     detail: str
     """Why there is no answer; empty when there is."""
     of: NonNegativeInt
-    """Queries of all panels of all dashboards together."""
+    """Number of queries of all panels of all dashboards."""

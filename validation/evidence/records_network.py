@@ -1,4 +1,4 @@
-"""Records of the network, of what listens on it, and of a node that is taken away with notice."""
+"""Records of the network, of listening sockets, and of a node that is removed with notice."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class RoundTrips(Record):
     source: str
     target: str
     via: Via
-    """``tcp``: from one network namespace to the other; ``ray``: from one actor to another."""
+    """``tcp``: between network namespaces; ``ray``: between actors."""
     source_network: str
-    """Identity of the source's network namespace; empty: it has none of its own."""
+    """Identity of the source's network namespace; empty without a separate one."""
     target_network: str
     seconds: tuple[NonNegativeFloat, ...]
-    """One for every round trip that ended."""
+    """Duration of every completed round trip."""
     lost: NonNegativeInt
     """Round trips without an answer in time."""
     detail: str
-    """Why there are none; empty when there are."""
+    """Why there are no round trips; empty when there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Listener(Record):
 
     KIND = "listener"
     service: str
-    """Program or, where it is known, what the socket is for."""
+    """Purpose of the socket where it is known, else the program."""
     network: str
     """``host``, or the name of the node whose namespace it is in."""
     address: str
@@ -51,14 +51,14 @@ class Listener(Record):
     """``loopback``: only from within its namespace. ``stack``: from nodes of the stack and this
     machine. ``outside``: from wherever this machine can be reached."""
     access: Access
-    """What came of attempts without credentials; ``metrics``: nothing but those are to be had."""
+    """Result of attempts without credentials; ``metrics``: only metrics are served."""
     attempt: str
-    """Which attempt, and what it was answered."""
+    """The attempt and its answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey(Record):
-    """A look at all of the stack's sockets was completed."""
+    """A complete survey of the stack's sockets."""
 
     KIND = "survey"
     processes: NonNegativeInt
@@ -66,14 +66,16 @@ class Survey(Record):
     unreadable: NonNegativeInt
     """Processes whose sockets could not be read."""
     credentials: Facts
-    """Service with a secret to whether one was let in with it: only then a refusal without it says
-    something."""
+    """Service with a secret to whether it accepts that secret. Only then does a refusal without the
+    secret prove something.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search(Record):
-    """The files of the run's folder, the stack's logs and what its images tell of themselves were
-    searched for the stack's secrets."""
+    """A search for the stack's secrets in the run's folder, the stack's logs and the history of its
+    images.
+    """
 
     KIND = "search"
     files: NonNegativeInt
@@ -86,7 +88,7 @@ class Leak(Record):
 
     KIND = "leak"
     secret: str
-    """Whose it is; not the secret itself."""
+    """Owner of the secret; not the secret itself."""
     file: str
 
 

@@ -1,4 +1,4 @@
-"""Records of the gate itself: what it costs, its clocks, and what its Prometheus missed."""
+"""Records of the gate itself: its CPU time, its clocks, and missing samples of its Prometheus."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ class ContainerExit(Record):
     service: str
     exit_code: int
     at: NonNegativeFloat
-    """By the engine."""
+    """Time according to the engine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HarnessReading(Record):
-    """One reading of the process that gathers the evidence."""
+    """One reading of the harness process."""
 
     KIND = "observer"
     at: NonNegativeFloat
-    """By the wall clock, by which all evidence is dated."""
+    """Wall-clock time, which dates all evidence."""
     monotonic_s: NonNegativeFloat
     """Monotonic clock, in seconds since the machine's boot."""
     harness_cpu_s: NonNegativeFloat
-    """CPU time of the whole process so far, from ``/proc``; its children are not in it."""
+    """CPU time of the whole process so far, from ``/proc``, without its children."""
     watch_cpu_s: NonNegativeFloat
-    """Of that, the threads that run now and only look: the watch, and this one."""
+    """The part of it that the monitoring threads used: the cluster monitor, and this one."""
     silence_s: Facts
-    """Prometheus' target to the longest time without a sample of ``up``, by the samples' own times,
-    in what is new since the reading before. Empty: there is no Prometheus, or no sample yet."""
+    """Prometheus' target to the longest time between samples of ``up`` (by the samples' own times)
+    since the previous reading. Empty: there is no Prometheus, or no sample yet.
+    """

@@ -1,7 +1,7 @@
 """The types that a field of a record may have, and their check by pydantic.
 
-Values are never converted: 1 is not true, true is not 1, and "1" is no number. Only a whole number
-may stand for a number, and a list for a tuple, since JSON has no tuples.
+Values are never converted: 1 is not true, true is not 1, and "1" is not a number. The exceptions:
+an integer is accepted as a float, and a list as a tuple, since JSON has no tuples.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _CONTAINERS: Final[Mapping[object, Any]] = {
     Mapping: Mapping[str, object],
     Sequence: Sequence[object],
 }
-"""Containers, and what each is without a type of its items."""
+"""Container types, and each without the type of its items."""
 _ALLOWED: Final = (
     "str, int, float, bool, None, object, Literal of text, list, tuple, dict with keys of text, or"
     " a union of these"
@@ -100,7 +100,7 @@ class Schema:
         """
         kind = self._record.KIND
         if data.keys() != self._names:
-            # Also where the class has a default: what was seen is written in full.
+            # Required even where the class has a default: a record is written in full.
             if missing := sorted(self._names - data.keys()):
                 raise EvidenceError(f"{kind}: missing {', '.join(missing)}")
             unknown = ", ".join(sorted(data.keys() - self._names))
@@ -111,16 +111,16 @@ class Schema:
             raise EvidenceError(f"{kind}: {_reason(error, data)}") from None
 
     def _strict(self, hint: Any, name: str) -> Any:
-        """The type as pydantic must read it in order to convert nothing."""
+        """The type in the form in which pydantic converts nothing."""
         if hasattr(hint, "__value__"):
-            # Of a ``type`` statement.
+            # Defined by a ``type`` statement.
             return self._strict(hint.__value__, name)
         origin, inner = get_origin(hint), get_args(hint)
         if origin is Annotated:
             return Annotated[(self._strict(inner[0], name), *inner[1:])]
         if origin in (Union, types.UnionType):
             return Union[tuple(self._strict(one, name) for one in inner)]  # noqa: UP007
-        # To pydantic true is the literal 1.
+        # For pydantic, true equals the literal 1.
         if origin is Literal and all(isinstance(one, str | None) for one in inner):
             return hint
         if origin is None and hint in _SCALARS:
@@ -128,7 +128,7 @@ class Schema:
         container = hint if origin is None else origin
         if container in _CONTAINERS and not inner:
             return self._strict(_CONTAINERS[container], name)
-        # Keys are read as text.
+        # Keys are strings.
         if container in _CONTAINERS and (inner[0] is str or container not in (dict, Mapping)):
             items = tuple(one if one is ... else self._strict(one, name) for one in inner)
             return container[items]
@@ -139,11 +139,11 @@ class Schema:
 
 
 def _reason(error: ValidationError, data: Mapping[str, object]) -> str:
-    """What is wrong with one field, in one line."""
+    """Describe the error of one field in one line."""
     found = [(_place(e["loc"], data), e) for e in error.errors(include_url=False)]
     place = max((place for place, _ in found), key=len)
     there = [e for one, e in found if one == place]
-    # Of a union, the members of another type say nothing if one has the type and refuses the value.
+    # Of a union, drop the errors of members of another type if one member has the right type.
     telling = [e for e in there if not e["type"].endswith("_type")] or there
     wanted = " or ".join(dict.fromkeys(e["msg"].removeprefix(_INPUT) for e in telling))
     path = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in place)
@@ -152,7 +152,9 @@ def _reason(error: ValidationError, data: Mapping[str, object]) -> str:
 
 
 def _place(names: Sequence[int | str], data: Any) -> tuple[int | str, ...]:
-    """The keys and indices of a value in the payload; pydantic puts names of types between them."""
+    """The keys and indices of a value in the payload, without the type names that pydantic
+    inserts.
+    """
     found: list[int | str] = []
     for name in names:
         if isinstance(data, Mapping):

@@ -1,4 +1,4 @@
-"""Where Alertmanager posts to while the gate runs: each alert is kept with the time it came."""
+"""Webhook for Alertmanager while the gate runs. It stores each alert with its time of arrival."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_BYTES: Final = 1_000_000
 
 
 class Webhook:
-    """Listens on a free port of ``host`` from ``with`` to its end."""
+    """Listens on a free port of ``host`` inside a ``with`` block."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self._news = threading.Condition()
@@ -28,34 +28,34 @@ class Webhook:
                     webhook.take(self.rfile.read(length))
                     status = 200
                 except (ValueError, KeyError, TypeError):
-                    # Alertmanager does not repeat what is answered with 4xx.
+                    # Alertmanager does not repeat a message that is answered with 4xx.
                     status = 400
                 self.send_response(status)
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Nothing: standard error belongs to the gate."""
+                """Log nothing: standard error belongs to the gate."""
 
         self._server = ThreadingHTTPServer((host, 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="webhook")
 
     @property
     def url(self) -> str:
-        """What Alertmanager must be told."""
+        """URL for the configuration of Alertmanager."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}/"
 
     @property
     def notifications(self) -> tuple[Notification, ...]:
-        """All that came so far."""
+        """All notifications so far."""
         with self._news:
             return tuple(self._notifications)
 
     def take(self, body: bytes) -> None:
-        """Keep the alerts of one message.
+        """Store the alerts of one message.
 
         Raises:
-            ValueError, KeyError, TypeError: it is none of Alertmanager's.
+            ValueError, KeyError, TypeError: it is not a message of Alertmanager.
         """
         now = time.time()
         found = [
@@ -72,7 +72,9 @@ class Webhook:
             self._news.notify_all()
 
     def wait(self, alert: str, target: str, *, firing: bool, seconds: float) -> bool:
-        """Wait for this state of an alert; an alert that was never received does not fire."""
+        """Wait for this state of an alert; an alert that was never received counts as not
+        firing.
+        """
 
         def said() -> bool:
             words = [

@@ -1,4 +1,4 @@
-"""One thread that looks at dashboard, Prometheus and node resources every few seconds."""
+"""A thread that polls dashboard, Prometheus and node resources every few seconds."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from validation.evidence.records_monitoring import Probe, Scrape
 PERIOD_SECONDS: Final = 2.0
 _TIMEOUT: Final = 5.0
 _SETTLE_SECONDS: Final = 30.0
-"""After a node is back by its receipt, how long its exporter may take to be scraped again."""
+"""Seconds after the receipt of a node's start in which its exporter may not be scraped yet."""
 
 
 class ExcusedOutages:
-    """Which nodes are down because we put them down, by receipt."""
+    """Nodes that are down because of an injected fault."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,34 +31,34 @@ class ExcusedOutages:
         self._settled: dict[str, float] = {}
 
     def down(self, node: str) -> None:
-        """A fault on ``node`` is about to be asked for."""
+        """A fault on ``node`` will be requested now."""
         with self._lock:
             self._down.add(node)
 
     def up(self, node: str) -> None:
-        """A receipt says that ``node`` is back."""
+        """A receipt shows that ``node`` is back."""
         with self._lock:
             self._down.discard(node)
             self._settled[node] = time.monotonic() + _SETTLE_SECONDS
 
     def excused(self, node: str) -> bool:
-        """Whether a miss of ``node`` is our own doing now."""
+        """Whether a missing sample of ``node`` is now explained by an injected fault."""
         with self._lock:
             return node in self._down or time.monotonic() < self._settled.get(node, 0.0)
 
 
 def target_of(labels: Mapping[str, str], targets: Mapping[str, str]) -> str:
-    """The target that a series is of: by where it was scraped, else by its label ``node``."""
+    """The target of a series: by its scrape address, else by its label ``node``."""
     here = (name for name, at in targets.items() if at == labels.get("instance"))
     return next(here, labels.get("node", ""))
 
 
 class ClusterMonitor:
-    """Runs the probes from ``with`` to its end. A probe that cannot be made is a failed probe.
+    """Runs the probes inside a ``with`` block. A probe that raises an error is a failed probe.
 
     Args:
         period: Seconds from one probe of the cluster to the next.
-        every: All else is read at every N-th of them.
+        every: Everything else is read at every N-th probe.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ClusterMonitor:
         self._error: BaseException | None = None
         self._last: Services | None = None
         self._owed: Services | None = None
-        """The last reading of services, where it was not written."""
+        """The last reading of services, if it was not written."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -87,7 +87,7 @@ class ClusterMonitor:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        # A watch that died half-way must not look like a quiet one.
+        # A monitor that failed must not look like one without events.
         if self._error is not None and kind is None:
             raise self._error
 
@@ -133,7 +133,7 @@ class ClusterMonitor:
             ok = status == 200 and "ray_version" in answer
             detail = f"HTTP {status}"
         except (OSError, ValueError) as error:
-            # A token file that is gone is an OSError, too.
+            # A missing token file is an OSError, too.
             ok, detail = False, f"{type(error).__name__}: {error}"
         self._writer.add(
             Probe(
@@ -155,7 +155,7 @@ class ClusterMonitor:
             stamp = stamps.get(target)
             age = None if stamp is None else max(0.0, now - stamp)
             up = ups.get(target) == 1.0
-            # What is well needs no excuse.
+            # A good reading needs no excuse.
             bad = not up or age is None or age > FRESH_S
             excused = bad and self._outages.excused(target)
             self._writer.add(Scrape(target=target, up=up, age_s=age, excused=excused))
@@ -178,7 +178,7 @@ class ClusterMonitor:
             _, answer = self._asking.get(url, params={"query": expression})
             result = answer["data"]["result"]
         except (OSError, ValueError, KeyError):
-            # No answer means no sample for any target, and that is recorded as such.
+            # Without an answer no target has a sample, and that is recorded.
             return {}
         return {
             target_of(row["metric"], self._stack.scrape_targets): float(row["value"][1])
@@ -191,7 +191,7 @@ class ClusterMonitor:
             self._read(node.name, node.usage(), node.limits.memory_bytes)
 
     def _services(self, *, due: bool) -> None:
-        """Write a reading when it is due, and those just before and after any change."""
+        """Write a reading when it is due, and the readings just before and after any change."""
         found = self._stack.services()
         excused = tuple(name for name in found if self._outages.excused(name))
         last, now = self._last, Services(at=time.time(), incarnations=found, excused=excused)
@@ -207,7 +207,7 @@ class ClusterMonitor:
 
     def _read(self, name: str, usage: NodeUsage | None, limit: int | None) -> None:
         if usage is None:
-            # What was not read is no reading of zero.
+            # A missing value must not be recorded as zero.
             return
         self._writer.add(
             Usage(

@@ -1,4 +1,4 @@
-"""Every query of every dashboard, asked as Grafana would ask it, and whether data came back."""
+"""Sends every query of every dashboard as Grafana does, and records whether it returns data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Query:
 
 
 def queries(dashboard: Mapping[str, Any]) -> Iterator[Query]:
-    """The queries of a dashboard's JSON, those inside collapsed rows too."""
+    """The queries of a dashboard's JSON, including those in collapsed rows."""
 
     def inside(panels: Iterable[Mapping[str, Any]]) -> Iterator[Query]:
         for panel in panels:
@@ -59,7 +59,7 @@ def checked_in() -> list[Query]:
 
 
 class Prometheus:
-    """Asks Prometheus itself.
+    """Sends queries to Prometheus itself.
 
     Args:
         url: base URL.
@@ -71,7 +71,7 @@ class Prometheus:
         self._url, self._http = url.rstrip("/"), session()
 
     def points(self, query: Query, begin: float, end: float) -> int:
-        """How many finite values the query has from ``begin`` to ``end`` (Unix seconds).
+        """Number of finite values of the query from ``begin`` to ``end`` (Unix seconds).
 
         Raises:
             OSError, ValueError, KeyError: no answer, or a refusal.
@@ -88,10 +88,10 @@ class Prometheus:
 
 
 class Grafana:
-    """Asks Prometheus through Grafana, for what Grafana itself has for dashboards.
+    """Sends the queries of Grafana's own dashboards to Prometheus through Grafana.
 
     Args:
-        url: base URL; may carry ``user:password@``, else the server must let anybody look.
+        url: base URL; may contain ``user:password@``, else the server must allow anonymous access.
     """
 
     via: Via = "grafana"
@@ -105,12 +105,12 @@ class Grafana:
             response = self._http.get(f"{self._url}/api/health", timeout=_TIMEOUT)
             well = response.status_code == 200 and response.json().get("database") == "ok"
         except (OSError, ValueError) as error:
-            # The text of the error has the URL, and that may have a password.
+            # The error's text contains the URL, which may contain a password.
             return False, type(error).__name__
         return well, f"HTTP {response.status_code}"
 
     def dashboards(self, like: Sequence[Query]) -> list[Query]:
-        """The queries that it has for the dashboards of the same titles.
+        """Grafana's own queries of the dashboards with the same titles.
 
         Raises:
             OSError, ValueError, KeyError: it does not answer, or refuses.
@@ -158,10 +158,9 @@ class Grafana:
 
 
 def ask_all(writer: Sink, *, prometheus: str, grafana: str | None, since: float) -> None:
-    """Ask every query over the time from ``since`` to now, and write down what came back.
+    """Send every query over the time from ``since`` to now, and record the results.
 
-    Through Grafana when there is one. A query that Grafana should have and has not is written
-    down as one without data.
+    Uses Grafana when there is one. A query that Grafana lacks is recorded as one without data.
     """
     wanted = checked_in()
     now = time.time()

@@ -1,4 +1,4 @@
-"""One thread that looks at the gate itself: its CPU time, its clocks, its Prometheus' samples."""
+"""A thread that monitors the gate itself: its CPU time, its clocks, its Prometheus' samples."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from validation.evidence.records_self_check import HarnessReading
 from validation.monitors.cluster import target_of
 
 OBSERVE_SECONDS: Final = 2.0
-"""CPU time counts between two readings in one workload; on a quick cluster it lasts for seconds."""
+"""CPU time is measured between two readings in one workload, which may last only seconds."""
 _TIMEOUT: Final = 5.0
 _NAME: Final = "observe"
 _LOOKERS: Final = frozenset({"watch", _NAME})
-"""Threads that only look."""
+"""Names of the threads that only monitor."""
 _REACH_S: Final = 60.0
-"""How far back the first question goes."""
+"""Seconds that the first query of samples covers."""
 
 
 class HarnessMonitor:
-    """Takes readings from ``with`` to its end, also of what runs when no watch does.
+    """Takes readings inside a ``with`` block, also while the cluster monitor does not run.
 
     Args:
         period: Seconds from one reading to the next.
@@ -51,7 +51,8 @@ class HarnessMonitor:
         self._thread.join()
 
     def _run(self) -> None:
-        # One that dies is a silent one: the verdicts that depend on it then stay open.
+        # If this thread fails its readings stop, and the verdicts that depend on it are
+        # INCONCLUSIVE.
         while not self._stop.wait(self._period):
             self.read()
         self.read()
@@ -61,7 +62,7 @@ class HarnessMonitor:
         silence = self._silence()
         before = time.monotonic()
         at = time.time()
-        # Between the two: this thread may have had to wait for a core.
+        # Between the two clocks, because this thread may have to wait for a core.
         monotonic = (before + time.monotonic()) / 2
         self._writer.add(
             HarnessReading(
@@ -102,7 +103,7 @@ class HarnessMonitor:
             )
             rows = answer["data"]["result"]
         except (OSError, ValueError, KeyError):
-            # That is silence, and what comes later shows how long it was.
+            # No answer counts as a gap; later samples show how long it was.
             return {}
         found = {
             target_of(row["metric"], self._targets): [float(at) for at, _ in row["values"]]

@@ -1,1 +1,1 @@
-"""Mutation tests of the gate: planted defects that a criterion must notice."""
+"""Mutation tests of the gate: planted defects that a criterion must detect."""

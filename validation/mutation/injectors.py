@@ -28,7 +28,7 @@ from validation.evidence.log import EvidenceWriter
 
 WATCH_SECONDS: Final = 45.0
 _SLOW_S: Final = 0.02
-"""Each way: four times what a round trip may take, and the least that can be shown."""
+"""Delay in each direction; a round trip then takes four times its limit."""
 SILENT_AFTER_S: Final = 20.0
 _ODD: Final = """\
 import importlib.abc
@@ -56,13 +56,14 @@ class Finder(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Finder())
 """
-"""Loaded by every Python of a node as it starts. A copy of the engine would not do: Ray puts the
-driver's folder before the node's own."""
+"""Loaded by every Python of a node at its start. A changed copy of the engine would have no effect,
+because Ray puts the driver's folder before the node's own.
+"""
 
 
 @contextmanager
 def nodes_stay_away(stack: Stack) -> Iterator[None]:
-    """No node that ended is started again."""
+    """A node that ended is never started again."""
     kind: Any = type(stack.nodes[0])
     real = kind.start
     kind.start = _no_start
@@ -86,7 +87,7 @@ def node_restarted(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def exporter_killed(stack: Stack) -> Iterator[None]:
-    """The exporter of a node that lives is gone."""
+    """The exporter of a live node is killed."""
     node: Any = stack.nodes[0]
     _kill(node._members.pids(), "DashboardAgent", "dashboard/agent.py")
     yield
@@ -96,7 +97,7 @@ def exporter_killed(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def dashboard_killed(stack: Stack) -> Iterator[None]:
-    """Ray's dashboard is gone, for good."""
+    """Ray's dashboard is killed and stays down."""
     head = cast("Any", stack)._head.members
     _kill(head.pids(), "dashboard/dashboard.py", "ray-dashboard", "DashboardHead")
     yield
@@ -117,29 +118,29 @@ def no_receipts(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def watch_stopped(_stack: Stack) -> Iterator[None]:
-    """The cluster monitor falls silent."""
-    # A silence of less than a minute is no doubt, and the trial takes little more than one.
+    """The cluster monitor stops writing."""
+    # A gap of less than a minute is tolerated, and the trial takes little more than a minute.
     with _silenced("watch", SILENT_AFTER_S):
         yield
 
 
 @contextmanager
 def observer_stopped(_stack: Stack) -> Iterator[None]:
-    """The monitor of the harness is silent from the beginning."""
+    """The monitor of the harness writes nothing from the beginning."""
     with _silenced("observe", 0.0):
         yield
 
 
 @contextmanager
 def alerts_stopped(stack: Stack) -> Iterator[None]:
-    """Alertmanager stands still."""
+    """Alertmanager is paused."""
     with _stopped(stack, "alertmanager"):
         yield
 
 
 @contextmanager
 def prometheus_stopped(stack: Stack) -> Iterator[None]:
-    """Prometheus stands still."""
+    """Prometheus is paused."""
     with _stopped(stack, "prometheus"):
         yield
 
@@ -156,7 +157,7 @@ def _stopped(stack: Stack, service: str) -> Iterator[None]:
 
 @contextmanager
 def slow_link(stack: Stack) -> Iterator[None]:
-    """Hold back what passes to and from a node."""
+    """Delay all packets to and from a node."""
     node = stack.nodes[0]
     if not (slowed := node.impair(delay(_SLOW_S))).confirmed:
         raise RuntimeError(f"{node.name}'s link was not slowed: {slowed.detail}")
@@ -164,14 +165,14 @@ def slow_link(stack: Stack) -> Iterator[None]:
         yield
     finally:
         node.mend()
-        # The cluster may have given it up meanwhile.
+        # The cluster may have declared the node dead in the meantime.
         node.kill()
         node.start()
 
 
 @contextmanager
 def open_socket(stack: Stack) -> Iterator[None]:
-    """A server for anybody, in a node's network, that shows an empty folder."""
+    """An unauthenticated server of an empty folder in a node's network."""
     node, stack_id = stack.nodes[0], cast("Any", stack).id
     enter = ["nsenter", f"--net=/proc/{node.pid}/ns/net", "--"]
     with (
@@ -224,8 +225,9 @@ def _silenced(name: str, after_s: float) -> Iterator[None]:
 
 @contextmanager
 def odd_node(stack: Stack) -> Iterator[None]:
-    """Start a node again with logarithms that differ in the last place, as they would with another
-    processor's library."""
+    """Restart a node with logarithms that differ in the last place, as with another processor's
+    library.
+    """
     node: Any = stack.nodes[0]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "sitecustomize.py").write_text(_ODD)
@@ -242,7 +244,7 @@ def odd_node(stack: Stack) -> Iterator[None]:
 
 
 def _restart(node: Node) -> None:
-    """Under the watch, and without a receipt in the record."""
+    """Restart while the monitor runs, without a receipt in the record."""
     time.sleep(WATCH_SECONDS / 3)
     node.kill()
     node.start()
@@ -266,6 +268,6 @@ def _kill(pids: set[int], *names: str) -> None:
     """SIGKILL the processes whose command line holds one of the names."""
     found = [p for p in pids if any(n in " ".join(process_table.command(p) or []) for n in names)]
     if not found:
-        raise SystemExit(f"trial: no process of {', '.join(names)} is there to be killed")
+        raise SystemExit(f"trial: no process of {', '.join(names)} is running")
     for pid in found:
         os.kill(pid, signal.SIGKILL)

@@ -18,7 +18,7 @@ EVALUATES: Final = "        batch = evaluate_batch(market, settings, genomes)\n"
 BEGINS: Final = "    with _bounded("
 
 ON_CLUSTER: Final = 'if "ray" in sys.modules'
-"""Only workers of the cluster have Ray loaded: so one arm is broken and the other is not."""
+"""Only workers of the cluster have Ray loaded, so the defect affects one arm only."""
 
 BENT: Final = """\
         from dataclasses import replace
@@ -39,7 +39,7 @@ HOG: Final = """\
 
 
 def patch(file: str, old: str, new: str) -> tuple[SourcePatch, ...]:
-    """One patch, as a mutant wants it."""
+    """One patch in the form of a mutant's field."""
     return (SourcePatch(file=file, old=old, new=new),)
 
 

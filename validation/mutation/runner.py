@@ -1,4 +1,4 @@
-"""Plant every defect, one after the other, and see whether the gate notices."""
+"""Plant every mutant, one after the other, and check whether the gate detects it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ROOT: Final = Path(__file__).resolve().parents[2]
 _END_SECONDS: Final = 60.0
 _FOLDERS: Final = ("ga", "validation", "evolution_gate", "fixtures", "reports", "deploy")
 _FILES: Final = ("pyproject.toml", "constraints.txt")
-"""What an image of the engine was made from besides is looked at before it is taken."""
+"""Files in addition to the packages that an image of the engine is built from."""
 
 
 def certify(
@@ -44,23 +44,23 @@ def certify(
     stack: str = "processes",
     say: Callable[[str], None],
 ) -> tuple[Certificate, ...]:
-    """Certify what ``path`` has no certificate of, and return all that it has then.
+    """Run the trials that have no certificate in ``path``, and return all certificates.
 
-    The code is copied to a folder of its own, defects are planted there, and each is run on a real
-    stack by a process that has only the copy. What was found is written down at once: a
-    certification that is cut short goes on where it was.
+    The code is copied to a separate folder and the mutants are planted there. A process that has
+    only the copy runs each of them on a real stack. Each result is written at once, so an
+    interrupted certification resumes where it stopped.
 
     Args:
         criteria: Only these; all if empty.
-        shard: Only a part of the mutants, see ``part``.
-        time_budget: Minutes, after which no other trial is begun; the next certification goes on
+        shard: Run only this shard of the mutants, see ``part``.
+        time_budget: Minutes after which no new trial is started; the next certification resumes
             there.
-        stack: ``processes``, or ``containers`` for what can be planted there, too.
-        force: Certify again what has a certificate.
+        stack: ``processes``, or ``containers`` for the mutants that can be planted there.
+        force: Also run trials that have a certificate.
         say: Receives progress lines.
 
     Raises:
-        InputError: nothing of what was asked for can be planted in containers.
+        InputError: none of the selected mutants can be planted in containers.
         RuntimeError: a trial could not be run.
     """
     if missing := [name for name in (*_FOLDERS, *_FILES) if not (_ROOT / name).exists()]:
@@ -77,7 +77,7 @@ def certify(
     wanted = dict.fromkeys(d.criterion for d in chosen)
     pairs = [(name, HEALTHY) for name in wanted] + [(d.criterion, d.name) for d in chosen]
     left = [pair for pair in pairs if pair not in done]
-    say(f"{len(left)} of {len(pairs)} trials to be made; gate's code {code_hash()[:12]}")
+    say(f"{len(left)} of {len(pairs)} trials to run; gate's code {code_hash()[:12]}")
     if left:
         _try(path.resolve(), left, 60 * time_budget, stack)
     found = read_certificates(path)
@@ -97,10 +97,10 @@ def _on_containers(defects: Sequence[Mutant], say: Callable[[str], None]) -> lis
 
 
 def part(defects: Sequence[Mutant], which: str) -> list[Mutant]:
-    """The defects of part ``I/N``: every N-th, from the I-th on; all N parts are all defects.
+    """The mutants of shard ``I/N``: every N-th, from the I-th on.
 
     Raises:
-        InputError: no such part.
+        InputError: no such shard.
     """
     number, _, count = which.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
@@ -117,7 +117,7 @@ def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float, stack: s
             shutil.copy2(_ROOT / name, copy / name)
         names = [f"{criterion}:{defect}" for criterion, defect in trials]
         env = inherited({"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"})
-        # Now: under a node's quota it takes minutes, and the first run would look like a slow one.
+        # Compile now: under a node's quota it takes minutes, and the first run would be slow.
         compiling = [sys.executable, "-m", "ga", "compile"]
         status = run(
             compiling, cwd=copy, env=env, stdout=subprocess.DEVNULL, check=False
@@ -129,15 +129,15 @@ def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float, stack: s
         status = _run(argv, cwd=copy, env=env)
     if status != 0:
         raise RuntimeError(
-            f"the trials ended with status {status}; what was found is kept, run it again to go on"
+            f"the trials ended with status {status}; results so far are kept, run the command "
+            "again to continue"
         )
 
 
 def _run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
-    """Run to the end; interrupted, it is given the time to remove its stack."""
-    # Of a session of its own: what interrupts us at a terminal would reach it a second time.
-    # So what asks us to end must be passed on. What it says is no part of our own stdout, which may
-    # be JSON.
+    """Run to the end; when interrupted, give the process time to remove its stack."""
+    # In a separate session: otherwise Ctrl-C at a terminal would reach it twice. So signals must be
+    # forwarded. Its output does not go to our stdout, which may be JSON.
     with (
         termination.by_signal(),
         spawn(
@@ -147,7 +147,7 @@ def _run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
         try:
             return process.wait()
         except BaseException:
-            # Not SIGINT, which is ignored below a job in the background.
+            # Not SIGINT, which processes of a background job ignore.
             process.terminate()
             try:
                 process.wait(_END_SECONDS)
@@ -158,14 +158,15 @@ def _run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
 
 @contextmanager
 def _place() -> Iterator[Path]:
-    """A folder for the copy, the same each time if that is free: compiled kernels are kept by the
-    path and the times of their sources."""
+    """A folder for the copy, the same each time if it is free: compiled kernels are cached by the
+    path and the times of their sources.
+    """
     name = f"ga-sabotage-{hashlib.sha256(str(_ROOT).encode()).hexdigest()[:12]}"
     usual = Path(tempfile.gettempdir()) / name
     try:
         usual.mkdir(mode=0o700)
     except FileExistsError:
-        # Another one is at work, or was killed there.
+        # Another certification uses it, or was killed there.
         with tempfile.TemporaryDirectory(prefix="ga-sabotage-") as folder:
             yield Path(folder)
         return

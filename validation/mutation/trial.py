@@ -1,4 +1,4 @@
-"""Run in a copy of the tree, as a program: one stack, and on it one defect after the other."""
+"""Program that runs in a copy of the tree: one stack, and on it one mutant after the other."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ _NODES, _CPUS, _SEED = 4, 0.4, 1
 _SCALE: Final = Scale(pairs=3, recoveries=1, speedup=(110, 2), evolution=(700, 28))
 _STEADY_SECONDS: Final = 90.0
 _SOAK: Final = "soak"
-"""The one stage that is simulated: it needs no stack."""
+"""The only simulated stage, which needs no stack."""
 _LAST: Final = "rollback"
 _ORDER: Final = (
     *("bad input", "reference", "backup", "restore", "recovery", "speedup", "watch", "panels"),
     *("alert", _SOAK, "network", "sockets", "secrets", "preemption", "population"),
     *("autoscaling", "service", _LAST),
 )
-"""In which the healthy system is tried; the last ends its cluster."""
+"""Stages for the healthy system; the last one ends its cluster."""
 
 
 def main(argv: Sequence[str]) -> int:
     """``trial CERTIFICATES SECONDS STACK CRITERION:DEFECT...``: the healthy one (``none``) first.
 
-    After so many seconds no other trial is begun.
+    After SECONDS no new trial is started.
     """
     path, seconds, backend, names = Path(argv[0]), float(argv[1]), argv[2], argv[3:]
     if _ROOT in (Path.cwd().resolve(), *Path.cwd().resolve().parents) and not _copied():
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         with _stack(backend, say) as (stack, webhook):
             try:
                 if fresh:
-                    # Without what rests on the loss of the cluster, which is tried below.
+                    # Without the criteria that need the loss of the cluster, which are tried below.
                     asked = [d for d in healthy if _LAST not in d.stages]
                     fresh, now = set(), fresh
                     _healthy(path, stack, webhook, now, asked, say)
@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
                     if defect.irreversible:
                         break
             except Exception as error:
-                # It has no certificate then. The others are tried, on a stack that is whole.
+                # This mutant gets no certificate. The others are tried on a new stack.
                 traceback.print_exc()
                 broken.append(f"{type(error).__name__}: {error}")
     if _LAST in stages and not late():
@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
         with _stack(backend, say) as (stack, webhook):
             _healthy(path, stack, webhook, {s for d in asked for s in d.stages}, asked, say)
     for line in broken:
-        say(f"not tried to the end: {line}")
+        say(f"trial not completed: {line}")
     return 1 if broken else 0
 
 
@@ -124,7 +124,7 @@ def _healthy(
     asked: Sequence[Mutant],
     say: Callable[[str], None],
 ) -> None:
-    """Nothing is planted: whatever fails is a false alarm."""
+    """Nothing is planted: any FAIL is a false alarm."""
     say("the healthy system")
     found = _run(stack, webhook, [s for s in _ORDER if s in stages], None, None, say)
     for criterion in dict.fromkeys(d.criterion for d in asked):
@@ -206,10 +206,10 @@ def _run(
     if _SOAK in stages:
         found = _soak(simulated or "healthy")
         rest = [stage for stage in stages if stage != _SOAK]
-        # The healthy system is tried in all stages at once: of them only uptime needs two days.
+        # The healthy system is tried in all stages at once: only uptime needs two days.
         real = _run(stack, webhook, rest, injector, None, say) if rest else {}
         return found | real | {"uptime": found["uptime"]}
-    # In the copy: containers see it, and it goes with it.
+    # In the copy: containers can read it, and it is removed with the copy.
     with tempfile.TemporaryDirectory(prefix="ga-trial-", dir=_ROOT) as place:
         folder, outages = Path(place), ExcusedOutages()
         evidence = folder / "evidence.jsonl"
@@ -254,7 +254,7 @@ def _nothing(_: Stack) -> nullcontext[None]:
 
 
 def _empty(store: str) -> None:
-    """Nothing that another trial did to the ledger may be found by this one."""
+    """Empty the ledger, so that this trial finds nothing of an earlier one."""
     engine = sa.create_engine(store)
     try:
         if engine.dialect.name == "postgresql":
@@ -266,7 +266,7 @@ def _empty(store: str) -> None:
 
 
 def _soak(world: str) -> dict[str, tuple[Status, str]]:
-    """Two simulated days, and what the gate says of them."""
+    """The gate's verdicts on two simulated days."""
     with tempfile.TemporaryDirectory(prefix="ga-trial-") as place:
         folder = str(Path(place) / "soak")
         options = argparse.ArgumentParser()

@@ -14,24 +14,24 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ga.execution.ray.connection import local_address
 
-# Its types leave out what an actor's class can do.
+# Ray's types omit the attributes of an actor class.
 ray: Any = typed
 _TIMEOUT = 10.0
 
 
 class Echo:
-    """Answers, and asks others."""
+    """Answers requests and sends requests to other actors."""
 
     def answer(self, value: int) -> int:
-        """Send it back."""
+        """Return the message."""
         return value
 
     def ask(self, other: Any, times: int, seconds: float) -> tuple[list[float], int]:
-        """Seconds of each round trip, and how many had no answer in time."""
+        """Seconds of each round trip, and the number without an answer in time."""
         taken: list[float] = []
         lost = 0
         deadline = time.monotonic() + seconds
-        # The first one finds the way.
+        # The first round trip opens the connection.
         ray.get(other.answer.remote(0), timeout=_TIMEOUT)
         for index in range(times):
             if time.monotonic() > deadline:

@@ -1,8 +1,8 @@
 """Drain a node of a Ray cluster, and report its state in the control service.
 
-A separate program, to be run where the cluster can be reached: ``ADDRESS NODE SECONDS``. It prints
-one JSON object: whether the drain was accepted, and whether the control service then reported the
-node as draining or gone.
+A separate program, run where the cluster is reachable: ``ADDRESS NODE SECONDS``. It prints one JSON
+object: whether the drain was accepted, and whether the control service then reported the node as
+draining or gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ALIVE = 0
 
 
 def main(address: str, name: str, seconds: float) -> dict[str, object]:
-    """Drain ``name``; it has ``seconds`` from now."""
+    """Drain ``name`` with a deadline in ``seconds``."""
     raylet = importlib.import_module("ray._raylet")
     messages = importlib.import_module("ray.core.generated.autoscaler_pb2")
 
@@ -40,7 +40,7 @@ def main(address: str, name: str, seconds: float) -> dict[str, object]:
 
 
 def _alive(client: Any, name: str) -> set[str]:
-    """Ids of the live nodes of a name."""
+    """Ids of the live nodes with a name."""
     return {
         node.hex()
         for node, info in client.get_all_node_info().items()

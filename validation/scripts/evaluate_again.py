@@ -1,8 +1,8 @@
 """Repeat evaluations with the engine, in a separate process: ``python -m
 validation.scripts.evaluate_again``.
 
-The harness is limited in the CPU time that it may use, and loads neither the engine's kernels nor
-their compiler. One request a line on stdin, one answer a line on stdout, until stdin ends.
+The harness has a CPU budget, so it loads neither the engine's kernels nor their compiler. One
+request a line on stdin, one answer a line on stdout, until stdin ends.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def evaluate_again(
     """Evaluate genomes on the visible part of a market.
 
     Args:
-        market: as ``--market`` names it.
-        settings: as the ledger holds them.
+        market: a value of ``--market``.
+        settings: as stored in the ledger.
         genomes: family and genes.
 
     Returns:
         Key and fitness of each; None if it failed.
 
     Raises:
-        RuntimeError: the engine could not do it.
+        RuntimeError: the engine failed.
     """
     process = _process()
     assert process.stdin is not None
@@ -55,16 +55,16 @@ def evaluate_again(
 
 @cache
 def _process() -> subprocess.Popen[str]:
-    """One for all requests: it loads the engine once, and ends with our end of its input."""
+    """One process for all requests. It loads the engine once, and ends when we close its input."""
     command = [sys.executable, "-m", __name__]
-    # In a session of its own: Ctrl-C is for the harness.
+    # In a separate session: Ctrl-C must reach the harness only.
     process = spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     atexit.register(_end, process)
     return process
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Let it end, and wait for that."""
+    """End the process and wait for it."""
     with suppress(BrokenPipeError):  # it has ended by itself
         process.communicate()
 

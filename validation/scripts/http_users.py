@@ -1,7 +1,7 @@
-"""Users of the HTTP service, for locust: most read, some submit small evolutions and watch them.
+"""Locust users of the HTTP service: most read, some submit small evolutions and follow them.
 
-``GA_LOAD_OUT`` names the file that gets, as JSON, what every request took. The token comes by the
-environment, as the service's own does.
+``GA_LOAD_OUT`` names the JSON file for the duration of every request. The token is read from the
+environment, as by the service.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Visitor(FastHttpUser):
     connection_timeout = 10.0
 
     def on_start(self) -> None:
-        """Each user is another one, and the same one in every run."""
+        """Seed each user differently, and equally in every run."""
         self.known: list[str] = []
         self.ended: list[str] = []
         self.dice = random.Random(next(_numbers))

@@ -1,7 +1,7 @@
 """Round trips over TCP: a separate program, so that it can run in a node's network.
 
 ``serve HOST`` prints the port it listens on and answers until its input ends. ``ask SECONDS TIMES
-HOST:PORT...`` sends small messages to all of them in turn and prints, as JSON, what each took.
+HOST:PORT...`` sends small messages to all targets in turn and prints the durations as JSON.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import time
 _MESSAGE = b"." * 64
 _TIMEOUT = 2.0
 _PAUSE = 0.001
-"""Between rounds: a burst without pauses would be over before anything could disturb it."""
+"""Pause between rounds: a burst without pauses would be over before a disturbance could show."""
 
 
 def serve(host: str) -> None:
-    """Send back whatever comes, until standard input is closed."""
+    """Return every message, until standard input is closed."""
     listener = socket.create_server((host, 0))
     print(listener.getsockname()[1], flush=True)
     threading.Thread(target=_accept, args=(listener,), daemon=True).start()
@@ -41,7 +41,7 @@ def _answer(connection: socket.socket) -> None:
 
 
 def ask(seconds: float, times: int, targets: list[str]) -> dict[str, object]:
-    """Round trips to every target in turn, and how many had no answer in time."""
+    """Round trips to every target in turn, and the number without an answer in time."""
     taken: dict[str, list[float]] = {target: [] for target in targets}
     lost = dict.fromkeys(targets, 0)
     connections: dict[str, socket.socket] = {}
@@ -83,7 +83,7 @@ def _round_trip(connection: socket.socket) -> float:
 
 
 def main(argv: list[str]) -> int:
-    """Run one of the two."""
+    """Run ``serve`` or ``ask``."""
     if argv[0] == "serve":
         serve(argv[1])
     else:

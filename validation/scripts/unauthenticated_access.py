@@ -1,4 +1,4 @@
-"""Test unauthenticated access to sockets: a separate program, to be run in their network.
+"""Test unauthenticated access to sockets: a separate program, run in their network.
 
 Takes, as JSON on standard input, a list of ``host:port`` and tries each without credentials; the
 host ``*`` is the address that leads to the one given as argument. It
@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 _TIMEOUT = 3.0
 _PAGES = ("/api/version", "/api/jobs/", "/metrics", "/")
-"""A server of metrics alone answers the first of them with metrics, as any other."""
+"""Pages to request. A server of only metrics answers any page, and so the first, with metrics."""
 _CALLS = (
     "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
     "/ray.rpc.NodeManagerService/GetSystemConfig",
@@ -46,7 +46,7 @@ def _web(address: str) -> tuple[str, str] | None:
                 text = answer.read(4096).decode(errors="replace")
                 if page == _PAGES[0] and text.startswith(_METRICS):
                     return "metrics", f"GET {page}: HTTP {answer.status}, metrics"
-                # A page that says what it wants is no access, once the rest was refused.
+                # A page that asks for credentials is no access, if the other pages were refused.
                 if page == "/" and refused is not None:
                     continue
                 return "open", f"GET {page}: HTTP {answer.status}"
@@ -55,9 +55,9 @@ def _web(address: str) -> tuple[str, str] | None:
                 refused = refused or f"GET {page}: HTTP {error.code}"
         except OSError:
             return None
-        except Exception:  # no HTTP at all: it speaks something else
+        except Exception:  # not HTTP: another protocol
             return None
-    return ("refused", refused) if refused else ("unknown", "HTTP, and no page of it known")
+    return ("refused", refused) if refused else ("unknown", "HTTP, but no known page")
 
 
 def _calls(address: str) -> tuple[str, str]:
@@ -83,7 +83,7 @@ def _calls(address: str) -> tuple[str, str]:
 
 
 def own_address(towards: str) -> str:
-    """Ours in the network of ``towards``; nothing is sent."""
+    """Our address in the network of ``towards``; no packet is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
         door.connect((towards, 9))
         return str(door.getsockname()[0])

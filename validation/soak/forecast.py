@@ -1,4 +1,4 @@
-"""A soak while it runs: how far it is, where it is heading, and whether it is decided already."""
+"""Progress and forecast of a running soak, and whether its decision is certain already."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FINAL: Final = {
     "prometheus_collection": prometheus_collection,
     "no_data_loss": no_data_loss,
 }
-"""A FAIL of these names something that happened: no later evidence can take it back."""
+"""Criteria whose FAIL names an event, so that later evidence cannot change it."""
 
 
 @dataclass(kw_only=True)
@@ -40,12 +40,12 @@ class Live:
     slowest_s: float = 0.0
     """Slowest recovery."""
     findings: list[str] = field(default_factory=list)
-    """What decides against the cluster whatever comes."""
+    """Findings that give NO-GO whatever follows."""
     _digests: dict[tuple[object, ...], tuple[str, str]] = field(default_factory=dict)
 
     @property
     def wanted_s(self) -> float:
-        """Watched time that was asked for."""
+        """Requested watched time."""
         return self.plan.hours * 3600
 
     @property
@@ -54,7 +54,7 @@ class Live:
         return allowed(self.wanted_s)
 
     def hear(self, at: float, record: Record) -> None:
-        """One event, just written or read back."""
+        """Process one event, just written or read back."""
         if isinstance(record, Probe) and record.probe == CLUSTER:
             self.seen.probe(at, ok=record.ok)
         elif isinstance(record, Gap):
@@ -72,14 +72,14 @@ class Live:
                 self.findings.append(f"reproducibility: {name} and {record.id} differ")
 
     def judge(self, record: Evidence) -> None:
-        """Look at closed evidence for what no later evidence can take back."""
+        """Search closed evidence for a FAIL that no later evidence can change."""
         for name, function in FINAL.items():
             verdict = judge(function, [record])
             if verdict.status is Status.FAIL:
                 self.findings.append(f"{name}: {verdict.reason}")
 
     def decided(self) -> str:
-        """Why no further hour can change the decision; empty while it can."""
+        """Why further hours cannot change the decision; empty while they can."""
         if self.findings:
             return self.findings[0]
         if self.seen.down_s > self.allowed_s:
@@ -101,13 +101,13 @@ class Live:
         ]
         if share > 0:
             end = datetime.fromtimestamp(now + self.wanted_s - watched, UTC)
-            # Half a minute of evidence says nothing of the size of two days of it.
+            # Half a minute of evidence cannot predict the size of two days of it.
             total = f" of {size / share / 1e6:.0f}" if watched > 600 else ""
             parts.append(f"{size / 1e6:.1f}{total} MB, done about {end:%Y-%m-%d %H:%M} UTC")
-        return "; ".join([*parts, f"heading for {self._heading()}"])
+        return "; ".join([*parts, f"expected: {self._heading()}"])
 
     def _heading(self) -> str:
-        """What uptime will say if the rest is like what was seen."""
+        """The verdict on uptime if the rest is like the time so far."""
         if self.decided():
             return "FAIL"
         if self.wanted_s < WATCHED_S:

@@ -1,4 +1,4 @@
-"""The soak's loop: work, now and then with a node killed in it, and watching between."""
+"""The soak's loop: workloads, some with a node kill, and monitoring in between."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ SEGMENT_S: Final = 3600.0
 EVERY_S: Final = 360.0
 """From the start of one workload to that of the next."""
 REST_S: Final = 15.0
-"""How long the loop rests before it looks around again."""
+"""Seconds between two iterations of the loop."""
 LEAST_FREE: Final = 10**9
 """Bytes that must stay free on the disk of the evidence."""
 MOST_EVIDENCE: Final = 10**9
-"""Bytes of evidence at most: about thirty times what two days take."""
+"""Maximum bytes of evidence: about thirty times those of two days."""
 _FAULTS: Final = 0x50AC
 
 
 class World(Protocol):
-    """Where a soak takes place: a stack, or a simulation of one."""
+    """The environment of a soak: a stack, or a simulation of one."""
 
     def now(self) -> float:
         """Unix seconds."""
@@ -34,11 +34,11 @@ class World(Protocol):
         """Run and record one workload, with or without a node kill; probes continue."""
 
     def rest(self, seconds: float) -> None:
-        """Only watch for so long."""
+        """Only monitor for this many seconds."""
 
 
 def due(seed: int, rate: float, watched_s: float) -> int:
-    """How many kills a schedule has put into the time watched: ``rate`` an hour, at random."""
+    """Number of kills due in the watched time: ``rate`` an hour, at random times."""
     if rate <= 0:
         return 0
     dice = np.random.Generator(np.random.Philox(key=[seed, _FAULTS]))
@@ -53,7 +53,7 @@ def run(segments: Segments, world: World, live: Live, tell: Callable[[str], None
     """Continue until the hours are watched, the decision is certain, or the disk is full.
 
     Args:
-        tell: Given a line of progress and forecast every few seconds.
+        tell: Receives a line of progress and forecast every few seconds.
 
     Returns:
         Why it ended.
@@ -62,7 +62,7 @@ def run(segments: Segments, world: World, live: Live, tell: Callable[[str], None
     began = world.now() - EVERY_S
     killed = live.kills
     while not (ended := _ended(segments, live)):
-        # Counted when asked for: a kill that could not be made is not tried for ever.
+        # Counted when requested, so that a kill that fails is not repeated for ever.
         kill = due(plan.seed, plan.faults, live.seen.watched_s) > killed
         if kill or world.now() >= began + EVERY_S:
             began = world.now()

@@ -45,14 +45,14 @@ MOST_FAULTS: Final = 60.0
 _SIMULATED_START: Final = 1_760_000_000.0
 _SIMULATED_ABSENCE_S: Final = 600.0
 _TELL_S: Final = 600.0
-"""Without a terminal, a line of progress so often."""
+"""Seconds between lines of progress without a terminal."""
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("--hours", required=True, type=float, help="watched hours to gather")
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the soak in --out, or with the newest"
+        "--resume", action="store_true", help="continue the soak in --out, or the newest one"
     )
     parser.add_argument(
         "--faults", type=float, default=None, metavar="RATE", help="kills of a node an hour (0)"
@@ -97,7 +97,7 @@ def soak(options: argparse.Namespace) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class _Start:
-    """Where a soak begins or continues."""
+    """State from which a soak begins or continues."""
 
     folder: Folder
     live: Live
@@ -122,7 +122,7 @@ class _Start:
         return cls(folder=folder, live=live, last=last, reason=reason)
 
     def gap(self, now: float) -> Gap | None:
-        """What lies between the last event and now; ``None`` in a new soak."""
+        """The gap between the last event and now; ``None`` in a new soak."""
         if not self.folder.segments:
             return None
         return Gap(begin=now if self.last is None else self.last, end=now, reason=self.reason)
@@ -243,7 +243,7 @@ def _gather(start: _Start, stack: Stack) -> None:
     watch = ClusterMonitor(stack, segments, outages, period=PERIOD_S, every=EVERY)
     steady = watch.steady(STEADY_SECONDS)
     world = StackWorld(stack, segments, live, folder=logs, outages=outages, say=_say)
-    # Only now: until the probes begin, nobody watches.
+    # Not earlier: the time until the first probe is unwatched.
     segments.begin(start.gap(time.time()))
     if not steady:
         segments.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
@@ -263,7 +263,7 @@ def _ending(
 ) -> Iterator[Callable[[Callable[[Callable[[str], None]], str]], None]]:
     """Seal the last segment when the soak ends in order, or is asked to by a signal.
 
-    After any other error the segment stays open, as after a kill: nobody knows what it lacks.
+    After any other error the segment stays open, as after a kill, because events may be missing.
     """
     why = "stopped"
     progress = _Progress()

@@ -2,9 +2,9 @@
 
 A segment that is complete is sealed: its SHA-256 goes into the manifest, which is replaced as a
 whole. Nothing is ever written to a sealed segment. When the soak was killed, the segment it was
-writing stays as it is and is sealed as found; the next one begins with a ``gap`` that says how long
-nobody watched. ``read_soak`` reads all of them as one record, and refuses a soak with a segment
-missing, added, changed, or cut without a word.
+writing stays as it is and is sealed as found; the next one begins with a ``gap`` that states the
+unwatched time. ``read_soak`` reads all segments as one record. It refuses a soak with a segment
+that is missing, added, changed, or cut without a gap.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ SCHEMA: Final = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What was asked for."""
+    """The options of a soak."""
 
     name: str
-    """Run that the segments together are."""
+    """Name of the run that the segments form."""
     seed: int
     hours: float
     """Watched hours to gather."""
@@ -49,7 +49,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """The manifest. ``finished``: the soak ended in order, whether or not it has its hours."""
+    """The manifest. ``finished``: the soak ended in order, even if before its planned hours."""
 
     path: Path
     plan: Plan
@@ -74,7 +74,7 @@ class Folder:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.path / MANIFEST)
-        # The rename is on disk only when the directory is.
+        # The rename is durable only after an fsync of the directory.
         directory = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -87,7 +87,7 @@ class Folder:
         """Read a manifest.
 
         Raises:
-            EvidenceError: there is none, or it is damaged or of another schema.
+            EvidenceError: the manifest is missing, damaged or of another schema.
         """
         source = path / MANIFEST
         try:
@@ -116,9 +116,9 @@ class Segments:
     """Writes a soak's segments, one after the other. A ``Sink``; a context manager.
 
     Args:
-        folder: A new soak, or one to go on with.
+        folder: A new soak, or one to continue.
         clock: Unix seconds; replaced in tests.
-        heard: Told every event as it is written, with its time.
+        heard: Called with every event that is written, and its time.
     """
 
     folder: Folder
@@ -132,7 +132,7 @@ class Segments:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def begin(self, gap: Gap | None = None) -> None:
-        """Open the next segment; ``gap``: what lies between it and the one before."""
+        """Open the next segment; ``gap``: the time between it and the one before."""
         plan = self.folder.plan
         with self._lock, undisturbed():
             number = len(self.folder.segments) + 1

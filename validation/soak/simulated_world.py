@@ -1,6 +1,6 @@
-"""A simulated stack with a simulated clock: two days of evidence in some seconds.
+"""A simulated stack with a simulated clock: two days of evidence in a few seconds.
 
-For tests of the gate. The record's backend is ``simulated``, and the verdict on it says so.
+For tests of the gate. The record's backend is ``simulated``, which the verdict states.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from validation.soak.segments import Segments
 Defect = Literal["healthy", "outages", "lost", "leak", "unwatched"]
 DEFECTS: Final[tuple[Defect, ...]] = ("healthy", "outages", "lost", "leak", "unwatched")
 PERIOD_S: Final = 20.0
-"""Coarser than on a stack: nothing happens between two probes."""
+"""Longer than on a stack, because nothing happens between two probes."""
 EVERY: Final = 2
 POPULATION, GENERATIONS = 100, 10
 _WORK_S: Final = 20.0
@@ -54,7 +54,7 @@ _WATCH_S: Final = 2700.0
 
 @dataclass(kw_only=True)
 class Clock:
-    """Unix seconds that pass when they are told to."""
+    """A clock in Unix seconds that is advanced explicitly."""
 
     at: float
 
@@ -70,7 +70,7 @@ class SimulatedWorld:
     clock: Clock
     defect: Defect = "healthy"
     workloads: int = 0
-    """Those of the soak so far."""
+    """Workloads of the soak so far."""
     _begin: float = 0.0
     _ticks: int = 0
     _away: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class SimulatedWorld:
         return self.clock.at
 
     def rest(self, seconds: float) -> None:
-        """Let time pass; probes come when they are due."""
+        """Advance the time and write the probes that are due."""
         end = self.clock.at + seconds
         while (probe := self._begin + self._ticks * PERIOD_S) <= end:
             self.clock.at = max(probe, self.clock.at)
@@ -95,7 +95,7 @@ class SimulatedWorld:
         self.clock.at = end
 
     def reference(self) -> None:
-        """The two local histories that all others are compared to."""
+        """The two local histories that all others are compared with."""
         for workers in (1, 2):
             self._workload("local", workers, None)
 
@@ -193,7 +193,7 @@ class SimulatedWorld:
     def _kill(self, node: str, workload: str) -> None:
         total = float(self._dice.uniform(*_RECOVERY_S))
         at = self.clock.at
-        # As the real watch does: services are read just before and after they change.
+        # As in the real monitor, services are read just before and after they change.
         self._services()
         self._away[node] = (at, at + total)
         self._receipt("kill", node, workload)
@@ -231,7 +231,7 @@ class SimulatedWorld:
         )
 
     def _services(self) -> None:
-        """Which incarnation of every service runs now."""
+        """The current incarnation of every service."""
         found: dict[str, str | None] = {HEAD: "0"}
         for number in range(self.segments.folder.plan.nodes):
             name = f"node-{number + 1}"

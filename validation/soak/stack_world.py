@@ -1,4 +1,4 @@
-"""The soak's world when the stack is a real one."""
+"""The soak's environment on a real stack."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from validation.stages.scale import SHORT, Scale
 from validation.stages.workloads import Workloads, store_of
 
 PERIOD_S: Final = 5.0
-"""From one probe of the cluster to the next."""
+"""Seconds from one probe of the cluster to the next."""
 EVERY: Final = 9
-"""All else is read at every N-th probe: often enough, and two days fit in 30 MB."""
+"""Everything else is read at every N-th probe, so that two days fit in 30 MB."""
 OBSERVE_S: Final = 10.0
-"""From one reading of the harness itself to the next: a workload has two of them."""
+"""Seconds between readings of the harness, so that each workload has two of them."""
 SCALE: Final = Scale(pairs=0, recoveries=1, speedup=SHORT.speedup, evolution=SHORT.evolution)
 
 
@@ -29,7 +29,7 @@ class StackWorld:
     """Workloads of the campaign on a running stack, one at a time.
 
     Args:
-        folder: Logs of the workload that runs; they are removed when it is written down.
+        folder: Logs of the current workload; they are removed when it is recorded.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class StackWorld:
         time.sleep(seconds)
 
     def reference(self) -> None:
-        """The local histories that all others are compared to."""
+        """The local histories that all others are compared with."""
         self._do(self._campaign.reference)
 
     def work(self, *, kill: bool) -> None:
@@ -75,11 +75,11 @@ class StackWorld:
         try:
             task()
         except StackError as error:
-            # The cluster may be down: that is what the soak is there to see, by its probes.
+            # The cluster may be down, which the soak measures by its probes.
             self._segments.add(Note(text=f"a workload could not be run: {error}"))
             return
         if not self._live.decided():
-            # Two days of logs and rows would fill a disk. What has a finding is kept.
+            # Two days of logs and rows would fill a disk. Those with a finding are kept.
             forget(self._store)
             for log in self._folder.glob("*.batches.jsonl"):
                 log.unlink()

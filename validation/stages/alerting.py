@@ -1,4 +1,4 @@
-"""The fault that is planted to see its alert fire and clear."""
+"""Injects a fault to test that its alert fires and clears."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plant_alert(
 ) -> None:
     """Kill a node, wait for its alert, start the node, and wait until the alert clears.
 
-    To be called while the cluster has no work. It decides nothing: it records the alerts.
+    Call it while the cluster has no work. It only records the alerts.
     """
     missing = [n for n in ("alertmanager", "prometheus") if getattr(stack.endpoints, n) is None]
     for name in missing:

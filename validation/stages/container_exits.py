@@ -13,15 +13,15 @@ from validation.evidence.records_self_check import ContainerExit
 
 @runtime_checkable
 class ReportsContainerExits(Protocol):
-    """A stack whose engine tells of every service that ends."""
+    """A stack whose container engine reports every exit of a service."""
 
     def deaths(self) -> tuple[Death, ...]:
-        """Those so far, by the service's name."""
+        """Exits so far, by the service's name."""
         ...
 
 
 def record_container_exits(stack: Stack, writer: Sink) -> None:
-    """Every end of a service so far; nothing where no engine watches."""
+    """Record every exit so far; does nothing for a stack without a container engine."""
     if not isinstance(stack, ReportsContainerExits):
         return
     try:

@@ -1,4 +1,4 @@
-"""What a stage works with."""
+"""Context of a stage: the stack, the evidence and the options."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Context:
     stack: Stack
     writer: Sink
     outages: ExcusedOutages
-    """Must be told of a node that is about to be taken down, and that it is back."""
+    """Must be notified before a node is taken down, and when it is back."""
     folder: Path
-    """For logs; it is kept."""
+    """Folder for logs; it is kept."""
     seed: int
     say: Callable[[str], None]
     """Progress, a line at a time."""
     work: Path | None = None
-    """For files that are removed at the end; the folder itself if None."""
+    """Folder for files that are removed at the end; None: the same folder."""
     scale: Scale = SHORT
     webhook: Webhook | None = None
     """Receives the stack's alerts; None if there is no receiver."""
@@ -49,7 +49,7 @@ class Context:
 
     @cached_property
     def rng(self) -> np.random.Generator:
-        """Random numbers of the run's seed: what is drawn from them is repeated by ``--replay``."""
+        """Random numbers from the run's seed; ``--replay`` repeats them."""
         return np.random.Generator(np.random.Philox(key=[self.seed, _CUSTOM]))
 
     @cached_property
@@ -67,13 +67,13 @@ class Context:
 
     @cached_property
     def drills(self) -> Drills:
-        """Operators' tasks; backups are remembered over all stages."""
+        """Operators' tasks; backups are kept for later stages."""
         return Drills(
             self.workloads, self.stack, self.writer, folder=self.work or self.folder, say=self.say
         )
 
     def on(self, stack: Stack, folder: Path) -> Context:
-        """The same for another stack, whose ledger is in ``folder``."""
+        """The same context for another stack, whose ledger is in ``folder``."""
         return replace(self, stack=stack, folder=folder)
 
     def add(self, record: Record) -> None:
@@ -88,9 +88,9 @@ class Context:
     def application(
         self, code: str, *arguments: str, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[str]:
-        """Start a program that uses the cluster, where such a program belongs.
+        """Start a program that uses the cluster, in the stack's own environment.
 
-        ``sys.argv[1]`` is the address of the cluster; ``arguments`` come after it.
+        ``sys.argv[1]`` is the address of the cluster; ``arguments`` follow.
         """
         argv = [sys.executable, "-c", code, self.stack.endpoints.ray, *arguments]
         return self.stack.driver(argv, {**self.stack.endpoints.env, **(env or {})})

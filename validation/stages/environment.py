@@ -1,4 +1,4 @@
-"""What the evidence says of the machine it was gathered on. No host name, path or address."""
+"""Describes the machine of a run, without host name, path or address."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _commit() -> str:
     here = Path(__file__).parent
     try:
         git = ["git", "-C", str(here)]
-        # An environment may lie within a checkout of something else.
+        # The installation may lie inside the checkout of another project.
         ours = run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True)
         commit = run([*git, "rev-parse", "HEAD"], capture_output=True)
         changed = run([*git, "status", "--porcelain", "-uno"], capture_output=True)

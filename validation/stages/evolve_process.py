@@ -1,4 +1,4 @@
-"""One evolve process under the gate's eye: started, followed through its batch log, read back."""
+"""One monitored evolve process: start it, follow its batch log, and read its result."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ Launcher = Callable[[Sequence[str], Mapping[str, str]], "subprocess.Popen[str]"]
 
 @dataclass(frozen=True, kw_only=True)
 class WorkloadSpec:
-    """What to evolve; two workloads of equal seed, market, population and generations must have
-    equal histories."""
+    """Options of an evolution. Two workloads of equal seed, market, population and generations must
+    have equal histories.
+    """
 
     seed: int
     market: str
     population_size: int
     generations: int
     families: str = ""
-    """Comma-separated; empty for all that the market has the data for."""
+    """Comma-separated; empty for all families that the market has the data for."""
 
     @property
     def individuals(self) -> int:
-        """Individuals that must be committed."""
+        """Number of individuals that must be committed."""
         return self.population_size * self.generations
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchEvent:
-    """One batch as the engine's log has it."""
+    """One batch of the engine's log."""
 
     node: str
     attempt: int
@@ -55,7 +56,7 @@ class BatchEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeEvent:
-    """A node's numerics check as the engine's log has it."""
+    """A node's numerics check in the engine's log."""
 
     node: str
     processor: str
@@ -71,9 +72,9 @@ class EvolveResult:
     started_at: float
     finished_at: float
     run: str | None
-    """The ledger's id of the run, known as soon as workers were ready."""
+    """The run's id in the ledger, known as soon as workers were ready."""
     result: Mapping[str, object]
-    """Its JSON on stdout; empty when it failed."""
+    """Its JSON from stdout; empty when it failed."""
     error: str | None
     batches: tuple[BatchEvent, ...]
     acknowledged: frozenset[int]
@@ -81,10 +82,10 @@ class EvolveResult:
     fallbacks: int
     checks: tuple[NodeEvent, ...]
     out_of_memory: tuple[str, ...]
-    """Lines that speak of exhausted memory."""
+    """Output lines that report exhausted memory."""
 
     def number(self, name: str) -> float:
-        """A number of the result, 0 when the process failed before it could say."""
+        """A number of the result; 0 when the process failed before it wrote one."""
         value = self.result.get(name, 0.0)
         return float(value) if isinstance(value, int | float) else 0.0
 
@@ -97,7 +98,7 @@ class EvolveResult:
 
 @dataclass
 class _Log:
-    """The growing batch log of a process that is running."""
+    """The growing batch log of a running process."""
 
     path: Path
     offset: int = 0
@@ -147,14 +148,16 @@ def launch_local(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Pope
         argv,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # The ledger may be one of a cluster that others started.
+        # The ledger may belong to an attached cluster.
         env=inherited(env, keep=[DATABASE]),
         start_new_session=True,
     )
 
 
 class Evolve:
-    """A running ``python -m ga evolve``. Use as a context manager: it never outlives the block."""
+    """A running ``python -m ga evolve``. Use it as a context manager: the process never outlives
+    the block.
+    """
 
     def __init__(
         self,
@@ -176,13 +179,13 @@ class Evolve:
         if spec.families:
             argv += ["--families", spec.families]
         argv += ["--log", str(self._log.path), *arguments]
-        # The URL carries a password: it goes by the environment, not by the command line.
+        # The URL contains a password, so it is passed in the environment, not on the command line.
         self.started_at = time.time()
-        # Nothing is remembered from one workload to the next: each must do its own work.
+        # No result cache: each workload must do its own work.
         self._process = launch(argv, {**env, "GA_STORE": store, "GA_CACHE_URL": ""})
         self._output: dict[str, str] = {}
         self._closed_at: dict[str, float] = {}
-        """Unix seconds at which nobody could write to the stream any more."""
+        """Unix seconds at which the last writer had closed the stream."""
         self._readers = [
             threading.Thread(target=self._drain, args=(stream,), daemon=True)
             for stream in ("stdout", "stderr")
@@ -202,12 +205,12 @@ class Evolve:
 
     @property
     def running(self) -> bool:
-        """Whether the process has not ended yet."""
+        """Whether the process is still running."""
         return self._process.poll() is None
 
     @property
     def run(self) -> str | None:
-        """The ledger's id of the run; None before its workers are ready."""
+        """The run's id in the ledger; None before its workers are ready."""
         self._log.read()
         return self._log.run
 
@@ -230,7 +233,7 @@ class Evolve:
         return self._log.generation_at
 
     def wait_ready(self, timeout: float) -> bool:
-        """Wait until its workers are ready; False when it ended or time ran out before."""
+        """Wait until its workers are ready; False when it ended or the time ran out before."""
         deadline = time.monotonic() + timeout
         while self.ready_at is None:
             if not self.running or time.monotonic() > deadline:
@@ -250,7 +253,7 @@ class Evolve:
         finished_at = time.time()
         for reader in self._readers:
             reader.join()
-        # It may have ended long before somebody asked.
+        # It may have ended long before this call.
         finished_at = min(finished_at, self._closed_at["stdout"])
         self._log.read()
         code = self._process.returncode
@@ -281,7 +284,7 @@ class Evolve:
         )
 
     def _await_end(self, timeout: float) -> None:
-        """As ``Popen.wait``, which with a time-out asks twenty times a second."""
+        """As ``Popen.wait``, which with a time-out polls twenty times a second."""
         if self.running:
             end = os.pidfd_open(self._process.pid)
             try:

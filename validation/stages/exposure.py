@@ -37,36 +37,38 @@ _STRANGER: Final = str(Path(__file__).parents[1] / "scripts" / "unauthenticated_
 _SECONDS: Final = 30.0
 _TIMEOUT: Final = 3
 _GUESSES: Final = ("not-the-password", "password", "postgres", "redis", "admin", "changeme")
-"""None may let anybody in; the first shows that passwords are looked at."""
+"""Common passwords, which must be refused; a refusal of the first shows that passwords are
+checked.
+"""
 _ACCOUNTS: Final = (("postgres", "postgres"), ("postgres", "password"), ("admin", "admin"))
 _KNOWN: Final = {"redis-server": "redis", "valkey-server": "redis"}
-"""Programs that are named otherwise than what they serve."""
+"""Program name to the service's name, where they differ."""
 
 
 @runtime_checkable
 class ExposesProcesses(Protocol):
-    """A stack whose processes can be counted from here."""
+    """A stack whose processes are visible from this machine."""
 
     def pids(self) -> set[int]:
         """Every process that belongs to it."""
         ...
 
     def leads_out(self, pid: int) -> bool:
-        """Whether the network of a process answers strangers from elsewhere."""
+        """Whether the network of a process is reachable from other machines."""
         ...
 
 
 @runtime_checkable
 class ExposesLogs(Protocol):
-    """A stack whose own writings can be read."""
+    """A stack whose logs can be read."""
 
     def written(self) -> Iterator[tuple[str, bytes]]:
-        """Logs of its processes, and what its images tell of themselves: name, content."""
+        """Logs of its processes and the history of its images, as name and content."""
         ...
 
 
 def survey(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
-    """Every listening socket of the stack, and what it gives without credentials."""
+    """Record every listening socket of the stack, and its answer to unauthenticated clients."""
     if not isinstance(stack, ExposesProcesses):
         writer.add(Note(text=f"sockets not surveyed: not supported for a stack of {stack.backend}"))
         return
@@ -124,7 +126,7 @@ def search(stack: Stack, writer: Sink, folder: Path) -> None:
 
 
 def withdraw(pages: Sequence[Path], secrets: Mapping[str, str]) -> list[str]:
-    """Remove the pages in which a secret stands; says which stood where."""
+    """Remove the pages that contain a secret; returns a description of each."""
     said = []
     for page in pages:
         leaked = found_in(page.read_bytes(), secrets)
@@ -135,12 +137,12 @@ def withdraw(pages: Sequence[Path], secrets: Mapping[str, str]) -> list[str]:
 
 
 def found_in(content: bytes, secrets: Mapping[str, str]) -> list[str]:
-    """Names of the secrets that it contains."""
+    """Names of the secrets that the content contains."""
     return [name for name, secret in secrets.items() if secret.encode() in content]
 
 
 def secrets_of(ends: Endpoints) -> dict[str, str]:
-    """Whose secret, to the secret itself."""
+    """Owner of each secret to the secret itself."""
     return dict(_secrets(ends))
 
 
@@ -165,7 +167,7 @@ def _secrets(ends: Endpoints) -> Iterator[tuple[str, str]]:
 
 
 def _services(ends: Endpoints) -> dict[tuple[str, int], str]:
-    """What listens where, as far as the endpoints tell."""
+    """The services and their addresses, as far as the endpoints show them."""
     known = {}
     for name in ("postgres", "redis", "prometheus", "alertmanager", "grafana"):
         url = getattr(ends, name)
@@ -190,7 +192,9 @@ def _reach(one: Socket, *, leads_out: bool) -> Reach:
 def _ask(
     stack: Stack, some: Sequence[Socket], names: Mapping[int, str]
 ) -> Mapping[str, tuple[str, str]]:
-    """What a stranger in the same network is answered by sockets that are not on loopback."""
+    """The answers of sockets that are not on loopback to an unauthenticated client in their
+    network.
+    """
     ours = names.get(some[0].namespace) == "host"
     own = ports.outward_address() if ours else "*"
     targets = {
@@ -201,7 +205,7 @@ def _ask(
     prefix = [] if ours else ["nsenter", f"--net=/proc/{some[0].pid}/ns/net", "--"]
     head = stack.endpoints.ray.rpartition(":")[0]
     try:
-        # No variable of Ray's hands it a token.
+        # No environment variable of Ray gives it a token.
         done = run(
             [*prefix, sys.executable, _STRANGER, head],
             input=json.dumps(sorted(set(targets.values()))),
@@ -236,7 +240,7 @@ def _postgres(url: str) -> tuple[Access, str]:
             if "authentication failed" not in str(error) and "no password" not in str(error):
                 return "unknown", "a guessed password: no answer"
         else:
-            return "open", f"{user} with the password {password!r}: let in"
+            return "open", f"{user} with the password {password!r}: accepted"
     return "refused", f"{len(tries)} guesses of user and password: authentication failed"
 
 
@@ -261,7 +265,7 @@ def _redis(url: str) -> tuple[Access, str]:
             port=parts.port or 0,
             password=password,
             socket_timeout=_TIMEOUT,
-            # By default a wrong password is tried eleven times.
+            # By default the client tries a wrong password eleven times.
             retry=Retry(NoBackoff(), 0),
         ) as client:
             try:
@@ -276,7 +280,7 @@ def _redis(url: str) -> tuple[Access, str]:
 
 
 def _let_in(ends: Endpoints) -> dict[str, object]:
-    """Whether each service lets in who has its secret."""
+    """Whether each service accepts its own secret."""
     found: dict[str, object] = {}
     client = session()
     try:

@@ -1,7 +1,7 @@
 """Independent audit of the ledger: planned against stored individuals, and their correctness.
 
 Counts and digest come from plain SQL and from a digest computed here, not from the engine's own
-code; only the sample of repeated evaluations calls the engine, as any user could.
+code. Only the sample of repeated evaluations calls the engine, through its public interface.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from validation.scripts.evaluate_again import evaluate_again
 from validation.stages.evolve_process import WorkloadSpec
 
 SAMPLE: Final = 24
-"""Evaluations repeated a run: a defect in one result of ten is missed by 8 runs in 100."""
+"""Evaluations repeated per run: a defect in one of ten results is missed in 8 of 100 runs."""
 _WITNESSES: Final = 5
 _SAMPLE_PURPOSE: Final = 0xA0D17
 
@@ -40,7 +40,7 @@ class _Row:
 
 
 def find_run(store: str, *, since: float) -> str | None:
-    """The newest run begun after ``since``, for a process that died before it could name it."""
+    """The newest run begun after ``since``, for a process that ended before it reported its run."""
     engine = sa.create_engine(store)
     try:
         if not sa.inspect(engine).has_table("runs"):
@@ -85,10 +85,10 @@ def read_generations(store: str, run: str, workload: str) -> list[Generation]:
 def read_places(
     store: str, run: str, workload: str, spec: WorkloadSpec, *, acknowledged: Collection[int]
 ) -> list[Individuals]:
-    """Where the ledger holds individuals, for every generation that was planned or is there.
+    """The places of individuals in the ledger, for every generation that was planned or is stored.
 
     Args:
-        acknowledged: Generations that the process said were committed.
+        acknowledged: Generations that the process reported as committed.
     """
     engine = sa.create_engine(store)
     try:
@@ -115,13 +115,13 @@ def read_places(
 
 
 def forget(store: str) -> None:
-    """Remove every run from a ledger whose runs were audited: a soak must not fill the disk."""
+    """Remove all audited runs from a ledger, so that a soak does not fill the disk."""
     engine = sa.create_engine(store)
     try:
         with engine.begin() as connection:
             tables = sa.MetaData()
             tables.reflect(connection)
-            # Children first, whatever tables there are; which version they have is no run's.
+            # Child tables first. The table of the schema version belongs to no run.
             for table in reversed(tables.sorted_tables):
                 if table.name != "alembic_version":
                     connection.execute(table.delete())
@@ -133,7 +133,7 @@ def audit(store: str, run: str, workload: str, spec: WorkloadSpec, *, seed: int)
     """Count, recompute and repeat one run's history.
 
     Args:
-        seed: Keys the choice of the evaluations that are repeated.
+        seed: Seed of the choice of repeated evaluations.
     """
     engine = sa.create_engine(store)
     try:
@@ -185,19 +185,19 @@ def audit(store: str, run: str, workload: str, spec: WorkloadSpec, *, seed: int)
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How far a ledger's run is."""
+    """Progress of a run in the ledger."""
 
     generation: int
-    """The last one asked for; -1: none."""
+    """The last generation of the query; -1: none."""
     individuals: int
-    """Up to it."""
+    """Number of individuals up to that generation."""
     digest: str | None
     """As stored."""
     recomputed: str
 
 
 def standing(store: str, run: str, *, until: int | None = None) -> Standing:
-    """What a ledger holds of a run, up to a generation or to the last."""
+    """State of a run in the ledger, up to a generation or to the last."""
     engine = sa.create_engine(store)
     try:
         with engine.connect() as connection:
@@ -219,9 +219,9 @@ def standing(store: str, run: str, *, until: int | None = None) -> Standing:
 
 
 def _individuals(connection: sa.Connection, run: str) -> tuple[list[_Row], int]:
-    """All individuals with their evaluations, and how many evaluations belong to nobody.
+    """All individuals with their evaluations, and the number of evaluations without an individual.
 
-    Joined here: a database that has no statistics of its new tables yet may take minutes.
+    Joined in Python: a database without statistics of its new tables may take minutes.
     """
     query = sa.text("SELECT key, family, genes, fitness, error FROM evaluations WHERE run = :run")
     found = {str(row.key): row for row in connection.execute(query, {"run": run})}
@@ -233,7 +233,7 @@ def _individuals(connection: sa.Connection, run: str) -> tuple[list[_Row], int]:
     for member in connection.execute(query, {"run": run}):
         row = found.get(str(member.key))
         genes = [] if row is None else row.genes
-        # A JSON column read by plain SQL is text in SQLite and a list from PostgreSQL.
+        # Plain SQL returns a JSON column as text from SQLite and as a list from PostgreSQL.
         numbers: Sequence[float] = json.loads(genes) if isinstance(genes, str) else genes
         rows.append(
             _Row(
@@ -266,7 +266,9 @@ def _digest(rows: Sequence[_Row]) -> str:
 def _repeat(
     rows: Sequence[_Row], spec: WorkloadSpec, stored: object, seed: int
 ) -> tuple[list[str], int]:
-    """Evaluate a keyed sample again; returns what differed, and how many were repeated."""
+    """Evaluate a seeded sample again; returns the differences, and the number of repeated
+    evaluations.
+    """
     found = json.loads(stored) if isinstance(stored, str) else stored
     assert isinstance(found, Mapping)
     candidates = [row for row in rows if row.family is not None]

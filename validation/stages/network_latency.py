@@ -1,4 +1,4 @@
-"""How long a message takes from node to node and back, measured in the nodes' own networks."""
+"""Round-trip times between nodes, measured in the nodes' own networks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from validation.evidence.records_network import RoundTrips
 
 _ECHO: Final = str(Path(__file__).parents[1] / "scripts" / "tcp_latency.py")
 _TIMES: Final = 1000
-"""299 round trips, all quick, bound the 99th percentile; of 1000 four may be slow."""
+"""299 round trips, all below the limit, bound the 99th percentile; of 1000 four may be above it."""
 _SECONDS: Final = 2.5
-"""For all round trips of one node."""
+"""Time limit for all round trips of one node."""
 _GRACE: Final = 10.0
 _ACTORS: Final = Path(__file__).parents[1] / "scripts" / "actor_latency.py"
 _ACTOR_TIMES: Final = 100
@@ -33,12 +33,12 @@ _ACTOR_SECONDS: Final = 60.0
 class _Place:
     node: Node
     network: str
-    """Identity of its namespace; empty: it has none of its own."""
+    """Identity of its namespace; empty without a separate one."""
     prefix: tuple[str, ...]
 
 
 def round_trips(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
-    """Round trips from every node to every other. To be called while the cluster has no work."""
+    """Measure round trips from every node to every other. Call it while the cluster has no work."""
     say("round trips between all pairs of nodes")
     places = [_place(node) for node in stack.nodes]
     with ExitStack() as servers:
@@ -56,8 +56,8 @@ def round_trips(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> No
 def actor_round_trips(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
     """Round trips between actors of Ray on all pairs of nodes, under the nodes' quota.
 
-    They are reported beside those over TCP, and not judged: they hold Ray's own work and the waits
-    of a quota. To be called while the cluster has no work.
+    They are reported next to those over TCP, but not judged, because they include Ray's own work
+    and waits for the CPU quota. Call it while the cluster has no work.
     """
     say("round trips between actors on all pairs of nodes")
     argv = [sys.executable, "-c", _ACTORS.read_text(), stack.endpoints.ray, str(_ACTOR_TIMES), "2"]
@@ -87,7 +87,7 @@ def actor_round_trips(stack: Stack, writer: Sink, *, say: Callable[[str], None])
 
 
 def _place(node: Node) -> _Place:
-    """Where a node's own network is: that of its process, unless it is ours."""
+    """A node's own network: that of its process, unless it is ours."""
     path = f"/proc/{node.pid}/ns/net"
     try:
         found, ours = os.stat(path).st_ino, os.stat("/proc/self/ns/net").st_ino
@@ -107,7 +107,7 @@ def _serve(place: _Place, servers: ExitStack) -> int | None:
             stderr=subprocess.DEVNULL,
         )
     )
-    # Entered later, so called first: the wait that ends the block would else be one for ever.
+    # Entered last, so called first: otherwise the wait at the end of the block would never return.
     servers.callback(server.kill)
     line = "" if server.stdout is None else server.stdout.readline().strip()
     return int(line) if line.isdecimal() else None

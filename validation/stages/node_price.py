@@ -1,4 +1,4 @@
-"""What a node costs, as the engine's own plan says it: evidence like any other."""
+"""Records the price of a node from the engine's own plan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def node_price() -> NodePrice:
     """Ask ``python -m ga plan --prices``.
 
     Raises:
-        EvidenceError: it does not say.
+        EvidenceError: the plan contains no price.
     """
     argv = [sys.executable, "-m", "ga", "plan", "--prices", "--json"]
     done = run(argv, capture_output=True)

@@ -1,4 +1,4 @@
-"""Workers that Ray ended because a node's memory ran out, as Prometheus counted them."""
+"""Workers that Ray ended because a node's memory ran out, as counted by Prometheus."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TIMEOUT: Final = 5.0
 
 
 def evictions(prometheus: str | None, writer: Sink, *, since: float) -> None:
-    """Write down each node on which Ray evicted workers after ``since`` (Unix seconds).
+    """Record each node on which Ray evicted workers after ``since`` (Unix seconds).
 
-    The control groups do not show them: Ray's monitor acts before the kernel does. A node that is
-    gone is counted by its last sample.
+    The control groups do not show them, because Ray's monitor acts before the kernel. A node that
+    ended is counted by its last sample.
     """
     if prometheus is None:
         writer.add(Note(text="Ray's evictions were not counted: no Prometheus"))

@@ -1,5 +1,4 @@
-"""What an operator must be able to rely on, tried out: refusals, backups, and life without the
-cluster."""
+"""Drills of an operator's tasks: refused inputs, backup and restore, and failover."""
 
 from __future__ import annotations
 
@@ -39,9 +38,9 @@ class _BadInput:
     name: str
     must_name: str
     arguments: tuple[str, ...] = ()
-    """After those that would be good; the last of an option counts."""
+    """Appended to valid arguments; the last value of an option counts."""
     lines: tuple[str, ...] | None = None
-    """Content of the market's file."""
+    """Content of the market file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,7 @@ class Drills:
                 self._writer.add(refusal)
 
     def back_up(self, evolve: Evolve) -> None:
-        """Back the ledger up while a workload writes to it."""
+        """Back up the ledger while a workload writes to it."""
         before = evolve.generation_at
         deadline = time.monotonic() + WORKLOAD_SECONDS
         while evolve.running and evolve.generation_at == before and time.monotonic() < deadline:
@@ -126,7 +125,7 @@ class Drills:
             self._writer.add(
                 Restore(
                     workload=backup.workload,
-                    # The backup itself must show it: it ends before the run did.
+                    # The backup itself must show it: its last generation is before the run's.
                     while_running=backup.while_running and before.generation + 1 < planned,
                     generation=max(before.generation, 0),
                     digest_before=before.digest,
@@ -138,8 +137,8 @@ class Drills:
             )
 
     def rollback(self) -> None:
-        """The whole cluster is killed under a run, and not started again."""
-        self._say("rollback: the whole cluster is killed under a run")
+        """Kill the whole cluster during a run, and do not start it again."""
+        self._say("rollback: the whole cluster is killed during a run")
         workloads, spec = self._workloads, self._workloads.real()
         name = workloads.name("rollback", "distributed")
         with workloads.evolve(spec, name, workloads.cluster_arguments()) as evolve:
@@ -166,7 +165,7 @@ class Drills:
 
 
 def bad_inputs() -> tuple[_BadInput, ...]:
-    """All kinds that the engine promises to refuse."""
+    """All kinds of bad input that the engine must refuse."""
     good = _candles()
     head, rows = good[0], good[1:]
 
@@ -248,7 +247,7 @@ def _content(store: Path) -> str:
 
 
 def _damaged_is_refused(file: Path) -> bool:
-    """Whether the file with one byte changed, in its middle, is refused as a whole."""
+    """Whether the file with one changed byte, in its middle, is refused completely."""
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     damaged = file.with_name(f"{file.name}-damaged")

@@ -22,7 +22,7 @@ from validation.stages.scaling import autoscale, preempt
 from validation.stages.service_load import service_load
 
 _CLUSTER_S: Final = 60.0
-"""A quick cluster goes on for so long: what it is judged by must be watched for a while."""
+"""Minimum seconds of cluster work, also on a quick cluster, so that enough readings are taken."""
 
 
 def _network(context: Context) -> None:
@@ -60,7 +60,7 @@ def _backup(context: Context) -> None:
 
 
 def _cluster(context: Context) -> None:
-    """The evolution on the cluster, as often as nodes are killed elsewhere, and for a minute."""
+    """Repeat the evolution on the cluster as often as in ``recovery``, for a minute at least."""
     context.add(node_price())
     began = time.monotonic()
     for done in count(1):

@@ -38,8 +38,9 @@ REAL_MARKET: Final = "eurusd"
 
 
 SPEEDUP_FAMILIES: Final = "pca_tree_quantile"
-"""The one whose evaluations take tens of milliseconds. Rule families take tens of microseconds: a
-generation of them is done on one node before it could be sent to four."""
+"""The family whose evaluations take tens of milliseconds. Those of rule families take tens of
+microseconds: one node finishes a generation before it could be sent to four.
+"""
 
 
 RULES: Final = "atr_stop_loss,bollinger_bands,donchian_breakout,ema_crossover,rsi_filter"

@@ -1,4 +1,4 @@
-"""Planned changes of nodes: one that is removed with notice, and Ray's autoscaler."""
+"""Planned changes of nodes: removal with notice, and Ray's autoscaler."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from validation.stages.context import Context
 
 NOTICE_S: Final = 4.0
-"""Between the notice and the kill, during the run; clouds give 30 s to 2 min."""
+"""Seconds between the notice and the kill, during the run; clouds give 30 s to 2 min."""
 LEAST, MOST = 1, 3
 _AFTER_READY: Final = 0.5
 _BACK_SECONDS: Final = 60.0
@@ -31,7 +31,7 @@ _DRAIN: Final = Path(__file__).parents[1] / "scripts" / "drain_node.py"
 
 
 def preempt(context: Context) -> None:
-    """Drain a node under a run, as a cloud does that wants a spot machine back; then kill it."""
+    """Drain a node during a run, as a cloud does when it reclaims a spot machine; then kill it."""
     stack, writer, outages = context.stack, context.writer, context.outages
     workloads = context.workloads
     node, spec = stack.nodes[-1], workloads.real()
@@ -59,7 +59,7 @@ def preempt(context: Context) -> None:
 
 
 def _as_fault(drain: Drain) -> Fault:
-    """A node that is drained ends by itself when its work is done: from now on it may be away."""
+    """Record a drain as a fault: a drained node ends by itself when its work is done."""
     return Fault(
         fault="drain",
         target=drain.target,
@@ -76,7 +76,7 @@ def _as_fault(drain: Drain) -> Fault:
 def _drain(stack: Stack, node: str, workload: str) -> Drain:
     asked = time.time()
     argv = [sys.executable, "-c", _DRAIN.read_text(), stack.endpoints.ray, node, str(NOTICE_S)]
-    # In the stack, whose control service answers nobody without the token.
+    # Inside the stack, because the control service requires the token.
     with stack.driver(argv, stack.endpoints.env) as process:
         try:
             out, err = process.communicate(timeout=NOTICE_S)
@@ -98,7 +98,7 @@ def _drain(stack: Stack, node: str, workload: str) -> Drain:
 
 
 def autoscale(context: Context) -> None:
-    """A run on a cluster of its own that Ray's autoscaler grows from one node to three."""
+    """A run on a separate cluster that Ray's autoscaler grows from one node to three."""
     writer, say = context.writer, context.say
     say(f"autoscaling: {LEAST} to {MOST} nodes, as a run requests them")
     try:

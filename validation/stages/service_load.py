@@ -27,13 +27,13 @@ _LOAD_SECONDS: Final = 20
 _START_SECONDS: Final = 60.0
 _END_SECONDS: Final = 120.0
 _POLL: Final = 0.02
-"""Short beside the evolutions that are to be killed in their midst."""
+"""Polling interval in seconds, short compared with the evolutions that the kill interrupts."""
 _LONG: Final = 300
 """Generations of the evolutions that the kill is to interrupt."""
 
 
 class LoadError(RuntimeError):
-    """The generator measured nothing; the message is the last line of its output."""
+    """The load generator measured nothing; the message is the last line of its output."""
 
 
 class Service:
@@ -65,11 +65,11 @@ class Service:
         self.http.headers["Authorization"] = f"Bearer {token}"
 
     def get(self, path: str) -> requests.Response:
-        """One read."""
+        """Send one read request."""
         return self.http.get(f"{self.url}{path}", timeout=30)
 
     def end(self, sent: signal.Signals) -> int:
-        """Send a signal; the status that the process ends with."""
+        """Send a signal; returns the exit status."""
         self.process.send_signal(sent)
         status = self.process.wait(_START_SECONDS)
         assert self.process.stdout is not None
@@ -80,7 +80,7 @@ class Service:
 
 
 def service_load(writer: Sink, *, folder: Path, say: Callable[[str], None]) -> None:
-    """Load by locust, then SIGKILL with accepted runs, then all of them to their end."""
+    """Load by locust, then SIGKILL with accepted runs, then wait for the end of all runs."""
     say(f"the service with {USERS} users for {_LOAD_SECONDS} s, then killed and started again")
     place = folder / "service"
     place.mkdir()
@@ -90,7 +90,7 @@ def service_load(writer: Sink, *, folder: Path, say: Callable[[str], None]) -> N
         if not service.url:
             writer.add(Note(text=f"the service did not start: status {service.process.wait(10)}"))
             return
-        # One that has ended, so that there is something to watch from the beginning.
+        # A finished evolution, so that there are events to read from the beginning.
         first = _submit(service, "first", generations=2)
         _until(lambda: "open" not in {state for state, _ in _states(service, first).values()})
         try:
@@ -103,9 +103,10 @@ def service_load(writer: Sink, *, folder: Path, say: Callable[[str], None]) -> N
         long = _submit(service, "one", generations=_LONG)
         long |= _submit(service, "other", generations=_LONG)
         accepted |= long
-        # In the midst of one: what begins anew after the kill would otherwise look like resumed.
+        # During a run: otherwise a run that starts again after the kill would look like a resumed
+        # one.
         _until(lambda: any(_generations(service, run) > 0 for run in long))
-        # Of these two alone: asking for all of them takes as long as they may have left.
+        # Only of these two: querying all takes as long as they may still run.
         still_open = sum(state == "open" for state, _ in _states(service, long).values())
         status = service.end(signal.SIGKILL)
         service = Service(place / "service.db", token)
@@ -118,7 +119,7 @@ def service_load(writer: Sink, *, folder: Path, say: Callable[[str], None]) -> N
 
 
 def load(service: Service, place: Path, token: str) -> tuple[Load, dict[str, int]]:
-    """What the users saw, and the evolutions that they were promised: id -> seed.
+    """The users' measurements, and the accepted evolutions as id -> seed.
 
     Args:
         place: folder for the generator's own file.
@@ -161,7 +162,7 @@ def load(service: Service, place: Path, token: str) -> tuple[Load, dict[str, int
 
 
 def _until(seen: Callable[[], bool]) -> None:
-    """Wait, but not for ever: what did not come about is told by the record."""
+    """Wait with a time limit; the record shows what did not happen."""
     deadline = time.monotonic() + _END_SECONDS
     while not seen() and time.monotonic() < deadline:
         time.sleep(_POLL)
@@ -174,7 +175,7 @@ def _generations(service: Service, run: str) -> int:
 
 
 def _submit(service: Service, key: str, *, generations: int) -> dict[str, int]:
-    """One more evolution: id -> seed. Those of equal length must have equal histories."""
+    """Submit an evolution: id -> seed. Evolutions of equal length must have equal histories."""
     seed = 1000 + generations
     body = {
         "market": "synthetic:assets=2,bars=600,seed=1",

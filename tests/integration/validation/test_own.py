@@ -117,9 +117,15 @@ def test_its_certificates_are_bound_to_its_file(own: CriterionPlugin, tmp_path: 
         ("PLUGIN = 3", "must set PLUGIN"),
         ("1 / 0", "ZeroDivisionError"),
         ("def f(:", "SyntaxError"),
-        (EXAMPLE.read_text().replace('id="squares_right"', 'id="uptime"'), "'uptime' already"),
+        (
+            EXAMPLE.read_text().replace('id="squares_right"', 'id="uptime"'),
+            "'uptime' exists already",
+        ),
         (EXAMPLE.read_text().replace('criterion="squares_right"', 'criterion="x"'), "no criterion"),
-        (EXAMPLE.read_text().replace('KIND = "squares"', 'KIND = "probe"'), "'probe' already"),
+        (
+            EXAMPLE.read_text().replace('KIND = "squares"', 'KIND = "probe"'),
+            "'probe' is registered already",
+        ),
     ],
 )
 def test_what_is_refused(

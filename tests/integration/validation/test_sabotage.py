@@ -79,7 +79,7 @@ def test_what_is_in_an_image_is_not_planted_in_containers(
     for name in ("broken panel", "a node that restarts by itself", "a watch that stops half-way"):
         assert there[name]
     # Of the engine's code, of a process of the host, and of no stack at all.
-    for name in ("dropped write", "dead exporter", "hours that nobody watched, passed over in"):
+    for name in ("dropped write", "dead exporter", "unwatched hours without a gap"):
         assert not any(on for known, on in there.items() if known.startswith(name))
     store = str(tmp_path / "certificates.jsonl")
     asked = ["certify", "speedup", "--stack", "containers", "--certificates", store]
@@ -140,7 +140,7 @@ def test_the_rate_of_false_alarms_is_said_with_its_bound() -> None:
     assert "1 of 3 verdicts on the healthy system (speedup), 2 of" in false_alarms(
         [wrong, *healthy[1:]]
     )
-    assert "not tried" in false_alarms([certificate()])
+    assert "not measured" in false_alarms([certificate()])
 
 
 def test_certificates_of_another_gate_do_not_count(tmp_path: Path) -> None:

@@ -318,7 +318,7 @@ def test_progress_and_forecast() -> None:
     assert "24.00 of 48 h watched" in words or "23.99 of 48 h watched" in words
     assert "1 outage, 90 s of 29 min allowed used" in words
     assert "12.0 of 24 MB" in words
-    assert words.endswith("heading for PASS")
+    assert words.endswith("expected: PASS")
     assert not live.decided()
 
 

@@ -79,7 +79,7 @@ def test_one_lost_individual_is_named_with_its_fault() -> None:
     verdict = said(record(held(0), held(1, "0-2,4-5"), held(2), audit(committed=17, lost=1)))
     assert verdict.status is Status.FAIL
     assert (
-        "lost: generation 1 index 3 (acknowledged, and not in the ledger; after kill of node-2)"
+        "lost: generation 1 index 3 (acknowledged, but not in the ledger; after kill of node-2)"
         in (verdict.reason)
     )
     assert "17 committed, 1 lost" in verdict.measured

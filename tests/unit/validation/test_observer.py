@@ -174,7 +174,7 @@ def test_what_is_planted_leaves_open_what_rests_on_it(name: str) -> None:
 def test_stale_prometheus_is_open_not_failed_and_says_why() -> None:
     verdict = decided(gone(NODES[3], 300, 340)).verdict("prometheus_collection")
     assert verdict.status is Status.INCONCLUSIVE
-    assert "node-4 was up for Prometheus and gone by its process" in verdict.reason
+    assert "node-4 was up in Prometheus, but its process had ended" in verdict.reason
 
 
 def test_an_outage_that_prometheus_sees_too_is_no_doubt() -> None:
@@ -196,7 +196,7 @@ def test_a_run_whose_observer_said_nothing_is_no_go_and_no_fail() -> None:
     result = decided(change(HEALTHY, HarnessReading, lambda _: None))
     assert result.decision is Decision.INCONCLUSIVE
     assert result.count(Status.FAIL) == 0
-    assert "the observer said nothing" in result.verdict("speedup").reason
+    assert "the harness monitor wrote no reading" in result.verdict("speedup").reason
     assert result.verdict("bad_input").status is Status.PASS
 
 
@@ -207,7 +207,7 @@ def test_one_reading_shows_no_clock() -> None:
     begin = last - 40.0
     short = [(at, r) for at, r in events if at >= begin and not isinstance(r, Workload)]
     (aspect,) = (a for a in assess_sources([evidence(short)], CRITERIA) if a.source == CLOCK)
-    assert any("the observer said once only" in doubt for doubt in aspect.doubts)
+    assert any("the harness monitor wrote one reading only" in doubt for doubt in aspect.doubts)
 
 
 @given(stop=st.floats(5, 48 * 3600))
@@ -272,21 +272,21 @@ def test_an_audit_that_raises_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> Non
         raise RuntimeError("bug")
 
     monkeypatch.setattr("validation.self_check._stretches", broken)
-    assert doubted(HEALTHY)[PROMETHEUS] == ("the audit failed: RuntimeError: bug",)
+    assert doubted(HEALTHY)[PROMETHEUS] == ("the self-check failed: RuntimeError: bug",)
 
 
 def test_doubts_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, events = PLANTED["stale Prometheus"]
     result = decided(events)
     page = render_page(result, [evidence(events)])
-    assert "gone by its process" in page
+    assert "but its process had ended" in page
     assert 'id="observer"' in page
     assert f"- {source}:" in summary(result)
     assert "**not trusted**" in summary(result)
     # That the node was gone is also container_stability's to fail.
     assert main(["gate", str(write(tmp_path / "e.jsonl", events))]) == 1
     said = capsys.readouterr().out
-    assert f"observer: {source}: " in said
+    assert f"untrusted: {source}: " in said
     assert "Not trusted for prometheus_collection, grafana_functional, alerting" in said
 
 

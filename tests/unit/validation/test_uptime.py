@@ -84,13 +84,13 @@ def test_unwatched_time_is_neither_up_nor_down() -> None:
     ]
     assert said(announced).status is Status.PASS
     assert "50.00 h watched" in said(announced).measured
-    assert "1 gap of 10.0 h that nobody watched" in said(announced).reason
+    assert "1 gap of 10.0 h without probes" in said(announced).reason
 
 
 def test_an_outage_whose_end_nobody_saw_rules_out_a_pass() -> None:
     verdict = said(watched(50, down=[(50 * HOUR - 60, 51 * HOUR)]))
     assert verdict.status is Status.INCONCLUSIVE
-    assert "nobody saw the end" in verdict.reason
+    assert "was not observed" in verdict.reason
 
 
 def test_a_probe_that_stops_while_work_goes_on_rules_out_a_pass() -> None:

@@ -57,9 +57,9 @@ def gone(_: Record) -> None:
 @pytest.mark.parametrize(
     ("kind", "edit", "status", "words"),
     [
-        (Scaling, gone, OPEN, "no cluster was seen to grow"),
-        (Scaling, to(up_s=None, peak=2), FAIL, "2 of 3 nodes came"),
-        (Scaling, to(up_s=121.0), FAIL, "until all nodes were there"),
+        (Scaling, gone, OPEN, "no autoscaling run"),
+        (Scaling, to(up_s=None, peak=2), FAIL, "2 of 3 nodes were up"),
+        (Scaling, to(up_s=121.0), FAIL, "until all nodes were up"),
         (Scaling, to(down_s=None), FAIL, "more than 1 node"),
         (Scaling, to(before=2), OPEN, "began with 2 nodes"),
         (Scaling, to(most=1), OPEN, "began with"),
@@ -84,8 +84,8 @@ def no_kill(record: Record) -> Record | None:
     ("kind", "edit", "status", "words"),
     [
         (Drain, gone, OPEN, "no node was drained"),
-        (Drain, to(accepted=False, detail="busy"), OPEN, "not seen to drain (busy)"),
-        (Drain, to(confirmed=False), OPEN, "not seen to drain"),
+        (Drain, to(accepted=False, detail="busy"), OPEN, "not reported as draining (busy)"),
+        (Drain, to(confirmed=False), OPEN, "not reported as draining"),
         (Drain, to(target="node-1"), OPEN, "no receipt that node-1 was killed"),
         (Drain, to(requested_at=4e9), OPEN, "had ended before the deadline"),
         (Workload, of("preemption", finished_at=1.0), OPEN, "had ended before the deadline"),
@@ -116,7 +116,7 @@ def slow(record: Record) -> Record:
     [
         (Workload, of("population", purpose="speedup"), OPEN, "0 populations"),
         (Workload, of("population", population_size=499), OPEN, ""),
-        (Usage, gone, OPEN, "nobody read the nodes' memory"),
+        (Usage, gone, OPEN, "the nodes' memory was not read"),
         (Generation, slow, FAIL, "a generation took"),
         (Generation, gone, OPEN, "population-500: 0 of 1 generation timed"),
         (Generation, without_largest, OPEN, "population-2000: 0 of 1 generation timed"),
@@ -139,8 +139,8 @@ def test_population_load(kind: type[Record], edit: Edit, status: Status, words: 
         (Load, to(reads=(0.001,) * 950 + (0.2,) * 50), OPEN, "p95 of reads may be 200 ms"),
         (Load, to(errors=("GET /x: HTTP 500, 1 times",)), FAIL, "HTTP 500"),
         (Load, to(users=49), OPEN, "49 users, not 50"),
-        (Load, to(generator_share=0.95), OPEN, "measured itself"),
-        (Load, to(generator_share=0.95, reads=(0.2,) * 900), OPEN, "measured itself"),
+        (Load, to(generator_share=0.95), OPEN, "be the bottleneck"),
+        (Load, to(generator_share=0.95, reads=(0.2,) * 900), OPEN, "be the bottleneck"),
         (Load, to(others_cores=1.5, reads=(0.2,) * 900), OPEN, "other work used 1.5 cores"),
         (Load, to(others_cores=1.5, errors=("GET /x: HTTP 500",)), FAIL, "HTTP 500"),
         (Load, to(streams=0), OPEN, "no event stream"),

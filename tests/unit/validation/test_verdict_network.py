@@ -54,7 +54,7 @@ def test_round_trips_of_actors_are_told_and_not_judged() -> None:
     trips = dataclasses.replace(first, via="ray", seconds=(0.02,) * 98 + (0.5,) * 2)
     said = judge(network_latency, [evidence([*HEALTHY, (T0 + 500, trips)])])
     assert said.status is Status.PASS
-    assert "between actors of Ray, under the quota, p50 20 ms, p99 500 ms" in said.reason
+    assert "between Ray actors, under the quota, p50 20 ms, p99 500 ms" in said.reason
 
 
 def test_a_few_slow_round_trips_decide_nothing_and_many_lost_ones_fail() -> None:
@@ -88,8 +88,8 @@ def test_too_little_is_inconclusive(
     ("one", "words"),
     [
         (listener(service="http", access="open", attempt="GET /: HTTP 200"), "HTTP 200"),
-        (listener(service="dashboard", reach="outside", access="open"), "open to a stranger"),
-        (listener(reach="outside", access="metrics"), "open to a stranger"),
+        (listener(service="dashboard", reach="outside", access="open"), "accepts unauthenticated"),
+        (listener(reach="outside", access="metrics"), "accepts unauthenticated"),
         (listener(service="redis", reach="loopback", access="open", attempt="PING"), "redis"),
     ],
 )
@@ -118,7 +118,7 @@ def test_an_open_socket_on_loopback_is_within_this_machine() -> None:
 def test_a_secret_in_a_file_fails() -> None:
     said = exposed([*HEALTHY, (T0 + 500, Leak(secret="Ray's token", file="evidence.jsonl"))])
     assert said.status is Status.FAIL
-    assert said.reason == "Ray's token stands in evidence.jsonl"
+    assert said.reason == "Ray's token is written in evidence.jsonl"
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_a_secret_in_a_file_fails() -> None:
         (
             Survey,
             lambda s: dataclasses.replace(s, credentials={**s.credentials, "redis": False}),
-            "redis refuses its own secret",
+            "redis refuses the right credentials",
         ),
-        (Survey, lambda s: dataclasses.replace(s, credentials={}), "nobody tried the dashboard"),
+        (Survey, lambda s: dataclasses.replace(s, credentials={}), "the dashboard was not tried"),
         (Search, lambda _: None, "not searched"),
         (Search, lambda s: dataclasses.replace(s, secrets=0), "not searched"),
     ],

@@ -38,14 +38,14 @@ def from_on(name: str, value: str | None, *, until: float = 1e12) -> list[Timed]
 def test_kills_by_receipt_are_no_restarts() -> None:
     verdict = said(HEALTHY)
     assert verdict.status is Status.PASS, verdict
-    assert "7 starts by receipt" in verdict.reason
+    assert "7 starts with a receipt" in verdict.reason
 
 
 @pytest.mark.parametrize("name", ["head", "postgres", NODES[0], NODES[3]])
 def test_a_restart_of_anything_fails(name: str) -> None:
     verdict = said(from_on(name, "another"))
     assert verdict.status is Status.FAIL, verdict
-    assert verdict.reason.startswith(f"{name} was started anew")
+    assert verdict.reason.startswith(f"{name} was restarted")
     assert verdict.interval is not None
     assert verdict.interval[0] > 0
 
@@ -118,7 +118,7 @@ def test_what_changed_while_nobody_looked_leaves_it_open() -> None:
     ]
     verdict = said(events)
     assert verdict.status is Status.INCONCLUSIVE
-    assert "nobody looked" in verdict.reason
+    assert "no reading was taken" in verdict.reason
 
 
 @pytest.mark.parametrize("away", ["head", NODES[0]])
