@@ -17,11 +17,11 @@ import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from rich.console import Console
@@ -58,8 +58,28 @@ class Compared:
     """Family -> the rounds of each pair."""
 
 
-class _Arm:
-    """A running ``arm.py`` on a tree."""
+class Arm(Protocol):
+    """A process that measures one tree."""
+
+    def wait_ready(self) -> None:
+        """Wait until its kernels are compiled and loaded."""
+
+    def begin(self, padding: int, core: int) -> None:
+        """Begin a sample on a core."""
+
+    def round(self) -> dict[str, float]:
+        """CPU seconds of one round, by family, of those that took part."""
+
+    def end(self) -> None:
+        """End the sample; only then may the next one begin."""
+
+
+StartArm = Callable[[Path, Sequence[str]], AbstractContextManager[Arm]]
+"""Starts the arm of a tree with arguments of ``arm.py``, and ends it on exit."""
+
+
+class _ArmProcess:
+    """A running ``arm.py`` on a tree (``Arm``)."""
 
     def __init__(self, tree: Path, more: Sequence[str]) -> None:
         self._process = subprocess.Popen(
@@ -117,6 +137,7 @@ def compare(
     seed: int,
     more: Sequence[str] = (),
     families: Sequence[str] = (),
+    start_arm: StartArm | None = None,
 ) -> Compared:
     """Measure two trees in turn until the answer is known, or the last look is over.
 
@@ -127,12 +148,14 @@ def compare(
         seed: of the padding.
         more: ``FAMILY=SHARE``: by how much the new tree is made slower.
         families: measured; all when none is named.
+        start_arm: starts the measuring process of a tree; None: ``arm.py``.
 
     Raises:
         BaselineError: a tree cannot be measured.
     """
     dice = np.random.Generator(np.random.Philox(key=[seed, 0xAB]))
     only = [f"--families={','.join(families)}"] if families else []
+    start = _start_arm if start_arm is None else start_arm
     cores = sorted(os.sched_getaffinity(0))
     samples: dict[str, list[Rounds]] = {}
     taken = 0
@@ -140,7 +163,7 @@ def compare(
     for look in LOOKS:
         while taken < look:
             paddings = dice.integers(1, _MOST_PADDING, 2).tolist()
-            with _running(old, only) as first, _running(new, [*only, *more]) as second:
+            with start(old, only) as first, start(new, [*only, *more]) as second:
                 # Cores differ, by who else is on them: both arms share one, pairs take turns.
                 rounds = _pair(first, second, paddings, cores[taken % len(cores)])
             for name, times in rounds.items():
@@ -155,7 +178,7 @@ def compare(
     return Compared(answer=overall(found), pairs=taken, each=found, samples=samples)
 
 
-def _pair(first: _Arm, second: _Arm, paddings: Sequence[int], core: int) -> dict[str, Rounds]:
+def _pair(first: Arm, second: Arm, paddings: Sequence[int], core: int) -> dict[str, Rounds]:
     """Both on one core, round by round in turn, milliseconds apart: whatever else the machine does
     slows both. By family."""
     found: dict[str, Rounds] = {}
@@ -185,8 +208,8 @@ def ratio_of(rounds: Rounds) -> float:
 
 
 @contextmanager
-def _running(tree: Path, more: Sequence[str]) -> Iterator[_Arm]:
-    arm = _Arm(tree, more)
+def _start_arm(tree: Path, more: Sequence[str]) -> Iterator[Arm]:
+    arm = _ArmProcess(tree, more)
     try:
         yield arm
     finally:

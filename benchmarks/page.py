@@ -104,7 +104,7 @@ def _spread(members: Sequence[Measurement]) -> float:
     return max(medians) / min(medians) if drawable else 1.0
 
 
-def _thinned(samples: Sequence[float]) -> Sequence[float]:
+def thinned(samples: Sequence[float]) -> Sequence[float]:
     """All of them, or of many some: the least, the most, and evenly by rank between."""
     if len(samples) <= MOST_DOTS:
         return samples
@@ -139,7 +139,7 @@ def _strip(measurement: Measurement, members: Sequence[Measurement], logarithmic
     line = tag("line", class_="grid", x1=_PAD, x2=_WIDTH - _PAD, y1=middle, y2=middle)
     dots = [
         tag("circle", class_="dot", cx=place(s), cy=middle, r=3)
-        for s in _thinned(measurement.samples)
+        for s in thinned(measurement.samples)
     ]
     at = place(measurement.typical)
     typical = tag("line", class_="median", x1=at, x2=at, y1=middle - 10, y2=middle + 10)

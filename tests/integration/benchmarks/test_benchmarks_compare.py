@@ -1,4 +1,4 @@
-"""How a comparison samples: neither a process for its life nor the first of two must decide."""
+"""How a comparison samples: neither process effects nor the order of the arms must decide."""
 
 from __future__ import annotations
 
@@ -74,40 +74,34 @@ class Arm:
         pass
 
 
-def answers(
-    monkeypatch: pytest.MonkeyPatch, count: int, **machine: float
-) -> tuple[Counter[Answer], list[Machine]]:
+def answers(count: int, **effects: float) -> Counter[Answer]:
+    """How often each answer was given, on so many machines with these effects."""
     found: Counter[Answer] = Counter()
-    machines = []
     for seed in range(count):
-        machines.append(Machine(seed, **machine))
-        monkeypatch.setattr(compare, "_running", machines[-1].running)
-        said = compare.compare(Path("old"), Path("new"), seed=seed)
-        assert machines[-1].processes == 2 * said.pairs
+        machine = Machine(seed, **effects)
+        said = compare.compare(Path("old"), Path("new"), seed=seed, start_arm=machine.running)
+        assert machine.processes == 2 * said.pairs
         found[said.answer] += 1
-    return found, machines
+    return found
 
 
-def test_what_a_process_is_like_for_its_life_is_not_put_down_to_the_code(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_process_effects_are_not_attributed_to_code() -> None:
     """Eight pairs of the same two processes would be one pair: with a spread of 2.5 % between
     processes the code would be called slower or faster most of the time."""
-    found, _ = answers(monkeypatch, 40, process=0.025)
+    found = answers(40, process=0.025)
     assert found[Answer.SAME] >= 38, found
 
 
-def test_nor_is_going_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _ = answers(monkeypatch, 10, process=0.005, first=1.1)
-    assert found == {Answer.SAME: 10}
+def test_order_effects_are_not_attributed_to_code() -> None:
+    assert answers(10, process=0.005, first=1.1) == {Answer.SAME: 10}
 
 
-def test_a_tenth_more_is_found_beside_all_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _ = answers(monkeypatch, 20, process=0.025, first=1.1, slower=1.1)
+def test_ten_percent_slowdown_is_found_despite_noise() -> None:
+    found = answers(20, process=0.025, first=1.1, slower=1.1)
     assert found[Answer.SLOWER] >= 19, found
 
 
-def test_every_family_goes_first_as_often_in_either_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_arm_goes_first_equally_often() -> None:
     orders: dict[str, list[str]] = {"old": [], "new": []}
     turn: list[tuple[str, frozenset[str]]] = []
 
@@ -124,8 +118,7 @@ def test_every_family_goes_first_as_often_in_either_arm(monkeypatch: pytest.Monk
         del more
         yield Noted(machine, tree.name)
 
-    monkeypatch.setattr(compare, "_running", running)
-    compare.compare(Path("old"), Path("new"), seed=1)
+    compare.compare(Path("old"), Path("new"), seed=1, start_arm=running)
     for first, _ in zip(turn[::2], turn[1::2], strict=True):
         for name in first[1]:
             orders[first[0]].append(name)
@@ -141,7 +134,7 @@ def test_every_family_goes_first_as_often_in_either_arm(monkeypatch: pytest.Monk
         (["--families", "rsi_filter", "--planted", "1"], "needs ema_crossover"),
     ],
 )
-def test_families_that_cannot_be_compared_are_refused(
+def test_unusable_families_are_refused(
     more: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", "--aa", "1", *more]) == 2
@@ -149,7 +142,7 @@ def test_families_that_cannot_be_compared_are_refused(
 
 
 @pytest.mark.slow
-def test_trees_are_really_run_and_what_is_slower_is_found() -> None:
+def test_slower_tree_is_found_by_real_processes() -> None:
     """Both processes on this tree, one family each: half as much time again cannot be missed."""
     root = Path(compare.__file__).parents[1]
     found = compare.compare(

@@ -8,7 +8,7 @@ from pathlib import Path
 from evolution_gate.benchmarks import charts, markdown
 from evolution_gate.benchmarks.__main__ import scale_remarks
 from evolution_gate.benchmarks.bench_scaleout import Sample, ScaleOut, market_of_arms
-from evolution_gate.benchmarks.page import MOST_DOTS, _thinned, by_suite, write_page
+from evolution_gate.benchmarks.page import MOST_DOTS, by_suite, thinned, write_page
 from evolution_gate.benchmarks.samples import Measurement
 from ga.capacity.cost_model import Costs
 
@@ -120,7 +120,7 @@ def test_of_thousands_of_samples_the_page_draws_some_with_the_extremes(tmp_path:
         text = page.read_text()
         assert text.count('<circle class="dot"') == dots
         assert ("in order of size" in text) == (dots == MOST_DOTS)
-    assert {min(samples), max(samples)} <= set(_thinned(samples))
+    assert {min(samples), max(samples)} <= set(thinned(samples))
 
 
 def test_sentences_say_whether_the_simulation_was_right() -> None:
