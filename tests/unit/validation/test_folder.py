@@ -57,7 +57,7 @@ def test_a_run_that_a_signal_ends_is_tidied_last(tmp_path: Path) -> None:
     with pytest.raises(termination.EndedError), working(tmp_path, keep=False):
         raise termination.EndedError(15)
     assert (tmp_path / WORK / "backup").exists()
-    (owed,) = termination._ending.owed
-    termination.settled(owed)
-    owed()
+    tidy = termination.pending()[-1]
+    termination.settled(tidy)
+    tidy()
     assert not (tmp_path / WORK / "backup").exists()
