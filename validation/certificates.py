@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from validation import statistics
+from validation.code_syntax import syntax
 
 _ROOT: Final = Path(__file__).resolve().parents[__name__.count(".")]
 """The folder that holds the packages."""
@@ -89,43 +90,6 @@ def _syntax_of(source: bytes) -> bytes:
     except SyntaxError:
         # This Python cannot parse the file. Then every byte counts.
         return source
-
-
-def syntax(node: object) -> str:
-    """A syntax tree as text, without docstrings, and equal on every Python that reads the source.
-
-    ``ast.dump`` differs between versions of Python: newer ones have more fields. These are empty
-    for syntax that older versions know, so empty fields are left out.
-    """
-    if isinstance(node, ast.AST):
-        fields = (
-            f"{name}={syntax(value)}"
-            for name, value in ast.iter_fields(node)
-            if _is_stated(node, name, value)
-        )
-        return f"{type(node).__name__}({','.join(fields)})"
-    if isinstance(node, list):
-        return f"[{','.join(syntax(item) for item in node if not _is_docstring(item))}]"
-    # ASCII: which other characters ``repr`` escapes depends on Python's version of Unicode.
-    return f"{type(node).__name__}:{node!a}"
-
-
-def _is_stated(node: ast.AST, name: str, value: object) -> bool:
-    """Whether a field is part of the program. ``kind`` is the ``u`` of ``u"text"``."""
-    if isinstance(node, ast.Constant | ast.MatchSingleton):
-        return name == "value"
-    return value is not None and value != []
-
-
-def _is_docstring(item: object) -> bool:
-    """Whether a statement is only a text, such as the docstring of a module, class, function or
-    field.
-    """
-    return (
-        isinstance(item, ast.Expr)
-        and isinstance(item.value, ast.Constant)
-        and isinstance(item.value.value, str)
-    )
 
 
 def read_certificates(path: Path, *, codes: Collection[str] = ()) -> tuple[Certificate, ...]:

@@ -107,7 +107,7 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
         with termination.by_signal():
             if worker is not None:
                 termination.with_parent()
-            folder = once(worker, OUT, lambda: _gather(config))
+            folder = once(worker, OUT, lambda: gather_evidence(config))
     except termination.EndedError as ended:
         config.stash[_ENDED] = ended.number
         raise
@@ -154,7 +154,7 @@ def decide_from(config: pytest.Config, folder: Path) -> GateResult:
     return decide([evidence], criteria=all_criteria(plugins), certificates=certificates)
 
 
-def _gather(config: pytest.Config) -> Path:
+def gather_evidence(config: pytest.Config) -> Path:
     """Run the campaign and write its report; returns the folder of both.
 
     Raises:

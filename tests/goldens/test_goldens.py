@@ -29,6 +29,7 @@ from ga.ledger import open_ledger
 from ga.metrics import Telemetry
 from tests.support.evidence_builders import NEEDED, T0, evidence, healthy, passing, write
 from tests.support.service_app import Service
+from validation import pytest_plugin
 from validation.criteria.registry import CRITERIA
 from validation.decision import decide
 from validation.evidence.log import Evidence
@@ -127,18 +128,27 @@ def _options(parser: argparse.ArgumentParser, path: str = "") -> Iterator[tuple[
             )
 
 
-def test_options_of_the_pytest_plugin(equals, pytestconfig):
-    ours = {
-        o.dest: [o.names(), o.attrs()]
-        for g in pytestconfig._parser._groups
-        if g.name == "gate"
-        for o in g.options
-    }
-    shown = {
-        name: [names, {k: str(v) for k, v in attrs.items() if k in ("help", "default", "choices")}]
-        for name, (names, attrs) in ours.items()
-    }
-    equals("pytest_options", shown)
+class Options:
+    """In the place of ``pytest.Parser``: keeps the options that a plug-in adds."""
+
+    def __init__(self):
+        self.parser = argparse.ArgumentParser()
+        self.shown = {}
+
+    def getgroup(self, name, _description):
+        assert name == "gate"
+        return self
+
+    def addoption(self, *names, **attributes):
+        one = self.parser.add_argument(*names, **attributes)
+        texts = {name: str(getattr(one, name)) for name in ("help", "default", "choices")}
+        self.shown[one.dest] = [one.option_strings, texts]
+
+
+def test_options_of_the_pytest_plugin(equals):
+    options = Options()
+    pytest_plugin.pytest_addoption(options)
+    equals("pytest_options", options.shown)
 
 
 def test_kinds_of_evidence(equals):

@@ -358,6 +358,11 @@ def register(cls: type[Record]) -> None:
     RECORDS[cls.KIND], _SCHEMAS[cls.KIND] = cls, Schema(cls)
 
 
+def unregister(cls: type[Record]) -> None:
+    """Undo ``register``: evidence with this kind of event cannot be read any more."""
+    del RECORDS[cls.KIND], _SCHEMAS[cls.KIND]
+
+
 def parse(kind: str, data: Mapping[str, object]) -> Record:
     """Turn the payload of an event into its record.
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from evolution_gate.fixtures.system import termination
 from evolution_gate.fixtures.system.environment import inherited
@@ -32,6 +32,10 @@ _END_SECONDS: Final = 60.0
 _FOLDERS: Final = ("ga", "validation", "evolution_gate", "fixtures", "reports", "deploy")
 _FILES: Final = ("pyproject.toml", "constraints.txt")
 """Files in addition to the packages that an image of the engine is built from."""
+Trials: TypeAlias = Sequence[tuple[str, str]]
+"""Criterion and defect of each."""
+RunTrials: TypeAlias = Callable[[Path, Trials, float, str], None]
+"""Makes trials: file of the certificates, trials, seconds after which none is begun, stack."""
 
 
 def certify(
@@ -43,6 +47,7 @@ def certify(
     time_budget: float = math.inf,
     stack: str = "processes",
     say: Callable[[str], None],
+    run_trials: RunTrials | None = None,
 ) -> tuple[Certificate, ...]:
     """Run the trials that have no certificate in ``path``, and return all certificates.
 
@@ -58,6 +63,7 @@ def certify(
         stack: ``processes``, or ``containers`` for the mutants that can be planted there.
         force: Also run trials that have a certificate.
         say: Receives progress lines.
+        run_trials: Makes the trials and appends their certificates; None: ``run_in_copy``.
 
     Raises:
         InputError: none of the selected mutants can be planted in containers.
@@ -79,7 +85,7 @@ def certify(
     left = [pair for pair in pairs if pair not in done]
     say(f"{len(left)} of {len(pairs)} trials to run; gate's code {code_hash()[:12]}")
     if left:
-        _try(path.resolve(), left, 60 * time_budget, stack)
+        (run_trials or run_in_copy)(path.resolve(), left, 60 * time_budget, stack)
     found = read_certificates(path)
     return tuple(c for c in found if c.criterion in wanted and c.stack == stack)
 
@@ -108,8 +114,13 @@ def part(defects: Sequence[Mutant], which: str) -> list[Mutant]:
     return list(defects[int(number) - 1 :: int(count)])
 
 
-def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float, stack: str) -> None:
-    with _place() as copy:
+def run_in_copy(path: Path, trials: Trials, seconds: float, stack: str) -> None:
+    """Make trials in a copy of the code, and append their certificates to ``path``.
+
+    Raises:
+        RuntimeError: a trial could not be run; what was found before is kept.
+    """
+    with copy_folder() as copy:
         for part in _FOLDERS:
             ignore = shutil.ignore_patterns("out", "__pycache__")
             shutil.copytree(_ROOT / part, copy / part, symlinks=True, ignore=ignore)
@@ -126,7 +137,7 @@ def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float, stack: s
             raise RuntimeError("the engine's kernels could not be compiled; see above")
         argv = [sys.executable, "-m", "validation.mutation.trial", str(path), str(seconds), stack]
         argv += names
-        status = _run(argv, cwd=copy, env=env)
+        status = run_interruptible(argv, cwd=copy, env=env)
     if status != 0:
         raise RuntimeError(
             f"the trials ended with status {status}; results so far are kept, run the command "
@@ -134,8 +145,8 @@ def _try(path: Path, trials: Sequence[tuple[str, str]], seconds: float, stack: s
         )
 
 
-def _run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
-    """Run to the end; when interrupted, give the process time to remove its stack."""
+def run_interruptible(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
+    """Run a program to its end. When interrupted, let it remove its stack first."""
     # In a separate session: otherwise Ctrl-C at a terminal would reach it twice. So signals must be
     # forwarded. Its output does not go to our stdout, which may be JSON.
     with (
@@ -157,7 +168,7 @@ def _run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
 
 
 @contextmanager
-def _place() -> Iterator[Path]:
+def copy_folder() -> Iterator[Path]:
     """A folder for the copy, the same each time if it is free: compiled kernels are cached by the
     path and the times of their sources.
     """

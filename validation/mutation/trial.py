@@ -39,7 +39,7 @@ _STEADY_SECONDS: Final = 90.0
 _SOAK: Final = "soak"
 """The only simulated stage, which needs no stack."""
 _LAST: Final = "rollback"
-_ORDER: Final = (
+STAGE_ORDER: Final = (
     *("bad input", "reference", "backup", "restore", "recovery", "speedup", "watch", "panels"),
     *("alert", _SOAK, "network", "sockets", "secrets", "preemption", "population"),
     *("autoscaling", "service", _LAST),
@@ -126,7 +126,7 @@ def _healthy(
 ) -> None:
     """Nothing is planted: any FAIL is a false alarm."""
     say("the healthy system")
-    found = _run(stack, webhook, [s for s in _ORDER if s in stages], None, None, say)
+    found = _run(stack, webhook, [s for s in STAGE_ORDER if s in stages], None, None, say)
     for criterion in dict.fromkeys(d.criterion for d in asked):
         status, reason = found[criterion]
         alarm = status is Status.FAIL

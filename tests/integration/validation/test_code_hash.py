@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validation.certificates import code_hash, hash_of, syntax
+from validation import code_syntax
+from validation.certificates import code_hash, hash_of
+from validation.code_syntax import syntax
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = '''\
@@ -179,12 +181,8 @@ for file in sorted(Path(sys.argv[2]).rglob("*.py")):
 def test_every_python_gives_the_same_hash(python: str) -> None:
     if not python:
         pytest.skip("there is no other Python from 3.11 to 3.13 on this machine")
-    source = (ROOT / "validation/certificates.py").read_text()
-    functions = [f for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)]
-    # The functions alone: another Python has none of the project's packages. As they are written:
-    # what ``ast.unparse`` of a newer Python writes, an older one may not read.
-    names = ("syntax", "_is_stated", "_is_docstring")
-    code = "\n".join(ast.get_source_segment(source, f) or "" for f in functions if f.name in names)
+    # The file alone: another Python has none of the project's packages.
+    code = Path(code_syntax.__file__).read_text()
 
     def lines(which: str) -> str:
         argv = [which, "-c", _HASH, code, str(ROOT / "validation")]

@@ -129,7 +129,7 @@ def decide(_config, folder):
     verdicts = {{name: Verdict(status=Status.FAIL, measured="1", reason="bad") for name in "abcd"}}
     return GateResult(decision=Decision.NO_GO, criteria=(), verdicts=verdicts, sources=())
 
-plugin._gather, plugin.decide_from = gather, decide
+plugin.gather_evidence, plugin.decide_from = gather, decide
 """
 
 
@@ -162,7 +162,7 @@ def no_stack(
         with around:
             raise StackError("no engine answers: start one")
 
-    monkeypatch.setattr(pytest_plugin, "_gather", gather)
+    monkeypatch.setattr(pytest_plugin, "gather_evidence", gather)
     pytester.makeconftest('pytest_plugins = ["validation.pytest_plugin"]')
     pytester.makepyfile(TESTS.format(names=list(criteria)))
     return pytester.runpytest_inprocess("-p", "no:cacheprovider")

@@ -24,7 +24,7 @@ def campaign(config):
     (here / "under way").touch()
     threading.Event().wait()
 
-validation.pytest_plugin._gather = campaign
+validation.pytest_plugin.gather_evidence = campaign
 """
 
 

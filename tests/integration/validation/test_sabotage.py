@@ -19,9 +19,8 @@ from validation.certificates import read_certificates as read
 from validation.cli.main import main
 from validation.contract import Mutant
 from validation.criteria.registry import CRITERIA, MUTANTS
-from validation.mutation.runner import _place as place
-from validation.mutation.runner import certify, part
-from validation.mutation.trial import _ORDER
+from validation.mutation.runner import Trials, certify, copy_folder, part
+from validation.mutation.trial import STAGE_ORDER
 from validation.stages.registry import STAGES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,8 +51,8 @@ def test_every_measured_criterion_has_a_defect() -> None:
 
 def test_the_healthy_system_is_tried_in_every_stage_that_a_mutant_needs() -> None:
     needed = {stage for mutant in MUTANTS for stage in mutant.stages}
-    assert needed <= set(_ORDER)
-    assert set(_ORDER) <= {*STAGES, "soak"}
+    assert needed <= set(STAGE_ORDER)
+    assert set(STAGE_ORDER) <= {*STAGES, "soak"}
 
 
 def test_every_file_of_a_criterion_is_found() -> None:
@@ -88,20 +87,24 @@ def test_what_is_in_an_image_is_not_planted_in_containers(
 
 
 def test_a_stack_has_certificates_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "certificates.jsonl"
     append(path, certificate("grafana_functional", defect="broken panel"))
     tried: list[tuple[str, list[tuple[str, str]]]] = []
-    monkeypatch.setattr(
-        # By name its package has the function.
-        sys.modules["validation.mutation.runner"],
-        "_try",
-        lambda _path, left, _seconds, stack: tried.append((stack, list(left))),
-    )
+
+    def run_trials(_path: Path, left: Trials, _seconds: float, stack: str) -> None:
+        tried.append((stack, list(left)))
+
     wanted = [("grafana_functional", HEALTHY), ("grafana_functional", "broken panel")]
     for stack, left in (("processes", wanted[:1]), ("containers", wanted)):
-        found = certify(path, criteria=["grafana_functional"], stack=stack, say=lambda _: None)
+        found = certify(
+            path,
+            criteria=["grafana_functional"],
+            stack=stack,
+            say=lambda _: None,
+            run_trials=run_trials,
+        )
         assert tried[-1] == (stack, left)
         assert [c.stack for c in found] == ["processes"][: stack == "processes"]
 
@@ -167,11 +170,11 @@ def test_the_copy_has_the_same_place_each_time_unless_it_is_taken(
 ) -> None:
     """By that path compiled kernels are found again."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with place() as first:
-        with place() as other:
+    with copy_folder() as first:
+        with copy_folder() as other:
             assert other != first
         assert not other.exists()
-    with place() as again:
+    with copy_folder() as again:
         assert again == first
     assert list(tmp_path.iterdir()) == []
 
@@ -194,7 +197,7 @@ except KeyboardInterrupt:
 """
 _CERTIFIER = """
 import os, pathlib, signal, subprocess, sys
-from validation.mutation.runner import _run
+from validation.mutation.runner import run_interruptible
 
 class Told(subprocess.Popen):
     def wait(self, *limit):
@@ -203,7 +206,7 @@ class Told(subprocess.Popen):
 
 subprocess.Popen = Told
 signal.signal(signal.SIGINT, signal.default_int_handler)
-_run([sys.executable, "-c", *sys.argv[1:]], cwd=pathlib.Path(), env=dict(os.environ))
+run_interruptible([sys.executable, "-c", *sys.argv[1:]], cwd=pathlib.Path(), env=dict(os.environ))
 """
 
 

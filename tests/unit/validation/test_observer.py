@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evolution_gate.fixtures.protocols import Endpoints
+from evolution_gate.fixtures.system.http_client import JsonHttpClient
 from evolution_gate.reports.html import render_page
 from evolution_gate.reports.text_formats import summary
 from tests.support.evidence_builders import (
@@ -267,12 +268,10 @@ def test_a_doubt_only_ever_opens_a_pass(name: str, criterion: str) -> None:
         assert said is not Status.PASS
 
 
-def test_an_audit_that_raises_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("bug")
-
-    monkeypatch.setattr("validation.self_check._stretches", broken)
-    assert doubted(HEALTHY)[PROMETHEUS] == ("the self-check failed: RuntimeError: bug",)
+def test_audit_that_raises_is_a_doubt() -> None:
+    events = change(HEALTHY, Scrape, lambda r: dataclasses.replace(r, age_s="2 s"))
+    (doubt,) = doubted(events)[PROMETHEUS]
+    assert doubt.startswith("the self-check failed: TypeError: ")
 
 
 def test_doubts_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -302,14 +301,20 @@ def observing(
     monkeypatch: pytest.MonkeyPatch, answers: list[dict[str, list[float]]]
 ) -> list[dict[str, float]]:
     """What an observer wrote of the silence, asked at 100, 105 ... of a Prometheus that answers."""
-    now = iter(100.0 + 5 * n for n in range(99))
     kept = Kept()
     ends = Endpoints(ray="", dashboard="", prometheus="http://127.0.0.1:9")
     one = HarnessMonitor(SimpleNamespace(endpoints=ends, scrape_targets={}), kept)  # type: ignore[arg-type]
-    left = iter(answers)
-    monkeypatch.setattr(one, "_samples", lambda _now: next(left))
-    monkeypatch.setattr("validation.monitors.harness.time.time", lambda: next(now))
-    return [one._silence() for _ in answers]
+    for number, answer in enumerate(answers):
+        rows = [
+            {"metric": {"node": name}, "values": [[at, "1"] for at in times]}
+            for name, times in answer.items()
+        ]
+        said = {"data": {"result": rows}}
+        with monkeypatch.context() as now:
+            now.setattr(JsonHttpClient, "get", lambda *_, said=said, **__: (200, said))
+            now.setattr("time.time", lambda number=number: 100.0 + 5 * number)
+            one.read()
+    return [r.silence_s for r in kept.records if isinstance(r, HarnessReading)]
 
 
 def test_silence_is_the_longest_between_samples_and_until_now(

@@ -16,11 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from validation.evidence import records
 from validation.evidence.base import Record
 from validation.evidence.errors import EvidenceError
 from validation.evidence.log import EvidenceWriter, read_evidence
-from validation.evidence.records import RECORDS, Environment, parse, register
+from validation.evidence.records import RECORDS, Environment, parse, register, unregister
 
 NAN, INF = float("nan"), float("inf")
 SIGNED = {"seed", "exit_code", "pair"}
@@ -148,7 +147,7 @@ def own() -> Iterator[None]:
     """It can be written and read."""
     register(Own)
     yield
-    del RECORDS[Own.KIND], records._SCHEMAS[Own.KIND]
+    unregister(Own)
 
 
 @pytest.mark.usefixtures("own")
