@@ -64,7 +64,7 @@ def test_judged_evidence(equals, tmp_path, monkeypatch):
     assert out.getvalue() == f"{again}\n"
 
 
-def test_judged_evidence_with_a_part_of_it_missing(equals):
+def test_verdicts_without_parts_of_the_evidence(equals):
     """Every verdict when one kind of record is not there, or not closed, or not all of it."""
     kinds = sorted({cls.KIND for needed in NEEDED.values() for cls in needed})
     # Without the two days of watching, which only uptime needs.

@@ -50,7 +50,7 @@ def simulated(seed: int, *, noise: float, slower: float = 1.0) -> tuple[Answer, 
 
 
 @pytest.mark.parametrize("noise", [0.005, 0.02, 0.035])
-def test_equal_code_is_called_the_same(noise: float) -> None:
+def test_equal_code_is_reported_as_same(noise: float) -> None:
     answers = Counter(simulated(seed, noise=noise)[0] for seed in range(400))
     assert answers[Answer.SAME] >= 0.95 * 400, answers
 
@@ -62,13 +62,13 @@ def test_ten_percent_in_one_family_is_found(noise: float) -> None:
     assert not answers[Answer.SAME]
 
 
-def test_where_noise_hides_it_nothing_is_claimed() -> None:
+def test_noise_gives_no_answer() -> None:
     answers = Counter(simulated(seed, noise=0.3)[0] for seed in range(200))
     assert answers[Answer.UNKNOWN] >= 0.9 * 200
     assert answers[Answer.SLOWER] + answers[Answer.FASTER] <= ERROR * 200 + 5
 
 
-def test_a_difference_within_the_margin_is_the_same_however_sure() -> None:
+def test_difference_within_the_margin_is_same() -> None:
     assert difference([1.02, 1.021, 1.02, 1.019, 1.02], error=0.05).answer is Answer.SAME
     assert difference([1.2, 1.21, 1.2, 1.19, 1.2], error=0.05).answer is Answer.SLOWER
     assert difference([0.8, 0.81, 0.8, 0.79, 0.8], error=0.05).answer is Answer.FASTER
@@ -89,12 +89,12 @@ def test_a_difference_within_the_margin_is_the_same_however_sure() -> None:
         ((0.7, 1.3), Answer.SLOWER),
     ],
 )
-def test_the_worst_of_all_is_the_answer(levels: Sequence[float], said: Answer) -> None:
+def test_overall_answer_is_the_worst_family(levels: Sequence[float], said: Answer) -> None:
     found = differences({str(n): [level] * 8 for n, level in enumerate(levels)}, looks=1)
     assert overall(found) is said
 
 
-def test_nothing_compared_is_not_the_same() -> None:
+def test_nothing_compared_gives_no_answer() -> None:
     assert overall({}) is Answer.UNKNOWN
 
 
@@ -104,13 +104,13 @@ def series(seed: int, before: int, after: int, step: float) -> list[float]:
     return (level * np.exp(0.02 * dice.standard_normal(before + after))).tolist()
 
 
-def test_a_change_of_level_is_found_where_it_is() -> None:
+def test_level_change_is_located() -> None:
     at = [change_point(series(seed, 12, 8, 1.2), error=0.05) for seed in range(40)]
     assert all(shift is not None and abs(shift.at - 12) <= 1 for shift in at)
 
 
 @pytest.mark.slow
-def test_a_series_without_one_seldom_shows_one() -> None:
+def test_false_changes_are_rare() -> None:
     found = sum(
         change_point(series(seed, 15, 5, 1.0), error=0.05) is not None for seed in range(200)
     )
@@ -120,12 +120,12 @@ def test_a_series_without_one_seldom_shows_one() -> None:
     assert change_point([1.0] * 8 + [float("nan")] * 8, error=0.05) is None
 
 
-def test_eight_runs_are_the_fewest_that_show_anything() -> None:
+def test_changes_need_at_least_eight_runs() -> None:
     assert change_point([1.0, 1.1, 1.2, 2.0, 2.1, 2.2], error=0.05) is None
     assert change_point([1.0, 1.1, 1.2, 1.3, 2.0, 2.1, 2.2, 2.3], error=0.05) is not None
 
 
-def test_a_shift_below_the_margin_is_not_told() -> None:
+def test_shift_below_the_margin_is_not_reported() -> None:
     small, large = series(1, 15, 15, 1.04), series(1, 15, 15, 1.2)
     assert change_point(small, error=0.01) is not None
     assert set(shifts({"small": small, "large": large})) == {"large"}
@@ -142,9 +142,7 @@ def summary(stamp: str, median: float = 1.0, **changes: object) -> dict[str, obj
     }
 
 
-def test_runs_are_kept_by_machine_and_their_changes_are_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changes_are_found_per_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GA_CACHE", str(tmp_path))
     for number, median in enumerate(series(3, 10, 10, 1.5)):
         keep(summary(f"20260101-0000{number:02}", median))
@@ -174,7 +172,7 @@ def test_runs_are_kept_by_machine_and_their_changes_are_found(
         ),
     ],
 )
-def test_a_baseline_that_cannot_be_compared_is_refused_with_the_reason(
+def test_unusable_baseline_is_refused_with_the_reason(
     tmp_path: Path,
     changes: dict[str, object],
     said: str,
@@ -188,7 +186,7 @@ def test_a_baseline_that_cannot_be_compared_is_refused_with_the_reason(
         assert len(error.splitlines()) == 1
 
 
-def test_no_baseline_is_refused_and_says_how_to_make_one(
+def test_missing_baseline_error_names_the_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", str(tmp_path / "none.json")]) == 2
@@ -197,7 +195,7 @@ def test_no_baseline_is_refused_and_says_how_to_make_one(
     assert main(["compare", "--aa", "0"]) == 2
 
 
-def test_the_tree_of_a_commit_is_that_commits(tmp_path: Path) -> None:
+def test_tree_of_has_the_files_of_the_commit(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(
         json.dumps(summary("1", environment={"commit": "HEAD", "effort": "full"}))
     )
@@ -207,7 +205,7 @@ def test_the_tree_of_a_commit_is_that_commits(tmp_path: Path) -> None:
     assert not kept.exists()
 
 
-def test_a_tree_that_cannot_be_measured_is_said(tmp_path: Path) -> None:
+def test_unmeasurable_tree_is_reported(tmp_path: Path) -> None:
     from evolution_gate.benchmarks.compare import compare
 
     (tmp_path / "ga").mkdir()

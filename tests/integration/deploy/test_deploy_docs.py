@@ -37,7 +37,7 @@ def commands(name: str) -> list[str]:
 EVERY: Final = [command for name in HANDBOOKS for command in commands(name)]
 
 
-def test_handbooks_have_commands_and_no_other_fences() -> None:
+def test_handbooks_contain_only_command_blocks() -> None:
     for name in HANDBOOKS:
         text = (ROOT / "docs" / name).read_text()
         assert len(commands(name)) >= 10
@@ -48,7 +48,7 @@ def test_handbooks_have_commands_and_no_other_fences() -> None:
 
 
 @pytest.mark.parametrize("command", dict.fromkeys(EVERY))
-def test_a_command_names_what_exists(command: str) -> None:
+def test_commands_name_existing_services_and_files(command: str) -> None:
     words = shlex.split(command)
     while "=" in words[0]:
         del words[0]

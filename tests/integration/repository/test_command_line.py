@@ -35,7 +35,7 @@ def test_every_option_is_described(program: str) -> None:
 
 
 @pytest.mark.parametrize("program", PARSERS)
-def test_every_default_is_said(program: str) -> None:
+def test_every_default_is_shown(program: str) -> None:
     unsaid = []
     for parser in walk(PARSERS[program]()):
         text = " ".join(parser.format_help().split())
@@ -51,7 +51,7 @@ def test_every_default_is_said(program: str) -> None:
     assert unsaid == []
 
 
-def test_a_default_of_zero_is_said() -> None:
+def test_default_of_zero_is_shown() -> None:
     parser = argparse.ArgumentParser(prog="p", formatter_class=HelpFormatter)
     parser.add_argument("--zero", type=int, default=0, help="a number")
     parser.add_argument("--flag", action="store_true", help="a switch")
@@ -61,7 +61,7 @@ def test_a_default_of_zero_is_said() -> None:
 
 
 @pytest.mark.parametrize("program", ["ga", "evolution-gate"])
-def test_examples_are_understood(program: str) -> None:
+def test_help_examples_are_parsed(program: str) -> None:
     """Those of the whole help are the first of each command's."""
     parser = PARSERS[program]()
     found = set()
@@ -75,7 +75,7 @@ def test_examples_are_understood(program: str) -> None:
 
 @pytest.mark.parametrize("program", ["ga", "evolution-gate"])
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-def test_a_completion_script_is_printed(
+def test_completion_script_is_printed(
     program: str, shell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:

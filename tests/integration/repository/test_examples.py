@@ -65,7 +65,7 @@ def stored() -> list[Timed]:
     return events
 
 
-def test_the_stored_evidence_is_up_to_date(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_stored_evidence_is_up_to_date(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """``--update-goldens`` writes it again."""
     made = write(tmp_path / "evidence.jsonl", stored()).read_bytes()
     file = EXAMPLES / "evidence.jsonl"
@@ -83,7 +83,7 @@ def run(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("name", EXPECTED)
-def test_an_example_says_what_it_promises(name: str, tmp_path: Path) -> None:
+def test_example_prints_the_documented_output(name: str, tmp_path: Path) -> None:
     done = run(name, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     for pattern in EXPECTED[name]:
@@ -91,7 +91,7 @@ def test_an_example_says_what_it_promises(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_example_is_tested_listed_and_short() -> None:
+def test_examples_are_tested_listed_and_short() -> None:
     files = sorted(EXAMPLES.glob("*.py"))
     assert {file.stem for file in files} == EXPECTED.keys()
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
@@ -100,7 +100,7 @@ def test_every_example_is_tested_listed_and_short() -> None:
         assert len(file.read_text(encoding="utf-8").splitlines()) < 60, file.name
 
 
-def test_the_plug_in_is_loaded_by_the_gate(capsys: pytest.CaptureFixture[str]) -> None:
+def test_gate_loads_the_example_plugin(capsys: pytest.CaptureFixture[str]) -> None:
     plug_in, evidence = EXAMPLES / "own_criterion.py", EXAMPLES / "evidence.jsonl"
     assert main(["gate", "--with", str(plug_in), str(evidence), "--json"]) == 1
     assert '"criterion": "few_failures",\n      "status": "PASS"' in capsys.readouterr().out

@@ -18,7 +18,7 @@ REMOTE = re.compile(
 
 
 @pytest.mark.slow
-def test_the_site_is_complete_and_loads_nothing_remote(tmp_path: Path) -> None:
+def test_site_is_complete_and_loads_nothing_remote(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     # Nothing listens there: a build that asked the network would fail.
     nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")

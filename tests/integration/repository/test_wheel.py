@@ -52,7 +52,7 @@ def run(installed: Path, cwd: Path, *argv: str) -> subprocess.CompletedProcess[s
     )  # fmt: skip
 
 
-def test_no_name_of_others_is_taken(installed: Path, tmp_path: Path) -> None:
+def test_wheel_takes_no_common_package_names(installed: Path, tmp_path: Path) -> None:
     names = {path.name for path in installed.iterdir() if path.suffix != ".dist-info"}
     assert names == {"ga", "validation", "evolution_gate"}
     theirs = (*_LINKED, "tests", "deploy")
@@ -67,7 +67,7 @@ def test_no_name_of_others_is_taken(installed: Path, tmp_path: Path) -> None:
     assert [Path(line).parent.parent for line in done.stdout.split()] == [tmp_path] * len(theirs)
 
 
-def test_every_file_is_there(installed: Path) -> None:
+def test_wheel_contains_every_file(installed: Path) -> None:
     missing = []
     for top in ("ga", "validation", *_LINKED, "deploy"):
         there = installed / "evolution_gate" if top in (*_LINKED, "deploy") else installed
@@ -80,7 +80,7 @@ def test_every_file_is_there(installed: Path) -> None:
     assert missing == []
 
 
-def test_it_is_the_same_gate(installed: Path, tmp_path: Path) -> None:
+def test_installed_gate_has_the_same_hash(installed: Path, tmp_path: Path) -> None:
     code = (
         "import validation.certificates as c, evolution_gate.reports as r, ga\n"
         "print(c.code_hash(), c.__file__, r.__file__, ga.__file__, sep='\\n')"
@@ -92,7 +92,7 @@ def test_it_is_the_same_gate(installed: Path, tmp_path: Path) -> None:
     assert [Path(file).is_relative_to(installed) for file in files] == [True] * 3
 
 
-def test_it_judges_and_reports(installed: Path, tmp_path: Path) -> None:
+def test_installed_gate_judges_and_reports(installed: Path, tmp_path: Path) -> None:
     evidence = write(tmp_path / "evidence.jsonl", passing())
     out = tmp_path / "page"
     argv = ("-m", "validation", "report", "--out", str(out), str(evidence))
@@ -101,7 +101,7 @@ def test_it_judges_and_reports(installed: Path, tmp_path: Path) -> None:
     assert "</html>" in (out / "report.html").read_text()
 
 
-def test_it_deploys(installed: Path, tmp_path: Path) -> None:
+def test_installed_package_deploys(installed: Path, tmp_path: Path) -> None:
     found = run(installed, tmp_path, "-m", "ga", "preflight", "--json")
     assert found.returncode == 1, found.stderr
     names = {check["name"] for check in json.loads(found.stdout)["checks"]}
@@ -122,7 +122,7 @@ def test_it_deploys(installed: Path, tmp_path: Path) -> None:
     assert (tmp_path / "deploy" / "docker-compose.yml").is_file()
 
 
-def test_the_gate_s_tests_are_found_in_any_folder(installed: Path, tmp_path: Path) -> None:
+def test_pyargs_finds_the_gate_in_any_folder(installed: Path, tmp_path: Path) -> None:
     argv = ("-m", "pytest", "-m", "validation", "--pyargs", "validation", "--")
     found = run(installed, tmp_path, *argv, "--short", "--collect-only", "-q")
     assert found.returncode == 0, found.stdout + found.stderr
@@ -131,7 +131,7 @@ def test_the_gate_s_tests_are_found_in_any_folder(installed: Path, tmp_path: Pat
     }
 
 
-def test_tests_of_others_get_no_option_of_the_gate(installed: Path, tmp_path: Path) -> None:
+def test_other_test_suites_get_no_gate_options(installed: Path, tmp_path: Path) -> None:
     found = run(installed, tmp_path, "-m", "pytest", "--help")
     assert found.returncode == 0, found.stderr
     assert "--keep-files" not in found.stdout

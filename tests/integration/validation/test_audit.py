@@ -59,7 +59,7 @@ def damage(store: str, statement: str) -> None:
     engine.dispose()
 
 
-def test_a_sound_ledger_has_nothing_wrong(store: str) -> None:
+def test_sound_ledger_has_no_findings(store: str) -> None:
     found = look(store)
     assert (found.expected, found.committed) == (48, 48)
     assert (found.lost, found.doubled, found.failed, found.mismatched) == (0, 0, 0, 0)
@@ -68,7 +68,7 @@ def test_a_sound_ledger_has_nothing_wrong(store: str) -> None:
     assert found.witnesses == ()
 
 
-def test_a_missing_individual_is_lost_and_named(store: str) -> None:
+def test_missing_individual_is_lost_and_named(store: str) -> None:
     damage(store, 'DELETE FROM individuals WHERE generation = 2 AND "index" = 5')
     found = look(store)
     assert found.lost == 1
@@ -76,12 +76,12 @@ def test_a_missing_individual_is_lost_and_named(store: str) -> None:
     assert found.digest != found.recomputed_digest
 
 
-def test_a_missing_evaluation_is_lost(store: str) -> None:
+def test_missing_evaluation_is_lost(store: str) -> None:
     damage(store, "DELETE FROM evaluations WHERE key IN (SELECT key FROM evaluations LIMIT 1)")
     assert look(store).lost >= 1
 
 
-def test_an_extra_individual_is_doubled(store: str) -> None:
+def test_extra_individual_is_doubled(store: str) -> None:
     damage(
         store,
         "INSERT INTO individuals SELECT run, generation, 12, key FROM individuals"
@@ -92,7 +92,7 @@ def test_an_extra_individual_is_doubled(store: str) -> None:
     assert found.committed == found.expected
 
 
-def test_an_evaluation_of_nobody_is_counted(store: str) -> None:
+def test_evaluation_without_individual_is_doubled(store: str) -> None:
     damage(
         store,
         "INSERT INTO evaluations (run, key, family, genes, trades, max_drawdown, generation,"
@@ -102,14 +102,14 @@ def test_an_evaluation_of_nobody_is_counted(store: str) -> None:
     assert look(store).doubled == 1
 
 
-def test_a_changed_fitness_breaks_digest_and_sample(store: str) -> None:
+def test_changed_fitness_breaks_digest_and_sample(store: str) -> None:
     damage(store, "UPDATE evaluations SET fitness = fitness + 1e-12")
     found = look(store)
     assert found.digest != found.recomputed_digest
     assert found.mismatched == found.sampled
 
 
-def test_a_failed_evaluation_is_not_a_score(store: str) -> None:
+def test_failed_evaluation_is_counted_and_named(store: str) -> None:
     damage(store, "UPDATE evaluations SET fitness = NULL, error = 'boom' WHERE generation = 3")
     found = look(store)
     assert found.failed > 0
@@ -122,7 +122,7 @@ def test_generations_are_read_with_their_individuals(store: str) -> None:
     assert [g.individuals for g in generations] == [12, 12, 11, 12]
 
 
-def test_places_are_those_of_the_ledger(store: str) -> None:
+def test_places_match_the_ledger(store: str) -> None:
     damage(store, 'DELETE FROM individuals WHERE generation = 2 AND "index" IN (0, 5, 6)')
     damage(
         store,
@@ -138,11 +138,11 @@ def test_places_are_those_of_the_ledger(store: str) -> None:
     ]
 
 
-def test_a_store_without_tables_holds_no_run(tmp_path: Path) -> None:
+def test_store_without_tables_has_no_run(tmp_path: Path) -> None:
     assert find_run(f"sqlite:///{tmp_path / 'empty.db'}", since=0.0) is None
 
 
-def test_what_was_audited_is_forgotten_as_a_whole(store: str) -> None:
+def test_forget_deletes_the_whole_run(store: str) -> None:
     """Also from a database that minds its references, as PostgreSQL does: a soak ended by it."""
     forget(store)
     engine = sa.create_engine(store)
@@ -164,7 +164,7 @@ def test_what_was_audited_is_forgotten_as_a_whole(store: str) -> None:
     assert main(argv) == 0
 
 
-def test_the_harness_loads_neither_kernels_nor_their_compiler() -> None:
+def test_harness_loads_neither_kernels_nor_compiler() -> None:
     code = (
         "import pkgutil, sys, importlib, validation\n"
         "for found in pkgutil.walk_packages(validation.__path__, 'validation.'):\n"
@@ -179,7 +179,7 @@ def test_the_harness_loads_neither_kernels_nor_their_compiler() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_evaluations_that_cannot_be_repeated_are_an_error() -> None:
+def test_unrepeatable_evaluations_are_an_error() -> None:
     settings = dataclasses.asdict(Settings(folds=3))
     with pytest.raises(RuntimeError, match=r"not repeated: .*no such market"):
         evaluate_again("no such market", settings, [("ema_crossover", (8.0, 20.0, 0.0, 0.5, 0.0))])

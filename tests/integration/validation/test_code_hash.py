@@ -72,7 +72,7 @@ def project(root: Path) -> Path:
         ("self.seconds + 1", "(self.seconds + 1)"),
     ],
 )  # fmt: skip
-def test_another_text_of_the_same_program_has_the_same_hash(old: str, new: str) -> None:
+def test_layout_and_comments_keep_the_hash(old: str, new: str) -> None:
     assert SOURCE.count(old) == 1
     assert syntax(ast.parse(SOURCE.replace(old, new))) == BEFORE
 
@@ -105,7 +105,7 @@ def test_another_text_of_the_same_program_has_the_same_hash(old: str, new: str) 
         ("        return", "        return\n        return"),
     ],
 )
-def test_another_program_has_another_hash(old: str, new: str) -> None:
+def test_changed_program_changes_the_hash(old: str, new: str) -> None:
     assert SOURCE.count(old) == 1
     assert syntax(ast.parse(SOURCE.replace(old, new))) != BEFORE
 
@@ -127,7 +127,7 @@ def test_only_equal_constants_have_equal_text(one: object, other: object) -> Non
 @pytest.mark.parametrize(
     "name", ["validation/c.py", "validation/soak/c.py", "fixtures/c.py", "deploy/c.yml"]
 )
-def test_a_file_more_is_another_hash(name: str, tmp_path: Path) -> None:
+def test_added_file_changes_the_hash(name: str, tmp_path: Path) -> None:
     before = hash_of(project(tmp_path))
     (tmp_path / name).write_text("")
     assert hash_of(tmp_path) != before
@@ -136,14 +136,14 @@ def test_a_file_more_is_another_hash(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["validation/test_c.py", "fixtures/tests/c.py", "ga/c.py", "deploy/c.txt"]
 )
-def test_tests_and_other_packages_do_not_count(name: str, tmp_path: Path) -> None:
+def test_tests_and_other_packages_keep_the_hash(name: str, tmp_path: Path) -> None:
     before = hash_of(project(tmp_path))
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("C = 1\n")
     assert hash_of(tmp_path) == before
 
 
-def test_a_moved_file_and_a_changed_byte_of_a_rule_are_another_hash(tmp_path: Path) -> None:
+def test_moved_file_and_edited_rule_change_hash(tmp_path: Path) -> None:
     before = hash_of(project(tmp_path))
     (tmp_path / "deploy/rules.yml").write_text("groups:  []\n")
     changed = hash_of(tmp_path)
@@ -152,7 +152,7 @@ def test_a_moved_file_and_a_changed_byte_of_a_rule_are_another_hash(tmp_path: Pa
     assert hash_of(tmp_path) not in (before, changed)
 
 
-def test_a_file_that_cannot_be_parsed_counts_by_its_bytes(tmp_path: Path) -> None:
+def test_unparsable_file_is_hashed_by_bytes(tmp_path: Path) -> None:
     (project(tmp_path) / "fixtures/b.py").write_text("B = (\n")
     before = hash_of(tmp_path)
     (tmp_path / "fixtures/b.py").write_text("B = (  \n")
@@ -191,5 +191,5 @@ def test_every_python_gives_the_same_hash(python: str) -> None:
     assert lines(python) == lines(sys.executable) != ""
 
 
-def test_the_hash_is_of_this_project() -> None:
+def test_code_hash_covers_this_project() -> None:
     assert code_hash() == hash_of(ROOT)

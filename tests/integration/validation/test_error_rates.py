@@ -138,7 +138,7 @@ def test_availability(mean_s: float, hours: float) -> None:
     at_most(sum(r.upper < mean_s for r in repairs))
 
 
-def test_a_good_cluster_is_not_failed() -> None:
+def test_healthy_cluster_is_not_failed() -> None:
     """False alarms: 99.9 % available, 3 times as fast, 99.9 % of cycles complete."""
     found = [
         statistics.availability(lengths, 48 * 3600.0, unseen_s=120)
@@ -183,7 +183,7 @@ def recoveries(totals: list[float]) -> list[Timed]:
 
 
 @pytest.mark.parametrize(("truth", "status", "rate"), [(2.0, "PASS", ALPHA), (3.0, "FAIL", 0.001)])
-def test_the_verdict_on_speedup(truth: float, status: str, rate: float) -> None:
+def test_error_rates_of_the_speedup_verdict(truth: float, status: str, rate: float) -> None:
     """Three pairs, 10 % noise an arm: a cluster that just misses, and a good one."""
     arms = dice(21).normal(0, 0.1, (VERDICT_RUNS, 3, 2))
     ratios = truth * np.exp(arms[..., 0] - arms[..., 1])
@@ -195,7 +195,7 @@ def test_the_verdict_on_speedup(truth: float, status: str, rate: float) -> None:
 
 
 @pytest.mark.parametrize(("slow", "status", "rate"), [(0.05, "PASS", ALPHA), (1e-9, "FAIL", 0.001)])
-def test_the_verdict_on_recoveries(slow: float, status: str, rate: float) -> None:
+def test_error_rates_of_the_recovery_verdict(slow: float, status: str, rate: float) -> None:
     """Four recoveries, of which that share takes 120 s or longer."""
     centre = math.log(120) + 0.25 * float(stats.norm.ppf(slow))
     data = dice(22).lognormal(centre, 0.25, (VERDICT_RUNS, 4))
@@ -209,7 +209,9 @@ def test_the_verdict_on_recoveries(slow: float, status: str, rate: float) -> Non
     ("rate", "status", "limit"), [(0.95, "PASS", ALPHA), (0.9995, "FAIL", 0.001)]
 )
 @pytest.mark.parametrize("cycles", [60, 120])
-def test_the_verdict_on_cycles(rate: float, status: str, limit: float, cycles: int) -> None:
+def test_error_rates_of_the_cycle_verdict(
+    rate: float, status: str, limit: float, cycles: int
+) -> None:
     counts = Counter(dice(23).binomial(cycles, rate, RUNS).tolist())
     work = workload("w", 0, 600, generations=cycles, purpose="recovery")
 

@@ -67,13 +67,13 @@ def gathered(*events: Timed) -> list[Timed]:
         ([squares(), freeze(at=T0 + 200)], Status.INCONCLUSIVE),
     ],
 )
-def test_the_example_s_verdict(own: CriterionPlugin, events: list[Timed], status: Status) -> None:
+def test_verdict_of_the_example(own: CriterionPlugin, events: list[Timed], status: Status) -> None:
     result = decide([evidence(gathered(*events))], criteria=all_criteria([own]))
     assert result.verdict("squares_right").status is status
     assert len(result.verdicts) == len(CRITERIA) + 1
 
 
-def test_a_doubt_about_what_it_rests_on_leaves_it_open(own: CriterionPlugin) -> None:
+def test_missing_receipt_makes_the_example_inconclusive(own: CriterionPlugin) -> None:
     """One fault has its receipt, another has not."""
     events = gathered(squares(), freeze(), freeze(confirmed=False, at=T0 + 115))
     result = decide([evidence(events)], criteria=own.criteria)
@@ -82,7 +82,7 @@ def test_a_doubt_about_what_it_rests_on_leaves_it_open(own: CriterionPlugin) -> 
     assert "no receipt" in said.reason
 
 
-def test_its_evidence_is_written_read_and_judged_by_the_command(
+def test_command_judges_evidence_of_the_example(
     own: CriterionPlugin, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path / "e.jsonl", gathered(squares(), freeze()))
@@ -99,7 +99,7 @@ def test_its_evidence_is_written_read_and_judged_by_the_command(
     assert json.loads(capsys.readouterr().out)["decision"] == "GO"
 
 
-def test_its_certificates_are_bound_to_its_file(own: CriterionPlugin, tmp_path: Path) -> None:
+def test_certificates_are_bound_to_the_plugin_file(own: CriterionPlugin, tmp_path: Path) -> None:
     store, other = tmp_path / "certificates.jsonl", tmp_path / "squares.py"
     fields = {"criterion": "squares_right", "reason": "", "at": T0}
     planted = {"defect": "a", "detected": True, "verdict": "FAIL", "expected": "FAIL"}
@@ -128,7 +128,7 @@ def test_its_certificates_are_bound_to_its_file(own: CriterionPlugin, tmp_path: 
         ),
     ],
 )
-def test_what_is_refused(
+def test_invalid_plugins_are_refused(
     tmp_path: Path, text: str | None, word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.py"
@@ -142,7 +142,7 @@ def test_what_is_refused(
 
 
 @pytest.mark.parametrize("to", ["installed_squares", "installed_squares:PLUGIN"])
-def test_an_installed_package_offers_criteria_by_an_entry_point(
+def test_entry_point_offers_criteria(
     to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kind = f"squares_{to.count(':')}"
@@ -167,13 +167,13 @@ def test_an_installed_package_offers_criteria_by_an_entry_point(
     assert "no installed plug-in (squares-check)" in capsys.readouterr().err
 
 
-def test_two_files_of_the_same_criterion(own: CriterionPlugin) -> None:
+def test_two_files_with_one_criterion_are_refused(own: CriterionPlugin) -> None:
     with pytest.raises(InputError, match="same id"):
         all_criteria([own, own])
 
 
 @pytest.mark.parametrize("option", [["--nodes", "0"], ["--seed", "-1"]])
-def test_bad_options(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_options_are_refused(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["own", str(EXAMPLE), *option]) == 2
     assert option[0] in capsys.readouterr().err
 
@@ -189,7 +189,7 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "backend", ["processes", pytest.param("containers", marks=pytest.mark.nightly)]
 )
-def test_the_example_on_a_real_stack(backend: str, tmp_path: Path) -> None:
+def test_example_passes_on_a_real_stack(backend: str, tmp_path: Path) -> None:
     if backend == "containers" and (missing := stack.available()):
         pytest.skip(missing)
     out = tmp_path / "out"
@@ -206,7 +206,7 @@ def test_the_example_on_a_real_stack(backend: str, tmp_path: Path) -> None:
 
 @pytest.mark.stack
 @pytest.mark.nightly
-def test_the_example_s_defects_on_a_real_stack(own: CriterionPlugin, tmp_path: Path) -> None:
+def test_example_mutants_are_detected_on_real_stack(own: CriterionPlugin, tmp_path: Path) -> None:
     store = tmp_path / "certificates.jsonl"
     done = run("certify", "--with", str(EXAMPLE), "--certificates", str(store), "--json")
     assert done.returncode == 0, done.stderr

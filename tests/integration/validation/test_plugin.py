@@ -61,7 +61,7 @@ def run(
     return pytester.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
 
 
-def test_inconclusive_is_counted_apart_and_fails_nothing(pytester: pytest.Pytester) -> None:
+def test_inconclusive_is_counted_separately_without_failure(pytester: pytest.Pytester) -> None:
     result = run(pytester, "INCONCLUSIVE", a="PASS", b="INCONCLUSIVE")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*test_inconclusive*.py .I*", "*gate: INCONCLUSIVE*"])
@@ -69,7 +69,7 @@ def test_inconclusive_is_counted_apart_and_fails_nothing(pytester: pytest.Pytest
     result.stdout.fnmatch_lines(["INCONCLUSIVE  b*because b", "report: out/report.html"])
 
 
-def test_fail_is_a_failed_test(pytester: pytest.Pytester) -> None:
+def test_fail_verdict_fails_its_test(pytester: pytest.Pytester) -> None:
     result = run(pytester, "NO-GO", a="FAIL", b="PASS")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*a: 1 -- because a*", "*1 failed, 1 passed*"])
@@ -78,27 +78,27 @@ def test_fail_is_a_failed_test(pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("decision", "status", "code"), [("GO", "PASS", 0), ("INCONCLUSIVE", "INCONCLUSIVE", 2)]
 )
-def test_gate_option_makes_the_exit_status(
+def test_gate_option_sets_the_exit_status(
     pytester: pytest.Pytester, decision: str, status: str, code: int
 ) -> None:
     assert run(pytester, decision, "--gate=phase2", a=status).ret == code
 
 
-def test_no_go_exits_1(pytester: pytest.Pytester) -> None:
+def test_no_go_exits_with_status_1(pytester: pytest.Pytester) -> None:
     assert run(pytester, "NO-GO", "--gate=phase2", a="FAIL").ret == 1
 
 
-def test_a_run_without_verdict_is_never_go(pytester: pytest.Pytester) -> None:
+def test_missing_verdict_is_inconclusive(pytester: pytest.Pytester) -> None:
     assert run(pytester, "GO", "--gate=phase2", "-k", "nothing", a="PASS").ret == 2
 
 
-def test_go_with_another_failed_test_is_not_0(pytester: pytest.Pytester) -> None:
+def test_other_failed_test_prevents_status_0(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_other="def test_broken():\n    assert False\n")
     assert run(pytester, "GO", "--gate=phase2", a="PASS").ret == 1
 
 
 @pytest.mark.parametrize("seed", ["-1", "x", str(2**63)])
-def test_a_bad_seed_is_refused(pytester: pytest.Pytester, seed: str) -> None:
+def test_bad_seed_is_refused(pytester: pytest.Pytester, seed: str) -> None:
     result = run(pytester, "GO", f"--seed={seed}", a="PASS")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["*seed must be a whole number*"])
@@ -168,7 +168,7 @@ def no_stack(
     return pytester.runpytest_inprocess("-p", "no:cacheprovider")
 
 
-def test_a_stack_that_cannot_be_started_is_said_in_words_once(
+def test_failed_stack_start_is_reported_once(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = no_stack(pytester, monkeypatch, nullcontext(), "a", "b", "c")
@@ -179,7 +179,7 @@ def test_a_stack_that_cannot_be_started_is_said_in_words_once(
     assert said.count("no engine answers: start one") == 1
 
 
-def test_a_stack_that_cannot_be_started_leaves_no_folder(
+def test_failed_stack_start_leaves_no_folder(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{pytester.path}/nobody")
@@ -191,7 +191,7 @@ def test_a_stack_that_cannot_be_started_leaves_no_folder(
     assert list(pytester.path.glob("reports/out/*-*")) == []
 
 
-def test_a_stack_that_fails_in_the_middle_is_shown_with_where_it_was(
+def test_stack_failure_in_campaign_shows_its_place(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = no_stack(pytester, monkeypatch, campaign.fail_with_context(), "a")

@@ -28,7 +28,7 @@ validation.pytest_plugin.gather_evidence = campaign
 """
 
 
-def test_sigterm_ends_the_gate_as_a_shell_says_it(tmp_path: Path) -> None:
+def test_sigterm_gives_the_shell_exit_status(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(_CONFTEST)
     (tmp_path / "test_it.py").write_text("def test_it(gate_result): pass")
     argv = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", str(tmp_path)]

@@ -31,7 +31,7 @@ def certificate(criterion: str = "speedup", **changes: object) -> Certificate:
 
 
 @pytest.mark.parametrize("defect", MUTANTS, ids=lambda d: f"{d.criterion}: {d.name}")
-def test_the_code_still_has_what_a_defect_changes(defect: Mutant) -> None:
+def test_every_mutant_can_be_planted(defect: Mutant) -> None:
     ways = (bool(defect.patches), defect.injector is not None, defect.simulated is not None)
     assert sum(ways) == 1
     texts: dict[str, str] = {}
@@ -43,26 +43,26 @@ def test_the_code_still_has_what_a_defect_changes(defect: Mutant) -> None:
         compile(text, name, "exec")
 
 
-def test_every_measured_criterion_has_a_defect() -> None:
+def test_every_criterion_has_a_mutant() -> None:
     measured = {c.id for c in CRITERIA}
     assert measured == {defect.criterion for defect in MUTANTS}
     assert len({(d.criterion, d.name) for d in MUTANTS}) == len(MUTANTS)
 
 
-def test_the_healthy_system_is_tried_in_every_stage_that_a_mutant_needs() -> None:
+def test_healthy_trial_covers_the_stages_of_mutants() -> None:
     needed = {stage for mutant in MUTANTS for stage in mutant.stages}
     assert needed <= set(STAGE_ORDER)
     assert set(STAGE_ORDER) <= {*STAGES, "soak"}
 
 
-def test_every_file_of_a_criterion_is_found() -> None:
+def test_every_criterion_file_is_registered() -> None:
     """One that forgets ``PLUGIN`` would be missing in the gate without a word."""
     others = {"__init__", "helpers", "plan", "registry"}
     files = {file.stem for file in (ROOT / "validation" / "criteria").glob("*.py")} - others
     assert files == {criterion.id for criterion in CRITERIA}
 
 
-def test_parts_are_every_defect_once() -> None:
+def test_shards_contain_every_mutant_once() -> None:
     parts = [part(MUTANTS, f"{number}/4") for number in range(1, 5)]
     assert sorted(d.name for one in parts for d in one) == sorted(d.name for d in MUTANTS)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
@@ -71,7 +71,7 @@ def test_parts_are_every_defect_once() -> None:
             part(MUTANTS, wrong)
 
 
-def test_what_is_in_an_image_is_not_planted_in_containers(
+def test_mutants_of_image_code_need_processes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     there = {d.name: d.fits_containers for d in MUTANTS}
@@ -86,7 +86,7 @@ def test_what_is_in_an_image_is_not_planted_in_containers(
     assert "none of these defects can be planted" in capsys.readouterr().err
 
 
-def test_a_stack_has_certificates_of_its_own(
+def test_each_backend_has_its_own_certificates(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "certificates.jsonl"
@@ -109,7 +109,7 @@ def test_a_stack_has_certificates_of_its_own(
         assert [c.stack for c in found] == ["processes"][: stack == "processes"]
 
 
-def test_certified_is_what_was_caught_without_a_miss_or_a_false_alarm() -> None:
+def test_certified_needs_detection_without_false_alarm() -> None:
     healthy = certificate(defect=HEALTHY, detected=False, verdict="PASS")
     assert certified([]) == frozenset()
     assert certified([healthy]) == frozenset()
@@ -122,7 +122,7 @@ def test_certified_is_what_was_caught_without_a_miss_or_a_false_alarm() -> None:
     assert certified([certificate(), certificate("dashboard", detected=False)]) == {"speedup"}
 
 
-def test_taken_evidence_certifies_only_what_passes_with_it() -> None:
+def test_removed_evidence_certifies_only_with_healthy_pass() -> None:
     away = certificate(defect="no receipts", expected="INCONCLUSIVE", verdict="INCONCLUSIVE")
     healthy = certificate(defect=HEALTHY, detected=False, expected="PASS", verdict="PASS")
     assert certified([away]) == frozenset()
@@ -132,7 +132,7 @@ def test_taken_evidence_certifies_only_what_passes_with_it() -> None:
     assert certified([dataclasses.replace(away, detected=False), healthy]) == frozenset()
 
 
-def test_the_rate_of_false_alarms_is_said_with_its_bound() -> None:
+def test_false_alarm_rate_has_a_bound() -> None:
     healthy = [
         certificate(name, defect=HEALTHY, detected=False, expected="PASS", verdict="PASS")
         for name in ("speedup", "dashboard", "uptime")
@@ -146,7 +146,7 @@ def test_the_rate_of_false_alarms_is_said_with_its_bound() -> None:
     assert "not measured" in false_alarms([certificate()])
 
 
-def test_certificates_of_another_gate_do_not_count(tmp_path: Path) -> None:
+def test_certificates_of_other_code_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / "below" / "certificates.jsonl"
     assert read(file) == ()
     append(file, certificate())
@@ -154,7 +154,7 @@ def test_certificates_of_another_gate_do_not_count(tmp_path: Path) -> None:
     assert read(file) == (certificate(),)
 
 
-def test_a_line_that_was_cut_short_does_not_count(tmp_path: Path) -> None:
+def test_incomplete_line_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / "certificates.jsonl"
     append(file, certificate())
     whole = json.dumps(dataclasses.asdict(certificate("dashboard")))
@@ -165,7 +165,7 @@ def test_a_line_that_was_cut_short_does_not_count(tmp_path: Path) -> None:
         file.write_text(file.read_text()[: -len(cut)])
 
 
-def test_the_copy_has_the_same_place_each_time_unless_it_is_taken(
+def test_copy_folder_is_reused_unless_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By that path compiled kernels are found again."""
@@ -180,7 +180,7 @@ def test_the_copy_has_the_same_place_each_time_unless_it_is_taken(
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
-def test_bad_minutes(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_time_budget_is_refused(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["certify", "--minutes", minutes]) == 2
     assert "--time-budget" in capsys.readouterr().err
 
@@ -211,7 +211,7 @@ run_interruptible([sys.executable, "-c", *sys.argv[1:]], cwd=pathlib.Path(), env
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_certification_lets_its_trials_remove_their_stack(
+def test_interrupted_certification_waits_for_stack_removal(
     how: signal.Signals, tmp_path: Path
 ) -> None:
     begun, removed, waiting = (tmp_path / name for name in ("begun", "removed", "waiting"))

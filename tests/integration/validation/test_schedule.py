@@ -41,7 +41,7 @@ NODES = ("n1", "n2", "n3")
 
 @given(seed=st.integers(0, 2**63 - 1))
 @settings(max_examples=200)
-def test_a_seed_is_a_schedule(seed: int) -> None:
+def test_equal_seeds_give_equal_schedules(seed: int) -> None:
     steps = draw(seed, nodes=NODES, services=SERVICES)
     assert steps == draw(seed, nodes=NODES, services=SERVICES)
     targets = [step.target for step in steps]
@@ -52,7 +52,7 @@ def test_a_seed_is_a_schedule(seed: int) -> None:
         assert step.fault in (NODE_FAULTS if step.target in NODES else SERVICE_FAULTS)
 
 
-def test_every_fault_is_drawn_sooner_or_later() -> None:
+def test_every_fault_is_drawn_eventually() -> None:
     steps = [s for seed in range(400) for s in draw(seed, nodes=NODES, services=SERVICES)]
     assert {(s.fault, s.target) for s in steps} == {
         *((fault, node) for fault in NODE_FAULTS for node in NODES),
@@ -103,7 +103,7 @@ class Fake:
 
 @pytest.mark.parametrize("fault", [*NODE_FAULTS, "stop"])
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_undo_runs_whatever_happens(fault: str, fails: bool) -> None:
+def test_undo_runs_whatever_happens(fault: str, fails: bool) -> None:
     stack, told = Fake(), []
     target = "n1" if fault in NODE_FAULTS else "redis"
     step = Step(at_s=0, for_s=0, fault=fault, target=target)
@@ -159,7 +159,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.usefixtures("clock")
-def test_steps_overlap_and_each_ends_in_its_time() -> None:
+def test_steps_overlap_and_end_in_time() -> None:
     stack = Fake()
     long = Step(at_s=0.0, for_s=0.6, fault="pause", target="n1")
     short = Step(at_s=0.2, for_s=0.1, fault="stop", target="redis")
@@ -167,7 +167,7 @@ def test_steps_overlap_and_each_ends_in_its_time() -> None:
     assert stack.done[:4] == ["pause n1", "stop redis", "start redis", "resume n1"]
 
 
-def test_it_is_told_when_the_cluster_noticed(clock: Clock) -> None:
+def test_time_of_detection_is_recorded(clock: Clock) -> None:
     stack, began = Fake(), clock.now
     here = stack.alive_nodes()
     # Gone 0.3 s after the fault, and back by the time that it is undone.
@@ -187,7 +187,7 @@ def test_it_is_told_when_the_cluster_noticed(clock: Clock) -> None:
     assert second.phases("w").noticed_s is None
 
 
-def test_a_run_that_is_over_ends_the_schedule_and_undoes_it() -> None:
+def test_end_of_the_run_undoes_the_schedule() -> None:
     stack = Fake()
     first = Step(at_s=0.0, for_s=60.0, fault="loss", target="n2")
     second = Step(at_s=50.0, for_s=1.0, fault="kill", target="redis")
@@ -195,7 +195,7 @@ def test_a_run_that_is_over_ends_the_schedule_and_undoes_it() -> None:
     assert stack.done == ["loss n2", "mend n2"]
 
 
-def test_a_fault_that_breaks_leaves_nothing_behind() -> None:
+def test_failing_fault_leaves_nothing_behind() -> None:
     stack = Fake(breaks="kill")
     first = Step(at_s=0.0, for_s=60.0, fault="loss", target="n2")
     second = Step(at_s=0.1, for_s=1.0, fault="kill", target="redis")
@@ -204,7 +204,7 @@ def test_a_fault_that_breaks_leaves_nothing_behind() -> None:
     assert {"mend n2", "start redis"} <= set(stack.done)
 
 
-def test_one_node_is_too_few(capsys: pytest.CaptureFixture[str]) -> None:
+def test_schedule_needs_two_nodes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schedule", "--nodes", "1"]) == 2
     assert "--nodes" in capsys.readouterr().err
 
@@ -212,7 +212,7 @@ def test_one_node_is_too_few(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.stack
 @pytest.mark.nightly
 @pytest.mark.parametrize("backend", ["processes", "containers"])
-def test_a_schedule_on_a_real_stack_changes_nothing(backend: str, tmp_path: Path) -> None:
+def test_real_schedule_changes_no_result(backend: str, tmp_path: Path) -> None:
     if backend == "containers" and (missing := containers.available()):
         pytest.skip(missing)
     # Nodes n1 and n3, PostgreSQL and Prometheus, three of them at once.

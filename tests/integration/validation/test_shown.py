@@ -52,20 +52,20 @@ def gate(place: Path, *files: str) -> int:
     return main(["gate", *named, "--certificates", str(place / "certificates.jsonl")])
 
 
-def test_a_soak_and_a_full_run_are_a_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_soak_with_full_run_is_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gate(place, "healthy", "run.jsonl") == 0
     assert "GO: 24 PASS, 0 FAIL, 0 INCONCLUSIVE" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_so_are_two_days_of_it(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_days_of_soak_are_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(soak(49, "healthy", place / "days")) == 0
     capsys.readouterr()
     assert gate(place, "days", "run.jsonl") == 0
     assert "GO: 24 PASS, 0 FAIL, 0 INCONCLUSIVE" in capsys.readouterr().out
 
 
-def test_one_lost_individual_is_a_no_go_with_its_witness(
+def test_lost_individual_is_no_go_and_named(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert gate(place, "lost", "run.jsonl") == 1
@@ -75,7 +75,7 @@ def test_one_lost_individual_is_a_no_go_with_its_witness(
 
 
 @pytest.mark.parametrize("damage", ["cut", "edited"])
-def test_a_damaged_file_is_refused(
+def test_damaged_file_is_refused(
     place: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (place / "run.jsonl").read_text()
@@ -87,7 +87,7 @@ def test_a_damaged_file_is_refused(
 
 @pytest.mark.parametrize("number", FAULTS, ids=lambda n: f"{n}-{HEALTHY[n][1].fault}")
 @pytest.mark.parametrize("gone", [False, True], ids=["unconfirmed", "dropped"])
-def test_a_single_fault_without_a_receipt_is_no_go(number: int, gone: bool) -> None:
+def test_fault_without_receipt_prevents_go(number: int, gone: bool) -> None:
     at, fault = HEALTHY[number]
     kept = [] if gone else [(at, dataclasses.replace(fault, confirmed=False))]
     events = [*HEALTHY[:number], *kept, *HEALTHY[number + 1 :]]
@@ -96,7 +96,7 @@ def test_a_single_fault_without_a_receipt_is_no_go(number: int, gone: bool) -> N
 
 @pytest.mark.parametrize("name", WATCHERS)
 @pytest.mark.parametrize("stop", [5.0, 150.0, 400.0])
-def test_a_probe_that_stops_half_way_is_no_go(name: str, stop: float) -> None:
+def test_probe_that_stops_early_prevents_go(name: str, stop: float) -> None:
     def seen(event: Timed) -> bool:
         at, record = event
         ours = isinstance(record, WATCHERS[name])

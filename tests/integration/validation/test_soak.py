@@ -56,7 +56,7 @@ def copy(healthy: Path, tmp_path: Path) -> Path:
     return out
 
 
-def test_segments_are_one_record(healthy: Path) -> None:
+def test_segments_are_read_as_one_record(healthy: Path) -> None:
     record = read_soak(healthy)
     assert record.closed
     assert record.run == Folder.load(healthy).plan.name
@@ -71,7 +71,7 @@ def test_segments_are_one_record(healthy: Path) -> None:
         assert decide([record]).verdict(name).status is Status.PASS, name
 
 
-def test_a_soak_pools_with_other_runs(healthy: Path, tmp_path: Path) -> None:
+def test_soak_pools_with_other_runs(healthy: Path, tmp_path: Path) -> None:
     run = evidence(passing())
     certified = certificates(criterion.id for criterion in CRITERIA)
     result = decide([read_soak(healthy), run], criteria=CRITERIA, certificates=certified)
@@ -82,7 +82,7 @@ def test_a_soak_pools_with_other_runs(healthy: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["edit", "cut", "drop", "add", "swap", "manifest", "none"])
-def test_a_damaged_soak_is_refused(
+def test_damaged_soak_is_refused(
     copy: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = copy / "segment-0001.jsonl", copy / "segment-0002.jsonl"
@@ -111,7 +111,7 @@ def test_a_damaged_soak_is_refused(
     assert said.err.count("\n") == 1
 
 
-def test_a_segment_cut_without_a_word_is_refused(copy: Path) -> None:
+def test_truncated_segment_without_gap_is_refused(copy: Path) -> None:
     """Even with its checksum in the manifest: the next one must begin with a gap."""
     first = copy / "segment-0001.jsonl"
     lines = first.read_bytes().splitlines(keepends=True)
@@ -123,7 +123,7 @@ def test_a_segment_cut_without_a_word_is_refused(copy: Path) -> None:
         read_soak(copy)
 
 
-def test_an_unfinished_soak_proves_nothing(copy: Path) -> None:
+def test_unfinished_soak_proves_nothing(copy: Path) -> None:
     fields = json.loads((copy / MANIFEST).read_text())
     fields["finished"] = False
     (copy / MANIFEST).write_text(json.dumps(fields))
@@ -132,7 +132,7 @@ def test_an_unfinished_soak_proves_nothing(copy: Path) -> None:
     assert judge(uptime, [record, evidence(passing())]).status is Status.INCONCLUSIVE
 
 
-def test_kill_9_and_resume(tmp_path: Path) -> None:
+def test_soak_resumes_after_sigkill(tmp_path: Path) -> None:
     """Whatever was written counts, what was not is a gap, and the run ends as if undisturbed."""
     out = tmp_path / "soak"
     argv = [sys.executable, "-m", "validation", "soak", "--simulate", "--seed", "3"]
@@ -186,7 +186,7 @@ def test_kill_9_and_resume(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_killed_as_a_segment_began(copy: Path, there: bool) -> None:
+def test_soak_killed_at_a_segment_start_resumes(copy: Path, there: bool) -> None:
     """It is open, not damaged, and can be gone on with."""
     folder = Folder.load(copy)
     name = f"segment-{len(folder.segments) + 1:04d}.jsonl"
@@ -200,7 +200,7 @@ def test_killed_as_a_segment_began(copy: Path, there: bool) -> None:
     assert read_soak(copy).closed
 
 
-def test_killed_between_two_segments(copy: Path) -> None:
+def test_soak_killed_between_segments_resumes(copy: Path) -> None:
     """All are sealed and none is open: nothing is lost, and the gap says that it was killed."""
     dataclasses.replace(Folder.load(copy), finished=False).save()
     before = len(read_soak(copy).events)
@@ -213,7 +213,7 @@ def test_killed_between_two_segments(copy: Path) -> None:
     assert gap.reason == "the soak was killed"
 
 
-def test_a_stopped_soak_goes_on_with_another_gap(copy: Path) -> None:
+def test_stopped_soak_resumes_with_a_gap(copy: Path) -> None:
     assert soak(copy, 3, "--resume", "--faults", "4") == 2
     record = read_soak(copy)
     (gap,) = record.all(Gap)
@@ -228,9 +228,7 @@ def test_a_stopped_soak_goes_on_with_another_gap(copy: Path) -> None:
         ("outages", "uptime", "outages"),
     ],
 )
-def test_a_soak_stops_when_it_is_decided(
-    tmp_path: Path, defect: str, criterion: str, witness: str
-) -> None:
+def test_soak_stops_when_decided(tmp_path: Path, defect: str, criterion: str, witness: str) -> None:
     out = tmp_path / "soak"
     assert main(["soak", "--hours", "48", "--simulate", defect, "--out", str(out)]) == 1
     record = read_soak(out)
@@ -255,7 +253,7 @@ def test_a_soak_stops_when_it_is_decided(
         (["--hours", "1", "--resume"], "no soak is here"),
     ],
 )
-def test_bad_options(
+def test_bad_options_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], word: str
 ) -> None:
     assert main(["soak", "--simulate", "--out", str(tmp_path / "x"), *arguments]) == 2
@@ -274,7 +272,7 @@ def test_bad_options(
         (["--resume", "--stack", "processes"], "--stack"),
     ],
 )
-def test_a_soak_is_resumed_as_it_was_begun(
+def test_resume_keeps_the_options_of_the_start(
     copy: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], word: str
 ) -> None:
     before = (copy / MANIFEST).read_bytes()
@@ -283,14 +281,14 @@ def test_a_soak_is_resumed_as_it_was_begun(
     assert (copy / MANIFEST).read_bytes() == before
 
 
-def test_two_processes_do_not_share_a_soak(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_process_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (copy / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert soak(copy, 3, "--resume", "--faults", "4") == 2
     assert "another process" in capsys.readouterr().err
 
 
-def test_the_schedule_of_faults() -> None:
+def test_faults_follow_the_schedule() -> None:
     counts = [due(seed, 2.0, 10 * 3600) for seed in range(300)]
     assert float(np.mean(counts)) == pytest.approx(20, abs=1)
     assert float(np.var(counts)) == pytest.approx(20, abs=6)
@@ -298,7 +296,7 @@ def test_the_schedule_of_faults() -> None:
     assert due(1, 0.0, 1e6) == 0
 
 
-def test_progress_and_forecast() -> None:
+def test_progress_and_forecast_are_printed() -> None:
     plan = Plan(
         name="s",
         seed=1,
@@ -322,7 +320,7 @@ def test_progress_and_forecast() -> None:
     assert not live.decided()
 
 
-def test_a_writer_that_dies_leaves_what_it_wrote(tmp_path: Path) -> None:
+def test_killed_writer_leaves_its_records(tmp_path: Path) -> None:
     folder = Folder(
         path=tmp_path,
         plan=Plan(

@@ -32,7 +32,7 @@ NEVER = {
 
 @pytest.mark.nightly
 @pytest.mark.stack
-def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attached_cluster_is_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with fixtures.start_stack(nodes=2, backend="processes") as theirs:
         ends = theirs.endpoints
         assert ends.postgres is not None
@@ -77,7 +77,7 @@ def test_a_cluster_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (["--prometheus", "http://127.0.0.1:1"], "need --address"),
     ],
 )
-def test_a_bad_address_is_one_clear_error(
+def test_bad_address_is_one_clear_error(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
 ) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")

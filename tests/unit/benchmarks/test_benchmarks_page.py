@@ -54,7 +54,7 @@ def scaleout() -> ScaleOut:
     )
 
 
-def test_what_a_cluster_costs_a_whole_core_is_told_by_pairs() -> None:
+def test_cluster_cost_is_measured_by_pairs() -> None:
     (cost,) = [m for m in scaleout().measurements() if "over local there" in m.name]
     assert [round(s, 6) for s in cost.samples] == [4.0, 6.0]
     assert "+5.0%, at most" in cost.note
@@ -66,7 +66,7 @@ def test_what_a_cluster_costs_a_whole_core_is_told_by_pairs() -> None:
     }
 
 
-def test_the_report_holds_all_of_it_and_loads_nothing(tmp_path: Path) -> None:
+def test_report_is_complete_and_offline(tmp_path: Path) -> None:
     measured = scaleout()
     found = [
         Measurement(suite="memory", name="a|b <c>", unit="MiB", samples=(1.0, 2.0, 3.0)),
@@ -99,7 +99,7 @@ def test_the_report_holds_all_of_it_and_loads_nothing(tmp_path: Path) -> None:
     assert remarks[0] in summary
 
 
-def test_nothing_that_was_measured_is_left_out() -> None:
+def test_every_suite_is_in_the_report() -> None:
     found = [
         Measurement(suite=suite, name="one", unit="s", samples=(1.0,))
         for suite in ("new kind", "service latency", "kernels")
@@ -110,7 +110,7 @@ def test_nothing_that_was_measured_is_left_out() -> None:
     assert "HTTP service" in titles[1]
 
 
-def test_of_thousands_of_samples_the_page_draws_some_with_the_extremes(tmp_path: Path) -> None:
+def test_page_thins_samples_and_keeps_the_extremes(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     samples = (*(2.0 + n % 7 / 10 for n in range(5_000)), 1.0, 9.0)
     one = Measurement(suite="service latency", name="reads", unit="ms", samples=samples)
@@ -123,7 +123,7 @@ def test_of_thousands_of_samples_the_page_draws_some_with_the_extremes(tmp_path:
     assert {min(samples), max(samples)} <= set(thinned(samples))
 
 
-def test_sentences_say_whether_the_simulation_was_right() -> None:
+def test_remarks_compare_the_simulation_with_measurements() -> None:
     law, foretold = scaleout().law(), scaleout().foretold(COSTS)
     first, second = scale_remarks(law, foretold)
     assert "serial part" in first
@@ -132,5 +132,5 @@ def test_sentences_say_whether_the_simulation_was_right() -> None:
     assert scale_remarks(None, ()) == []
 
 
-def test_the_arms_market_is_read_from_its_name() -> None:
+def test_market_of_arms_is_parsed_from_name() -> None:
     assert market_of_arms() == (2, 10_000)

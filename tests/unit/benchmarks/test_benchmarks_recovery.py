@@ -18,7 +18,7 @@ def batch(generation, at, *tried, node=OTHER):
     }  # fmt: skip
 
 
-def test_it_is_the_last_of_what_was_lost_and_known_two_generations_later():
+def test_redone_time_is_of_the_last_batch():
     log = [batch(3, 99.0, node=NODE), batch(3, 100.5), batch(3, 104.0, (NODE, 102.0))]
     later = [batch(3, 106.0, (NODE, 102.0)), batch(4, 107.0), batch(4, 107.5, (NODE, 103.0))]
     assert redone(log, NODE, 100.0) is None
@@ -26,7 +26,7 @@ def test_it_is_the_last_of_what_was_lost_and_known_two_generations_later():
     assert redone([*log, *later, batch(5, 108.0)], NODE, 100.0) == pytest.approx(107.49)
 
 
-def test_what_others_lost_or_it_lost_before_is_not_counted():
+def test_other_losses_are_not_counted():
     log = [
         batch(1, 99.5),
         batch(1, 100.5, (OTHER, 100.4)),
@@ -38,7 +38,7 @@ def test_what_others_lost_or_it_lost_before_is_not_counted():
         redone([*log, batch(3, 103.0)], NODE, 100.0)
 
 
-def test_a_log_is_read_as_it_grows_and_only_whole_lines(tmp_path):
+def test_growing_log_is_read_by_whole_lines(tmp_path):
     path = tmp_path / "log.jsonl"
     batches = Batches(path)
     assert batches() == []

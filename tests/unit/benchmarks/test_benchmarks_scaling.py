@@ -29,7 +29,7 @@ def times(one: float, serial: float, coherence: float, noise: float) -> dict[int
     }
 
 
-def test_the_law_is_recovered() -> None:
+def test_scalability_law_is_recovered() -> None:
     law = fit(times(0.05, 0.08, 0.004, 0.0))
     assert law is not None
     assert law.one[0] == pytest.approx(0.05)
@@ -38,7 +38,7 @@ def test_the_law_is_recovered() -> None:
     assert law.peak == pytest.approx(math.sqrt(0.92 / 0.004), rel=1e-3)
 
 
-def test_the_truth_lies_in_the_interval_of_noisy_times() -> None:
+def test_interval_covers_the_truth_under_noise() -> None:
     law = fit(times(0.05, 0.08, 0.004, 0.02))
     assert law is not None
     for (value, low, high), truth in (
@@ -71,7 +71,7 @@ COSTS = Costs(
 EVALUATED = [dict.fromkeys(COSTS.genome, 600 // len(COSTS.genome))] * 3
 
 
-def test_arms_that_scale_as_the_simulation_are_foretold() -> None:
+def test_prediction_matches_simulated_arms() -> None:
     """Nodes of 0.4 CPU that lose 8 % of it to something else."""
     slow = 0.4 * 0.92
     true = Costs(
@@ -117,7 +117,7 @@ def test_arms_that_scale_as_the_simulation_are_foretold() -> None:
     assert abs(bad[-1].error) > 0.3
 
 
-def test_what_a_run_has_evaluated_can_be_kept(tmp_path: Path) -> None:
+def test_evaluated_counts_of_a_run_are_stored(tmp_path: Path) -> None:
     argv = ["evolve", "--market", "synthetic:bars=1000,seed=1", "--seed", "3", "--top", "0"]
     argv += ["--families", "ema_crossover,rsi_filter", "--population-size", "20"]
     argv += ["--generations", "2", "--mode", "local", "--workers", "1"]
@@ -129,5 +129,5 @@ def test_what_a_run_has_evaluated_can_be_kept(tmp_path: Path) -> None:
     assert kept["evaluated"] == list(found)
 
 
-def test_an_exponent_is_the_slope_of_logarithms() -> None:
+def test_exponent_is_the_slope_of_logarithms() -> None:
     assert slope({10: 3.0, 100: 3.0 * 10**1.5, 1000: 3.0 * 10**3.0}) == pytest.approx(1.5)

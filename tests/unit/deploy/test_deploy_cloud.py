@@ -76,7 +76,7 @@ def schemas(crds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("document", kuberay(), ids=lambda one: one["kind"])
-def test_manifests_fit_the_fields_of_v1(document: dict[str, Any]) -> None:
+def test_manifests_have_only_fields_of_v1(document: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(document, SCHEMA)
 
@@ -105,7 +105,7 @@ def _old(one: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("break_it", [_misspell, _text, _root, _latest, _old])
-def test_the_schema_refuses(
+def test_schema_refuses_invalid_manifests(
     cluster: dict[str, Any], break_it: Callable[[dict[str, Any]], None]
 ) -> None:
     broken = copy.deepcopy(cluster)
@@ -114,7 +114,7 @@ def test_the_schema_refuses(
         jsonschema.validate(broken, SCHEMA)
 
 
-def test_manifests_fit_a_real_crd() -> None:
+def test_manifests_are_valid_for_the_crd() -> None:
     """With ``GA_KUBERAY_CRDS=helm-chart/kuberay-operator/crds`` of a KubeRay checkout."""
     given = os.environ.get(CRDS)
     if not given:
@@ -126,7 +126,7 @@ def test_manifests_fit_a_real_crd() -> None:
         jsonschema.validate(document, found[document["kind"]])
 
 
-def test_a_crd_is_read_strictly() -> None:
+def test_crd_is_read_strictly() -> None:
     properties = {
         "apiVersion": {"type": "string"},
         "metadata": {"type": "object"},
@@ -144,7 +144,7 @@ def test_a_crd_is_read_strictly() -> None:
             jsonschema.validate({"apiVersion": "x", "spec": wrong}, found)
 
 
-def test_the_cluster_scales_survives_and_is_closed(cluster: dict[str, Any]) -> None:
+def test_cluster_manifest_has_scaling_and_token(cluster: dict[str, Any]) -> None:
     spec = cluster["spec"]
     assert spec["autoscalerOptions"]["version"] == "v2"
     for group in spec["workerGroupSpecs"]:
@@ -160,7 +160,7 @@ def test_the_cluster_scales_survives_and_is_closed(cluster: dict[str, Any]) -> N
         assert by_name["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]["name"] == "ray-token"
 
 
-def test_no_secret_lies_in_a_manifest() -> None:
+def test_manifests_contain_no_secret() -> None:
     """A password comes by reference; nothing of kind Secret is checked in."""
     files = sorted((DEPLOY / "kuberay").glob("*.yaml"))
     assert [file.name for file in files] == [
@@ -170,7 +170,7 @@ def test_no_secret_lies_in_a_manifest() -> None:
     assert "Secret" not in {one["kind"] for one in every}
 
 
-def test_the_job_runs_on_that_cluster_with_options_that_exist(
+def test_job_uses_the_cluster_and_existing_options(
     cluster: dict[str, Any], job: dict[str, Any]
 ) -> None:
     assert job["spec"]["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
@@ -179,7 +179,7 @@ def test_the_job_runs_on_that_cluster_with_options_that_exist(
     assert _parser().parse_args(words[3:]).mode == "distributed"
 
 
-def test_the_network_policy_covers_all_pods_of_the_cluster(
+def test_network_policy_covers_all_cluster_pods(
     cluster: dict[str, Any], job: dict[str, Any]
 ) -> None:
     policies = {one["metadata"]["name"]: one["spec"] for one in documents("network.yaml")}
@@ -204,7 +204,7 @@ def test_the_network_policy_covers_all_pods_of_the_cluster(
     assert address == f"{redis['metadata']['name']}:6379"
 
 
-def test_ray_accepts_the_cluster_on_aws(aws: dict[str, Any]) -> None:
+def test_ray_accepts_the_aws_configuration(aws: dict[str, Any]) -> None:
     util = pytest.importorskip("ray.autoscaler._private.util")
     prepared = util.prepare_config(copy.deepcopy(aws))
     util.validate_config(prepared)
@@ -214,7 +214,7 @@ def test_ray_accepts_the_cluster_on_aws(aws: dict[str, Any]) -> None:
         util.validate_config(util.prepare_config(broken))
 
 
-def test_aws_is_as_the_plan_says(aws: dict[str, Any]) -> None:
+def test_aws_machines_follow_the_plan(aws: dict[str, Any]) -> None:
     head, worker = (aws["available_node_types"][name] for name in ("head", "worker"))
     assert aws["head_node_type"] == "head"
     for one in (head, worker):
@@ -225,7 +225,7 @@ def test_aws_is_as_the_plan_says(aws: dict[str, Any]) -> None:
     assert "InstanceMarketOptions" not in head["node_config"]
 
 
-def test_aws_opens_nothing_but_ssh(aws: dict[str, Any]) -> None:
+def test_aws_opens_only_ssh(aws: dict[str, Any]) -> None:
     (start,) = [one for one in aws["head_start_ray_commands"] if "--head" in one]
     assert "--dashboard-host=127.0.0.1" in shlex.split(start)
     # Rules given here are added to Ray's own: inside the group, and ssh.

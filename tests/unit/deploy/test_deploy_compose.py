@@ -28,7 +28,7 @@ VOLUMES: Final = {
 }
 
 
-def test_it_has_the_services_of_the_plan() -> None:
+def test_compose_has_the_planned_services() -> None:
     assert set(LASTING) == {
         "ray-head", "ray-worker-cpu", "ray-worker-memory", "genetic-pool", "postgres", "redis",
         "prometheus", "alertmanager", "grafana",
@@ -38,13 +38,13 @@ def test_it_has_the_services_of_the_plan() -> None:
     assert all(SERVICES[name]["networks"] == ["genetic-cluster"] for name in LASTING)
 
 
-def test_every_port_of_the_plan_is_published_on_loopback_and_no_other() -> None:
+def test_only_planned_ports_are_published_on_loopback() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", ())]
     assert sorted(published) == sorted(f"127.0.0.1:{port}:{port}" for port in PORTS)
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_a_service_is_checked_limited_and_started_again(name: str) -> None:
+def test_services_have_healthcheck_limits_and_restart(name: str) -> None:
     service = SERVICES[name]
     assert service["healthcheck"]["test"]
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
@@ -57,7 +57,7 @@ def test_a_service_is_checked_limited_and_started_again(name: str) -> None:
         assert how == {"condition": good}
 
 
-def test_folders_of_this_machine_are_the_plan_s() -> None:
+def test_mounted_folders_follow_the_plan() -> None:
     mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", ())]
     outside = {mount.split(":")[0] for mount in mounts if mount.startswith("../")}
     assert {path.split("/")[1] for path in outside} == {"data", "logs", "results"}
@@ -67,7 +67,7 @@ def test_folders_of_this_machine_are_the_plan_s() -> None:
         assert declared in inside
 
 
-def test_images_are_pinned_and_each_is_overridden_by_one_setting() -> None:
+def test_images_are_pinned_and_overridable() -> None:
     for name in IMAGES:
         default = IMAGES[name].public or IMAGES[name].stand_in
         wanted = f"${{GA_IMAGE_{name.upper()}:-{default}}}"
@@ -86,7 +86,7 @@ def test_images_are_pinned_and_each_is_overridden_by_one_setting() -> None:
     assert f"ARG BASE={PYTHON}\n" in dockerfile
 
 
-def test_no_secret_has_a_value_and_each_is_written_by_init() -> None:
+def test_secrets_are_written_by_init_only() -> None:
     files = {name: one["file"] for name, one in COMPOSE["secrets"].items()}
     assert files == {name: f"./secrets/{name}" for name in files}
     assert files.keys() == {*SECRETS, "pgpass", "alert_webhook_url"}

@@ -13,7 +13,7 @@ from tools import generate_dashboards
 from validation.monitors.dashboards import checked_in
 
 
-def test_what_is_checked_in_is_what_the_code_generates() -> None:
+def test_dashboards_are_up_to_date() -> None:
     generated = generate_dashboards.files()
     there = {
         str(path.relative_to(generate_dashboards.FOLDER)): path.read_text()
@@ -25,20 +25,20 @@ def test_what_is_checked_in_is_what_the_code_generates() -> None:
     assert not differing, "run `python -m tools.generate_dashboards` and look at what it changes"
 
 
-def test_it_writes_them(tmp_path: Path) -> None:
+def test_command_writes_the_dashboards(tmp_path: Path) -> None:
     written = generate_dashboards.write(tmp_path)
     found = {str(path.relative_to(tmp_path)): path.read_text() for path in written}
     assert found == generate_dashboards.files()
 
 
-def test_every_query_of_every_panel_has_data(tmp_path: Path) -> None:
+def test_every_panel_query_has_data(tmp_path: Path) -> None:
     queries = checked_in()
     assert {query.dashboard for query in queries} == {"Cluster", "Evolution", "Gate"}
     assert len(queries) > 40
     assert not with_data([query.query for query in queries], series(), tmp_path)
 
 
-def test_a_query_that_cannot_be_without_data_still_names_series_there_are() -> None:
+def test_queries_name_only_existing_series() -> None:
     # `or vector(0)` answers for a series that is misspelt, too.
     known = {one.partition("{")[0] for one in series()}
     known |= {"ALERTS", "ray_memory_manager_worker_eviction_total"}
@@ -52,7 +52,7 @@ def test_a_query_that_cannot_be_without_data_still_names_series_there_are() -> N
 
 
 @pytest.mark.parametrize("name", list(generate_dashboards.DASHBOARDS))
-def test_a_dashboard_s_form(name: str) -> None:
+def test_dashboard_layout_is_valid(name: str) -> None:
     board = json.loads((generate_dashboards.FOLDER / "dashboards" / f"{name}.json").read_text())
     assert board["uid"] == f"ga-{name}"
     titles = [panel["title"] for panel in board["panels"]]
@@ -66,7 +66,7 @@ def test_a_dashboard_s_form(name: str) -> None:
         assert not [t for t in panel["targets"] if re.search(r"\$", t["expr"])]
 
 
-def test_sources_and_alert_fit_together() -> None:
+def test_data_sources_match_the_alert_routes() -> None:
     files = {
         Path(path).stem: json.loads(text) for path, text in generate_dashboards.files().items()
     }

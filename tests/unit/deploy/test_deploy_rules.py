@@ -29,7 +29,7 @@ def rules(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("path", TESTS, ids=[path.stem for path in TESTS])
-def test_unit_tests_of_the_rules(path: Path) -> None:
+def test_promtool_tests_of_the_rules_pass(path: Path) -> None:
     done = promtool("test", "rules", path)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -42,7 +42,7 @@ def test_unit_tests_of_the_rules(path: Path) -> None:
         ("ray:unavailable:ratio1h", {"expr": "vector(0)"}, "uptime"),
     ],
 )
-def test_a_rule_that_is_broken_turns_them_red(
+def test_promtool_tests_detect_a_broken_rule(
     tmp_path: Path, name: str, change: dict[str, str], test: str
 ) -> None:
     """Some of the rules, not to take minutes; each alert's own test must see it fire, see below."""
@@ -63,7 +63,7 @@ def test_a_rule_that_is_broken_turns_them_red(
     assert "FAILED" in done.stdout + done.stderr
 
 
-def test_every_alert_is_seen_to_fire_by_a_unit_test() -> None:
+def test_every_alert_fires_in_a_test() -> None:
     tested = {
         name
         for path in TESTS
@@ -75,7 +75,7 @@ def test_every_alert_is_seen_to_fire_by_a_unit_test() -> None:
     assert tested == {rule["alert"] for rule in rules(RULES / "alerts.yml")}
 
 
-def test_prometheus_takes_rules_and_configuration() -> None:
+def test_prometheus_accepts_rules_and_configuration() -> None:
     done = promtool("check", "rules", *FILES)
     assert done.returncode == 0, done.stderr
     # The syntax only: the token's file is mounted by compose.
@@ -83,7 +83,7 @@ def test_prometheus_takes_rules_and_configuration() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_rules_name_only_series_that_there_are() -> None:
+def test_rules_name_only_existing_series() -> None:
     every = [rule for path in FILES for rule in rules(path)]
     known = {one.partition("{")[0] for one in series()} | NOT_SEEN
     known |= {rule["record"] for rule in every if "record" in rule}
@@ -91,7 +91,7 @@ def test_rules_name_only_series_that_there_are() -> None:
     assert not unknown
 
 
-def test_a_series_that_there_is_not_would_be_found(tmp_path: Path) -> None:
+def test_unknown_series_would_be_found(tmp_path: Path) -> None:
     assert metrics(
         'sum by (node) (rate(ray_nodes{a="b"}[5m])) > 0 and on (run) ga_x offset 1h'
     ) == {
@@ -108,7 +108,7 @@ def test_every_recording_rule_has_data(tmp_path: Path) -> None:
     assert not with_data(names, series(), tmp_path)
 
 
-def test_the_gate_s_rules_differ_in_their_waits_alone() -> None:
+def test_gate_rules_differ_only_in_durations() -> None:
     for path in FILES:
         before, after = rules(path), yaml.safe_load(monitoring.faster(path.read_text()))
         quick = [rule for group in after["groups"] for rule in group["rules"]]
@@ -121,7 +121,7 @@ def test_the_gate_s_rules_differ_in_their_waits_alone() -> None:
     assert 15 / monitoring.SPEED == 5
 
 
-def test_the_gate_s_routes_have_the_url_itself() -> None:
+def test_gate_routes_contain_the_webhook_url() -> None:
     url = "http://127.0.0.1:9/a#b"
     production = yaml.safe_load(ROUTES)
     gate = yaml.safe_load(monitoring.routes(ROUTES, url))

@@ -115,9 +115,7 @@ def opened(browser: Browser, page: Path, *, width: int, scheme: str) -> tuple[Pa
 @pytest.mark.parametrize(
     "name", ["second/report.html", "index.html", "many/index.html", "benchmark.html"]
 )
-def test_nothing_is_fetched_nothing_overflows_and_axe_has_no_complaint(
-    browser: Browser, pages: Path, name: str
-) -> None:
+def test_pages_are_offline_accessible_and_fit(browser: Browser, pages: Path, name: str) -> None:
     tab, wrong = opened(browser, pages / name, width=1280, scheme="light")
     for width, scheme in itertools.product((1280, 400), ("light", "dark")):
         tab.set_viewport_size({"width": width, "height": 900})
@@ -130,7 +128,7 @@ def test_nothing_is_fetched_nothing_overflows_and_axe_has_no_complaint(
     tab.context.close()
 
 
-def test_a_reader_filters_by_verdict_with_the_keyboard(browser: Browser, pages: Path) -> None:
+def test_verdict_filter_works_by_keyboard(browser: Browser, pages: Path) -> None:
     tab, _ = opened(browser, pages / "second" / "report.html", width=1280, scheme="light")
     rows = tab.locator("tbody.rows > tr")
     everything = rows.count()
@@ -148,7 +146,7 @@ def test_a_reader_filters_by_verdict_with_the_keyboard(browser: Browser, pages: 
     tab.context.close()
 
 
-def test_a_link_leads_to_a_criterion_and_a_run(browser: Browser, pages: Path) -> None:
+def test_links_lead_to_criterion_and_run(browser: Browser, pages: Path) -> None:
     tab, _ = opened(browser, pages / "index.html", width=1280, scheme="light")
     assert "no_data_loss PASS → FAIL" in tab.locator("#runs ~ .card").first.inner_text()
     tab.locator("a[href='second/report.html']").click()
@@ -158,7 +156,7 @@ def test_a_link_leads_to_a_criterion_and_a_run(browser: Browser, pages: Path) ->
     tab.context.close()
 
 
-def test_a_screenshot_is_a_picture_and_errors_say_what_to_do(
+def test_screenshot_command_and_its_errors(
     pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture = tmp_path / "page.png"

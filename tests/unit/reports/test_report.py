@@ -66,7 +66,7 @@ def written(tmp_path: Path, events: list[Timed], **options: bool) -> tuple[str, 
     return page, junit, summary
 
 
-def test_the_page_is_whole_and_offline(tmp_path: Path) -> None:
+def test_page_is_complete_and_offline(tmp_path: Path) -> None:
     page, _, _ = written(tmp_path, HEALTHY)
     parsed = Page(page)
     assert all(where.startswith("href=#") for where in parsed.fetched)
@@ -106,7 +106,7 @@ def test_summary(tmp_path: Path) -> None:
     assert "GO is not possible: `uptime`," in text
 
 
-def test_what_was_certified_is_in_page_and_summary() -> None:
+def test_certification_is_in_page_and_summary() -> None:
     sound = dataclasses.replace(
         certificates(["uptime"])[0], defect=NOTHING, detected=False, verdict="PASS", expected="PASS"
     )
@@ -121,7 +121,7 @@ def test_what_was_certified_is_in_page_and_summary() -> None:
     assert page.count("it was found") == len(found)
 
 
-def test_words_from_outside_stay_words(tmp_path: Path) -> None:
+def test_foreign_text_is_escaped(tmp_path: Path) -> None:
     events = change(
         HEALTHY, Audit, lambda r: dataclasses.replace(r, lost=1, witnesses=(EVIL, "line\nbreak"))
     )
@@ -134,14 +134,14 @@ def test_words_from_outside_stay_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_an_empty_record_has_a_report(tmp_path: Path, closed: bool) -> None:
+def test_empty_record_has_a_report(tmp_path: Path, closed: bool) -> None:
     page, _, summary = written(tmp_path, [(T0, Note(text="nothing"))], closed=closed)
     Page(page)
     assert ("cut short" in page) is not closed
     assert ("cut short" in summary) is not closed
 
 
-def test_odd_records_have_a_report(tmp_path: Path) -> None:
+def test_incomplete_records_have_a_report(tmp_path: Path) -> None:
     events = change(HEALTHY, Recovery, lambda r: dataclasses.replace(r, node_back_s=None))
     events = change(events, Generation, lambda r: dataclasses.replace(r, seconds=0.0))
     events = change(events, Workload, lambda r: dataclasses.replace(r, seconds=0.0))
@@ -151,13 +151,13 @@ def test_odd_records_have_a_report(tmp_path: Path) -> None:
     Page(written(tmp_path, one)[0])
 
 
-def test_the_page_stays_small_however_long_the_record(tmp_path: Path) -> None:
+def test_page_size_is_bounded(tmp_path: Path) -> None:
     records = [evidence(HEALTHY, run=f"run-{number}") for number in range(20)]
     page = reports.write(decide(records), records, tmp_path)[0]
     assert page.stat().st_size < 500_000
 
 
-def test_every_fault_is_on_the_timeline_and_shaded_until_it_was_undone() -> None:
+def test_timeline_shades_faults_until_their_undo() -> None:
     def receipt(fault: str, target: str, at: float, confirmed: bool = True) -> Timed:
         one = Fault(
             fault=fault,

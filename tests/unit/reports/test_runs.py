@@ -31,7 +31,7 @@ def later(folder: Path, seconds: float) -> None:
     path.write_text(json.dumps(found))
 
 
-def test_what_changed_between_runs_is_said(tmp_path: Path) -> None:
+def test_changes_between_runs_are_listed(tmp_path: Path) -> None:
     # The names are not in the order of the times.
     later(decided(tmp_path, "b", lost=1), 60)
     decided(tmp_path, "c")
@@ -49,7 +49,7 @@ def test_what_changed_between_runs_is_said(tmp_path: Path) -> None:
     assert {"speedup", "worker_recovery"} <= {name for name, *_ in shown.charts}
 
 
-def test_a_trend_is_bounded(tmp_path: Path) -> None:
+def test_trend_shows_a_bounded_number_of_runs(tmp_path: Path) -> None:
     run = read_runs(decided(tmp_path, "one").parent)[0][0]
     many = trend([run] * (MOST_RUNS + 5))
     assert len(many.runs) == MOST_RUNS
@@ -57,7 +57,7 @@ def test_a_trend_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"decision": "GO"}', '{"sources": []}', "null"])
-def test_a_damaged_result_is_named_and_the_others_are_shown(tmp_path: Path, text: str) -> None:
+def test_damaged_result_is_named(tmp_path: Path, text: str) -> None:
     decided(tmp_path, "good")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / RESULT).write_text(text)
@@ -70,7 +70,7 @@ def test_a_damaged_result_is_named_and_the_others_are_shown(tmp_path: Path, text
     assert "good/report.html" in page
 
 
-def test_infinite_bounds_survive_the_file_and_the_chart(tmp_path: Path) -> None:
+def test_infinite_bounds_survive_file_and_chart(tmp_path: Path) -> None:
     path = decided(tmp_path, "one") / RESULT
     found = json.loads(path.read_text())
     for one in found["verdicts"]:
@@ -82,7 +82,7 @@ def test_infinite_bounds_survive_the_file_and_the_chart(tmp_path: Path) -> None:
     assert "worker_recovery" in names
 
 
-def test_the_command_writes_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_writes_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     decided(tmp_path, "one")
     (tmp_path / "index.html").unlink()
     assert main(["index", str(tmp_path)]) == 0
@@ -91,5 +91,5 @@ def test_the_command_writes_the_list(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "no such folder of runs" in capsys.readouterr().err
 
 
-def test_without_runs_the_list_says_how_to_make_one(tmp_path: Path) -> None:
+def test_empty_list_names_the_next_command(tmp_path: Path) -> None:
     assert "pytest -m validation" in reports.write_index(tmp_path).read_text()

@@ -108,11 +108,11 @@ def imports() -> tuple[Import, ...]:
     return imports_of(ROOT)
 
 
-def test_no_package_imports_what_it_must_not(imports: tuple[Import, ...]) -> None:
+def test_no_package_breaks_the_import_rules(imports: tuple[Import, ...]) -> None:
     assert violations(imports, EXCEPTIONS) == []
 
 
-def test_no_modules_import_each_other_in_a_circle(imports: tuple[Import, ...]) -> None:
+def test_modules_have_no_import_cycles(imports: tuple[Import, ...]) -> None:
     found = cycles(imports)
     assert [one for one in found if one not in KNOWN_CYCLES] == []
     assert [one for one in KNOWN_CYCLES if one not in found] == [], "remove it from KNOWN_CYCLES"
@@ -127,12 +127,12 @@ def test_no_function_is_too_long_without_a_reason() -> None:
     assert long_functions(ROOT) == [], "or put `# Long: <reason>` directly above it"
 
 
-def test_every_package_folder_says_what_it_is() -> None:
+def test_every_package_has_a_docstring() -> None:
     missing = [name for name, text in package_folders(ROOT).items() if not text]
     assert missing == [], "give __init__.py a docstring"
 
 
-def test_the_generated_part_is_up_to_date() -> None:
+def test_generated_part_is_up_to_date() -> None:
     page = (ROOT / PAGE).read_text(encoding="utf-8")
     assert updated(page, generated(ROOT)) == page, "run: python -m tools.architecture"
 
@@ -158,14 +158,14 @@ def tree(folder: Path, files: Mapping[str, str]) -> Path:
         "class Late:\n    if True:\n        import validation\n",
     ],
 )
-def test_a_backward_import_is_found(text: str, tmp_path: Path) -> None:
+def test_backward_import_is_found(text: str, tmp_path: Path) -> None:
     root = tree(tmp_path, {"ga/engine.py": text, "validation/gate.py": "import ga.engine\n"})
     (line,) = violations(imports_of(root), {})
     assert line.startswith("ga must not import validation: 1 modules do")
     assert line.endswith("ga.engine")
 
 
-def test_an_exception_covers_no_further_module_and_must_be_needed(tmp_path: Path) -> None:
+def test_exception_must_be_exact(tmp_path: Path) -> None:
     backward = {
         "validation/one.py": "import evolution_gate.reports.page\n",
         "reports/page.py": "",
@@ -181,7 +181,7 @@ def test_an_exception_covers_no_further_module_and_must_be_needed(tmp_path: Path
     assert "lower its number" in line
 
 
-def test_a_cycle_is_found_unless_it_is_closed_later(tmp_path: Path) -> None:
+def test_cycle_is_found_unless_import_is_deferred(tmp_path: Path) -> None:
     files = {"ga/a.py": "from ga import b\n", "ga/b.py": "from . import c\n"}
     root = tree(tmp_path, {**files, "ga/c.py": "from .a import name\n"})
     assert cycles(imports_of(root)) == [("ga.a", "ga.b", "ga.c")]
@@ -193,7 +193,7 @@ def test_a_cycle_is_found_unless_it_is_closed_later(tmp_path: Path) -> None:
         assert cycles(imports_of(root)) == []
 
 
-def test_an_import_of_a_name_leads_to_the_module_that_has_it(tmp_path: Path) -> None:
+def test_imported_name_resolves_to_its_module(tmp_path: Path) -> None:
     files = {
         "ga/ledger/store.py": "from ..market import Market\nfrom .. import clock\nimport json\n",
         "ga/market.py": "",
@@ -203,7 +203,7 @@ def test_an_import_of_a_name_leads_to_the_module_that_has_it(tmp_path: Path) -> 
     assert found == {("ga.ledger.store", "ga.market"), ("ga.ledger.store", "ga.clock")}
 
 
-def test_a_package_without_a_docstring_is_found(tmp_path: Path) -> None:
+def test_package_without_docstring_is_found(tmp_path: Path) -> None:
     root = tree(tmp_path, {"ga/a.py": "", "ga/deep/b.py": ""})
     (root / "ga/__init__.py").write_text('"""The engine. It evolves."""\n')
     (root / "ga/deep/__init__.py").unlink()
@@ -254,21 +254,19 @@ def test_a_method_and_a_function_inside_another_have_the_same_limit(tmp_path: Pa
         ("Version 1.5 of it.", "Version 1.5 of it."),
     ],
 )
-def test_first_sentence(text: str, sentence: str) -> None:
+def test_first_sentence_of_a_docstring(text: str, sentence: str) -> None:
     assert first_sentence(text) == sentence
 
 
 @pytest.mark.parametrize("files", [{}, {"ga/b.py": "class Evolution: ..."}])
-def test_a_name_that_moved_out_or_is_there_twice_is_an_error(
-    files: dict[str, str], tmp_path: Path
-) -> None:
+def test_moved_or_ambiguous_name_is_an_error(files: dict[str, str], tmp_path: Path) -> None:
     text = "class Evolution: ..." if files else ""
     root = tree(tmp_path, {"ga/a.py": text, **files})
     with pytest.raises(OutdatedError, match="correct WHERE"):
         generated(root, [("breeds", "ga", "Evolution")])
 
 
-def test_a_page_without_markers_is_an_error() -> None:
+def test_page_without_markers_is_an_error() -> None:
     assert updated(f"a\n{BEGIN}\nold\n{END}\nz\n", "new") == f"a\n{BEGIN}\n\nnew\n\n{END}\nz\n"
     with pytest.raises(OutdatedError, match="must have the lines"):
         updated(f"a\n{BEGIN}\n", "new")

@@ -11,7 +11,7 @@ CI = Path(__file__).resolve().parents[3] / "docs" / "ci"
 
 
 @pytest.mark.parametrize("name", ["github-actions.yml", "gitlab-ci.yml"])
-def test_it_runs_the_gate_and_keeps_the_report(name: str) -> None:
+def test_ci_example_runs_gate_and_keeps_report(name: str) -> None:
     text = (CI / name).read_text()
     job = yaml.safe_load(text)
     job = job["jobs"]["gate"] if "jobs" in job else job["gate"]

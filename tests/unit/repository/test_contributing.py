@@ -23,7 +23,7 @@ def anchor(heading: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         if target.startswith(("http://", "https://", "mailto:")):
@@ -48,7 +48,7 @@ def test_every_tox_environment_exists(guide: str) -> None:
     assert named <= there
 
 
-def test_every_extra_and_path_that_is_named_exists() -> None:
+def test_named_extras_and_paths_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     extras = re.findall(r"'\.\[(\w+)\]'", text)
@@ -59,7 +59,7 @@ def test_every_extra_and_path_that_is_named_exists() -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_hooks_run_modules_of_the_project_s_environment() -> None:
+def test_hooks_run_modules_of_the_environment() -> None:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     hooks = {hook["id"]: hook for repo in config["repos"] for hook in repo["hooks"]}
     assert {"ruff", "ruff-format", "mypy"} <= hooks.keys()
@@ -79,7 +79,7 @@ def test_issue_forms_are_complete(name: str) -> None:
     assert any(field.get("validations", {}).get("required") for field in fields)
 
 
-def test_the_container_of_contributors_installs_the_project() -> None:
+def test_devcontainer_installs_the_project() -> None:
     found = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
     assert found["image"].startswith("python:3.11-")
     assert "-c constraints.txt -e '.[dev]'" in found["postCreateCommand"]

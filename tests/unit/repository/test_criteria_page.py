@@ -11,17 +11,17 @@ from tools.criteria_page import PAGE, PROGRAM, generated, main
 from validation.criteria.registry import CRITERIA
 
 
-def test_the_table_is_up_to_date() -> None:
+def test_table_is_up_to_date() -> None:
     page = (ROOT / PAGE).read_text(encoding="utf-8")
     assert updated(page, generated(), program=PROGRAM) == page, f"run: python -m {PROGRAM}"
     assert main(["--check"]) == 0
 
 
-def test_every_criterion_says_when_it_passes_and_fails() -> None:
+def test_criteria_describe_pass_and_fail() -> None:
     assert [one.id for one in CRITERIA if not (one.passes and one.fails)] == []
 
 
-def test_a_new_criterion_is_in_the_table() -> None:
+def test_new_criterion_is_in_the_table() -> None:
     new = dataclasses.replace(CRITERIA[0], id="new", passes="a | b", fails="")
     page = (ROOT / PAGE).read_text(encoding="utf-8")
     table = updated(page, generated([*CRITERIA, new]), program=PROGRAM)
@@ -30,6 +30,6 @@ def test_a_new_criterion_is_in_the_table() -> None:
     assert f"| new | {new.target} |  |" in generated([bare])
 
 
-def test_a_page_without_the_table_s_markers_is_an_error() -> None:
+def test_page_without_table_markers_is_an_error() -> None:
     with pytest.raises(OutdatedError, match=PROGRAM):
         updated("nothing", generated(), program=PROGRAM)

@@ -46,7 +46,7 @@ def busier(factor: float) -> list[Timed]:
     return change(change(GOOD, CpuWindow, slower), Generation, slower)
 
 
-def test_a_machine_and_its_coordinator_all_day() -> None:
+def test_cost_includes_the_coordinator_all_day() -> None:
     verdict = said(GOOD)
     assert verdict.status is Status.PASS
     assert verdict.measured == "$16.32 on demand"
@@ -57,7 +57,7 @@ def test_a_machine_and_its_coordinator_all_day() -> None:
     assert "$30 pays 2 worker nodes; 1 is needed at most" in verdict.budget
 
 
-def test_work_that_takes_more_nodes_costs_more() -> None:
+def test_more_nodes_cost_more() -> None:
     # 5.3 core-seconds; a node has 2,400 in a generation's time, the factor is 2 at most.
     verdict = said(busier(400.0))
     assert verdict.status is Status.PASS
@@ -69,7 +69,7 @@ def test_work_that_takes_more_nodes_costs_more() -> None:
     assert said(busier(1400.0)).status is Status.FAIL
 
 
-def test_a_price_that_is_too_high_fails() -> None:
+def test_too_high_price_fails() -> None:
     verdict = said(priced(on_demand=3.4))
     assert verdict.status is Status.FAIL
     assert verdict.measured == "$163.20 on demand"
@@ -92,13 +92,13 @@ def test_a_price_that_is_too_high_fails() -> None:
         {"factor_high": 0.9},
     ],
 )
-def test_a_price_that_says_nothing_leaves_it_open(changes: dict[str, object]) -> None:
+def test_meaningless_price_is_inconclusive(changes: dict[str, object]) -> None:
     verdict = said(priced(**changes))
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.needs
 
 
-def test_two_prices_leave_it_open() -> None:
+def test_two_prices_are_inconclusive() -> None:
     assert said([*GOOD, (T0, price())]).status is Status.PASS
     assert said([*GOOD, (T0, price(on_demand=0.35))]).status is Status.INCONCLUSIVE
     assert said(GOOD, GOOD).status is Status.PASS
@@ -136,7 +136,7 @@ def replaced(**changes: object) -> Callable[[Record], Record]:
     ],
     ids=["no reading", "short", "impossible", "twice", "not committed", "failed", "fewer"],
 )
-def test_a_workload_that_cannot_be_counted_is_not_left_out_in_silence(events: list[Timed]) -> None:
+def test_uncountable_workload_is_named(events: list[Timed]) -> None:
     verdict = said(events)
     assert verdict.status is Status.INCONCLUSIVE
     assert "speedup-1-distributed" in verdict.reason
@@ -164,7 +164,7 @@ def test_two_workloads_are_too_few() -> None:
     assert verdict.needs == "2 more distributed speed-up workloads"
 
 
-def test_the_engine_says_its_price_with_date_and_source() -> None:
+def test_node_price_has_date_and_source() -> None:
     record = node_price()
     assert record.source.startswith("https://")
     assert len(record.as_of) == 10

@@ -16,11 +16,11 @@ from validation.evidence.records import Environment, Workload
 HEALTHY = passing()
 
 
-def test_nothing_changed() -> None:
+def test_equal_results_have_no_difference() -> None:
     assert difference([healthy()], [healthy(run="again")]) == ()
 
 
-def test_verdict_measurement_and_environment() -> None:
+def test_verdicts_measurements_and_environment_are_compared() -> None:
     slower = change(
         HEALTHY,
         Workload,
@@ -44,7 +44,7 @@ def test_verdict_measurement_and_environment() -> None:
     assert ("verdict", "dashboard") not in found
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_diff_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     write(first, HEALTHY)
     slow = change(

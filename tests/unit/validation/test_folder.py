@@ -11,7 +11,7 @@ from evolution_gate.fixtures.system import termination
 from validation.run_folder import WORK, stamp, working
 
 
-def test_the_name_is_in_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_name_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
@@ -29,7 +29,7 @@ def _fill(place: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_only_logs_stay_of_what_a_run_worked_on(broken: bool, tmp_path: Path) -> None:
+def test_only_logs_remain_after_a_run(broken: bool, tmp_path: Path) -> None:
     (tmp_path / "evidence.jsonl").touch()
     try:
         with working(tmp_path, keep=False) as place:
@@ -42,7 +42,7 @@ def test_only_logs_stay_of_what_a_run_worked_on(broken: bool, tmp_path: Path) ->
     assert left == ["evidence.jsonl", WORK, f"{WORK}/service", f"{WORK}/service/service.log"]
 
 
-def test_all_stays_when_it_is_asked_for_and_none_when_there_was_none(tmp_path: Path) -> None:
+def test_keep_leaves_all_files(tmp_path: Path) -> None:
     with working(tmp_path, keep=True) as place:
         _fill(place)
     assert (tmp_path / WORK / "backup.db").exists()
@@ -51,7 +51,7 @@ def test_all_stays_when_it_is_asked_for_and_none_when_there_was_none(tmp_path: P
     assert not (tmp_path / "other").exists()
 
 
-def test_a_run_that_a_signal_ends_is_tidied_last(tmp_path: Path) -> None:
+def test_run_ended_by_signal_is_tidied_last(tmp_path: Path) -> None:
     """A thread may still write there until every process is gone."""
     _fill(tmp_path / WORK)
     with pytest.raises(termination.EndedError), working(tmp_path, keep=False):

@@ -23,14 +23,14 @@ HEALTHY = passing()
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
 
 
-def test_go_takes_a_pass_of_every_criterion() -> None:
+def test_go_needs_a_pass_of_every_criterion() -> None:
     result = decide([healthy()], certificates=CERTIFIED)
     assert (result.decision, result.exit_code) == (Decision.GO, 0)
     assert result.verdict("speedup").status is Status.PASS
 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: c.id)
-def test_what_is_not_certified_blocks_go(criterion: Criterion) -> None:
+def test_uncertified_criterion_blocks_go(criterion: Criterion) -> None:
     result = decide(
         [healthy()],
         certificates=[c for c in CERTIFIED if c.criterion != criterion.id],
@@ -39,20 +39,20 @@ def test_what_is_not_certified_blocks_go(criterion: Criterion) -> None:
     assert result.uncertified == (criterion.id,)
 
 
-def test_a_failure_decides() -> None:
+def test_one_fail_is_no_go() -> None:
     events = change(HEALTHY, Audit, lambda r: dataclasses.replace(r, lost=1))
     result = decide([evidence(events)])
     assert (result.decision, result.exit_code) == (Decision.NO_GO, 1)
 
 
-def test_an_open_record_among_others_decides_nothing() -> None:
+def test_open_record_in_pool_is_inconclusive() -> None:
     result = decide([evidence(HEALTHY, run="a"), evidence(HEALTHY, run="b", closed=False)])
     assert result.decision is Decision.INCONCLUSIVE
     assert result.count(Status.INCONCLUSIVE) == len(CRITERIA)
 
 
 @given(statuses=st.lists(st.sampled_from(Status), min_size=1, max_size=6))
-def test_the_worst_verdict_wins(statuses: list[Status]) -> None:
+def test_worst_verdict_decides(statuses: list[Status]) -> None:
     def says(status: Status) -> Verdict:
         return Verdict(status=status, reason="x")
 
@@ -79,7 +79,7 @@ def test_the_worst_verdict_wins(statuses: list[Status]) -> None:
         assert decision is Decision.GO
 
 
-def test_a_gate_without_criteria_or_evidence() -> None:
+def test_gate_without_criteria_or_evidence() -> None:
     with pytest.raises(ValueError, match="criteria"):
         decide([healthy()], criteria=())
     with pytest.raises(ValueError, match="criteria"):
@@ -88,7 +88,7 @@ def test_a_gate_without_criteria_or_evidence() -> None:
         decide([])
 
 
-def test_a_checker_with_a_bug_does_not_pass() -> None:
+def test_verdict_function_that_raises_does_not_pass() -> None:
     def broken(_records: Records) -> Verdict:
         raise RuntimeError("bug")
 
@@ -141,7 +141,7 @@ def test_gate_command_without_a_file(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_same_run_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_duplicate_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(write(tmp_path / "e.jsonl", HEALTHY))
     assert main(["gate", path, path]) == 2
     assert "already" in capsys.readouterr().err

@@ -37,7 +37,7 @@ def opened(path: Path, **changes: object) -> EvidenceWriter:
     return EvidenceWriter(path, **(facts | changes))  # type: ignore[arg-type]
 
 
-def test_what_is_written_comes_back(tmp_path: Path) -> None:
+def test_written_records_are_read_back(tmp_path: Path) -> None:
     events = passing()
     read = read_evidence(write(tmp_path / "deep" / "e.jsonl", events))
     assert read.closed
@@ -48,7 +48,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     assert read.of("memory_error") == ()
 
 
-def test_every_line_is_on_disk_at_once(tmp_path: Path) -> None:
+def test_every_line_is_flushed_at_once(tmp_path: Path) -> None:
     writer = opened(tmp_path / "e.jsonl")
     writer.record("note", text="x")
     read = read_evidence(tmp_path / "e.jsonl", allow_open=True)
@@ -61,7 +61,7 @@ def test_every_line_is_on_disk_at_once(tmp_path: Path) -> None:
         writer.record("note", text="late")
 
 
-def test_threads_may_share_a_writer(tmp_path: Path) -> None:
+def test_threads_can_share_a_writer(tmp_path: Path) -> None:
     with opened(tmp_path / "e.jsonl") as writer:
         threads = [
             threading.Thread(target=lambda: [writer.record("note", text="x") for _ in range(50)])
@@ -74,7 +74,7 @@ def test_threads_may_share_a_writer(tmp_path: Path) -> None:
     assert len(read_evidence(tmp_path / "e.jsonl").events) == 402
 
 
-def test_a_crash_leaves_the_record_open(tmp_path: Path) -> None:
+def test_crash_leaves_the_record_open(tmp_path: Path) -> None:
     def crash() -> None:
         with opened(tmp_path / "e.jsonl"):
             raise RuntimeError("harness")
@@ -109,7 +109,7 @@ def test_evidence_is_never_overwritten(tmp_path: Path) -> None:
         ("memory_error", {"workload": 1, "detail": ""}),
     ],
 )
-def test_ill_typed_payloads_are_not_written(
+def test_wrongly_typed_payloads_are_not_written(
     tmp_path: Path, kind: str, data: dict[str, object]
 ) -> None:
     with opened(tmp_path / "e.jsonl") as writer, pytest.raises(EvidenceError):
@@ -117,14 +117,14 @@ def test_ill_typed_payloads_are_not_written(
     assert [e.kind for e in read_evidence(tmp_path / "e.jsonl").events] == ["open", "close"]
 
 
-def test_observations_of_a_receipt_must_be_finite() -> None:
+def test_receipt_observations_must_be_finite() -> None:
     fault = receipt("kill", "n", T0, "w").data() | {"before": {"a": [{"b": float("inf")}]}}
     with pytest.raises(EvidenceError, match=r"before.a\[0\].b"):
         parse("fault", fault)
 
 
 @pytest.mark.parametrize("kind", [k for k in RECORDS if k != "environment"])
-def test_every_field_is_needed(kind: str) -> None:
+def test_every_field_is_required(kind: str) -> None:
     events = [event for event in evidence(passing()).events if event.kind == kind]
     for event in events[:1]:
         for name in event.data:
@@ -134,7 +134,7 @@ def test_every_field_is_needed(kind: str) -> None:
 
 @given(data=st.data())
 @settings(max_examples=150)
-def test_any_changed_dropped_or_moved_line_is_refused(
+def test_changed_dropped_or_moved_line_is_refused(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = small(tmp_path_factory.mktemp("e") / "e.jsonl")
@@ -166,7 +166,7 @@ def test_any_changed_dropped_or_moved_line_is_refused(
 @pytest.mark.parametrize(
     "text", ["", "\n", "{}\n", "[1]\n", "nonsense\n", "\xff\n", "[" * 9999 + "\n"]
 )
-def test_files_that_are_no_evidence(tmp_path: Path, text: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "e.jsonl"
     path.write_text(text, encoding="latin-1")
     with pytest.raises(EvidenceError, match="line 1: "):
@@ -174,7 +174,7 @@ def test_files_that_are_no_evidence(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_numbers_that_are_none(tmp_path: Path, number: str) -> None:
+def test_non_finite_times_are_refused(tmp_path: Path, number: str) -> None:
     path = small(tmp_path / "e.jsonl")
     lines = path.read_text().splitlines()
     fields = json.loads(lines[2])
@@ -184,7 +184,7 @@ def test_numbers_that_are_none(tmp_path: Path, number: str) -> None:
         read_evidence(path)
 
 
-def test_another_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("validation.evidence.log.SCHEMA_VERSION", 2)
     path = small(tmp_path / "e.jsonl")
     monkeypatch.undo()
@@ -192,7 +192,7 @@ def test_another_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         read_evidence(path)
 
 
-def test_a_torn_last_line_of_an_open_record_is_left_out(tmp_path: Path) -> None:
+def test_incomplete_last_line_is_skipped(tmp_path: Path) -> None:
     path = small(tmp_path / "e.jsonl")
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:4]) + lines[4][:20])
@@ -210,6 +210,6 @@ def test_pooling_counts_a_run_once() -> None:
         pool([])
 
 
-def test_builder_changes_only_what_it_is_told() -> None:
+def test_builder_changes_only_the_given_records() -> None:
     events = passing()
     assert change(events, Usage, lambda record: record) == events

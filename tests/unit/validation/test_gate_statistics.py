@@ -30,18 +30,18 @@ def test_rates_agree_with_scipy(n: int, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(("k", "n", "more"), [(0, 0, 59), (59, 59, 0), (58, 58, 1), (0, 1, 92)])
-def test_cycles_that_are_still_needed(k: int, n: int, more: int) -> None:
+def test_needed_cycles(k: int, n: int, more: int) -> None:
     assert statistics.successes_needed(k, n, 0.95) == more
 
 
-def test_bounds_without_assumptions() -> None:
+def test_nonparametric_bounds() -> None:
     assert statistics.proven_content(5) == pytest.approx(0.549, abs=1e-3)
     assert statistics.proven_content(59) == pytest.approx(0.9505, abs=1e-4)
     assert statistics.zero_count_upper(1000) == pytest.approx(3 / 1000, rel=5e-3)
 
 
 @pytest.mark.parametrize(("n", "k"), [(4, 5.144), (5, 4.203), (10, 2.911), (30, 2.220)])
-def test_tolerance_factors_of_the_tables(n: int, k: float) -> None:
+def test_tolerance_factors_equal_published_tables(n: int, k: float) -> None:
     """Hahn and Meeker, Statistical Intervals, table A.12d: one-sided, 95 % / 95 %."""
     assert statistics.tolerance_factor(n) == pytest.approx(k, abs=2e-3)
 
@@ -81,7 +81,7 @@ def test_slopes_agree_with_scipy(seed: int, count: int) -> None:
     assert ours.upper >= theirs.high_slope - 1e-12
 
 
-def test_two_days_without_an_outage() -> None:
+def test_availability_of_two_days_without_outage() -> None:
     found = statistics.availability([], 48 * 3600, unseen_s=120)
     assert 86400 / found.between.lower == pytest.approx(1.5, abs=0.01)  # outages a day
     assert found.repair is None
@@ -90,7 +90,7 @@ def test_two_days_without_an_outage() -> None:
 
 
 @given(lengths=st.lists(st.floats(1, 1e4), max_size=8), hours=st.floats(10, 1000))
-def test_more_watching_is_just_enough(lengths: list[float], hours: float) -> None:
+def test_more_watching_is_exactly_enough(lengths: list[float], hours: float) -> None:
     watched = 3600 * hours + sum(lengths)
     now = statistics.availability(lengths, watched, unseen_s=120)
     assert now.share.lower <= now.observed <= now.share.upper
@@ -101,7 +101,7 @@ def test_more_watching_is_just_enough(lengths: list[float], hours: float) -> Non
 
 
 @given(data=st.data())
-def test_what_is_still_needed_is_just_enough(data: st.DataObject) -> None:
+def test_values_needed_is_exactly_enough(data: st.DataObject) -> None:
     """As many more values with the same mean and spread move the bound, one less does not."""
     count = data.draw(st.integers(3, 10))
     spread = data.draw(st.floats(0.05, 0.3))
@@ -119,7 +119,7 @@ def test_what_is_still_needed_is_just_enough(data: st.DataObject) -> None:
     assert more == 1 or lower(count + more - 1) < 0.95
 
 
-def test_nothing_is_foretold_of_the_wrong_side() -> None:
+def test_unreachable_target_has_no_forecast() -> None:
     assert statistics.values_needed([1.0, 1.2], 2.0, above=True) is None
     assert statistics.values_needed([1.0], 0.5, above=True) is None
     assert statistics.more_for_tolerance([100.0, 140.0], 120.0) is None
@@ -134,13 +134,13 @@ def test_nothing_is_foretold_of_the_wrong_side() -> None:
 
 
 @pytest.mark.parametrize("bad", [[], [1.0, math.nan], [math.inf]])
-def test_no_bound_of_nothing_or_of_nan(bad: list[float]) -> None:
+def test_bounds_refuse_empty_or_nan_values(bad: list[float]) -> None:
     for bound in (statistics.mean, statistics.geometric_mean, statistics.tolerance_upper):
         with pytest.raises(ValueError, match="value"):
             bound(bad)
 
 
-def test_impossible_questions() -> None:
+def test_impossible_arguments_are_refused() -> None:
     for ask in (
         lambda: statistics.proportion(2, 1),
         lambda: statistics.proportion(0, 0),

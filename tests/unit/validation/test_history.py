@@ -69,13 +69,13 @@ def counted(events: Sequence[Timed]) -> dict[Fate, int]:
 WHOLE = record(*(held(g) for g in range(GENERATIONS)), audit())
 
 
-def test_a_whole_history_passes() -> None:
+def test_complete_history_passes() -> None:
     verdict = said(WHOLE)
     assert verdict.status is Status.PASS, verdict
     assert verdict.measured == "18 committed, 0 lost, 0 doubled, 0 unknown"
 
 
-def test_one_lost_individual_is_named_with_its_fault() -> None:
+def test_lost_individual_is_named_with_its_fault() -> None:
     verdict = said(record(held(0), held(1, "0-2,4-5"), held(2), audit(committed=17, lost=1)))
     assert verdict.status is Status.FAIL
     assert (
@@ -85,21 +85,21 @@ def test_one_lost_individual_is_named_with_its_fault() -> None:
     assert "17 committed, 1 lost" in verdict.measured
 
 
-def test_an_individual_held_twice_or_never_asked_for_is_doubled() -> None:
+def test_repeated_or_unplanned_individual_is_doubled() -> None:
     verdict = said(record(held(0, again="4"), held(1, "0-6"), held(2), held(3, "0"), audit()))
     assert verdict.status is Status.FAIL
     for name in ("generation 0 index 4", "generation 1 index 6", "generation 3 index 0"):
         assert f"doubled: {name}" in verdict.reason
 
 
-def test_what_was_never_promised_is_unknown_not_lost() -> None:
+def test_unacknowledged_individual_is_unknown() -> None:
     crashed = dataclasses.replace(WORK, exit_code=-9, digest=None)
     events = record(held(0), held(1), held(2, "", promised=False), work=crashed)
     assert counted(events) == {Fate.COMMITTED: 12, Fate.UNKNOWN: 6}
 
 
 @pytest.mark.parametrize("gap", [True, False])
-def test_an_unknown_outcome_never_passes_unless_the_harness_was_away(gap: bool) -> None:
+def test_unknown_outcome_passes_only_with_gap(gap: bool) -> None:
     away = (T0 + 500, Gap(begin=T0 + 99, end=T0 + 500, reason="the soak was killed"))
     call = dataclasses.replace(CALL, workload="x")
     verdict = said([*WHOLE, (T0 + 90, call), *([away] if gap else []), (T0 + 600, Note(text=""))])
@@ -107,18 +107,18 @@ def test_an_unknown_outcome_never_passes_unless_the_harness_was_away(gap: bool) 
     assert "18 unknown" in verdict.measured
 
 
-def test_a_gap_before_an_invocation_explains_nothing() -> None:
+def test_gap_before_invocation_explains_nothing() -> None:
     away = (T0 + 50, Gap(begin=T0 + 45, end=T0 + 50, reason="the soak was killed"))
     call = dataclasses.replace(CALL, workload="x")
     assert said([*WHOLE, away, (T0 + 90, call)]).status is Status.INCONCLUSIVE
 
 
-def test_a_ledger_that_nobody_read_leaves_all_unknown() -> None:
+def test_unread_ledger_leaves_all_unknown() -> None:
     assert counted(record()) == {Fate.UNKNOWN: 18}
     assert said(record()).status is Status.INCONCLUSIVE
 
 
-def test_counts_stand_in_for_places() -> None:
+def test_audit_counts_replace_missing_places() -> None:
     assert counted(record(audit())) == {Fate.COMMITTED: 18}
     assert counted(record(audit(committed=17, lost=1))) == {Fate.COMMITTED: 17, Fate.LOST: 1}
     assert counted(record(audit(doubled=2))) == {Fate.COMMITTED: 18, Fate.DOUBLED: 2}
@@ -136,7 +136,7 @@ def test_counts_stand_in_for_places() -> None:
         change(WHOLE, Individuals, lambda r: dataclasses.replace(r, workload="y")),
     ],
 )
-def test_a_record_that_contradicts_itself_decides_nothing(events: list[Timed]) -> None:
+def test_contradictory_record_is_inconclusive(events: list[Timed]) -> None:
     verdict = said(events)
     assert verdict.status is Status.INCONCLUSIVE, verdict
     assert "the checker failed" not in verdict.reason
@@ -148,7 +148,7 @@ def test_places_are_written_and_read(places: set[int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "1-", "-3", "1,,2", "1-x", "½"])
-def test_places_that_cannot_be_read(text: str) -> None:
+def test_unreadable_places_are_refused(text: str) -> None:
     with pytest.raises(InconclusiveError):
         assert format_ranges(text) is None
 
@@ -162,7 +162,7 @@ def test_places_that_cannot_be_read(text: str) -> None:
     promised=st.lists(st.booleans(), min_size=GENERATIONS + 1, max_size=GENERATIONS + 1),
     finished=st.booleans(),
 )
-def test_every_individual_has_one_fate(
+def test_every_individual_has_exactly_one_fate(
     copies: list[list[int]], promised: list[bool], finished: bool
 ) -> None:
     """Any ledger, against a count done individual by individual."""
@@ -204,7 +204,7 @@ def test_faults_belong_to_their_operation() -> None:
 
 
 @pytest.mark.parametrize("gap", [True, False])
-def test_a_kill_whose_recovery_nobody_could_see_is_explained_by_the_gap(gap: bool) -> None:
+def test_gap_explains_an_unobserved_recovery(gap: bool) -> None:
     call = Invocation(workload="cut", population_size=SIZE, generations=GENERATIONS)
     killed = receipt("kill", "node-1", T0 + 640, "cut")
     away = (T0 + 900, Gap(begin=T0 + 650, end=T0 + 900, reason="the soak was killed"))
@@ -215,7 +215,7 @@ def test_a_kill_whose_recovery_nobody_could_see_is_explained_by_the_gap(gap: boo
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_a_gap_explains_only_the_last_workload_before_it(later: bool) -> None:
+def test_gap_explains_only_the_preceding_workload(later: bool) -> None:
     """Its audit could not be written down; that of one before could have been."""
     whole = workload("cut", 640, 10, population_size=SIZE, generations=GENERATIONS)
     events = [

@@ -48,7 +48,7 @@ def prometheus() -> Iterator[str]:
         thread.join()
 
 
-def test_each_node_with_evictions_is_written_down_and_fails_the_verdict(prometheus: str) -> None:
+def test_evictions_are_recorded_and_fail(prometheus: str) -> None:
     _Prometheus.counts = {"n1": 0.0, "n2": 3.0}
     written = _Written()
     evictions(prometheus, written, since=0.0)
@@ -61,7 +61,7 @@ def test_each_node_with_evictions_is_written_down_and_fails_the_verdict(promethe
     assert failure.detail in said.reason
 
 
-def test_none_is_nothing_and_no_answer_is_a_note(prometheus: str) -> None:
+def test_missing_prometheus_is_recorded_as_note(prometheus: str) -> None:
     written = _Written()
     _Prometheus.counts = {"n1": 0.0}
     evictions(prometheus, written, since=0.0)

@@ -31,7 +31,7 @@ def message(*alerts: tuple[str, str, str]) -> dict[str, Any]:
     }
 
 
-def test_the_webhook_keeps_what_it_is_told() -> None:
+def test_webhook_keeps_its_notifications() -> None:
     with Webhook() as webhook:
         told = message(("NodeLost", "n1", "firing"), ("HeadLost", "", "resolved"))
         assert requests.post(webhook.url, json=told, timeout=5).status_code == 200
@@ -44,7 +44,7 @@ def test_the_webhook_keeps_what_it_is_told() -> None:
         requests.post(webhook.url, json=told, timeout=5)
 
 
-def test_waiting_is_for_the_last_word_on_that_alert_of_that_node() -> None:
+def test_wait_matches_alert_and_node() -> None:
     with Webhook() as webhook:
 
         def tell(*alerts: tuple[str, str, str]) -> None:
@@ -157,7 +157,7 @@ def asked(folder: Path, *, prometheus: str, grafana: str | None) -> tuple[list[P
     return list(evidence.all(Panel)), list(evidence.all(Probe))
 
 
-def test_prometheus_is_asked_every_query(servers: tuple[Servers, str], tmp_path: Path) -> None:
+def test_prometheus_gets_every_query(servers: tuple[Servers, str], tmp_path: Path) -> None:
     state, url = servers
     state.empty, state.refused = {WANTED[3].query}, {WANTED[7].query}
     panels, probes = asked(tmp_path, prometheus=url, grafana=None)
@@ -173,7 +173,7 @@ def test_prometheus_is_asked_every_query(servers: tuple[Servers, str], tmp_path:
     assert not probes
 
 
-def test_grafana_is_asked_for_what_it_has(servers: tuple[Servers, str], tmp_path: Path) -> None:
+def test_grafana_gets_its_own_queries(servers: tuple[Servers, str], tmp_path: Path) -> None:
     state, url = servers
     state.empty, state.refused = {WANTED[3].query}, {WANTED[7].query}
     state.missing = WANTED[9].panel
@@ -189,14 +189,14 @@ def test_grafana_is_asked_for_what_it_has(servers: tuple[Servers, str], tmp_path
     assert len(state.through_grafana) == sum("does not" not in p.detail for p in panels)
 
 
-def test_a_grafana_that_is_ill_is_seen(servers: tuple[Servers, str], tmp_path: Path) -> None:
+def test_unhealthy_grafana_is_recorded(servers: tuple[Servers, str], tmp_path: Path) -> None:
     state, url = servers
     state.well = False
     _, probes = asked(tmp_path, prometheus=url, grafana=url)
     assert [(p.probe, p.ok, p.detail) for p in probes] == [("grafana", False, "HTTP 503")]
 
 
-def test_nobody_answers_and_no_password_is_told(tmp_path: Path) -> None:
+def test_unreachable_services_reveal_no_password(tmp_path: Path) -> None:
     panels, probes = asked(
         tmp_path, prometheus="http://127.0.0.1:1", grafana="http://me:hush@127.0.0.1:1"
     )
@@ -206,7 +206,7 @@ def test_nobody_answers_and_no_password_is_told(tmp_path: Path) -> None:
     assert "hush" not in (tmp_path / "e.jsonl").read_text()
 
 
-def test_queries_inside_a_folded_row_are_found() -> None:
+def test_queries_in_collapsed_rows_are_found() -> None:
     target = {"datasource": {"uid": "p"}, "expr": "up"}
     board = {
         "title": "T",

@@ -41,7 +41,7 @@ def said(function: VerdictFunction, events: list[Timed]) -> Verdict:
     return verdict
 
 
-def test_a_good_record_passes() -> None:
+def test_good_record_passes() -> None:
     verdict = said(alerting, GOOD)
     assert verdict.status is Status.PASS
     # Of the second notification of a fire and the last that it is over; the receipt took 0.2 s.
@@ -79,13 +79,13 @@ for name in ("late", "never"):
 
 
 @pytest.mark.parametrize("defect", ALERT_DEFECTS)
-def test_an_alert_that_fails(defect: str) -> None:
+def test_wrong_or_late_alert_fails(defect: str) -> None:
     verdict = said(alerting, ALERT_DEFECTS[defect])
     assert verdict.status is Status.FAIL, verdict
     assert verdict.reason
 
 
-def test_alerts_of_other_faults_of_ours_are_no_false_alarms() -> None:
+def test_alerts_of_other_faults_are_not_false() -> None:
     other = KILL + 200
     rest: list[Timed] = [
         (other, receipt("kill", NODES[0], other, "recovery-1")),
@@ -124,14 +124,14 @@ ALERT_HOLES = {
 
 
 @pytest.mark.parametrize("hole", ALERT_HOLES)
-def test_an_alert_that_is_not_proven(hole: str) -> None:
+def test_unproven_alert_is_inconclusive(hole: str) -> None:
     verdict = said(alerting, ALERT_HOLES[hole])
     assert verdict.status is Status.INCONCLUSIVE, verdict
     assert verdict.needs
 
 
 @given(st.sets(st.integers(0, len(GOOD) - 1), min_size=1))
-def test_no_part_left_out_makes_a_pass_of_another_time(left_out: set[int]) -> None:
+def test_missing_records_never_make_a_pass(left_out: set[int]) -> None:
     events = [event for index, event in enumerate(GOOD) if index not in left_out]
     kept = {type(record) for _, record in events}
     if said(alerting, events).status is Status.PASS:
@@ -143,7 +143,7 @@ def test_no_part_left_out_makes_a_pass_of_another_time(left_out: set[int]) -> No
 
 
 @given(st.floats(0.5, 200), st.floats(0, 200), st.floats(0.5, 200))
-def test_times_decide(fires: float, held: float, clears: float) -> None:
+def test_alert_times_decide(fires: float, held: float, clears: float) -> None:
     """A node is held down for ``held`` s more after the alert fired, as the gate does it."""
     back = KILL + fires + held
     over = back + 0.2 + clears
@@ -163,7 +163,7 @@ def test_times_decide(fires: float, held: float, clears: float) -> None:
         assert status is not Status.PASS
 
 
-def test_without_alertmanager_the_reason_is_told() -> None:
+def test_missing_alertmanager_is_the_reason() -> None:
     probe = Probe(
         probe="alertmanager", ok=False, latency_s=0, detail="no Alertmanager: x", excused=False
     )
@@ -180,7 +180,7 @@ def through_prometheus(events: list[Timed]) -> list[Timed]:
     ]
 
 
-def test_without_grafana_the_panels_are_told_and_nothing_passes() -> None:
+def test_missing_grafana_never_passes() -> None:
     verdict = said(grafana_functional, through_prometheus(GOOD))
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.measured == "5 of 5 queries have data"
@@ -188,20 +188,20 @@ def test_without_grafana_the_panels_are_told_and_nothing_passes() -> None:
 
 
 @pytest.mark.parametrize("via", ["grafana", "prometheus"])
-def test_a_panel_without_data_fails_whoever_was_asked(via: str) -> None:
+def test_panel_without_data_fails(via: str) -> None:
     events = edited(Panel, 3, points=0)
     verdict = said(grafana_functional, events if via == "grafana" else through_prometheus(events))
     assert verdict.status is Status.FAIL
     assert "Cluster / panel 3: no data" in verdict.reason
 
 
-def test_a_grafana_that_is_not_well_fails() -> None:
+def test_unhealthy_grafana_fails() -> None:
     verdict = said(grafana_functional, edited(Probe, ok=False, detail="HTTP 503"))
     assert verdict.status is Status.FAIL
     assert "HTTP 503" in verdict.reason
 
 
-def test_a_panel_that_was_not_asked_for_leaves_it_open() -> None:
+def test_panel_without_query_is_inconclusive() -> None:
     for hole in (edited(Panel, 3), edited(Panel, 3, panel="panel 2", query="up + 2")):
         verdict = said(grafana_functional, hole)
         assert verdict.status is Status.INCONCLUSIVE

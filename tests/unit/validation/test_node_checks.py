@@ -23,7 +23,7 @@ def with_checks(change: Callable[[NodeCheck], NodeCheck | None]) -> list[Timed]:
     return changed
 
 
-def test_the_processors_are_named_with_their_nodes() -> None:
+def test_processors_are_named_with_their_nodes() -> None:
     def other(check: NodeCheck) -> NodeCheck:
         if check.node != "10.0.0.2":
             return check
@@ -34,7 +34,7 @@ def test_the_processors_are_named_with_their_nodes() -> None:
     assert "on a processor (4 nodes), another one (1 node)" in verdict.reason
 
 
-def test_a_node_that_computes_other_bits_fails_though_all_histories_are_equal() -> None:
+def test_node_with_other_bits_fails() -> None:
     def odd(check: NodeCheck) -> NodeCheck:
         if check.node != "10.0.0.2":
             return check
@@ -46,7 +46,7 @@ def test_a_node_that_computes_other_bits_fails_though_all_histories_are_equal() 
 
 
 @pytest.mark.parametrize("which", ["local", "10.0.0."])
-def test_a_workload_whose_nodes_were_not_checked_proves_nothing(which: str) -> None:
+def test_workload_on_unchecked_nodes_proves_nothing(which: str) -> None:
     gone = with_checks(lambda c: None if c.node.startswith(which) else c)
     verdict = reproducibility([evidence(gone)])
     assert verdict.status is Status.INCONCLUSIVE

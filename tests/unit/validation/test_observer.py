@@ -148,7 +148,7 @@ PLANTED: dict[str, tuple[str, list[Timed]]] = {
 }
 
 
-def test_a_healthy_run_is_believed() -> None:
+def test_healthy_run_is_trusted() -> None:
     assert doubted(HEALTHY) == {}
     aspects = assess_sources([healthy()], CRITERIA)
     assert all(aspect.measured for aspect in aspects)
@@ -156,7 +156,7 @@ def test_a_healthy_run_is_believed() -> None:
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_what_is_planted_leaves_open_what_rests_on_it(name: str) -> None:
+def test_planted_doubt_makes_its_criteria_inconclusive(name: str) -> None:
     source, events = PLANTED[name]
     result = decided(events)
     aspect = next(a for a in result.observer if a.source == source)
@@ -172,20 +172,20 @@ def test_what_is_planted_leaves_open_what_rests_on_it(name: str) -> None:
                 assert result.verdict(criterion) == BELIEVED.verdict(criterion)
 
 
-def test_stale_prometheus_is_open_not_failed_and_says_why() -> None:
+def test_stale_prometheus_is_inconclusive_with_the_reason() -> None:
     verdict = decided(gone(NODES[3], 300, 340)).verdict("prometheus_collection")
     assert verdict.status is Status.INCONCLUSIVE
     assert "node-4 was up in Prometheus, but its process had ended" in verdict.reason
 
 
-def test_an_outage_that_prometheus_sees_too_is_no_doubt() -> None:
+def test_outage_seen_by_prometheus_is_no_doubt() -> None:
     """The kills of the healthy run are: it takes Prometheus a scrape to know."""
     assert any(isinstance(r, Scrape) and not r.up for _, r in HEALTHY)
     # One scrape that timed out is prometheus_collection's own to judge.
     assert PROMETHEUS not in doubted(says(NODES[3], 300, 304, up=False))
 
 
-def test_a_fail_stands_whatever_it_rests_on() -> None:
+def test_fail_is_never_downgraded() -> None:
     events = change(HEALTHY, HarnessReading, lambda _: None)
     events = change(events, Audit, lambda r: dataclasses.replace(r, lost=1))
     result = decided(events)
@@ -193,7 +193,7 @@ def test_a_fail_stands_whatever_it_rests_on() -> None:
     assert result.decision is Decision.NO_GO
 
 
-def test_a_run_whose_observer_said_nothing_is_no_go_and_no_fail() -> None:
+def test_silent_observer_is_inconclusive() -> None:
     result = decided(change(HEALTHY, HarnessReading, lambda _: None))
     assert result.decision is Decision.INCONCLUSIVE
     assert result.count(Status.FAIL) == 0
@@ -201,7 +201,7 @@ def test_a_run_whose_observer_said_nothing_is_no_go_and_no_fail() -> None:
     assert result.verdict("bad_input").status is Status.PASS
 
 
-def test_one_reading_shows_no_clock() -> None:
+def test_single_reading_shows_no_clock() -> None:
     """In a run so short that the silence alone would be no doubt."""
     last = max(at for at, r in HEALTHY if isinstance(r, HarnessReading))
     events = [(at, r) for at, r in HEALTHY if not isinstance(r, HarnessReading) or at == last]
@@ -213,13 +213,13 @@ def test_one_reading_shows_no_clock() -> None:
 
 @given(stop=st.floats(5, 48 * 3600))
 @settings(max_examples=5)
-def test_an_observer_that_stops_half_way_is_no_go(stop: float) -> None:
+def test_observer_that_stops_early_is_inconclusive(stop: float) -> None:
     kept = readings(lambda r: r if r.at < T0 + stop else None)
     assert {CPU, CLOCK, SCRAPES} <= doubted(kept).keys()
     assert decided(kept).decision is Decision.INCONCLUSIVE
 
 
-def test_a_known_absence_of_the_harness_breaks_the_clock_but_is_no_jump() -> None:
+def test_known_gap_is_no_clock_jump() -> None:
     """A soak that was killed and taken up again after a reboot."""
     at, until = T0 + 3600, T0 + 7200
     kept = [
@@ -252,7 +252,7 @@ def test_dropped_records_never_fail(kinds: set[type[Record]], share: float, seed
 
 @given(name=st.sampled_from(sorted(PLANTED)), criterion=st.sampled_from([c.id for c in CRITERIA]))
 @settings(max_examples=20)
-def test_a_doubt_only_ever_opens_a_pass(name: str, criterion: str) -> None:
+def test_doubt_changes_only_a_pass(name: str, criterion: str) -> None:
     source, events = PLANTED[name]
     records = [evidence(events)]
     asked = next(c for c in CRITERIA if c.id == criterion)
@@ -317,7 +317,7 @@ def observing(
     return [r.silence_s for r in kept.records if isinstance(r, HarnessReading)]
 
 
-def test_silence_is_the_longest_between_samples_and_until_now(
+def test_silence_is_the_longest_sample_gap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = observing(
@@ -333,7 +333,7 @@ def test_silence_is_the_longest_between_samples_and_until_now(
     assert found == [{}, {"head": 7.0}, {"head": 5.0}, {"head": 7.0}, {"head": 10.0}]
 
 
-def test_a_reading_is_of_this_process_and_its_clocks() -> None:
+def test_reading_measures_this_process_and_clocks() -> None:
     kept = Kept()
     ends = Endpoints(ray="", dashboard="")
     with HarnessMonitor(SimpleNamespace(endpoints=ends, scrape_targets={}), kept, period=0.01):  # type: ignore[arg-type]
@@ -346,7 +346,7 @@ def test_a_reading_is_of_this_process_and_its_clocks() -> None:
         assert abs((b.at - a.at) - (b.monotonic_s - a.monotonic_s)) < 0.5
 
 
-def test_while_a_node_is_started_nothing_is_compared() -> None:
+def test_starting_node_is_not_compared() -> None:
     """Of a real run: the exporter was there before the start was confirmed."""
     node = NODES[3]
     at = T0 + 300

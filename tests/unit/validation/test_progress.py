@@ -33,7 +33,7 @@ def _campaign(takes: list[float]) -> list[str]:
     return said
 
 
-def test_time_left_is_by_the_pace_so_far() -> None:
+def test_time_left_follows_the_pace_so_far() -> None:
     assert _campaign([60.0] * 3) == [
         "stage 1 of 3: a (x); about 3 min left",
         "stage 2 of 3: b (x); about 2 min left",
@@ -54,7 +54,7 @@ def test_time_left_is_by_the_pace_so_far() -> None:
         [120.0] * 8,
     ],
 )
-def test_time_left_never_rises_without_a_reason(takes: list[float]) -> None:
+def test_rise_of_time_left_is_explained(takes: list[float]) -> None:
     left = [_minutes(line) for line in _campaign(takes)]
     assert len(left) == len(takes)
     for number in range(1, len(takes)):
@@ -73,13 +73,13 @@ def _minutes(line: str) -> float:
 
 
 @pytest.mark.parametrize("steps", [FULL, ATTACHED])
-def test_a_campaign_runs_known_stages_once_each(steps: tuple[Step, ...]) -> None:
+def test_campaign_runs_known_stages_once_each(steps: tuple[Step, ...]) -> None:
     names = [name for step in steps for name in (step.stage, *step.alongside)]
     assert len(set(names)) == len(names)
     assert set(names) <= set(STAGES)
 
 
-def test_the_full_campaign_feeds_every_criterion_with_a_stage_of_its_own() -> None:
+def test_full_campaign_has_stages_for_every_criterion() -> None:
     names = {name for step in FULL for name in (step.stage, *step.alongside)}
     fed = {criterion for name in names for criterion in STAGES[name].feeds}
     watched = {"uptime", "dashboard", "prometheus_collection", "container_stability"}
@@ -87,7 +87,7 @@ def test_the_full_campaign_feeds_every_criterion_with_a_stage_of_its_own() -> No
     assert fed | watched | by_all == {criterion.id for criterion in CRITERIA}
 
 
-def test_a_campaign_that_would_run_unwatched_is_refused(tmp_path: Path) -> None:
+def test_unwatched_step_in_the_middle_is_refused(tmp_path: Path) -> None:
     steps = [Step(stage="population"), Step(stage="rollback", watched=False), Step(stage="watch")]
     options = Options(
         seed=1, run="run", folder=tmp_path / "run", scale=SHORT, replay="", say=print

@@ -81,7 +81,7 @@ def payload(cls: type[Record]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("kind", BUILT_IN)
-def test_a_field_takes_what_its_type_says_and_nothing_else(kind: str) -> None:
+def test_field_accepts_exactly_its_type(kind: str) -> None:
     good = payload(BUILT_IN[kind])
     for field in dataclasses.fields(BUILT_IN[kind]):
         for value in VALUES:
@@ -96,7 +96,7 @@ def test_a_field_takes_what_its_type_says_and_nothing_else(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", BUILT_IN)
-def test_a_field_is_neither_left_out_nor_added(kind: str) -> None:
+def test_missing_or_unknown_field_is_refused(kind: str) -> None:
     good = payload(BUILT_IN[kind])
     for name in good:
         with pytest.raises(EvidenceError, match=f"^{kind}: missing {name}$"):
@@ -106,7 +106,7 @@ def test_a_field_is_neither_left_out_nor_added(kind: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, True, NAN, [], {}])
-def test_the_environment_is_text_and_finite_numbers(value: object) -> None:
+def test_environment_is_text_and_finite_numbers(value: object) -> None:
     held = {"cores": 4, "load": 0.5, "below": -1, "system": "Linux"}
     found = parse("environment", held)
     assert isinstance(found, Environment)
@@ -151,7 +151,7 @@ def own() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own")
-def test_a_record_of_somebody_s_own_is_written_and_read(tmp_path: Path) -> None:
+def test_custom_record_is_written_and_read(tmp_path: Path) -> None:
     opening = {"run": "r", "seed": -1, "backend": "processes", "nodes": 1, "replay": ""}
     with EvidenceWriter(tmp_path / "e.jsonl", cpus_per_node=1.0, **opening) as writer:
         writer.add(READ)
@@ -192,7 +192,7 @@ def test_a_record_of_somebody_s_own_is_written_and_read(tmp_path: Path) -> None:
         ("plain", {"a": {"b": NAN}}, ".a.b must be a finite number, not nan"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_place(name: str, value: object, reason: str) -> None:
+def test_wrong_value_is_refused_with_its_place(name: str, value: object, reason: str) -> None:
     with pytest.raises(EvidenceError) as refused:
         parse(Own.KIND, {**GOOD, name: value})
     space = "" if reason[0] in ".[:" else " "
@@ -200,7 +200,7 @@ def test_what_does_not_fit_is_refused_with_its_place(name: str, value: object, r
 
 
 @pytest.mark.usefixtures("own")
-def test_a_default_does_not_stand_for_what_is_missing() -> None:
+def test_default_does_not_replace_a_missing_field() -> None:
     with pytest.raises(EvidenceError, match="missing anything, delta"):
         parse(Own.KIND, {k: v for k, v in GOOD.items() if k not in ("delta", "anything")})
 
@@ -215,7 +215,7 @@ JSON = st.recursive(
 
 @pytest.mark.usefixtures("own")
 @given(value=JSON)
-def test_an_object_is_any_json_value_as_it_is(value: object) -> None:
+def test_object_field_keeps_any_json_value(value: object) -> None:
     found = parse(Own.KIND, {**GOOD, "anything": value})
     assert isinstance(found, Own)
     assert repr(found.anything) == repr(value)
@@ -226,7 +226,7 @@ def test_an_object_is_any_json_value_as_it_is(value: object) -> None:
     [set[int], datetime.datetime, dict[int, str], bytes, list[set[int]], int | bytes, Literal[1]],
     ids=str,
 )
-def test_a_type_that_evidence_cannot_hold_is_refused_at_once(hint: object) -> None:
+def test_unsupported_type_is_refused_at_registration(hint: object) -> None:
     names = {"KIND": "odd", "__annotations__": {"seen": hint}}
     odd = dataclass(frozen=True, kw_only=True)(type("Odd", (Record,), names))
     with pytest.raises(EvidenceError, match=r"^odd: seen cannot be .*; a field may be str, int"):
@@ -234,14 +234,14 @@ def test_a_type_that_evidence_cannot_hold_is_refused_at_once(hint: object) -> No
     assert "odd" not in RECORDS
 
 
-def test_a_type_that_is_not_known_at_run_time_is_refused() -> None:
+def test_unresolved_type_is_refused() -> None:
     names = {"KIND": "odd", "__annotations__": {"seen": "Nowhere"}}
     odd = dataclass(frozen=True, kw_only=True)(type("Odd", (Record,), names))
     with pytest.raises(EvidenceError, match=r"^odd: .*Nowhere"):
         register(odd)
 
 
-def test_deep_observations_are_refused_in_no_time() -> None:
+def test_deeply_nested_observations_are_refused_quickly() -> None:
     deep: object = INF
     for _ in range(100):
         deep = [deep]

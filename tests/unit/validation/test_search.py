@@ -33,7 +33,7 @@ def _stack(**logs: bytes) -> Stack:
     return cast(Stack, SimpleNamespace(endpoints=ENDS, written=written))
 
 
-def test_a_secret_in_a_file_or_a_log_is_a_leak(tmp_path: Path) -> None:
+def test_secret_in_file_or_log_is_leak(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.jsonl").write_text("redis://:second-secret@h")
     (tmp_path / "b.log").write_text("nothing")
@@ -47,7 +47,7 @@ def test_a_secret_in_a_file_or_a_log_is_a_leak(tmp_path: Path) -> None:
     assert last == Search(files=4, secrets=3)
 
 
-def test_a_page_with_a_secret_is_removed_and_named(tmp_path: Path) -> None:
+def test_page_with_secret_is_removed_and_named(tmp_path: Path) -> None:
     good, bad = tmp_path / "junit.xml", tmp_path / "report.html"
     good.write_text("<a/>")
     bad.write_text("<p>third-secret</p>")

@@ -39,7 +39,7 @@ def test_two_days_without_an_outage_pass() -> None:
     assert "99 % allows 29 min down in 48 h; 0 s used" in verdict.budget
 
 
-def test_a_minute_names_the_hours_that_are_missing() -> None:
+def test_short_run_names_the_missing_hours() -> None:
     verdict = said(watched(1 / 60))
     assert verdict.status is Status.INCONCLUSIVE
     assert "47.98 more hours" in verdict.needs
@@ -54,18 +54,18 @@ def test_a_minute_names_the_hours_that_are_missing() -> None:
         ([(HOUR, HOUR + 1800)], Status.FAIL),
     ],
 )
-def test_outages(down: list[tuple[float, float]], status: Status) -> None:
+def test_outages_decide(down: list[tuple[float, float]], status: Status) -> None:
     verdict = said(watched(50, down=down))
     assert verdict.status is status, verdict
     assert f"{len(down)} outage" in verdict.reason
 
 
-def test_the_budget_of_two_days_is_spent_early() -> None:
+def test_early_outage_can_spend_the_budget() -> None:
     """No two days that begin so can reach 99 %."""
     assert said(watched(2, down=[(HOUR, HOUR + 1800)])).status is Status.FAIL
 
 
-def test_an_outage_reaches_from_the_last_good_to_the_first_good_probe() -> None:
+def test_outage_lasts_between_good_probes() -> None:
     seen = UptimeTracker()
     for at, ok in [(0, True), (10, False), (20, False), (30, True), (40, True)]:
         seen.probe(at, ok=ok)
@@ -87,20 +87,20 @@ def test_unwatched_time_is_neither_up_nor_down() -> None:
     assert "1 gap of 10.0 h without probes" in said(announced).reason
 
 
-def test_an_outage_whose_end_nobody_saw_rules_out_a_pass() -> None:
+def test_outage_without_observed_end_prevents_pass() -> None:
     verdict = said(watched(50, down=[(50 * HOUR - 60, 51 * HOUR)]))
     assert verdict.status is Status.INCONCLUSIVE
     assert "was not observed" in verdict.reason
 
 
-def test_a_probe_that_stops_while_work_goes_on_rules_out_a_pass() -> None:
+def test_probe_that_stops_early_prevents_pass() -> None:
     events = [*watched(49), (T0 + 50 * HOUR, workload("w", 49 * HOUR, HOUR))]
     verdict = said(events)
     assert verdict.status is Status.INCONCLUSIVE
     assert "unwatched" in verdict.reason
 
 
-def test_good_runs_do_not_make_up_for_a_bad_one() -> None:
+def test_good_runs_do_not_compensate_a_bad() -> None:
     bad = evidence(watched(14, down=[(HOUR, HOUR + 1800)]), run="a")
     good = evidence(watched(200), run="b")
     verdict = judge(uptime, [good, bad])
@@ -109,7 +109,7 @@ def test_good_runs_do_not_make_up_for_a_bad_one() -> None:
 
 
 @pytest.mark.parametrize("confirmed", [True, False])
-def test_only_a_receipt_excuses_the_loss_of_the_cluster(confirmed: bool) -> None:
+def test_only_a_receipt_excuses_a_cluster_loss(confirmed: bool) -> None:
     kill = receipt("kill", "cluster", T0 + HOUR, "w", confirmed=confirmed)
     back = receipt("start", "cluster", T0 + HOUR + 2000, "w", confirmed=confirmed)
     events = [(T0, kill), (T0, back), *watched(50, down=[(HOUR, HOUR + 2010)])]
@@ -117,7 +117,7 @@ def test_only_a_receipt_excuses_the_loss_of_the_cluster(confirmed: bool) -> None
     assert verdict.status is (Status.PASS if confirmed else Status.FAIL), verdict
 
 
-def test_a_clock_that_goes_back_watches_nothing_twice() -> None:
+def test_backward_clock_counts_no_time_twice() -> None:
     seen = UptimeTracker()
     for at in (0, 10, 20, 5, 15, 25):
         seen.probe(at, ok=True)
@@ -130,7 +130,7 @@ def test_a_clock_that_goes_back_watches_nothing_twice() -> None:
     holes=st.lists(st.tuples(st.floats(0, 50), st.floats(0.05, 5)), max_size=3),
 )
 @settings(max_examples=60)
-def test_a_pass_has_its_hours_and_its_budget(
+def test_pass_needs_its_hours_and_budget(
     outages: list[tuple[float, float]],
     hours: float,
     holes: list[tuple[float, float]],

@@ -162,14 +162,14 @@ DEFECTS: dict[str, tuple[str, list[Timed]]] = {
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_a_defect_fails(defect: str) -> None:
+def test_every_defect_fails(defect: str) -> None:
     criterion, events = DEFECTS[defect]
     said = verdict(criterion, events)
     assert said.status is Status.FAIL, said
     assert said.reason
 
 
-def test_the_witness_is_named() -> None:
+def test_lost_individual_and_workload_are_named() -> None:
     criterion, events = DEFECTS["lost"]
     assert "generation 3 index 9" in verdict(criterion, events).reason
     criterion, events = DEFECTS["other history"]
@@ -308,12 +308,12 @@ HOLES: dict[str, tuple[str, list[Timed]]] = {
 
 
 @pytest.mark.parametrize("hole", HOLES)
-def test_a_hole_is_inconclusive(hole: str) -> None:
+def test_missing_evidence_is_inconclusive(hole: str) -> None:
     criterion, events = HOLES[hole]
     said = verdict(criterion, events)
     assert said.status is Status.INCONCLUSIVE, said
     assert "the checker failed" not in said.reason
 
 
-def test_the_unconfirmed_fault_is_named() -> None:
+def test_unconfirmed_fault_is_named() -> None:
     assert "unconfirmed" in verdict(*HOLES["kill without receipt"]).reason

@@ -49,7 +49,7 @@ def test_one_slow_pair_fails() -> None:
     assert f"{NODES[0]} to {NODES[1]}: p99 at least 15 ms" in said.reason
 
 
-def test_round_trips_of_actors_are_told_and_not_judged() -> None:
+def test_actor_round_trips_are_reported_not_judged() -> None:
     (first, *_) = [one for _, one in HEALTHY if isinstance(one, RoundTrips)]
     trips = dataclasses.replace(first, via="ray", seconds=(0.02,) * 98 + (0.5,) * 2)
     said = judge(network_latency, [evidence([*HEALTHY, (T0 + 500, trips)])])
@@ -57,7 +57,7 @@ def test_round_trips_of_actors_are_told_and_not_judged() -> None:
     assert "between Ray actors, under the quota, p50 20 ms, p99 500 ms" in said.reason
 
 
-def test_a_few_slow_round_trips_decide_nothing_and_many_lost_ones_fail() -> None:
+def test_few_slow_are_inconclusive_many_lost_fail() -> None:
     few = latency(lambda r: dataclasses.replace(r, seconds=(*r.seconds[:-3], 0.5, 0.5, 0.5)))
     assert few.status is Status.INCONCLUSIVE
     assert "p99 may be 500 ms" in few.reason
@@ -76,7 +76,7 @@ def test_a_few_slow_round_trips_decide_nothing_and_many_lost_ones_fail() -> None
         (lambda r: dataclasses.replace(r, target_network=r.source_network), "in one network"),
     ],
 )
-def test_too_little_is_inconclusive(
+def test_too_few_round_trips_are_inconclusive(
     edit: Callable[[RoundTrips], RoundTrips | None], words: str
 ) -> None:
     said = latency(edit)
@@ -93,7 +93,7 @@ def test_too_little_is_inconclusive(
         (listener(service="redis", reach="loopback", access="open", attempt="PING"), "redis"),
     ],
 )
-def test_an_open_socket_fails(one: Listener, words: str) -> None:
+def test_open_socket_fails(one: Listener, words: str) -> None:
     said = exposed(with_listener(one))
     assert said.status is Status.FAIL
     assert words in said.reason
@@ -107,15 +107,15 @@ def test_an_open_socket_fails(one: Listener, words: str) -> None:
         listener(service="postgres", reach="loopback", access="unknown", attempt="no answer"),
     ],
 )
-def test_a_socket_that_nobody_could_judge_is_inconclusive(one: Listener) -> None:
+def test_unjudged_socket_is_inconclusive(one: Listener) -> None:
     assert exposed(with_listener(one)).status is Status.INCONCLUSIVE
 
 
-def test_an_open_socket_on_loopback_is_within_this_machine() -> None:
+def test_open_loopback_socket_is_reported_as_local() -> None:
     assert exposed(with_listener(listener(reach="loopback", access="open"))).status is Status.PASS
 
 
-def test_a_secret_in_a_file_fails() -> None:
+def test_secret_in_a_file_fails() -> None:
     said = exposed([*HEALTHY, (T0 + 500, Leak(secret="Ray's token", file="evidence.jsonl"))])
     assert said.status is Status.FAIL
     assert said.reason == "Ray's token is written in evidence.jsonl"
@@ -137,7 +137,7 @@ def test_a_secret_in_a_file_fails() -> None:
         (Search, lambda s: dataclasses.replace(s, secrets=0), "not searched"),
     ],
 )
-def test_a_survey_with_a_hole_is_inconclusive(
+def test_incomplete_survey_is_inconclusive(
     kind: type[Record], edit: Callable[[Record], Record | None], words: str
 ) -> None:
     said = exposed(change(HEALTHY, kind, edit))
@@ -145,7 +145,7 @@ def test_a_survey_with_a_hole_is_inconclusive(
     assert words in said.reason
 
 
-def test_a_survey_without_one_of_its_services_is_inconclusive() -> None:
+def test_survey_without_a_service_is_inconclusive() -> None:
     events = change(HEALTHY, Listener, lambda one: None if one.service == "redis" else one)
     events = change(events, Survey, lambda s: dataclasses.replace(s, listeners=s.listeners - 1))
     assert "no socket of redis" in exposed(events).reason
@@ -158,6 +158,6 @@ def test_299_values_bound_the_99th_percentile() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [-1.0]])
-def test_values_that_are_none_are_refused(values: list[float]) -> None:
+def test_negative_or_nan_values_are_refused(values: list[float]) -> None:
     with pytest.raises(ValueError, match="values of at least 0"):
         statistics.quantile_bounds(values, 0.99)

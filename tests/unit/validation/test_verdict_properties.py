@@ -71,7 +71,7 @@ COUNTED = [k for k in KINDS if any(isinstance(r, k) and numbers(r) for _, r in H
 
 @given(data=st.data())
 @settings(max_examples=50)
-def test_what_is_no_number_never_passes(data: st.DataObject) -> None:
+def test_nan_never_passes(data: st.DataObject) -> None:
     """A file cannot hold NaN; even in memory one NaN leaves every criterion open."""
     kind = data.draw(st.sampled_from(COUNTED))
     places = [n for n, (_, r) in enumerate(HEALTHY) if isinstance(r, kind)]
@@ -107,7 +107,7 @@ def test_missing_evidence_neither_passes_nor_fails(
 @pytest.mark.parametrize("criterion", WATCHED)
 @given(after=st.floats(5, 450))
 @settings(max_examples=10)
-def test_news_that_stops_half_way_never_passes(criterion: str, after: float) -> None:
+def test_records_that_stop_early_never_pass(criterion: str, after: float) -> None:
     """A watcher that falls silent while work goes on saw nothing of the rest."""
     by = WATCHED[criterion][0]
     stop = T0 + after
@@ -133,7 +133,7 @@ def test_stale_samples_never_pass(stale: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize("criterion", [c.id for c in CRITERIA])
-def test_a_pass_prints_interval_and_budget(criterion: str) -> None:
+def test_pass_prints_interval_and_budget(criterion: str) -> None:
     said = judge(FUNCTIONS[criterion], [healthy()])
     assert said.status is Status.PASS, said
     if criterion not in YES_OR_NO:
@@ -144,7 +144,7 @@ def test_a_pass_prints_interval_and_budget(criterion: str) -> None:
 
 @given(share=st.floats(0, 1), seed=st.integers(0, 10**6))
 @settings(max_examples=20)
-def test_every_verdict_says_what_it_needs_and_prints_what_it_has(share: float, seed: int) -> None:
+def test_every_verdict_prints_needs_and_measurement(share: float, seed: int) -> None:
     dice = random.Random(seed)
     kept = [e for e in HEALTHY if dice.random() < share]
     for criterion, said in verdicts([*kept, (T0 + 200_000, Note(text="end"))]).items():
@@ -155,7 +155,7 @@ def test_every_verdict_says_what_it_needs_and_prints_what_it_has(share: float, s
             assert said.budget
 
 
-def test_the_readings_of_the_error_budget() -> None:
+def test_error_budget_texts() -> None:
     """In the words of an operator: what the target allows, and what was used of it."""
     found = {criterion: judge(FUNCTIONS[criterion], [healthy()]) for criterion in NEEDED}
     said = {criterion: verdict.budget for criterion, verdict in found.items()}

@@ -40,7 +40,7 @@ def verdict(criterion: str, events: Sequence[Timed]) -> Verdict:
     return judge(FUNCTIONS[criterion], [evidence(events)])
 
 
-def test_all_criteria_are_there() -> None:
+def test_all_criteria_are_registered() -> None:
     assert " ".join(FUNCTIONS) == (
         "uptime worker_recovery dashboard cycle_completion generation_time speedup "
         "prometheus_collection grafana_functional container_stability cpu_efficiency "
@@ -53,7 +53,7 @@ def test_all_criteria_are_there() -> None:
 
 @pytest.mark.parametrize("criterion", MEASURED)
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_healthy_record_passes(criterion: str, seed: int) -> None:
+def test_healthy_record_passes(criterion: str, seed: int) -> None:
     said = judge(FUNCTIONS[criterion], [healthy(seed)])
     assert said.status is Status.PASS, said
     assert said.measured
@@ -68,7 +68,7 @@ def test_no_evidence_is_inconclusive(criterion: str) -> None:
 
 
 @pytest.mark.parametrize("criterion", FUNCTIONS)
-def test_an_open_record_is_inconclusive(criterion: str) -> None:
+def test_open_record_is_inconclusive(criterion: str) -> None:
     said = judge(FUNCTIONS[criterion], [dataclasses.replace(healthy(), closed=False)])
     assert said.status is Status.INCONCLUSIVE
     assert "record not closed" in said.reason
@@ -82,11 +82,11 @@ def without(kind: type[Record]) -> Evidence:
 @pytest.mark.parametrize(
     ("criterion", "kind"), [(c, kind) for c, kinds in NEEDED.items() for kind in kinds]
 )
-def test_without_a_needed_kind_nothing_passes(criterion: str, kind: type[Record]) -> None:
+def test_missing_record_kind_never_passes(criterion: str, kind: type[Record]) -> None:
     assert judge(FUNCTIONS[criterion], [without(kind)]).status is not Status.PASS
 
 
-def test_a_checker_that_raises_is_inconclusive() -> None:
+def test_verdict_function_that_raises_is_inconclusive() -> None:
     def broken(_records: Records) -> Verdict:
         raise ZeroDivisionError("bug")
 
@@ -116,13 +116,13 @@ def few_cycles(generations: int, failed: int) -> list[Timed]:
         (3, 3, Status.FAIL, ""),
     ],
 )
-def test_cycles(generations: int, failed: int, status: Status, needs: str) -> None:
+def test_cycle_counts_decide(generations: int, failed: int, status: Status, needs: str) -> None:
     said = verdict("cycle_completion", few_cycles(generations, failed))
     assert said.status is status, said
     assert needs in said.needs
 
 
-def test_cycles_of_a_crashed_workload_are_failures() -> None:
+def test_cycles_of_a_crashed_workload_fail() -> None:
     work = workload("w", 0, 60, generations=100, exit_code=-9)
     kept = [r for r in ledger(work) if isinstance(r, Generation) and r.generation < 70]
     said = verdict("cycle_completion", [(T0, work), *((T0, r) for r in kept)])
@@ -132,7 +132,7 @@ def test_cycles_of_a_crashed_workload_are_failures() -> None:
 
 @pytest.mark.parametrize("seconds", [100, 150, 200, 300, 600])
 @pytest.mark.parametrize("per_minute", [50e6, 100e6])
-def test_a_steady_leak_never_passes(per_minute: float, seconds: float) -> None:
+def test_steady_leak_never_passes(per_minute: float, seconds: float) -> None:
     assert verdict("memory_stability", climbing(per_minute, seconds)).status is not Status.PASS
 
 
@@ -141,7 +141,7 @@ def test_flat_memory_passes() -> None:
     assert said.status is Status.PASS, said
 
 
-def test_load_that_comes_and_goes_is_no_leak() -> None:
+def test_changing_load_is_no_leak() -> None:
     events = change(
         climbing(0, 600, noise=3e6),
         Usage,
@@ -153,7 +153,7 @@ def test_load_that_comes_and_goes_is_no_leak() -> None:
     assert verdict("memory_stability", events).status is Status.PASS
 
 
-def test_a_restart_is_no_leak() -> None:
+def test_restart_is_no_leak() -> None:
     events = change(
         climbing(0, 600, noise=3e6),
         Usage,
@@ -168,7 +168,7 @@ def test_a_restart_is_no_leak() -> None:
     assert verdict("memory_stability", events).status is Status.PASS
 
 
-def test_slow_but_unsure_recoveries_are_inconclusive() -> None:
+def test_slow_but_uncertain_recoveries_are_inconclusive() -> None:
     factor = iter([1.0, 9.0, 1.2, 10.0, 1.0])
     events = change(
         HEALTHY,
@@ -180,7 +180,7 @@ def test_slow_but_unsure_recoveries_are_inconclusive() -> None:
     assert "5 of 5 show only P(recovery < 120 s) > 55 %" in said.reason
 
 
-def test_a_good_reading_needs_no_excuse() -> None:
+def test_good_reading_needs_no_excuse() -> None:
     events = change(
         HEALTHY,
         Scrape,
@@ -197,9 +197,7 @@ def test_a_good_reading_needs_no_excuse() -> None:
 
 
 @pytest.mark.parametrize(("confirmed", "status"), [(True, Status.PASS), (False, Status.FAIL)])
-def test_a_prometheus_that_a_receipt_shows_down_misses_nothing(
-    confirmed: bool, status: Status
-) -> None:
+def test_receipt_excuses_prometheus_downtime(confirmed: bool, status: Status) -> None:
     events = [
         (at, dataclasses.replace(r, up=False, age_s=None, excused=False))
         if isinstance(r, Scrape) and T0 + 300 <= at <= T0 + 310
@@ -213,7 +211,7 @@ def test_a_prometheus_that_a_receipt_shows_down_misses_nothing(
     assert verdict("prometheus_collection", events).status is status
 
 
-def test_the_kill_of_a_service_is_no_kill_of_a_node() -> None:
+def test_service_kill_is_no_node_kill() -> None:
     """Nor does it need a recovery of its own."""
     events = change(
         passing(),
@@ -237,7 +235,7 @@ def test_two_runs_are_pooled() -> None:
         assert said.status is Status.PASS, said
 
 
-def test_a_recovery_of_a_run_that_failed_was_none() -> None:
+def test_recovery_of_a_failed_run_fails() -> None:
     events = change(
         HEALTHY,
         Workload,

@@ -35,14 +35,14 @@ def from_on(name: str, value: str | None, *, until: float = 1e12) -> list[Timed]
     return change(HEALTHY, Services, edit)
 
 
-def test_kills_by_receipt_are_no_restarts() -> None:
+def test_confirmed_kills_are_no_restarts() -> None:
     verdict = said(HEALTHY)
     assert verdict.status is Status.PASS, verdict
     assert "7 starts with a receipt" in verdict.reason
 
 
 @pytest.mark.parametrize("name", ["head", "postgres", NODES[0], NODES[3]])
-def test_a_restart_of_anything_fails(name: str) -> None:
+def test_restart_of_any_service_fails(name: str) -> None:
     verdict = said(from_on(name, "another"))
     assert verdict.status is Status.FAIL, verdict
     assert verdict.reason.startswith(f"{name} was restarted")
@@ -51,13 +51,13 @@ def test_a_restart_of_anything_fails(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["postgres", NODES[3]])
-def test_what_ends_and_stays_away_fails(name: str) -> None:
+def test_service_that_stays_down_fails(name: str) -> None:
     verdict = said(from_on(name, None))
     assert verdict.status is Status.FAIL, verdict
     assert f"{name} ended" in verdict.reason
 
 
-def test_the_engine_tells_of_an_end_between_two_readings() -> None:
+def test_exit_event_between_readings_fails() -> None:
     end = ContainerExit(service="postgres", exit_code=137, at=QUIET)
     verdict = said([*HEALTHY, (QUIET, end)])
     assert verdict.status is Status.FAIL, verdict
@@ -67,7 +67,7 @@ def test_the_engine_tells_of_an_end_between_two_readings() -> None:
     assert both.measured == "1 unexpected restart"
 
 
-def test_an_end_by_receipt_is_excused() -> None:
+def test_confirmed_exit_is_excused() -> None:
     (kill, *_) = [one for _, one in HEALTHY if isinstance(one, Fault) and one.fault == "kill"]
     end = ContainerExit(service=kill.target, exit_code=137, at=kill.confirmed_at)
     assert said([*HEALTHY, (kill.confirmed_at, end)]).status is Status.PASS
@@ -91,7 +91,7 @@ def test_one_receipt_explains_one_start() -> None:
     assert said(change(HEALTHY, Services, edit)).status is Status.FAIL
 
 
-def test_an_unconfirmed_kill_excuses_nothing() -> None:
+def test_unconfirmed_kill_excuses_nothing() -> None:
     def edit(record: Record) -> Record:
         assert isinstance(record, Fault)
         return dataclasses.replace(record, confirmed=record.fault != "kill")
@@ -104,13 +104,13 @@ def test_an_unconfirmed_kill_excuses_nothing() -> None:
     assert said(unflagged).status is Status.FAIL
 
 
-def test_an_excuse_without_a_receipt_leaves_it_open() -> None:
+def test_excuse_without_receipt_is_inconclusive() -> None:
     verdict = said([e for e in HEALTHY if not isinstance(e[1], Fault)])
     assert verdict.status is Status.INCONCLUSIVE
     assert "without a receipt" in verdict.reason
 
 
-def test_what_changed_while_nobody_looked_leaves_it_open() -> None:
+def test_change_during_a_gap_is_inconclusive() -> None:
     events = [
         (at, r)
         for at, r in from_on("postgres", "another")
@@ -122,7 +122,7 @@ def test_what_changed_while_nobody_looked_leaves_it_open() -> None:
 
 
 @pytest.mark.parametrize("away", ["head", NODES[0]])
-def test_every_service_must_be_looked_at(away: str) -> None:
+def test_every_service_must_be_watched(away: str) -> None:
     def edit(record: Record) -> Record:
         assert isinstance(record, Services)
         kept = {k: v for k, v in record.incarnations.items() if k in NODES and k != away}
@@ -131,6 +131,6 @@ def test_every_service_must_be_looked_at(away: str) -> None:
     assert said(change(HEALTHY, Services, edit)).status is Status.INCONCLUSIVE
 
 
-def test_a_short_look_is_not_enough() -> None:
+def test_short_watch_is_inconclusive() -> None:
     events = [e for e in HEALTHY if not isinstance(e[1], Services) or e[0] < T0 + 20]
     assert said(events).status is Status.INCONCLUSIVE

@@ -54,13 +54,13 @@ def probes(records: list[Record], name: str) -> list[Probe]:
     return [r for r in records if isinstance(r, Probe) and r.probe == name]
 
 
-def test_a_node_alive_is_a_cluster_that_is_up() -> None:
+def test_living_node_means_cluster_is_up() -> None:
     found = probes(watched(lambda: frozenset({"n1"})), "cluster")
     assert found
     assert all(probe.ok for probe in found)
 
 
-def test_no_node_and_no_answer_are_down() -> None:
+def test_no_node_or_no_answer_is_down() -> None:
     def silent() -> frozenset[str]:
         raise StackError("the dashboard does not answer\nlogs")
 
@@ -71,14 +71,14 @@ def test_no_node_and_no_answer_are_down() -> None:
     assert found[0].detail == "the dashboard does not answer"
 
 
-def test_all_else_is_looked_at_less_often() -> None:
+def test_other_probes_run_less_often() -> None:
     records = watched(lambda: frozenset({"n1"}), every=4)
     often, seldom = probes(records, "cluster"), probes(records, "dashboard")
     assert not any(probe.ok for probe in seldom)
     assert 4 * (len(seldom) - 1) < len(often) <= 4 * len(seldom)
 
 
-def test_a_change_of_services_is_written_at_once_with_what_was_before() -> None:
+def test_service_change_is_recorded_with_previous_state() -> None:
     asked: list[float] = []
 
     def services() -> dict[str, str | None]:

@@ -45,7 +45,7 @@ def ended(
         return evolve.finish(5.0 if nap else 60.0)
 
 
-def test_a_real_evolution_is_followed(tmp_path: Path) -> None:
+def test_real_evolution_is_followed(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path / 'l.db'}"
     arguments = ["--mode", "local", "--workers", "1"]
     with Evolve(
@@ -60,12 +60,12 @@ def test_a_real_evolution_is_followed(tmp_path: Path) -> None:
     assert sum(b.size for b in result.batches) == result.number("evaluations") > 0
 
 
-def test_a_refusal_keeps_its_last_line(tmp_path: Path) -> None:
+def test_refused_run_keeps_its_last_line(tmp_path: Path) -> None:
     result = ended(tmp_path, err="ga: bad market", code=2)
     assert (result.exit_code, result.error, result.run) == (2, "ga: bad market", None)
 
 
-def test_its_end_is_when_it_ended_not_when_it_was_asked_for(tmp_path: Path) -> None:
+def test_finish_time_is_the_process_exit(tmp_path: Path) -> None:
     """What was done to it after its end did not hit it."""
     asked: list[float] = []
 
@@ -78,18 +78,18 @@ def test_its_end_is_when_it_ended_not_when_it_was_asked_for(tmp_path: Path) -> N
     assert result.started_at < result.finished_at < asked[0] - 0.25
 
 
-def test_a_hang_is_killed_and_said(tmp_path: Path) -> None:
+def test_hanging_run_is_killed_and_reported(tmp_path: Path) -> None:
     result = ended(tmp_path, nap=60)
     assert result.exit_code < 0
     assert "killed by the gate" in str(result.error)
 
 
 @pytest.mark.parametrize("line", ["ray.exceptions.OutOfMemoryError: x", "MemoryError"])
-def test_exhausted_memory_is_noticed(tmp_path: Path, line: str) -> None:
+def test_exhausted_memory_is_detected(tmp_path: Path, line: str) -> None:
     assert ended(tmp_path, err=line, code=1).out_of_memory == (line,)
 
 
-def test_success_without_json_has_no_digest_and_says_why(tmp_path: Path) -> None:
+def test_success_without_json_has_no_digest(tmp_path: Path) -> None:
     result = ended(tmp_path, out="(raylet) a notice")
     assert (result.exit_code, result.digest) == (0, None)
     assert "not one JSON object" in str(result.error)
