@@ -71,7 +71,7 @@ def test_finish_time_is_the_process_exit(tmp_path: Path) -> None:
 
     def late(evolve: Evolve) -> None:
         wait_until(lambda: not evolve.running, seconds=math.inf, what="its end", every=0.01)
-        time.sleep(0.5)
+        time.sleep(0.5)  # The delay that finished_at must not contain.
         asked.append(time.time())
 
     result = ended(tmp_path, before=late)
