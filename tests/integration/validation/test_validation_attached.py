@@ -50,7 +50,7 @@ def test_attached_cluster_is_validated(tmp_path: Path, monkeypatch: pytest.Monke
         gathered = run_campaign(target, ATTACHED, options)
         # It is as it was, and no slot is held.
         assert theirs.services() == before
-        time.sleep(1.0)
+        time.sleep(1.0)  # A node that was ended would still be listed for a moment.
         assert theirs.alive_nodes() == {"n1", "n2"}
     record = read_evidence(gathered.evidence)
     assert not record.all(Usage)
