@@ -27,7 +27,8 @@ import ga.cli.main
 import validation.cli.main
 from ga.ledger import open_ledger
 from ga.metrics import Telemetry
-from tests.support.evidence_builders import NEEDED, T0, evidence, healthy, passing, write
+from tests.support.evidence_builders import NEEDED, evidence, healthy, passing, write
+from tests.support.evidence_records import T0
 from tests.support.service_app import Service
 from validation import pytest_plugin
 from validation.criteria.registry import CRITERIA

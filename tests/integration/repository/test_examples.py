@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.evidence_builders import T0, Timed, passing, write
+from tests.support.evidence_builders import passing, write
+from tests.support.evidence_records import T0, Timed
 from validation.cli.main import main
 from validation.evidence.base import Record
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.support.evidence_builders import Timed, evidence, receipt, recovery, workload
+from tests.support.evidence_builders import evidence
+from tests.support.evidence_records import Timed, receipt, recovery, workload
 from validation import statistics
 from validation.criteria.registry import CRITERIA
 from validation.evidence.records_ledger import Generation

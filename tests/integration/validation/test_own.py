@@ -12,15 +12,8 @@ import pytest
 
 from evolution_gate.fixtures.backends.container import stack
 from ga.errors import InputError
-from tests.support.evidence_builders import (
-    T0,
-    Timed,
-    certificates,
-    evidence,
-    passing,
-    receipt,
-    write,
-)
+from tests.support.evidence_builders import certificates, evidence, passing, write
+from tests.support.evidence_records import T0, Timed, receipt
 from validation.certificates import Certificate, append, certified
 from validation.cli.main import main
 from validation.contract import CriterionPlugin

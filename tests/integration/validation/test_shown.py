@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.evidence_builders import T0, Timed, certificates, evidence, passing, write
+from tests.support.evidence_builders import certificates, evidence, passing, write
+from tests.support.evidence_records import T0, Timed
 from validation.certificates import append
 from validation.cli.main import main
 from validation.criteria.registry import CRITERIA

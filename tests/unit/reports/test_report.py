@@ -15,15 +15,8 @@ from evolution_gate.reports.charts import timeline
 from evolution_gate.reports.html import render_page
 from evolution_gate.reports.svg import ticks
 from evolution_gate.reports.text_formats import summary
-from tests.support.evidence_builders import (
-    T0,
-    Timed,
-    certificates,
-    change,
-    evidence,
-    healthy,
-    passing,
-)
+from tests.support.evidence_builders import certificates, change, evidence, healthy, passing
+from tests.support.evidence_records import T0, Timed
 from validation.certificates import HEALTHY as NOTHING
 from validation.criteria.registry import CRITERIA
 from validation.decision import decide

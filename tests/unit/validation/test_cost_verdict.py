@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.evidence_builders import T0, Timed, change, evidence, passing, price
+from tests.support.evidence_builders import change, evidence, passing
+from tests.support.evidence_records import T0, Timed, price
 from validation.criteria.cost_per_day import cost_per_day
 from validation.evidence.base import Record
 from validation.evidence.records import CpuWindow, NodePrice, Workload, parse

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.evidence_builders import T0, change, evidence, passing, receipt, write
+from tests.support.evidence_builders import change, evidence, passing, write
+from tests.support.evidence_records import T0, receipt
 from validation.evidence.log import (
     EvidenceError,
     EvidenceWriter,

@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.evidence_builders import (
-    T0,
-    Timed,
-    change,
-    evidence,
-    healthy,
-    ledger,
-    passing,
-    receipt,
-    workload,
-)
+from tests.support.evidence_builders import change, evidence, healthy, passing
+from tests.support.evidence_records import T0, Timed, ledger, receipt, workload
 from validation.criteria.no_data_loss import no_data_loss
 from validation.criteria.worker_recovery import worker_recovery
 from validation.evidence.operations import (

@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.support.evidence_builders import T0, evidence, passing
+from tests.support.evidence_builders import evidence, passing
+from tests.support.evidence_records import T0
 from validation.criteria.memory_stability import memory_stability
 from validation.evidence.base import Record
 from validation.evidence.records import MemoryFailure, Note

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.evidence_builders import NODES, T0, Timed, evidence, monitoring, note, receipt
+from tests.support.evidence_builders import evidence
+from tests.support.evidence_records import NODES, T0, Timed, monitoring, note, receipt
 from validation.criteria.alerting import alerting
 from validation.criteria.grafana_functional import grafana_functional
 from validation.evidence.base import Record

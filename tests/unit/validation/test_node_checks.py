@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.evidence_builders import Timed, evidence, passing
+from tests.support.evidence_builders import evidence, passing
+from tests.support.evidence_records import Timed
 from validation.criteria.reproducibility import reproducibility
 from validation.evidence.base import Record
 from validation.evidence.records_ledger import NodeCheck

@@ -18,19 +18,8 @@ from evolution_gate.fixtures.protocols import Endpoints
 from evolution_gate.fixtures.system.http_client import JsonHttpClient
 from evolution_gate.reports.html import render_page
 from evolution_gate.reports.text_formats import summary
-from tests.support.evidence_builders import (
-    NODES,
-    T0,
-    Timed,
-    certificates,
-    change,
-    evidence,
-    healthy,
-    load,
-    passing,
-    receipt,
-    write,
-)
+from tests.support.evidence_builders import certificates, change, evidence, healthy, passing, write
+from tests.support.evidence_records import NODES, T0, Timed, load, receipt
 from validation.cli.main import main
 from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, GateResult, decide

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.evidence_builders import T0, Timed, answered, evidence, receipt, workload
+from tests.support.evidence_builders import evidence
+from tests.support.evidence_records import T0, Timed, answered, receipt, workload
 from validation.criteria.uptime import uptime
 from validation.evidence.outages import UptimeTracker
 from validation.evidence.records import Gap

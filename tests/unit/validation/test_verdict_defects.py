@@ -7,17 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.support.evidence_builders import (
-    NODES,
-    T0,
-    Timed,
-    change,
-    climbing,
-    evidence,
-    passing,
-    receipt,
-    workload,
-)
+from tests.support.evidence_builders import change, climbing, evidence, passing
+from tests.support.evidence_records import NODES, T0, Timed, receipt, workload
 from validation.criteria.registry import CRITERIA
 from validation.evidence.base import Record
 from validation.evidence.records import (

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.evidence_builders import Timed, change, evidence, passing
+from tests.support.evidence_builders import change, evidence, passing
+from tests.support.evidence_records import Timed
 from validation.criteria.autoscaling import autoscaling
 from validation.criteria.population_load import population_load
 from validation.criteria.preemption import preemption

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.support.evidence_builders import NODES, T0, Timed, change, evidence, listener, passing
+from tests.support.evidence_builders import change, evidence, passing
+from tests.support.evidence_records import NODES, T0, Timed, listener
 from validation import statistics
 from validation.criteria.exposure import exposure
 from validation.criteria.network_latency import network_latency

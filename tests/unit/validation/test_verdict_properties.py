@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.evidence_builders import NEEDED, T0, Timed, evidence, healthy, passing
+from tests.support.evidence_builders import NEEDED, evidence, healthy, passing
+from tests.support.evidence_records import T0, Timed
 from validation.criteria.registry import CRITERIA
 from validation.evidence.base import Record
 from validation.evidence.records import Note, Services, Usage

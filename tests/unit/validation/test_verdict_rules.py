@@ -8,21 +8,8 @@ from functools import cache
 
 import pytest
 
-from tests.support.evidence_builders import (
-    NEEDED,
-    NODES,
-    T0,
-    Timed,
-    change,
-    climbing,
-    evidence,
-    healthy,
-    ledger,
-    passing,
-    receipt,
-    recovery,
-    workload,
-)
+from tests.support.evidence_builders import NEEDED, change, climbing, evidence, healthy, passing
+from tests.support.evidence_records import NODES, T0, Timed, ledger, receipt, recovery, workload
 from validation.criteria.registry import CRITERIA
 from validation.evidence.base import Record
 from validation.evidence.log import Evidence

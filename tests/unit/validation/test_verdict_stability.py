@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.support.evidence_builders import NODES, T0, Timed, change, evidence, passing
+from tests.support.evidence_builders import change, evidence, passing
+from tests.support.evidence_records import NODES, T0, Timed
 from validation.criteria.container_stability import container_stability
 from validation.evidence.base import Record
 from validation.evidence.records import Fault, Services

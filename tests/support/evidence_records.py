@@ -1,0 +1,365 @@
+"""Single synthetic records, as a healthy run writes them; keywords change fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+
+from validation.criteria.bad_input import BAD_INPUTS
+from validation.evidence.base import Record
+from validation.evidence.records import (
+    SCHEMA_VERSION,
+    Fault,
+    NodePrice,
+    Open,
+    Recovery,
+    Services,
+    Workload,
+)
+from validation.evidence.records_ledger import (
+    Audit,
+    Generation,
+    NodeCheck,
+    Refusal,
+    Restore,
+)
+from validation.evidence.records_load import Load, Scaling, ServiceRestart
+from validation.evidence.records_monitoring import (
+    AlertWatch,
+    Notification,
+    Panel,
+    Probe,
+)
+from validation.evidence.records_network import (
+    Drain,
+    Listener,
+    RoundTrips,
+    Search,
+    Survey,
+)
+from validation.evidence.records_self_check import HarnessReading
+
+T0 = 1_760_000_000.0
+NODES = ("node-1", "node-2", "node-3", "node-4")
+LIMIT = 2 * 1024**3
+Timed = tuple[float, Record]
+
+
+def opening(run: str = "run-1", nodes: int = len(NODES)) -> Open:
+    return Open(
+        run=run,
+        seed=7,
+        schema=SCHEMA_VERSION,
+        backend="processes",
+        nodes=nodes,
+        cpus_per_node=0.4,
+        replay="pytest -m validation --replay 7",
+        started_at=T0,
+    )
+
+
+def workload(id_: str, begin: float, seconds: float, **changes: object) -> Workload:
+    base = Workload(
+        id=id_,
+        purpose="speedup",
+        arm="distributed",
+        pair=None,
+        seed=7,
+        market="eurusd",
+        nodes=4,
+        workers=4,
+        population_size=500,
+        generations=6,
+        exit_code=0,
+        seconds=seconds,
+        evaluations=3000,
+        digest="d" * 64,
+        started_at=T0 + begin,
+        finished_at=T0 + begin + seconds,
+        error=None,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def ledger(work: Workload) -> list[Record]:
+    """Generations and audit of a workload whose ledger is whole."""
+    each = work.seconds / work.generations
+    expected = work.population_size * work.generations
+    generations: list[Record] = [
+        Generation(
+            workload=work.id,
+            generation=number,
+            seconds=each,
+            individuals=work.population_size,
+            failed=0,
+            finished_at=work.started_at + (number + 1) * each,
+        )
+        for number in range(work.generations)
+    ]
+    audit = Audit(
+        workload=work.id,
+        expected=expected,
+        committed=expected,
+        lost=0,
+        doubled=0,
+        failed=0,
+        witnesses=(),
+        digest=work.digest,
+        recomputed_digest=work.digest,
+        sampled=24,
+        mismatched=0,
+    )
+    there = ["local"] if work.arm == "local" else [f"10.0.0.{n + 1}" for n in range(work.nodes)]
+    checks = [
+        NodeCheck(
+            workload=work.id, node=node, processor="a processor", digest="0" * 16, refused=None
+        )
+        for node in there
+    ]
+    return [*generations, audit, *checks]
+
+
+def receipt(
+    fault: str, target: str, at: float, work: str | None, *, confirmed: bool = True
+) -> Fault:
+    return Fault(
+        fault=fault,
+        target=target,
+        requested_at=at,
+        confirmed_at=at + 0.2,
+        confirmed=confirmed,
+        before={"pid": 12, "alive": True},
+        after={"pid": 12, "alive": False},
+        detail="",
+        workload=work,
+    )
+
+
+def recovery(work: Workload, target: str, at: float, total: float, **changes: object) -> Recovery:
+    base = Recovery(
+        workload=work.id,
+        target=target,
+        fault_at=at,
+        detected_s=1.2,
+        rescheduled_s=total / 3,
+        first_result_s=total / 2,
+        node_back_s=total,
+        window_s=120.0,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def refusals() -> list[Record]:
+    return [
+        Refusal(
+            input=name,
+            exit_code=2,
+            message=f"--market x.csv: {name}, column close; mend it",
+            must_name="close",
+            ledger_changed=False,
+        )
+        for name in sorted(BAD_INPUTS)
+    ]
+
+
+def restores(work: str) -> list[Record]:
+    return [
+        Restore(
+            workload=work,
+            while_running=generation < 14,
+            generation=generation,
+            digest_before=digest * 64,
+            digest_after=digest * 64,
+            individuals_before=100 * (generation + 1),
+            individuals_after=100 * (generation + 1),
+            damaged_refused=True,
+        )
+        for generation, digest in ((5, "c"), (14, "a"))
+    ]
+
+
+def listener(**changes: object) -> Listener:
+    base = Listener(
+        service="raylet",
+        network=NODES[0],
+        address="[::]:6380",
+        reach="stack",
+        access="refused",
+        attempt="GetSystemConfig: UNAUTHENTICATED",
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def surveyed() -> list[Record]:
+    """A stack that gives a stranger nothing."""
+    sockets = [
+        listener(),
+        listener(address="0.0.0.0:9101", access="metrics"),
+        listener(network="host", address="10.77.3.1:6380", reach="outside"),
+        listener(service="redis", network="host", address="127.0.0.1:6379", reach="loopback"),
+        listener(service="postgres", network="host", address="127.0.0.1:5432", reach="loopback"),
+        listener(address="127.0.0.1:9", reach="loopback", access="not tried", attempt=""),
+    ]
+    credentials = {"dashboard": True, "postgres": True, "redis": True}
+    return [
+        *sockets,
+        Survey(processes=40, listeners=len(sockets), unreadable=0, credentials=credentials),
+        Search(files=12, secrets=3),
+    ]
+
+
+def load(**changes: object) -> Load:
+    dice = random.Random(4)
+    base = Load(
+        users=50,
+        seconds=21.0,
+        reads=tuple(dice.uniform(0.002, 0.03) for _ in range(1200)),
+        submits=(0.02,) * 20,
+        streams=5,
+        errors=(),
+        generator_share=0.2,
+        others_cores=0.2,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def served() -> list[Record]:
+    """A service under load that forgets nothing."""
+    restart = ServiceRestart(
+        accepted=20, open_at_kill=8, finished=20, lost=0, failed=0, killed=True, differing=0
+    )
+    return [load(), restart]
+
+
+def scaling(workload: str, **changes: object) -> Scaling:
+    base = Scaling(
+        workload=workload, least=1, most=3, before=1, peak=3, up_s=11.0, down_s=6.0, window_s=120.0
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def drain(workload: Workload, **changes: object) -> Drain:
+    base = Drain(
+        workload=workload.id,
+        target=NODES[3],
+        requested_at=workload.started_at + 2,
+        deadline_s=8.0,
+        accepted=True,
+        confirmed=True,
+        detail="draining",
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def round_trips(count: int = 400, **changes: object) -> list[RoundTrips]:
+    """Round trips between all pairs of nodes."""
+    dice = random.Random(3)
+    return [
+        dataclasses.replace(
+            RoundTrips(
+                source=source,
+                target=target,
+                via="tcp",
+                source_network=f"net of {source}",
+                target_network=f"net of {target}",
+                seconds=tuple(dice.uniform(5e-5, 9e-4) for _ in range(count)),
+                lost=0,
+                detail="",
+            ),
+            **changes,
+        )
+        for source in NODES
+        for target in NODES
+        if source != target
+    ]
+
+
+def price(**changes: object) -> NodePrice:
+    base = NodePrice(
+        instance="c5.2xlarge",
+        region="us-east-1",
+        vcpus=8,
+        on_demand=0.34,
+        spot=0.19,
+        heads=1,
+        factor_low=0.5,
+        factor=1.0,
+        factor_high=2.0,
+        as_of="2025-10-01",
+        source="https://example.org/prices",
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def note(
+    at: float, *, firing: bool, alert: str = "NodeLost", target: str = NODES[1]
+) -> Notification:
+    return Notification(alert=alert, target=target, firing=firing, received_at=at)
+
+
+def monitoring(kill: float) -> list[Timed]:
+    """A node killed to see its alert, and the panels through a Grafana."""
+    node, back, over = NODES[1], kill + 13, kill + 21
+    watch = AlertWatch(alert="NodeLost", target=node, fault_at=kill, until=over)
+    health = Probe(probe="grafana", ok=True, latency_s=0.01, detail="HTTP 200", excused=False)
+    panels = [
+        Panel(
+            dashboard="Cluster",
+            panel=f"panel {number}",
+            query=f"up + {number}",
+            via="grafana",
+            points=40,
+            detail="",
+            of=5,
+        )
+        for number in range(5)
+    ]
+    return [
+        (kill, receipt("kill", node, kill, None)),
+        (back, receipt("start", node, back, None)),
+        (over, watch),
+        (over, health),
+        *((over, panel) for panel in panels),
+        # While the stack started it fired, too.
+        *((over, note(T0 - 20, firing=True)), (over, note(T0 - 5, firing=False))),
+        (over, note(kill + 12, firing=True)),
+        (over, note(over, firing=False)),
+    ]
+
+
+def answered(probe: str, *, ok: bool = True) -> Probe:
+    return Probe(
+        probe=probe, ok=ok, latency_s=0.01, detail="4 nodes alive" if ok else "", excused=False
+    )
+
+
+def observer(at: float, **changes: object) -> HarnessReading:
+    """A reading of a harness that takes 1 % of a core."""
+    base = HarnessReading(
+        at=at,
+        monotonic_s=at - T0 + 9000,
+        harness_cpu_s=0.01 * (at - T0) + 4,
+        watch_cpu_s=0.008 * (at - T0),
+        silence_s=dict.fromkeys(("head", *NODES), 5.0),
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def services(faults: Sequence[Fault], until: float) -> list[Timed]:
+    """A reading every 2 s; each kill by receipt ends its node, each start makes a new one."""
+    found: list[Timed] = []
+    at = T0 + 1.5
+    while at < until:
+        incarnations: dict[str, object] = {}
+        excused = []
+        for name in ("head", "postgres", *NODES):
+            past = [f for f in faults if f.target == name and f.requested_at <= at]
+            down = bool(past) and max(past, key=lambda f: f.requested_at).fault == "kill"
+            number = sum(f.fault == "start" for f in past)
+            incarnations[name] = None if down else f"{name}@{number}"
+            if past and (down or at < max(f.requested_at for f in past) + 30):
+                excused.append(name)
+        found.append((at, Services(at=at, incarnations=incarnations, excused=tuple(excused))))
+        at += 2
+    return found
