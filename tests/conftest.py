@@ -39,6 +39,7 @@ _FIRST = (
     "test_ga_telemetry.py",
     "test_ga_faults.py",
     "test_fixtures_stack.py",
+    "test_fixtures_removal.py",
     "test_ga_cluster.py",
     "test_ga_compose.py",
     "test_deploy_docs.py",
