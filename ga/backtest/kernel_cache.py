@@ -35,7 +35,7 @@ from ga.environment import home, own_cache, private_folder, setting
 from ga.errors import InputError
 
 _PACKAGE: Final = __name__.partition(".")[0]
-_ENGINE: Final = Path(__file__).parents[__name__.count(".") - 1]
+ENGINE: Final = Path(__file__).parents[__name__.count(".") - 1]
 """The folder of the whole engine."""
 _COMPILERS: Final = frozenset({"numba", "jit"})
 """Modules that make kernels: numba, and the one with our decorator."""
@@ -66,7 +66,7 @@ def key() -> str:
     ):
         digest.update(f"{part}\n".encode())
     for file in sources():
-        digest.update(f"{file.relative_to(_ENGINE)}\n".encode())
+        digest.update(f"{file.relative_to(ENGINE)}\n".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -80,7 +80,7 @@ def sources() -> tuple[Path, ...]:
     list would miss a new module. The whole engine would be too much: after a change of the command
     line all kernels would be compiled again.
     """
-    modules = {_module(file): file for file in sorted(_ENGINE.rglob("*.py"))}
+    modules = {_module(file): file for file in sorted(ENGINE.rglob("*.py"))}
     found: dict[str, frozenset[str]] = {}
     for name, file in modules.items():
         text = file.read_bytes()
@@ -100,7 +100,7 @@ def sources() -> tuple[Path, ...]:
 
 def _module(file: Path) -> str:
     """The dotted name of a module of the engine."""
-    *folders, last = file.relative_to(_ENGINE).with_suffix("").parts
+    *folders, last = file.relative_to(ENGINE).with_suffix("").parts
     return ".".join([_PACKAGE, *folders, *([] if last == "__init__" else [last])])
 
 
@@ -203,7 +203,7 @@ class Compiling:
         print(f"ga: {text}", file=sys.stderr, flush=True)
 
 
-class _Locator(caching._CacheLocator):
+class Locator(caching._CacheLocator):
     """Numba's interface for where files are; ours are found by ``_Files``."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -226,12 +226,12 @@ class _Locator(caching._CacheLocator):
         return f"{self._line}{text}"
 
     @classmethod
-    def from_function(cls, function: Callable[..., Any], _file: str) -> _Locator:
+    def from_function(cls, function: Callable[..., Any], _file: str) -> Locator:
         return cls(function)
 
 
 class _Implementation(caching.CompileResultCacheImpl):
-    _locator_classes = [_Locator]  # type: ignore[list-item]  # noqa: RUF012
+    _locator_classes = [Locator]  # type: ignore[list-item]  # noqa: RUF012
 
 
 class _Files:

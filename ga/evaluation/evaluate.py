@@ -32,7 +32,7 @@ OF_A_GENOME: Final = (ArithmeticError, LookupError, MemoryError, ValueError)
 """Errors that a family may raise for the genome or the market that it was given. All others
 (a missing library, an unreadable file, a damaged kernel) are the machine's."""
 
-_CELLS: Final = 1 << 21
+CELLS: Final = 1 << 21
 """Lanes x bars worked off at once: bounds the memory, 24 MiB for changes that are seldom many."""
 
 
@@ -61,7 +61,7 @@ def measure(market: Market, settings: Settings, family: str, genes: Floats, rang
     if genes.ndim != 2 or genes.shape[1] != len(rule.genes):
         # Kernels are compiled without bounds checks and would read whatever lies behind.
         raise ValueError(f"{family} has {len(rule.genes)} genes, not {genes.shape[1:]}")
-    lanes = max(1, min(len(genes), _CELLS // market.bars))
+    lanes = max(1, min(len(genes), CELLS // market.bars))
     # Asset by asset, so that kernels write where the results are to stand: each step of Python
     # between two kernels finds the caches full of theirs, and takes ten times as long as alone.
     out = np.empty((len(market.assets), len(genes), len(ranges), len(simulation.STATISTICS)))

@@ -26,7 +26,7 @@ _STEPS = 50
 
 
 @kernel()
-def _solve(matrix: Floats, right: Floats) -> Floats:
+def solve(matrix: Floats, right: Floats) -> Floats:
     """x with matrix x = right, for a positive definite matrix (D, D), by Cholesky in place."""
     size = right.size
     for i in range(size):
@@ -83,7 +83,7 @@ def fit(rows: Floats, up: Floats, used: Floats, penalty: float) -> Floats:
                         curve[j, k] += pull * rows[i, k]
         if dot(slope, slope) < 1e-16 * (1.0 + dot(weights, weights)):
             break
-        step = _solve(curve, slope)
+        step = solve(curve, slope)
         size_of_step = 1.0
         while size_of_step > 1e-6:
             tried = weights - size_of_step * step

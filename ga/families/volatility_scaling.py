@@ -44,8 +44,10 @@ def _conditions(price, past, short, long, spread, ratio):
 
 
 @kernel(inline="always")
-def _lasted(now, before, bars):
-    """The bars that end a row of so many; ``before`` are the 64 bars before ``now``."""
+def lasted(now, before, bars):
+    """The bars at which a condition has held for ``bars`` bars in a row.
+
+    ``now`` and ``before`` are masks of 64 bars, ``before`` those that come first."""
     found = now
     for step in range(1, bars):
         found &= now << np.uint64(step) | before >> np.uint64(BARS - step)
@@ -106,8 +108,8 @@ def _trade(words, start, stop, short, long, per_year, genes, state, bars, target
         down = latch(words[w, 1], words[w, 0], downs)
         above, below = words[w, 2], words[w, 3]
         high = latch(
-            _lasted(above, above_before, persistence),
-            _lasted(below, below_before, persistence),
+            lasted(above, above_before, persistence),
+            lasted(below, below_before, persistence),
             highs,
         )
         changed = (up ^ (up << one | ups)) | (down ^ (down << one | downs))

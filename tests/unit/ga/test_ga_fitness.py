@@ -139,7 +139,7 @@ def test_outcomes_do_not_depend_on_the_batch(market, settings, monkeypatch):
     shuffled = evaluate(seen, settings, [group[i] for i in order])
     assert [shuffled[list(order).index(i)] for i in range(50)] == together
     assert [evaluate(seen, settings, [g])[0] for g in group] == together
-    monkeypatch.setattr(evaluation, "_CELLS", 3 * seen.bars)
+    monkeypatch.setattr(evaluation, "CELLS", 3 * seen.bars)
     assert evaluate(seen, settings, group) == together
 
 

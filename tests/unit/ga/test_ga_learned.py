@@ -12,7 +12,7 @@ from sklearn.tree import ExtraTreeRegressor
 from ga.backtest.panel import Panel
 from ga.families.base import seed_of
 from ga.families.features import HORIZON, REFIT
-from ga.families.linear_svc_classifier import _solve, fit
+from ga.families.linear_svc_classifier import fit, solve
 from ga.families.linear_svc_classifier import predict as svc
 from ga.families.pca_tree_quantile import add_predictions, forest
 from ga.families.pca_tree_quantile import predict as trees
@@ -69,7 +69,7 @@ def test_the_solver_solves():
         half = rng.standard_normal((size, size))
         matrix, right = half @ half.T + np.eye(size), rng.standard_normal(size)
         np.testing.assert_allclose(
-            _solve(matrix.copy(), right), np.linalg.solve(matrix, right), rtol=1e-9
+            solve(matrix.copy(), right), np.linalg.solve(matrix, right), rtol=1e-9
         )
 
 

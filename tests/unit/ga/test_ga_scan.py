@@ -24,7 +24,7 @@ from ga.families.scan import (
     settle,
     sides,
 )
-from ga.families.volatility_scaling import _lasted
+from ga.families.volatility_scaling import lasted
 
 
 @masks
@@ -62,7 +62,7 @@ def _first_stopped(close, t, end, side, best, stop, armed, distance):
 
 @kernel()
 def _rows(now, before, bars):
-    return _lasted(now, before, bars)
+    return lasted(now, before, bars)
 
 
 def packed(truths: np.ndarray) -> np.ndarray:
