@@ -137,6 +137,10 @@ class Evolution:
         """Whether all generations have been told."""
         return self.generation >= self.plan.generations
 
+    def parents(self, family: str) -> tuple[Genome, ...]:
+        """The genomes of a family that the next generation is bred from, best first."""
+        return tuple(genome for _, _, genome in self._archive[family])
+
     def ask(self) -> tuple[Genome, ...]:
         """The genomes of the current generation; equal genomes may stand at several indices."""
         return tuple(self._population)
