@@ -20,9 +20,10 @@ from ga.store_url import url_of
 
 PATIENCE: Final = 60.0
 """Seconds that a database in use may be away: PostgreSQL is back 0.2 s to several after a crash."""
-_BUSY_S: Final = 30.0
+BUSY_SECONDS: Final = 30.0
+"""How long SQLite waits for another connection that holds the file."""
 _PRAGMAS: Final = (
-    f"busy_timeout={_BUSY_S * 1000:.0f}",
+    f"busy_timeout={BUSY_SECONDS * 1000:.0f}",
     # Keys are hashes and touch most pages of their index: few large ones are written faster.
     "page_size=16384",
     "synchronous=FULL",
@@ -121,7 +122,7 @@ def _set_up(connection: DBAPIConnection, _record: object, journal: str = "WAL") 
     # CREATE: neither a snapshot of several SELECTs nor a migration would be one transaction.
     connection.isolation_level = None
     cursor = connection.cursor()
-    deadline = time.monotonic() + _BUSY_S
+    deadline = time.monotonic() + BUSY_SECONDS
     for pragma in (*_PRAGMAS, f"journal_mode={journal}"):
         # Of several that make one file at once, those that come while another changes its journal
         # are refused at once, whatever the time-out.

@@ -24,7 +24,7 @@ from ga.ledger.connection import PATIENCE
 from ga.ledger.locks import FileLock, take_in_session
 from ga.ledger.schema import runs
 
-_GRACE: Final = 2.0
+GRACE: Final = 2.0
 """Seconds that PostgreSQL may take to notice that the last owner is dead."""
 _PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
@@ -55,7 +55,7 @@ class RunOwner:
             if self._file is None:
                 raise self._refused()
         try:
-            if not self._connect(time.monotonic() + _GRACE):
+            if not self._connect(time.monotonic() + GRACE):
                 raise self._refused()
             self.token = self._take_token()
         except BaseException:

@@ -15,7 +15,7 @@ from ga.ledger import Ledger
 from ga.ledger.connection import file_of
 from ga.ledger.locks import FileLock, take_in_session
 
-_LOCK_SECONDS: Final = 5.0
+LOCK_SECONDS: Final = 5.0
 """PostgreSQL may take so long to notice that the last session, or service, is dead."""
 _LOOK_SECONDS: Final = 1.0
 _NAME: Final = "service"
@@ -60,7 +60,7 @@ class _Session:
         """Take the lock, in a session of now if there is none; False if another keeps it."""
         if self._connection is None:
             self._connection = self._engine.connect()
-        deadline = time.monotonic() + _LOCK_SECONDS
+        deadline = time.monotonic() + LOCK_SECONDS
         while True:
             taken = take_in_session(self._connection, _NAME)
             self._connection.commit()

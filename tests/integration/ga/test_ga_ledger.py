@@ -31,6 +31,7 @@ from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import GENESIS, Evolution
 from ga.ledger import (
     Attempt,
+    Ledger,
     Sharpes,
     open_ledger,
     ownership,
@@ -41,7 +42,6 @@ from ga.ledger import (
 from ga.ledger import store as store_module
 from ga.ledger.connection import engine_of
 from ga.ledger.migrate import HEAD, VERSIONS
-from ga.ledger.ownership import RunOwner
 from ga.ledger.schema import attempts, generations, metadata, strategies
 from ga.store_url import url_of
 from tests.support.ledger_stores import PLAN, Server, change, counts, keys, rows
@@ -231,6 +231,12 @@ def test_a_commit_that_breaks_a_rule_writes_nothing(store, history):
 # -- ownership
 
 
+def own(ledger: Ledger, run: str) -> None:
+    """Take a run, and give it back at once."""
+    with ledger.own(run):
+        pass
+
+
 def test_a_second_coordinator_is_refused_and_told_who_has_the_run(store, history, monkeypatch):
     with (
         closing(open_ledger(store, create=True)) as one,
@@ -240,9 +246,9 @@ def test_a_second_coordinator_is_refused_and_told_who_has_the_run(store, history
         with one.own(run):
             said = rf"run {run} is being evolved by another process \(process {os.getpid()} on"
             with monkeypatch.context() as patch:
-                patch.setattr(ownership, "_GRACE", 0.2)
+                patch.setattr(ownership, "GRACE", 0.2)
                 with pytest.raises(InputError, match=said):
-                    two._owner(run)
+                    own(two, run)
                 with pytest.raises(InputError, match=said):
                     history.commit(two, run, 0)
             assert counts(store) == (0, 0, 0)
@@ -254,7 +260,7 @@ def test_a_second_coordinator_is_refused_and_told_who_has_the_run(store, history
         with two.own(run):
             history.commit(two, run, 1)
         with pytest.raises(InputError, match="no such run"):
-            one._owner("nobody")
+            own(one, "nobody")
 
 
 def test_whoever_was_followed_by_another_writes_nothing(store, history):
@@ -292,9 +298,9 @@ def test_the_lock_ends_with_its_process_however_that_ends(store, history, monkey
         assert holder.stdout is not None
         with holder.stdout as said:
             assert said.readline() == "owned\n"
-        monkeypatch.setattr(ownership, "_GRACE", 0.2)
+        monkeypatch.setattr(ownership, "GRACE", 0.2)
         with pytest.raises(InputError, match=f"process {holder.pid} on"):
-            ledger._owner(run)
+            own(ledger, run)
         holder.kill()
         holder.wait()
         monkeypatch.undo()
@@ -353,24 +359,26 @@ def test_a_locked_sqlite_is_waited_for(tmp_path, history):
     store = f"sqlite:///{tmp_path / 'ledger.db'}"
     with closing(open_ledger(store, create=True)) as ledger:
         run = history.begin(ledger)
-        with ledger.own(run) as owner:
-            impatient(owner)
-            with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
-                other.execute("BEGIN IMMEDIATE")
-                committing = threading.Thread(target=history.commit, args=(ledger, run, 0))
-                committing.start()
-                time.sleep(0.4)
-                assert committing.is_alive()
-                other.execute("ROLLBACK")
-                committing.join()
+        give_up_at_once(ledger)
+        with (
+            ledger.own(run),
+            closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other,
+        ):
+            other.execute("BEGIN IMMEDIATE")
+            committing = threading.Thread(target=history.commit, args=(ledger, run, 0))
+            committing.start()
+            time.sleep(0.4)
+            assert committing.is_alive()
+            other.execute("ROLLBACK")
+            committing.join()
     assert counts(store) == (1, 12, 12)
 
 
 def test_an_sqlite_that_stays_locked_ends_the_run_with_what_to_do(tmp_path, history, monkeypatch):
     monkeypatch.setattr(ownership, "PATIENCE", 0.3)
-    monkeypatch.setattr(connect, "_PRAGMAS", ("busy_timeout=10",))
     store = f"sqlite:///{tmp_path / 'ledger.db'}"
     with closing(open_ledger(store, create=True)) as ledger:
+        give_up_at_once(ledger)
         run = history.begin(ledger)
         with (
             ledger.own(run),
@@ -459,11 +467,11 @@ def test_a_disk_that_stays_full_ends_the_run_with_what_to_do(full, history, monk
     assert counts(store) == (1, 12, 12)
 
 
-def impatient(owner: RunOwner) -> None:
+def give_up_at_once(ledger: Ledger) -> None:
     """Let SQLite itself give up at once, so that the ledger has to wait."""
-    assert owner._session is not None
-    owner._session.exec_driver_sql("PRAGMA busy_timeout=10")
-    owner._session.commit()
+    sa.event.listen(
+        ledger.engine, "checkout", lambda opened, *_: opened.execute("PRAGMA busy_timeout=10")
+    )
 
 
 @pytest.fixture
@@ -490,7 +498,7 @@ def outage(server: Server) -> Iterator[Callable[[], None]]:
 @pytest.mark.parametrize("moment", ["between", "fence", "generations", "commit", "committed"])
 def test_postgres_killed_at_any_moment_of_a_commit(postgres, history, outage, moment, monkeypatch):
     """``committed``: the server has committed, and dies before its answer is heard."""
-    monkeypatch.setattr(ownership, "_GRACE", 0.2)
+    monkeypatch.setattr(ownership, "GRACE", 0.2)
     struck: list[str] = []
 
     def strike() -> None:
@@ -530,8 +538,8 @@ def test_postgres_killed_at_any_moment_of_a_commit(postgres, history, outage, mo
                 real(connection, table, values)
 
             monkeypatch.setattr(store_module, "insert", insert)
-            sa.event.listen(ledger._engine, "before_cursor_execute", statement)
-            sa.event.listen(ledger._engine, "commit", committing)
+            sa.event.listen(ledger.engine, "before_cursor_execute", statement)
+            sa.event.listen(ledger.engine, "commit", committing)
             token = owner.token
             history.commit(ledger, run, 1)
             assert struck == [moment]
@@ -541,7 +549,7 @@ def test_postgres_killed_at_any_moment_of_a_commit(postgres, history, outage, mo
                 closing(open_ledger(postgres, create=False)) as other,
                 pytest.raises(InputError, match="is being evolved by another process"),
             ):
-                other._owner(run)
+                own(other, run)
             history.commit(ledger, run, 2)
         record = ledger.run(run)
     assert (record.committed, record.digest) == (3, history.digest)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -227,12 +227,18 @@ def test_a_niceness_that_there_is_not_is_refused(capsys, niceness, tmp_path):
 
 @pytest.mark.parametrize("let_go", [True, False])
 def test_a_lock_is_waited_for_until_the_last_session_lets_go(monkeypatch, let_go):
-    monkeypatch.setattr(singleton_lock, "_LOCK_SECONDS", 60.0 if let_go else 0.3)
+    monkeypatch.setattr(singleton_lock, "LOCK_SECONDS", 60.0 if let_go else 0.3)
     answers = iter([False, False, *[let_go] * 100])
     monkeypatch.setattr(singleton_lock, "take_in_session", lambda *_: next(answers))
-    connection = SimpleNamespace(commit=lambda: None)
-    session = singleton_lock._Session(SimpleNamespace(connect=lambda: connection))
-    assert session.take() is let_go
+    connection = SimpleNamespace(
+        commit=lambda: None, invalidate=lambda: None, close=lambda: closed.append(True)
+    )
+    url, closed = sa.make_url("postgresql://nowhere/ga"), []
+    ledger = SimpleNamespace(engine=SimpleNamespace(url=url, connect=lambda: connection))
+    end = nullcontext() if let_go else pytest.raises(InputError, match="another service uses it")
+    with end, singleton_lock.acquire_singleton(ledger):
+        assert let_go
+    assert closed == [True]
 
 
 def test_series_are_counted_by_route(service):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import threading
+from collections.abc import Callable
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,6 @@ from ga.cli import main
 from ga.errors import InputError, LedgerError
 from ga.evolution import advance_digest
 from ga.ledger import Attempt, open_ledger
-from ga.ledger import backup as backup_module
 from ga.ledger.backup import back_up, checked, restore
 from ga.ledger.schema import metadata
 from ga.verification import market_of, verify
@@ -265,10 +267,24 @@ def test_a_damaged_backup_is_refused_whole(backup, tmp_path, data):
     assert not store.exists()
 
 
-def test_a_backup_of_another_version_is_refused(backup, monkeypatch):
-    monkeypatch.setattr("ga.ledger.backup._COLUMNS", {"runs": ["run"]})
+def forged(backup: Path, path: Path, change: Callable[[list[bytes]], None]) -> Path:
+    """A backup whose lines were changed and whose checksum is right."""
+    head, _, content = backup.read_bytes().partition(b"\n")
+    lines = gzip.decompress(content).splitlines(keepends=True)
+    change(lines)
+    content = gzip.compress(b"".join(lines), mtime=0)
+    path.write_bytes(
+        head.rpartition(b" ")[0] + b" " + sha256(content).hexdigest().encode() + b"\n" + content
+    )
+    return path
+
+
+def test_a_backup_of_another_version_is_refused(backup, tmp_path):
+    def rename(lines: list[bytes]) -> None:
+        lines[0] = lines[0].replace(b'"market_hash"', b'"hash_of_market"')
+
     with pytest.raises(InputError, match="written by another version"):
-        checked(backup)
+        checked(forged(backup, tmp_path / "forged", rename))
 
 
 def test_restore_needs_an_empty_ledger_and_leaves_a_full_one_alone(copy, backup, capsys):
@@ -279,17 +295,14 @@ def test_restore_needs_an_empty_ledger_and_leaves_a_full_one_alone(copy, backup,
     assert everything(copy) == before
 
 
-def test_rows_that_do_not_fit_their_digest_are_not_restored(backup, store, monkeypatch):
-    real = backup_module._chunks
+def test_rows_that_do_not_fit_their_digest_are_not_restored(backup, store, tmp_path):
+    def drop(lines: list[bytes]) -> None:
+        del lines[max(n for n, line in enumerate(lines) if line.startswith(b'["individuals"'))]
 
-    def wrong(file):
-        for table, found in real(file):
-            yield table, found[:-1] if table.name == "individuals" else found
-
-    monkeypatch.setattr("ga.ledger.backup._chunks", wrong)
-    with checked(backup) as file, closing(open_ledger(store, create=True)) as ledger:
+    path = forged(backup, tmp_path / "forged", drop)
+    with checked(path) as file, closing(open_ledger(store, create=True)) as ledger:
         with pytest.raises(InputError, match="does not agree with its digest"):
-            restore(ledger.engine, file, backup)
+            restore(ledger.engine, file, path)
         assert ledger.runs() == []
 
 

@@ -14,7 +14,7 @@ import pytest
 from evolution_gate.fixtures.faults import disk_full
 from ga.cli import main
 from ga.errors import InputError, LedgerError
-from ga.ledger import connection, migrate, open_ledger
+from ga.ledger import migrate, open_ledger
 from ga.ledger.connection import told_of_database
 from ga.store_url import url_of
 
@@ -121,10 +121,10 @@ def silent() -> int:
 
 
 def test_a_postgresql_that_does_not_answer_is_one_line(monkeypatch, capsys, silent):
-    monkeypatch.setitem(connection._POSTGRES, "connect_timeout", 2)
-    for name in connection._FOREIGN:
-        monkeypatch.delenv(name, raising=False)
-    assert main.main(["runs", "--store", f"postgresql://u@127.0.0.1:{silent}/x"]) == 2
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        monkeypatch.delenv(name)
+    store = f"postgresql://u@127.0.0.1:{silent}/x?connect_timeout=2"
+    assert main.main(["runs", "--store", store]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "(connection timeout expired); check that the server is up" in err
