@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 TTL_SECONDS: Final = 30 * 86_400
 """An outcome is forgotten this long after it was stored."""
-_FORMAT: Final = 1
+FORMAT: Final = 1
+"""Goes up when stored values are encoded in another way."""
 _TIMEOUT_SECONDS: Final = 0.5
 """What a Redis that does not answer costs a run, once: later tries are not made on its path."""
 _PAUSE_SECONDS: Final = 30.0
@@ -49,7 +50,7 @@ def _prefix() -> str:
     """The part of every stored key that says which results are equal to ours bit for bit."""
     makers = (version("numba"), version("llvmlite"), version("numpy"), platform.machine())
     made_by = hashlib.sha256("\x00".join(makers).encode()).hexdigest()[:8]
-    return f"ga:{_FORMAT}:{KERNEL_VERSION}:{made_by}:"
+    return f"ga:{FORMAT}:{KERNEL_VERSION}:{made_by}:"
 
 
 def encode(outcome: Outcome) -> bytes:

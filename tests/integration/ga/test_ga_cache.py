@@ -125,17 +125,22 @@ def opened(server: Server, warnings: list[str]) -> Iterator[Callable[..., Cache]
         cache.close()
 
 
-def requests_of(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def requesting_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The threads of all requests to the server from now on: each takes a connection."""
     found: list[str] = []
-    take = cache._client.connection_pool.get_connection
+    take = redis.ConnectionPool.get_connection
 
     def taken(*args: object, **rest: object) -> object:
         found.append(threading.current_thread().name)
         return take(*args, **rest)
 
-    monkeypatch.setattr(cache._client.connection_pool, "get_connection", taken)
+    monkeypatch.setattr(redis.ConnectionPool, "get_connection", taken)
     return found
+
+
+def writers() -> set[threading.Thread]:
+    """The threads that write to caches."""
+    return {thread for thread in threading.enumerate() if thread.name == "cache"}
 
 
 @pytest.fixture
@@ -251,7 +256,7 @@ def test_another_version_of_the_kernels_or_the_compiler_is_a_miss(opened, monkey
         patch.setattr(ga.result_cache, "version", lambda name: f"9.{name}")
         assert opened().get_many([KEY]) == {}
     with monkeypatch.context() as patch:
-        patch.setattr(ga.result_cache, "_FORMAT", 999)
+        patch.setattr(ga.result_cache, "FORMAT", 999)
         assert opened().get_many([KEY]) == {}
 
 
@@ -264,16 +269,20 @@ def test_redis_lost_in_the_middle_changes_nothing_but_a_warning(
     def before(generation: int) -> None:
         if generation == 1:
             server.signal(how)
-            requests.append(requests_of(cache, monkeypatch))
+            requests.append(requesting_threads(monkeypatch))
 
     with BatchLog(engine.log, run) as log:
-        cache = open_cache(server.url, warn=lambda text: log.warn("cache", text))
-        assert cache is not None
-        # However slow this machine is, the writer does not try again within the run.
-        cache._pause = 3600.0
+        others = writers()
+        cache = Cache(
+            parse_url(server.url),
+            warn=lambda text: log.warn("cache", text),
+            # However slow this machine is, the writer does not try again within the run.
+            pause_seconds=3600.0,
+        )
+        assert len(writers() - others) == 1
         summary = engine.go(run, cache=cache, before=before)
         cache.close()
-        assert not cache._writer.is_alive()
+        assert writers() <= others
     assert summary.digest == digest
     # One try of the run, and one of the writer if it was not done with the generation before.
     (after,) = requests
@@ -294,7 +303,7 @@ def test_a_server_that_hangs_costs_its_timeout_once(
     cache = opened(pause=3600.0)
     cache.get_many([KEY])
     server.signal(signal.SIGSTOP)
-    requests = requests_of(cache, monkeypatch)
+    requests = requesting_threads(monkeypatch)
     for _ in range(50):
         assert cache.get_many([KEY]) == {}
         cache.put_many([Outcome(key=KEY, fitness=1.0)])
@@ -305,13 +314,14 @@ def test_a_server_that_hangs_costs_its_timeout_once(
 def test_writing_never_waits(opened, monkeypatch) -> None:
     writing, go_on, written = threading.Event(), threading.Event(), []
 
-    def store(_: Cache, outcomes: list[Outcome]) -> None:
+    def execute(pipeline: redis.client.Pipeline, **_: object) -> list[object]:
         writing.set()
-        # Whoever waits for the writer is late, and does not wait for ever.
+        # A caller that waits for the writer is late, and does not wait for ever.
         go_on.wait(60.0)
-        written.append(len(outcomes))
+        written.append(len(pipeline))
+        return []
 
-    monkeypatch.setattr(Cache, "_store", store)
+    monkeypatch.setattr(redis.client.Pipeline, "execute", execute)
     cache = opened()
     batch = [Outcome(key=f"{i:064x}", fitness=1.0) for i in range(500)]
     cache.put_many(batch)
@@ -319,9 +329,9 @@ def test_writing_never_waits(opened, monkeypatch) -> None:
     for _ in range(100):
         cache.put_many(batch)
     assert written == []
-    assert cache._waiting.qsize() == 64
     go_on.set()
     cache.close()
+    # One batch was being written and 64 were queued; the others were dropped.
     assert written == [500] * 65
 
 
