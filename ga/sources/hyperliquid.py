@@ -33,9 +33,10 @@ INTERVALS: Final = (
     "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d", "3d", "1w",
 )  # fmt: skip
 """All that the exchange offers, except the month, which has no fixed length."""
-_PAGE = 5000
+CANDLE_PAGE = 5000
+"""Candles that the exchange gives a call."""
 _HOUR: Final = 3_600_000
-_FUNDING_PAGE: Final = 500 * _HOUR
+FUNDING_PAGE: Final = 500 * _HOUR
 """The exchange gives 500 charges a call, and charges every hour."""
 _LONG: Final = 20
 _ENOUGH: Final = 0.95
@@ -96,13 +97,13 @@ def hyperliquid_source(spec: str, *, start: int | None, end: int | None) -> Sour
 
 
 def _read(*, coin: str, interval: str, start: int | None, end: int | None) -> Series:
-    now = _now()
+    now = now_ms()
     step = parse_timeframe(interval) // 10**6
     # A candle is closed once its step has passed, so the open one is never asked for.
     stop = now - step + 1
     if end is not None:
         stop = min(stop, -(-end // 10**6))
-    first = stop - _PAGE * step if start is None else max(-(-start // 10**6), 1)
+    first = stop - CANDLE_PAGE * step if start is None else max(-(-start // 10**6), 1)
     asked = _Asked(coin=coin, interval=interval, step=step, start=first, end=stop, now=now)
     if first >= stop:
         raise InputError(f"{asked.label}: no closed bar in the range asked for; ask for older ones")
@@ -116,7 +117,8 @@ def cache_folder() -> Path:
     return own_cache() or cache_home() / "evolution-gate" / "hyperliquid"
 
 
-def _now() -> int:
+def now_ms() -> int:
+    """This machine's clock, in milliseconds since 1970."""
     return time.time_ns() // 10**6
 
 
@@ -187,11 +189,11 @@ class _Download:
     def _fetch_candles(self, client: Client) -> None:
         """Newest page first: the exchange cuts off at the old end."""
         asked = self._asked
-        self._announce(asked.interval, self._lacks_candles(), _PAGE * asked.step)
+        self._announce(asked.interval, self._lacks_candles(), CANDLE_PAGE * asked.step)
         for low, high in reversed(self._lacks_candles()):
             stop = high
             while stop > low:
-                start = max(low, stop - _PAGE * asked.step)
+                start = max(low, stop - CANDLE_PAGE * asked.step)
                 rows = client.candles(asked.coin, asked.interval, start, stop)
                 newer = self._candles.rows.times
                 if rows.times.size:
@@ -208,11 +210,11 @@ class _Download:
     def _fetch_funding(self, client: Client) -> None:
         """Oldest page first: that is what the exchange gives of a range with too many charges."""
         asked = self._asked
-        self._announce("funding", self._lacks_funding(), _FUNDING_PAGE)
+        self._announce("funding", self._lacks_funding(), FUNDING_PAGE)
         for low, high in self._lacks_funding():
             start = low
             while start < high:
-                stop = min(high, start + _FUNDING_PAGE)
+                stop = min(high, start + FUNDING_PAGE)
                 rows = client.funding(asked.coin, start, stop)
                 if rows.times.size:
                     stop = int(rows.times[-1]) + 1

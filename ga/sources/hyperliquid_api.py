@@ -17,7 +17,8 @@ from ga.errors import InputError
 from ga.sources.download_cache import Rows
 
 MAINNET: Final = "https://api.hyperliquid.xyz"
-_WEIGHT_PER_SECOND = 1200 / 60
+WEIGHT_PER_SECOND = 1200 / 60
+"""The exchange's budget for one address."""
 _CALL_WEIGHT: Final = 20
 _CANDLES_PER_WEIGHT: Final = 60
 _CHARGES_PER_WEIGHT: Final = 20
@@ -26,7 +27,8 @@ _BUSY_TRIES: Final = 6
 _BROKEN_TRIES: Final = 3
 _LONGEST_WAIT: Final = 60.0
 _NO_SPOT: Final[dict[str, list[Any]]] = {"universe": [], "tokens": []}
-_sleep = time.sleep
+sleep = time.sleep
+"""Waits between calls."""
 
 
 class NetworkError(Exception):
@@ -136,7 +138,7 @@ class Client:
         tries = 0
         while True:
             tries += 1
-            _sleep(max(0.0, self._next_call - time.monotonic()))
+            sleep(max(0.0, self._next_call - time.monotonic()))
             self._response = None
             try:
                 return ask()
@@ -153,7 +155,7 @@ class Client:
                 reason, limit = f"HTTP {status}", _BUSY_TRIES
             if tries == limit:
                 raise NetworkError(f"{reason} from {self._url} after {tries} tries")
-            _sleep(self._wait(tries))
+            sleep(self._wait(tries))
 
     def _wait(self, tries: int) -> float:
         """Seconds before the next try: what the server asks for, else twice as long each time."""
@@ -167,7 +169,7 @@ class Client:
 
     def _pace(self, extra: float) -> None:
         """Let the next call wait until the exchange's budget has room for the last one."""
-        self._next_call = time.monotonic() + (_CALL_WEIGHT + extra) / _WEIGHT_PER_SECOND
+        self._next_call = time.monotonic() + (_CALL_WEIGHT + extra) / WEIGHT_PER_SECOND
 
 
 def _rows(

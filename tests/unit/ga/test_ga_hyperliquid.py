@@ -148,8 +148,8 @@ def waits(monkeypatch) -> list[float]:
         if seconds > 0:
             slept.append(seconds)
 
-    monkeypatch.setattr(hyperliquid_api, "_sleep", sleep)
-    monkeypatch.setattr(hyperliquid_api, "_WEIGHT_PER_SECOND", 1e12)
+    monkeypatch.setattr(hyperliquid_api, "sleep", sleep)
+    monkeypatch.setattr(hyperliquid_api, "WEIGHT_PER_SECOND", 1e12)
     return slept
 
 
@@ -158,7 +158,7 @@ def at(monkeypatch, waits):  # noqa: ARG001
     """Set the clock, milliseconds."""
 
     def set_clock(now: int) -> None:
-        monkeypatch.setattr(hyperliquid, "_now", lambda: now)
+        monkeypatch.setattr(hyperliquid, "now_ms", lambda: now)
 
     return set_clock
 
@@ -231,8 +231,8 @@ def test_the_market_has_the_same_hash_on_every_machine(double, at):
 
 @pytest.mark.parametrize("cap", [5000, 60])
 def test_pages_join_without_a_seam_even_if_the_exchange_gives_less(double, at, monkeypatch, cap):
-    monkeypatch.setattr(hyperliquid, "_PAGE", 100)
-    monkeypatch.setattr(hyperliquid, "_FUNDING_PAGE", 200 * HOUR)
+    monkeypatch.setattr(hyperliquid, "CANDLE_PAGE", 100)
+    monkeypatch.setattr(hyperliquid, "FUNDING_PAGE", 200 * HOUR)
     double.candle_cap, double.charge_cap = cap, min(cap, 200)
     table = double.add("BTC", "1h", 950)
     at(START + 950 * HOUR)
@@ -267,7 +267,7 @@ def test_start_end_assets_and_timeframe_select(double, at):
 
 
 def test_the_oldest_bars_the_exchange_keeps_end_the_search(double, at, monkeypatch, capsys):
-    monkeypatch.setattr(hyperliquid, "_PAGE", 100)
+    monkeypatch.setattr(hyperliquid, "CANDLE_PAGE", 100)
     table = double.add("BTC", "1h", 600)
     double.kept = 400
     at(START + 600 * HOUR)
@@ -322,7 +322,7 @@ def test_too_many_requests_are_waited_out(double, at, waits):
 
 
 def test_calls_keep_to_the_budget(double, at, waits, monkeypatch):
-    monkeypatch.setattr(hyperliquid_api, "_WEIGHT_PER_SECOND", 20.0)
+    monkeypatch.setattr(hyperliquid_api, "WEIGHT_PER_SECOND", 20.0)
     # A clock that only sleeping moves: the answers themselves take no time.
     monkeypatch.setattr(
         hyperliquid_api, "time", SimpleNamespace(monotonic=lambda: 100.0 + sum(waits))
@@ -347,8 +347,8 @@ def test_endless_refusals_end_with_what_was_kept(double, at, waits):
 @pytest.mark.parametrize("good", range(1, 14))
 def test_a_cut_download_goes_on_where_it_ended(double, at, monkeypatch, good):
     """The connection breaks after ``good`` answers; the next run asks for the others only."""
-    monkeypatch.setattr(hyperliquid, "_PAGE", 100)
-    monkeypatch.setattr(hyperliquid, "_FUNDING_PAGE", 100 * HOUR)
+    monkeypatch.setattr(hyperliquid, "CANDLE_PAGE", 100)
+    monkeypatch.setattr(hyperliquid, "FUNDING_PAGE", 100 * HOUR)
     table = double.add("BTC", "1h", 700)
     at(START + 700 * HOUR)
     double.broken_from = good
@@ -389,7 +389,7 @@ def test_a_failing_network_is_bridged_by_a_cache_that_is_nearly_complete(double,
 
 def test_a_bar_is_used_only_with_all_its_charges(double, at, monkeypatch):
     """The download breaks off inside a bar's charges: that bar is not used with half of them."""
-    monkeypatch.setattr(hyperliquid, "_FUNDING_PAGE", 1190 * HOUR)
+    monkeypatch.setattr(hyperliquid, "FUNDING_PAGE", 1190 * HOUR)
     double.charge_cap = 2000
     table = double.add("BTC", "4h", 300)
     at(START + 300 * 4 * HOUR)
