@@ -85,7 +85,7 @@ def make_evaluator(
         return Choice(evaluator=cluster(), reason="--mode distributed")
     if address is None:
         return Choice(evaluator=local(), reason="local: no --address of a cluster was given")
-    return _measured(local, cluster, plan)
+    return choose(local, cluster, plan)
 
 
 def measure(evaluator: Evaluator, sample: Sequence[Genome]) -> Cost:
@@ -109,9 +109,13 @@ def measure(evaluator: Evaluator, sample: Sequence[Genome]) -> Cost:
     return Cost(fixed=max(0.0, long - each * many), each=each)
 
 
-def _measured(
+def choose(
     local: Callable[[], LocalEvaluator], cluster: Callable[[], ClusterEvaluator], plan: Plan
 ) -> Choice:
+    """Time both evaluators on a sample of the first generation and keep the faster one.
+
+    The other one is closed. A cluster that is lost, or a machine that cannot evaluate, loses.
+    """
     population = Evolution(plan).ask()
     # Genomes of all families in their shares, as a generation has them.
     sample = [population[i * len(population) // _SAMPLE] for i in range(_SAMPLE)]

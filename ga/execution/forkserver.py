@@ -37,9 +37,9 @@ CONTEXT.set_forkserver_preload(["ga.execution.preload"])
 def start_forkserver() -> None:
     """Start the clean process, if it is not there yet, and do not wait for it."""
     named = os.environ.get("TMPDIR")
-    if named and not _takes_sockets(named, _RAYS_LENGTH):
+    if named and not takes_sockets(named, _RAYS_LENGTH):
         # Ray, if it comes to that, makes its sockets there, whatever Python makes of TMPDIR.
-        os.environ.setdefault("RAY_TMPDIR", _short_folder(_RAYS_LENGTH))
+        os.environ.setdefault("RAY_TMPDIR", short_folder(_RAYS_LENGTH))
     with single_threaded_env():
         forkserver.ensure_running()
 
@@ -149,7 +149,7 @@ def _place_sockets() -> None:
     if _folders:
         return
     signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    before, chosen = tempfile.tempdir, _short_folder()
+    before, chosen = tempfile.tempdir, short_folder()
     # Whoever is told to end must know of the folder.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
@@ -160,10 +160,18 @@ def _place_sockets() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _short_folder(names: int = _NAMES_LENGTH) -> str:
+def short_folder(names: int = _NAMES_LENGTH) -> str:
+    """A folder for sockets: where temporary files go, if its path is short enough.
+
+    Args:
+        names: bytes that follow the folder in a socket's path.
+
+    Raises:
+        InputError: no folder can be used.
+    """
     places = ("/tmp", os.environ.get("XDG_RUNTIME_DIR"), "/var/tmp", "/dev/shm")
     for place in (tempfile.gettempdir(), *places):
-        if place and _takes_sockets(place, names):
+        if place and takes_sockets(place, names):
             return place
     raise InputError(
         "no folder for sockets: neither TMPDIR nor /tmp, /var/tmp or /dev/shm can be written; set"
@@ -171,7 +179,8 @@ def _short_folder(names: int = _NAMES_LENGTH) -> str:
     )
 
 
-def _takes_sockets(place: str, names: int) -> bool:
+def takes_sockets(place: str, names: int) -> bool:
+    """Whether sockets can be made in a folder, with so many bytes behind it in their paths."""
     if len(os.fsencode(place)) + names > _LONGEST_PATH:
         return False
     try:

@@ -82,7 +82,7 @@ class _Worker:
         self.up = False
         self.task: _Task | None = None
         self.since, self.limit = 0.0, 0.0
-        self._oom_kills = _oom_kills()
+        self._oom_kills = oom_kills()
 
     def end(self) -> str:
         """Kill the process if it lives; returns how it ended."""
@@ -90,7 +90,7 @@ class _Worker:
         self.process.join()
         self.connection.close()
         status = self.process.exitcode or 0
-        if status == -signal.SIGKILL and _oom_kills() > self._oom_kills:
+        if status == -signal.SIGKILL and oom_kills() > self._oom_kills:
             return _KILLED_FOR_MEMORY
         return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
@@ -302,7 +302,7 @@ def _given_up(task: _Task, outcome: str, error: str) -> _Task:
     return replace(task, tried=(*task.tried, failed_attempt(LOCAL, outcome, error)))
 
 
-def _oom_kills() -> int:
+def oom_kills() -> int:
     """How often the kernel has killed for memory since it booted; 0 where it does not say."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()

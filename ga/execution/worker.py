@@ -24,7 +24,8 @@ from ga.execution.numerics_check import EXPECTED, digest, require
 from ga.genome import Genome
 from ga.market import Market
 
-_MEMORY: Final = 1 << 30
+MEMORY: Final = 1 << 30
+"""Bytes that an evaluation may take, whatever its market."""
 _MEMORY_A_BAR: Final = 1 << 13
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -41,7 +42,7 @@ def work(market: Market, settings: Settings, genomes: Sequence[Genome]) -> Batch
     for family in {genome.family for genome in genomes}:
         if family in EXPECTED:
             require(family)
-    allowance = _MEMORY + _MEMORY_A_BAR * market.bars * len(market.assets)
+    allowance = MEMORY + _MEMORY_A_BAR * market.bars * len(market.assets)
     with _bounded(allowance):
         batch = evaluate_batch(market, settings, genomes)
         failed = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from typing import Any, ClassVar
@@ -29,19 +30,17 @@ def _perturb(state: dict[str, object]) -> PerturbedSettings:
 
 
 class FailingSettings(Settings):
-    """Where they are unpickled, the disk fails as soon as a worker limits its memory."""
+    """Where they are unpickled, the system fails as soon as a worker limits its memory."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _fail, (dict(self.__dict__),)
 
 
 def _fail(state: dict[str, object]) -> FailingSettings:
-    from ga.execution import worker
-
-    def failing(_: int) -> None:
+    def failing(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    worker._bounded = failing
+    resource.setrlimit = failing
     settings = object.__new__(FailingSettings)
     settings.__dict__.update(state)
     return settings

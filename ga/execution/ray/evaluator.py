@@ -38,7 +38,7 @@ from ga.genome import Genome
 from ga.market import Market
 
 _START_SECONDS: Final = COLD_SECONDS + 60.0
-_SILENT_SECONDS: Final = 30.0
+SILENT_SECONDS: Final = 30.0
 """A driver without a message for this long counts as hung, and is killed."""
 _CONNECT_SECONDS: Final = 3.0
 _CLOSE_SECONDS: Final = 10.0
@@ -163,7 +163,7 @@ class ClusterEvaluator:
         except OSError as error:
             raise self._lost(f"driver process is gone ({error})") from None
         while True:
-            message = self._hear(_SILENT_SECONDS)
+            message = self._hear(SILENT_SECONDS)
             if isinstance(message, Dispatched):
                 for index in message.indices:
                     handed_out.setdefault(index, []).append(message.node)

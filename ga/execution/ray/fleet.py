@@ -40,16 +40,46 @@ _WARM_SECONDS: Final = 30.0
 and else warmed up again: one stuck lease must not hide it for ever."""
 
 
+def connect(spec: DriverSpec) -> Any:
+    """The module ``ray``, connected to the cluster of ``spec``, which is started if it is local."""
+    if spec.address is None:
+        ask_for_a_token()
+    import ray
+
+    if spec.address is None:
+        ray.init(
+            # Without this word RAY_ADDRESS would name a cluster that others started.
+            address="local",
+            num_cpus=spec.workers,
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    else:
+        ray.init(
+            address=spec.address,
+            _node_ip_address=local_address(spec.address),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    return ray
+
+
 class RayFleet:
-    """The worker nodes of a Ray cluster (``ga.execution.ray.dispatcher.ClusterBackend``)."""
+    """The worker nodes of a Ray cluster (``ga.execution.ray.dispatcher.ClusterBackend``).
 
-    def __init__(self, spec: DriverSpec, tell: Callable[[NodeReport], None]) -> None:
+    Args:
+        tell: receives a report of each node that was checked.
+        ray: the module ``ray``, connected to a cluster; None: connect to the one of ``spec``.
+    """
+
+    def __init__(
+        self, spec: DriverSpec, tell: Callable[[NodeReport], None], *, ray: Any = None
+    ) -> None:
         self._tell = tell
-        if spec.address is None:
-            ask_for_a_token()
-        import ray
-
-        self._ray, self._spec = ray, spec
+        self._ray = ray = connect(spec) if ray is None else ray
+        self._spec = spec
         self._nodes: dict[str, int] = {}
         self._addresses: dict[str, str] = {}
         """Of each node ever seen."""
@@ -66,23 +96,7 @@ class RayFleet:
         """Warm-up tasks that were lost, by node."""
         self._refused: set[str] = set()
         """Nodes that get no work: they failed it, or cannot evaluate at all."""
-        if spec.address is None:
-            ray.init(
-                # Without this word RAY_ADDRESS would name a cluster that others started.
-                address="local",
-                num_cpus=spec.workers,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        else:
-            ray.init(
-                address=spec.address,
-                _node_ip_address=local_address(spec.address),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+        if spec.address is not None:
             self._request(spec.workers)
         # Computed once here, and carried along: else each batch would hash the whole market.
         _ = spec.market.hash

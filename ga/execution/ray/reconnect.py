@@ -54,6 +54,11 @@ class Reconnector:
         """Whether ``take`` would give an evaluator."""
         return self._returned is not None
 
+    @property
+    def trying(self) -> bool:
+        """Whether it still tries: not once an evaluator is ready, nor after ``close``."""
+        return self._thread.is_alive()
+
     def take(self) -> Reconnected | None:
         """The evaluator, once; it is the caller's from then on."""
         with self._lock:

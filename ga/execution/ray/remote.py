@@ -80,11 +80,12 @@ def warm(market: MarketRef, settings: Settings, families: Sequence[str]) -> tupl
 
 def evaluation_task(ray: Any, *, apart: bool) -> Any:
     """The remote function that evaluates a batch, under the name that ``tasks`` tells of it."""
-    name, function = (EVALUATE_APART, _evaluate_apart) if apart else (EVALUATE, _evaluate)
+    name, function = (EVALUATE_APART, evaluate_apart) if apart else (EVALUATE, evaluate)
     return ray.remote(name=name, **ONCE)(function)
 
 
-def _evaluate(market: MarketRef, settings: Settings, genomes: Sequence[Genome]) -> Answer | Unfit:
+def evaluate(market: MarketRef, settings: Settings, genomes: Sequence[Genome]) -> Answer | Unfit:
+    """Evaluate a batch in this worker process."""
     import ray
 
     node, id = str(ray.util.get_node_ip_address()), ray.get_runtime_context().get_node_id()
@@ -98,10 +99,10 @@ def _evaluate(market: MarketRef, settings: Settings, genomes: Sequence[Genome]) 
     return Answer(id=id, results=(result,))
 
 
-def _evaluate_apart(
+def evaluate_apart(
     market: MarketRef, settings: Settings, genomes: Sequence[Genome], patience: float
 ) -> Answer | Unfit:
-    """Like ``_evaluate``, in a process of its own and genome by genome."""
+    """Like ``evaluate``, in a process of its own and genome by genome."""
     import ray
 
     node, id = str(ray.util.get_node_ip_address()), ray.get_runtime_context().get_node_id()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,12 @@ def connect(stack, seen, settings):
         return ClusterEvaluator(**{"market": seen, **known, **changes})
 
     return connect
+
+
+def driver() -> BaseProcess:
+    """The driver process that this process has started."""
+    (found,) = (p for p in multiprocessing.active_children() if p.name == "ga-driver")
+    return found
 
 
 def children(pid: int) -> set[int]:
@@ -202,15 +210,15 @@ def test_nodes_that_come_and_go_change_the_slots_and_nothing_else(connect, stack
 def test_a_driver_that_is_killed_or_hangs_is_a_lost_cluster_and_leaves_nothing(
     connect, seen, settings, how, monkeypatch
 ):
-    monkeypatch.setattr("ga.execution.ray.evaluator._SILENT_SECONDS", 5.0)
+    monkeypatch.setattr("ga.execution.ray.evaluator.SILENT_SECONDS", 5.0)
     population = list(dict.fromkeys(Evolution(PLAN).ask())) * 50
     with closing(connect()) as evaluator:
         evaluator.warm_up()
-        driver = evaluator._process.pid
-        family = children(driver) | {driver}
+        pid = driver().pid
+        family = children(pid) | {pid}
         answers = evaluator.evaluate(population)
         results = [next(answers)]
-        os.kill(driver, how)
+        os.kill(pid, how)
         # Nothing is raised before all that it had answered is taken.
         with pytest.raises(ClusterError, match=r"driver (process died|silent for 5 s)"):
             results.extend(answers)
@@ -225,6 +233,7 @@ def test_a_run_goes_over_to_this_machine_and_back_with_one_history(
     connect, market, seen, settings, tmp_path
 ):
     cluster, standbys = connect(), []
+    lost = driver()
 
     def stand_by() -> Reconnector:
         standbys.append(Reconnector(connect, first=0.2))
@@ -234,13 +243,12 @@ def test_a_run_goes_over_to_this_machine_and_back_with_one_history(
         return LocalEvaluator(market=seen, settings=settings, families=PLAN.families, workers=1)
 
     def progress(_: Progress) -> None:
-        if cluster._process.is_alive():
-            os.kill(cluster._process.pid, signal.SIGKILL)
-            cluster._process.join()
+        if lost.is_alive():
+            lost.kill()
+            lost.join()
         elif standbys:
             # The run is short, and would be over before the cluster is back.
-            standbys[0]._thread.join(60.0)
-            assert standbys[0].ready or not standbys[0]._thread.is_alive()
+            wait_until(lambda: not standbys[0].trying, seconds=60, what="the cluster is back")
 
     with (
         closing(open_ledger(str(tmp_path / "ledger.db"), create=True)) as ledger,
@@ -279,7 +287,7 @@ def test_a_wrong_token_is_bad_input_and_no_lost_cluster(connect, monkeypatch):
     with closing(connect()) as evaluator:
         with pytest.raises(InputError, match="refuses this token; set RAY_AUTH_MODE=token"):
             evaluator.warm_up()
-        assert not evaluator._process.is_alive()
+        assert "ga-driver" not in {p.name for p in multiprocessing.active_children()}
 
 
 def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect):
@@ -290,7 +298,7 @@ def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect)
         assert len(family) > 3
         # The niceness of its workers is that of the local pool's.
         assert priorities(family) == {os.getpriority(os.PRIO_PROCESS, 0)}
-        os.kill(evaluator._process.pid, signal.SIGKILL)
+        driver().kill()
         with pytest.raises(ClusterError, match="cluster lost"):
             list(evaluator.evaluate(Evolution(PLAN).ask()))
     wait_until(lambda: not running(family), seconds=20, what="the cluster is gone", every=0.1)

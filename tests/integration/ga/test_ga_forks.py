@@ -17,10 +17,12 @@ from ga.execution import forkserver
 from tests.support.waiting import wait_until
 
 _SOCKETS = """
-import os, sys
+import os
+from multiprocessing import util
+from pathlib import Path
 from ga.execution import forkserver
 forkserver.start_forkserver()
-place = forkserver._folders[0]
+place = Path(util.get_temp_dir())
 print(place, oct(place.stat().st_mode & 0o777), len(os.listdir(place)))
 print(os.environ.get("RAY_TMPDIR"))
 forkserver.end_children()
@@ -57,15 +59,15 @@ def test_sockets_go_to_a_short_private_folder_that_is_gone_at_the_end(tmp_path, 
 
 
 def test_a_machine_without_a_place_for_sockets_says_so(monkeypatch):
-    monkeypatch.setattr(forkserver, "_takes_sockets", lambda _place, _names: False)
+    monkeypatch.setattr(forkserver, "takes_sockets", lambda _place, _names: False)
     with pytest.raises(InputError, match="set TMPDIR to a folder with a short path"):
-        forkserver._short_folder()
+        forkserver.short_folder()
 
 
 def test_a_place_is_tried(tmp_path):
-    assert not forkserver._takes_sockets(str(tmp_path / "missing"), 0)
-    assert not forkserver._takes_sockets("/tmp", 97)
-    assert forkserver._takes_sockets("/tmp", 96)
+    assert not forkserver.takes_sockets(str(tmp_path / "missing"), 0)
+    assert not forkserver.takes_sockets("/tmp", 97)
+    assert forkserver.takes_sockets("/tmp", 96)
     assert list(tmp_path.iterdir()) == []
 
 

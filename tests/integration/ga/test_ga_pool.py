@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,12 @@ from evolution_gate.fixtures.system import process_table
 from ga.errors import ClusterError
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible
-from ga.execution import pool
-from ga.execution.forkserver import ONE_THREAD
+from ga.execution.forkserver import CONTEXT, ONE_THREAD
 from ga.execution.local import LocalEvaluator
 from ga.execution.pool import Pool
 from ga.genome import Genome
 from tests.support.poison import ERRORS, POISONS, by_index, deadly, dosed
+from tests.support.pool_workers import worker_processes
 from tests.support.waiting import wait_until
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -94,21 +95,24 @@ def test_a_worker_shot_twice_from_outside_blames_nobody(seen, poisonous):
         for result in workers.run(group, batches):
             found |= by_index([result])
             if shot < 2:
-                os.kill(workers._workers[shot].process.pid, signal.SIGKILL)
+                worker_processes()[0].kill()
                 shot += 1
     assert len(found) == 400
     assert all(outcome.fitness is not None for outcome in found.values())
 
 
 def test_a_worker_that_dies_in_the_middle_of_its_answer_is_replaced(seen, poisonous, monkeypatch):
-    def cut() -> None:
+    receive = Connection.recv
+
+    def cut(_: Connection) -> None:
+        monkeypatch.setattr(Connection, "recv", receive)
         raise OSError("got end of file during message")
 
     group = dosed("crash", 40, deadly_at=-1)
     workers = Pool(market=seen, settings=poisonous, workers=1)
     with closing(workers):
         workers.wait_up()
-        monkeypatch.setattr(workers._workers[0].connection, "recv", cut)
+        monkeypatch.setattr(Connection, "recv", cut)
         results = list(workers.run(group, [tuple(range(20)), tuple(range(20, 40))]))
     assert by_index(results) == dict(enumerate(evaluate_batch(seen, poisonous, group).outcomes))
     assert {t.outcome for r in results for t in r.tried} == {"crashed"}
@@ -125,19 +129,20 @@ def test_a_paused_worker_is_replaced_and_its_work_done_again(seen, poisonous):
         batches = [tuple(range(at, at + 20)) for at in range(0, 200, 20)]
         results = workers.run(group, batches)
         found = by_index([next(results)])
-        os.kill(workers._workers[0].process.pid, signal.SIGSTOP)
+        os.kill(worker_processes()[0].pid, signal.SIGSTOP)
         found |= by_index(results)
     assert len(found) == 200
     assert all(outcome.fitness is not None for outcome in found.values())
 
 
 def test_workers_that_cannot_start_are_an_error_and_no_genome_s_fault(seen, settings, monkeypatch):
-    class Unfit(pool._Worker):
-        def __init__(self, *args):
-            super().__init__(*args)
-            self.process.kill()
+    start = CONTEXT.Process.start
 
-    monkeypatch.setattr(pool, "_Worker", Unfit)
+    def start_and_kill(process) -> None:
+        start(process)
+        process.kill()
+
+    monkeypatch.setattr(CONTEXT.Process, "start", start_and_kill)
     workers = Pool(market=seen, settings=settings, workers=1)
     with closing(workers), pytest.raises(ClusterError, match="could not be started 3 times"):
         list(workers.run([Genome("ema_crossover", (8.0, 20.0, 0.01, 0.5, 0.01))], [(0,)]))
@@ -159,7 +164,8 @@ def test_workers_compute_with_one_thread_at_the_parent_s_niceness(seen, settings
     workers = Pool(market=seen, settings=settings, workers=1)
     with closing(workers):
         workers.wait_up()
-        pid = workers._workers[0].process.pid
+        (worker,) = worker_processes()
+        pid = worker.pid
         text = Path(f"/proc/{pid}/environ").read_bytes().decode()
         variables = dict(line.split("=", 1) for line in text.split("\0") if line)
         assert {name: variables.get(name) for name in ONE_THREAD} == ONE_THREAD
@@ -168,7 +174,7 @@ def test_workers_compute_with_one_thread_at_the_parent_s_niceness(seen, settings
 
 
 _ORPHAN = """
-import sys
+import multiprocessing, sys
 from contextlib import closing
 from ga.execution.pool import Pool
 from ga.evaluation.folds import visible
@@ -180,7 +186,7 @@ if __name__ == "__main__":
     pool = Pool(market=visible(synthetic(assets=1, bars=400, seed=1), settings),
                 settings=settings, workers=2)
     pool.wait_up()
-    print(*[worker.process.pid for worker in pool._workers], flush=True)
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
     sys.stdin.read()
 """
 

@@ -10,7 +10,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from evolution_gate.fixtures.system import process_table
 from ga.errors import ClusterError, InputError, LedgerError
 from ga.evaluation.evaluate import evaluate_batch
 from ga.evaluation.folds import visible
@@ -35,6 +33,7 @@ from ga.ledger import Ledger, open_ledger
 from ga.runner import Runner
 from ga.sources import MarketSpec
 from tests.support.poison import deadly
+from tests.support.pool_workers import worker_processes
 from tests.support.waiting import wait_until
 
 PLAN = Plan(seed=9, population_size=40, generations=4)
@@ -77,7 +76,9 @@ class Fake:
         self._calls += 1
         if self._calls > 40:
             pytest.fail("asked again and again")
-        order = self._rng.permutation(len(genomes))
+        order = np.arange(len(genomes))
+        if self._faults.get("shuffles", True):
+            self._rng.shuffle(order)
         batches = [tuple(int(i) for i in order[at : at + 7]) for at in range(0, len(order), 7)]
         if self._faults.get("drops_a_batch"):
             batches = batches[1:]
@@ -203,19 +204,6 @@ def test_one_and_two_local_workers_have_one_history(bench, digest, settings):
         assert summary.cpu_seconds > 0
 
 
-def kill_in_work(worker) -> bool:
-    """Kill a pool's worker if it has a batch that it has not answered; False if it has none."""
-    pid = worker.process.pid
-    os.kill(pid, signal.SIGSTOP)
-    wait_until(
-        lambda: process_table.state(pid) in "Tt", seconds=30, what="the worker stops", every=0.001
-    )
-    # It stands still: what it has not answered by now, it never answers.
-    holds = worker.task is not None and not worker.connection.poll()
-    os.kill(pid, signal.SIGKILL if holds else signal.SIGCONT)
-    return holds
-
-
 def test_a_killed_pool_worker_loses_nothing(bench, settings):
     group = list(dict.fromkeys(Evolution(PLAN).ask())) * 40
     evaluator = LocalEvaluator(
@@ -223,13 +211,15 @@ def test_a_killed_pool_worker_loses_nothing(bench, settings):
     )
     with closing(evaluator):
         evaluator.warm_up()
-        victim = evaluator._pool._workers[0]
-        results, struck = [], False
+        victim, results = worker_processes()[0], []
         for result in evaluator.evaluate(group):
-            if not struck:
-                struck = kill_in_work(victim)
             results.append(result)
-    assert struck
+            if len(results) == 1:
+                os.kill(victim.pid, signal.SIGSTOP)
+            elif len(results) == 4:
+                # The other worker has answered since: an answer that this one had sent before it
+                # stopped is taken, and it has been given a batch that it never answers.
+                victim.kill()
     assert sorted(i for r in results for i in r.indices) == list(range(len(group)))
     assert max(r.attempt for r in results) == 1
     (tries,) = {r.tried for r in results if r.attempt}
@@ -243,8 +233,8 @@ def test_every_try_at_an_evaluation_is_in_the_ledger(bench, digest, settings):
     """Two batches were tried before, and two genomes were on nodes when the cluster was lost."""
     crash = FailedAttempt(node="10.0.0.7", outcome="crashed", error="SIGSEGV", at=1.5)
     lost = FailedAttempt(node="10.0.0.8", outcome="lost", error="driver process died", at=2.5)
-    cluster = bench.fake(lose_after=2, tried=(crash,), abandoned={20: (crash, lost), 21: (lost,)})
-    cluster._rng = SimpleNamespace(permutation=np.arange)
+    abandoned = {20: (crash, lost), 21: (lost,)}
+    cluster = bench.fake(lose_after=2, shuffles=False, tried=(crash,), abandoned=abandoned)
     summary = bench.go(cluster)
     assert summary.digest == digest
     keys = [evaluation_key(g, bench.seen.hash, settings) for g in Evolution(PLAN).ask()]
@@ -317,9 +307,10 @@ class Comeback:
 
     def wait(self, _: object = None) -> None:
         if self._clusters and self.standbys:
-            # Its thread ends when a cluster is ready.
-            self.standbys[-1]._thread.join(10.0)
-            assert not self.standbys[-1]._thread.is_alive()
+            standby = self.standbys[-1]
+            wait_until(
+                lambda: not standby.trying, seconds=10, what="a cluster is ready", every=0.001
+            )
 
 
 @pytest.mark.parametrize("lose_after", [0, 3, 9])
@@ -355,7 +346,7 @@ def test_a_cluster_that_stays_away_holds_nothing_up_and_is_not_waited_for(bench,
     summary = bench.go(bench.fake(lose_after=2), stand_by=comeback)
     assert summary.digest == digest
     assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 0, "local")
-    assert not comeback.standbys[0]._thread.is_alive()
+    assert not comeback.standbys[0].trying
 
 
 def test_a_cluster_ready_too_late_is_closed_with_the_run(bench):
@@ -385,7 +376,7 @@ def test_standing_by_waits_twice_as_long_each_time_and_ends_at_once():
     closer.start()
     closer.join(60.0)
     assert not closer.is_alive()
-    assert not standby._thread.is_alive()
+    assert not standby.trying
     assert len(tries) == tried
 
 
@@ -421,7 +412,7 @@ def test_closing_ends_a_cluster_that_is_still_starting():
     standby = Reconnector(Starting, first=0.0)
     assert Starting.begun.wait(10.0)
     standby.close()
-    assert not standby._thread.is_alive()
+    assert not standby.trying
     assert Starting.ended.is_set()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +25,7 @@ def title():
     return Path("/proc/self/cmdline").read_text().split("\\0")[0]
 
 # What the driver makes of a function, made of this one.
-remote._evaluate = remote._evaluate_apart = title
+remote.evaluate = remote.evaluate_apart = title
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 for apart in (False, True):
     print(ray.get(remote.evaluation_task(ray, apart=apart).remote()))
@@ -40,12 +41,11 @@ def test_the_names_need_neither_ray_nor_numba() -> None:
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_the_driver_gives_its_tasks_the_names_that_are_told(apart: bool) -> None:
-    import ray
-
-    task = remote.evaluation_task(ray, apart=apart)
-    assert task._default_options["name"] == (EVALUATE_APART if apart else EVALUATE)
-    assert task._default_options["max_retries"] == 0
-    assert task._function is (remote._evaluate_apart if apart else remote._evaluate)
+    ray = SimpleNamespace(remote=lambda **options: lambda function: (function, options))
+    function, options = remote.evaluation_task(ray, apart=apart)
+    assert function is (remote.evaluate_apart if apart else remote.evaluate)
+    assert options["name"] == (EVALUATE_APART if apart else EVALUATE)
+    assert options["max_retries"] == 0
 
 
 def test_a_process_is_known_by_its_name() -> None:

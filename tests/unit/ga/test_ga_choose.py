@@ -40,7 +40,7 @@ def clock(monkeypatch) -> list[float]:
 
 
 def decide(here: Timed, there: Timed, size: int):
-    return auto._measured(
+    return auto.choose(
         lambda: here, lambda: there, Plan(seed=0, population_size=size, generations=1)
     )
 

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ga.backtest.panel import Panel
-from ga.errors import ClusterError
 from ga.evaluation.evaluate import Batch, evaluate_batch
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome
@@ -25,7 +24,6 @@ from ga.execution.protocol import (
     SuspendAwareClock,
     warmup_genomes,
 )
-from ga.execution.ray import fleet as fleet_module
 from ga.execution.ray import remote
 from ga.execution.ray.dispatcher import BatchFailure, Dispatcher
 from ga.genome import Genome
@@ -79,12 +77,12 @@ class Fleet:
 
     def launch(self, group, node, *, apart):
         handle = next(self._handles)
-        reply, seconds = self._fate(list(group), node, apart)
+        reply, seconds = self.fate(list(group), node, apart)
         self.flights[handle] = Flight(list(group), node, apart, self.now, self.now + seconds, reply)
         self.launched.append(self.flights[handle])
         return handle
 
-    def _fate(self, group, node, apart):
+    def fate(self, group, node, apart):
         seconds = self.each * len(group) * self._rng.uniform(0.5, 2.0)
         if self.stuck_leases:
             self.stuck_leases -= 1
@@ -250,10 +248,10 @@ def test_a_worker_that_died_with_its_node_does_not_count_against_the_genome():
                 del self.slots[flight.node]
             return flight.reply
 
-        def _fate(self, group, node, apart):
+        def fate(self, group, node, apart):
             if apart and len(self.slots) > 1:
                 return BatchFailure.CRASHED, 0.1
-            return super()._fate(group, node, apart)
+            return super().fate(group, node, apart)
 
     fleet = Dying({f"n{i}": 1 for i in range(6)})
     fleet.crash = {genomes(1)[0]}
@@ -328,7 +326,7 @@ def test_a_batch_that_comes_after_its_copy_is_not_taken_again():
     class Slow(Fleet):
         """The first batch takes 20 s and its copy 6 s, the second and its copies 50 s."""
 
-        def _fate(self, group, node, _apart):
+        def fate(self, group, node, _apart):
             return self._answer(group, node), next(seconds)
 
     seconds = itertools.chain([20.0, 50.0, 6.0], itertools.repeat(50.0))
@@ -363,7 +361,7 @@ def test_no_node_at_all_is_the_end_after_a_minute_and_the_driver_is_heard_meanwh
 
 def test_a_batch_that_is_lost_for_ever_is_the_end_and_not_a_failed_genome():
     class Cursed(Fleet):
-        def _fate(self, *_):
+        def fate(self, *_):
             return BatchFailure.LOST, 0.1
 
     with pytest.raises(RuntimeError, match="never came back"):
@@ -379,10 +377,9 @@ def test_a_pause_of_the_whole_process_counts_one_second():
     assert seconds == pytest.approx(2.0)
 
 
-def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
-    market, settings, monkeypatch
-):
-    seen, other = (visible(m, settings) for m in (market, synthetic(assets=2, bars=900, seed=6)))
+def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(settings, monkeypatch):
+    # Markets of its own: whatever this process has evaluated before, it has not fetched these.
+    seen, other = (visible(synthetic(assets=2, bars=900, seed=n), settings) for n in (61, 62))
     store = {m.hash: pickle.dumps(m) for m in (seen, other)}
     fetched: list[str] = []
     built: list[str] = []
@@ -392,7 +389,6 @@ def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
         fetched.append(reference)
         return pickle.loads(store[reference])
 
-    monkeypatch.setattr(remote, "_held", [])
     monkeypatch.setattr("ray.get", fetch)
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.1")
     context = SimpleNamespace(get_node_id=lambda: "n")
@@ -405,7 +401,7 @@ def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
     group = warmup_genomes(("nadaraya_watson", "rsi_filter"))
 
     def task(market):
-        answer = remote._evaluate(remote.MarketRef(market.hash, market.hash), settings, group)
+        answer = remote.evaluate(remote.MarketRef(market.hash, market.hash), settings, group)
         assert answer.id == "n"
         return answer.results[0].batch.outcomes
 
@@ -416,25 +412,3 @@ def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(
     # Never the banks of another market.
     assert task(other) == evaluate_batch(other, settings, group).outcomes
     assert task(seen) == first
-
-
-def test_a_node_that_cannot_fetch_the_market_has_lost_the_batch_and_our_own_errors_are_raised():
-    import ray
-
-    def fleet(error: BaseException):
-        fleet = object.__new__(fleet_module.RayFleet)
-
-        def get(_):
-            raise error
-
-        fleet._ray = SimpleNamespace(exceptions=ray.exceptions, get=get)
-        return fleet
-
-    def failed(cause: Exception):
-        return ray.exceptions.RayTaskError("_evaluate", "traceback", cause)
-
-    lost = ray.exceptions.ObjectLostError("00" * 28, None, "")
-    assert fleet(failed(lost)).result("batch") is BatchFailure.LOST
-    assert fleet(failed(ClusterError("no process"))).result("batch") is BatchFailure.LOST
-    with pytest.raises(ray.exceptions.RayTaskError):
-        fleet(failed(ValueError("ours"))).result("batch")

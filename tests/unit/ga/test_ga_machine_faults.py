@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from collections import Counter
 from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
@@ -21,12 +20,7 @@ from ga.evaluation.settings import Settings
 from ga.evolution import Plan
 from ga.execution import auto, numerics_check, pool, worker
 from ga.execution.local import LocalEvaluator
-from ga.execution.numerics_check import Proof
 from ga.execution.pool import Pool
-from ga.execution.protocol import NodeReport
-from ga.execution.ray import fleet as fleet_module
-from ga.execution.ray import remote
-from ga.execution.ray.dispatcher import BatchFailure
 from ga.families import get_family
 from ga.genome import Genome
 from ga.market import Market
@@ -115,8 +109,7 @@ def test_memory_that_the_machine_has_not_is_no_genome_s_fault(seen, monkeypatch)
     outcome = worker.work(seen, Settings(folds=3), [GENOME]).outcomes[0]
     assert outcome.error == "out of memory"
     # Nobody can have so much: as under ``ulimit -d``, or where all is taken.
-    monkeypatch.setattr(worker, "_MEMORY", 1 << 62)
-    monkeypatch.setattr(worker, "_bounded", lambda _: closing(SimpleNamespace(close=lambda: None)))
+    monkeypatch.setattr(worker, "MEMORY", 1 << 62)
     with pytest.raises(MachineError, match=r"cannot give an evaluation its .* MiB"):
         worker.work(seen, Settings(folds=3), [GENOME])
 
@@ -163,7 +156,7 @@ def test_workers_that_end_on_any_genome_blame_none(seen, settings, patience, tri
 
 def test_memory_that_the_kernel_takes_back_is_no_genome_s_fault(seen, monkeypatch):
     kills = itertools.count()
-    monkeypatch.setattr(pool, "_oom_kills", lambda: next(kills))
+    monkeypatch.setattr(pool, "oom_kills", lambda: next(kills))
     workers = Pool(market=seen, settings=KilledSettings(folds=3), workers=1)
     with closing(workers), pytest.raises(MachineError, match=r"3 times \(out of memory\)"):
         list(workers.run([GENOME], [(0,)]))
@@ -190,7 +183,7 @@ def test_auto_takes_the_cluster_where_this_machine_cannot_evaluate():
 
     here, there = evaluator(MachineError("this machine gets no work: odd")), evaluator(None)
     plan = Plan(seed=1, population_size=300, generations=1)
-    found = auto._measured(lambda: here, lambda: there, plan)
+    found = auto.choose(lambda: here, lambda: there, plan)
     assert found.evaluator is there
     assert found.reason == "distributed: this machine gets no work: odd"
     assert (here.closed, there.closed) == ([True], [])
@@ -240,205 +233,6 @@ def test_a_harmless_genome_that_crashes_its_worker_is_the_machine_s_fault(
         pytest.raises(MachineError, match=r"cannot evaluate poison_crash: .* crashed its worker"),
     ):
         evaluator.warm_up()
-
-
-# ---- nodes of a cluster ----
-
-
-class Ray:
-    """As much of Ray as a fleet asks: live nodes, and warm-up tasks that end as they are told."""
-
-    class exceptions:  # noqa: N801
-        class RayError(Exception):
-            pass
-
-        class RayTaskError(RayError):
-            def __init__(self, cause: Exception) -> None:
-                self.cause = cause
-
-    def __init__(self) -> None:
-        self.live: list[str] = []
-        self.ended: dict[str, object] = {}
-        """Warm-up task -> (node, proof), or an error."""
-
-    def nodes(self) -> list[dict[str, object]]:
-        known = {"Resources": {"CPU": 1.0}, "Alive": True}
-        return [{**known, "NodeID": n, "NodeManagerAddress": f"10.0.0.{n}"} for n in self.live]
-
-    def wait(self, refs: list[str], **_: object) -> tuple[list[str], list[str]]:
-        return [r for r in refs if r in self.ended], [r for r in refs if r not in self.ended]
-
-    def get(self, ref: str) -> object:
-        found = self.ended[ref]
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-
-class Cluster:
-    """A fleet on ``Ray``, with a clock of its own."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, self.ray, self.told, self.tasks = 100.0, Ray(), [], []
-        monkeypatch.setattr(fleet_module.time, "monotonic", lambda: self.now)
-        fleet = self.fleet = object.__new__(fleet_module.RayFleet)
-        fleet._ray, fleet._tell, fleet._on = self.ray, self.told.append, lambda node: node
-        fleet._spec = SimpleNamespace(workers=None, families=("ema_crossover",), settings=None)
-        fleet._nodes, fleet._addresses, fleet._met, fleet._warming = {}, {}, {}, {}
-        fleet._proven, fleet._refused, fleet._market = set(), set(), None
-        fleet._live, fleet._lost = frozenset(), Counter()
-        fleet._seen_at = float("-inf")
-        fleet._warm = SimpleNamespace(options=self._options)
-
-    def _options(self, *, scheduling_strategy: str) -> SimpleNamespace:
-        def remote(*_: object) -> str:
-            self.tasks.append(f"{scheduling_strategy}-{len(self.tasks)}")
-            return self.tasks[-1]
-
-        return SimpleNamespace(remote=remote)
-
-    def after(self, seconds: float) -> dict[str, int]:
-        self.now += seconds
-        return dict(self.fleet.nodes())
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    return Cluster(monkeypatch)
-
-
-RIGHT = numerics_check.expected(("ema_crossover",))
-WRONG = Proof(processor="odd", kernel_version=RIGHT.kernel_version, digests={"ema_crossover": "?"})
-OLD = Proof(processor="good", kernel_version=3, digests=RIGHT.digests)
-
-
-def test_a_node_gets_work_when_it_has_proven_its_numerics(cluster):
-    cluster.ray.live = ["1"]
-    assert cluster.after(0.0) == {}
-    assert cluster.after(29.0) == {}
-    cluster.ray.ended["1-0"] = ("1", RIGHT)
-    assert cluster.after(2.0) == {"1": 1}
-    (report,) = cluster.told
-    assert report == NodeReport(
-        id="1",
-        node="10.0.0.1",
-        processor=RIGHT.processor,
-        kernel_version=RIGHT.kernel_version,
-        digest=RIGHT.digest,
-        refused=None,
-    )
-
-
-@pytest.mark.parametrize(
-    ("came_to", "reason"),
-    [
-        (("1", WRONG), "compute ema_crossover to other bits"),
-        (("1", OLD), "kernels of version 3, not"),
-        (Ray.exceptions.RayTaskError(ImportError("no module ga")), "ImportError: no module ga"),
-    ],
-)
-def test_a_node_that_differs_gets_no_work_and_is_named(cluster, came_to, reason):
-    cluster.ray.live = ["1", "2"]
-    cluster.after(0.0)
-    cluster.ray.ended |= {"1-0": came_to, "2-1": ("2", RIGHT)}
-    assert cluster.after(2.0) == {"2": 1}
-    assert cluster.after(3600.0) == {"2": 1}
-    # It is not tried again, and nobody waits for it.
-    assert cluster.tasks == ["1-0", "2-1"]
-    assert not cluster.fleet.warming
-    refused = [one for one in cluster.told if one.refused is not None]
-    assert [one.node for one in refused] == ["10.0.0.1"]
-    assert reason in refused[0].refused
-    assert cluster.fleet.refused == ["10.0.0.1"]
-
-
-@pytest.mark.parametrize("first", ["1-0", "1-1"])
-def test_a_warm_up_that_takes_long_is_begun_again_and_the_first_to_end_counts(cluster, first):
-    cluster.ray.live = ["1"]
-    cluster.after(0.0)
-    assert cluster.after(31.0) == {}
-    assert cluster.tasks == ["1-0", "1-1"]
-    cluster.ray.ended[first] = ("1", RIGHT)
-    assert cluster.after(2.0) == {}
-    # The other one never ends.
-    assert cluster.after(31.0) == {"1": 1}
-
-
-def test_a_warm_up_that_ran_elsewhere_or_was_lost_proves_nothing(cluster):
-    cluster.ray.live = ["1"]
-    cluster.after(0.0)
-    cluster.ray.ended["1-0"] = ("2", RIGHT)
-    assert cluster.after(2.0) == {}
-    cluster.ray.ended["1-1"] = Ray.exceptions.RayError("its worker died")
-    assert cluster.after(2.0) == {}
-    assert cluster.told == []
-    cluster.ray.ended["1-2"] = ("1", RIGHT)
-    assert cluster.after(2.0) == {"1": 1}
-
-
-def test_worker_processes_that_die_again_and_again_take_their_node_out(cluster):
-    cluster.ray.live = ["1"]
-    for number in range(3):
-        cluster.after(2.0)
-        cluster.ray.ended[f"1-{number}"] = Ray.exceptions.RayError("its worker died")
-    assert cluster.after(2.0) == {}
-    assert len(cluster.tasks) == 3
-    assert "died 3 times while they loaded" in cluster.told[-1].refused
-
-
-def test_a_market_that_cannot_be_fetched_is_a_lost_try_and_no_refusal(cluster):
-    cluster.ray.live = ["1"]
-    cluster.after(0.0)
-    lost = Ray.exceptions.RayTaskError(Ray.exceptions.RayError("object lost"))
-    cluster.ray.ended["1-0"] = lost
-    cluster.after(2.0)
-    cluster.ray.ended["1-1"] = ("1", RIGHT)
-    assert cluster.after(2.0) == {"1": 1}
-
-
-def test_a_refused_node_uses_up_no_workers(cluster):
-    cluster.ray.live = ["1", "2"]
-    cluster.fleet._spec.workers = 1
-    cluster.after(0.0)
-    cluster.ray.ended["1-0"] = ("1", WRONG)
-    cluster.after(2.0)
-    cluster.after(2.0)
-    cluster.ray.ended["2-1"] = ("2", RIGHT)
-    assert cluster.after(2.0) == {"2": 1}
-
-
-def test_one_process_that_differs_takes_its_node_out(cluster):
-    cluster.ray.live = ["1"]
-    cluster.ray.nodes = lambda: [
-        {"NodeID": "1", "Alive": True, "Resources": {"CPU": 2.0}, "NodeManagerAddress": "10.0.0.1"}
-    ]
-    cluster.after(0.0)
-    cluster.ray.ended |= {"1-0": ("1", RIGHT), "1-1": ("1", WRONG)}
-    assert cluster.after(2.0) == {}
-    assert [one.refused is None for one in cluster.told] == [True, False]
-
-
-def test_a_node_that_fails_later_is_taken_out_and_its_batch_goes_elsewhere(cluster):
-    cluster.ray.live = ["1", "2"]
-    cluster.after(0.0)
-    cluster.ray.ended |= {"1-0": ("1", RIGHT), "2-1": ("2", RIGHT)}
-    assert cluster.after(2.0) == {"1": 1, "2": 1}
-    cluster.ray.exceptions = SimpleNamespace(
-        OutOfMemoryError=MemoryError,
-        WorkerCrashedError=KeyError,
-        RayTaskError=Ray.exceptions.RayTaskError,
-        RayError=Ray.exceptions.RayError,
-    )
-    cluster.ray.ended["batch"] = remote.Unfit(id="1", reason="its disk is full")
-    assert cluster.fleet.result("batch") is BatchFailure.LOST
-    assert cluster.after(0.0) == {"2": 1}
-    assert cluster.told[-1].refused == "its disk is full"
-    # What runs elsewhere than it was meant to counts only from a node that may have work.
-    for id, became in (("1", BatchFailure.LOST), ("stranger", BatchFailure.LOST), ("2", ("done",))):
-        cluster.ray.ended["batch"] = remote.Answer(id=id, results=("done",))
-        assert cluster.fleet.result("batch") == became
-    cluster.ray.ended["batch"] = remote.Unfit(id="stranger", reason="x")
-    assert cluster.fleet.result("batch") is BatchFailure.LOST
 
 
 def test_the_command_names_what_differs(monkeypatch, capsys):
