@@ -123,7 +123,8 @@ class Compose:
     def __init__(self, file: Path) -> None:
         _require(file)
         self.file = file
-        self._command = [*_compose(), "-f", str(file)]
+        self.command = [*_compose(), "-f", str(file)]
+        """The program and its options, before any Compose command."""
 
     @property
     def folder(self) -> Path:
@@ -132,7 +133,7 @@ class Compose:
 
     def run(self, *arguments: str) -> int:
         """Run a command whose output is for the user; returns its exit status."""
-        return subprocess.run([*self._command, *arguments]).returncode
+        return subprocess.run([*self.command, *arguments]).returncode
 
     def read(self, *arguments: str) -> str:
         """The output of a command.
@@ -140,7 +141,7 @@ class Compose:
         Raises:
             InputError: it failed; with the last line of its output.
         """
-        done = subprocess.run([*self._command, *arguments], capture_output=True, text=True)
+        done = subprocess.run([*self.command, *arguments], capture_output=True, text=True)
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines()
             said = lines[-1] if lines else "failed"

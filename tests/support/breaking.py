@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,10 +19,9 @@ import sqlalchemy as sa
 from evolution_gate import fixtures
 from evolution_gate.fixtures import Receipt
 from evolution_gate.fixtures.faults import impairment
-from evolution_gate.fixtures.system import process_table
-from evolution_gate.fixtures.system.launch import popen
+from evolution_gate.fixtures.system import netns, process_table
 from ga.execution.ray.tasks import evaluates
-from tests.support.evolving import ROOT, RUN_SECONDS, Evolving, Ground
+from tests.support.evolving import RUN_SECONDS, Evolving, Ground
 from tests.support.waiting import wait_at_most, wait_until
 
 _CONFIRM_SECONDS = 10.0
@@ -33,7 +31,8 @@ _IDLE_SECONDS = 20.0
 _AWAY_SECONDS = 2.0
 """How long a database is away."""
 _FULL_SECONDS = 6.0
-_HOG = "held = []\nwhile True:\n    held.append(bytearray(b'x') * (1 << 24))\n"
+_MORE_THAN_ALL = 3.0
+"""Of a node's memory limit, what is taken until the kernel kills something."""
 
 
 def _receipt(
@@ -240,17 +239,7 @@ def hog_memory(run: Evolving) -> list[Receipt]:
     node = _node(run)
     if node is None:
         return []
-    before, asked = node.usage().oom_kills, time.time()
-    group = node._members.group
-    hog = popen([sys.executable, "-c", _HOG], env=dict(os.environ), cwd=ROOT,
-                log=run._folder / "hog", group=group)  # fmt: skip
-    try:
-        hog.wait(RUN_SECONDS)
-    finally:
-        hog.kill()
-        hog.wait()
-    after = node.usage().oom_kills
-    return [_receipt("memory", node.name, asked, before, after, after > before)]
+    return [node.hog_memory(_MORE_THAN_ALL, RUN_SECONDS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +309,7 @@ def cannot(ground: Ground, fault: str, store: str) -> str | None:
     """Why a fault cannot be done here to a run with this store; None if it can."""
     if fault == "disk full" and (ground.volume is None or not store.startswith("sqlite")):
         return "the ledger's disk is not ours to fill"
-    if fault in CUTS and ground.stack._network is None:
+    if fault in CUTS and netns.unavailable():
         return "nodes have no network of their own here; run as root"
     if fault == "memory hog" and ground.stack.nodes[0].limits.memory_bytes is None:
         return "no memory limit can be set here; run as root"

@@ -313,7 +313,7 @@ def test_the_production_stack_evolves_scales_drains_and_leaves_nothing(productio
     assert len(nodes) == 3
     evolve = ["python", "-m", "ga", "evolve", "--market", "synthetic:assets=2,bars=1500,seed=1"]
     evolve += ["--population-size", "100", "--generations", "2", "--seed", "7", "--json"]
-    compose = [*cluster.Compose(production)._command, "exec", "-T", "genetic-pool"]
+    compose = [*cluster.Compose(production).command, "exec", "-T", "genetic-pool"]
     histories = []
     for mode in (["--mode", "distributed", "--address", "ray-head:6379"], ["--mode", "local"]):
         done = subprocess.run([*compose, *evolve, *mode], capture_output=True, text=True)
