@@ -122,7 +122,7 @@ def random_targets(rng, bars, lanes, hold=6):
 
 
 @pytest.mark.slow
-def test_equals_vectorbt():
+def test_backtest_equals_vectorbt():
     with warnings.catch_warnings():
         # Its imports and numba signatures warn on new versions of their own dependencies.
         warnings.simplefilter("ignore")
@@ -168,7 +168,7 @@ def test_equals_vectorbt():
     slippage=st.sampled_from([0.0, 0.0005, 0.03]),
     funded=st.booleans(),
 )
-def test_equals_a_slow_reimplementation(seed, bars, volatility, fee, slippage, funded):
+def test_backtest_equals_reference_implementation(seed, bars, volatility, fee, slippage, funded):
     rng = np.random.default_rng(seed)
     close = 50.0 * np.exp(np.cumsum(volatility * rng.standard_normal(bars)))
     open_ = close * np.exp(volatility * rng.standard_normal(bars))
@@ -182,7 +182,7 @@ def test_equals_a_slow_reimplementation(seed, bars, volatility, fee, slippage, f
         np.testing.assert_allclose(found[lane], expected, rtol=1e-9, atol=1e-9)
 
 
-def test_the_oracle_meets_ruin():
+def test_bankrupt_account_matches_reference():
     """The random cases above do include accounts that are closed."""
     close = np.array([100.0, 100.0, 250.0, 90.0, 90.0])
     found = run(close, close, [-1.0] * 5, edges=[0, 5])
@@ -192,7 +192,7 @@ def test_the_oracle_meets_ruin():
     np.testing.assert_allclose(found[0], expected, rtol=1e-15)
 
 
-def test_a_closed_account_stays_closed_until_the_fold_ends():
+def test_bankrupt_account_stays_closed_until_fold_end():
     close = np.array([100.0, 100.0, 250.0, 90.0, 90.0, 90.0, 45.0, 45.0])
     targets = [-1.0, -1.0, -1.0, 0.0, -1.0, -1.0, -1.0, -1.0]
     whole = run(close, close, targets)[0, 0]
@@ -203,7 +203,7 @@ def test_a_closed_account_stays_closed_until_the_fold_ends():
     assert later[GROWTH] == pytest.approx(1.5)
 
 
-def test_a_target_is_filled_at_the_next_open_only():
+def test_orders_fill_at_next_open():
     open_ = np.array([10.0, 20.0, 40.0, 80.0])
     close = np.array([11.0, 22.0, 44.0, 88.0])
     found = run(open_, close, [1.0, 1.0, 0.0, 0.0])[0, 0]
@@ -215,7 +215,7 @@ def test_a_target_is_filled_at_the_next_open_only():
     assert run(open_, close, [0.0, 0.0, 0.0, 1.0])[0, 0, TRADES] == 0
 
 
-def test_costs_are_charged_on_both_sides():
+def test_costs_are_charged_on_entry_and_exit():
     price = np.full(4, 100.0)
     found = run(price, price, [0.5, 0.0, 0.0, 0.0], fee=0.01, slippage=0.02)[0, 0]
     paid = 0.5 * 1.02 * 1.01
@@ -225,13 +225,13 @@ def test_costs_are_charged_on_both_sides():
     assert found[GROWTH] == pytest.approx(1.0 + got - paid, abs=1e-15)
 
 
-def test_longs_never_borrow():
+def test_long_positions_use_no_leverage():
     price = np.array([100.0, 100.0, 50.0])
     found = run(price, price, [1.0, 1.0, 1.0], fee=0.01)[0, 0]
     assert found[GROWTH] == pytest.approx(0.5 / 1.01)
 
 
-def test_funding_is_paid_by_longs_and_earned_by_shorts():
+def test_longs_pay_funding_and_shorts_receive_it():
     price, rate = np.full(4, 100.0), np.array([0.5, 0.5, 0.01, 0.01])
     # Nothing is held before the fill at the open of bar 1, so only bars 2 and 3 are charged.
     assert run(price, price, [0.5] * 4, funding=rate)[0, 0, GROWTH] == pytest.approx(0.99)
@@ -239,7 +239,7 @@ def test_funding_is_paid_by_longs_and_earned_by_shorts():
     assert run(price, price, [0.0] * 4, funding=rate)[0, 0, GROWTH] == 1.0
 
 
-def test_folds_cut_the_statistics_and_not_the_account(market):
+def test_folds_split_statistics_but_not_the_account(market):
     targets = random_targets(np.random.default_rng(0), 900, 8)
     open_, close = market.open[0], market.close[0]
     whole = run(open_, close, targets, fee=0.001)
@@ -255,7 +255,7 @@ def _ratios(found, bars):
     return mean / std * np.sqrt(bars)
 
 
-def test_random_signals_on_a_random_walk_earn_nothing():
+def test_random_signals_earn_nothing_on_random_walk():
     bars, lanes = 3000, 400
     rng = np.random.default_rng(8)
     close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(bars)))
@@ -267,7 +267,7 @@ def test_random_signals_on_a_random_walk_earn_nothing():
     assert 0.8 < t_values.std() < 1.2
 
 
-def test_knowing_the_bar_that_just_closed_earns_nothing():
+def test_signal_from_last_closed_bar_earns_nothing():
     """The sign of the same bar's return would be a money machine with lookahead."""
     bars = 4000
     rng = np.random.default_rng(9)
@@ -284,7 +284,7 @@ def test_knowing_the_bar_that_just_closed_earns_nothing():
     assert np.min(t_next) > 30.0
 
 
-def test_a_lane_does_not_depend_on_its_neighbours(market):
+def test_lane_result_is_independent_of_batch(market):
     targets = random_targets(np.random.default_rng(1), 900, 9)
     args = (market.open[0], market.close[0])
     together = run(*args, targets, funding=market.funding[0], fee=0.001, slippage=0.001)

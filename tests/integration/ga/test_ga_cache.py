@@ -156,7 +156,7 @@ def digest(market, settings, tmp_path_factory) -> str:
 
 @given(outcome=outcomes)
 @example(outcome=Outcome(key=KEY, fitness=-0.0, trades=0, max_drawdown=5e-324))
-def test_what_is_read_is_what_was_written_to_the_last_bit(outcome: Outcome) -> None:
+def test_outcome_round_trip_is_bit_exact(outcome: Outcome) -> None:
     found = decode(outcome.key, encode(outcome))
     assert found is not None
     assert bits(found) == bits(outcome)
@@ -164,14 +164,14 @@ def test_what_is_read_is_what_was_written_to_the_last_bit(outcome: Outcome) -> N
 
 
 @given(outcome=outcomes, at=st.integers(0, 255))
-def test_one_flipped_bit_makes_it_a_miss(outcome: Outcome, at: int) -> None:
+def test_flipped_bit_is_a_miss(outcome: Outcome, at: int) -> None:
     value = bytearray(encode(outcome))
     value[at // 8] ^= 1 << at % 8
     assert decode(outcome.key, bytes(value)) is None
 
 
 @given(outcome=outcomes, junk=st.one_of(st.binary(max_size=80), st.text(), st.none()))
-def test_what_is_not_ours_is_a_miss(outcome: Outcome, junk: object) -> None:
+def test_foreign_value_is_a_miss(outcome: Outcome, junk: object) -> None:
     value = encode(outcome)
     assert decode(outcome.key, junk) is None
     assert decode("cd" * 32, value) is None
@@ -180,11 +180,11 @@ def test_what_is_not_ours_is_a_miss(outcome: Outcome, junk: object) -> None:
 
 
 @pytest.mark.parametrize("fitness", [math.nan, math.inf])
-def test_no_fitness_is_read_that_no_evaluation_gives(fitness: float) -> None:
+def test_non_finite_fitness_is_a_miss(fitness: float) -> None:
     assert decode(KEY, encode(Outcome(key=KEY, fitness=fitness))) is None
 
 
-def test_a_failure_is_not_kept(opened, server: Server) -> None:
+def test_failed_outcome_is_not_encoded(opened, server: Server) -> None:
     failed = Outcome(key=KEY, fitness=None, error="planted")
     with pytest.raises(ValueError, match="not cached"):
         encode(failed)
@@ -194,7 +194,7 @@ def test_a_failure_is_not_kept(opened, server: Server) -> None:
     assert [key.decode()[-64:] for key in server.client.scan_iter()] == ["cd" * 32]
 
 
-def test_a_second_run_takes_all_from_the_cache_and_its_ledger_says_so(
+def test_second_run_is_served_from_cache(
     engine: Engine, digest: str, opened, server: Server
 ) -> None:
     cache = opened()
@@ -217,7 +217,7 @@ def test_a_second_run_takes_all_from_the_cache_and_its_ledger_says_so(
     assert engine.rows("SELECT count(*) FROM individuals") == [(160,)]
 
 
-def test_damaged_and_foreign_values_are_misses(
+def test_damaged_stored_values_are_misses(
     engine: Engine, digest: str, opened, server: Server
 ) -> None:
     cache = opened()
@@ -243,7 +243,7 @@ def test_damaged_and_foreign_values_are_misses(
     assert server.client.type(keys[5]) == b"string"
 
 
-def test_another_version_of_the_kernels_or_the_compiler_is_a_miss(opened, monkeypatch) -> None:
+def test_other_kernel_or_compiler_version_is_a_miss(opened, monkeypatch) -> None:
     kept = Outcome(key=KEY, fitness=1.0)
     cache = opened()
     cache.put_many([kept])
@@ -261,7 +261,7 @@ def test_another_version_of_the_kernels_or_the_compiler_is_a_miss(opened, monkey
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_redis_lost_in_the_middle_changes_nothing_but_a_warning(
+def test_redis_loss_during_run_only_warns(
     engine: Engine, digest: str, server: Server, capsys, monkeypatch, how: int
 ) -> None:
     run, requests = engine.start("lost.db"), []
@@ -297,9 +297,7 @@ def test_redis_lost_in_the_middle_changes_nothing_but_a_warning(
     assert server.password not in err + engine.log.read_text()
 
 
-def test_a_server_that_hangs_costs_its_timeout_once(
-    opened, server: Server, warnings, monkeypatch
-) -> None:
+def test_hanging_server_costs_one_timeout(opened, server: Server, warnings, monkeypatch) -> None:
     cache = opened(pause=3600.0)
     cache.get_many([KEY])
     server.signal(signal.SIGSTOP)
@@ -311,7 +309,7 @@ def test_a_server_that_hangs_costs_its_timeout_once(
     assert len(warnings) == 1
 
 
-def test_writing_never_waits(opened, monkeypatch) -> None:
+def test_put_never_blocks_and_queue_is_bounded(opened, monkeypatch) -> None:
     writing, go_on, written = threading.Event(), threading.Event(), []
 
     def execute(pipeline: redis.client.Pipeline, **_: object) -> list[object]:
@@ -335,7 +333,7 @@ def test_writing_never_waits(opened, monkeypatch) -> None:
     assert written == [500] * 65
 
 
-def test_a_server_that_comes_back_is_used_again(opened, server: Server, warnings) -> None:
+def test_restarted_server_is_used_again(opened, server: Server, warnings) -> None:
     cache = opened(pause=0.1)
     kept = Outcome(key=KEY, fitness=2.0)
     for _ in range(2):
@@ -353,7 +351,7 @@ def test_a_server_that_comes_back_is_used_again(opened, server: Server, warnings
     assert len(warnings) == 1
 
 
-def test_a_restart_between_two_calls_is_not_even_noticed(opened, server: Server, warnings) -> None:
+def test_restart_between_calls_is_transparent(opened, server: Server, warnings) -> None:
     cache = opened()
     assert cache.get_many([KEY]) == {}
     server.signal(signal.SIGKILL)
@@ -362,7 +360,7 @@ def test_a_restart_between_two_calls_is_not_even_noticed(opened, server: Server,
     assert warnings == []
 
 
-def test_a_full_server_is_a_warning_without_the_values(opened, server: Server, warnings) -> None:
+def test_full_server_warns_without_showing_values(opened, server: Server, warnings) -> None:
     server.client.config_set("maxmemory", 1)
     cache = opened()
     cache.put_many([Outcome(key=KEY, fitness=1.0)])
@@ -372,7 +370,7 @@ def test_a_full_server_is_a_warning_without_the_values(opened, server: Server, w
     assert KEY not in warnings[0]
 
 
-def test_what_answers_but_is_no_redis_is_a_warning(warnings) -> None:
+def test_server_that_is_not_redis_only_warns(warnings) -> None:
     import socket
     import threading
 
@@ -394,7 +392,7 @@ def test_what_answers_but_is_no_redis_is_a_warning(warnings) -> None:
     assert len(warnings) == 1
 
 
-def test_urls() -> None:
+def test_urls_are_parsed() -> None:
     plain = parse_url("redis://cache.example")
     assert (plain.host, plain.port, plain.database) == ("cache.example", 6379, 0)
     assert (plain.username, plain.password, plain.tls) == (None, None, False)
@@ -420,16 +418,14 @@ def test_urls() -> None:
         "redis://:hunter2@[localhost/0",
     ],
 )
-def test_a_bad_url_is_refused_without_being_repeated(url: str) -> None:
+def test_invalid_url_error_hides_the_url(url: str) -> None:
     with pytest.raises(InputError, match="--cache") as caught:
         parse_url(url)
     assert "hunter2" not in str(caught.value)
     assert "redis://" in str(caught.value)
 
 
-def test_the_password_may_be_in_a_file(
-    tmp_path: Path, server: Server, warnings, monkeypatch
-) -> None:
+def test_password_is_read_from_file(tmp_path: Path, server: Server, warnings, monkeypatch) -> None:
     file = tmp_path / "password"
     file.write_text(server.password + "\n")
     monkeypatch.setenv("GA_CACHE_PASSWORD_FILE", str(file))
@@ -446,6 +442,6 @@ def test_the_password_may_be_in_a_file(
         open_cache(bare, warn=warnings.append)
 
 
-def test_no_cache_is_asked_for() -> None:
+def test_no_url_gives_no_cache() -> None:
     assert open_cache(None, warn=print) is None
     assert open_cache("", warn=print) is None

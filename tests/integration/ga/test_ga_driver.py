@@ -38,7 +38,7 @@ print(code, [name for name in sys.modules if name.partition(".")[0] == "ray"])
 """
 
 
-def test_the_cluster_of_a_run_lets_nobody_in_without_its_token(
+def test_own_cluster_rejects_clients_without_token(
     market, settings, monkeypatch, tmp_path: Path
 ) -> None:
     # Neither a cluster that is named in the environment nor a mode that is set there is used.
@@ -89,7 +89,7 @@ def test_the_cluster_of_a_run_lets_nobody_in_without_its_token(
     assert found == {o.key: o for o in evaluate_batch(seen, settings, genomes).outcomes}
 
 
-def test_the_coordinator_of_a_distributed_run_never_imports_ray(tmp_path: Path) -> None:
+def test_coordinator_never_imports_ray(tmp_path: Path) -> None:
     argv = ["evolve", "--mode", "distributed", "--workers", "1", "--market"]
     argv += ["synthetic:assets=1,bars=900,seed=5", "--families", "ema_crossover", "--json"]
     argv += ["--population-size", "20", "--generations", "2", "--store", str(tmp_path / "a.db")]

@@ -47,12 +47,12 @@ def failing(error: BaseException) -> Callable[[], int]:
         (OSError("planted"), 1, "ga: planted"),
     ],
 )
-def test_whatever_ends_a_command_is_one_line(capsys, error, status, line):
+def test_every_error_is_one_line(capsys, error, status, line):
     assert status_of(failing(error), hint=lambda: "resume it") == status
     assert capsys.readouterr().err == line + "\n"
 
 
-def test_an_error_of_the_system_names_both_files_and_the_remedy():
+def test_os_error_names_files_and_remedy():
     error = OSError(errno.EACCES, "Permission denied", "/a", None, "/b")
     assert line_of(error).startswith("/a to /b: Permission denied; check its rights")
 
@@ -74,7 +74,7 @@ PRINTS = ("print('one')", "print('x' * 100_000)", "print('one', flush=True)")
 @pytest.mark.parametrize(
     "how", [*PRINTS, "__import__('argparse').ArgumentParser().parse_args(['-h'])"]
 )
-def test_a_reader_that_is_gone_is_no_news(how, unbuffered):
+def test_broken_pipe_is_silent(how, unbuffered):
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -89,7 +89,7 @@ def test_a_reader_that_is_gone_is_no_news(how, unbuffered):
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("how", PRINTS)
-def test_a_full_disk_behind_stdout_is_one_line(how, unbuffered):
+def test_full_disk_behind_stdout_is_one_line(how, unbuffered):
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-c", _streams(how)],
@@ -103,7 +103,7 @@ def test_a_full_disk_behind_stdout_is_one_line(how, unbuffered):
     ]
 
 
-def test_an_interrupt_while_a_buffer_is_sent_is_one_line():
+def test_interrupt_while_flushing_is_one_line():
     """The buffer of ``Connection.send`` is in a frame that the exception keeps, and itself."""
     how = (
         "buffer = __import__('io').BytesIO(b'sent').getbuffer()\n"
@@ -114,7 +114,7 @@ def test_an_interrupt_while_a_buffer_is_sent_is_one_line():
     assert (done.returncode, done.stderr) == (130, b"ga: interrupted\n")
 
 
-def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
+def test_closed_stream_number_is_not_reused(tmp_path):
     how = f"import os; print(os.open({str(tmp_path / 'file')!r}, os.O_CREAT) > 2, file=sys.stderr)"
     script = 'exec "$0" -c "$1" <&- >&-'
     done = subprocess.run(
@@ -123,7 +123,7 @@ def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"True\n")
 
 
-def test_a_folder_that_is_gone_is_refused(tmp_path):
+def test_deleted_working_directory_is_refused(tmp_path):
     script = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m ga runs'
     done = subprocess.run(
         ["sh", "-c", script, sys.executable], cwd=tmp_path, capture_output=True, text=True
@@ -133,7 +133,7 @@ def test_a_folder_that_is_gone_is_refused(tmp_path):
     assert "the current folder cannot be used" in done.stderr
 
 
-def test_a_log_that_takes_nothing_ends_the_run_with_what_to_do(tmp_path, capsys):
+def test_unwritable_log_ends_run_with_remedy(tmp_path, capsys):
     store = str(tmp_path / "l.db")
     assert main.main([*EVOLVE, "--log", "/dev/full", "--store", store]) == 1
     err = capsys.readouterr().err
@@ -141,7 +141,7 @@ def test_a_log_that_takes_nothing_ends_the_run_with_what_to_do(tmp_path, capsys)
     assert "Traceback" not in err
 
 
-def test_the_hint_names_the_run_and_its_store(tmp_path, monkeypatch, capsys):
+def test_resume_hint_names_run_and_store(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GA_STORE", raising=False)
 
@@ -195,17 +195,20 @@ def signalled(number: int, *, prepare: str, finally_: str = "pass") -> tuple[int
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_in_order_and_before_that_at_once(number):
+def test_signal_ends_process_with_cleanup(number):
     name = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
     heeded = signalled(number, prepare="signals.heeded()")
     assert heeded == (128 + number, "in order;", f"ga: {name}\n")
     assert signalled(number, prepare="pass") == (128 + number, "cleaned", "")
 
 
-def test_a_second_signal_does_not_wait_and_one_that_was_ignored_stays_so():
+def test_second_signal_ends_at_once():
     again = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
     found = signalled(signal.SIGINT, prepare="signals.heeded()", finally_=again)
     assert found == (143, "in order;cleaned", "")
+
+
+def test_ignored_signal_stays_ignored():
     script = 'trap "" HUP; exec "$0" -c "$1"'
     code = "import os; from ga.cli.interrupts import Signals; Signals()"
     code += "; os.kill(os.getpid(), 1); print(1)"
@@ -213,7 +216,7 @@ def test_a_second_signal_does_not_wait_and_one_that_was_ignored_stays_so():
     assert (done.returncode, done.stdout) == (0, b"1\n")
 
 
-def test_a_signal_where_python_can_raise_nothing_is_not_lost():
+def test_signal_during_finalizer_is_not_lost():
     in_vain = "type('X', (), {'__del__': lambda _: os.kill(os.getpid(), 2)})()"
     code = _SIGNALS.format(prepare=f"signals.heeded(); {in_vain}", finally_="pass")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
@@ -242,7 +245,7 @@ def _of(mark: str) -> list[int]:
         pytest.param("distributed", signal.SIGTERM, marks=pytest.mark.stack),
     ],
 )
-def test_an_evolution_that_is_ended_leaves_no_process_and_no_folder(tmp_path, mode, number):
+def test_ended_run_leaves_no_process_or_folder(tmp_path, mode, number):
     temporary, mark = tmp_path / "t", f"mark-{tmp_path.name}-{os.getpid()}"
     temporary.mkdir()
     argv = [*EVOLVE, "--mode", mode, "--generations", "100000", "--store", "l.db"]

@@ -184,17 +184,13 @@ def _hit_work(run: Evolving) -> bool:
 
 @on_both_stores
 @pytest.mark.parametrize("name", [name for name in FAULTS if name != LAST])
-def test_the_history_is_the_undisturbed_one_after(
-    name, store, ground, undisturbed, request, tmp_path
-):
+def test_history_is_unchanged_after_fault(name, store, ground, undisturbed, request, tmp_path):
     one_fault(name, store, ground, undisturbed(PLAN), _server(request, store), tmp_path)
 
 
 @on_both_stores
 @pytest.mark.usefixtures("poisonous")
-def test_poison_is_quarantined_and_the_history_is_the_undisturbed_one(
-    store, ground, undisturbed, request, tmp_path
-):
+def test_poison_is_quarantined_and_history_unchanged(store, ground, undisturbed, request, tmp_path):
     plan = Plan(seed=165, population_size=16, generations=2, families=(HARMLESS, *POISONOUS))
     expected = undisturbed(plan)
     server = _server(request, store)
@@ -211,7 +207,7 @@ def test_poison_is_quarantined_and_the_history_is_the_undisturbed_one(
         assert most < 12
 
 
-def test_killed_again_and_again_it_is_resumed_there_or_here_and_no_driver_is_left(
+def test_repeatedly_killed_run_resumes_without_leftover_driver(
     ground, undisturbed, server, tmp_path
 ):
     rng = random.Random(1)
@@ -238,7 +234,9 @@ def test_killed_again_and_again_it_is_resumed_there_or_here_and_no_driver_is_lef
 
 
 @pytest.mark.nightly
-def test_a_schedule_of_faults_changes_nothing(fault_seed, ground, undisturbed, server, tmp_path):
+def test_schedule_of_faults_leaves_history_unchanged(
+    fault_seed, ground, undisturbed, server, tmp_path
+):
     rng = random.Random(fault_seed)
     names = [*rng.sample([name for name in FAULTS if name != LAST], 3)]
     if rng.random() < 0.2:
@@ -262,9 +260,7 @@ def test_a_schedule_of_faults_changes_nothing(fault_seed, ground, undisturbed, s
 
 
 @on_both_stores
-def test_the_history_is_the_undisturbed_one_after_the_loss_of_the_head(
-    store, ground, undisturbed, request, tmp_path
-):
+def test_history_is_unchanged_after_head_loss(store, ground, undisturbed, request, tmp_path):
     # Workers end what they have without a head: a short run may end before it needs one.
     server = _server(request, store)
     one_fault(LAST, store, ground, undisturbed(LONG), server, tmp_path, LONG)

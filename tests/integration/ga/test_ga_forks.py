@@ -45,7 +45,7 @@ def sockets(temporary: Path) -> tuple[Path, str, str]:
 
 
 @pytest.mark.parametrize("kind", ["long", "missing"])
-def test_sockets_go_to_a_short_private_folder_that_is_gone_at_the_end(tmp_path, kind):
+def test_socket_folder_is_short_private_and_removed(tmp_path, kind):
     temporary = tmp_path / ("x" * 90)
     if kind == "long":
         temporary.mkdir()
@@ -58,20 +58,20 @@ def test_sockets_go_to_a_short_private_folder_that_is_gone_at_the_end(tmp_path, 
     assert list(tmp_path.iterdir()) == ([temporary] if kind == "long" else [])
 
 
-def test_a_machine_without_a_place_for_sockets_says_so(monkeypatch):
+def test_missing_socket_folder_is_an_input_error(monkeypatch):
     monkeypatch.setattr(forkserver, "takes_sockets", lambda _place, _names: False)
     with pytest.raises(InputError, match="set TMPDIR to a folder with a short path"):
         forkserver.short_folder()
 
 
-def test_a_place_is_tried(tmp_path):
+def test_folder_must_accept_sockets_of_length(tmp_path):
     assert not forkserver.takes_sockets(str(tmp_path / "missing"), 0)
     assert not forkserver.takes_sockets("/tmp", 97)
     assert forkserver.takes_sockets("/tmp", 96)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_is_not_for_what_is_started_meanwhile():
+def test_processes_started_in_block_ignore_interrupts():
     code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
     with forkserver.deaf():
         heard = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
@@ -95,7 +95,7 @@ def _stay(ready: Path) -> None:
     signal.pause()
 
 
-def test_a_process_that_was_started_is_ended_with_its_group(tmp_path):
+def test_child_process_ends_with_its_group(tmp_path):
     ready = tmp_path / "pid"
     process = multiprocessing.get_context("spawn").Process(target=_stay, args=(ready,))
     process.start()

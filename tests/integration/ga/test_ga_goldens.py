@@ -58,7 +58,7 @@ FILES = {
 }
 
 
-def test_every_family_gives_its_digest() -> None:
+def test_family_has_golden_digest() -> None:
     assert numerics_check.prove().digests == numerics_check.EXPECTED
     assert numerics_check.prove().refusal is None
 
@@ -69,7 +69,7 @@ def seen() -> Market:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_short_history_of_every_family(family: str, seen: Market) -> None:
+def test_short_history_has_golden_digest(family: str, seen: Market) -> None:
     plan = Plan(seed=7, population_size=12, generations=3, families=(family,))
     evolution = Evolution(plan)
     while not evolution.done:
@@ -78,12 +78,12 @@ def test_a_short_history_of_every_family(family: str, seen: Market) -> None:
 
 
 @pytest.mark.parametrize("spec", MARKETS)
-def test_every_market_source_gives_its_hash(spec: str) -> None:
+def test_market_source_has_golden_hash(spec: str) -> None:
     assert load_market(spec).hash[:16] == MARKETS[spec]
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_every_kind_of_file_gives_its_hash(kind: str, tmp_path: Path) -> None:
+def test_file_format_has_golden_hash(kind: str, tmp_path: Path) -> None:
     rng, bars = Stream(key=(4, 2)), 1000
     close = 50.0 * exp(np.cumsum(0.01 * rng.normal(bars)))
     table = pd.DataFrame(
@@ -120,7 +120,7 @@ def come_to(tmp_path: Path, *arguments: str, **env: str) -> tuple[object, ...]:
     return found["market"]["hash"], found["digest"], statistics
 
 
-def test_a_whole_run_gives_its_digest(tmp_path: Path) -> None:
+def test_whole_run_has_golden_digest(tmp_path: Path) -> None:
     assert come_to(tmp_path) == (RUN_MARKET, RUN_DIGEST, RUN_EDGE)
 
 
@@ -167,7 +167,7 @@ def numpy_features(env: dict[str, str]) -> dict[str, bool]:
 
 @pytest.mark.processors
 @pytest.mark.parametrize("row", _ROWS)
-def test_a_whole_run_is_the_same_on_other_processors(row: str, tmp_path: Path) -> None:
+def test_whole_run_is_equal_on_other_processors(row: str, tmp_path: Path) -> None:
     if not runs_here(row):
         pytest.skip("this processor lacks the instructions")
     env, cache = dict(_ROWS[row]), tmp_path / "cache"

@@ -47,7 +47,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.kernel"))
 
 
-def test_a_kernel_is_compiled_once_and_loaded_then(tmp_path: Path) -> None:
+def test_kernel_is_compiled_once_and_then_loaded(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert run(cache).stdout == "42.0 0\n"
     (file,) = files(cache)
@@ -57,7 +57,7 @@ def test_a_kernel_is_compiled_once_and_loaded_then(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["empty", "short", "one bit", "not ours"])
-def test_a_damaged_file_is_compiled_again_and_replaced(
+def test_damaged_file_is_recompiled_and_replaced(
     tmp_path: Path, monkeypatch, capsys, damage: str
 ) -> None:
     monkeypatch.setattr(kernel_cache, "folder", lambda: tmp_path)
@@ -83,7 +83,7 @@ def test_a_damaged_file_is_compiled_again_and_replaced(
     assert capsys.readouterr().err == ""
 
 
-def test_numba_s_own_variable_only_moves_the_keyed_folder(tmp_path: Path) -> None:
+def test_numba_cache_dir_moves_the_keyed_folder(tmp_path: Path) -> None:
     cache = tmp_path / "numba"
     assert run(cache, GA_CACHE="", NUMBA_CACHE_DIR=str(cache)).stdout == "42.0 0\n"
     (file,) = files(cache)
@@ -111,7 +111,7 @@ def key() -> str:
     return kernel_cache.key()
 
 
-def test_the_key_does_not_depend_on_the_place(engine: Path, monkeypatch) -> None:
+def test_key_is_independent_of_location(engine: Path, monkeypatch) -> None:
     assert kernel_cache.sources()[0].is_relative_to(engine)
     copied = key()
     monkeypatch.undo()
@@ -130,7 +130,7 @@ def test_the_key_does_not_depend_on_the_place(engine: Path, monkeypatch) -> None
         "numerics.py",
     ],
 )
-def test_a_change_of_what_kernels_are_made_of_is_another_set(engine: Path, name: str) -> None:
+def test_changed_kernel_source_changes_key(engine: Path, name: str) -> None:
     before = key()
     changed = engine / name
     changed.write_text(changed.read_text() + "\n")
@@ -151,7 +151,7 @@ def test_a_change_of_what_kernels_are_made_of_is_another_set(engine: Path, name:
         ),
     ],
 )
-def test_a_new_module_with_kernels_is_another_set(engine: Path, name: str, kernels: str) -> None:
+def test_new_kernel_module_changes_key(engine: Path, name: str, kernels: str) -> None:
     before = key()
     (engine / name).parent.mkdir(exist_ok=True)
     (engine / name).write_text(kernels)
@@ -168,7 +168,7 @@ def test_a_new_module_with_kernels_is_another_set(engine: Path, name: str, kerne
         "from . import fresh\n",
     ],
 )
-def test_a_new_module_that_a_kernel_imports_is_another_set(engine: Path, statement: str) -> None:
+def test_new_import_of_kernel_module_changes_key(engine: Path, statement: str) -> None:
     kernels = engine / "some.py"
     kernels.write_text(f"import numba\n{statement}")
     before = key()
@@ -179,7 +179,7 @@ def test_a_new_module_that_a_kernel_imports_is_another_set(engine: Path, stateme
     assert key() not in (before, added)
 
 
-def test_what_has_no_part_in_kernels_keeps_the_set(engine: Path) -> None:
+def test_unrelated_source_keeps_key(engine: Path) -> None:
     before = key()
     (engine / "fresh.py").write_text("from ga.backtest.panel import Panel\n")
     for name in ("runner.py", "execution/ray/driver.py", "ledger/store.py"):
@@ -187,7 +187,7 @@ def test_what_has_no_part_in_kernels_keeps_the_set(engine: Path) -> None:
     assert key() == before
 
 
-def test_every_module_with_kernels_is_a_source() -> None:
+def test_every_kernel_module_is_a_source() -> None:
     """By another sign than the imports."""
     marks = ("@kernel(", "@masks", "intrinsic(")
     files = kernel_cache.ENGINE.rglob("*.py")
@@ -196,7 +196,7 @@ def test_every_module_with_kernels_is_a_source() -> None:
     assert len(users) > 20
 
 
-def test_a_file_that_no_key_covers_is_told_apart_by_its_text(tmp_path: Path) -> None:
+def test_uncovered_file_is_distinguished_by_its_text(tmp_path: Path) -> None:
     def stamp(file: str) -> str:
         code = compile("def f(): pass", file, "exec")
         names: dict[str, Any] = {}
@@ -212,7 +212,7 @@ def test_a_file_that_no_key_covers_is_told_apart_by_its_text(tmp_path: Path) -> 
     assert stamp("<string>") == "1"
 
 
-def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
+def test_unwritable_folder_falls_back_to_temporary_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     taken = str(tmp_path / "file")
     found = run(
@@ -222,7 +222,7 @@ def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None
     assert len(files(tmp_path / f"evolution-gate-{os.getuid()}")) == 1
 
 
-def test_a_file_that_cannot_be_kept_costs_time_only(tmp_path: Path) -> None:
+def test_unwritable_kernel_file_only_warns(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     # No file of any size may be written, as on a full volume.
     script = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n{SCRIPT}"
@@ -239,7 +239,7 @@ def test_a_file_that_cannot_be_kept_costs_time_only(tmp_path: Path) -> None:
     assert [path for path in cache.rglob("*") if path.is_file()] == []
 
 
-def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch) -> None:
+def test_folder_writable_by_others_is_not_used(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("GA_CACHE", raising=False)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "theirs"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
@@ -254,13 +254,11 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch) -> N
     assert kernel_cache.folder.__wrapped__() == open_
 
 
-def test_kernels_are_compiled_even_if_numba_is_told_not_to(tmp_path: Path) -> None:
+def test_kernels_are_compiled_despite_disabled_jit(tmp_path: Path) -> None:
     assert run(tmp_path / "cache", NUMBA_DISABLE_JIT="1").stdout == "42.0 0\n"
 
 
-def test_compiling_is_told_of_where_nothing_is_kept_yet(
-    tmp_path: Path, monkeypatch, capsys
-) -> None:
+def test_first_compilation_reports_progress(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(kernel_cache, "folder", lambda: tmp_path)
     now = [100.0]
     monkeypatch.setattr(kernel_cache.time, "monotonic", lambda: now[0])

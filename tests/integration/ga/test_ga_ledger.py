@@ -50,7 +50,7 @@ from tests.support.waiting import wait_until
 # -- versions
 
 
-def test_migrations_make_the_tables_that_the_code_expects(store):
+def test_migrations_create_expected_tables(store):
     open_ledger(store, create=True).close()
     engine = engine_of(url_of(store))
     with engine.connect() as connection:
@@ -62,14 +62,14 @@ def test_migrations_make_the_tables_that_the_code_expects(store):
     engine.dispose()
 
 
-def test_the_versions_are_those_of_the_migrations():
+def test_versions_match_migrations():
     config = Config()
     config.set_main_option("script_location", "ga.ledger:migrations")
     found = [s.revision for s in ScriptDirectory.from_config(config).walk_revisions()]
     assert tuple(reversed(found)) == VERSIONS
 
 
-def test_the_strategies_of_a_run_are_kept_and_replaced_and_another_run_has_its_own(store, history):
+def test_strategies_are_stored_and_replaced_per_run(store, history):
     with closing(open_ledger(store, create=True)) as ledger:
         one, two = history.begin(ledger), history.begin(ledger)
         for run in (one, two):
@@ -113,7 +113,7 @@ def as_before_versions(store: str) -> None:
     engine.dispose()
 
 
-def test_a_ledger_from_before_versions_is_upgraded_and_keeps_its_history(store, history):
+def test_unversioned_ledger_is_upgraded_with_its_history(store, history):
     with closing(open_ledger(store, create=True)) as ledger:
         run = history.begin(ledger)
         history.commit(ledger, run, 0)
@@ -129,7 +129,7 @@ def test_a_ledger_from_before_versions_is_upgraded_and_keeps_its_history(store, 
     engine.dispose()
 
 
-def test_a_newer_ledger_is_refused_and_left_alone(store):
+def test_newer_ledger_is_refused(store):
     open_ledger(store, create=True).close()
     change(store, "UPDATE alembic_version SET version_num = '9999'")
     for create in (True, False):
@@ -137,7 +137,7 @@ def test_a_newer_ledger_is_refused_and_left_alone(store):
             open_ledger(store, create=create)
 
 
-def test_an_upgrade_that_fails_leaves_the_old_ledger(store, history):
+def test_failed_upgrade_leaves_old_ledger(store, history):
     with closing(open_ledger(store, create=True)) as ledger:
         history.begin(ledger)
     as_before_versions(store)
@@ -153,7 +153,7 @@ def test_an_upgrade_that_fails_leaves_the_old_ledger(store, history):
     engine.dispose()
 
 
-def test_two_that_create_one_ledger_at_once_both_get_it(store):
+def test_concurrent_creation_succeeds(store):
     failed: list[BaseException] = []
     start = threading.Barrier(4)
 
@@ -175,7 +175,7 @@ def test_two_that_create_one_ledger_at_once_both_get_it(store):
 # -- what a commit writes
 
 
-def test_tries_that_came_to_nothing_are_kept(store, history):
+def test_failed_attempts_are_stored(store, history):
     lost = Attempt(key=keys(0)[3], attempt=0, node="10.0.0.7", outcome="lost", at=5.5)
     bad = Attempt(
         key=keys(0)[3], attempt=1, node="local", outcome="crashed",
@@ -192,7 +192,7 @@ def test_tries_that_came_to_nothing_are_kept(store, history):
     ]
 
 
-def test_every_bit_of_a_number_comes_back(store, history):
+def test_numbers_round_trip_bit_exactly(store, history):
     odd = [5e-324, 0.1 + 0.2, 0.0, 1.7976931348623157e308, 1 / 3, -2.5e-7]
     with closing(open_ledger(store, create=True)) as ledger:
         run = history.begin(ledger)
@@ -207,7 +207,7 @@ def test_every_bit_of_a_number_comes_back(store, history):
     assert repr([g for g, _ in found]) == repr(list(population))
 
 
-def test_no_fitness_is_a_negative_zero_which_sqlite_cannot_store():
+def test_fitness_is_never_negative_zero():
     statistics = np.zeros((3, 1, 2, 6))
     statistics[..., 1] = 1.0
     statistics[1, ..., 0] = -0.0
@@ -215,7 +215,7 @@ def test_no_fitness_is_a_negative_zero_which_sqlite_cannot_store():
     assert not np.signbit(score(statistics, 1.0, Settings(min_trades=0))).any()
 
 
-def test_a_commit_that_breaks_a_rule_writes_nothing(store, history):
+def test_invalid_commit_writes_nothing(store, history):
     with closing(open_ledger(store, create=True)) as ledger:
         run = history.begin(ledger)
         history.commit(ledger, run, 0)
@@ -237,7 +237,7 @@ def own(ledger: Ledger, run: str) -> None:
         pass
 
 
-def test_a_second_coordinator_is_refused_and_told_who_has_the_run(store, history, monkeypatch):
+def test_second_coordinator_is_refused_with_owner_name(store, history, monkeypatch):
     with (
         closing(open_ledger(store, create=True)) as one,
         closing(open_ledger(store, create=False)) as two,
@@ -263,7 +263,7 @@ def test_a_second_coordinator_is_refused_and_told_who_has_the_run(store, history
             own(one, "nobody")
 
 
-def test_whoever_was_followed_by_another_writes_nothing(store, history):
+def test_superseded_owner_writes_nothing(store, history):
     with closing(open_ledger(store, create=True)) as ledger:
         run = history.begin(ledger)
         with ledger.own(run) as owner:
@@ -289,7 +289,7 @@ with ledger.own(sys.argv[2]):
 """
 
 
-def test_the_lock_ends_with_its_process_however_that_ends(store, history, monkeypatch):
+def test_lock_ends_with_killed_process(store, history, monkeypatch):
     with closing(open_ledger(store, create=True)) as ledger:
         run = history.begin(ledger)
         holder = subprocess.Popen(
@@ -308,7 +308,7 @@ def test_the_lock_ends_with_its_process_however_that_ends(store, history, monkey
             history.commit(ledger, run, 0)
 
 
-def test_a_lock_file_is_gone_when_the_run_is_free(tmp_path, history):
+def test_lock_file_is_removed_on_release(tmp_path, history):
     with closing(open_ledger(str(tmp_path / "l.db"), create=True)) as ledger:
         run = history.begin(ledger)
         with ledger.own(run):
@@ -340,7 +340,7 @@ def _contend(path: str, taken: MutableSequence[int], number: int) -> None:
         raise
 
 
-def test_a_lock_file_that_comes_and_goes_never_has_two_owners(tmp_path):
+def test_contended_lock_file_has_one_owner(tmp_path):
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     taken = context.RawArray("l", 3)
     arguments = (str(tmp_path / "lock"), taken)
@@ -355,7 +355,7 @@ def test_a_lock_file_that_comes_and_goes_never_has_two_owners(tmp_path):
 # -- a database that goes away
 
 
-def test_a_locked_sqlite_is_waited_for(tmp_path, history):
+def test_commit_waits_for_locked_sqlite(tmp_path, history):
     store = f"sqlite:///{tmp_path / 'ledger.db'}"
     with closing(open_ledger(store, create=True)) as ledger:
         run = history.begin(ledger)
@@ -374,7 +374,7 @@ def test_a_locked_sqlite_is_waited_for(tmp_path, history):
     assert counts(store) == (1, 12, 12)
 
 
-def test_an_sqlite_that_stays_locked_ends_the_run_with_what_to_do(tmp_path, history, monkeypatch):
+def test_permanently_locked_sqlite_is_error_with_remedy(tmp_path, history, monkeypatch):
     monkeypatch.setattr(ownership, "PATIENCE", 0.3)
     store = f"sqlite:///{tmp_path / 'ledger.db'}"
     with closing(open_ledger(store, create=True)) as ledger:
@@ -409,7 +409,7 @@ def looking_at(store: str) -> closing[sqlite3.Connection]:
     return closing(other)
 
 
-def test_a_full_disk_is_waited_for(full, history):
+def test_commit_waits_for_full_disk(full, history):
     store = f"sqlite:///{full.path / 'ledger.db'}"
     with closing(open_ledger(store, create=True)) as ledger, looking_at(store):
         run = history.begin(ledger)
@@ -426,7 +426,7 @@ def test_a_full_disk_is_waited_for(full, history):
 
 
 @pytest.mark.stack
-def test_a_full_disk_of_postgresql_is_waited_for(history):
+def test_commit_waits_for_full_postgresql_disk(history):
     if why := disk_full.unavailable():
         pytest.skip(why)
     done = []
@@ -453,7 +453,7 @@ def test_a_full_disk_of_postgresql_is_waited_for(history):
         assert counts(store) == (PLAN.generations, everyone, everyone)
 
 
-def test_a_disk_that_stays_full_ends_the_run_with_what_to_do(full, history, monkeypatch):
+def test_permanently_full_disk_is_error_with_remedy(full, history, monkeypatch):
     monkeypatch.setattr(ownership, "PATIENCE", 0.3)
     store = f"sqlite:///{full.path / 'ledger.db'}"
     with closing(open_ledger(store, create=True)) as ledger, looking_at(store):
@@ -496,7 +496,9 @@ def outage(server: Server) -> Iterator[Callable[[], None]]:
 
 @pytest.mark.stack
 @pytest.mark.parametrize("moment", ["between", "fence", "generations", "commit", "committed"])
-def test_postgres_killed_at_any_moment_of_a_commit(postgres, history, outage, moment, monkeypatch):
+def test_postgresql_killed_during_commit_commits_once(
+    postgres, history, outage, moment, monkeypatch
+):
     """``committed``: the server has committed, and dies before its answer is heard."""
     monkeypatch.setattr(ownership, "GRACE", 0.2)
     struck: list[str] = []
@@ -557,7 +559,7 @@ def test_postgres_killed_at_any_moment_of_a_commit(postgres, history, outage, mo
 
 
 @pytest.mark.stack
-def test_postgres_killed_again_and_again_loses_and_doubles_nothing(postgres, server, history):
+def test_repeated_postgresql_kills_lose_nothing(postgres, server, history):
     over = threading.Event()
     kills: list[float] = []
 
@@ -604,7 +606,7 @@ def until_unlocked(postgres: str) -> None:
 
 @pytest.mark.stack
 @pytest.mark.parametrize("still_there", [True, False])
-def test_who_lost_the_lock_with_the_server_and_was_followed_stops(
+def test_superseded_owner_stops_after_server_restart(
     postgres, server, history, monkeypatch, still_there
 ):
     monkeypatch.setattr(ownership, "PATIENCE", 0.5)
@@ -634,9 +636,7 @@ def test_who_lost_the_lock_with_the_server_and_was_followed_stops(
 
 
 @pytest.mark.stack
-def test_a_postgres_that_stays_away_ends_the_run_with_what_to_do(
-    postgres, server, history, monkeypatch
-):
+def test_permanent_postgresql_outage_is_error_with_remedy(postgres, server, history, monkeypatch):
     for module in (ownership, connect):
         monkeypatch.setattr(module, "PATIENCE", 0.5)
     with closing(open_ledger(postgres, create=True)) as ledger:

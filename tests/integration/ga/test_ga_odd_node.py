@@ -35,7 +35,7 @@ def ga(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
-def test_the_run_has_the_golden_digest_and_the_node_is_named(stack: Stack, tmp_path: Path) -> None:
+def test_deviating_node_is_named_and_digest_golden(stack: Stack, tmp_path: Path) -> None:
     odd, good = stack.nodes
     store = ("--store", f"sqlite:///{tmp_path}/run.db")
     log = tmp_path / "log"

@@ -18,7 +18,7 @@ from ga.analysis.overfitting import (
 )
 
 
-def test_probabilistic_sharpe_is_the_paper_s_formula():
+def test_probabilistic_sharpe_matches_published_formula():
     returns = stats.skewnorm.rvs(4, loc=-0.005, scale=0.02, size=500, random_state=1)
     ratio = returns.mean() / returns.std(ddof=1)
     skew, kurtosis = stats.skew(returns), stats.kurtosis(returns, fisher=False)
@@ -29,7 +29,7 @@ def test_probabilistic_sharpe_is_the_paper_s_formula():
         assert found == pytest.approx(stats.norm.cdf(z), rel=1e-12)
 
 
-def test_the_expected_maximum_is_that_of_normal_draws():
+def test_expected_maximum_matches_normal_draws():
     rng = np.random.default_rng(2)
     for trials in (50, 200, 1000):
         drawn = rng.standard_normal((4000, trials)).max(axis=1).mean()
@@ -39,7 +39,7 @@ def test_the_expected_maximum_is_that_of_normal_draws():
 
 
 @pytest.mark.slow
-def test_the_best_of_many_that_are_nothing_is_seldom_called_something():
+def test_best_of_many_noise_strategies_is_rarely_significant():
     """False claims of the deflated ratio over 400 sets of 200 random strategies: 5 % at most."""
     claims = 0
     for seed in range(400):
@@ -51,7 +51,7 @@ def test_the_best_of_many_that_are_nothing_is_seldom_called_something():
     assert claims <= 400 * 0.05
 
 
-def test_a_true_edge_is_found():
+def test_true_edge_is_significant():
     returns = np.random.default_rng(3).normal(0.0, 0.01, (1000, 50))
     returns[:, 7] += 0.003
     ratios = returns.mean(axis=0) / returns.std(axis=0, ddof=1)
@@ -62,7 +62,7 @@ def test_a_true_edge_is_found():
 
 
 @pytest.mark.slow
-def test_overfitting_of_noise_is_about_a_half():
+def test_overfitting_probability_of_noise_is_half():
     """Averaged over draws: the best in-sample is as good as any other out-of-sample."""
     found = [
         backtest_overfitting(np.random.default_rng(s).normal(0.0, 0.01, (320, 20)))
@@ -72,7 +72,7 @@ def test_overfitting_of_noise_is_about_a_half():
     assert 0.4 < np.mean(found) < 0.75
 
 
-def test_overfitting_is_the_share_of_ways_to_choose():
+def test_overfitting_probability_matches_enumeration():
     """Two strategies, one better in every block: never overfit. Reversed in half the blocks by
     design: known by counting."""
     base = np.tile(np.array([0.02, -0.01]), 80)
@@ -88,14 +88,14 @@ def test_overfitting_is_the_share_of_ways_to_choose():
 @given(
     seed=st.integers(0, 10_000), bars=st.integers(0, 60), scale=st.sampled_from([0.0, 1e-9, 0.1])
 )
-def test_all_are_probabilities(seed, bars, scale):
+def test_results_are_probabilities(seed, bars, scale):
     returns = np.random.default_rng(seed).normal(0.0, 1.0, bars) * scale
     assert 0.0 <= probabilistic_sharpe(returns) <= 1.0
     assert 0.0 <= deflated_sharpe(returns, trials=10) <= 1.0
     assert np.isfinite(sharpe_ratio(returns))
 
 
-def test_more_trials_never_make_an_edge_likelier():
+def test_more_trials_never_raise_significance():
     returns = np.random.default_rng(5).normal(0.001, 0.01, 500)
     found = [deflated_sharpe(returns, trials=n) for n in (1, 2, 10, 100, 10_000)]
     assert found == sorted(found, reverse=True)
@@ -112,7 +112,7 @@ def test_more_trials_never_make_an_edge_likelier():
         ({"overfitting": None}, False),
     ],
 )
-def test_an_edge_is_claimed_only_when_all_agree(change, shown):
+def test_edge_needs_agreement_of_all_statistics(change, shown):
     edge = Edge(**{"trials": 9, "deflated": 0.99, "overfitting": 0.1, "holdout": 0.99, **change})
     assert edge.shown is shown
     assert edge.statement.startswith("evidence" if shown else "no evidence of an edge")

@@ -39,9 +39,7 @@ def seen(market, settings):
     ("count", "without", "patience"),
     [(1, "poison_hang", 120.0), (2, "poison_hang", 120.0), (2, "poison_hog", 8.0)],
 )
-def test_only_poisonous_genomes_fail_and_their_errors_say_how(
-    seen, poisonous, count, without, patience
-):
+def test_only_poison_genomes_fail_with_their_error(seen, poisonous, count, without, patience):
     assert set(ERRORS) == set(POISONS)
     names = [n for n in POISONS if n != without]
     group = [g for n in names for g in dosed(n.removeprefix("poison_"), 6, deadly_at=2)]
@@ -65,7 +63,7 @@ def test_only_poisonous_genomes_fail_and_their_errors_say_how(
     assert again == {i: found[i] for i in range(2)}
 
 
-def test_every_try_is_told_with_its_end_also_those_that_nobody_waited_for(seen, poisonous):
+def test_every_attempt_is_reported_with_its_outcome(seen, poisonous):
     group = dosed("exit", 3, deadly_at=1)
     workers = Pool(market=seen, settings=poisonous, workers=1)
     crash = ("local", "crashed", "exit status 3")
@@ -86,7 +84,7 @@ def test_every_try_is_told_with_its_end_also_those_that_nobody_waited_for(seen, 
     assert [t.outcome for t in workers.abandoned[2]] == ["crashed"]
 
 
-def test_a_worker_shot_twice_from_outside_blames_nobody(seen, poisonous):
+def test_externally_killed_workers_quarantine_nothing(seen, poisonous):
     group = dosed("crash", 400, deadly_at=-1)
     workers = Pool(market=seen, settings=poisonous, workers=2)
     found, shot = {}, 0
@@ -101,7 +99,7 @@ def test_a_worker_shot_twice_from_outside_blames_nobody(seen, poisonous):
     assert all(outcome.fitness is not None for outcome in found.values())
 
 
-def test_a_worker_that_dies_in_the_middle_of_its_answer_is_replaced(seen, poisonous, monkeypatch):
+def test_worker_that_dies_while_answering_is_replaced(seen, poisonous, monkeypatch):
     receive = Connection.recv
 
     def cut(_: Connection) -> None:
@@ -118,7 +116,7 @@ def test_a_worker_that_dies_in_the_middle_of_its_answer_is_replaced(seen, poison
     assert {t.outcome for r in results for t in r.tried} == {"crashed"}
 
 
-def test_a_paused_worker_is_replaced_and_its_work_done_again(seen, poisonous):
+def test_paused_worker_is_replaced_and_batch_retried(seen, poisonous):
     group = dosed("crash", 200, deadly_at=-1)
     workers = Pool(market=seen, settings=poisonous, workers=2, patience=3.0)
     with closing(workers):
@@ -135,7 +133,7 @@ def test_a_paused_worker_is_replaced_and_its_work_done_again(seen, poisonous):
     assert all(outcome.fitness is not None for outcome in found.values())
 
 
-def test_workers_that_cannot_start_are_an_error_and_no_genome_s_fault(seen, settings, monkeypatch):
+def test_workers_that_cannot_start_raise_cluster_error(seen, settings, monkeypatch):
     start = CONTEXT.Process.start
 
     def start_and_kill(process) -> None:
@@ -148,7 +146,7 @@ def test_workers_that_cannot_start_are_an_error_and_no_genome_s_fault(seen, sett
         list(workers.run([Genome("ema_crossover", (8.0, 20.0, 0.01, 0.5, 0.01))], [(0,)]))
 
 
-def test_what_nobody_waits_for_any_more_is_not_taken_for_another_batch(seen, poisonous):
+def test_abandoned_results_are_not_mixed_up(seen, poisonous):
     group = dosed("crash", 300, deadly_at=-1)
     workers = Pool(market=seen, settings=poisonous, workers=2)
     with closing(workers):
@@ -159,7 +157,7 @@ def test_what_nobody_waits_for_any_more_is_not_taken_for_another_batch(seen, poi
     assert found == dict(enumerate(evaluate_batch(seen, poisonous, group[:40]).outcomes))
 
 
-def test_workers_compute_with_one_thread_at_the_parent_s_niceness(seen, settings, monkeypatch):
+def test_workers_use_one_thread_and_parent_niceness(seen, settings, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     workers = Pool(market=seen, settings=settings, workers=1)
     with closing(workers):
@@ -191,7 +189,7 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_never_outlive_a_killed_parent(tmp_path):
+def test_workers_end_with_killed_parent(tmp_path):
     script = tmp_path / "orphan.py"
     script.write_text(_ORPHAN)
     folder = tempfile.TemporaryDirectory(prefix="ga-")  # short, as a socket's path must be

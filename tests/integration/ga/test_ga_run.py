@@ -187,11 +187,11 @@ def digest(market, settings) -> str:
 
 @hypothesis_settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000))
-def test_the_order_of_batches_changes_nothing(bench, digest, seed):
+def test_batch_order_does_not_change_history(bench, digest, seed):
     assert bench.go(bench.fake(seed=seed)).digest == digest
 
 
-def test_one_and_two_local_workers_have_one_history(bench, digest, settings):
+def test_worker_count_does_not_change_history(bench, digest, settings):
     for workers in (1, 2):
         evaluator = LocalEvaluator(
             market=bench.seen, settings=settings, families=PLAN.families, workers=workers
@@ -204,7 +204,7 @@ def test_one_and_two_local_workers_have_one_history(bench, digest, settings):
         assert summary.cpu_seconds > 0
 
 
-def test_a_killed_pool_worker_loses_nothing(bench, settings):
+def test_killed_pool_worker_loses_nothing(bench, settings):
     group = list(dict.fromkeys(Evolution(PLAN).ask())) * 40
     evaluator = LocalEvaluator(
         market=bench.seen, settings=settings, families=PLAN.families, workers=2
@@ -229,7 +229,7 @@ def test_a_killed_pool_worker_loses_nothing(bench, settings):
     assert all(expected[o.key] == o for r in results for o in r.batch.outcomes)
 
 
-def test_every_try_at_an_evaluation_is_in_the_ledger(bench, digest, settings):
+def test_every_attempt_is_in_the_ledger(bench, digest, settings):
     """Two batches were tried before, and two genomes were on nodes when the cluster was lost."""
     crash = FailedAttempt(node="10.0.0.7", outcome="crashed", error="SIGSEGV", at=1.5)
     lost = FailedAttempt(node="10.0.0.8", outcome="lost", error="driver process died", at=2.5)
@@ -252,7 +252,7 @@ def test_every_try_at_an_evaluation_is_in_the_ledger(bench, digest, settings):
     assert dict(map(tuple, rows)) == {key: 1 + len(expected.get(key, [])) for key, _ in rows}
 
 
-def test_a_generation_is_acknowledged_only_after_its_commit(bench, tmp_path, monkeypatch):
+def test_generation_is_logged_only_after_commit(bench, tmp_path, monkeypatch):
     log, before = tmp_path / "log.jsonl", []
     commit = Ledger.commit
 
@@ -275,7 +275,7 @@ def test_a_generation_is_acknowledged_only_after_its_commit(bench, tmp_path, mon
 
 
 @pytest.mark.parametrize("lose_after", [0, 1, 4, 9, 15])
-def test_a_lost_cluster_falls_back_to_the_same_history(bench, digest, lose_after, tmp_path):
+def test_failover_keeps_history(bench, digest, lose_after, tmp_path):
     cluster, log = bench.fake(lose_after=lose_after), tmp_path / "log.jsonl"
     summary = bench.go(cluster, log=log)
     assert summary.digest == digest
@@ -314,7 +314,7 @@ class Comeback:
 
 
 @pytest.mark.parametrize("lose_after", [0, 3, 9])
-def test_the_cluster_is_taken_back_and_the_history_is_the_same(bench, digest, lose_after, tmp_path):
+def test_failback_keeps_history(bench, digest, lose_after, tmp_path):
     lost, back, log = bench.fake(lose_after=lose_after), bench.fake(seed=7), tmp_path / "log.jsonl"
     comeback = Comeback(bench.fake(never_starts=True), back)
     summary = bench.go(lost, log=log, stand_by=comeback, on=comeback.wait)
@@ -334,14 +334,14 @@ def test_the_cluster_is_taken_back_and_the_history_is_the_same(bench, digest, lo
     assert sum(e["size"] for e in events if e["event"] == "batch") == summary.evaluations
 
 
-def test_a_cluster_that_comes_and_goes_is_taken_back_each_time(bench, digest):
+def test_every_return_of_cluster_is_used(bench, digest):
     comeback = Comeback(*(bench.fake(lose_after=n, seed=n) for n in (1, 0, 50)))
     summary = bench.go(bench.fake(lose_after=2), stand_by=comeback, on=comeback.wait)
     assert summary.digest == digest
     assert (summary.fallbacks, summary.takebacks, summary.mode) == (3, 3, "distributed")
 
 
-def test_a_cluster_that_stays_away_holds_nothing_up_and_is_not_waited_for(bench, digest):
+def test_run_does_not_wait_for_lost_cluster(bench, digest):
     comeback = Comeback()
     summary = bench.go(bench.fake(lose_after=2), stand_by=comeback)
     assert summary.digest == digest
@@ -349,7 +349,7 @@ def test_a_cluster_that_stays_away_holds_nothing_up_and_is_not_waited_for(bench,
     assert not comeback.standbys[0].trying
 
 
-def test_a_cluster_ready_too_late_is_closed_with_the_run(bench):
+def test_cluster_ready_after_run_is_closed(bench):
     back = bench.fake()
     standby = Reconnector(lambda: back, first=0.01)
     wait_until(lambda: standby.ready, seconds=10, what="a cluster is ready", every=0.005)
@@ -357,7 +357,7 @@ def test_a_cluster_ready_too_late_is_closed_with_the_run(bench):
     assert back.closed
 
 
-def test_standing_by_waits_twice_as_long_each_time_and_ends_at_once():
+def test_reconnect_backs_off_and_stops_at_once():
     tries: list[float] = []
 
     def connect() -> Fake:
@@ -380,7 +380,7 @@ def test_standing_by_waits_twice_as_long_each_time_and_ends_at_once():
     assert len(tries) == tried
 
 
-def test_a_cluster_that_is_back_with_another_token_is_not_taken(bench):
+def test_returned_cluster_with_other_token_is_skipped(bench):
     back, refusals = bench.fake(), []
 
     class Refusing:
@@ -396,7 +396,7 @@ def test_a_cluster_that_is_back_with_another_token_is_not_taken(bench):
     standby.close()
 
 
-def test_closing_ends_a_cluster_that_is_still_starting():
+def test_close_ends_cluster_that_is_starting():
     class Starting:
         begun = threading.Event()
         ended = threading.Event()
@@ -416,7 +416,7 @@ def test_closing_ends_a_cluster_that_is_still_starting():
     assert Starting.ended.is_set()
 
 
-def test_poison_fails_alone_and_is_recorded_in_log_and_ledger(bench, poisonous, tmp_path):
+def test_poison_failure_is_in_log_and_ledger(bench, poisonous, tmp_path):
     names = ("poison_crash", "ema_crossover")
     plan, log = Plan(seed=2, population_size=12, generations=3, families=names), tmp_path / "log"
     evaluator = LocalEvaluator(
@@ -445,14 +445,14 @@ def test_poison_fails_alone_and_is_recorded_in_log_and_ledger(bench, poisonous, 
     assert {e["key"] for e in events if e["event"] == "failed"} == bad
 
 
-def test_a_cluster_that_never_starts_falls_back_before_the_first_generation(bench, digest):
+def test_cluster_that_never_starts_causes_failover(bench, digest):
     cluster = bench.fake(never_starts=True)
     summary = bench.go(cluster)
     assert summary.digest == digest
     assert (summary.fallbacks, cluster.asked) == (1, [])
 
 
-def test_this_machine_failing_too_ends_the_run_with_its_reason(bench):
+def test_failure_of_local_evaluator_ends_run(bench):
     """There is nothing behind local mode: falling back to it again would go on for ever."""
     with pytest.raises(ClusterError, match="died 3 times"):
         bench.go(bench.fake(mode="local", lose_after=2, error=ClusterError("died 3 times")))
@@ -460,13 +460,13 @@ def test_this_machine_failing_too_ends_the_run_with_its_reason(bench):
     assert bench.counts()["generations"] == 0
 
 
-def test_missing_results_are_an_error_and_not_a_silent_loss(bench):
+def test_missing_results_raise_an_error(bench):
     with pytest.raises(RuntimeError, match="ended with 7 genomes unanswered"):
         bench.go(bench.fake(drops_a_batch=True))
     assert bench.counts() == {"runs": 1, "generations": 0, "evaluations": 0, "individuals": 0}
 
 
-def test_results_that_come_twice_count_once(bench, digest):
+def test_duplicate_results_count_once(bench, digest):
     summary = bench.go(bench.fake(doubles_a_batch=True))
     assert summary.digest == digest
     counts = bench.counts()
@@ -482,7 +482,7 @@ def test_equal_genomes_are_evaluated_once(bench):
 
 
 @pytest.mark.parametrize("stop_at", [0, 3, 8, 14])
-def test_a_run_that_was_cut_short_resumes_to_the_same_history(bench, digest, stop_at):
+def test_interrupted_run_resumes_to_same_history(bench, digest, stop_at):
     store = open_ledger(bench.store, create=True)
     run = bench.start(store)
     with pytest.raises(OSError, match="planted: power"):
@@ -515,7 +515,7 @@ def test_a_run_that_was_cut_short_resumes_to_the_same_history(bench, digest, sto
 
 
 @pytest.mark.parametrize("table", ["evaluations", "individuals", "generations", "runs"])
-def test_a_commit_that_fails_leaves_nothing_of_its_generation(bench, table):
+def test_failed_commit_leaves_nothing_of_generation(bench, table):
     """The statement on one table fails in the last generation, the only one that writes to all."""
     ledger = open_ledger(bench.store, create=True)
     run = bench.start(ledger)
@@ -537,7 +537,7 @@ def test_a_commit_that_fails_leaves_nothing_of_its_generation(bench, table):
         assert opened.run(run).finished_at is None
 
 
-def test_the_ledger_refuses_an_evaluation_or_a_generation_twice(bench, settings):
+def test_ledger_refuses_duplicate_evaluations_and_generations(bench, settings):
     population = Evolution(PLAN).ask()
     outcomes = evaluate_batch(bench.seen, settings, population).outcomes
     with closing(open_ledger(bench.store, create=True)) as ledger:
@@ -566,7 +566,7 @@ def test_the_ledger_refuses_an_evaluation_or_a_generation_twice(bench, settings)
         assert bench.counts() == before
 
 
-def test_what_the_ledger_gives_back_is_what_it_was_given(bench, settings):
+def test_committed_generation_round_trips(bench, settings):
     population = list(Evolution(PLAN).ask())
     outcomes = list(evaluate_batch(bench.seen, settings, population).outcomes)
     outcomes[3] = Outcome(key=outcomes[3].key, fitness=None, error="planted: línea\n'\"")
@@ -601,7 +601,7 @@ def test_what_the_ledger_gives_back_is_what_it_was_given(bench, settings):
             ledger.run("%")
 
 
-def test_progress_counts_up_to_the_end(bench):
+def test_progress_increases_to_the_end(bench):
     seen = []
     summary = bench.go(bench.fake(), on=seen.append)
     assert [p.evaluations for p in seen] == sorted(p.evaluations for p in seen)
@@ -612,7 +612,7 @@ def test_progress_counts_up_to_the_end(bench):
     assert best == sorted(best)
 
 
-def test_the_families_are_all_in_play(bench):
+def test_first_generation_has_all_families(bench):
     summary = bench.go(bench.fake())
     with closing(open_ledger(bench.store, create=False)) as ledger:
         families = {g.family for g, _ in ledger.individuals(summary.run, 0)}

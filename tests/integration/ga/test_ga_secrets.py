@@ -45,9 +45,7 @@ words = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1)
 
 
 @given(user=words, password=words, before=words, after=words)
-def test_a_password_in_a_url_is_hidden_whatever_is_in_it(
-    user: str, password: str, before: str, after: str
-) -> None:
+def test_any_password_in_url_is_redacted(user: str, password: str, before: str, after: str) -> None:
     """However malformed the URL is: with ``@``, ``/`` and ``:`` in its password too."""
     secret = f"<{password}>"
     for url in (f"redis://:{secret}@host:1/0", f"postgresql://{user}:{secret}@host/db"):
@@ -55,7 +53,7 @@ def test_a_password_in_a_url_is_hidden_whatever_is_in_it(
     assert secret not in redact(f"postgresql://host/db?user=ga&password={secret}")
 
 
-def test_what_holds_no_password_is_left_as_it_is() -> None:
+def test_text_without_password_is_unchanged() -> None:
     text = "--address 10.0.0.1:6379: no Ray cluster answers there; see https://docs.ray.io/x?y=1"
     assert redact(text) == text
 
@@ -73,9 +71,7 @@ def test_what_holds_no_password_is_left_as_it_is() -> None:
         f"://ga:{SECRET}@127.0.0.1/ga",
     ],
 )
-def test_a_store_that_cannot_be_opened_does_not_tell_its_password(
-    ga, store: str, monkeypatch
-) -> None:
+def test_unopenable_store_hides_password(ga, store: str, monkeypatch) -> None:
     for argv in (("runs",), EVOLVE):
         for words in (("--store", store), (f"--store={store}",), ()):
             monkeypatch.setenv("GA_STORE", "unused.db" if words else store)
@@ -94,7 +90,7 @@ def test_a_store_that_cannot_be_opened_does_not_tell_its_password(
         ("--cache", f"redis://:{SECRET}@127.0.0.1:1/0", "GA_CACHE_URL"),
     ],
 )
-def test_a_password_on_the_command_line_is_refused_before_anything_is_done(
+def test_password_on_command_line_is_refused(
     ga, tmp_path: Path, option: str, url: str, variable: str, form: str
 ) -> None:
     other = ("--cache", "redis://127.0.0.1:1/0") if option == "--store" else ("--store", "a.db")
@@ -109,7 +105,7 @@ def test_a_password_on_the_command_line_is_refused_before_anything_is_done(
 @pytest.mark.parametrize(
     "address", [f"redis://:{SECRET}@127.0.0.1:1", f"ga:{SECRET}@nowhere.invalid:1"]
 )
-def test_an_address_does_not_tell_its_password(ga, address: str, monkeypatch) -> None:
+def test_address_error_hides_password(ga, address: str, monkeypatch) -> None:
     monkeypatch.setattr("socket.create_connection", lambda *_, **__: _refuse())
     status, said = ga(*EVOLVE[:-4], "--mode", "distributed", "--address", address)
     assert status == 2
@@ -124,7 +120,7 @@ def _refuse() -> None:
 @pytest.mark.parametrize(
     "url", [f"redis://:{SECRET}@127.0.0.1:1/0", f"redis://:{SECRET}@127.0.0.1:x", f"h:{SECRET}@h"]
 )
-def test_a_cache_does_not_tell_its_password(ga, tmp_path: Path, url: str, monkeypatch) -> None:
+def test_cache_error_hides_password(ga, tmp_path: Path, url: str, monkeypatch) -> None:
     log = tmp_path / "log.jsonl"
     monkeypatch.setenv("GA_CACHE_URL", url)
     status, said = ga(*EVOLVE, "--store", "a.db", "--log", str(log))
@@ -133,7 +129,7 @@ def test_a_cache_does_not_tell_its_password(ga, tmp_path: Path, url: str, monkey
     assert SECRET not in said + (log.read_text() if log.exists() else "")
 
 
-def test_a_whole_run_leaves_no_password_behind(ga, tmp_path: Path, monkeypatch) -> None:
+def test_run_writes_no_password(ga, tmp_path: Path, monkeypatch) -> None:
     """A server that refuses the password given: the one who says most in its errors."""
     served: list[dict] = []
     evaluate = LocalEvaluator.evaluate
@@ -162,7 +158,7 @@ def test_a_whole_run_leaves_no_password_behind(ga, tmp_path: Path, monkeypatch) 
     assert [e["event"] for e in map(json.loads, log.read_text().splitlines())].count("cache") == 1
 
 
-def test_warnings_are_hidden_in_too(tmp_path: Path, capsys) -> None:
+def test_warnings_are_redacted(tmp_path: Path, capsys) -> None:
     log = tmp_path / "log.jsonl"
     with BatchLog(log, "abc") as lines:
         lines.warn("planted", f"redis://:{SECRET}@host:1 is gone")
@@ -182,7 +178,7 @@ def postgres() -> Iterator[datastores.Service]:
 
 
 @pytest.mark.stack
-def test_the_password_of_a_store_may_come_from_libpq_s_own_places(
+def test_libpq_password_sources_are_used(
     ga, postgres: datastores.Service, tmp_path: Path, monkeypatch
 ) -> None:
     user, _, rest = postgres.url.removeprefix("postgresql+psycopg://").partition(":")

@@ -46,7 +46,7 @@ def refused(answer, status: int, *words: str) -> None:
         assert word in document["detail"]
 
 
-def test_what_is_accepted_is_in_the_database_and_shown(service):
+def test_accepted_evolution_is_stored_and_shown(service):
     answer = service.submit()
     assert answer.status_code == 202
     run = answer.json()["id"]
@@ -58,20 +58,20 @@ def test_what_is_accepted_is_in_the_database_and_shown(service):
     assert [one["id"] for one in listed] == [run]
 
 
-def test_the_same_key_and_body_is_the_same_evolution(service):
+def test_equal_idempotency_key_returns_same_evolution(service):
     first, second = service.submit(), service.submit()
     assert (first.status_code, second.status_code) == (202, 200)
     assert first.json()["id"] == second.json()["id"]
     assert len(service.store.newest(10)) == 1
 
 
-def test_the_same_key_with_another_body_is_a_conflict(service):
+def test_idempotency_key_with_other_body_conflicts(service):
     service.submit()
     refused(service.submit(seed=9), 409, "Idempotency-Key")
     assert len(service.store.newest(10)) == 1
 
 
-def test_too_many_evolutions_are_refused_until_one_ends(service):
+def test_full_queue_refuses_until_evolution_ends(service):
     runs = [service.submit(str(n)).json()["id"] for n in range(3)]
     refused(service.submit("more"), 429)
     assert service.submit("0").status_code == 200
@@ -83,7 +83,7 @@ def test_too_many_evolutions_are_refused_until_one_ends(service):
 @pytest.mark.parametrize(
     "path", ["/v1/evolutions", "/v1/evolutions/0123456789ab", "/metrics", "/v1/evolutions/x/events"]
 )
-def test_without_the_token_nothing_is_told(service, path, header):
+def test_requests_without_token_are_unauthorized(service, path, header):
     anyone = TestClient(service.app)
     headers = {} if header is None else {"Authorization": header.encode()}
     answer = anyone.get(path, headers=headers)
@@ -118,19 +118,19 @@ def test_health_needs_no_token(service, path):
         {"unknown": 1},
     ],
 )
-def test_what_cannot_be_evolved_is_refused_and_not_stored(service, changes):
+def test_invalid_plan_is_refused_and_not_stored(service, changes):
     refused(service.submit(**changes), 422)
     assert service.store.newest(10) == []
 
 
-def test_a_body_that_is_no_json_or_without_a_key_is_refused(service):
+def test_invalid_json_or_missing_key_is_refused(service):
     key = {"Idempotency-Key": "k", "Content-Type": "application/json"}
     refused(service.http.post("/v1/evolutions", content=b"{", headers=key), 422)
     refused(service.http.post("/v1/evolutions", json=GOOD), 422, "idempotency-key")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_an_oversized_body_is_refused(service, chunked):
+def test_oversized_body_is_refused(service, chunked):
     body = b"x" * 5000
     sent = iter([body]) if chunked else body
     headers = {"Idempotency-Key": "k"}
@@ -138,20 +138,20 @@ def test_an_oversized_body_is_refused(service, chunked):
 
 
 @pytest.mark.parametrize("rest", ["", "/events", "/strategies", "/strategies/01234567"])
-def test_unknown_ids_are_not_found(service, rest):
+def test_unknown_id_is_not_found(service, rest):
     refused(service.http.get(f"/v1/evolutions/0123456789ab{rest}"), 404, "0123456789ab")
     refused(service.http.get(f"/v1/evolutions/nosuch{rest}"), 422)
     refused(service.http.get("/nosuch"), 404)
 
 
-def test_what_has_ended_is_not_cancelled(service):
+def test_ended_evolution_cannot_be_cancelled(service):
     run = service.submit().json()["id"]
     service.store.move(run, "finished")
     refused(service.http.delete(f"/v1/evolutions/{run}"), 409, "finished")
     assert service.store.get(run).state == "finished"
 
 
-def test_a_cancelled_evolution_stays_so(service):
+def test_cancelled_evolution_stays_cancelled(service):
     run = service.submit().json()["id"]
     for _ in range(2):
         answer = service.http.delete(f"/v1/evolutions/{run}")
@@ -161,7 +161,7 @@ def test_a_cancelled_evolution_stays_so(service):
     assert events.startswith("event: end\n")
 
 
-def test_a_store_that_was_away_is_no_fault_of_the_evolution(service, tmp_path):
+def test_store_outage_does_not_fail_evolution(service, tmp_path):
     run = service.submit().json()["id"]
     engine = engine_command(service.limits, address=None, workers=1)
     stores = [tmp_path / "away" / "ledger.db", tmp_path / "ledger.db"]
@@ -185,7 +185,7 @@ def test_a_store_that_was_away_is_no_fault_of_the_evolution(service, tmp_path):
     assert (service.store.get(run).tries, stores) == (1, [])
 
 
-def test_a_child_steps_back_as_far_as_it_is_told(monkeypatch):
+def test_child_process_sets_its_niceness(monkeypatch):
     done = []
     monkeypatch.setattr(
         engine_process.ctypes, "CDLL", lambda *_, **__: SimpleNamespace(prctl=lambda *_: 0)
@@ -196,7 +196,7 @@ def test_a_child_steps_back_as_far_as_it_is_told(monkeypatch):
     assert done == [7, ["-m", "ga", "runs", "--json"]]
 
 
-def test_a_service_that_ends_ends_its_evolution_and_leaves_it_to_the_next(service, monkeypatch):
+def test_stopped_service_leaves_evolution_to_next(service, monkeypatch):
     run = service.submit().json()["id"]
     begun, started = threading.Event(), []
     popen = subprocess.Popen
@@ -218,7 +218,7 @@ def test_a_service_that_ends_ends_its_evolution_and_leaves_it_to_the_next(servic
 
 
 @pytest.mark.parametrize("niceness", ["-1", "20"])
-def test_a_niceness_that_there_is_not_is_refused(capsys, niceness, tmp_path):
+def test_invalid_niceness_is_refused(capsys, niceness, tmp_path):
     store = tmp_path / "ledger.db"
     assert main.main(["serve", "--niceness", niceness, "--store", str(store)]) == 2
     assert f"--niceness must be 0..19, not {niceness}" in capsys.readouterr().err
@@ -226,7 +226,7 @@ def test_a_niceness_that_there_is_not_is_refused(capsys, niceness, tmp_path):
 
 
 @pytest.mark.parametrize("let_go", [True, False])
-def test_a_lock_is_waited_for_until_the_last_session_lets_go(monkeypatch, let_go):
+def test_singleton_lock_waits_for_previous_session(monkeypatch, let_go):
     monkeypatch.setattr(singleton_lock, "LOCK_SECONDS", 60.0 if let_go else 0.3)
     answers = iter([False, False, *[let_go] * 100])
     monkeypatch.setattr(singleton_lock, "take_in_session", lambda *_: next(answers))
@@ -241,7 +241,7 @@ def test_a_lock_is_waited_for_until_the_last_session_lets_go(monkeypatch, let_go
     assert closed == [True]
 
 
-def test_series_are_counted_by_route(service):
+def test_request_metrics_are_labelled_by_route(service):
     service.submit()
     service.http.get("/v1/evolutions/0123456789ab")
     series = service.http.get("/metrics").text
@@ -250,7 +250,7 @@ def test_series_are_counted_by_route(service):
     assert f"ga_service_requests_total{{{line}" in series
 
 
-def test_a_database_that_is_away_leaves_the_other_series(service, monkeypatch):
+def test_database_outage_leaves_other_metrics(service, monkeypatch):
     def away() -> dict[str, int]:
         raise sa.exc.OperationalError("SELECT", {}, OSError("refused"))
 
@@ -265,7 +265,7 @@ def test_a_database_that_is_away_leaves_the_other_series(service, monkeypatch):
     assert "ga_service_evolutions{" not in without
 
 
-def test_markets_are_only_files_of_their_folder(tmp_path):
+def test_markets_outside_folder_are_refused(tmp_path):
     folder = tmp_path / "markets"
     (folder / "deep").mkdir(parents=True)
     inside, outside = folder / "deep" / "btc.csv", tmp_path / "secret.csv"
@@ -281,7 +281,7 @@ def test_markets_are_only_files_of_their_folder(tmp_path):
         Limits().market(str(inside))
 
 
-def test_no_value_of_a_request_becomes_an_option():
+def test_request_values_never_become_options():
     body = {**GOOD, "market": "eurusd", "assets": ["-x"], "start": "--help"}
     job = Job(
         run="0123456789ab",
@@ -306,7 +306,7 @@ def test_no_value_of_a_request_becomes_an_option():
 
 
 @pytest.mark.parametrize("token", [None, "", "short", "not plain: é and more of it"])
-def test_no_service_without_a_token(monkeypatch, tmp_path, capsys, token):
+def test_service_needs_a_token(monkeypatch, tmp_path, capsys, token):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GA_SERVICE_TOKEN", raising=False)
     arguments = ["serve", "--port", "0"]
@@ -320,7 +320,7 @@ def test_no_service_without_a_token(monkeypatch, tmp_path, capsys, token):
     assert not (tmp_path / "ga.db").exists()
 
 
-def test_the_token_is_read_from_a_file_or_the_environment(monkeypatch, tmp_path):
+def test_token_is_read_from_file_or_environment(monkeypatch, tmp_path):
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     assert read_token(file) == TOKEN

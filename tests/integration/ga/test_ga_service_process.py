@@ -80,7 +80,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     ],
     indirect=True,
 )
-def test_a_killed_service_loses_nothing_and_changes_no_history(start, store, tmp_path):
+def test_killed_service_loses_no_history(start, store, tmp_path):
     first = start(store=store)
     runs = [first.submit(f"key {n}".replace(" ", "-"), seed=n).json()["id"] for n in range(2)]
     children = stop_under_way(first, runs)
@@ -125,7 +125,7 @@ def test_a_killed_service_loses_nothing_and_changes_no_history(start, store, tmp
     assert found[runs[0]]["digest"] != found[runs[1]]["digest"]
 
 
-def test_what_fails_and_what_is_cancelled_says_so(start):
+def test_failed_and_cancelled_states_are_reported(start):
     service = start()
     bad = service.submit("bad", assets=["NONE"]).json()["id"]
     until(lambda: service.get(f"/{bad}")["state"] == "failed", "the bad one has failed")
@@ -139,7 +139,7 @@ def test_what_fails_and_what_is_cancelled_says_so(start):
     assert service.get(f"/{long}")["state"] == "cancelled"
 
 
-def test_no_more_watchers_than_may_be_and_one_that_leaves_makes_room(start):
+def test_event_streams_are_limited(start):
     service = start("--max-watchers", "2")
     run = service.submit("long", generations=1000).json()["id"]
     url = f"{service.url}/v1/evolutions/{run}/events"
@@ -163,7 +163,7 @@ def test_no_more_watchers_than_may_be_and_one_that_leaves_makes_room(start):
 
 
 @pytest.mark.stack
-def test_a_database_that_is_away_is_said_and_waited_for(start, server):
+def test_database_outage_is_reported_and_waited_for(start, server):
     service = start(store=server.database())
     ready = f"{service.url}/readyz"
     assert service.http.get(ready, timeout=30).status_code == 200
@@ -202,7 +202,7 @@ def service_lock(connection) -> tuple[int, int]:
 
 
 @pytest.mark.stack
-def test_a_service_whose_session_ended_is_the_one_service_again(start, postgres):
+def test_service_retakes_lock_after_session_loss(start, postgres):
     service = start(store=postgres)
     with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
         before, key = service_lock(connection)
@@ -216,7 +216,7 @@ def test_a_service_whose_session_ended_is_the_one_service_again(start, postgres)
 
 
 @pytest.mark.stack
-def test_a_service_that_another_has_displaced_evolves_nothing_more(start, postgres):
+def test_displaced_service_stops_evolving(start, postgres):
     service = start(store=postgres)
     url = postgres.replace("+psycopg", "")
     with (
@@ -239,7 +239,7 @@ def test_a_service_that_another_has_displaced_evolves_nothing_more(start, postgr
         until(lambda: not service.children(), "its evolution is ended")
 
 
-def test_two_services_do_not_share_a_store(start, store):
+def test_second_service_on_store_is_refused(start, store):
     start(store=store)
     other = subprocess.run(
         [sys.executable, "-m", "ga", "serve", "--port", "0"],

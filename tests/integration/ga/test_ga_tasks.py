@@ -32,7 +32,7 @@ for apart in (False, True):
 """
 
 
-def test_the_names_need_neither_ray_nor_numba() -> None:
+def test_task_names_import_neither_ray_nor_numba() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _NAMES_ALONE], capture_output=True, text=True, check=True
     )
@@ -40,7 +40,7 @@ def test_the_names_need_neither_ray_nor_numba() -> None:
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_the_driver_gives_its_tasks_the_names_that_are_told(apart: bool) -> None:
+def test_tasks_have_published_names(apart: bool) -> None:
     ray = SimpleNamespace(remote=lambda **options: lambda function: (function, options))
     function, options = remote.evaluation_task(ray, apart=apart)
     assert function is (remote.evaluate_apart if apart else remote.evaluate)
@@ -48,7 +48,7 @@ def test_the_driver_gives_its_tasks_the_names_that_are_told(apart: bool) -> None
     assert options["max_retries"] == 0
 
 
-def test_a_process_is_known_by_its_name() -> None:
+def test_evaluating_process_is_recognised_by_name() -> None:
     for name in PROCESS_NAMES:
         assert evaluates([name])
         assert evaluates([name, "more"])
@@ -57,7 +57,7 @@ def test_a_process_is_known_by_its_name() -> None:
 
 
 @pytest.mark.stack
-def test_a_worker_of_ray_has_that_name_while_it_evaluates() -> None:
+def test_ray_worker_has_task_name_while_evaluating() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _OWN_TITLE], capture_output=True, text=True, timeout=120
     )

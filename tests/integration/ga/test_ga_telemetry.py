@@ -56,7 +56,7 @@ def counted(series: Series) -> Series:
     return {at: value for at, value in series.items() if at[0] in names}
 
 
-def test_the_series_are_what_the_ledger_holds(engine: Engine) -> None:
+def test_metrics_match_ledger(engine: Engine) -> None:
     run = engine.start("one.db")
     telemetry = Telemetry(run)
     with MetricsServer(telemetry.registry, 0) as server:
@@ -79,7 +79,7 @@ def test_the_series_are_what_the_ledger_holds(engine: Engine) -> None:
     assert series["ga_mode", ("distributed",)] == 0
 
 
-def test_they_agree_with_a_cache_too(engine: Engine, tmp_path: Path) -> None:
+def test_metrics_match_ledger_with_cache(engine: Engine, tmp_path: Path) -> None:
     redis = datastores.start_redis("test-ga-telemetry", tmp_path)
     try:
         for name in ("first.db", "second.db"):
@@ -103,7 +103,7 @@ def test_they_agree_with_a_cache_too(engine: Engine, tmp_path: Path) -> None:
         redis.process.wait()
 
 
-def test_at_every_moment_they_are_not_ahead_of_the_ledger(engine: Engine) -> None:
+def test_metrics_never_run_ahead_of_ledger(engine: Engine) -> None:
     run = engine.start("watched.db")
     telemetry = Telemetry(run)
     in_flight, generations = [], []
@@ -128,7 +128,7 @@ def test_at_every_moment_they_are_not_ahead_of_the_ledger(engine: Engine) -> Non
     assert in_flight[-1] == 0
 
 
-def test_a_fall_back_is_counted_and_changes_the_mode(engine: Engine) -> None:
+def test_failover_is_counted_and_changes_mode(engine: Engine) -> None:
     run = engine.start("lost.db")
     telemetry = Telemetry(run)
     modes = []
@@ -147,7 +147,7 @@ def test_a_fall_back_is_counted_and_changes_the_mode(engine: Engine) -> None:
     assert counted(series) == ledger_counts(engine)
 
 
-def test_who_stops_listening_ends_the_evaluator_s_part_and_what_is_in_flight() -> None:
+def test_closed_result_stream_resets_in_flight_count() -> None:
     ended = []
 
     def results():
@@ -167,7 +167,7 @@ def test_who_stops_listening_ends_the_evaluator_s_part_and_what_is_in_flight() -
     assert telemetry.registry.get_sample_value("ga_in_flight", {"run": "a"}) == 0
 
 
-def test_two_runs_in_one_process_do_not_mix() -> None:
+def test_metrics_of_two_runs_are_separate() -> None:
     first, second = Telemetry("a"), Telemetry("b")
     first.fell_back()
     with MetricsServer(second.registry, 0) as server:
@@ -175,7 +175,7 @@ def test_two_runs_in_one_process_do_not_mix() -> None:
     assert one(series, "ga_fallbacks_total") == 0
 
 
-def test_only_this_machine_may_ask() -> None:
+def test_metrics_are_served_on_loopback_only() -> None:
     with MetricsServer(Telemetry("a").registry, 0) as server:
         port = int(server.url.split(":")[2].split("/")[0])
         table = Path("/proc/net/tcp").read_text()
@@ -185,7 +185,7 @@ def test_only_this_machine_may_ask() -> None:
         socket.create_connection(("127.0.0.1", port), timeout=1)
 
 
-def test_whether_its_servers_are_there_is_asked_at_each_scrape() -> None:
+def test_reachability_is_probed_on_each_scrape() -> None:
     there = socket.create_server(("127.0.0.1", 0))
     port = there.getsockname()[1]
     store = f"postgresql://ga:secret@127.0.0.1:{port}/ga"
@@ -199,7 +199,7 @@ def test_whether_its_servers_are_there_is_asked_at_each_scrape() -> None:
     assert before["ga_reachable", ("cache",)] == after["ga_reachable", ("cache",)] == 0
 
 
-def test_what_is_a_file_is_no_server() -> None:
+def test_file_store_has_no_reachability_metric() -> None:
     assert depends_on("ga.db", None) == depends_on("sqlite:///ga.db", None) == {}
     assert depends_on("postgresql://db/ga", "redis://c/0") == {
         "database": ("db", 5432),
@@ -208,25 +208,25 @@ def test_what_is_a_file_is_no_server() -> None:
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
-def test_an_address_of_another_machine_is_refused(host: str) -> None:
+def test_metrics_host_must_be_local(host: str) -> None:
     with pytest.raises(InputError, match=f"--metrics-(host|port) .*{host}"):
         MetricsServer(Telemetry("a").registry, 0, host)
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
-def test_what_is_no_port_is_refused(port: int) -> None:
+def test_invalid_metrics_port_is_refused(port: int) -> None:
     with pytest.raises(InputError, match=r"--metrics-port must be 0..65535"):
         MetricsServer(Telemetry("a").registry, port)
 
 
-def test_a_port_that_is_taken_is_refused() -> None:
+def test_occupied_metrics_port_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"--metrics-port {port}: Address already in use"):
             MetricsServer(Telemetry("a").registry, port)
 
 
-def test_the_command_serves_them_while_it_runs(tmp_path: Path) -> None:
+def test_evolve_serves_metrics_while_running(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     argv = ["evolve", "--market", "synthetic:assets=1,bars=600,seed=1", "--seed", "7"]
     argv += ["--population-size", "40", "--generations", "2000", "--mode", "local"]

@@ -62,7 +62,7 @@ def everything(store: str) -> dict[str, list[tuple[object, ...]]]:
 # -- verify
 
 
-def test_a_sound_run_is_equal(copy, market):
+def test_sound_run_is_verified(copy, market):
     found = look(copy, market)
     assert (found.lost, found.doubled, found.different, found.witnesses) == (0, 0, 0, ())
     assert found.equal
@@ -120,7 +120,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_each_damage_is_seen_counted_and_named(copy, market, damage):
+def test_damage_is_detected_counted_and_named(copy, market, damage):
     statements, kind, witness = DAMAGE[damage]
     for statement in statements.split(";"):
         change(copy, statement)
@@ -138,7 +138,7 @@ def forge(store: str) -> None:
         change(store, f"UPDATE generations SET digest = '{digest}' WHERE generation = {generation}")
 
 
-def test_a_forged_fitness_is_found_by_evaluating_again(copy, market):
+def test_reevaluation_detects_forged_fitness(copy, market):
     change(copy, DAMAGE["a fitness"][0])
     forge(copy)
     found = look(copy, market)
@@ -146,7 +146,7 @@ def test_a_forged_fitness_is_found_by_evaluating_again(copy, market):
     assert any("again" in one for one in found.witnesses)
 
 
-def test_a_forged_individual_is_found_by_breeding_again(copy, market):
+def test_rebreeding_detects_forged_individual(copy, market):
     one = 'SELECT key FROM individuals WHERE generation = 3 AND "index" = 1'
     change(copy, f'UPDATE individuals SET key = ({one}) WHERE generation = 4 AND "index" = 20')
     forge(copy)
@@ -156,7 +156,7 @@ def test_a_forged_individual_is_found_by_breeding_again(copy, market):
     assert sum("stored" in one for one in found.witnesses) == 1
 
 
-def test_an_unfinished_run_is_equal_too(copy, market):
+def test_unfinished_run_is_verified(copy, market):
     cut(copy, 3)
     found = look(copy, market)
     assert found.equal, found.witnesses
@@ -179,7 +179,7 @@ SEEN_BY_THE_ENGINE = {"its fills", "its drawdown", "its genes"}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_without_the_engine_what_is_stored_is_compared(copy, damage):
+def test_stored_rows_are_verified_without_evaluation(copy, damage):
     assert look(copy, None).equal
     for statement in DAMAGE[damage][0].split(";"):
         change(copy, statement)
@@ -188,7 +188,7 @@ def test_without_the_engine_what_is_stored_is_compared(copy, damage):
     assert (found.repeated, found.sampled) == (False, 0)
 
 
-def test_verify_says_it_in_json_and_by_its_exit_status(copy, capsys):
+def test_verify_reports_json_and_exit_status(copy, capsys):
     run = str(rows(copy, metadata.tables["runs"])[0][0])
     status, out, _ = ga(capsys, "verify", run[:6], "--store", copy, "--json", "--sample", "5")
     found = json.loads(out)
@@ -206,7 +206,7 @@ def test_verify_says_it_in_json_and_by_its_exit_status(copy, capsys):
 # -- backup and restore
 
 
-def test_a_backup_restores_every_row_of_every_table(copy, store, tmp_path):
+def test_backup_restores_every_row(copy, store, tmp_path):
     """From SQLite to each store, and from there back to SQLite."""
     with closing(open_ledger(copy, create=False)) as ledger:
         run = ledger.runs()[0].run
@@ -245,7 +245,7 @@ def backup(original, tmp_path_factory) -> Path:
 
 @hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_damaged_backup_is_refused_whole(backup, tmp_path, data):
+def test_damaged_backup_is_refused(backup, tmp_path, data):
     content = bytearray(backup.read_bytes())
     at = data.draw(st.integers(0, len(content) - 1) | st.integers(0, 120), label="at")
     how = data.draw(st.sampled_from(["flip", "cut", "insert", "append", "drop"]), label="how")
@@ -279,7 +279,7 @@ def forged(backup: Path, path: Path, change: Callable[[list[bytes]], None]) -> P
     return path
 
 
-def test_a_backup_of_another_version_is_refused(backup, tmp_path):
+def test_backup_of_other_version_is_refused(backup, tmp_path):
     def rename(lines: list[bytes]) -> None:
         lines[0] = lines[0].replace(b'"market_hash"', b'"hash_of_market"')
 
@@ -287,7 +287,7 @@ def test_a_backup_of_another_version_is_refused(backup, tmp_path):
         checked(forged(backup, tmp_path / "forged", rename))
 
 
-def test_restore_needs_an_empty_ledger_and_leaves_a_full_one_alone(copy, backup, capsys):
+def test_restore_needs_an_empty_ledger(copy, backup, capsys):
     before = everything(copy)
     status, _, err = ga(capsys, "restore", str(backup), "--store", copy)
     assert (status, err.count("\n")) == (2, 1)
@@ -295,7 +295,7 @@ def test_restore_needs_an_empty_ledger_and_leaves_a_full_one_alone(copy, backup,
     assert everything(copy) == before
 
 
-def test_rows_that_do_not_fit_their_digest_are_not_restored(backup, store, tmp_path):
+def test_rows_with_wrong_digest_are_not_restored(backup, store, tmp_path):
     def drop(lines: list[bytes]) -> None:
         del lines[max(n for n, line in enumerate(lines) if line.startswith(b'["individuals"'))]
 
@@ -306,7 +306,7 @@ def test_rows_that_do_not_fit_their_digest_are_not_restored(backup, store, tmp_p
         assert ledger.runs() == []
 
 
-def test_a_damaged_ledger_does_not_replace_a_good_backup(copy, tmp_path):
+def test_damaged_ledger_does_not_replace_good_backup(copy, tmp_path):
     file = tmp_path / "b"
     with closing(open_ledger(copy, create=False)) as ledger:
         back_up(ledger.engine, file, keep=2)
@@ -318,7 +318,7 @@ def test_a_damaged_ledger_does_not_replace_a_good_backup(copy, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith((".b", "b"))) == ["b"]
 
 
-def test_backups_while_a_run_is_on_are_all_of_one_moment(store, history, tmp_path):
+def test_backup_during_run_is_a_snapshot(store, history, tmp_path):
     stop, seen = threading.Event(), []
     with closing(open_ledger(store, create=True)) as ledger:
         run = history.begin(ledger)
@@ -349,7 +349,7 @@ def test_backups_while_a_run_is_on_are_all_of_one_moment(store, history, tmp_pat
     assert seen[-1] > seen[0]
 
 
-def test_keep_leaves_the_newest_and_nothing_else_is_touched(copy, tmp_path):
+def test_keep_rotates_backups_only(copy, tmp_path):
     folder = tmp_path / "backups"
     folder.mkdir()
     for name in ("b.old", "b.01", "c.1", "b1", "b.1x"):
@@ -374,7 +374,7 @@ def test_keep_leaves_the_newest_and_nothing_else_is_touched(copy, tmp_path):
     assert all(p.read_text() == p.name for p in others)
 
 
-def test_a_run_goes_on_from_its_backup_to_the_same_digest(original, copy, tmp_path, capsys):
+def test_restored_run_resumes_to_same_digest(original, copy, tmp_path, capsys):
     cut(copy, 2)
     file, store = str(tmp_path / "b"), str(tmp_path / "restored.db")
     assert ga(capsys, "backup", file, "--store", copy)[0] == 0
@@ -388,7 +388,7 @@ def test_a_run_goes_on_from_its_backup_to_the_same_digest(original, copy, tmp_pa
     assert ga(capsys, "verify", run, "--store", store)[0] == 0
 
 
-def test_resume_of_a_run_that_somebody_evolves_is_refused_in_one_line(copy, capsys):
+def test_resume_of_owned_run_is_refused(copy, capsys):
     cut(copy, 2)
     run = str(rows(copy, metadata.tables["runs"])[0][0])
     with closing(open_ledger(copy, create=False)) as ledger, ledger.own(run):
@@ -406,7 +406,7 @@ def test_resume_of_a_run_that_somebody_evolves_is_refused_in_one_line(copy, caps
     ["restore", "."],
     ["verify", "nobody"],
 ])  # fmt: skip
-def test_bad_input_is_refused_in_one_line(copy, capsys, tmp_path, monkeypatch, argv):
+def test_invalid_input_is_one_line_error(copy, capsys, tmp_path, monkeypatch, argv):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
     status, _, err = ga(capsys, *argv, "--store", copy)

@@ -87,9 +87,7 @@ def wanted(**changes: object) -> Wanted:
 
 
 @pytest.mark.parametrize(("nodes", "slots"), [(1, 1), (3, 2), (4, 8), (100, 8)])
-def test_without_overhead_a_generation_lies_between_the_bounds_of_any_schedule(
-    nodes: int, slots: int
-) -> None:
+def test_generation_without_overhead_meets_schedule_bounds(nodes: int, slots: int) -> None:
     """Graham, 1969: work / slots, and at most (1 - 1 / slots) of a batch more."""
     played = play(FREE, population=501, generations=2, nodes=nodes, slots=slots)
     work, m = 501 * 0.2, nodes * slots
@@ -100,7 +98,7 @@ def test_without_overhead_a_generation_lies_between_the_bounds_of_any_schedule(
         assert played.seconds == pytest.approx(2 * work)
 
 
-def test_generations_that_are_not_alike_take_what_each_of_them_takes() -> None:
+def test_unequal_generations_add_up() -> None:
     uneven = [{"ema_crossover": 400}, {"ema_crossover": 3}, {"ema_crossover": 400}]
     played = play(FREE, population=400, generations=3, nodes=4, slots=1, evaluated=uneven)
     assert played.generations == pytest.approx((20.0, 0.2, 20.0))
@@ -113,7 +111,7 @@ def test_generations_that_are_not_alike_take_what_each_of_them_takes() -> None:
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5, 10, 50])
-def test_a_serial_part_slows_as_amdahl_says(slots: int) -> None:
+def test_serial_part_follows_amdahls_law(slots: int) -> None:
     serial = dataclasses.replace(FREE, breeding=(10.0, 0.0))
     one = play(serial, population=500, generations=1, nodes=1, slots=1).seconds
     many = play(serial, population=500, generations=1, nodes=1, slots=slots).seconds
@@ -121,21 +119,21 @@ def test_a_serial_part_slows_as_amdahl_says(slots: int) -> None:
     assert one / many == pytest.approx(1 / (share + (1 - share) / slots))
 
 
-def test_a_coordinator_that_is_slow_sets_the_pace() -> None:
+def test_slow_coordinator_limits_throughput() -> None:
     slow = dataclasses.replace(FREE, dispatch=(0.5, 0.0))
     played = play(slow, population=400, generations=1, nodes=100, slots=8)
     assert played.seconds == pytest.approx(400 * 0.5 + 0.2)
     assert played.handing_out == pytest.approx(200.0 / 200.2)
 
 
-def test_a_ledger_that_is_slow_sets_the_pace() -> None:
+def test_slow_ledger_limits_throughput() -> None:
     slow = dataclasses.replace(FREE, commit=(7.0, 0.0))
     played = play(slow, population=80, generations=5, nodes=10, slots=8)
     # The first is evaluated before anything can be committed; all others beside a commit.
     assert played.seconds == pytest.approx(0.2 + 5 * 7.0)
 
 
-def test_the_limits_are_where_more_nodes_no_longer_help() -> None:
+def test_limits_mark_where_nodes_stop_helping() -> None:
     """Below a quarter of the slots that handing out can feed they are busy, with four times as many
     the coordinator is."""
     costs = dataclasses.replace(REAL, breeding=(0.0, 0.0), commit=(0.0, 0.0))
@@ -153,14 +151,14 @@ def test_the_limits_are_where_more_nodes_no_longer_help() -> None:
 
 @pytest.mark.parametrize("population", [500, 10_000, 60_000])
 @pytest.mark.parametrize("nodes", [1, 2, 8, 32, 128, 1_000])
-def test_the_model_and_the_simulation_agree(population: int, nodes: int) -> None:
+def test_model_agrees_with_simulation(population: int, nodes: int) -> None:
     played = play(REAL, population=population, generations=2, nodes=nodes, slots=8)
     said = generation(REAL, population, 8 * nodes).seconds
     assert said == pytest.approx(played.generations[-1], rel=0.3)
 
 
 @pytest.mark.parametrize("nodes", [1, 16, 64, 256])
-def test_the_model_and_the_simulation_agree_where_a_genome_is_longer_than_a_batch(
+def test_model_agrees_for_expensive_genomes(
     nodes: int,
 ) -> None:
     dear = dataclasses.replace(REAL, genome={"ema_crossover": 2e-3, "pca_tree_quantile": 5.0})
@@ -172,7 +170,7 @@ def test_the_model_and_the_simulation_agree_where_a_genome_is_longer_than_a_batc
 
 @pytest.mark.parametrize("slots", [1, 8, 64, 512])
 @pytest.mark.parametrize("count", [100, 3_000, 30_000])
-def test_the_model_knows_about_how_many_batches_are_cut(slots: int, count: int) -> None:
+def test_model_predicts_number_of_batches(slots: int, count: int) -> None:
     class Same(CostModel):
         def estimate(self, family: str) -> float:
             del family
@@ -182,7 +180,7 @@ def test_the_model_knows_about_how_many_batches_are_cut(slots: int, count: int) 
     assert batches(count * 5e-3, slots, count) == pytest.approx(real, rel=0.25, abs=2)
 
 
-def test_equal_seeds_fail_alike_and_lost_work_is_done_again() -> None:
+def test_simulated_failures_are_seeded_and_repaired() -> None:
     failing = Failures(per_node_day=400.0, detection=5.0, away=60.0)
 
     def run(seed: int, failures: Failures | None = failing) -> object:
@@ -197,7 +195,7 @@ def test_equal_seeds_fail_alike_and_lost_work_is_done_again() -> None:
     assert first.seconds > whole.seconds  # type: ignore[attr-defined]
 
 
-def test_what_a_failure_costs_where_it_can_be_counted() -> None:
+def test_cost_of_failure_matches_manual_count() -> None:
     """One slot: what it held is done again, once the node is back."""
     failing = Failures(per_node_day=86_400 / 300.0, detection=5.0, away=60.0)
     for seed in range(20):
@@ -211,7 +209,7 @@ def test_what_a_failure_costs_where_it_can_be_counted() -> None:
         assert played.redone <= 2 * played.failures
 
 
-def test_costs_are_a_line_where_measured_and_wider_beyond() -> None:
+def test_extrapolated_costs_have_wider_bounds() -> None:
     cost, cells = FamilyCost(small=(1.0, 1.2, 0.8), large=(10.0, 11.0, 9.0)), (100, 1_000)
     assert genome(cost, cells, 550, "point") == pytest.approx(5.5)
     assert genome(cost, cells, 1_000, "low") == pytest.approx(9.0)
@@ -223,7 +221,7 @@ def test_costs_are_a_line_where_measured_and_wider_beyond() -> None:
         assert low < point < high
 
 
-def test_a_plan_keeps_its_deadline_at_the_highest_costs_with_the_fewest_nodes() -> None:
+def test_plan_uses_fewest_nodes_for_deadline() -> None:
     asked = wanted(population=20_000, assets=4, bars=10_000, deadline_s=150.0)
     found = needed(asked, known())
     assert 1 < found.provided == found.nodes.high
@@ -241,7 +239,7 @@ def test_a_plan_keeps_its_deadline_at_the_highest_costs_with_the_fewest_nodes() 
     assert slower.provided > found.provided
 
 
-def test_a_plan_says_when_it_extrapolates() -> None:
+def test_plan_reports_extrapolation() -> None:
     inside = needed(wanted(), known()).notes
     assert not any("extrapolated" in note for note in inside)
     assert any(NODE.as_of in note and "check" in note for note in inside)
@@ -263,23 +261,23 @@ def test_a_plan_says_when_it_extrapolates() -> None:
         ({"assets": 1_000, "bars": 10_000_000}, "does not fit"),
     ],
 )
-def test_absurd_ranges_are_refused(changes: dict[str, object], option: str) -> None:
+def test_out_of_range_plans_are_refused(changes: dict[str, object], option: str) -> None:
     with pytest.raises(InputError, match=option):
         wanted(**changes)
 
 
-def test_a_deadline_that_no_cluster_keeps_is_refused_with_the_fastest() -> None:
+def test_impossible_deadline_error_names_fastest_time() -> None:
     with pytest.raises(InputError, match=r"--deadline 2 s .* the fastest is [\d,]+ s with"):
         needed(wanted(population=100_000, deadline_s=2.0), known())
 
 
-def test_a_baseline_is_kept_and_read_back(tmp_path: Path) -> None:
+def test_baseline_round_trips(tmp_path: Path) -> None:
     save(known(), tmp_path / "below" / "file.json")
     assert load(tmp_path / "below" / "file.json") == known()
     assert [p.name for p in (tmp_path / "below").iterdir()] == ["file.json"]
 
 
-def test_a_bad_baseline_is_refused_and_says_how_to_make_one(
+def test_invalid_baseline_error_says_how_to_measure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GA_CACHE", str(tmp_path))
@@ -307,7 +305,7 @@ def test_a_bad_baseline_is_refused_and_says_how_to_make_one(
         load(file)
 
 
-def test_machines_differ_in_what_is_named() -> None:
+def test_machine_differences_are_named() -> None:
     here = this_machine()
     other = dataclasses.replace(here, cores=here.cores + 1)
     assert here.unlike(here) == ""
@@ -315,7 +313,7 @@ def test_machines_differ_in_what_is_named() -> None:
     assert here.key != other.key
 
 
-def test_measuring_gives_a_baseline_that_can_be_planned_with() -> None:
+def test_measured_baseline_can_be_planned_with() -> None:
     family = "ema_crossover"
     found = measure(lambda _: None, repeats=3, families=(family,))
     assert found.machine == this_machine()
@@ -330,9 +328,7 @@ def test_measuring_gives_a_baseline_that_can_be_planned_with() -> None:
 ARGUMENTS = ["--population", "500", "--assets", "1", "--bars", "10000", "--generations", "20"]
 
 
-def test_the_command_plans_and_simulates(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_plans_and_simulates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "file.json"
     save(known(), file)
     plan = ["plan", *ARGUMENTS, "--baseline", str(file)]
@@ -366,7 +362,7 @@ def test_the_command_plans_and_simulates(
         (["--deadline", "1h", "--baseline", "/no/such"], "--measure"),
     ],
 )
-def test_the_command_refuses_in_one_line(
+def test_command_errors_are_one_line(
     more: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", *ARGUMENTS, *more]) == 2
@@ -375,7 +371,9 @@ def test_the_command_refuses_in_one_line(
     assert len(error.splitlines()) == 1
 
 
-def test_the_kept_file_is_the_machines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_saved_baseline_of_machine_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("GA_CACHE", str(tmp_path))
     save(known(), files.kept_at(this_machine()))
     assert load(None) == known()

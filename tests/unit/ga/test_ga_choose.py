@@ -49,7 +49,7 @@ def decide(here: Timed, there: Timed, size: int):
     ("size", "expected"),
     [(20, "local"), (90, "local"), (110, "distributed"), (5000, "distributed")],
 )
-def test_a_cluster_that_is_four_times_faster_pays_beyond_its_barrier(clock, size, expected):
+def test_faster_cluster_wins_above_break_even_size(clock, size, expected):
     """2 ms each here against 150 ms + 0.5 ms each there: equal at 100 genomes."""
     here = Timed(clock, fixed=0.0, each=0.002)
     there = Timed(clock, fixed=0.15, each=0.0005)
@@ -66,7 +66,7 @@ def test_a_cluster_that_is_four_times_faster_pays_beyond_its_barrier(clock, size
     assert choice.costs["local"].each == pytest.approx(0.002)
 
 
-def test_a_cluster_lost_while_measured_is_not_chosen_and_says_why(clock):
+def test_cluster_lost_while_measured_is_not_chosen(clock):
     here = Timed(clock, fixed=0.0, each=1.0)
     there = Timed(clock, fixed=0.0, each=0.001, lost=True)
     choice = decide(here, there, 100)
@@ -77,7 +77,7 @@ def test_a_cluster_lost_while_measured_is_not_chosen_and_says_why(clock):
 
 
 @given(fixed=st.floats(0.0, 10.0), each=st.floats(1e-6, 0.1))
-def test_the_line_is_found_again(fixed, each):
+def test_measured_cost_recovers_fixed_and_variable_part(fixed, each):
     now = [0.0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(auto.time, "perf_counter", lambda: now[0])

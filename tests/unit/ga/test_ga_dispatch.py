@@ -185,7 +185,7 @@ def run(fleet, group, *, beat=lambda: None):
     seed=st.integers(0, 10_000),
     data=st.data(),
 )
-def test_every_genome_is_answered_once_whatever_breaks(count, slots, seed, data):
+def test_every_genome_is_answered_once_despite_faults(count, slots, seed, data):
     fleet = Fleet({f"n{i}": s for i, s in enumerate(slots)}, seed=seed)
     group = genomes(count)
     some = st.sets(st.sampled_from(group), max_size=3)
@@ -200,7 +200,7 @@ def test_every_genome_is_answered_once_whatever_breaks(count, slots, seed, data)
     assert {group[i] for i, outcome in found.items() if outcome.fitness is None} == bad
 
 
-def test_without_faults_every_batch_is_started_once_and_none_apart():
+def test_without_faults_each_batch_starts_once():
     fleet = Fleet({"a": 1, "b": 2})
     run(fleet, genomes(500))
     assert sum(len(flight.group) for flight in fleet.launched) == 500
@@ -211,7 +211,7 @@ def test_without_faults_every_batch_is_started_once_and_none_apart():
     assert 0.55 < share < 0.78
 
 
-def test_the_last_batches_are_for_the_slots_that_are_free_first():
+def test_last_batches_go_to_free_slots():
     """A second batch beside the one that runs, until there are as many left as slots."""
     fleet = Fleet({"a": 1, "b": 2})
     run(fleet, genomes(500))
@@ -230,7 +230,7 @@ def test_the_last_batches_are_for_the_slots_that_are_free_first():
     assert last.since < before.ends_at
 
 
-def test_lost_nodes_blame_nobody_even_when_they_take_one_genome_with_them_again_and_again():
+def test_lost_nodes_never_quarantine_a_genome():
     fleet = Fleet({f"n{i}": 1 for i in range(8)}, each=1.0)
     fleet.lost_after = [(0.3 * (i + 1), f"n{i}") for i in range(7)]
     found = run(fleet, genomes(1))
@@ -238,7 +238,7 @@ def test_lost_nodes_blame_nobody_even_when_they_take_one_genome_with_them_again_
     assert not any(flight.apart for flight in fleet.launched)
 
 
-def test_a_worker_that_died_with_its_node_does_not_count_against_the_genome():
+def test_crash_on_lost_node_is_not_counted():
     """Alone it cost three workers; two of their nodes were gone soon after."""
 
     class Dying(Fleet):
@@ -259,7 +259,7 @@ def test_a_worker_that_died_with_its_node_does_not_count_against_the_genome():
     assert found[0].error == "alone it failed"
 
 
-def test_one_that_kills_the_workers_around_its_process_too_is_quarantined_after_three():
+def test_genome_that_kills_three_workers_is_quarantined():
     fleet = Fleet({"a": 1, "b": 1})
     fleet.deadly = {genomes(40)[17]}
     found = run(fleet, genomes(40))
@@ -269,21 +269,21 @@ def test_one_that_kills_the_workers_around_its_process_too_is_quarantined_after_
 
 
 @pytest.mark.parametrize("times", [1, 6, 12])
-def test_nodes_that_are_short_of_memory_blame_no_genome(times):
+def test_memory_shortage_of_nodes_quarantines_nothing(times):
     fleet = Fleet({"a": 1, "b": 1})
     fleet.short_of_memory = times
     found = run(fleet, genomes(1))
     assert found[0].fitness == 0.0
 
 
-def test_memory_that_never_suffices_is_the_end_and_not_a_failed_genome():
+def test_permanent_memory_shortage_ends_the_run():
     fleet = Fleet({"a": 1, "b": 1})
     fleet.short_of_memory = 1000
     with pytest.raises(RuntimeError, match="a batch was started 20 times"):
         run(fleet, genomes(1))
 
 
-def test_a_hanging_batch_is_ended_by_force_and_does_not_take_the_whole_cluster():
+def test_hanging_batch_is_cancelled_by_force():
     fleet = Fleet({f"n{i}": 1 for i in range(6)})
     fleet.hang = {genomes(60)[3]}
     found = run(fleet, genomes(60))
@@ -294,7 +294,7 @@ def test_a_hanging_batch_is_ended_by_force_and_does_not_take_the_whole_cluster()
     assert fleet.now < 4 * PATIENCE
 
 
-def test_a_stuck_lease_is_overtaken_by_a_copy():
+def test_stuck_lease_is_overtaken_by_duplicate():
     fleet = Fleet({"a": 1, "b": 1})
     fleet.stuck_leases = 1
     run(fleet, genomes(30))
@@ -302,7 +302,7 @@ def test_a_stuck_lease_is_overtaken_by_a_copy():
     assert not any(flight.apart for flight in fleet.launched)
 
 
-def test_stuck_leases_in_all_slots_are_overtaken_while_the_last_batches_wait():
+def test_stuck_leases_in_all_slots_are_overtaken():
     fleet = Fleet({"a": 1, "b": 1}, each=0.001)
     wait, fates = fleet.wait, []
 
@@ -322,7 +322,7 @@ def test_stuck_leases_in_all_slots_are_overtaken_while_the_last_batches_wait():
     assert fleet.now - fates[0] < 20.0
 
 
-def test_a_batch_that_comes_after_its_copy_is_not_taken_again():
+def test_late_result_of_duplicated_batch_is_ignored():
     class Slow(Fleet):
         """The first batch takes 20 s and its copy 6 s, the second and its copies 50 s."""
 
@@ -337,7 +337,7 @@ def test_a_batch_that_comes_after_its_copy_is_not_taken_again():
     assert fleet.now == pytest.approx(50.0)
 
 
-def test_a_node_that_joins_is_given_work_and_one_that_left_is_not():
+def test_only_present_nodes_get_work():
     class Growing(Fleet):
         def nodes(self):
             if self.now > 1.0:
@@ -351,7 +351,7 @@ def test_a_node_that_joins_is_given_work_and_one_that_left_is_not():
     assert {f.node for f in late} == {"late", "stays"}
 
 
-def test_no_node_at_all_is_the_end_after_a_minute_and_the_driver_is_heard_meanwhile():
+def test_absence_of_nodes_ends_after_a_minute():
     fleet, beats = Fleet({}), []
     with pytest.raises(TimeoutError, match="no worker node for 60 s"):
         run(fleet, genomes(3), beat=lambda: beats.append(fleet.now))
@@ -359,7 +359,7 @@ def test_no_node_at_all_is_the_end_after_a_minute_and_the_driver_is_heard_meanwh
     assert max(np.diff(beats)) < 1.0
 
 
-def test_a_batch_that_is_lost_for_ever_is_the_end_and_not_a_failed_genome():
+def test_permanently_lost_batch_ends_the_run():
     class Cursed(Fleet):
         def fate(self, *_):
             return BatchFailure.LOST, 0.1
@@ -368,7 +368,7 @@ def test_a_batch_that_is_lost_for_ever_is_the_end_and_not_a_failed_genome():
         run(Cursed({"a": 1}), genomes(1))
 
 
-def test_a_pause_of_the_whole_process_counts_one_second():
+def test_suspended_time_counts_as_one_second():
     now = [100.0]
     clock = SuspendAwareClock(lambda: now[0])
     for step in (0.2, 0.3, 3600.0, 0.5):
@@ -377,7 +377,7 @@ def test_a_pause_of_the_whole_process_counts_one_second():
     assert seconds == pytest.approx(2.0)
 
 
-def test_the_market_is_fetched_and_its_banks_are_built_once_a_worker_process(settings, monkeypatch):
+def test_market_and_banks_are_loaded_once_per_process(settings, monkeypatch):
     # Markets of its own: whatever this process has evaluated before, it has not fetched these.
     seen, other = (visible(synthetic(assets=2, bars=900, seed=n), settings) for n in (61, 62))
     store = {m.hash: pickle.dumps(m) for m in (seen, other)}

@@ -27,7 +27,7 @@ def stranger(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "  "])
-def test_an_empty_variable_is_unset(monkeypatch, tmp_path, capsys, value):
+def test_empty_variable_counts_as_unset(monkeypatch, tmp_path, capsys, value):
     for name in ("GA_STORE", "GA_CACHE_URL", "GA_CACHE", "GA_CACHE_PASSWORD_FILE"):
         monkeypatch.setenv(name, value)
         assert environment.setting(name) is None
@@ -36,7 +36,7 @@ def test_an_empty_variable_is_unset(monkeypatch, tmp_path, capsys, value):
     assert "sqlite:///ga.db: no such file" in capsys.readouterr().err
 
 
-def test_the_url_of_a_server_is_no_folder(monkeypatch):
+def test_server_url_is_not_a_cache_folder(monkeypatch):
     monkeypatch.setenv("GA_CACHE", "redis://:secret@host:6379/0")
     for place in (environment.own_cache, environment.cache_home, cache_folder):
         with pytest.raises(InputError, match="GA_CACHE_URL") as refused:
@@ -44,7 +44,7 @@ def test_the_url_of_a_server_is_no_folder(monkeypatch):
         assert "secret" not in str(refused.value)
 
 
-def test_caches_go_where_the_user_says(monkeypatch, tmp_path):
+def test_caches_follow_user_settings(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", "/home/one")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("GA_CACHE", "")
@@ -56,7 +56,7 @@ def test_caches_go_where_the_user_says(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("home", [None, ""])
-def test_a_user_without_a_home_gets_a_private_folder(monkeypatch, tmp_path, home):
+def test_user_without_home_gets_private_folder(monkeypatch, tmp_path, home):
     stranger(monkeypatch, tmp_path)
     if home is not None:
         monkeypatch.setenv("HOME", home)
@@ -68,7 +68,7 @@ def test_a_user_without_a_home_gets_a_private_folder(monkeypatch, tmp_path, home
     assert cache_folder() == folder / "evolution-gate" / "hyperliquid"
 
 
-def test_a_folder_that_others_may_write_to_is_not_taken_for_private(monkeypatch, tmp_path):
+def test_folder_writable_by_others_is_not_private(monkeypatch, tmp_path):
     stranger(monkeypatch, tmp_path)
     folder = tmp_path / f"evolution-gate-{os.getuid()}"
     folder.mkdir()

@@ -71,7 +71,7 @@ def history(plan: Plan, judge=score) -> Evolution:
     steps=st.integers(1, 30),
     scale=st.floats(0.0, 3.0),
 )
-def test_random_mutated_and_crossed_genomes_stay_lawful(name, seed, steps, scale):
+def test_operators_keep_genes_within_bounds(name, seed, steps, scale):
     rng, family = keyed(seed, Purpose.AUDIT, 0), get_family(name)
     shape = (4, len(family.genes))
     one, other = scatter(family, rng.random(shape)), scatter(family, rng.random(shape))
@@ -82,7 +82,7 @@ def test_random_mutated_and_crossed_genomes_stay_lawful(name, seed, steps, scale
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
-def test_random_genomes_reach_every_part_of_the_bounds(name):
+def test_random_genomes_cover_the_bounds(name):
     family = get_family(name)
     draws = scatter(family, keyed(1, Purpose.AUDIT, 0).random((3000, len(family.genes))))
     for gene, column in zip(family.genes, draws.T, strict=True):
@@ -94,7 +94,7 @@ def test_random_genomes_reach_every_part_of_the_bounds(name):
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
-def test_mutation_moves_at_least_one_gene_both_ways_and_leaves_some_alone(name):
+def test_mutation_changes_some_genes_in_both_directions(name):
     family = get_family(name)
     rng, shape = keyed(2, Purpose.AUDIT, 0), (3000, len(family.genes))
     middle = np.array([[g.clip((g.low + g.high) / 2) for g in family.genes]] * 3000)
@@ -107,7 +107,7 @@ def test_mutation_moves_at_least_one_gene_both_ways_and_leaves_some_alone(name):
         assert 0.4 < np.mean(column[column != 0] > 0) < 0.6
 
 
-def test_crossover_takes_each_gene_from_either_parent_and_from_nowhere_else():
+def test_crossover_takes_genes_from_parents_only():
     rng = keyed(3, Purpose.AUDIT, 0)
     one = np.array([[10.0, 25.0, 60.0, 0.0, 0.0]] * 400)
     other = np.array([[20.0, 40.0, 80.0, 1.0, 1.0]] * 400)
@@ -119,14 +119,14 @@ def test_crossover_takes_each_gene_from_either_parent_and_from_nowhere_else():
     assert (crossover(one, other, rng.random((400, 5)), np.ones(400)) == one).all()
 
 
-def test_steps_become_finer():
+def test_mutation_steps_shrink_over_generations():
     sizes = [mutation_scale(g, 20) for g in range(20)]
     assert sizes == sorted(sizes, reverse=True)
     assert (sizes[0], sizes[-1]) == (pytest.approx(0.8), pytest.approx(0.1))
     assert mutation_scale(0, 1) == pytest.approx(0.8)
 
 
-def test_parents_never_change():
+def test_operators_do_not_modify_parents():
     """A genome is immutable, and what breeding returns is never the parent's own storage."""
     parent = Genome("rsi_filter", (14.0, 30.0, 70.0, 0.2, 0.3))
     with pytest.raises(AttributeError):
@@ -138,7 +138,7 @@ def test_parents_never_change():
     assert [(g.family, g.genes) for g in asked] == copies
 
 
-def test_keyed_streams_do_not_depend_on_order_and_never_meet():
+def test_keyed_streams_are_independent():
     places = [
         (seed, purpose, generation, index)
         for seed in (0, 1, 2**63 - 1)
@@ -156,14 +156,14 @@ def test_keyed_streams_do_not_depend_on_order_and_never_meet():
     assert not set(long) & set(near)
 
 
-def test_tournament_takes_the_best_of_those_it_picks():
+def test_tournament_selects_best_of_picked():
     wins = tournament(3, keyed(1, Purpose.AUDIT, 0).random((6000, 3)))
     # Best of three picks out of three: 19/27, then 7/27, then 1/27.
     for member, chance in ((0, 19 / 27), (1, 7 / 27), (2, 1 / 27)):
         assert np.mean(wins == member) == pytest.approx(chance, abs=0.02)
 
 
-def test_no_family_falls_under_its_quota():
+def test_family_never_falls_below_quota():
     """One family is far better than all others; the others keep their place."""
 
     def judge(genome: Genome) -> Outcome:
@@ -180,7 +180,7 @@ def test_no_family_falls_under_its_quota():
     assert counts["rsi_filter"] > 2 * max(counts[name] for name in FAMILIES if name != "rsi_filter")
 
 
-def test_equal_plans_have_equal_histories_and_others_have_not():
+def test_plan_determines_history():
     digest = history(PLAN).digest
     assert history(PLAN).digest == digest
     for change in (
@@ -192,7 +192,7 @@ def test_equal_plans_have_equal_histories_and_others_have_not():
         assert history(replace(PLAN, **change)).digest != digest
 
 
-def test_what_breeds_otherwise_has_another_version():
+def test_search_version_has_golden_digest():
     """If this fails, runs of before cannot be gone on with: raise ``SEARCH_VERSION``, and write its
     digest here."""
     digests = {3: "751ce8bf4e01325afb71b043bd1a02482400fbb7812510e929b098d06e986593"}
@@ -201,7 +201,7 @@ def test_what_breeds_otherwise_has_another_version():
     assert history(plan).digest == digests[SEARCH_VERSION]
 
 
-def test_every_individual_is_lawful_in_every_generation():
+def test_individuals_stay_within_bounds_every_generation():
     evolution = Evolution(PLAN)
     while not evolution.done:
         population = evolution.ask()
@@ -225,7 +225,7 @@ def test_evolution_beats_random_search():
     assert max(evolved) > max(random)
 
 
-def test_parents_are_the_best_of_each_family_over_all_generations():
+def test_parents_are_best_of_family_ever():
     """An oracle that keeps everything: the archive is the best of distinct fitness, by key."""
 
     def judge(genome: Genome) -> Outcome:
@@ -247,7 +247,7 @@ def test_parents_are_the_best_of_each_family_over_all_generations():
             assert list(evolution.parents(family)) == best
 
 
-def test_a_child_is_of_parents_in_the_archive():
+def test_children_inherit_genes_from_parents():
     """With neither steps nor newcomers, every gene of a child is one of its family's parents'."""
     evolution = Evolution(PLAN)
     population = evolution.ask()
@@ -280,7 +280,7 @@ def test_failed_outcomes_are_never_selected():
     assert sum(g.family == "rsi_filter" for g in following) == evolution.plan.quota(1) == 24
 
 
-def test_when_all_fail_the_next_generation_is_new():
+def test_generation_after_total_failure_is_random():
     evolution = Evolution(PLAN)
     first = evolution.ask()
     evolution.tell([Outcome(key=key_of(g), fitness=None, error="planted") for g in first])
@@ -290,7 +290,7 @@ def test_when_all_fail_the_next_generation_is_new():
     assert all(lawful(g) for g in second)
 
 
-def test_ties_are_broken_by_key_not_by_place():
+def test_ties_are_broken_by_key():
     """The order of the population changes no child."""
     population = Evolution(PLAN).ask()
     ahead, back = (
@@ -307,7 +307,7 @@ def test_ties_are_broken_by_key_not_by_place():
     assert ahead.ask() == back.ask()
 
 
-def test_a_resumed_history_is_the_undisturbed_one():
+def test_resumed_history_equals_uninterrupted_one():
     whole = history(PLAN)
     for stop in range(1, PLAN.generations + 1):
         evolution, earlier = Evolution(PLAN), []
@@ -334,7 +334,7 @@ def test_a_resumed_history_is_the_undisturbed_one():
 
 @settings(max_examples=100)
 @given(value=st.floats(-10, 10, allow_subnormal=False), data=st.data())
-def test_the_digest_depends_on_every_bit(value, data):
+def test_digest_depends_on_every_bit(value, data):
     outcomes = [Outcome(key=f"{i:064x}", fitness=0.25 * i) for i in range(5)]
     index = data.draw(st.integers(0, 4))
     outcomes[index] = outcomes[index]._replace(fitness=value)
@@ -351,7 +351,7 @@ def test_the_digest_depends_on_every_bit(value, data):
     assert advance_digest(digest, outcomes) != digest
 
 
-def test_telling_too_few_outcomes_is_refused():
+def test_too_few_outcomes_are_refused():
     evolution = Evolution(PLAN)
     outcomes = [score(g) for g in evolution.ask()]
     with pytest.raises(ValueError, match="59 outcomes for 60 genomes"):
@@ -372,7 +372,7 @@ def test_telling_too_few_outcomes_is_refused():
         ({"families": ("astrology",)}, "astrology"),
     ],
 )
-def test_bad_plans_are_refused(change, option):
+def test_invalid_plans_are_refused(change, option):
     with pytest.raises(InputError, match=option):
         replace(PLAN, **change)
 

@@ -57,7 +57,7 @@ def wild() -> Market:
     return synthetic(assets=1, bars=2000, seed=21)
 
 
-def test_the_plan_s_bounds_are_kept():
+def test_gene_bounds_match_the_plan():
     expected = {
         "ema_crossover": [(5, 15), (18, 34), (0.001, 0.05), (0.1, 1), (0, 0.02)],
         "donchian_breakout": [(10, 30), (0.001, 0.02), (1, 3), (2, 10), (0, 1)],
@@ -73,7 +73,7 @@ def test_the_plan_s_bounds_are_kept():
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=25)
 @given(data=st.data())
-def test_truncating_the_future_changes_no_past_signal(name, wild, data):
+def test_signals_have_no_lookahead(name, wild, data):
     seed = data.draw(st.integers(0, 10_000))
     cut = data.draw(st.integers(2, wild.bars - 1))
     genes = genes_of(name, 3, seed)
@@ -90,7 +90,7 @@ def test_truncating_the_future_changes_no_past_signal(name, wild, data):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("spec", ["eurusd", "goog", "synthetic:assets=1,bars=2000,seed=21"])
-def test_every_gene_changes_some_signal(name, spec):
+def test_every_gene_affects_signals(name, spec):
     """From one end of its bounds to the other, for several of 100 backgrounds, on every market."""
     family, found = get_family(name), load_market(spec)
     if family.needs_funding and found.funding is None:
@@ -104,7 +104,7 @@ def test_every_gene_changes_some_signal(name, spec):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_family_trades_both_sides_on_ordinary_data(name, wild):
+def test_family_trades_long_and_short(name, wild):
     market = wild if get_family(name).needs_funding else load_market("goog")
     targets = signals(name, market, genes_of(name, lanes_of(name, 40)))
     assert (targets > 0).any(axis=0).mean() > 0.5
@@ -117,7 +117,7 @@ def test_every_family_trades_both_sides_on_ordinary_data(name, wild):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("price", [1.0, 0.1, 1234.5678, 3e-8])
 @pytest.mark.parametrize("volume", [0.0, 7.3])
-def test_a_constant_market_is_never_traded(name, price, volume, wild):
+def test_constant_market_is_never_traded(name, price, volume, wild):
     flat, nothing = np.full(wild.bars, price), np.zeros(wild.bars)
     still = of(
         wild,
@@ -132,7 +132,7 @@ def test_a_constant_market_is_never_traded(name, price, volume, wild):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_market_without_volume_or_with_jumps_gives_no_nan(name, wild):
+def test_zero_volume_and_jumps_give_no_nan(name, wild):
     genes = genes_of(name, lanes_of(name, 30))
     close = wild.close[0] * np.where(np.arange(wild.bars) % 97 == 0, 40.0, 1.0)
     high, low = np.maximum(close, wild.open[0]), np.minimum(close, wild.open[0])
@@ -143,7 +143,7 @@ def test_a_market_without_volume_or_with_jumps_gives_no_nan(name, wild):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_lane_is_the_same_to_the_bit_alone_and_in_a_batch(name, wild):
+def test_signals_are_equal_alone_and_in_batch(name, wild):
     genes = genes_of(name, 17, seed=3)
     batch = signals(name, wild, genes)
     shuffled = signals(name, wild, genes[::-1].copy())
@@ -154,7 +154,7 @@ def test_a_lane_is_the_same_to_the_bit_alone_and_in_a_batch(name, wild):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_signals_do_not_depend_on_the_currency(name, wild):
+def test_signals_do_not_depend_on_currency(name, wild):
     """All rules are ratios: quoting every price in units twice as small changes nothing."""
     genes = genes_of(name, lanes_of(name, 20))
     prices = {k: getattr(wild, k)[0] * 2.0 for k in ("open", "high", "low", "close")}
@@ -163,7 +163,7 @@ def test_signals_do_not_depend_on_the_currency(name, wild):
     )
 
 
-def test_carry_refuses_a_market_without_funding():
+def test_carry_refuses_market_without_funding():
     with pytest.raises(InputError, match="needs a market with a funding column"):
         signals("funding_rate_carry", load_market("goog"), genes_of("funding_rate_carry", 2))
 
@@ -173,7 +173,7 @@ def ema(close: np.ndarray, period: int) -> np.ndarray:
     return talib.EMA(np.concatenate([np.full(period - 1, close[0]), close]), period)[period - 1 :]
 
 
-def test_ema_crossover_follows_ta_lib_s_averages(wild):
+def test_ema_crossover_matches_talib(wild):
     """TA-Lib starts at a mean; padded with the first close that mean is the first close."""
     close = wild.close[0]
     fast_n, slow_n, momentum, strength, trend = 7, 23, 0.004, 0.6, 0.002
@@ -194,7 +194,7 @@ def test_ema_crossover_follows_ta_lib_s_averages(wild):
     np.testing.assert_array_equal(signals("ema_crossover", wild, genes)[:, 0], expected)
 
 
-def test_bollinger_bands_follow_ta_lib_s_bands(wild):
+def test_bollinger_bands_match_talib(wild):
     close = wild.close[0]
     n, multiplier, squeeze, strength, scaling = 20, 2.0, 0.15, 0.03, 0.9
     upper, middle, lower = talib.BBANDS(close, n, multiplier, multiplier)
@@ -225,7 +225,7 @@ def test_bollinger_bands_follow_ta_lib_s_bands(wild):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
-def test_donchian_enters_on_ta_lib_s_channel():
+def test_donchian_entries_match_talib():
     wild = synthetic(assets=1, bars=9000, seed=22)
     close, volume = wild.close[0], wild.volume[0]
     period, buffer, confirm = 15, 0.004, 1.2
@@ -251,7 +251,7 @@ def test_donchian_enters_on_ta_lib_s_channel():
     assert all((targets[t] > 0) == broke_up[t] for t in fired)
 
 
-def test_genes_and_hash_are_exact():
+def test_genome_hash_covers_family_and_genes():
     one = Genome("rsi_filter", (14.0, 30.0, 70.0, 0.2, 0.3))
     assert one.hash == Genome("rsi_filter", (14.0, 30.0, 70.0, 0.2, 0.3)).hash
     assert one.hash != Genome("rsi_filter", (14.0, 30.0, 70.0, 0.2, np.nextafter(0.3, 1))).hash

@@ -55,7 +55,7 @@ def with_future(market, bars, seed=1):
     return replace(market, times=market.times.copy(), funding=market.funding.copy(), **changed)
 
 
-def test_fitness_is_the_mean_sharpe_over_assets_and_folds(market, settings):
+def test_fitness_is_mean_sharpe_ratio(market, settings):
     """Recomputed from the equity curve of every asset and fold."""
     seen = visible(market, settings)
     assert seen.bars == 720
@@ -77,7 +77,7 @@ def test_fitness_is_the_mean_sharpe_over_assets_and_folds(market, settings):
         assert outcome.max_drawdown == pytest.approx(max(drawdowns), abs=1e-12)
 
 
-def test_folds_are_consecutive_with_gaps_between_them(settings):
+def test_folds_are_consecutive_with_embargo(settings):
     parts = split(720, settings)
     gap = 5 + 7
     assert parts.in_sample[:, 0].tolist() == [72, 288, 504]
@@ -94,7 +94,7 @@ def test_folds_are_consecutive_with_gaps_between_them(settings):
     assert alone.out_of_sample.shape == (0, 2)
 
 
-def test_neither_holdout_nor_out_of_sample_bars_are_seen(market, settings):
+def test_fitness_ignores_holdout_and_out_of_sample(market, settings):
     """Other prices there change no fitness; they change their own figures, so the test would
     notice."""
     group = genomes(40)
@@ -117,7 +117,7 @@ def test_neither_holdout_nor_out_of_sample_bars_are_seen(market, settings):
     assert fitness_early != [o.fitness for o in one]
 
 
-def test_an_appraisal_has_every_part_and_agrees_with_the_fitness(market, settings):
+def test_measured_performance_agrees_with_fitness(market, settings):
     free = replace(settings, min_trades=0)
     for genome in genomes(14):
         (outcome,) = evaluate(visible(market, settings), settings, [genome])
@@ -132,7 +132,7 @@ def test_an_appraisal_has_every_part_and_agrees_with_the_fitness(market, setting
     assert found.sharpe("out-of-sample") is None
 
 
-def test_outcomes_do_not_depend_on_the_batch(market, settings, monkeypatch):
+def test_outcomes_do_not_depend_on_batch(market, settings, monkeypatch):
     seen, group = visible(market, settings), genomes(50)
     together = evaluate(seen, settings, group)
     order = np.random.default_rng(0).permutation(50)
@@ -143,7 +143,7 @@ def test_outcomes_do_not_depend_on_the_batch(market, settings, monkeypatch):
     assert evaluate(seen, settings, group) == together
 
 
-def test_a_guilty_genome_spoils_no_other(market, settings):
+def test_failing_genome_does_not_affect_others(market, settings):
     seen = visible(market, settings)
     group = genomes(12)
     clean = evaluate(seen, settings, group)
@@ -154,7 +154,7 @@ def test_a_guilty_genome_spoils_no_other(market, settings):
     assert mixed[5].error
 
 
-def test_a_fitness_that_is_not_finite_is_a_failure(market, settings):
+def test_non_finite_fitness_is_a_failure(market, settings):
     seen = visible(market, settings)
     genome = Genome("ema_crossover", (5.0, 20.0, 0.001, np.nan, 0.0))
     (outcome,) = evaluate(seen, settings, [genome])
@@ -162,7 +162,7 @@ def test_a_fitness_that_is_not_finite_is_a_failure(market, settings):
     assert outcome.error == "fitness is not finite"
 
 
-def test_the_key_depends_on_all_that_the_result_depends_on(market, settings):
+def test_evaluation_key_covers_all_inputs(market, settings):
     genome = genomes(1)[0]
     keys = {
         evaluation_key(g, h, s)
@@ -182,7 +182,7 @@ def test_the_key_depends_on_all_that_the_result_depends_on(market, settings):
     assert len(keys) == 32
 
 
-def test_the_key_depends_on_the_version_of_the_kernels(settings, monkeypatch):
+def test_evaluation_key_covers_kernel_version(settings, monkeypatch):
     before = settings.hash
     monkeypatch.setattr(settings_module, "KERNEL_VERSION", 10**6)
     assert replace(settings).hash != before
@@ -204,19 +204,19 @@ def test_the_key_depends_on_the_version_of_the_kernels(settings, monkeypatch):
         {"costs": Costs(slippage=0.5)},
     ],
 )
-def test_bad_settings_are_refused(bad):
+def test_invalid_settings_are_refused(bad):
     with pytest.raises(InputError):
         Settings(**bad)
 
 
-def test_too_few_bars_for_the_folds_are_refused():
+def test_too_few_bars_for_folds_are_refused():
     with pytest.raises(InputError, match="too few for 20 folds"):
         visible(synthetic(bars=300), Settings(folds=20))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 100, 1001])
 @pytest.mark.parametrize("slots", [0, 1, 2, 7, 64])
-def test_cut_gives_every_genome_to_exactly_one_batch(count, slots):
+def test_every_genome_is_in_one_batch(count, slots):
     group, costs = genomes(count), CostModel()
     costs.learn([g for g in group if g.family == "rsi_filter"][:3], 0.5)
     batches = make_batches(group, costs, slots)
@@ -227,7 +227,7 @@ def test_cut_gives_every_genome_to_exactly_one_batch(count, slots):
     assert sum(a != b for a, b in pairwise(families)) < len(FAMILIES)
 
 
-def test_cut_fills_batches_by_cost_and_makes_the_last_ones_small():
+def test_batches_have_similar_cost_and_shrink():
     group = [g for g in genomes(14_000) if g.family == "ema_crossover"]
     costs = CostModel()
     costs.learn(group[:10], 10 * 0.004)
@@ -237,14 +237,14 @@ def test_cut_fills_batches_by_cost_and_makes_the_last_ones_small():
     assert sizes[:-1] == sorted(sizes[:-1], reverse=True)
 
 
-def test_one_slot_waits_for_nobody_and_gets_whole_batches():
+def test_single_slot_gets_full_batches():
     group, costs = [g for g in genomes(14_000) if g.family == "ema_crossover"], CostModel()
     costs.learn(group[:10], 10 * 0.004)
     sizes = [len(batch) for batch in make_batches(group, costs, 1)]
     assert set(sizes[:-1]) == {round(MAX_BATCH_SECONDS / 0.004)}
 
 
-def test_cut_puts_the_dear_first_so_that_the_last_batches_are_cheap_even_if_misjudged():
+def test_most_expensive_genomes_come_first():
     group, costs = genomes(200), CostModel()
     for name in FAMILIES:
         costs.learn([g for g in group if g.family == name][:1], 0.05 if name < "e" else 0.001)
@@ -255,7 +255,7 @@ def test_cut_puts_the_dear_first_so_that_the_last_batches_are_cheap_even_if_misj
     assert order == sorted(order, reverse=True)
 
 
-def test_cost_model_learns_shares_and_ignores_nonsense():
+def test_cost_model_learns_and_ignores_invalid_times():
     costs, (one, other) = CostModel(), genomes(2)
     costs.learn([one], 0.1)
     costs.learn([one], 0.0)
@@ -266,7 +266,7 @@ def test_cost_model_learns_shares_and_ignores_nonsense():
     assert costs.estimate(other.family) == 0.002
 
 
-def test_probes_are_one_lawful_genome_a_family():
+def test_warmup_has_one_valid_genome_per_family():
     found = warmup_genomes(tuple(FAMILIES))
     assert [g.family for g in found] == list(FAMILIES)
     for genome in found:

@@ -114,7 +114,7 @@ WRONG = Proof(processor="odd", kernel_version=RIGHT.kernel_version, digests={"em
 OLD = Proof(processor="good", kernel_version=3, digests=RIGHT.digests)
 
 
-def test_a_node_gets_work_when_it_has_proven_its_numerics(cluster):
+def test_node_gets_work_after_numerics_check(cluster):
     cluster.ray.live = [ONE]
     assert cluster.after(0.0) == {}
     assert cluster.after(29.0) == {}
@@ -139,7 +139,7 @@ def test_a_node_gets_work_when_it_has_proven_its_numerics(cluster):
         (Ray.exceptions.RayTaskError(ImportError("no module ga")), "ImportError: no module ga"),
     ],
 )
-def test_a_node_that_differs_gets_no_work_and_is_named(cluster, came_to, reason):
+def test_node_with_failed_check_is_refused(cluster, came_to, reason):
     cluster.ray.live = [ONE, TWO]
     cluster.after(0.0)
     cluster.ray.ended |= {"1-0": came_to, "2-1": (TWO, RIGHT)}
@@ -155,7 +155,7 @@ def test_a_node_that_differs_gets_no_work_and_is_named(cluster, came_to, reason)
 
 
 @pytest.mark.parametrize("first", ["1-0", "1-1"])
-def test_a_warm_up_that_takes_long_is_begun_again_and_the_first_to_end_counts(cluster, first):
+def test_slow_warm_up_is_restarted(cluster, first):
     cluster.ray.live = [ONE]
     cluster.after(0.0)
     assert cluster.after(31.0) == {}
@@ -166,7 +166,7 @@ def test_a_warm_up_that_takes_long_is_begun_again_and_the_first_to_end_counts(cl
     assert cluster.after(31.0) == {ONE: 1}
 
 
-def test_a_warm_up_that_ran_elsewhere_or_was_lost_proves_nothing(cluster):
+def test_lost_or_misplaced_warm_up_is_repeated(cluster):
     cluster.ray.live = [ONE]
     cluster.after(0.0)
     cluster.ray.ended["1-0"] = (TWO, RIGHT)
@@ -178,7 +178,7 @@ def test_a_warm_up_that_ran_elsewhere_or_was_lost_proves_nothing(cluster):
     assert cluster.after(2.0) == {ONE: 1}
 
 
-def test_worker_processes_that_die_again_and_again_take_their_node_out(cluster):
+def test_repeated_worker_deaths_refuse_the_node(cluster):
     cluster.ray.live = [ONE]
     for number in range(3):
         cluster.after(2.0)
@@ -188,7 +188,7 @@ def test_worker_processes_that_die_again_and_again_take_their_node_out(cluster):
     assert "died 3 times while they loaded" in cluster.told[-1].refused
 
 
-def test_a_market_that_cannot_be_fetched_is_a_lost_try_and_no_refusal(cluster):
+def test_unfetchable_market_does_not_refuse_node(cluster):
     cluster.ray.live = [ONE]
     cluster.after(0.0)
     lost = Ray.exceptions.RayTaskError(Ray.exceptions.RayError("object lost"))
@@ -198,7 +198,7 @@ def test_a_market_that_cannot_be_fetched_is_a_lost_try_and_no_refusal(cluster):
     assert cluster.after(2.0) == {ONE: 1}
 
 
-def test_a_refused_node_uses_up_no_workers(monkeypatch, market):
+def test_refused_node_takes_no_worker_slots(monkeypatch, market):
     cluster = Cluster(monkeypatch, market, workers=1)
     cluster.ray.live = [ONE, TWO]
     cluster.after(0.0)
@@ -209,7 +209,7 @@ def test_a_refused_node_uses_up_no_workers(monkeypatch, market):
     assert cluster.after(2.0) == {TWO: 1}
 
 
-def test_one_process_that_differs_takes_its_node_out(cluster):
+def test_one_deviating_process_refuses_its_node(cluster):
     cluster.ray.live = [ONE]
     cluster.ray.nodes = lambda: [
         {"NodeID": ONE, "Alive": True, "Resources": {"CPU": 2.0}, "NodeManagerAddress": "10.0.0.1"}
@@ -220,7 +220,7 @@ def test_one_process_that_differs_takes_its_node_out(cluster):
     assert [one.refused is None for one in cluster.told] == [True, False]
 
 
-def test_a_node_that_fails_later_is_taken_out_and_its_batch_goes_elsewhere(cluster):
+def test_node_that_fails_later_is_refused(cluster):
     cluster.ray.live = [ONE, TWO]
     cluster.after(0.0)
     cluster.ray.ended |= {"1-0": (ONE, RIGHT), "2-1": (TWO, RIGHT)}

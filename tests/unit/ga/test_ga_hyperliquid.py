@@ -179,7 +179,7 @@ def _funding_oracle(charges, table, interval):
 
 
 @pytest.mark.parametrize("interval", STEPS)
-def test_bars_and_funding_are_those_of_the_exchange(double, at, interval):
+def test_bars_and_funding_match_the_exchange(double, at, interval):
     step = STEPS[interval]
     table = double.add("BTC", interval, 700)
     gone = [5, 6, 300]
@@ -200,7 +200,7 @@ def test_bars_and_funding_are_those_of_the_exchange(double, at, interval):
     assert double.count("meta", "spotMeta") == 1
 
 
-def test_several_coins_are_aligned_and_one_hour_is_the_default(double, at):
+def test_coins_are_aligned_on_default_interval(double, at):
     double.add("BTC", "1h", 300)
     table = double.add("kPEPE", "1h", 280, seed=1, start=START + 20 * HOUR)
     at(START + 300 * HOUR)
@@ -209,7 +209,7 @@ def test_several_coins_are_aligned_and_one_hour_is_the_default(double, at):
     _matches(market, 1, table)
 
 
-def test_the_market_has_the_same_hash_on_every_machine(double, at):
+def test_market_hash_is_reproducible(double, at):
     double.add("BTC", "1h", 300)
     for i, row in enumerate(double.candles["BTC", "1h"]):
         price = 100.0 + (i * 7919 % 1000) / 7.0
@@ -230,7 +230,7 @@ def test_the_market_has_the_same_hash_on_every_machine(double, at):
 
 
 @pytest.mark.parametrize("cap", [5000, 60])
-def test_pages_join_without_a_seam_even_if_the_exchange_gives_less(double, at, monkeypatch, cap):
+def test_short_pages_are_joined_without_gaps(double, at, monkeypatch, cap):
     monkeypatch.setattr(hyperliquid, "CANDLE_PAGE", 100)
     monkeypatch.setattr(hyperliquid, "FUNDING_PAGE", 200 * HOUR)
     double.candle_cap, double.charge_cap = cap, min(cap, 200)
@@ -266,7 +266,7 @@ def test_start_end_assets_and_timeframe_select(double, at):
     assert min(a["req"]["startTime"] for a in double.asked if "req" in a) == START + 24 * HOUR
 
 
-def test_the_oldest_bars_the_exchange_keeps_end_the_search(double, at, monkeypatch, capsys):
+def test_download_stops_at_oldest_bar(double, at, monkeypatch, capsys):
     monkeypatch.setattr(hyperliquid, "CANDLE_PAGE", 100)
     table = double.add("BTC", "1h", 600)
     double.kept = 400
@@ -277,7 +277,7 @@ def test_the_oldest_bars_the_exchange_keeps_end_the_search(double, at, monkeypat
     assert "pages to fetch" in capsys.readouterr().err
 
 
-def test_a_second_load_asks_only_for_what_is_new(double, at):
+def test_second_load_requests_only_new_bars(double, at):
     double.add("BTC", "1h", 520)
     full = list(double.candles["BTC", "1h"])
     double.candles["BTC", "1h"] = full[:500]
@@ -297,7 +297,7 @@ def test_a_second_load_asks_only_for_what_is_new(double, at):
     assert double.asked == []
 
 
-def test_a_bar_that_comes_late_is_not_lost(double, at):
+def test_late_bar_is_not_lost(double, at):
     double.add("BTC", "5m", 400)
     full = list(double.candles["BTC", "5m"])
     double.candles["BTC", "5m"] = full[:397]
@@ -307,7 +307,7 @@ def test_a_bar_that_comes_late_is_not_lost(double, at):
     assert load_market("hyperliquid:BTC,interval=5m", start="2023-11-15").bars == 400
 
 
-def test_too_many_requests_are_waited_out(double, at, waits):
+def test_rate_limit_is_waited_out(double, at, waits):
     double.add("BTC", "1h", 300)
     at(START + 300 * HOUR)
     double.faults = {
@@ -321,7 +321,7 @@ def test_too_many_requests_are_waited_out(double, at, waits):
     assert waits == [1.0, 7.0, 2.0, 60.0, 8.0]
 
 
-def test_calls_keep_to_the_budget(double, at, waits, monkeypatch):
+def test_calls_stay_within_budget(double, at, waits, monkeypatch):
     monkeypatch.setattr(hyperliquid_api, "WEIGHT_PER_SECOND", 20.0)
     # A clock that only sleeping moves: the answers themselves take no time.
     monkeypatch.setattr(
@@ -335,7 +335,7 @@ def test_calls_keep_to_the_budget(double, at, waits, monkeypatch):
     assert len(waits) == len(double.asked) - 1
 
 
-def test_endless_refusals_end_with_what_was_kept(double, at, waits):
+def test_permanent_rate_limit_reports_cached_amount(double, at, waits):
     double.add("BTC", "1h", 300)
     at(START + 300 * HOUR)
     double.faults = {n: ("429", {}) for n in range(2, 99)}
@@ -345,7 +345,7 @@ def test_endless_refusals_end_with_what_was_kept(double, at, waits):
 
 
 @pytest.mark.parametrize("good", range(1, 14))
-def test_a_cut_download_goes_on_where_it_ended(double, at, monkeypatch, good):
+def test_interrupted_download_continues(double, at, monkeypatch, good):
     """The connection breaks after ``good`` answers; the next run asks for the others only."""
     monkeypatch.setattr(hyperliquid, "CANDLE_PAGE", 100)
     monkeypatch.setattr(hyperliquid, "FUNDING_PAGE", 100 * HOUR)
@@ -368,7 +368,7 @@ def test_a_cut_download_goes_on_where_it_ended(double, at, monkeypatch, good):
     assert 14 <= total <= 16
 
 
-def test_a_failing_network_is_bridged_by_a_cache_that_is_nearly_complete(double, at, capsys):
+def test_nearly_complete_cache_bridges_network_failure(double, at, capsys):
     table = double.add("BTC", "1h", 520)
     double.candles["BTC", "1h"] = double.candles["BTC", "1h"][:500]
     at(START + 500 * HOUR)
@@ -387,7 +387,7 @@ def test_a_failing_network_is_bridged_by_a_cache_that_is_nearly_complete(double,
         load_market("hyperliquid:BTC", start="2023-11-15")
 
 
-def test_a_bar_is_used_only_with_all_its_charges(double, at, monkeypatch):
+def test_bar_needs_all_its_funding_charges(double, at, monkeypatch):
     """The download breaks off inside a bar's charges: that bar is not used with half of them."""
     monkeypatch.setattr(hyperliquid, "FUNDING_PAGE", 1190 * HOUR)
     double.charge_cap = 2000
@@ -403,7 +403,7 @@ def test_a_bar_is_used_only_with_all_its_charges(double, at, monkeypatch):
     np.testing.assert_allclose(market.funding[0], expected, rtol=0, atol=1e-18)
 
 
-def test_an_open_candle_is_never_kept(double, at):
+def test_open_candle_is_never_cached(double, at):
     """Not even if the exchange gives it unasked: its prices are not final."""
     table = double.add("BTC", "1h", 300)
     early = [dict(row) for row in double.candles["BTC", "1h"]]
@@ -418,7 +418,7 @@ def test_an_open_candle_is_never_kept(double, at):
     _matches(load_market("hyperliquid:BTC", start="2023-11-15"), 0, table)
 
 
-def test_nothing_cached_and_no_network_is_refused(double, at, monkeypatch):
+def test_empty_cache_without_network_is_refused(double, at, monkeypatch):
     at(START)
     monkeypatch.setenv("GA_HYPERLIQUID_URL", "http://127.0.0.1:1")
     with pytest.raises(InputError, match=r"network failed .*3 tries.* 0 bars .*run again"):
@@ -437,7 +437,7 @@ def _fill(double, at) -> Path:
 
 @pytest.mark.parametrize("name", ["BTC-1h.parquet", "BTC-funding.parquet"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "other", "plain", "order", "nan"])
-def test_a_damaged_cache_is_refused_and_kept(double, at, name, damage):
+def test_damaged_cache_is_refused_and_kept(double, at, name, damage):
     folder = _fill(double, at)
     path = folder / name
     whole = path.read_bytes()
@@ -464,7 +464,7 @@ def test_a_damaged_cache_is_refused_and_kept(double, at, name, damage):
     assert load_market("hyperliquid:BTC", start="2023-11-15").bars == 300
 
 
-def test_a_cache_that_cannot_be_written_is_refused(double, at, monkeypatch, tmp_path):
+def test_unwritable_cache_is_refused(double, at, monkeypatch, tmp_path):
     double.add("BTC", "1h", 300)
     at(START + 300 * HOUR)
     (tmp_path / "file").write_text("")
@@ -473,7 +473,7 @@ def test_a_cache_that_cannot_be_written_is_refused(double, at, monkeypatch, tmp_
         load_market("hyperliquid:BTC")
 
 
-def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+def test_cache_folder_follows_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("GA_CACHE", "/own")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -501,7 +501,7 @@ BAD_CELLS = [
 
 
 @pytest.mark.parametrize(("field", "value", "message"), BAD_CELLS)
-def test_a_bad_candle_is_refused_with_row_and_field(double, at, field, value, message):
+def test_invalid_candle_error_names_row_and_field(double, at, field, value, message):
     double.add("BTC", "1h", 300)
     at(START + 300 * HOUR)
     rows = [dict(row) for row in double.candles["BTC", "1h"]]
@@ -527,7 +527,7 @@ def test_a_bad_candle_is_refused_with_row_and_field(double, at, field, value, me
         ("meta", {"universe": None}, "gave no list of coins"),
     ],
 )
-def test_an_answer_of_another_shape_is_refused(double, at, kind, answer, message):
+def test_unexpected_response_format_is_refused(double, at, kind, answer, message):
     double.add("BTC", "1h", 300)
     at(START + 300 * HOUR)
     double.answer[kind] = answer
@@ -536,7 +536,7 @@ def test_an_answer_of_another_shape_is_refused(double, at, kind, answer, message
 
 
 @pytest.mark.parametrize("status", ["400", "422"])
-def test_a_request_the_exchange_refuses_is_not_repeated(double, at, status):
+def test_rejected_request_is_not_repeated(double, at, status):
     at(START)
     double.faults = {0: (status, {})}
     with pytest.raises(InputError, match=rf"refused the request \(HTTP {status}\)"):
@@ -560,20 +560,20 @@ def test_a_request_the_exchange_refuses_is_not_repeated(double, at, status):
         ("hyperliquid:KPEPE", "did you mean kPEPE?"),
     ],
 )
-def test_bad_specs_are_refused(double, at, spec, message):  # noqa: ARG001
+def test_invalid_specs_are_refused(double, at, spec, message):  # noqa: ARG001
     at(START)
     with pytest.raises(InputError, match=message.replace("?", r"\?")):
         load_market(spec)
 
 
-def test_a_range_without_a_closed_bar_is_refused(double, at):
+def test_range_without_closed_bar_is_refused(double, at):
     at(START + HOUR // 2)
     with pytest.raises(InputError, match="no closed bar in the range"):
         load_market("hyperliquid:BTC", start="2023-11-15")
     assert double.asked == []
 
 
-def test_a_bad_address_and_a_missing_package_are_refused(double, at, monkeypatch):
+def test_invalid_url_and_missing_package_are_refused(double, at, monkeypatch):
     at(START)
     monkeypatch.setenv("GA_HYPERLIQUID_URL", "ftp://x")
     with pytest.raises(InputError, match="GA_HYPERLIQUID_URL ftp://x: not an http"):
@@ -592,7 +592,7 @@ def _numbers(some):
 
 
 @given(SPANS, SPANS, st.tuples(st.integers(0, 40), st.integers(0, 40)))
-def test_spans_are_sets_of_numbers(one, other, asked):
+def test_spans_behave_like_sets_of_integers(one, other, asked):
     assert _numbers(intervals.union(one)) == _numbers(one)
     assert _numbers(intervals.overlap(one, other)) == _numbers(one) & _numbers(other)
     assert _numbers(intervals.missing(asked, one)) == _numbers([asked]) - _numbers(one)

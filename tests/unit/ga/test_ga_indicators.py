@@ -36,13 +36,13 @@ def equal(found: np.ndarray, expected: np.ndarray, scale: float = 1.0) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * scale)
 
 
-def test_rsi(ohlc):
+def test_rsi_matches_talib(ohlc):
     close = ohlc[3]
     for row, period in zip(indicators.rsi(close, 10, 20), range(10, 21), strict=True):
         equal(row, talib.RSI(close, period))
 
 
-def test_atr_and_true_range(ohlc):
+def test_atr_and_true_range_match_talib(ohlc):
     _, high, low, close = ohlc
     equal(indicators.true_range(high, low, close)[1:], talib.TRANGE(high, low, close)[1:], close[0])
     rows = indicators.atr(high, low, close, 10, 20)
@@ -50,7 +50,7 @@ def test_atr_and_true_range(ohlc):
         equal(row, talib.ATR(high, low, close, period), close[0])
 
 
-def test_stochastic(ohlc):
+def test_stochastic_oscillator_matches_talib(ohlc):
     _, high, low, close = ohlc
     fast = indicators.stochastic_k(high, low, close, 10, 20)
     slow = slow_d(fast, 2, 5)
@@ -62,7 +62,7 @@ def test_stochastic(ohlc):
             equal(slow[i * 4 + j, k + d - 2 :], smooth[k + d - 2 :])
 
 
-def test_rolling_extremes_and_ichimoku_s_middles(ohlc):
+def test_rolling_extremes_and_midpoints_match_talib(ohlc):
     _, high, low, _ = ohlc
     tops, bottoms, lines = (
         indicators.highest(high, 80),
@@ -82,7 +82,7 @@ def test_rolling_extremes_and_ichimoku_s_middles(ohlc):
         assert tops[period - 1, period // 2] == high[: period // 2 + 1].max()
 
 
-def test_exponential_and_simple_means(ohlc):
+def test_moving_averages_match_talib(ohlc):
     close = ohlc[3]
     rows, sums = indicators.ema(close, 5, 34), indicators.prefix(close)[0]
     for period in (5, 17, 34):
@@ -93,7 +93,7 @@ def test_exponential_and_simple_means(ohlc):
         equal(found, talib.SMA(close, period)[period - 1 :], close[0])
 
 
-def test_deviations_and_bands(ohlc):
+def test_deviations_and_bands_match_reference(ohlc):
     close = ohlc[3]
     mean, std = indicators.deviation(close, 10, 40)
     table = bands(close)
@@ -111,7 +111,7 @@ def test_deviations_and_bands(ohlc):
             assert table[row, t] == pytest.approx((close[t] - mean[row, t]) / std[row, t])
 
 
-def test_variances_are_those_of_the_window():
+def test_variances_match_the_window():
     returns = np.random.default_rng(0).normal(0.0, 0.01, 900)
     sums = indicators.prefix(returns**2)[0]
     for times in (1, 4):
@@ -122,7 +122,7 @@ def test_variances_are_those_of_the_window():
             np.testing.assert_allclose(rows[row, n:], wanted[n:], rtol=1e-9)
 
 
-def test_kernel_regression_is_that_of_the_formula(ohlc):
+def test_kernel_regression_matches_formula(ohlc):
     close = ohlc[3]
     table = estimates(close)
     for h in (5, 20, 40):
@@ -137,7 +137,7 @@ def test_kernel_regression_is_that_of_the_formula(ohlc):
             assert np.isnan(table[kind * 36 + h - 5, : taps - 1]).all()
 
 
-def test_features_are_finite_and_of_one_size(market):
+def test_features_are_finite_and_scaled(market):
     panel = Panel(market, 0)
     table = features(panel)
     assert table.shape == (market.bars, COUNT)

@@ -49,7 +49,7 @@ def best(ga):
     return json.loads(out)["best"][0]
 
 
-def test_show_has_every_part_and_a_page(ga, best, folder):
+def test_show_has_every_section_and_html(ga, best, folder):
     key = best["key"][:10]
     status, out, _ = ga("show", key, "--json")
     assert status == 0
@@ -71,7 +71,7 @@ def test_show_has_every_part_and_a_page(ga, best, folder):
     assert ".html" in err
 
 
-def test_an_exported_strategy_gives_the_same_signals_without_the_ledger(ga, best, folder):
+def test_exported_strategy_gives_same_signals(ga, best, folder):
     key = best["key"][:10]
     assert ga("export", key, "--out", "one.json")[0] == 0
     document = json.loads((folder / "one.json").read_text())
@@ -100,7 +100,7 @@ def test_an_exported_strategy_gives_the_same_signals_without_the_ledger(ga, best
         ({"genes": "worst"}, "outside"),
     ],
 )
-def test_a_damaged_export_is_refused_in_one_line(ga, best, folder, change, message):
+def test_damaged_export_is_one_line_error(ga, best, folder, change, message):
     ga("export", best["key"][:10], "--out", "good.json")
     document = json.loads((folder / "good.json").read_text())
     if change.get("genes") == "worst":
@@ -120,12 +120,12 @@ def test_unknown_and_ambiguous_strategies_are_refused(ga, best):
         assert "list their keys with" in err
 
 
-def test_too_short_a_market_for_the_signals_is_refused(ga, best):
+def test_market_too_short_for_signals_is_refused(ga, best):
     status, _, err = ga("signals", best["key"][:10], "--market", MARKET, "--end", "2020-01-02")
     assert (status, err.count("\n")) == (2, 1)
 
 
-def test_a_selection_is_part_of_the_run_and_resumes_with_it(ga):
+def test_market_selection_is_stored_for_resume(ga):
     options = ("--assets", "SYN001", "--start", "2020-01-03", "--timeframe", "2h")
     big = "synthetic:assets=2,bars=1500,seed=4"
     status, out, err = ga("evolve", "--market", big, *options, *EVOLVE)
@@ -138,7 +138,7 @@ def test_a_selection_is_part_of_the_run_and_resumes_with_it(ga):
     assert json.loads(out)["digest"] == found["digest"]
 
 
-def test_families_without_data_are_left_out_and_said_so(ga):
+def test_families_without_data_are_skipped_and_reported(ga):
     argv = [a for a in EVOLVE if a not in ("--families", "ema_crossover,rsi_filter")]
     status, out, err = ga("evolve", "--market", "goog", "--population-size", "16", *argv)
     assert status == 0, err
@@ -153,7 +153,7 @@ def test_families_without_data_are_left_out_and_said_so(ga):
     assert "needs 600 bars" in err
 
 
-def test_the_result_says_what_luck_explains(ga):
+def test_result_reports_overfitting_statistics(ga):
     status, out, _ = ga("evolve", "--market", MARKET, "--seed", "5", *EVOLVE[:-1])
     assert status == 0
     assert "evidence of an edge (deflated Sharpe" in out

@@ -41,7 +41,7 @@ def loss(rows, up, weights, penalty):
     penalty=st.floats(0.5, 2.0),
     noise=st.sampled_from([0.0, 0.5, 3.0]),
 )
-def test_the_svm_is_scikit_learn_s(seed, count, width, penalty, noise):
+def test_svm_matches_scikit_learn(seed, count, width, penalty, noise):
     rows, up = rows_of(seed, count, width, noise)
     model = LinearSVC(C=penalty, dual=False, tol=1e-10, max_iter=100_000, intercept_scaling=1.0)
     model.fit(rows[:, :-1], up)
@@ -52,7 +52,7 @@ def test_the_svm_is_scikit_learn_s(seed, count, width, penalty, noise):
     assert loss(rows, up, found, penalty) <= loss(rows, up, wanted, penalty) * (1 + 1e-9)
 
 
-def test_rows_that_are_left_out_do_not_count():
+def test_unused_rows_do_not_affect_fit():
     rows, up = rows_of(1, 80, 5)
     used = np.ones(80)
     used[::3] = 0.0
@@ -63,7 +63,7 @@ def test_rows_that_are_left_out_do_not_count():
     np.testing.assert_allclose(fit(rows, changed, used, 1.0), alone, rtol=1e-10)
 
 
-def test_the_solver_solves():
+def test_solver_matches_numpy():
     rng = np.random.default_rng(0)
     for size in (1, 2, 16):
         half = rng.standard_normal((size, size))
@@ -93,7 +93,7 @@ def predicted(tables, rows):
 
 @pytest.mark.parametrize("depth", [3, 7])
 @pytest.mark.parametrize("width", [2, 5])
-def test_trees_are_as_good_as_scikit_learn_s(depth, width):
+def test_trees_are_as_accurate_as_scikit_learn(depth, width):
     """Draws differ; what a forest of 300 says does not, in-sample or out."""
     rng = np.random.default_rng(7)
     rows = np.float32(rng.standard_normal((400, width))).astype(np.float64)
@@ -111,7 +111,7 @@ def test_trees_are_as_good_as_scikit_learn_s(depth, width):
         assert found.std() == pytest.approx(wanted.std(), rel=0.1)
 
 
-def test_a_tree_is_what_it_is_by_hand():
+def test_tree_matches_manual_construction():
     rows = np.array([[0.0], [1.0], [2.0], [3.0]])
     target = np.array([0.0, 0.0, 4.0, 8.0])
     features, thresholds, values = (t[0] for t in grown(rows, target, 2, 1, 0))
@@ -141,7 +141,7 @@ GENES = {
 
 
 @pytest.mark.parametrize("predict", [svc, trees])
-def test_a_fit_knows_only_outcomes_that_are_known(predict, market):
+def test_fit_uses_only_past_outcomes(predict, market):
     """Prices from one bar on are changed: nothing before changes, and the fit at a schedule bar
     takes in the last close before it."""
     at = 2 * REFIT
@@ -167,7 +167,7 @@ def test_a_fit_knows_only_outcomes_that_are_known(predict, market):
 
 
 @pytest.mark.parametrize("predict", [svc, trees])
-def test_draws_depend_on_the_genes_alone(predict, market):
+def test_draws_depend_on_genes_alone(predict, market):
     genes = GENES[predict]
     one = predict(Panel(market, 0), genes)
     assert predict(Panel(market, 0), genes).tobytes() == one.tobytes()

@@ -68,33 +68,33 @@ def planted(monkeypatch: pytest.MonkeyPatch, *errors: Exception | None) -> None:
         SystemError("error return without exception set"),
     ],
 )
-def test_what_no_genome_can_cause_is_no_outcome(seen, monkeypatch, error):
+def test_system_error_is_not_an_outcome(seen, monkeypatch, error):
     planted(monkeypatch, error)
     with pytest.raises(MachineError, match=f"ema_crossover cannot be .*{type(error).__name__}"):
         evaluate(seen, Settings(folds=3), [GENOME])
 
 
-def test_a_family_that_is_not_known_here_is_no_outcome(seen):
+def test_unknown_family_is_not_an_outcome(seen):
     with pytest.raises(MachineError, match="unknown family 'astrology'"):
         evaluate(seen, Settings(folds=3), [Genome("astrology", (1.0,))])
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("planted"), ValueError("x"), IndexError("y")])
-def test_what_a_genome_causes_is_its_outcome(seen, monkeypatch, error):
+def test_error_caused_by_genome_is_its_outcome(seen, monkeypatch, error):
     planted(monkeypatch, *[error] * 9)
     monkeypatch.setattr(worker, "EXPECTED", {})
     batch = worker.work(seen, Settings(folds=3), [GENOME])
     assert batch.outcomes[0].error == f"{type(error).__name__}: {error}"
 
 
-def test_a_failure_that_does_not_come_again_is_the_machine_s(seen, monkeypatch):
+def test_unrepeatable_failure_is_a_machine_error(seen, monkeypatch):
     planted(monkeypatch, ValueError("once"))
     monkeypatch.setattr(worker, "EXPECTED", {})
     with pytest.raises(MachineError, match=r"once.*a repetition gave another result"):
         worker.work(seen, Settings(folds=3), [GENOME])
 
 
-def test_a_failure_on_a_machine_that_fails_its_check_is_the_machine_s(seen, monkeypatch):
+def test_failure_on_deviating_machine_is_machine_error(seen, monkeypatch):
     numerics_check.require(GENOME.family)
     planted(monkeypatch, *[ValueError("planted")] * 2)
     monkeypatch.setattr(worker, "EXPECTED", {GENOME.family: "another"})
@@ -103,7 +103,7 @@ def test_a_failure_on_a_machine_that_fails_its_check_is_the_machine_s(seen, monk
         worker.work(seen, Settings(folds=3), [GENOME])
 
 
-def test_memory_that_the_machine_has_not_is_no_genome_s_fault(seen, monkeypatch):
+def test_missing_machine_memory_is_a_machine_error(seen, monkeypatch):
     planted(monkeypatch, *[MemoryError()] * 9)
     monkeypatch.setattr(worker, "EXPECTED", {})
     outcome = worker.work(seen, Settings(folds=3), [GENOME]).outcomes[0]
@@ -114,7 +114,7 @@ def test_memory_that_the_machine_has_not_is_no_genome_s_fault(seen, monkeypatch)
         worker.work(seen, Settings(folds=3), [GENOME])
 
 
-def test_a_pool_whose_workers_compute_other_bits_evaluates_nothing(seen):
+def test_pool_with_deviating_numerics_evaluates_nothing(seen):
     settings = PerturbedSettings(folds=3)
     genome = Genome("volatility_scaling", (20.0, 1.2, 0.5, 4.0, 0.5, 0.15, 0.02))
     with closing(Pool(market=seen, settings=settings, workers=1)) as workers:
@@ -125,7 +125,7 @@ def test_a_pool_whose_workers_compute_other_bits_evaluates_nothing(seen):
             list(workers.run([genome], [(0,)]))
 
 
-def test_a_worker_whose_machine_fails_outside_an_evaluation_blames_no_genome(seen):
+def test_failure_outside_evaluation_is_machine_error(seen):
     with closing(Pool(market=seen, settings=FailingSettings(folds=3), workers=1)) as workers:
         with pytest.raises(MachineError, match=r"OSError: .*Input/output error"):
             list(workers.run([GENOME], [(0,)]))
@@ -145,7 +145,7 @@ def test_a_worker_whose_machine_fails_outside_an_evaluation_blames_no_genome(see
         (HangingSettings, 1.0, ["hung"] * 3, r"longer than 1 s, and then a harmless one took lo"),
     ],
 )
-def test_workers_that_end_on_any_genome_blame_none(seen, settings, patience, tries, says):
+def test_workers_that_always_die_quarantine_nothing(seen, settings, patience, tries, says):
     with closing(
         Pool(market=seen, settings=settings(folds=3), workers=1, patience=patience)
     ) as workers:
@@ -154,7 +154,7 @@ def test_workers_that_end_on_any_genome_blame_none(seen, settings, patience, tri
         assert [one.outcome for one in workers.abandoned[0]] == tries
 
 
-def test_memory_that_the_kernel_takes_back_is_no_genome_s_fault(seen, monkeypatch):
+def test_kernel_oom_kills_are_a_machine_error(seen, monkeypatch):
     kills = itertools.count()
     monkeypatch.setattr(pool, "oom_kills", lambda: next(kills))
     workers = Pool(market=seen, settings=KilledSettings(folds=3), workers=1)
@@ -162,7 +162,7 @@ def test_memory_that_the_kernel_takes_back_is_no_genome_s_fault(seen, monkeypatc
         list(workers.run([GENOME], [(0,)]))
 
 
-def test_a_coordinator_that_breeds_otherwise_leads_no_run(monkeypatch, capsys, tmp_path):
+def test_coordinator_with_deviating_breeding_is_refused(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(numerics_check, "EXPECTED_COORDINATOR", "another")
     store = f"sqlite:///{tmp_path}/run.db"
     assert main(["evolve", "--market", "synthetic", "--store", store]) == 1
@@ -170,7 +170,7 @@ def test_a_coordinator_that_breeds_otherwise_leads_no_run(monkeypatch, capsys, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_auto_takes_the_cluster_where_this_machine_cannot_evaluate():
+def test_auto_mode_skips_machine_that_fails_check():
     def evaluator(error: Exception | None) -> Any:
         def warm_up() -> None:
             if error is not None:
@@ -189,7 +189,7 @@ def test_auto_takes_the_cluster_where_this_machine_cannot_evaluate():
     assert (here.closed, there.closed) == ([True], [])
 
 
-def test_a_machine_that_computes_other_bits_is_not_warmed_up(seen):
+def test_machine_with_deviating_numerics_is_refused(seen):
     evaluator = LocalEvaluator(
         market=seen,
         settings=PerturbedSettings(folds=3),
@@ -206,7 +206,7 @@ def test_a_machine_that_computes_other_bits_is_not_warmed_up(seen):
     assert "volatility_scaling to other bits" in found.refused
 
 
-def test_a_machine_that_passes_is_reported_with_its_processor(seen):
+def test_checked_machine_is_reported_with_its_processor(seen):
     families = ("ema_crossover",)
     evaluator = LocalEvaluator(
         market=seen, settings=Settings(folds=3), families=families, workers=1
@@ -219,9 +219,7 @@ def test_a_machine_that_passes_is_reported_with_its_processor(seen):
     assert found.digest == numerics_check.prove(families).digest
 
 
-def test_a_harmless_genome_that_crashes_its_worker_is_the_machine_s_fault(
-    seen, poisonous, monkeypatch
-):
+def test_crash_of_harmless_genome_is_machine_error(seen, poisonous, monkeypatch):
     monkeypatch.setattr(poison, "DEADLY", 0.0)
     deadly = [Genome("poison_crash", (0.9,))]
     monkeypatch.setattr("ga.execution.local.warmup_genomes", lambda _: deadly)
@@ -235,7 +233,7 @@ def test_a_harmless_genome_that_crashes_its_worker_is_the_machine_s_fault(
         evaluator.warm_up()
 
 
-def test_the_command_names_what_differs(monkeypatch, capsys):
+def test_numerics_command_names_deviating_family(monkeypatch, capsys):
     options = SimpleNamespace(json=False, digests=False)
     assert numerics_check.command(options) == 0
     assert "computes all families right" in capsys.readouterr().out
@@ -245,7 +243,7 @@ def test_the_command_names_what_differs(monkeypatch, capsys):
     assert "WRONG: must be 0000000000000000" in capsys.readouterr().out
 
 
-def test_the_check_covers_signals_statistics_and_scores(monkeypatch):
+def test_numerics_check_covers_scores(monkeypatch):
     right = numerics_check.EXPECTED["ema_crossover"]
     plain = numerics_check.digest.__wrapped__
     assert plain("ema_crossover") == right

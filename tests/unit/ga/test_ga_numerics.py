@@ -39,7 +39,7 @@ def test_log_is_within_one_ulp(x: float) -> None:
 
 
 @given(st.floats(-4.0, 4.0).filter(lambda t: t == 0.0 or abs(t) > 1e-300))
-def test_sine_and_cosine_of_turns_are_within_one_ulp(turns: float) -> None:
+def test_sine_and_cosine_are_within_one_ulp(turns: float) -> None:
     angle = 2 * mpmath.pi * mpmath.mpf(turns)
     # sinpi and cospi know the exact zeros.
     assert ulps(numerics.sin_turn_of(turns), mpmath.sinpi(2 * mpmath.mpf(turns))) <= 1.0
@@ -57,7 +57,7 @@ def test_sine_and_cosine_of_turns_are_within_one_ulp(turns: float) -> None:
         (numerics.log, mpmath.log, 1 - 1e-6, 1 + 1e-6),
     ],
 )
-def test_arrays_are_within_one_ulp_where_ranges_meet(
+def test_range_boundaries_are_within_one_ulp(
     function: Callable[[np.ndarray], np.ndarray],
     true: Callable[[mpmath.mpf], mpmath.mpf],
     low: float,
@@ -69,7 +69,7 @@ def test_arrays_are_within_one_ulp_where_ranges_meet(
     assert worst <= 1.0
 
 
-def test_special_values() -> None:
+def test_special_values_match_ieee() -> None:
     nan, infinity = math.nan, math.inf
     given_ = np.array([nan, infinity, -infinity, 710.0, -746.0, 0.0, -0.0])
     found = [nan, infinity, 0.0, infinity, 0.0, 1.0, 1.0]
@@ -80,18 +80,18 @@ def test_special_values() -> None:
 
 
 @given(st.floats(-38.0, 8.2))
-def test_the_normal_distribution_is_within_one_ulp(x: float) -> None:
+def test_normal_distribution_is_within_one_ulp(x: float) -> None:
     assert ulps(normal.normal_cdf(x), mpmath.ncdf(mpmath.mpf(x))) <= 1.0
 
 
 @settings(max_examples=25)
 @given(st.floats(1e-9, 1.0, exclude_max=True))
-def test_the_normal_quantile_is_the_inverse(p: float) -> None:
+def test_normal_quantile_inverts_distribution(p: float) -> None:
     x = normal.normal_quantile(p)
     assert x == pytest.approx(NormalDist().inv_cdf(p), rel=1e-11, abs=1e-13)
 
 
-def test_bad_probabilities_are_refused() -> None:
+def test_invalid_probabilities_are_refused() -> None:
     assert normal.normal_quantile(0.0) == -math.inf
     assert normal.normal_quantile(1.0) == math.inf
     for bad in (-0.1, 1.1, math.nan):
@@ -99,7 +99,7 @@ def test_bad_probabilities_are_refused() -> None:
             normal.normal_quantile(bad)
 
 
-def test_uniform_numbers_are_those_of_the_counter() -> None:
+def test_uniform_numbers_match_counter_generator() -> None:
     stream = numerics.Stream(key=(5, 6), counter=(7, 8))
     bits = np.random.Philox(key=[5, 6], counter=[0, 0, 7, 8])
     assert np.array_equal(stream.random((3, 4)).ravel(), np.random.Generator(bits).random(12))
@@ -115,7 +115,7 @@ def test_normal_numbers_are_normal_and_uncorrelated() -> None:
     assert abs(np.corrcoef(drawn[: half - 1] ** 2, drawn[half:] ** 2)[0, 1]) < 0.01
 
 
-def test_a_permutation_holds_every_number_once() -> None:
+def test_permutation_holds_every_number_once() -> None:
     stream = numerics.Stream(key=(3, 4))
     first, second = stream.permutation(500), stream.permutation(500)
     assert sorted(first) == sorted(second) == list(range(500))
@@ -124,7 +124,7 @@ def test_a_permutation_holds_every_number_once() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 5, 15])
 @pytest.mark.parametrize("seed", range(5))
-def test_eigenvectors_are_those_of_lapack(size: int, seed: int) -> None:
+def test_eigenvectors_match_lapack(size: int, seed: int) -> None:
     rows = np.random.default_rng(seed).standard_normal((40, size)) * np.arange(1, size + 1)
     matrix = numerics.scatter_matrix(rows)
     np.testing.assert_allclose(matrix, rows.T @ rows, rtol=1e-12)
@@ -134,7 +134,7 @@ def test_eigenvectors_are_those_of_lapack(size: int, seed: int) -> None:
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(size), atol=1e-13)
 
 
-def test_eigenvectors_of_a_diagonal_matrix_keep_the_order_of_equal_values() -> None:
+def test_equal_eigenvalues_keep_their_order() -> None:
     vectors = numerics.eigenvectors(np.diag([1.0, 3.0, 1.0, 3.0]))
     assert vectors.argmax(axis=0).tolist() == [1, 3, 0, 2]
 
@@ -143,12 +143,12 @@ def test_eigenvectors_of_a_diagonal_matrix_keep_the_order_of_equal_values() -> N
     st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40),
     st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5),
 )
-def test_quantiles_are_those_of_numpy(values: list[float], levels: list[float]) -> None:
+def test_quantiles_match_numpy(values: list[float], levels: list[float]) -> None:
     found = numerics.quantiles(np.array(values), np.array(levels))
     np.testing.assert_allclose(found, np.quantile(values, levels), rtol=1e-12, atol=1e-9)
 
 
-def test_sums_are_taken_in_order() -> None:
+def test_sums_are_sequential() -> None:
     rows = np.random.default_rng(2).standard_normal((50, 3))
     by_hand = [0.0, 0.0, 0.0]
     for row in rows.tolist():
@@ -168,7 +168,7 @@ def _fusable(a: float, b: float, c: float) -> float:
     return a * b + c
 
 
-def test_products_are_rounded_before_they_are_added() -> None:
+def test_products_are_rounded_before_addition() -> None:
     # Fused, the sum would be what the product has been rounded by.
     x = 1.0 + 2.0**-30
     assert _fusable(x, x, -(x * x)) == 0.0
@@ -286,7 +286,7 @@ def refused(source: str) -> list[str]:
     return found
 
 
-def test_nothing_else_is_used_where_a_history_depends_on_it() -> None:
+def test_engine_uses_only_portable_numerics() -> None:
     bad = []
     for path in sorted(ROOT.rglob("*.py")):
         place = path.relative_to(ROOT).as_posix()
@@ -326,5 +326,5 @@ def test_nothing_else_is_used_where_a_history_depends_on_it() -> None:
         "kernel(fastmath=True)",
     ],
 )
-def test_what_is_planted_is_found(line: str) -> None:
+def test_planted_violation_is_found(line: str) -> None:
     assert refused(line)

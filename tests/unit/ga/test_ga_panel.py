@@ -11,7 +11,7 @@ from ga.sources import synthetic
 
 
 @pytest.mark.parametrize("sent", [False, True])
-def test_rows_are_read_only_also_after_pickling(sent: bool) -> None:
+def test_rows_are_read_only_after_pickling(sent: bool) -> None:
     market = synthetic(assets=2, bars=300, seed=1)
     if sent:
         market = pickle.loads(pickle.dumps(market))

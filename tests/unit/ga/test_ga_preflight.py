@@ -37,7 +37,7 @@ def missed(machine: Machine) -> dict[str, str]:
     return {one.name: one.remedy for one in judge(machine) if not one.ok}
 
 
-def test_a_machine_that_has_everything_misses_nothing() -> None:
+def test_complete_machine_passes_all_checks() -> None:
     assert missed(FINE) == {}
     assert missed(replace(FINE, aws=True)) == {}
     assert all(not one.remedy for one in judge(FINE))
@@ -72,14 +72,14 @@ def test_a_machine_that_has_everything_misses_nothing() -> None:
         ({"aws": False}, "aws", "aws configure"),
     ],
 )
-def test_each_miss_says_what_to_do(change: dict[str, object], name: str, remedy: str) -> None:
+def test_each_failure_has_a_remedy(change: dict[str, object], name: str, remedy: str) -> None:
     found = missed(replace(FINE, **change))  # type: ignore[arg-type]
     assert remedy in found[name]
     # Nothing else is blamed: without limits neither of their two lines can be fine.
     assert set(found) <= {name, "limits: cores" if not change.get("limits", True) else name}
 
 
-def test_a_machine_sold_with_8_gb_is_enough() -> None:
+def test_nominal_8_gb_machine_passes() -> None:
     assert "memory" not in missed(replace(FINE, memory=int(7.6 * GIB)))
 
 
@@ -93,7 +93,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "deploy" / "docker-compose.yml"
 
 
-def test_looks_without_an_engine_and_changes_nothing(checkout: Path) -> None:
+def test_checks_without_container_engine_change_nothing(checkout: Path) -> None:
     before = sorted(checkout.parent.parent.rglob("*"))
     machine = look(checkout)
     assert sorted(checkout.parent.parent.rglob("*")) == before
@@ -105,7 +105,7 @@ def test_looks_without_an_engine_and_changes_nothing(checkout: Path) -> None:
     assert not machine.images_chosen
 
 
-def test_sees_a_port_that_is_taken(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_occupied_port_is_reported(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -115,7 +115,7 @@ def test_sees_a_port_that_is_taken(checkout: Path, monkeypatch: pytest.MonkeyPat
     assert look(checkout).ports_taken == ()
 
 
-def test_sees_secrets_that_others_can_read(checkout: Path) -> None:
+def test_world_readable_secrets_are_reported(checkout: Path) -> None:
     folder = checkout.parent / "secrets"
     folder.mkdir(mode=0o700)
     for name in SECRETS:
@@ -129,19 +129,19 @@ def test_sees_secrets_that_others_can_read(checkout: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
-def test_a_file_in_a_folders_place_is_not_writable(checkout: Path) -> None:
+def test_file_in_place_of_folder_is_reported(checkout: Path) -> None:
     (checkout.parent.parent / "logs").write_text("")
     assert look(checkout).unwritable == ("./logs",)
 
 
-def test_asks_for_aws_only_when_told_to(checkout: Path) -> None:
+def test_aws_is_checked_on_request_only(checkout: Path) -> None:
     assert look(checkout, environment={}).aws is None
     assert look(checkout, aws=True, environment={}).aws is False
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     assert look(checkout, aws=True, environment=keys).aws is True
 
 
-def test_limits_are_compose_s_own(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_are_read_from_compose(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = {"limits": {"cpus": "1.5", "memory": str(GIB)}}
     services = {"w": {"deploy": {"replicas": 3, "resources": limits}}, "free": {}}
     monkeypatch.setattr(preflight, "Compose", lambda _: _Fake(services))
@@ -151,9 +151,7 @@ def test_limits_are_compose_s_own(checkout: Path, monkeypatch: pytest.MonkeyPatc
     )
 
 
-def test_the_command_says_it_to_people_and_to_programs(
-    checkout: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_prints_text_and_json(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["preflight", "--file", str(checkout), "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
@@ -164,12 +162,16 @@ def test_the_command_says_it_to_people_and_to_programs(
     assert "MISS" in capsys.readouterr().out
 
 
-def test_exit_status_is_0_when_all_is_fine(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exit_status_is_zero_without_failures(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(preflight, "look", lambda _file, **_: FINE)
     assert main(["preflight", "--file", str(checkout)]) == 0
 
 
-def test_no_compose_file_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_compose_file_is_an_input_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["preflight", "--file", str(tmp_path / "none.yml")]) == 2
     assert "--file" in capsys.readouterr().err
 

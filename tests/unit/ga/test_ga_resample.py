@@ -43,7 +43,7 @@ def make(times, *, seed=0, funding=True) -> Series:
     funding=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_resampling_is_that_of_pandas(own, factor, bars, first, drop, funding, seed):
+def test_resampling_matches_pandas(own, factor, bars, first, drop, funding, seed):
     index = (np.arange(bars) + first) * own * MINUTE
     keep = np.ones(bars, dtype=bool)
     # Few enough holes for the median step to stay the bars' own.
@@ -71,7 +71,7 @@ def test_resampling_is_that_of_pandas(own, factor, bars, first, drop, funding, s
     assert {getattr(made, n).dtype for n in OHLC} == {np.dtype(np.float64)}
 
 
-def test_no_bar_of_a_bucket_is_seen_before_the_bucket_is_whole():
+def test_incomplete_bucket_is_never_visible():
     """A series cut anywhere gives a prefix of the buckets of the whole one."""
     series = make(np.arange(100) * 60 * MINUTE)
     full = resample(series, 240 * MINUTE)
@@ -85,7 +85,7 @@ def test_no_bar_of_a_bucket_is_seen_before_the_bucket_is_whole():
         np.testing.assert_array_equal(part.close, full.close[: part.times.size])
 
 
-def test_the_own_step_changes_nothing():
+def test_resampling_to_same_step_changes_nothing():
     series = make(30 * MINUTE + np.arange(50) * 60 * MINUTE)
     assert resample(series, 60 * MINUTE) is series
 
@@ -94,13 +94,13 @@ def test_the_own_step_changes_nothing():
     ("step", "message"),
     [("30m", "the bars of X are of 1h; give a multiple"), ("90m", "give a multiple of that")],
 )
-def test_a_step_that_does_not_fit_is_refused(step, message):
+def test_incompatible_step_is_refused(step, message):
     with pytest.raises(InputError, match=f"--timeframe {step}: .*{message}"):
         resample(make(np.arange(50) * 60 * MINUTE), parse_timeframe(step))
 
 
 @pytest.mark.parametrize("bars", [0, 1])
-def test_a_series_without_a_step_is_refused(bars):
+def test_series_without_step_is_refused(bars):
     with pytest.raises(InputError, match=f"X has {bars} bars"):
         resample(make(np.arange(bars)), parse_timeframe("1h"))
 
@@ -109,7 +109,7 @@ def test_a_series_without_a_step_is_refused(bars):
     ("text", "minutes"),
     [("1m", 1), ("5m", 5), ("1h", 60), ("4h", 240), ("1d", 1440), ("1w", 10080)],
 )
-def test_time_frames_are_read_and_written(text, minutes):
+def test_timeframes_round_trip(text, minutes):
     assert parse_timeframe(text) == minutes * MINUTE
     assert format_timeframe(minutes * MINUTE) == text
 
@@ -117,10 +117,10 @@ def test_time_frames_are_read_and_written(text, minutes):
 @pytest.mark.parametrize(
     "text", ["", "h", "0h", "-1h", "1.5h", "1M", "1H", "1 h", "1y", "h1", "٣h", "999999w", "1h\n"]
 )
-def test_bad_time_frames_are_refused(text):
+def test_invalid_timeframes_are_refused(text):
     with pytest.raises(InputError, match=r"--timeframe (.|\n)*not a time frame; .* such as 5m, 1h"):
         load_market("eurusd", timeframe=text)
 
 
-def test_format_of_odd_steps():
+def test_odd_steps_are_formatted():
     assert format_timeframe(1_500_000_000) == "1.5s"

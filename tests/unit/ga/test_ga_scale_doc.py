@@ -53,7 +53,7 @@ def asked(argv: list[str], capsys: pytest.CaptureFixture[str], **changes: str) -
 
 
 @pytest.mark.parametrize(("table", "changes"), [(0, {}), (1, {"assets": "10", "bars": "50000"})])
-def test_its_tables_are_what_its_command_prints(
+def test_scale_tables_match_command_output(
     table: int, changes: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     played = {p["nodes"]: p for p in asked(command(), capsys, **changes)["played"]}
@@ -68,7 +68,7 @@ def test_its_tables_are_what_its_command_prints(
         assert one["bound_by"] == row[5], row[0]
 
 
-def test_where_it_breaks_first_is_what_its_command_prints(
+def test_first_limits_match_command_output(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     limits = asked(command(), capsys)["nodes_at_the_limit"]

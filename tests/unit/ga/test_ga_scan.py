@@ -84,7 +84,7 @@ def conditions(draw: st.DrawFn) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bars", [1, 7, 8, 63, 64, 65, 128, 200])
-def test_masks_are_the_rule_bar_by_bar_and_nothing_behind_it(bars: int) -> None:
+def test_masks_equal_the_rule_per_bar(bars: int) -> None:
     rng = np.random.default_rng(bars)
     a, b = rng.normal(size=(2, bars))
     a[rng.random(bars) < 0.2] = np.nan
@@ -100,9 +100,7 @@ def test_masks_are_the_rule_bar_by_bar_and_nothing_behind_it(bars: int) -> None:
 
 
 @given(conditions(), st.integers(0, 4), st.data())
-def test_two_latches_are_the_plain_state_machine_in_any_pieces(
-    truths: np.ndarray, tiles: int, data: st.DataObject
-) -> None:
+def test_latches_equal_a_state_machine(truths: np.ndarray, tiles: int, data: st.DataObject) -> None:
     # A rule never says both of a pair at once.
     truths[:, 1] &= ~truths[:, 0]
     truths[:, 2] &= ~truths[:, 0]
@@ -131,9 +129,7 @@ def test_two_latches_are_the_plain_state_machine_in_any_pieces(
 
 
 @given(conditions(), st.data())
-def test_seeking_finds_every_bar_with_a_wanted_flag(
-    truths: np.ndarray, data: st.DataObject
-) -> None:
+def test_seek_finds_every_flagged_bar(truths: np.ndarray, data: st.DataObject) -> None:
     words, bars = packed(truths), len(truths)
     seal(words, bars)
     start = data.draw(st.integers(0, bars - 1))
@@ -144,7 +140,7 @@ def test_seeking_finds_every_bar_with_a_wanted_flag(
 
 
 @given(st.lists(st.sampled_from([0.0, 0.5, -0.5, 1.0]), max_size=30))
-def test_settling_keeps_what_changes_something(targets: list[float]) -> None:
+def test_settle_keeps_effective_changes(targets: list[float]) -> None:
     bars, held = np.arange(len(targets), dtype=np.int32), np.array(targets)
     count = settle(bars, held, len(targets))
     wanted, last = [], 0.0
@@ -156,7 +152,7 @@ def test_settling_keeps_what_changes_something(targets: list[float]) -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(0, 40), st.integers(1, 60), st.sampled_from([1.0, -1.0]))
-def test_the_first_bar_below(seed: int, t: int, span: int, factor: float) -> None:
+def test_first_below_matches_loop(seed: int, t: int, span: int, factor: float) -> None:
     rng = np.random.default_rng(seed)
     series = np.pad(rng.normal(size=t + span), (0, 8))
     series[rng.random(series.size) < 0.05] = np.nan
@@ -166,7 +162,7 @@ def test_the_first_bar_below(seed: int, t: int, span: int, factor: float) -> Non
 
 
 @given(st.integers(0, 2**32), st.integers(1, 90), st.sampled_from([1.0, -1.0]))
-def test_the_first_bar_at_a_trailing_stop(seed: int, span: int, side: float) -> None:
+def test_first_stopped_matches_loop(seed: int, span: int, side: float) -> None:
     rng = np.random.default_rng(seed)
     close = np.pad(100.0 + np.cumsum(rng.normal(size=span + 1)), (0, 8))
     unit, price = float(rng.uniform(0.2, 3)), side * close[0]
@@ -184,7 +180,7 @@ def test_the_first_bar_at_a_trailing_stop(seed: int, span: int, side: float) -> 
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(2, 10))
-def test_a_row_of_bars_may_have_begun_in_the_word_before(now: int, before: int, bars: int) -> None:
+def test_persistence_spans_mask_words(now: int, before: int, bars: int) -> None:
     line = f"{before:064b}"[::-1] + f"{now:064b}"[::-1]
     wanted = sum((line[64 + t - bars + 1 : 64 + t + 1] == "1" * bars) << t for t in range(64))
     assert int(_rows(np.uint64(now), np.uint64(before), bars)) == wanted

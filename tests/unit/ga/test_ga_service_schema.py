@@ -82,17 +82,17 @@ def fuzz(
 
 
 @pytest.mark.parametrize("route", sorted(ROUTES - {SUBMIT}))
-def test_what_the_description_allows(service: Service, route: str) -> None:
+def test_valid_examples_match_schema(service: Service, route: str) -> None:
     assert fuzz(service, route, GenerationMode.POSITIVE)
 
 
 @pytest.mark.parametrize("route", sorted(ROUTES - BARE))
-def test_what_the_description_forbids(service: Service, route: str) -> None:
+def test_invalid_examples_are_rejected(service: Service, route: str) -> None:
     seen = fuzz(service, route, GenerationMode.NEGATIVE)
     assert any(status >= 400 for status in seen)
 
 
-def test_submissions_are_accepted_until_there_are_too_many(service: Service) -> None:
+def test_submissions_follow_schema_until_queue_full(service: Service) -> None:
     def possible(case: schemathesis.Case) -> None:
         case.body["market"] = GOOD["market"]
         for name in ("families", "assets", "start", "end", "timeframe"):
@@ -109,7 +109,7 @@ def test_submissions_are_accepted_until_there_are_too_many(service: Service) -> 
 
 
 @pytest.mark.parametrize("route", sorted(route for route in ROUTES if "{run}" in route))
-def test_an_evolution_that_is_there(service: Service, route: str) -> None:
+def test_existing_evolution_follows_schema(service: Service, route: str) -> None:
     run, _ = service.store.accept("known", {**GOOD}, most=1000)
     service.store.move(run, "finished")
 

@@ -21,7 +21,7 @@ def _same(market, table):
         np.testing.assert_array_equal(getattr(market, name)[0], table[name].to_numpy())
 
 
-def test_csv_parquet_and_feather_give_the_same_market_to_the_bit(tmp_path, make_frame):
+def test_file_formats_give_bit_equal_markets(tmp_path, make_frame):
     table = make_frame()
     table["funding"] = np.linspace(-1e-4, 1e-4, len(table))
     for folder in ("csv", "parquet", "feather"):
@@ -39,7 +39,7 @@ def test_csv_parquet_and_feather_give_the_same_market_to_the_bit(tmp_path, make_
     assert set(np.diff(one.times)) == {HOUR}
 
 
-def test_parquet_with_a_time_index_is_read(tmp_path, make_frame):
+def test_parquet_time_index_is_read(tmp_path, make_frame):
     table = make_frame()
     indexed = table.set_index(pd.DatetimeIndex(table.pop("time"), name="Date", tz="Asia/Tokyo"))
     indexed.to_parquet(tmp_path / "coin.parquet")
@@ -49,13 +49,13 @@ def test_parquet_with_a_time_index_is_read(tmp_path, make_frame):
 
 
 @pytest.mark.parametrize("column", ["Time", "DATE", "Datetime", "timestamp", "open_time", ""])
-def test_time_column_goes_by_many_names(write_csv, make_frame, column):
+def test_time_column_has_aliases(write_csv, make_frame, column):
     table = make_frame().rename(columns={"time": column})
     assert load_market(str(write_csv(table=table))).bars == 260
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_epoch_numbers_in_any_unit_are_the_same_times(write_csv, unit):
+def test_epoch_units_give_equal_times(write_csv, unit):
     stamps = pd.date_range("2024-01-01", periods=260, freq="1h")
     epoch = stamps.as_unit(unit).astype("int64")
     market = load_market(str(write_csv(time=epoch)))
@@ -72,13 +72,13 @@ def test_time_zones_become_utc(write_csv, make_frame, suffix, hours):
     assert market.times[0] == expected.value
 
 
-def test_z_and_zero_offset_are_one_zone(write_csv, make_frame):
+def test_z_and_zero_offset_are_equal(write_csv, make_frame):
     times = make_frame()["time"] + "Z"
     times[1::2] = times[1::2].str.replace("Z", "+00:00")
     assert load_market(str(write_csv(time=times))).bars == 260
 
 
-def test_assets_are_aligned_on_the_bars_that_all_have(tmp_path, make_frame):
+def test_assets_are_aligned_on_common_bars(tmp_path, make_frame):
     a, b = make_frame(300, seed=1), make_frame(300, seed=2, start="2024-01-01T10:00")
     b = b.drop(index=[50, 51, 120]).reset_index(drop=True)
     b.to_csv(tmp_path / "b.csv", index=False)
@@ -99,7 +99,7 @@ def test_assets_are_aligned_on_the_bars_that_all_have(tmp_path, make_frame):
     assert market.report.missing == 3
 
 
-def test_gap_report_names_the_bars_on_both_sides(write_csv, make_frame):
+def test_gap_report_names_adjacent_bars(write_csv, make_frame):
     table = make_frame(400).drop(index=range(100, 107)).reset_index(drop=True)
     (gap,) = load_market(str(write_csv(table=table))).report.gaps
     start = pd.Timestamp("2024-01-01", tz="UTC").value
@@ -107,7 +107,7 @@ def test_gap_report_names_the_bars_on_both_sides(write_csv, make_frame):
     assert (gap.after, gap.before) == (start + 99 * HOUR, start + 107 * HOUR)
 
 
-def test_weekend_closures_are_no_gaps_but_a_missing_week_is(write_csv, make_frame):
+def test_weekend_closures_are_not_gaps(write_csv, make_frame):
     table = make_frame(24 * 40, start="2024-01-01")
     days = pd.DatetimeIndex(table["time"])
     lost = (days >= "2024-01-17") & (days < "2024-01-24")
@@ -118,7 +118,7 @@ def test_weekend_closures_are_no_gaps_but_a_missing_week_is(write_csv, make_fram
     assert [g.missing for g in market.report.gaps] == [7 * 24]
 
 
-def test_a_market_that_trades_on_saturdays_has_no_closures(write_csv, make_frame):
+def test_market_trading_on_saturday_has_no_closures(write_csv, make_frame):
     table = make_frame(24 * 14)
     days = pd.DatetimeIndex(table["time"])
     second_weekend = (days.day_of_week >= 5) & (days >= "2024-01-10")
@@ -132,7 +132,7 @@ def test_a_market_that_trades_on_saturdays_has_no_closures(write_csv, make_frame
 
 
 @pytest.mark.parametrize(("freq", "a_year"), [("1h", 8766.0), ("5min", 105_192.0), ("1D", 365.25)])
-def test_bars_a_year_come_from_the_data(write_csv, make_frame, freq, a_year):
+def test_bars_per_year_come_from_data(write_csv, make_frame, freq, a_year):
     market = load_market(str(write_csv(table=make_frame(freq=freq))))
     assert market.bars_per_year == pytest.approx(a_year)
     assert NANOSECONDS_PER_YEAR / market.step == pytest.approx(a_year)
@@ -146,7 +146,7 @@ def test_samples_are_real_markets_with_closures():
     assert 250 < goog.bars_per_year < 254
 
 
-def test_synthetic_depends_on_its_seed_alone():
+def test_synthetic_market_depends_on_seed_alone():
     spec = "synthetic:assets=3,bars=300,seed=4,step_minutes=5"
     market = load_market(spec)
     assert market.hash == synthetic(assets=3, bars=300, seed=4, step_minutes=5).hash
@@ -158,7 +158,7 @@ def test_synthetic_depends_on_its_seed_alone():
     assert (market.low <= np.minimum(market.open, market.close)).all()
 
 
-def test_markets_are_immutable_and_the_hash_sees_every_array(market):
+def test_markets_are_immutable_and_fully_hashed(market):
     with pytest.raises(ValueError, match="read-only"):
         market.close[0, 0] = 1.0
     seen = {market.hash}
@@ -171,7 +171,7 @@ def test_markets_are_immutable_and_the_hash_sees_every_array(market):
     assert len(seen) == 7
 
 
-def test_head_is_the_first_bars_and_nothing_else(market):
+def test_head_returns_first_bars_only(market):
     head = market.head(300)
     assert head.bars == 300
     for name in (*COLUMNS, "funding"):
@@ -210,14 +210,14 @@ REFUSED_CELLS = {
 
 
 @pytest.mark.parametrize("case", REFUSED_CELLS)
-def test_a_bad_cell_is_refused_with_file_row_and_column(write_csv, case):
+def test_invalid_cell_error_names_file_row_column(write_csv, case):
     cells, message = REFUSED_CELLS[case]
     path = write_csv("bad.csv", cells=cells)
     with pytest.raises(InputError, match=rf"{path.name}: {message}"):
         load_market(str(path))
 
 
-def test_rows_of_parquet_count_from_one(tmp_path, make_frame):
+def test_parquet_rows_count_from_one(tmp_path, make_frame):
     table = make_frame()
     table.loc[7, "close"] = np.nan
     table.to_parquet(tmp_path / "bad.parquet")
@@ -225,7 +225,7 @@ def test_rows_of_parquet_count_from_one(tmp_path, make_frame):
         load_market(str(tmp_path / "bad.parquet"))
 
 
-def test_epoch_times_are_checked_like_text(write_csv):
+def test_epoch_times_are_validated(write_csv):
     stamps = 1_700_000_000 + 3600 * np.arange(260)
     stamps[5] = stamps[4]
     with pytest.raises(InputError, match="row 7, column time repeats"):
@@ -235,7 +235,7 @@ def test_epoch_times_are_checked_like_text(write_csv):
 
 
 @pytest.mark.parametrize("column", ["open", "high", "low", "close", "time"])
-def test_a_missing_column_is_named(write_csv, column):
+def test_missing_column_is_named(write_csv, column):
     with pytest.raises(InputError, match=rf"bad\.csv: .*{column}"):
         load_market(str(write_csv("bad.csv", drop=column)))
 
@@ -256,19 +256,19 @@ def test_a_missing_column_is_named(write_csv, column):
         ("one.csv", b"time,open,high,low,close\n2024-01-01,1,1,1,1\n", "1 bar"),
     ],
 )
-def test_a_bad_file_is_refused(tmp_path, name, content, message):
+def test_invalid_file_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=rf"{name}.*{message}"):
         load_market(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("spec", ["no/such/file.csv", "eurusd2", "x" * 300, "a\x00b"])
-def test_a_missing_file_is_refused(spec):
+def test_missing_file_is_refused(spec):
     with pytest.raises(InputError, match="no such file or folder"):
         load_market(spec)
 
 
-def test_folders_without_use_are_refused(tmp_path, make_frame):
+def test_unusable_folders_are_refused(tmp_path, make_frame):
     with pytest.raises(InputError, match=r"holds no \.csv, \.parquet or \.feather"):
         load_market(str(tmp_path))
     make_frame().to_csv(tmp_path / "a.csv", index=False)
@@ -280,7 +280,7 @@ def test_folders_without_use_are_refused(tmp_path, make_frame):
         load_market(str(tmp_path))
 
 
-def test_a_short_history_and_half_a_funding_column_are_refused(tmp_path, make_frame):
+def test_short_history_and_partial_funding_are_refused(tmp_path, make_frame):
     make_frame(150).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(InputError, match="150 bars, at least 200"):
         load_market(str(tmp_path / "a.csv"))
@@ -293,12 +293,12 @@ def test_a_short_history_and_half_a_funding_column_are_refused(tmp_path, make_fr
 @pytest.mark.parametrize(
     "spec", ["bars=1", "bars=x", "colour=1", "assets=0", "bars=-5", "assets=1000,bars=1000000"]
 )
-def test_bad_synthetic_specs_are_refused(spec):
+def test_invalid_synthetic_specs_are_refused(spec):
     with pytest.raises(InputError, match="--market synthetic:"):
         load_market(f"synthetic:{spec}")
 
 
-def test_real_file_keeps_its_row_numbers(tmp_path):
+def test_error_row_matches_file_line(tmp_path):
     """A blank line inside a CSV must not shift the row that an error names."""
     rows = [f"2024-01-{1 + d:02d},1,1,1,1" for d in range(20)]
     rows[12] = "2024-01-13,1,1,-1,1"
@@ -310,7 +310,7 @@ def test_real_file_keeps_its_row_numbers(tmp_path):
         load_market(str(path))
 
 
-def test_prices_are_read_to_the_nearest_double(tmp_path):
+def test_prices_are_read_to_nearest_double(tmp_path):
     digits = np.random.default_rng(6).random((300, 1)) * 10.0 ** np.arange(-8, 8)
     prices = [f"{value:.19e}" for value in digits.ravel()[:1000]]
     times = pd.date_range("2024-01-01", periods=len(prices), freq="h", tz="UTC")
@@ -329,7 +329,7 @@ def test_selecting_everything_changes_nothing(spec):
     assert everything.name.endswith("[start=1970-01-01,end=9999-12-31,timeframe=1h]")
 
 
-def test_assets_and_times_are_selected_before_alignment(tmp_path, make_frame):
+def test_selection_precedes_alignment(tmp_path, make_frame):
     a, b = make_frame(600, seed=1), make_frame(500, seed=2)
     a.to_csv(tmp_path / "a.csv", index=False)
     b.to_parquet(tmp_path / "b.parquet")
@@ -353,7 +353,7 @@ def test_synthetic_assets_are_selected_by_name():
     np.testing.assert_array_equal(market.close[0], wide.close[3])
 
 
-def test_timeframe_makes_days_of_hours():
+def test_timeframe_resamples_hours_to_days():
     market = load_market("synthetic:assets=2,bars=6000", timeframe="1d")
     hours = load_market("synthetic:assets=2,bars=6000")
     assert market.bars == 250
@@ -380,6 +380,6 @@ def test_timeframe_makes_days_of_hours():
         ({"timeframe": "30m"}, "--timeframe 30m: the bars of EURUSD are of 1h"),
     ],
 )
-def test_bad_selections_are_refused(options, message):
+def test_invalid_selections_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         load_market("eurusd", **options)

@@ -20,7 +20,7 @@ from ga.store_url import url_of
 
 
 @pytest.mark.parametrize("name", ["a?b.db", "50%41.db", "x#y.db", "a b.db", "file:x.db", "ü.db"])
-def test_the_file_named_is_the_file_written(tmp_path, monkeypatch, name):
+def test_store_writes_exactly_the_named_file(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     for store in (name, str(tmp_path / "sub" / name)):
         (tmp_path / "sub").mkdir(exist_ok=True)
@@ -42,7 +42,7 @@ def test_the_file_named_is_the_file_written(tmp_path, monkeypatch, name):
         ("sqlite:x.db://", "three slashes"),
     ],
 )
-def test_a_url_that_could_name_two_files_is_refused(tmp_path, monkeypatch, capsys, store, remedy):
+def test_ambiguous_sqlite_url_is_refused(tmp_path, monkeypatch, capsys, store, remedy):
     monkeypatch.chdir(tmp_path)
     assert main.main(["runs", "--store", store]) == 2
     err = capsys.readouterr().err
@@ -51,7 +51,7 @@ def test_a_url_that_could_name_two_files_is_refused(tmp_path, monkeypatch, capsy
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_ledger_for_which_there_is_no_space_is_not_left_half_made():
+def test_full_disk_leaves_no_partial_ledger():
     if why := disk_full.unavailable():
         pytest.skip(why)
     with disk_full.small(1 << 18) as small:
@@ -61,7 +61,7 @@ def test_a_ledger_for_which_there_is_no_space_is_not_left_half_made():
         assert list(small.path.iterdir()) == []
 
 
-def test_an_interrupt_leaves_nothing_of_a_new_ledger(tmp_path, monkeypatch):
+def test_interrupted_creation_leaves_no_ledger(tmp_path, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -71,7 +71,7 @@ def test_an_interrupt_leaves_nothing_of_a_new_ledger(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_ledger_that_another_process_made_first_stays(tmp_path, monkeypatch):
+def test_concurrently_created_ledger_is_kept(tmp_path, monkeypatch):
     path, link = tmp_path / "l.db", os.link
 
     def overtaken(draft: Path, to: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_ledger_that_another_process_made_first_stays(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["l.db"]
 
 
-def test_a_file_system_without_links_has_its_ledger_too(tmp_path, monkeypatch):
+def test_file_system_without_hard_links_works(tmp_path, monkeypatch):
     def none(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
@@ -99,7 +99,7 @@ def test_a_file_system_without_links_has_its_ledger_too(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["l.db"]
 
 
-def test_what_a_database_refuses_later_is_one_line(tmp_path):
+def test_later_database_error_is_one_line(tmp_path):
     store = str(tmp_path / "l.db")
     open_ledger(store, create=True).close()
     with closing(sqlite3.connect(store)) as other, other:
@@ -120,7 +120,7 @@ def silent() -> int:
         yield server.getsockname()[1]
 
 
-def test_a_postgresql_that_does_not_answer_is_one_line(monkeypatch, capsys, silent):
+def test_unresponsive_postgresql_is_one_line_error(monkeypatch, capsys, silent):
     for name in [name for name in os.environ if name.startswith("PG")]:
         monkeypatch.delenv(name)
     store = f"postgresql://u@127.0.0.1:{silent}/x?connect_timeout=2"
@@ -130,7 +130,7 @@ def test_a_postgresql_that_does_not_answer_is_one_line(monkeypatch, capsys, sile
     assert "(connection timeout expired); check that the server is up" in err
 
 
-def test_foreign_variables_of_the_shell_are_named(monkeypatch, capsys):
+def test_libpq_variables_are_named_in_error(monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     monkeypatch.setenv("PGSERVICE", "nowhere")
@@ -144,5 +144,5 @@ def test_foreign_variables_of_the_shell_are_named(monkeypatch, capsys):
     assert "PGPASSWORD" not in err
 
 
-def test_a_plain_name_is_not_read_as_a_url():
+def test_plain_name_is_not_a_url():
     assert url_of("a?mode=memory").database == "a?mode=memory"

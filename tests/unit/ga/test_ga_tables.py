@@ -19,7 +19,7 @@ ROWS = [
 ]
 
 
-def test_a_pipe_gets_a_line_per_row(capsys):
+def test_pipe_gets_one_line_per_row(capsys):
     table("Runs", ROWS, right=["trades"])
     assert capsys.readouterr().out.splitlines() == [
         "Runs",
@@ -32,7 +32,7 @@ def test_a_pipe_gets_a_line_per_row(capsys):
 
 
 @pytest.mark.parametrize("width", [30, 42, 80])
-def test_ids_stay_whole_on_a_terminal_of_any_width(monkeypatch, capsys, width):
+def test_ids_are_never_truncated(monkeypatch, capsys, width):
     drawn = io.StringIO()
     monkeypatch.setattr(
         tables,
@@ -61,7 +61,7 @@ def at(done: int) -> Progress:
     )
 
 
-def test_a_log_gets_a_line_at_the_start_and_then_ever_more_seldom(capsys):
+def test_progress_lines_become_rarer_in_logs(capsys):
     now = 0.0
     lines = []
     with ProgressLine(clock=lambda: now) as progress:
@@ -73,7 +73,7 @@ def test_a_log_gets_a_line_at_the_start_and_then_ever_more_seldom(capsys):
     assert lines == [0, 5, 15, 35, 75, 155, 315, 615, 915, 1215]
 
 
-def test_a_terminal_has_a_bar_and_no_lines(monkeypatch):
+def test_terminal_gets_progress_bar(monkeypatch):
     terminal = io.StringIO()
     monkeypatch.setattr(
         render, "Console", lambda stderr: Console(file=terminal, force_terminal=stderr, width=100)
