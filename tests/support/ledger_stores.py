@@ -136,3 +136,9 @@ def change(store: str, statement: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql(statement)
     engine.dispose()
+
+
+def own(ledger: Ledger, run: str) -> None:
+    """Take a run, and give it back at once."""
+    with ledger.own(run):
+        pass

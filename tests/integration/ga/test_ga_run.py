@@ -1,188 +1,40 @@
-"""Evaluators, the runner and the ledger together: one history, whatever happens on the way."""
+"""Evaluators, the runner and the ledger together: one history, whatever happens meanwhile."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import threading
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-import numpy as np
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ga.errors import ClusterError, InputError, LedgerError
+from ga.errors import InputError, LedgerError
 from ga.evaluation.evaluate import evaluate_batch
-from ga.evaluation.folds import visible
 from ga.evaluation.settings import Outcome, evaluation_key
-from ga.event_log import BatchLog
 from ga.evolution import Evolution, Plan
 from ga.execution.local import LocalEvaluator
-from ga.execution.protocol import BatchResult, FailedAttempt, NodeReport, UnansweredAttempts
-from ga.execution.ray.reconnect import Reconnector
+from ga.execution.protocol import FailedAttempt
 from ga.families import FAMILIES
-from ga.genome import Genome
 from ga.ledger import Ledger, open_ledger
-from ga.runner import Runner
-from ga.sources import MarketSpec
 from tests.support.poison import deadly
 from tests.support.pool_workers import worker_processes
-from tests.support.waiting import wait_until
-
-PLAN = Plan(seed=9, population_size=40, generations=4)
-
-
-class Fake:
-    """An evaluator in this process: shuffles batches, and can be told to fail."""
-
-    def __init__(self, market, settings, *, mode="distributed", seed=0, lose_after=None, **faults):
-        self._market, self._settings, self._mode = market, settings, mode
-        self._rng = np.random.default_rng(seed)
-        self._left = lose_after
-        self._faults = faults
-        self.closed = False
-        self._calls = 0
-        self.asked: list[Genome] = []
-
-    @property
-    def mode(self) -> str:
-        return self._mode
-
-    @property
-    def workers(self) -> int:
-        return 3
-
-    @property
-    def nodes(self) -> Sequence[NodeReport]:
-        return self._faults.get("nodes", ())
-
-    @property
-    def abandoned(self) -> UnansweredAttempts:
-        return self._faults.get("abandoned", {})
-
-    def warm_up(self) -> None:
-        if self._faults.get("never_starts"):
-            raise ClusterError("planted: never started")
-
-    def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
-        self.asked += genomes
-        self._calls += 1
-        if self._calls > 40:
-            pytest.fail("asked again and again")
-        order = np.arange(len(genomes))
-        if self._faults.get("shuffles", True):
-            self._rng.shuffle(order)
-        batches = [tuple(int(i) for i in order[at : at + 7]) for at in range(0, len(order), 7)]
-        if self._faults.get("drops_a_batch"):
-            batches = batches[1:]
-        if self._faults.get("doubles_a_batch"):
-            batches = [*batches, *batches[:2]]
-        for indices in batches:
-            if self._left is not None:
-                self._left -= 1
-                if self._left < 0:
-                    raise self._faults.get("error", ClusterError("planted: lost"))
-            batch = evaluate_batch(self._market, self._settings, [genomes[i] for i in indices])
-            yield BatchResult(
-                indices=indices, batch=batch, node="fake", tried=self._faults.get("tried", ())
-            )
-
-    def close(self) -> None:
-        self.closed = True
+from tests.support.run_bench import PLAN, Bench, undisturbed_digest
 
 
 @pytest.fixture
-def bench(market, settings, tmp_path):
-    """Runs a plan on a ledger of its own and returns its summary."""
-
-    class Bench:
-        seen = visible(market, settings)
-        fallbacks: list[str]
-        locals: list[Fake]
-        store = str(tmp_path / "ledger.db")
-
-        def fake(self, **faults) -> Fake:
-            return Fake(self.seen, settings, **faults)
-
-        def start(self, ledger) -> str:
-            return ledger.begin(
-                market=market,
-                spec=MarketSpec(spec="planted"),
-                plan=PLAN,
-                settings=settings,
-                mode="local",
-            )
-
-        def go(
-            self,
-            evaluator,
-            *,
-            ledger=None,
-            run=None,
-            evolution=None,
-            log=None,
-            on=None,
-            stand_by=None,
-        ):
-            self.fallbacks, self.locals = [], []
-
-            def fall_back(error: ClusterError) -> Fake:
-                self.fallbacks.append(str(error))
-                if len(self.fallbacks) > 3:
-                    pytest.fail("fell back again and again")
-                self.locals.append(self.fake(mode="local", seed=99))
-                return self.locals[-1]
-
-            with (
-                closing(ledger or open_ledger(self.store, create=True)) as opened,
-                BatchLog(log) as batches,
-            ):
-                run = run or self.start(opened)
-                runner = Runner(
-                    run=run,
-                    evolution=evolution or Evolution(PLAN),
-                    market=self.seen,
-                    settings=settings,
-                    ledger=opened,
-                    evaluator=evaluator,
-                    fall_back=fall_back,
-                    log=batches,
-                    on_progress=on or (lambda _: None),
-                    known=opened.evaluated(run),
-                    stand_by=stand_by,
-                )
-                return runner.go()
-
-        def counts(self) -> dict[str, int]:
-            engine = sa.create_engine(f"sqlite:///{self.store}")
-            names = ("runs", "generations", "evaluations", "individuals")
-            with engine.connect() as connection:
-                found = {
-                    n: connection.execute(sa.text(f"SELECT count(*) FROM {n}")).scalar_one()
-                    for n in names
-                }
-            engine.dispose()
-            return found
-
-    return Bench()
+def bench(market, settings, tmp_path) -> Bench:
+    return Bench(market, settings, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def digest(market, settings) -> str:
-    """The undisturbed history, without runner or ledger."""
-    from ga.evaluation.evaluate import evaluate
-
-    evolution, seen = Evolution(PLAN), visible(market, settings)
-    while not evolution.done:
-        evolution.tell(evaluate(seen, settings, evolution.ask()))
-    return evolution.digest
+    return undisturbed_digest(market, settings)
 
 
 @hypothesis_settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -274,148 +126,6 @@ def test_generation_is_logged_only_after_commit(bench, tmp_path, monkeypatch):
     assert bench.counts()["generations"] == 3
 
 
-@pytest.mark.parametrize("lose_after", [0, 1, 4, 9, 15])
-def test_failover_keeps_history(bench, digest, lose_after, tmp_path):
-    cluster, log = bench.fake(lose_after=lose_after), tmp_path / "log.jsonl"
-    summary = bench.go(cluster, log=log)
-    assert summary.digest == digest
-    assert (summary.fallbacks, summary.mode) == (1, "local")
-    assert bench.fallbacks == ["planted: lost"]
-    assert cluster.closed
-    events = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [e["reason"] for e in events if e["event"] == "fallback"] == ["planted: lost"]
-    assert sum(e["event"] == "generation" for e in events) == 4
-    # What the cluster had answered is not done again.
-    assert sum(e["size"] for e in events if e["event"] == "batch") == summary.evaluations
-
-
-class Comeback:
-    """The next clusters that can be reached; every report of progress waits until one is ready."""
-
-    def __init__(self, *clusters: Fake) -> None:
-        self._clusters = list(clusters)
-        self.standbys: list[Reconnector] = []
-
-    def __call__(self) -> Reconnector:
-        self.standbys.append(Reconnector(self._connect, first=0.01, last=0.04))
-        return self.standbys[-1]
-
-    def _connect(self) -> Fake:
-        if not self._clusters:
-            raise InputError("--address: no Ray cluster answers there")
-        return self._clusters.pop(0)
-
-    def wait(self, _: object = None) -> None:
-        if self._clusters and self.standbys:
-            standby = self.standbys[-1]
-            wait_until(
-                lambda: not standby.trying, seconds=10, what="a cluster is ready", every=0.001
-            )
-
-
-@pytest.mark.parametrize("lose_after", [0, 3, 9])
-def test_failback_keeps_history(bench, digest, lose_after, tmp_path):
-    lost, back, log = bench.fake(lose_after=lose_after), bench.fake(seed=7), tmp_path / "log.jsonl"
-    comeback = Comeback(bench.fake(never_starts=True), back)
-    summary = bench.go(lost, log=log, stand_by=comeback, on=comeback.wait)
-    assert summary.digest == digest
-    assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 1, "distributed")
-    assert lost.closed
-    assert bench.locals[0].closed
-    assert back.asked
-    events = [json.loads(line) for line in log.read_text().splitlines()]
-    kinds = [e["event"] for e in events if e["event"] in ("fallback", "takeback")]
-    assert kinds == ["fallback", "takeback"]
-    taken = next(e for e in events if e["event"] == "takeback")
-    assert taken["tries"] == 2
-    assert "cluster answered at try 2" in taken["reason"]
-    # Nothing is taken twice: neither what the cluster had answered before, nor this machine.
-    assert bench.counts()["evaluations"] == summary.evaluations
-    assert sum(e["size"] for e in events if e["event"] == "batch") == summary.evaluations
-
-
-def test_every_return_of_cluster_is_used(bench, digest):
-    comeback = Comeback(*(bench.fake(lose_after=n, seed=n) for n in (1, 0, 50)))
-    summary = bench.go(bench.fake(lose_after=2), stand_by=comeback, on=comeback.wait)
-    assert summary.digest == digest
-    assert (summary.fallbacks, summary.takebacks, summary.mode) == (3, 3, "distributed")
-
-
-def test_run_does_not_wait_for_lost_cluster(bench, digest):
-    comeback = Comeback()
-    summary = bench.go(bench.fake(lose_after=2), stand_by=comeback)
-    assert summary.digest == digest
-    assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 0, "local")
-    assert not comeback.standbys[0].trying
-
-
-def test_cluster_ready_after_run_is_closed(bench):
-    back = bench.fake()
-    standby = Reconnector(lambda: back, first=0.01)
-    wait_until(lambda: standby.ready, seconds=10, what="a cluster is ready", every=0.005)
-    standby.close()
-    assert back.closed
-
-
-def test_reconnect_backs_off_and_stops_at_once():
-    tries: list[float] = []
-
-    def connect() -> Fake:
-        tries.append(time.monotonic())
-        raise ClusterError("planted: away")
-
-    standby = Reconnector(connect, first=0.05, last=0.2)
-    wait_until(lambda: len(tries) >= 6, seconds=10, what="six tries", every=0.01)
-    standby.close()
-    waits = np.diff(tries)[:5]
-    assert all(waits >= np.array([0.1, 0.2, 0.2, 0.2, 0.2]) - 0.005)
-
-    # Its first try would be in an hour.
-    standby, tried = Reconnector(connect, first=3600.0), len(tries)
-    closer = threading.Thread(target=standby.close, daemon=True)
-    closer.start()
-    closer.join(60.0)
-    assert not closer.is_alive()
-    assert not standby.trying
-    assert len(tries) == tried
-
-
-def test_returned_cluster_with_other_token_is_skipped(bench):
-    back, refusals = bench.fake(), []
-
-    class Refusing:
-        def warm_up(self) -> None:
-            raise InputError("planted: refuses this token")
-
-        def close(self) -> None:
-            refusals.append(self)
-
-    standby = Reconnector(lambda: Refusing() if len(refusals) < 2 else back, first=0.01, last=0.01)
-    wait_until(lambda: standby.ready, seconds=10, what="a cluster is ready", every=0.005)
-    assert len(refusals) == 2
-    standby.close()
-
-
-def test_close_ends_cluster_that_is_starting():
-    class Starting:
-        begun = threading.Event()
-        ended = threading.Event()
-
-        def warm_up(self) -> None:
-            self.begun.set()
-            assert self.ended.wait(10.0), "nobody ended it"
-            raise ClusterError("driver process died")
-
-        def close(self) -> None:
-            self.ended.set()
-
-    standby = Reconnector(Starting, first=0.0)
-    assert Starting.begun.wait(10.0)
-    standby.close()
-    assert not standby.trying
-    assert Starting.ended.is_set()
-
-
 def test_poison_failure_is_in_log_and_ledger(bench, poisonous, tmp_path):
     names = ("poison_crash", "ema_crossover")
     plan, log = Plan(seed=2, population_size=12, generations=3, families=names), tmp_path / "log"
@@ -443,21 +153,6 @@ def test_poison_failure_is_in_log_and_ledger(bench, poisonous, tmp_path):
     assert {outcomes[key].error for key in bad} == {"crashed its worker 3 times (SIGSEGV)"}
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert {e["key"] for e in events if e["event"] == "failed"} == bad
-
-
-def test_cluster_that_never_starts_causes_failover(bench, digest):
-    cluster = bench.fake(never_starts=True)
-    summary = bench.go(cluster)
-    assert summary.digest == digest
-    assert (summary.fallbacks, cluster.asked) == (1, [])
-
-
-def test_failure_of_local_evaluator_ends_run(bench):
-    """There is nothing behind local mode: falling back to it again would go on for ever."""
-    with pytest.raises(ClusterError, match="died 3 times"):
-        bench.go(bench.fake(mode="local", lose_after=2, error=ClusterError("died 3 times")))
-    assert bench.fallbacks == []
-    assert bench.counts()["generations"] == 0
 
 
 def test_missing_results_raise_an_error(bench):

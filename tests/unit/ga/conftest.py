@@ -13,16 +13,20 @@ from tests.support.engine_fixtures import (
     store,
     write_csv,
 )
+from tests.support.hyperliquid_double import exchange, set_clock, waits
 
 __all__ = [
+    "exchange",
     "history",
     "make_frame",
     "market",
     "poisonous",
     "postgres",
     "server",
+    "set_clock",
     "settings",
     "store",
+    "waits",
     "write_csv",
 ]
 
