@@ -200,7 +200,7 @@ def restart_database(run: Evolving) -> list[Receipt]:
     if run.server is not None:
         server, asked, before = run.server, time.time(), run.server.process.pid
         server.kill()
-        time.sleep(_AWAY_SECONDS)
+        time.sleep(_AWAY_SECONDS)  # how long the fault lasts
         server.start()
         with server.connect() as connection:
             (after,) = connection.execute("SELECT pg_postmaster_start_time()").fetchone() or (None,)
@@ -209,7 +209,7 @@ def restart_database(run: Evolving) -> list[Receipt]:
     engine, asked = sa.create_engine(run.store), time.time()
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN EXCLUSIVE")
-        time.sleep(_AWAY_SECONDS)
+        time.sleep(_AWAY_SECONDS)  # how long the fault lasts
         connection.rollback()
     engine.dispose()
     return [_receipt("lock", "sqlite", asked, None, f"{_AWAY_SECONDS} s", True)]
@@ -223,7 +223,7 @@ def fill_disk(run: Evolving) -> list[Receipt]:
         return []
     try:
         receipts = [volume.fill()]
-        time.sleep(_FULL_SECONDS)
+        time.sleep(_FULL_SECONDS)  # how long the fault lasts
     finally:
         receipts.append(volume.free())
     return receipts

@@ -79,7 +79,7 @@ def _end(state: dict[str, object], how: str) -> EndingSettings:
     def ending(*_: object) -> None:
         if how != "hang":
             os.kill(os.getpid(), signal.Signals[how])
-        time.sleep(3600)
+        time.sleep(3600)  # hangs until it is killed
 
     worker.evaluate_batch = ending
     settings = object.__new__(EndingSettings)

@@ -218,7 +218,7 @@ def test_repeatedly_killed_run_resumes_without_leftover_driver(
             if working:
                 assert run.go_on(rng.randrange(1, 20)), run.said()
                 assert run.next_generation(), run.said()
-                time.sleep(rng.uniform(0.0, 0.3))
+                time.sleep(rng.uniform(0.0, 0.3))  # the seed draws when the fault strikes
             else:
                 run.start_goes_on(rng.uniform(0.0, 2.0))
             driver = driver_of(run)

@@ -43,7 +43,7 @@ def test_commit_waits_for_locked_sqlite(tmp_path, history):
             other.execute("BEGIN IMMEDIATE")
             committing = threading.Thread(target=history.commit, args=(ledger, run, 0))
             committing.start()
-            time.sleep(0.4)
+            time.sleep(0.4)  # time in which a commit that does not wait would end
             assert committing.is_alive()
             other.execute("ROLLBACK")
             committing.join()
@@ -94,7 +94,7 @@ def test_commit_waits_for_full_disk(full, history):
             assert full.fill().confirmed
             committing = threading.Thread(target=history.commit, args=(ledger, run, 1))
             committing.start()
-            time.sleep(0.4)
+            time.sleep(0.4)  # time in which a commit that does not wait would end
             assert committing.is_alive()
             assert full.free().confirmed
             committing.join()
@@ -156,7 +156,7 @@ def outage(server: Server) -> Iterator[Callable[[], None]]:
     starting: list[threading.Thread] = []
 
     def start() -> None:
-        time.sleep(0.5)
+        time.sleep(0.5)  # the outage that the commit must outlast
         server.start()
 
     def strike() -> None:

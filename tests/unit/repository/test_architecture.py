@@ -238,7 +238,7 @@ def test_a_function_over_the_limit_needs_a_reason(
     assert [line[: len(found)] for line in lines] == ([found] if found else [])
 
 
-def test_a_method_and_a_function_inside_another_have_the_same_limit(tmp_path: Path) -> None:
+def test_methods_and_inner_functions_have_the_same_limit(tmp_path: Path) -> None:
     body = "            pass\n" * MOST_FUNCTION_LINES
     text = f"class A:\n    def outer(self):\n        def inner():\n{body}"
     assert len(long_functions(tree(tmp_path, {"tools/a.py": text}))) == 2

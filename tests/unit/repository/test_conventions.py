@@ -98,7 +98,8 @@ def _private_in_program(text: str) -> Iterator[str]:
     for module, names in re.findall(r"(?:\bfrom ([\w.]+) )?\bimport ([\w., ]+)", text):
         tops = {name.split(".")[0] for name in re.split(r"[, ]+", names)}
         spared |= set() if module.split(".")[0] in OURS else tops - {*OURS}
-    for base, name in re.findall(r"\b(\w+)\.(_[a-zA-Z]\w*)", text):
+    dotted = re.sub(r"\bfrom [\w.]+ import", "", text)
+    for base, name in re.findall(r"\b(\w+)\.(_[a-zA-Z]\w*)", dotted):
         if base not in spared and _is_private(name):
             yield f"{base}.{name}"
     for module, names in re.findall(r"\bfrom ([\w.]+) import ([\w, ]+)", text):
