@@ -3,8 +3,8 @@
 
 def run() -> None:
     """Run one command and exit with its status."""
-    # All imports are here, because worker processes load this file too, and need none of them.
-    # Before all that takes time to load: Ctrl-C may come at any moment.
+    # All imports are here, because worker processes also load this file and need none of them.
+    # Before any slow import, because Ctrl-C may come at any moment.
     from ga.cli.interrupts import Signals
 
     signals = Signals()
@@ -26,7 +26,7 @@ def run() -> None:
         environment.own_cache()
         if sys.argv[1:2] in (["evolve"], ["resume"], ["compile"]):
             forkserver.start_forkserver()
-        # What is loaded stays to the end: to search it for garbage takes a tenth of a second.
+        # Loaded modules stay to the end: a garbage collection of them takes a tenth of a second.
         gc.disable()
         from ga.cli.main import main
 

@@ -1,4 +1,4 @@
-"""What the environment says: variables, and where caches go. Standard library only.
+"""Environment variables, and the location of caches. Standard library only.
 
 An empty variable means unset, as for the shell's own ``${NAME:-default}``.
 """
@@ -15,7 +15,7 @@ from ga.errors import InputError
 
 
 def command_name(module: str, installed: str) -> str:
-    """How this program was called: the installed command, or ``python -m`` and the module."""
+    """The command of this program: the installed command, or ``python -m`` and the module."""
     return installed if Path(sys.argv[0]).name == installed else f"python -m {module}"
 
 
@@ -25,11 +25,11 @@ def setting(name: str) -> str | None:
 
 
 def own_cache() -> Path | None:
-    """The folder that ``GA_CACHE`` names, if it does.
+    """The folder in ``GA_CACHE``, if it is set.
 
     Raises:
-        InputError: it is a URL, which belongs in ``GA_CACHE_URL``. It is not repeated: it may hold
-            a password.
+        InputError: it is a URL, which belongs in ``GA_CACHE_URL``. The message omits it, because it
+            may contain a password.
     """
     named = setting("GA_CACHE")
     if named is None:
@@ -43,23 +43,23 @@ def own_cache() -> Path | None:
 
 
 def home() -> Path | None:
-    """The user's home; None for a user who has none, as in ``docker run --user 12345``."""
+    """The user's home; None for a user without one, as in ``docker run --user 12345``."""
     if named := setting("HOME"):
         return Path(named)
     try:
-        # Without HOME it is asked of the password database, which need not know the user.
+        # Without HOME it is read from the password database, which may not contain the user.
         return Path("~").expanduser() if "HOME" not in os.environ else None
     except RuntimeError:
         return None
 
 
 def cache_home() -> Path:
-    """Where caches go: ``GA_CACHE``, ``XDG_CACHE_HOME``, ``~/.cache``, else a private folder.
+    """Folder for caches: ``GA_CACHE``, ``XDG_CACHE_HOME``, ``~/.cache``, else a private folder.
 
-    platformdirs would save no line: it raises for a user without a home.
+    platformdirs would save no line, because it raises for a user without a home.
 
     Raises:
-        InputError: see ``own_cache``; or the private folder is another user's.
+        InputError: see ``own_cache``; or the private folder belongs to another user.
     """
     if own := own_cache():
         return own
@@ -70,10 +70,10 @@ def cache_home() -> Path:
 
 
 def private_folder() -> Path:
-    """A folder for temporary files that lasts, which nobody else may write to.
+    """A persistent folder among the temporary files, to which no other user can write.
 
     Raises:
-        InputError: somebody else made it: what they put there would be run as ours.
+        InputError: another user made it; the code in its files would be executed.
     """
     folder = Path(tempfile.gettempdir()) / f"evolution-gate-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Errors that a user can do something about."""
+"""Errors that a user can fix."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ class ClusterError(RuntimeError):
 
 
 class LedgerError(RuntimeError):
-    """The ledger is lost, damaged, or another process's by now; the message says what to do."""
+    """The ledger is unavailable or damaged, or another process owns the run now; the message says
+    what to do.
+    """
 
 
 class MachineError(RuntimeError):
     """This machine cannot evaluate: it computes other bits, or a library, a file or its memory
-    fails. That is never an outcome of a genome; the message says what to do."""
+    fails. It is never recorded as an outcome of a genome; the message says what to do.
+    """
 
 
 class OutputError(RuntimeError):
-    """What was asked for cannot be written (any more); the message says what to do."""
+    """An output cannot be written; the message says what to do."""

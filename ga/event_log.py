@@ -17,12 +17,12 @@ from ga.redaction import redact
 class BatchLog:
     """Append-only JSON Lines of the events of a run, for external consumers.
 
-    Every line has its ``event``, the time and the ``run``.
+    Every line contains ``event``, the time and ``run``.
     """
 
     def __init__(self, path: Path | None, run: str | None = None) -> None:
         self._run, self._path = run, path
-        # The committer and the cache write from threads of their own.
+        # The committer and the cache write from separate threads.
         self._lock = threading.Lock()
         try:
             self._file: IO[str] | None = None if path is None else path.open("a", buffering=1)
@@ -43,7 +43,8 @@ class BatchLog:
         """Write one event.
 
         Raises:
-            OutputError: it cannot be written, as on a volume that is full; later ones are dropped.
+            OutputError: it cannot be written, for example on a full volume; later events are
+                dropped.
         """
         if self._file is not None:
             line = {"event": event, "at": time.time(), "run": self._run, **fields}
@@ -59,7 +60,7 @@ class BatchLog:
         except OSError as error:
             self._file = None
             with contextlib.suppress(OSError):
-                # It tries once more to write what it could not.
+                # ``close`` tries again to write the buffer.
                 file.close()
             raise OutputError(
                 f"--log {self._path}: cannot be written ({error.strerror}); make space, or give"
@@ -67,7 +68,7 @@ class BatchLog:
             ) from None
 
     def warn(self, event: str, text: str) -> None:
-        """Write an event that a person should know of too, and say it on stderr."""
+        """Write an event and also print it on stderr for the user."""
         text = redact(text)
         self.write(event, level="warning", text=text)
         print(f"ga: {text}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The population's state machine: ask for genomes, tell their outcomes. Pure and seeded."""
+"""The population's state machine with the interface ask and tell. Pure and seeded."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from ga.operators import (
 MAX_GENES = max(len(family.genes) for family in FAMILIES.values())
 _DOUBLE = Struct("<d")
 ARCHIVE = 8
-"""Best individuals of each family, over all generations, that are bred from."""
+"""Number of best individuals of each family, over all generations, that may be parents."""
 QUOTA = 0.1
-"""Part of the population that is shared evenly among the families in the end."""
+"""Final share of the population that is divided evenly among the families."""
 COMPETE_FROM = 0.6
-"""Part of the generations after which families compete for all the rest."""
+"""Share of the generations after which families compete for the rest."""
 SEARCH_VERSION = 3
-"""Goes up with every change after which equal plans, told equal outcomes, breed otherwise."""
+"""Increases with every change after which equal plans with equal outcomes breed other genomes."""
 GENESIS = hashlib.sha256(b"genesis").hexdigest()
 """The digest of a history before its first generation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be evolved; with the market and the settings it fixes the whole history."""
+    """Plan of a run; with the market and the settings it determines the whole history."""
 
     seed: int
     population_size: int
@@ -67,9 +67,11 @@ class Plan:
             get_family(name)
 
     def quota(self, generation: int) -> int:
-        """Individuals that every family keeps in a generation: the population shared evenly at
-        first, so that each family is searched before they compete, and a tenth of that from 60 %
-        of the generations on; 0 for populations of fewer than four a family."""
+        """Minimum number of individuals of every family in a generation. At first the population is
+        divided evenly, so that each family is searched before they compete. From 60 % of the
+        generations on it is a tenth of that. It is 0 for populations of fewer than four per
+        family.
+        """
         if self.population_size < 4 * len(self.families):
             return 0
         progress = generation / max(self.generations - 1, 1)
@@ -78,7 +80,7 @@ class Plan:
 
 
 def advance_digest(digest: str, outcomes: Sequence[Outcome]) -> str:
-    """Extend a history's digest by one generation, in index order, to the last bit."""
+    """Extend a history's digest by one generation, in index order, from the exact bits."""
     sha = hashlib.sha256(bytes.fromhex(digest))
     for outcome in outcomes:
         fitness = outcome.fitness
@@ -88,15 +90,15 @@ def advance_digest(digest: str, outcomes: Sequence[Outcome]) -> str:
 
 
 _Ranked = tuple[float, str, Genome]
-"""Fitness with its sign turned, key, genome: sorted, the best comes first."""
+"""Negated fitness, key, genome; sorted, the best is first."""
 
 
 class Evolution:
-    """One run's population.
+    """The population of one run.
 
     ``ask`` gives the current generation's genomes, ``tell`` takes one outcome for each, in the same
-    order, and breeds the next generation from the best of all so far. Two runs with equal plans
-    that are told equal outcomes are equal for ever.
+    order, and breeds the next generation from the best of all so far. Two runs with equal plans and
+    equal outcomes have equal histories.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -119,10 +121,11 @@ class Evolution:
         outcomes: Sequence[Outcome],
         earlier: Iterable[tuple[Genome, Outcome]],
     ) -> Evolution:
-        """Continue after ``generation``, the last one that was committed, with its individuals.
+        """Continue after ``generation``, the last committed one, with its individuals.
 
         Args:
-            earlier: of the generations before, at least the ``ARCHIVE`` best of each family.
+            earlier: individuals of earlier generations, at least the ``ARCHIVE`` best of each
+                family.
         """
         evolution = cls(plan)
         evolution.generation = generation
@@ -134,7 +137,7 @@ class Evolution:
 
     @property
     def done(self) -> bool:
-        """Whether all generations have been told."""
+        """Whether the outcomes of all generations are known."""
         return self.generation >= self.plan.generations
 
     def parents(self, family: str) -> tuple[Genome, ...]:
@@ -142,14 +145,14 @@ class Evolution:
         return tuple(genome for _, _, genome in self._archive[family])
 
     def ask(self) -> tuple[Genome, ...]:
-        """The genomes of the current generation; equal genomes may stand at several indices."""
+        """The genomes of the current generation; equal genomes may have several indices."""
         return tuple(self._population)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Take the outcomes of ``ask``'s genomes and move to the next generation.
 
         Raises:
-            ValueError: not one outcome a genome.
+            ValueError: the number of outcomes differs from that of the genomes.
         """
         if len(outcomes) != len(self._population):
             raise ValueError(f"{len(outcomes)} outcomes for {len(self._population)} genomes")
@@ -160,7 +163,7 @@ class Evolution:
             self._population = self._breed()
 
     def _newcomers(self, generation: int) -> list[Genome]:
-        """A population that knows nothing yet, the families in equal numbers."""
+        """A random population, with the families in equal numbers."""
         size = self.plan.population_size
         uniform = keyed(self.plan.seed, Purpose.INITIAL, generation).random((size, MAX_GENES))
         families = np.arange(size) % len(self.plan.families)
@@ -168,7 +171,7 @@ class Evolution:
         return self._genomes(families.tolist(), genes)
 
     def _genomes(self, families: Sequence[int], genes: Floats) -> list[Genome]:
-        """Genome objects of genes (N, G), each row of the family of that number."""
+        """Genome objects from genes (N, G) and the family's number of each row."""
         names = self.plan.families
         counts = [len(get_family(name).genes) for name in names]
         return [
@@ -177,8 +180,9 @@ class Evolution:
         ]
 
     def _remember(self, evaluated: Iterable[tuple[Genome, Outcome]]) -> None:
-        """Keep the best of each family; of equal fitness, the first by key: genomes that behave
-        alike are one parent. Failed ones have no rank."""
+        """Keep the best of each family. Of genomes with equal fitness only the first by key is
+        kept, so that equal behaviour counts as one parent. Failed genomes are not kept.
+        """
         for genome, (key, fitness, *_) in evaluated:
             if fitness is None:
                 continue
@@ -197,7 +201,7 @@ class Evolution:
 
     def _breed(self) -> list[Genome]:
         plan, width = self.plan, self._width
-        # Families in the order of the plan, the members of each best first.
+        # Families in the order of the plan, the members of each with the best first.
         members = [ranked for best in self._archive.values() for ranked in best]
         if not members:
             return self._newcomers(self.generation)
@@ -216,10 +220,10 @@ class Evolution:
         best = ranks[tournament(len(members), picks[:, :TOURNAMENT_SIZE])]
         rows = self._quotas(kinds[best])
         within = self._bounds.of(rows)
-        # The winner is a parent; where a quota gave the child to another family, the winner of the
-        # same draws within that family. The other parent is of the family in any case.
+        # The winner is a parent. If a quota moved the child to another family, the winner of the
+        # same draws within that family is. The other parent is always of the child's family.
         begins, there = (np.cumsum(sizes) - sizes)[rows], sizes[rows, None]
-        # A family without members has no parents: such children are fresh.
+        # A family without members has no parents: its children are random.
         last = len(members) - 1
         near = np.minimum(begins + tournament(there, picks[:, :TOURNAMENT_SIZE]), last)
         near = np.where(kinds[best] == rows, best, near)
@@ -235,13 +239,15 @@ class Evolution:
         return self._genomes(rows.tolist(), made)
 
     def _quotas(self, wanted: Ints) -> Ints:
-        """The family of every child: as the tournament had it, but none below its quota."""
+        """The family of every child: by the tournament, but with at least the quota of each
+        family.
+        """
         quota = self.plan.quota(self.generation)
         have = np.bincount(wanted, minlength=len(self.plan.families)).tolist()
         given, spare = wanted.tolist(), len(wanted) - 1
         for family in range(len(have)):
             while have[family] < quota and spare >= 0:
-                # The child gives way whose family has most to spare; late ones first.
+                # Replace a child of the family with the largest surplus; later children first.
                 taken = given[spare]
                 if have[taken] > quota:
                     given[spare] = family

@@ -11,13 +11,13 @@ from typing import NamedTuple
 class Genome(NamedTuple):
     """One candidate strategy. Immutable: children never alias their parents.
 
-    A tuple, as an outcome is: a run makes and sends so many that a dataclass of each would take
-    longer than a fifth of its backtests.
+    A tuple, like an outcome: a run makes and sends so many that dataclasses would take more than a
+    fifth of the time of the backtests.
     """
 
     family: str
     genes: tuple[float, ...]
-    """One value a gene in the family's order; whole-number genes hold whole floats."""
+    """One value per gene in the family's order; integer genes contain whole floats."""
 
     @property
     def packed(self) -> bytes:

@@ -21,7 +21,7 @@ _DAY: Final = 86_400 * 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """Bars missing between two bars of one asset."""
+    """Missing bars between two bars of one asset."""
 
     asset: str
     after: int
@@ -29,12 +29,12 @@ class Gap:
     before: int
     """Time of the first bar after it."""
     missing: int
-    """How many bars of the market's step would have fitted in between."""
+    """Number of missing bars."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GapReport:
-    """What is missing from a market, found while it was loaded."""
+    """Missing data of a market, found while it was loaded."""
 
     gaps: tuple[Gap, ...] = ()
     closures: int = 0
@@ -42,7 +42,7 @@ class GapReport:
     unshared: int = 0
     """Bars dropped because not every asset had them."""
     left_out: tuple[str, ...] = ()
-    """Assets with too few bars, where others have enough; one line each."""
+    """Assets that were left out because they have too few bars; one line each."""
 
     @property
     def missing(self) -> int:
@@ -54,7 +54,7 @@ class GapReport:
 class Market:
     """Prices of ``A`` assets on one shared time axis of ``T`` bars. Immutable.
 
-    All assets have all bars: no price is made up. Arrays are read-only, C-ordered.
+    All assets have all bars; no price is invented. Arrays are read-only, C-ordered.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Market:
     low: Floats
     close: Floats
     volume: Floats
-    """(A, T) traded volume in the source's unit, >= 0; all zero where the source has none."""
+    """(A, T) traded volume in the source's unit, >= 0; all zero if the source has none."""
     funding: Floats | None = None
     """(A, T) funding rate paid by longs to shorts over the bar, as a fraction; None: no data."""
     report: GapReport = field(default_factory=GapReport)
@@ -90,18 +90,18 @@ class Market:
 
     @cached_property
     def step(self) -> int:
-        """Usual distance between two bars in nanoseconds (the median)."""
+        """Median distance between two bars in nanoseconds."""
         return int(np.median(np.diff(self.times)))
 
     @cached_property
     def bars_per_year(self) -> float:
-        """Bars in a year as the data has them: 252 for daily shares, 8 766 for hourly crypto."""
+        """Bars per year, from the data: 252 for daily shares, 8 766 for hourly crypto."""
         span = float(self.times[-1] - self.times[0])
         return (self.bars - 1) / span * NANOSECONDS_PER_YEAR
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of assets, times and all prices: equal hash means equal evaluations."""
+        """SHA-256 of assets, times and all prices; equal hashes give equal evaluations."""
         digest = hashlib.sha256()
         digest.update("\x00".join(self.assets).encode())
         for array in (self.times, self.open, self.high, self.low, self.close, self.volume):
@@ -110,7 +110,7 @@ class Market:
         return digest.hexdigest()
 
     def head(self, bars: int) -> Market:
-        """The first ``bars`` bars, as a market of its own."""
+        """A market of the first ``bars`` bars."""
         cut = slice(0, bars)
         return Market(
             name=self.name,
@@ -128,7 +128,7 @@ class Market:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One asset as a source read it, checked by the source: arrays of shape (T,)."""
+    """One asset, read and checked by its source: arrays of shape (T,)."""
 
     asset: str
     times: Times
@@ -159,14 +159,14 @@ def _gaps(series: Series) -> tuple[list[Gap], int]:
 
 
 ENOUGH_BARS: Final = 1250
-"""With these every family has the history that its longest gene needs (``usable_families``)."""
+"""Number of bars that is enough for the longest gene of every family (``usable_families``)."""
 
 
 def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
-    """Put assets on one time axis: the bars that all of them have. Gaps are found and reported.
+    """Align assets on one time axis of the bars that all of them have; detects and reports gaps.
 
-    An asset with fewer than ``ENOUGH_BARS`` is left out where another one has as many: it would
-    take their history from the others.
+    An asset with fewer than ``ENOUGH_BARS`` is left out if another one has enough, because it would
+    shorten the history of all.
 
     Raises:
         InputError: two assets have the same name, or fewer than ``min_bars`` bars are shared.
@@ -204,7 +204,8 @@ def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
         closures += closed
         unshared += int(s.times.size - times.size)
 
-    # The shared times are in every asset, so an asset of that many bars has just those.
+    # The shared times are in every asset, so an asset with the same number of bars has the same
+    # times.
     shared = [
         slice(None) if s.times.size == times.size else np.isin(s.times, times) for s in ordered
     ]

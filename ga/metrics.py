@@ -1,5 +1,6 @@
-"""What Prometheus may ask of a run. What the ledger counts too is counted when it is committed, so
-that the series agree with the ledger at every moment."""
+"""Prometheus series of a run. Values that are also in the ledger are counted at the commit, so that
+the series always agree with the ledger.
+"""
 
 from __future__ import annotations
 
@@ -27,23 +28,24 @@ LOOPBACK: Final = "127.0.0.1"
 _CONNECT_SECONDS: Final = 1.0
 _POSTGRES_PORT: Final = 5432
 _BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Around the 0.03 to 0.2 CPU seconds that batches are cut to. A node's quota stretches them, they
-wait for one another, and what was lost with a node is answered seconds later."""
+"""Buckets around the 0.03 to 0.2 CPU seconds of a batch. A node's quota and queueing prolong them,
+and a batch that was lost with a node is answered seconds later.
+"""
 
 
 def _version() -> str:
     try:
         return version("evolution-gate")
     except PackageNotFoundError:
-        # Run from a checkout that is not installed.
+        # A checkout that is not installed.
         return "unknown"
 
 
 def depends_on(store: str, cache: str | None) -> dict[str, tuple[str, int]]:
-    """Host and port of the servers among a run's store and cache, by name."""
+    """Host and port of the database and cache servers of a run, by name."""
     found: dict[str, tuple[str, int]] = {}
     url = url_of(store)
-    # A host that is not in the URL comes from the driver's own variables, or is a local socket.
+    # Without a host in the URL, the driver uses its own variables or a local socket.
     if url.host:
         found["database"] = (url.host, url.port or _POSTGRES_PORT)
     if cache:
@@ -53,10 +55,10 @@ def depends_on(store: str, cache: str | None) -> dict[str, tuple[str, int]]:
 
 
 class Reachable(Collector):
-    """Asked at each scrape, so that it says how things are and not how they were last used.
+    """Collector that checks the connections at each scrape, so that the value is current.
 
     Args:
-        run: who asks; the label ``run``.
+        run: the label ``run``.
         services: by name (``database``, ``cache``): host and port.
     """
 
@@ -77,10 +79,11 @@ class Reachable(Collector):
 
 
 class Telemetry:
-    """The series of one run, in a registry of their own, all with the label ``run``.
+    """The series of one run in a separate registry, all with the label ``run``.
 
     Args:
-        services: what the run depends on, by name (``database``, ``cache``): host and port.
+        services: services that the run depends on, by name (``database``, ``cache``): host and
+            port.
     """
 
     def __init__(self, run: str, services: Mapping[str, tuple[str, int]] | None = None) -> None:
@@ -124,7 +127,7 @@ class Telemetry:
         info.labels(run, *made_of).set(1)
 
     def watch(self, results: Iterator[BatchResult], asked: int) -> Iterator[BatchResult]:
-        """Pass an evaluator's results on, timing batches and counting what is in flight."""
+        """Yield an evaluator's results, and record batch times and evaluations in flight."""
         self._in_flight.set(asked)
         try:
             for result in results:
@@ -135,20 +138,20 @@ class Telemetry:
             self._in_flight.set(0)
 
     def mode(self, mode: str) -> None:
-        """The mode in use from now on."""
+        """Record the mode in use from now on."""
         for name in MODES:
             self._mode.labels(self._run, name).set(name == mode)
 
     def checked(self, node: NodeReport) -> None:
-        """A node was checked before it got work."""
+        """Record a node that was checked before it got work."""
         self._fit.labels(self._run, node.node, node.processor).set(node.refused is None)
 
     def fell_back(self) -> None:
-        """The cluster was lost."""
+        """Record a failover."""
         self._fallbacks.inc()
 
     def asked_cache(self, *, hits: int, misses: int, damaged: int) -> None:
-        """The cache was asked; damaged values are misses too."""
+        """Record a query of the cache; damaged values also count as misses."""
         self._hits.inc(hits)
         self._misses.inc(misses)
         self._damaged.inc(damaged)
@@ -160,13 +163,13 @@ class Telemetry:
         attempts: Mapping[str, int],
         best: float | None,
     ) -> None:
-        """A generation is in the ledger.
+        """Record a committed generation.
 
         Args:
             genomes: by key, at least those of ``attempts``.
             outcomes: by key, at least those of ``attempts``.
-            attempts: the evaluations that are new with it; 0 from the cache.
-            best: the run's best fitness up to it.
+            attempts: its new evaluations; 0 for those from the cache.
+            best: the run's best fitness so far.
         """
         families = [genomes[key].family for key in attempts]
         became = [
@@ -182,10 +185,10 @@ class Telemetry:
 
 
 def check_port(port: int, host: str = LOOPBACK) -> None:
-    """Refuse an address that cannot be served on.
+    """Check that the address can be bound.
 
     Raises:
-        InputError: the port is not 0..65535, taken, or not allowed; the host is not ours.
+        InputError: the port is not 0..65535, in use, or not allowed; or the host is not local.
     """
     if not 0 <= port <= 65535:
         raise InputError(f"--metrics-port must be 0..65535, not {port}")
@@ -203,11 +206,12 @@ def check_port(port: int, host: str = LOOPBACK) -> None:
 
 
 class MetricsServer:
-    """Shows a registry at ``http://HOST:PORT/metrics``; by default to this machine only.
+    """Serves a registry at ``http://HOST:PORT/metrics``; by default to this machine only.
 
     Args:
-        port: 0 for any that is free; see ``check_port``.
-        host: the address to listen on. Series hold no secret, but nobody is asked who they are.
+        port: 0 for any free port; see ``check_port``.
+        host: the address to listen on. The series contain no secret, and there is no
+            authentication.
     """
 
     def __init__(self, registry: CollectorRegistry, port: int, host: str = LOOPBACK) -> None:
@@ -217,7 +221,7 @@ class MetricsServer:
 
     @property
     def url(self) -> str:
-        """What Prometheus must scrape."""
+        """URL for Prometheus."""
         return f"http://{self._host}:{self._server.server_port}/metrics"
 
     def __enter__(self) -> Self:

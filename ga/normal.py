@@ -10,8 +10,8 @@ _DIGITS: Final = 50
 
 
 def normal_cdf(x: float) -> float:
-    """Probability that a standard normal number is at most x: the nearest double, a few times in a
-    million one of the two nearest.
+    """Probability that a standard normal number is at most x. The result is the nearest double, or
+    in a few of a million cases one of the two nearest.
 
     1/2 + phi(x) (x + x^3/3 + x^5/(3 5) + ...), in decimals (Marsaglia, 2004, eq. 1).
     """
@@ -38,7 +38,8 @@ def normal_quantile(probability: float) -> float:
         wanted = Decimal(probability)
         upper = wanted > Decimal("0.5")
         wanted = 1 - wanted if upper else wanted
-        # Right of the root of a convex function, so that each step comes nearer from one side.
+        # Start to the right of the root of a convex function, so that the steps converge from one
+        # side.
         x = Decimal(0)
         for _ in range(1000):
             step = (_cdf(x) - wanted) / _density(x)
@@ -70,7 +71,7 @@ def _cdf(x: Decimal) -> Decimal:
 
 @lru_cache
 def _pi(digits: int) -> Decimal:
-    """pi to so many digits (Machin, 1706): 16 arctan(1/5) - 4 arctan(1/239)."""
+    """pi to a number of digits (Machin, 1706): 16 arctan(1/5) - 4 arctan(1/239)."""
     with localcontext() as context:
         context.prec = digits + 10
 

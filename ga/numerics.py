@@ -1,9 +1,9 @@
 """Elementary functions and random numbers with the same bits on every processor.
 
-NumPy, the C library and BLAS choose their routines by processor and build, and the last bit of a
-result changes with the choice. Whatever a history depends on is computed here instead, from
-additions, multiplications, divisions and square roots, which IEEE 754 defines to the last bit.
-LLVM keeps their order and does not fuse them, because kernels are compiled without fastmath.
+NumPy, the C library and BLAS choose their routines by processor and build, which can change the
+last bit of a result. So everything that a history depends on is computed here, from additions,
+multiplications, divisions and square roots, which IEEE 754 defines exactly. LLVM keeps their order
+and does not fuse them, because kernels are compiled without fastmath.
 
 ``exp``, ``log``, ``cos_turn``, ``sin_turn`` and ``normal_cdf`` are within 1 ulp of the true value
 (tests/unit/ga/test_ga_numerics.py compares them with mpmath).
@@ -35,7 +35,7 @@ _ROUND_BITS: Final = np.float64(_ROUND).view(np.int64)
 _ONE_BITS: Final = np.float64(1.0).view(np.int64)
 _ROOT_HALF_BITS: Final = np.float64(0.7071067811865476).view(np.int64)
 _FRACTION: Final = 52
-"""Bits of a double behind the point."""
+"""Fraction bits of a double."""
 
 # pi / 2 in two parts; the first has 26 bits, so that its products with 26 bits are exact.
 _QUARTER_HIGH: Final = float.fromhex("0x1.921fb50000000p+0")
@@ -44,7 +44,7 @@ _HIGH_HALF: Final = ~np.int64((1 << 27) - 1)
 
 
 def _cast(source: Any, target: Any) -> Any:
-    """An intrinsic that takes the bits of one type for another of the same size."""
+    """An intrinsic that reinterprets the bits of one type as another type of the same size."""
 
     def typed(_typing: Any, value: Any) -> Any:
         def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -66,7 +66,7 @@ def exp_of(x: float) -> float:
     # Beyond these the result is infinity or 0; NaN passes.
     y = 710.0 if x > 710.0 else x
     y = -746.0 if y < -746.0 else y
-    # x = k ln 2 + r with |r| <= ln 2 / 2; ``lost`` is what r has been rounded by.
+    # x = k ln 2 + r with |r| <= ln 2 / 2; ``lost`` is the rounding error of r.
     rounded = y * _PER_LN2 + _ROUND
     k, whole = _bits(rounded) - _ROUND_BITS, rounded - _ROUND
     high, low = y - whole * _LN2_HIGH, whole * _LN2_LOW
@@ -86,7 +86,7 @@ def exp_of(x: float) -> float:
     q = q * r + 1.0 / 6.0
     q = q * r + 0.5
     value = 1.0 + (r + (r * r * q + lost))
-    # In two steps, since 2^k alone may be no normal number.
+    # In two steps, because 2^k alone may be subnormal or infinite.
     half = k >> 1
     first = _float((half << _FRACTION) + _ONE_BITS)
     second = _float(((k - half) << _FRACTION) + _ONE_BITS)
@@ -157,7 +157,7 @@ def _quadrant(turns: float) -> tuple[int, float, float]:
     q = q * z + 1.0 / 24.0
     half = 0.5 * z
     top = 1.0 - half
-    # What ``top`` has been rounded by, and the angle that ``angle`` has been.
+    # The rounding errors of ``top`` and of ``angle``.
     lost = ((1.0 - top) - half) - angle * ((first - angle) + rest)
     cosine = top + (lost + z * (z * q))
     return quadrant, sine, cosine
@@ -181,7 +181,7 @@ def sin_turn_of(turns: float) -> float:
 
 @kernel()
 def exp(values: Floats) -> Floats:
-    """``exp_of`` each of (N,)."""
+    """``exp_of`` of each value of (N,)."""
     out = np.empty(values.size)
     for i in range(values.size):
         out[i] = exp_of(values[i])
@@ -190,7 +190,7 @@ def exp(values: Floats) -> Floats:
 
 @kernel()
 def log(values: Floats) -> Floats:
-    """``log_of`` each of (N,)."""
+    """``log_of`` of each value of (N,)."""
     out = np.empty(values.size)
     for i in range(values.size):
         out[i] = log_of(values[i])
@@ -217,7 +217,7 @@ def _normal(words: Words) -> Floats:
 
 @kernel()
 def total(values: Floats) -> float:
-    """Sum of (N,), from the first to the last."""
+    """Sum of (N,), in order."""
     found = 0.0
     for i in range(values.size):
         found += values[i]
@@ -226,7 +226,7 @@ def total(values: Floats) -> float:
 
 @kernel()
 def decaying_sums(values: Floats, keep: float) -> Floats:
-    """(N,) each value added to ``keep`` times the sum before it."""
+    """(N,) sums, each the value plus ``keep`` times the sum before."""
     out = np.empty(values.size)
     found = 0.0
     for i in range(values.size):
@@ -237,7 +237,7 @@ def decaying_sums(values: Floats, keep: float) -> Floats:
 
 @kernel()
 def totals(rows: Floats) -> Floats:
-    """(K,) sums of the columns of (N, K), from the first row to the last."""
+    """(K,) sums of the columns of (N, K), in the order of the rows."""
     found = np.zeros(rows.shape[1])
     for i in range(rows.shape[0]):
         for k in range(rows.shape[1]):
@@ -258,7 +258,7 @@ def segment_totals(values: Floats, starts: NDArray[np.int64]) -> Floats:
 
 @kernel()
 def dot(left: Floats, right: Floats) -> float:
-    """Inner product of (K,) and (K,), from the first to the last."""
+    """Inner product of (K,) and (K,), added in order."""
     found = 0.0
     for k in range(left.size):
         found += left[k] * right[k]
@@ -267,7 +267,7 @@ def dot(left: Floats, right: Floats) -> float:
 
 @kernel()
 def scatter_matrix(rows: Floats) -> Floats:
-    """(K, K) products of the columns of (N, K) with each other, from the first row to the last."""
+    """(K, K) inner products of the columns of (N, K), added in the order of the rows."""
     size = rows.shape[1]
     out = np.zeros((size, size))
     for i in range(rows.shape[0]):
@@ -330,7 +330,7 @@ def eigenvectors(symmetric: Floats) -> Floats:
                 # Transposed, so that a vector is a row of memory.
                 _rotate(vectors[p], vectors[q], cosine, sine)
     order = np.arange(size)
-    # By insertion: equal eigenvalues keep their order.
+    # Insertion sort, so that equal eigenvalues keep their order.
     for i in range(1, size):
         at = i
         while at > 0 and a[order[at], order[at]] > a[order[at - 1], order[at - 1]]:
@@ -357,7 +357,7 @@ def quantiles(values: Floats, levels: Floats) -> Floats:
 
 
 def mean(values: Floats | Iterable[float]) -> float:
-    """Mean of any number of values but none, summed in their order."""
+    """Mean of at least one value, summed in order."""
     array = np.ascontiguousarray(values if isinstance(values, np.ndarray) else list(values))
     return float(total(array.astype(np.float64).ravel())) / array.size
 
@@ -365,8 +365,8 @@ def mean(values: Floats | Iterable[float]) -> float:
 class Stream:
     """Random numbers of a Philox counter (Salmon et al., 2011), a fixed number of words for each.
 
-    The words are NumPy's, whose bit generators never change (NEP 19); what is made of them is made
-    here, since NumPy's distributions use the C library and may change.
+    The words come from NumPy, whose bit generators never change (NEP 19). The distributions are
+    computed here, because NumPy's use the C library and may change.
     """
 
     def __init__(self, *, key: tuple[int, int], counter: tuple[int, int] = (0, 0)) -> None:
@@ -379,7 +379,7 @@ class Stream:
         return np.asarray((words >> np.uint64(11)) * 2.0**-53).reshape(shape)
 
     def normal(self, shape: int | tuple[int, ...]) -> Floats:
-        """Standard normal numbers, as many words."""
+        """Standard normal numbers, one word for each."""
         count = int(np.prod(shape, dtype=np.int64))
         return np.asarray(_normal(self._words(count + count % 2)))[:count].reshape(shape)
 

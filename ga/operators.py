@@ -1,8 +1,7 @@
-"""Selection, crossover and mutation: pure functions of keyed random numbers, whole generations at
-a time.
+"""Selection, crossover and mutation: pure functions of keyed random numbers for whole generations.
 
 Philox (Salmon et al., 2011) is counter-based: a generation's numbers are keyed by (seed, purpose,
-generation) and individual i reads row i of them, never by worker, time or order of arrival.
+generation), and individual i reads row i. They do not depend on worker, time or order of arrival.
 """
 
 from __future__ import annotations
@@ -24,16 +23,17 @@ Ints = NDArray[np.int64]
 TOURNAMENT_SIZE: Final = 8
 CROSSOVER_RATE: Final = 0.9
 MUTATION_RATE: Final = 0.7
-"""Chance that a gene is moved; one at least is, so that no child is a copy."""
+"""Probability that a gene is mutated; at least one is, so that no child is a copy."""
 MUTATION_SCALE: Final = (0.8, 0.1)
-"""Standard deviation of a move as a part of the gene's range, in the first and the last
-generation; in between it falls geometrically."""
+"""Standard deviation of a mutation as a share of the gene's range, in the first and the last
+generation; in between it falls geometrically.
+"""
 RESET_RATE: Final = 0.05
-"""Chance that a child is a fresh random genome of its family."""
+"""Probability that a child is a new random genome of its family."""
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for."""
+    """Purpose of a stream of random numbers."""
 
     INITIAL = 1
     BREED = 2
@@ -41,19 +41,19 @@ class Purpose(IntEnum):
 
 
 def keyed(seed: int, purpose: Purpose, generation: int, index: int = 0) -> Stream:
-    """A stream of its own for every (seed, purpose, generation, index)."""
+    """A separate stream for every (seed, purpose, generation, index)."""
     return Stream(key=(seed, int(purpose)), counter=(index, generation))
 
 
 class Bounds(NamedTuple):
-    """Where genes may lie: (G,) those of one family, (N, G) a family a row."""
+    """Bounds of genes: (G,) for one family, (N, G) with one family per row."""
 
     low: Floats
     high: Floats
     integer: NDArray[np.bool_]
-    """Which genes are whole numbers."""
+    """Whether a gene is an integer."""
     there: NDArray[np.bool_]
-    """Which genes the family has; of the others all bounds are 0."""
+    """Whether the family has the gene; otherwise its bounds are 0."""
 
     def of(self, rows: Ints) -> Bounds:
         """One row for each of ``rows``."""
@@ -80,7 +80,8 @@ def scatter(within: Family | Bounds, uniform: Floats) -> Floats:
 
 
 def crossover(first: Floats, second: Floats, choice: Floats, happens: Floats) -> Floats:
-    """Uniform crossover of parents (N, G): each gene from either, where ``happens`` (N,) says so.
+    """Uniform crossover of parents (N, G) in the rows that ``happens`` (N,) selects: each gene from
+    either parent.
 
     Args:
         choice: (N, G) and happens: (N,) uniform numbers.
@@ -92,11 +93,11 @@ def crossover(first: Floats, second: Floats, choice: Floats, happens: Floats) ->
 def mutate(
     within: Family | Bounds, genes: Floats, choice: Floats, steps: Floats, scale: float
 ) -> Floats:
-    """Move genes (N, G) by bounded Gaussian steps; whole numbers by at least one.
+    """Mutate genes (N, G) by bounded Gaussian steps; integers by at least one.
 
     Args:
         choice: (N, G) uniform, steps: (N, G) standard normal numbers.
-        scale: standard deviation as a part of the gene's range.
+        scale: standard deviation as a share of the gene's range.
     """
     within = within if isinstance(within, Bounds) else bounds([within])
     shift = steps * scale * (within.high - within.low)
@@ -118,14 +119,14 @@ def tournament(count: int | Ints, draws: Floats) -> Ints:
     """Winners (N,) of tournaments among ``count`` members that are sorted best first.
 
     Args:
-        count: for all of them, or (N, 1) for each.
+        count: one number for all, or (N, 1) for each.
         draws: (N, size) uniform numbers.
     """
     return np.asarray((draws * count).astype(np.int64).min(axis=1))
 
 
 def genomes(family: Family, genes: Floats) -> list[Genome]:
-    """Genome objects of genes (N, G)."""
+    """Genome objects from genes (N, G)."""
     return [Genome(family.name, tuple(row)) for row in genes.tolist()]
 
 

@@ -1,4 +1,4 @@
-"""Passwords are kept out of everything that is shown or written, and off the command line."""
+"""Removes passwords from output, and refuses them on the command line."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _PARAMETER = re.compile(r"(?i)(passw(?:or)?d\s*=\s*)[^\s&]+")
 def redact(text: str) -> str:
     """``text`` without the passwords of the URLs in it.
 
-    From the first colon of a word to its last ``@`` all may be one, percent-encoded or not: where a
-    URL is malformed, more is hidden than had to be, never less.
+    Everything from the first colon of a word to its last ``@`` may be a password, percent-encoded
+    or not. In a malformed URL more than the password may be hidden, but never less.
     """
     return _PARAMETER.sub(r"\1***", _CREDENTIALS.sub(":***@", text))
 
 
 def holds_password(text: str) -> bool:
-    """Whether ``text`` is a URL with a password in it."""
+    """Whether ``text`` is a URL with a password."""
     try:
         return urlsplit(text).password is not None or _PARAMETER.search(text) is not None
     except ValueError:
-        # Not a URL; whoever wants one says so.
+        # Not a URL; the code that needs one reports that.
         return False
 
 
 def refuse_passwords(words: Sequence[str]) -> None:
-    """Refuse a command line with a password in it: every user of the machine can read it.
+    """Refuse a command line with a password, because every user of the machine can read it.
 
     Raises:
-        InputError: a word is a URL with a password.
+        InputError: an argument is a URL with a password.
     """
     for before, word in pairwise(("", *words)):
         name, _, value = word.partition("=") if word.startswith("--") else (before, "", word)

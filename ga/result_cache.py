@@ -1,8 +1,8 @@
-"""Outcomes kept in Redis between runs: a cache only. Lose it, and results are equal, only slower.
+"""Cache of outcomes in Redis across runs. Its loss changes no result, only the speed.
 
-A stored outcome is bit for bit what its evaluation gave. What decides its bits beyond the
-evaluation key (the kernels, the compiler and the processor they run on) is part of its name, so a
-change of those is a miss. A value that is damaged, or that is not ours, is a miss too.
+A stored outcome equals its evaluation bit for bit. Its name also contains everything else that
+determines its bits: kernels, compiler and processor. So a change of these is a miss. A value that
+is damaged or foreign is also a miss.
 """
 
 from __future__ import annotations
@@ -30,34 +30,35 @@ if TYPE_CHECKING:
     from redis import Redis
 
 TTL_SECONDS: Final = 30 * 86_400
-"""An outcome is forgotten this long after it was stored."""
+"""Seconds after which an outcome expires."""
 FORMAT: Final = 1
-"""Goes up when stored values are encoded in another way."""
 _TIMEOUT_SECONDS: Final = 0.5
-"""What a Redis that does not answer costs a run, once: later tries are not made on its path."""
+"""Time limit of a call, in seconds. It delays a run once; later retries are made in another
+thread.
+"""
 _PAUSE_SECONDS: Final = 30.0
 _WAITING: Final = 64
-"""Generations that may wait to be written."""
+"""Maximum number of generations in the write queue."""
 _CLOSE_SECONDS: Final = 5.0
 _REASON: Final = 200
-"""Characters of an error that are shown."""
+"""Maximum characters of an error message."""
 _VALUE: Final = struct.Struct("<dqd")
 _CHECK_BYTES: Final = 8
 _FORM: Final = "redis://[:PASSWORD@]HOST:PORT/DB"
 
 
 def _prefix() -> str:
-    """The part of every stored key that says which results are equal to ours bit for bit."""
+    """Prefix of all stored keys; it identifies kernels, compiler and processor."""
     makers = (version("numba"), version("llvmlite"), version("numpy"), platform.machine())
     made_by = hashlib.sha256("\x00".join(makers).encode()).hexdigest()[:8]
     return f"ga:{FORMAT}:{KERNEL_VERSION}:{made_by}:"
 
 
 def encode(outcome: Outcome) -> bytes:
-    """An outcome that has a fitness, in 32 bytes: fitness, trades, drawdown, checksum.
+    """Encode an outcome with a fitness in 32 bytes: fitness, trades, drawdown, checksum.
 
     Raises:
-        ValueError: it failed, and so is nothing to keep.
+        ValueError: a failed outcome, which is not stored.
     """
     if outcome.fitness is None:
         raise ValueError("a failed evaluation is not cached: it may succeed the next time")
@@ -66,7 +67,7 @@ def encode(outcome: Outcome) -> bytes:
 
 
 def decode(key: str, value: object) -> Outcome | None:
-    """What ``encode`` made of the outcome with this key; None for anything else."""
+    """Decode a value of ``encode`` for this key; None for any other value."""
     if not isinstance(value, bytes) or len(value) != _VALUE.size + _CHECK_BYTES:
         return None
     body = value[: _VALUE.size]
@@ -79,13 +80,13 @@ def decode(key: str, value: object) -> Outcome | None:
 
 
 def _check(key: str, body: bytes) -> bytes:
-    # Over the key too: a good value under another's key is as wrong as a damaged one.
+    # The checksum includes the key, so that a value under another key is invalid.
     return hashlib.sha256(key.encode() + body).digest()[:_CHECK_BYTES]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheServer:
-    """Where the cache is. Its password is kept out of ``repr``."""
+    """Address of the cache. ``repr`` omits its password."""
 
     host: str
     port: int
@@ -102,16 +103,16 @@ def parse_url(url: str, password_file: str | None = None) -> CacheServer:
     """Read ``redis://`` or, for TLS, ``rediss://``.
 
     Args:
-        password_file: holds the password, when the URL has none.
+        password_file: file with the password, used if the URL has none.
 
     Raises:
-        InputError: not such a URL, or the file cannot be read. The URL itself is not repeated.
+        InputError: not such a URL, or the file cannot be read. The message omits the URL.
     """
     try:
         parts = urlsplit(url)
         host, port, path = parts.hostname, parts.port, parts.path.removeprefix("/")
     except ValueError:
-        # A port that is no number, or a bracket that is not closed.
+        # An invalid port, or an unclosed bracket.
         raise InputError(f"--cache: not a URL; give {_FORM}") from None
     if parts.scheme not in ("redis", "rediss") or not host or parts.query or parts.fragment:
         raise InputError(f"--cache: not the URL of a Redis server; give {_FORM}")
@@ -138,7 +139,7 @@ def parse_url(url: str, password_file: str | None = None) -> CacheServer:
 
 
 def check_cache(url: str) -> CacheServer:
-    """Where the cache of ``--cache`` is, with its password also from ``GA_CACHE_PASSWORD_FILE``.
+    """Address of ``--cache``, with its password from the URL or ``GA_CACHE_PASSWORD_FILE``.
 
     Raises:
         InputError: see ``parse_url``; or Redis' client is not installed.
@@ -152,10 +153,10 @@ def check_cache(url: str) -> CacheServer:
 
 
 def open_cache(url: str | None, *, warn: Callable[[str], None]) -> Cache | None:
-    """The cache at a URL; None when there is none. It connects when it is first asked.
+    """The cache at a URL; None without a URL. It connects at its first query.
 
     Args:
-        warn: told once, in one line, when the server cannot be used.
+        warn: called once, with one line, when the server cannot be used.
 
     Raises:
         InputError: see ``check_cache``.
@@ -164,11 +165,11 @@ def open_cache(url: str | None, *, warn: Callable[[str], None]) -> Cache | None:
 
 
 class Cache:
-    """Outcomes by evaluation key. No call raises because of the server.
+    """Outcomes by evaluation key. No call raises because of a server error.
 
-    Reading is one request. Writing is another thread's work: when it cannot keep up, outcomes are
-    dropped. A server that fails once is left alone, and tried again by that thread after a pause;
-    until it answers everything is a miss.
+    Reading is one request. Another thread writes; if it cannot keep up, outcomes are dropped. After
+    a failure of the server every query is a miss, until that thread reaches the server again after
+    a pause.
     """
 
     def __init__(
@@ -179,25 +180,25 @@ class Cache:
         pause_seconds: float = _PAUSE_SECONDS,
     ) -> None:
         self.damaged = 0
-        """Values found so far that were not what this program wrote under their key."""
+        """Number of damaged or foreign values found so far."""
         self._server, self._warn, self._pause = server, warn, pause_seconds
         self._prefix = _prefix()
         self._client = _client(server)
         self._lost = self._warned = False
         self._warning = threading.Lock()
         self._waiting: queue.SimpleQueue[Sequence[Outcome] | None] = queue.SimpleQueue()
-        # A daemon: a server that hangs must not keep a finished run from ending.
+        # A daemon thread, so that a hanging server does not block the end of a run.
         self._writer = threading.Thread(target=self._write, name="cache", daemon=True)
         self._writer.start()
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Outcome]:
-        """The outcomes of those keys that are there."""
+        """The outcomes of the keys that are stored."""
         if not keys or self._lost:
             return {}
         try:
             values = self._client.mget([self._prefix + key for key in keys])
         except Exception as error:
-            # Whatever it is, no cache is worth a run.
+            # No error of the cache may end a run.
             self._lose(error)
             return {}
         found: dict[str, Outcome] = {}
@@ -210,13 +211,13 @@ class Cache:
         return found
 
     def put_many(self, outcomes: Iterable[Outcome]) -> None:
-        """Store outcomes soon, or not at all. Failed ones are left out."""
+        """Queue outcomes for storage, best effort. Failed outcomes are not stored."""
         good = [outcome for outcome in outcomes if outcome.fitness is not None]
         if good and not self._lost and self._waiting.qsize() < _WAITING:
             self._waiting.put(good)
 
     def close(self) -> None:
-        """Write what is waiting and disconnect; a server that hangs is not waited for."""
+        """Write the queue and disconnect; does not wait for a hanging server."""
         self._waiting.put(None)
         self._writer.join(_CLOSE_SECONDS)
         self._client.close()
@@ -247,7 +248,7 @@ class Cache:
             with self._client.pipeline(transaction=False) as pipeline:
                 for outcome in outcomes:
                     pipeline.set(self._prefix + outcome.key, encode(outcome), ex=TTL_SECONDS)
-                # Raised by the pipeline itself, an error would show the command with its value.
+                # An error that the pipeline itself raises would show the command with its value.
                 for answer in pipeline.execute(raise_on_error=False):
                     if isinstance(answer, Exception):
                         raise answer
@@ -280,7 +281,7 @@ def _client(server: CacheServer) -> Redis:
         ssl=server.tls,
         socket_timeout=_TIMEOUT_SECONDS,
         socket_connect_timeout=_TIMEOUT_SECONDS,
-        # Its own patience would be added to every call.
+        # The client's own retries would delay every call.
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )

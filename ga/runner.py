@@ -1,4 +1,4 @@
-"""One run from its plan to its last generation: evolution, evaluator and ledger put together."""
+"""Executes a run from its plan to its last generation, with evolution, evaluator and ledger."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from ga.result_cache import Cache
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is; sent after every batch."""
+    """Progress of a run; sent after every batch."""
 
     generation: int
     generations: int
     done: int
-    """Individuals of this generation that have their outcome."""
+    """Individuals of this generation with an outcome."""
     population_size: int
     evaluations: int
     best: float | None
@@ -40,28 +40,28 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a run came to."""
+    """Result of a run."""
 
     run: str
     digest: str
     mode: str
-    """Where the last generation was evaluated."""
+    """Mode of the last generation."""
     workers: int
     generations: int
     evaluations: int
     """Evaluations done by this process; equal genomes are evaluated once."""
     failed: int
     cached: int
-    """Outcomes taken from the cache instead; not among ``evaluations``."""
+    """Outcomes from the cache; not included in ``evaluations``."""
     fallbacks: int
-    """Times the cluster was lost and this machine took over."""
+    """Number of failovers from the cluster to this machine."""
     takebacks: int
-    """Times the cluster was back and took over again."""
+    """Number of failbacks to the cluster."""
     seconds: float
-    """From the first evaluation to the last commit; workers were loaded before."""
+    """Seconds from the first evaluation to the last commit, without loading workers."""
     startup_seconds: float
     cpu_seconds: float
-    """CPU time spent inside evaluations, all workers together."""
+    """CPU time of all workers in evaluations."""
     cpu_seconds_by_node: dict[str, float]
 
     @property
@@ -81,13 +81,14 @@ class _Tally:
 
 
 class Runner:
-    """Drives an ``Evolution`` to its end, committing each generation.
+    """Runs an ``Evolution`` to its end and commits each generation.
 
     Args:
-        fall_back: makes the local evaluator that takes over when the cluster is lost.
-        stand_by: tries the cluster again beside the local work; None: it stays lost.
-        known: outcomes by key that the ledger has already, when a run is resumed.
-        cache: asked before work is handed out, and given what was evaluated; closed by the caller.
+        fall_back: makes the local evaluator for a failover.
+        stand_by: reconnects to the cluster during local work; None: no failback.
+        known: outcomes by key that are in the ledger already, for a resumed run.
+        cache: queried before work is dispatched, and filled with new outcomes; the caller closes
+            it.
         telemetry: receives the run's events; None: they are discarded.
     """
 
@@ -122,15 +123,15 @@ class Runner:
         )
         self._tally = _Tally()
         self._checked: dict[str, NodeReport] = {}
-        """Nodes by their id, as far as they have been told of."""
+        """Reported nodes by their id."""
         self._met: list[NodeRecord] = []
-        """Of them, those of an evaluator that was left, which the ledger is yet to have."""
+        """Nodes of an abandoned evaluator that are not in the ledger yet."""
         self._tried: defaultdict[str, list[Attempt]] = defaultdict(list)
         """Key -> the failed attempts of this generation."""
 
     @property
     def evaluator(self) -> Evaluator:
-        """The evaluator in use now; to be closed by the caller."""
+        """The current evaluator; the caller closes it."""
         return self._evaluator
 
     def warm_up(self) -> float:
@@ -147,7 +148,7 @@ class Runner:
         try:
             return self._go()
         except MachineError:
-            # Nothing is being committed any more: the ledger is told why, as of any other node.
+            # No commit is running, so record the refused node and its reason in the ledger.
             self._ledger.keep_nodes(self._run, self._meet())
             raise
         finally:
@@ -162,10 +163,10 @@ class Runner:
         evolution = self._evolution
         self._started = time.perf_counter()
         self._first = evolution.generation
-        # What has been loaded stays, and is not looked through for garbage again and again.
+        # Exclude loaded modules from garbage collections.
         gc.freeze()
-        # The next generation is evaluated while the last one is committed; never more than one is
-        # uncommitted, and the run has ended only when all are.
+        # The next generation is evaluated while the last one is committed. At most one generation
+        # is uncommitted, and the run ends only after the last commit.
         with ThreadPoolExecutor(1, thread_name_prefix="ledger") as committer:
             committing: Future[None] | None = None
             while not evolution.done:
@@ -193,7 +194,7 @@ class Runner:
         )
 
     def _generation(self) -> Callable[[], None]:
-        """Evaluate the current generation and move on; returns what commits it."""
+        """Evaluate the current generation and advance; returns a function that commits it."""
         evolution = self._evolution
         began, generation = time.perf_counter(), evolution.generation
         population = evolution.ask()
@@ -234,7 +235,7 @@ class Runner:
         return commit
 
     def _recall(self, wanted: dict[str, Genome]) -> dict[str, int]:
-        """Take from the cache what it has; returns key -> 0 attempts."""
+        """Take known outcomes from the cache; returns key -> 0 attempts."""
         if self._cache is None:
             return {}
         damaged = self._cache.damaged
@@ -250,7 +251,7 @@ class Runner:
         return dict.fromkeys(found, 0)
 
     def _remember(self, attempts: dict[str, int]) -> None:
-        """Give the cache what did not come from it."""
+        """Store outcomes in the cache that did not come from it."""
         if self._cache is not None:
             self._cache.put_many(self._known[key] for key, tries in attempts.items() if tries)
 
@@ -261,7 +262,7 @@ class Runner:
             self._best = fitness
 
     def _evaluate(self, wanted: dict[str, Genome]) -> dict[str, int]:
-        """Evaluate what is not known yet; returns key -> attempts."""
+        """Evaluate genomes without an outcome; returns key -> attempts."""
         attempts: dict[str, int] = {}
         while True:
             self._take_back()
@@ -272,7 +273,8 @@ class Runner:
             try:
                 self._telemetry.mode(self._evaluator.mode)
                 genomes = list(left.values())
-                # Nothing else holds the results: leaving the loop ends the evaluator's part too.
+                # Only this variable holds the generator, so leaving the loop also ends the
+                # evaluator's side.
                 for result in self._telemetry.watch(self._evaluator.evaluate(genomes), len(left)):
                     self._take(result, attempts)
                     self._report(len(attempts) / len(wanted))
@@ -290,7 +292,7 @@ class Runner:
                 )
 
     def _meet(self) -> list[NodeRecord]:
-        """Tell of the nodes that were checked since the last call, and return them."""
+        """Report and return the nodes that were checked since the last call."""
         fresh, self._met = self._met, []
         for one in self._evaluator.nodes:
             if self._checked.get(one.id) == one:
@@ -304,7 +306,7 @@ class Runner:
         return fresh
 
     def _abandon(self, asked: Mapping[str, Genome]) -> None:
-        """Note what the evaluator had tried when it failed or was left."""
+        """Record the attempts of an evaluator that failed or was abandoned."""
         keys = list(asked)
         for index, tries in self._evaluator.abandoned.items():
             self._note(keys[index], tries)
@@ -320,7 +322,7 @@ class Runner:
         for outcome in batch.outcomes:
             if outcome.key in attempts:
                 continue
-            # Nothing was tried before, as a rule.
+            # Usually there are no failed attempts.
             noted = self._note(outcome.key, result.tried) if result.tried or self._tried else 0
             attempts[outcome.key] = noted + 1
             self._learn(outcome)
@@ -345,7 +347,7 @@ class Runner:
 
     def _take_over(self, error: ClusterError) -> None:
         if self._evaluator.mode == "local":
-            # Nothing is behind this machine: the same would happen again, for ever.
+            # There is no failover from this machine: the error would repeat for ever.
             raise error
         self._tally.fallbacks += 1
         self._telemetry.fell_back()
@@ -358,7 +360,7 @@ class Runner:
         self._evaluator.warm_up()
 
     def _take_back(self) -> None:
-        """Return to the cluster if it answers again; batches in flight here are repeated there."""
+        """Failback if the cluster answers again; local batches in flight are repeated there."""
         returned = None if self._standby is None else self._standby.take()
         if self._standby is None or returned is None:
             return
@@ -373,7 +375,7 @@ class Runner:
         self._evaluator = returned.evaluator
 
     def _report(self, share: float) -> None:
-        """Tell how far the run is, ``share`` of its current generation done."""
+        """Report the progress, with ``share`` of the current generation done."""
         plan, evolution = self._evolution.plan, self._evolution
         spent = time.perf_counter() - self._started
         finished = evolution.generation - self._first + share

@@ -15,7 +15,7 @@ def url_of(store: str) -> URL:
         InputError: not a file or URL, or of another database.
     """
     if not store.strip():
-        # SQLite would take it for a database in memory, and the history would be gone at the end.
+        # SQLite would open a database in memory, and the history would be lost.
         raise InputError("--store: empty; give a file, sqlite:///FILE or postgresql://...")
     if "://" not in store:
         return URL.create("sqlite", database=store)
@@ -24,12 +24,12 @@ def url_of(store: str) -> URL:
     try:
         url = make_url(store)
     except (sa.exc.ArgumentError, ValueError):
-        # ValueError: a port that is no number.
+        # ValueError: an invalid port.
         raise InputError(
             "--store: not a URL; give sqlite:///FILE or postgresql://USER@HOST:PORT/NAME"
         ) from None
     if "@" in (url.host or ""):
-        # The rest of a password; the database's driver would repeat it as the name of a host.
+        # The host contains the rest of a password, which the driver would print as a host name.
         raise InputError("--store: a password with @ in it must be written with %40 instead")
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
@@ -41,7 +41,9 @@ def url_of(store: str) -> URL:
 
 
 def _sqlite(store: str) -> URL:
-    """The file named must be the file written: nothing of the name means anything else."""
+    """Check that the URL names exactly one file, without characters that have a meaning in a
+    URL.
+    """
     slashes, file = store[:10], store[10:]
     if slashes != "sqlite:///" or not file:
         raise InputError(

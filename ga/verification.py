@@ -1,4 +1,4 @@
-"""``verify``: whether what the ledger holds of a run is all of it, once, and right."""
+"""``verify``: checks that a run in the ledger is complete, without duplicates, and correct."""
 
 from __future__ import annotations
 
@@ -21,35 +21,37 @@ from ga.market import Market
 from ga.operators import Purpose, keyed
 
 SAMPLE: Final = 64
-"""Evaluations done again: a defect in one of twenty is missed by 4 runs in 100."""
+"""Repeated evaluations: a defect in one of twenty is missed in 4 of 100 runs."""
 _WITNESSES: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was found. The counts are complete, the witnesses the first of each kind."""
+    """Result of a verification. The counts are complete; witnesses are the first of each kind."""
 
     run: str
     generations: int
     individuals: int
     evaluations: int
     failed: int
-    """Evaluations that are stored as failed. All are done again but the quarantined."""
+    """Evaluations that are stored as failed. All except the quarantined ones are repeated."""
     quarantined: int
-    """Of them, those that cost a worker or all its memory: not done again."""
+    """Failed evaluations that crashed a worker or exhausted its memory; they are not repeated."""
     attempts: int
     """Failed attempts."""
     repeated: bool
-    """Whether it was bred again, and a sample evaluated; else only what is stored was compared."""
+    """Whether breeding and a sample of evaluations were repeated; otherwise only stored data was
+    compared.
+    """
     sampled: int
-    """Evaluations that were done again."""
+    """Number of repeated evaluations."""
     digest: str
     processors: Mapping[str, tuple[str, ...]]
     """Processor -> the nodes that evaluated on it."""
     refused: Mapping[str, str]
-    """Node that got no work -> why."""
+    """Refused node -> reason."""
     recomputed: str
-    """The digest of the individuals and evaluations as they are stored."""
+    """The digest of the stored individuals and evaluations."""
     lost: int
     doubled: int
     different: int
@@ -62,10 +64,10 @@ class Verification:
 
 
 def market_of(history: History) -> Market:
-    """Load the market that a run was evolved on, as its workers saw it.
+    """Load the visible market of a run.
 
     Raises:
-        InputError: it is not the same any more, or neither is the engine.
+        InputError: the market or the engine has changed.
     """
     record = history.record
     record.check_version()
@@ -82,8 +84,8 @@ def verify(history: History, market: Market | None, *, sample: int = SAMPLE) -> 
     """Check one run's history against itself and against the engine.
 
     Args:
-        market: as ``market_of`` gives it; None: against itself only, whatever engine it is of.
-        sample: evaluations to do again, drawn by the run's seed.
+        market: from ``market_of``; None: check stored data only, of any engine version.
+        sample: number of evaluations to repeat, drawn by the run's seed.
     """
     record = history.record
     lost = list(_lost(history))
@@ -123,7 +125,7 @@ def verify(history: History, market: Market | None, *, sample: int = SAMPLE) -> 
 
 
 def processors(nodes: Sequence[NodeRecord]) -> dict[str, tuple[str, ...]]:
-    """Processor -> the nodes with it that were given work."""
+    """Processor -> the nodes with it that got work."""
     found: dict[str, tuple[str, ...]] = {}
     for one in nodes:
         if one.refused is None:
@@ -168,7 +170,7 @@ def _digests(history: History) -> Iterator[str]:
 
 
 def _counts(history: History) -> Iterator[str]:
-    """What is stored twice, in two forms, and must agree."""
+    """Compare values that are stored in two forms."""
     record = history.record
     first: dict[str, int] = {}
     for generation, members in sorted(history.members.items()):
@@ -196,7 +198,7 @@ def _counts(history: History) -> Iterator[str]:
 
 
 def _keys(history: History, market: Market) -> Iterator[str]:
-    """Every key is the hash of its genome, on this market, by these kernels."""
+    """Check that every key is the hash of its genome, the market and the kernels."""
     settings = history.record.settings
     for key, evaluation in history.evaluations.items():
         found = evaluation_key(evaluation.genome, market.hash, settings)
@@ -205,7 +207,7 @@ def _keys(history: History, market: Market) -> Iterator[str]:
 
 
 def _bred(history: History) -> Iterator[str]:
-    """Told the stored outcomes, evolution must ask for the stored genomes."""
+    """Check that breeding from the stored outcomes gives the stored genomes."""
     plan = history.record.plan
     evolution: Evolution | None = Evolution(plan)
     earlier: list[tuple[Genome, Outcome]] = []
@@ -224,7 +226,7 @@ def _bred(history: History) -> Iterator[str]:
         if equal and evolution is not None:
             evolution.tell(outcomes)
         else:
-            # Go on from what is stored, so that one difference is not counted for ever.
+            # Continue from the stored data, so that one difference is counted once.
             evolution = Evolution.resumed(
                 plan,
                 generation=generation,
@@ -237,7 +239,7 @@ def _bred(history: History) -> Iterator[str]:
 
 
 def _whole(history: History, generation: int) -> list[Evaluation] | None:
-    """A generation's evaluations by index; None if one is missing or too many."""
+    """A generation's evaluations by index; None if one is missing or surplus."""
     members = history.members.get(generation, ())
     if [index for index, _ in members] != list(range(history.record.plan.population_size)):
         return None
@@ -255,13 +257,15 @@ def _sample(history: History, size: int) -> list[Evaluation]:
     done = [e for e in every if e.outcome.fitness is not None]
     rng = keyed(history.record.plan.seed, Purpose.AUDIT, 0)
     picks = rng.permutation(len(done))[:size]
-    # All failures besides: a fault of a machine must not stand as one.
+    # Also all failures, because a fault of a machine must not be stored as an outcome.
     failed = [e for e in every if e.outcome.error is not None and not _cost_a_worker(e.outcome)]
     return [*(done[i] for i in sorted(picks.tolist())), *(failed if size else [])]
 
 
 def _cost_a_worker(outcome: Outcome) -> bool:
-    """Whether it is not done again here: it might end or fill this process, too."""
+    """Whether the evaluation must not be repeated here, because it might crash this process or
+    exhaust its memory.
+    """
     error = outcome.error or ""
     return error.startswith((CRASHED, TOO_SLOW)) or error == OUT_OF_MEMORY
 
@@ -281,7 +285,7 @@ def _repeated(history: History, market: Market, chosen: list[Evaluation]) -> Ite
 
 def _bits(outcome: Outcome) -> tuple[str, bytes, int, bytes, str | None]:
     fitness = b"" if outcome.fitness is None else struct.pack("<d", outcome.fitness)
-    # Zero added: SQLite stores no negative zero, and as a drawdown it means the same.
+    # Adding zero turns -0.0 into 0.0, because SQLite stores no negative zero.
     drawdown = struct.pack("<d", outcome.max_drawdown + 0.0)
     return (outcome.key, fitness, outcome.trades, drawdown, outcome.error)
 

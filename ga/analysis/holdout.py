@@ -1,4 +1,4 @@
-"""What final strategies are worth: every part of the history, and what luck explains of it."""
+"""Performance of final strategies on every part of the history, and a test for overfitting."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ PARTS = ("in-sample", "out-of-sample", "hold-out")
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One strategy on one asset over one stretch of bars."""
+    """Statistics of one strategy on one asset over one range of bars."""
 
     part: str
     fold: int
-    """0.. within the part."""
+    """Index of the fold within the part, from 0."""
     asset: str
     start: int
     """Time of the first bar, nanoseconds since the epoch, UTC; ``stop``: of the last one."""
@@ -53,7 +53,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Performance:
-    """One strategy over all parts of the history."""
+    """Statistics of one strategy over all parts of the history."""
 
     genome: Genome
     measured: tuple[Measured, ...]
@@ -65,7 +65,7 @@ class Performance:
 
 
 def ranges(market: Market, settings: Settings) -> list[tuple[str, int, int, int]]:
-    """(part, fold, start, stop) of every measured stretch of a *whole* market, in order of time."""
+    """(part, fold, start, stop) of every measured range of a *whole* market, in order of time."""
     seen = int(market.bars * (1.0 - settings.holdout))
     parts = split(seen, settings)
     found = [(PARTS[0], i, int(a), int(b)) for i, (a, b) in enumerate(parts.in_sample)]
@@ -78,7 +78,7 @@ def ranges(market: Market, settings: Settings) -> list[tuple[str, int, int, int]
 def measure_performance(
     market: Market, settings: Settings, genomes: Sequence[Genome]
 ) -> list[Performance]:
-    """Measure strategies on a whole market, its hold-out included."""
+    """Measure strategies on a whole market, including its hold-out."""
     stretches = ranges(market, settings)
     bounds = np.array([r[2:] for r in stretches], dtype=np.int64)
     found = []
@@ -120,7 +120,7 @@ def positions(market: Market, genome: Genome) -> Floats:
 
 
 def equity(market: Market, settings: Settings, genome: Genome) -> Floats:
-    """(T, A) equity at the close of every bar, an account of 1 an asset."""
+    """(T, A) equity at the close of every bar, one account per asset, starting at 1."""
     genes = np.array([genome.genes])
     out = np.empty((market.bars, len(market.assets)))
     for asset, panel in enumerate(panels(market)):
@@ -146,11 +146,11 @@ def portfolio_returns(market: Market, settings: Settings, genome: Genome) -> Flo
 def test_for_edge(
     market: Market, settings: Settings, best: Genome, others: Sequence[Genome], trials: int
 ) -> Edge:
-    """Whether ``best`` shows more than luck.
+    """Test whether ``best`` has an edge beyond luck.
 
     Args:
         market: the whole market. best: the strategy with the best fitness of a run.
-        others: a fair sample of the strategies that were tried. trials: how many were, in all.
+        others: a random sample of the tried strategies. trials: the number of all tried strategies.
     """
     stretches = ranges(market, settings)
     seen = np.zeros(market.bars, dtype=np.bool_)

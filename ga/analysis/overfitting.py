@@ -1,6 +1,6 @@
-"""How much of a result is selection: deflated Sharpe ratio and probability of backtest overfitting.
+"""Statistics of overfitting: deflated Sharpe ratio and probability of backtest overfitting.
 
-Pure functions over returns a bar; Sharpe ratios here are a bar's, not annualised.
+Pure functions over returns per bar; Sharpe ratios here are per bar, not annualised.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Floats = NDArray[np.float64]
 
 _EULER_MASCHERONI: Final = 0.5772156649015329
 _BLOCKS: Final = 16
-"""12,870 ways to choose half of the blocks."""
+"""Number of blocks; there are 12,870 ways to choose half of them."""
 
 
 def sharpe_ratio(returns: Floats) -> float:
-    """Mean over standard deviation (n-1) of (T,) returns; 0 where nothing moved."""
+    """Mean over standard deviation (n-1) of (T,) returns; 0 for constant equity."""
     if returns.size < 2:
         return 0.0
     away = returns - mean(returns)
@@ -58,7 +58,8 @@ def probabilistic_sharpe(returns: Floats, benchmark: float = 0.0) -> float:
 
 
 def expected_maximum(trials: int, spread: float) -> float:
-    """Expected largest of ``trials`` Sharpe ratios that are truly zero and spread by ``spread``.
+    """Expected maximum of ``trials`` estimated Sharpe ratios with true value 0 and standard
+    deviation ``spread``.
 
     Bailey and Lopez de Prado, "The Deflated Sharpe Ratio", 2014, eq. 1.
     """
@@ -70,11 +71,13 @@ def expected_maximum(trials: int, spread: float) -> float:
 
 
 def deflated_sharpe(returns: Floats, *, trials: int) -> float:
-    """Probability that (T,) returns beat the best that luck gives among ``trials`` strategies.
+    """Probability that (T,) returns beat the expected best of ``trials`` strategies without an
+    edge.
 
-    The spread of the trials' Sharpe ratios is that of estimates of nothing, 1 / sqrt(T) (Lo, 2002),
-    not the one seen: in an evolved population that one measures the edge itself, and a true edge
-    would raise the bar against itself. Trials count as independent, which errs on the safe side.
+    The spread of the trials' Sharpe ratios is that of estimates without an edge, 1 / sqrt(T) (Lo,
+    2002), not the observed one. In an evolved population the observed spread includes the edge
+    itself, so a true edge would raise its own threshold. Trials count as independent, which is
+    conservative.
     """
     return probabilistic_sharpe(returns, expected_maximum(trials, 1.0 / sqrt(max(returns.size, 1))))
 
@@ -145,13 +148,13 @@ def _chosen_sums(chosen: NDArray[np.bool_], sums: Floats) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """What a run's final strategy shows of an edge, after allowing for all that was tried."""
+    """Evidence of an edge of a run's final strategy, corrected for the number of trials."""
 
     trials: int
     deflated: float
-    """Deflated Sharpe ratio over all bars that evolution saw or was selected on, a probability."""
+    """Deflated Sharpe ratio, a probability, over all bars that evolution saw or selection used."""
     overfitting: float | None
-    """Probability of backtest overfitting; None where it cannot be had."""
+    """Probability of backtest overfitting; None if it cannot be computed."""
     holdout: float | None
     """Probability that the true Sharpe ratio is above zero, from the hold-out alone."""
 
@@ -169,7 +172,7 @@ class Edge:
 
     @property
     def statement(self) -> str:
-        """One line that says what is shown and what is not."""
+        """One line with the conclusion and its numbers."""
         numbers = f"deflated Sharpe {self.deflated:.2f} after {self.trials:,} trials"
         if self.overfitting is not None:
             numbers += f", probability of overfitting {self.overfitting:.2f}"

@@ -1,4 +1,4 @@
-"""How kernels are compiled: once a machine, never out of date, never from a damaged file."""
+"""Compiles kernels once per machine and caches them; outdated or damaged files are not used."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ numba.config.DISABLE_JIT = 0  # type: ignore[attr-defined]
 def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Decorator ``@kernel()``: compile a function at its first call, or take it from the cache.
 
-    Division by zero gives infinity or NaN, as in NumPy: a check on every division would keep loops
-    from becoming SIMD. There is no fastmath: it changes bits with the processor.
+    Division by zero gives infinity or NaN, as in NumPy, because a check on every division would
+    prevent SIMD loops. fastmath is off, because it makes the bits depend on the processor.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(error_model="numpy", **options)(function)
-        # Numba's own cache misses what a function inlines from another file, lies where
-        # NUMBA_CACHE_DIR says without a key of ours, and fails on a damaged file.
+        # Numba's own cache ignores changes in inlined functions of other files, uses
+        # NUMBA_CACHE_DIR without our key, and fails on a damaged file.
         dispatcher._cache = KernelCache(function)
         return dispatcher
 

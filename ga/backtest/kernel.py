@@ -1,8 +1,8 @@
-"""Many accounts, the fast way: from fill to fill instead of from bar to bar.
+"""Fast kernel for many accounts: iterates over fills instead of bars.
 
-Between two fills equity is cash + units x close, so the bars with a position are laid out in a row
-and worked off in loops that the compiler turns into SIMD, without fastmath and in a fixed order.
-Accounts that are closed go to ``ga.backtest.reference_kernel``.
+Between two fills equity is cash + units x close. So the bars with a position are copied to one row,
+and loops in a fixed order process it; the compiler vectorises them without fastmath. Closed
+accounts use ``ga.backtest.reference_kernel``.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ Ints = NDArray[np.int64]
 
 _LEAST: Final = 1e-36
 _MOST: Final = 1e36
-"""Equity within which products of eight are safe: other accounts go the plain way."""
+"""Range of equity in which products of eight values do not overflow; other accounts use the
+reference kernel.
+"""
 
 
 @kernel()
 def _sums(equity: Floats, totals: Floats, squares: Floats) -> tuple[float, float]:
     """Sum of the returns of equity (64 k + 1,) and of their squares.
 
-    In 16 chains that are added up in a fixed order: SIMD without fastmath, and the same bits
-    whatever the vector width.
+    In 16 chains that are added in a fixed order: SIMD without fastmath, with the same bits for any
+    vector width.
     """
     totals[:] = 0.0
     squares[:] = 0.0
@@ -53,8 +55,8 @@ def _sums(equity: Floats, totals: Floats, squares: Floats) -> tuple[float, float
 def _drawdown(equity: Floats, lows: Floats, highs: Floats) -> tuple[float, float, float]:
     """Largest drawdown of equity (64 k + 1,), as a fraction; the smallest and largest equity.
 
-    First against the peaks of earlier blocks of 64, from the smallest and largest of each. Then
-    only blocks that could hold a deeper one by themselves are looked into.
+    First pass: from the minimum and maximum of each block of 64, against the peaks of earlier
+    blocks. Second pass: only blocks that could contain a deeper drawdown.
     """
     peak = lowest = equity[0]
     ratio = 1.0
@@ -82,7 +84,7 @@ def _drawdown(equity: Floats, lows: Floats, highs: Floats) -> tuple[float, float
 
 @kernel()
 def _closes(adjusted: Floats, cash: float, units: float) -> bool:
-    """Whether equity is not above zero at some close."""
+    """Whether equity is zero or below at some close."""
     found = 0
     for t in range(adjusted.size):
         found += 1 if cash + units * adjusted[t] <= 0.0 else 0
@@ -93,7 +95,9 @@ def _closes(adjusted: Floats, cash: float, units: float) -> bool:
 def _hold(
     row: Floats, m: int, adjusted: Floats, start: int, stop: int, cash: float, units: float
 ) -> None:
-    """Lay out the equity of bars [start, stop) from row[m] on; what is beyond is written over."""
+    """Write the equity of bars [start, stop) from row[m] on; values behind them may be
+    overwritten.
+    """
     k = m
     for t in range(start, stop, LANES):
         hold_eight(row, k, adjusted, t, cash, units)
@@ -113,15 +117,15 @@ def _fill(
 ) -> tuple[float, float]:
     """Cash and units after a fill at the open.
 
-    Without branches, since nobody can predict whether a fill buys or sells, and with as few steps
-    as can be from the cash and units before to those after, since fills wait for each other.
+    Without branches, because buys and sells cannot be predicted. With as few dependent steps as
+    possible, because each fill needs the cash and units of the fill before.
     """
     change = target * inverse * (cash + units * (price - due)) - units
     owned = cash - units * due
     affordable = (owned if owned > 0.0 else 0.0) * (inverse / bought)
     change = affordable if affordable < change else change
     dear, cheap = change * (price * bought - due), change * (price * sold - due)
-    # The dearer of both is what a buy pays and what a sale does not bring in.
+    # The larger of both: the cash that a buy pays, and that a sale does not receive.
     return cash - (dear if dear > cheap else cheap), units + change
 
 
@@ -144,18 +148,18 @@ def _fold(
     scratch: Floats,
     out: Floats,
 ) -> tuple[bool, int, float, float]:
-    """Fill ``out`` (6,) for bars [start, stop) of an account that stands as given before ``event``,
-    its bars before ``at`` done.
+    """Fill ``out`` (6,) for bars [start, stop) of an account in the given state before ``event``;
+    bars before ``at`` are processed.
 
-    Equity at the close of t is cash + units * adjusted[t]: cash has the funding paid so far added
-    back, and the adjusted close has it taken off.
+    Equity at the close of t is cash + units * adjusted[t]: the funding paid so far is added back to
+    the cash and subtracted from the adjusted close.
 
     Returns:
-        False if the account was closed on the way; the next event, cash and units at the end.
+        False if the account was closed within the fold; the next event, cash and units at the end.
     """
     row = scratch[0]
     bought, sold = (1.0 + slippage) * (1.0 + fee), (1.0 - slippage) * (1.0 - fee)
-    # Before the fold only what it begins with counts.
+    # Before the fold only the final state matters.
     while event < bars.size and bars[event] + 1 < start:
         t = bars[event] + 1
         if units != 0.0 and _closes(adjusted[at:t], cash, units):
@@ -182,7 +186,7 @@ def _fold(
         trades += 1
         at = t
         if units == 0.0:
-            # Of flat bars only the first has a return that is not zero.
+            # Of consecutive flat bars only the first can have a return other than zero.
             row[m] = cash
             m += 1
     if units != 0.0:
@@ -190,7 +194,7 @@ def _fold(
         m += stop - at
         exposed += stop - at
     last = row[m - 1]
-    # Filled up with bars in which nothing happens.
+    # Padded with bars of constant equity.
     padded = (m - 1 + BLOCK - 1) // BLOCK * BLOCK + 1
     row[m:padded] = last
     worst, lowest, highest = _drawdown(row[:padded], scratch[1], scratch[2])
@@ -226,8 +230,9 @@ def simulate_lanes(
         flat, sound = 0, True
         for fold in range(starts.size):
             start, stop = starts[fold], stops[fold]
-            # The last event before the fold after which the account was flat: nothing before it
-            # counts, since all that follows scales with the equity it begins with.
+            # Start at the last event before the fold after which the account was flat. Earlier
+            # events have no effect, because later values are proportional to the equity at this
+            # event.
             first = event
             while first < when.size and when[first] + 1 < start:
                 first += 1
@@ -281,14 +286,14 @@ def scores(statistics: Floats, bars_per_year: float, min_trades: int, out: Float
             for fold in range(folds):
                 row = statistics[asset, lane, fold]
                 mean, std, trades = row[0], row[1], row[4]
-                # What is not a number stays so: a broken evaluation must not score 0.
+                # NaN stays NaN: a broken evaluation must not score 0.
                 ratio = 0.0 if std <= 1e-15 and mean == mean else mean / std
                 if ratio > 0.0 and trades < min_trades:
                     ratio *= trades / min_trades
                 total += ratio
                 fills += trades
                 worst = max(worst, row[3])
-        # Adding zero turns -0.0 into 0.0: SQLite stores no negative zero, and a resumed run would
-        # not have the bits that its digest was taken of.
+        # Adding zero turns -0.0 into 0.0. SQLite stores no negative zero, so a resumed run would
+        # have other bits than its digest.
         out[lane, 0] = total / (assets * folds) * np.sqrt(bars_per_year) + 0.0
         out[lane, 1], out[lane, 2] = fills, worst

@@ -1,10 +1,9 @@
 """Compiled kernels on disk: a file for each function, types and processor, with its checksum.
 
-The folder is keyed by the text of all files that kernels are made of (``sources``) and by what
-compiles them, so that a change in one file is a change for all that inlines from it. A file that is
-damaged counts as absent: the kernel
-is compiled and the file replaced. A file that cannot be written costs time at the next start, and
-nothing else.
+The key of the folder is the text of all source files of kernels (``sources``) and the compiler, so
+that a change in one file also affects all kernels that inline from it. A damaged file counts as
+absent: the kernel is compiled and the file replaced. If a file cannot be written, only the next
+start is slower.
 """
 
 from __future__ import annotations
@@ -38,18 +37,18 @@ _PACKAGE: Final = __name__.partition(".")[0]
 ENGINE: Final = Path(__file__).parents[__name__.count(".") - 1]
 """The folder of the whole engine."""
 _COMPILERS: Final = frozenset({"numba", "jit"})
-"""Modules that make kernels: numba, and the one with our decorator."""
+"""Modules that define kernels: numba, and the one with our decorator."""
 _BLOCKS: Final = ("body", "orelse", "finalbody", "handlers", "cases")
-"""Fields of ``ast`` that hold statements, or what holds some."""
+"""Fields of ``ast`` that contain statements, directly or indirectly."""
 _NOT_CODE: Final = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
-"""Variables of numba that do not change what is compiled."""
+"""Variables of numba that do not change the compiled code."""
 _EVERY_SECONDS: Final = 5.0
 _DIGEST: Final = 32
-"""Bytes of a file's checksum, which come first."""
+"""Length of the checksum at the start of a file, in bytes."""
 
 
 def key() -> str:
-    """What makes compiled kernels another set: their text, the compiler, and its settings."""
+    """Key of a set of compiled kernels: their source text, the compiler, and its settings."""
     digest = hashlib.sha256()
     settings = {
         name: value
@@ -73,12 +72,12 @@ def key() -> str:
 
 @cache
 def sources() -> tuple[Path, ...]:
-    """All files of the engine that kernels are made of, in order.
+    """All source files of the engine's kernels, in order.
 
-    These are the modules that import a compiler, and what they import of the engine: a kernel
-    inlines functions and constants of other modules. The import statements say which these are: a
-    list would miss a new module. The whole engine would be too much: after a change of the command
-    line all kernels would be compiled again.
+    These are the modules that import a compiler, and the engine's modules that they import, because
+    a kernel inlines functions and constants of other modules. They are found from the import
+    statements, because a list would miss a new module. Hashing the whole engine would recompile all
+    kernels after a change of the command line.
     """
     modules = {_module(file): file for file in sorted(ENGINE.rglob("*.py"))}
     found: dict[str, frozenset[str]] = {}
@@ -105,7 +104,7 @@ def _module(file: Path) -> str:
 
 
 def _imports(name: str, file: Path) -> frozenset[str]:
-    """All names that the import statements of a module name, wherever these stand."""
+    """All names in the import statements of a module, at any level."""
     found: set[str] = set()
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     for node in _statements(ast.parse(file.read_bytes())):
@@ -114,13 +113,13 @@ def _imports(name: str, file: Path) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom):
             relative = "." * node.level + (node.module or "")
             module = importlib.util.resolve_name(relative, package)
-            # What is imported from a package may be a module.
+            # A name that is imported from a package may be a module.
             found.update([module, *(f"{module}.{alias.name}" for alias in node.names)])
     return frozenset(found)
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """All statements below a node, without the many expressions that ``ast.walk`` visits too."""
+    """All statements below a node, without the expressions that ``ast.walk`` also visits."""
     below: list[ast.AST] = [tree]
     while below:
         node = below.pop()
@@ -131,15 +130,18 @@ def _statements(tree: ast.AST) -> Iterator[ast.AST]:
 
 @cache
 def folder() -> Path | None:
-    """The folder of this set; None where none can be made, and kernels are compiled each time."""
+    """The folder of this set; None if it cannot be made, then kernels are compiled at every
+    start.
+    """
     name, named = f"evolution-gate/numba/{key()}", own_cache()
     for place in _homes():
         try:
             (place / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError:
-            # A home that cannot be written, as in a container without one.
+            # The home cannot be written, for example in a container.
             continue
-        # The folder that the user named is trusted, as in an image, whose files are another user's.
+        # A folder that the user named is trusted, for example in an image, where it belongs to
+        # another user.
         if place == named or _private(place / name):
             return (place / name).absolute()
     _say("kernels are compiled at every start: no folder can keep them; set GA_CACHE to one")
@@ -154,33 +156,34 @@ def _homes() -> Iterator[Path]:
             yield Path(value).absolute()
     if at_home := home():
         yield at_home / ".cache"
-    # What somebody else made under that name is not used.
+    # A folder of another user with that name is not used.
     with contextlib.suppress(InputError, OSError):
         yield private_folder()
 
 
 def _private(place: Path) -> bool:
-    """Whether nobody else can put a file there: what is loaded from there is run."""
+    """Whether no other user can write there, because the code in the files is executed."""
     found = place.stat()
     return found.st_uid in (os.getuid(), 0) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 @cache
 def _say(text: str) -> None:
-    """Once a process."""
+    """Print once per process."""
     print(f"ga: {text}", file=sys.stderr)
 
 
 class Compiling:
-    """Tells on stderr that kernels are compiled, if none are kept yet: it takes most of a minute.
+    """Reports on stderr that kernels are compiled, if the cache is empty: it takes most of a
+    minute.
 
     Args:
-        families: how many will be compiled.
+        families: number of families to compile.
     """
 
     def __init__(self, families: int) -> None:
         place = folder()
-        # Making or reading a market compiles some of its own.
+        # Making or reading a market also compiles some kernels.
         self._cold = place is None or not any(place.glob("accounts.*.kernel"))
         self._families, self._done = families, 0
         self._began = self._told = time.monotonic()
@@ -195,7 +198,7 @@ class Compiling:
             self._tell(f"kernels of {self._done} of {self._families} families are compiled")
 
     def end(self) -> None:
-        """All are."""
+        """All families are compiled."""
         if self._cold:
             self._tell(f"kernels are compiled ({time.monotonic() - self._began:.0f} s)")
 
@@ -204,7 +207,7 @@ class Compiling:
 
 
 class Locator(caching._CacheLocator):
-    """Numba's interface for where files are; ours are found by ``_Files``."""
+    """Numba's interface for the location of cache files; ``_Files`` finds ours."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._line = function.__code__.co_firstlineno
@@ -214,13 +217,13 @@ class Locator(caching._CacheLocator):
         return str(folder() or "")
 
     def ensure_cache_path(self) -> None:
-        """It was made when it was chosen."""
+        """Do nothing: the folder was made when it was chosen."""
 
     def get_source_stamp(self) -> str:
         return ""
 
     def get_disambiguator(self) -> str:
-        # A function of a file that the folder's key does not cover, as of somebody else's.
+        # A function in a file that the folder's key does not cover, for example a user's.
         known = self._file in sources() or not self._file.is_file()
         text = "" if known else hashlib.sha256(self._file.read_bytes()).hexdigest()[:16]
         return f"{self._line}{text}"
@@ -241,7 +244,7 @@ class _Files:
         self._name = name
 
     def path(self, key: Any) -> Path | None:
-        """Of a key as numba makes it: types, processor and its features, hash of the bytecode."""
+        """Path for a key of numba: types, processor and its features, hash of the bytecode."""
         place = folder()
         if place is None:
             return None
@@ -250,7 +253,7 @@ class _Files:
         return place / f"{self._name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.kernel"
 
     def load(self, key: Any) -> Any:
-        """What was saved, None if there is nothing or it is damaged."""
+        """The saved kernel; None if there is none or it is damaged."""
         path = self.path(key)
         if path is None:
             return None
@@ -268,7 +271,7 @@ class _Files:
         return pickle.loads(data)
 
     def save(self, key: Any, data: Any) -> None:
-        """Write in one step, so that no other process sees half a file."""
+        """Write atomically, so that no other process reads an incomplete file."""
         path = self.path(key)
         if path is None:
             return
@@ -282,7 +285,7 @@ class _Files:
             _say(f"compiled kernels cannot be kept in {path.parent} ({error.strerror})")
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: there is no buffer."""
 
 
 class KernelCache(caching.FunctionCache):

@@ -1,7 +1,7 @@
 """Panel: one asset of a market with its indicator banks.
 
-A bank is a table of one indicator over all its whole-number periods, (P, T), built when a family
-first asks for it and shared by all genomes that follow.
+A bank is a table of one indicator over all its integer periods, (P, T). It is built when a family
+first needs it, and shared by all later genomes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ga.market import Market
 Floats = NDArray[np.float64]
 
 MAX_BANK_BYTES: Final = 1 << 30
-"""Banks of one market are dropped and rebuilt on demand beyond this."""
+"""Limit of the banks of one market, in bytes; above it they are dropped and rebuilt on demand."""
 _HOUR: Final = 3600 * 10**9
 
 
@@ -27,7 +27,7 @@ class Panel:
 
     def __init__(self, market: Market, asset: int) -> None:
         self.open: Floats = _fixed(market.open[asset])
-        """(T,), likewise high, low, close, volume."""
+        """(T,), like high, low, close and volume."""
         self.high: Floats = _fixed(market.high[asset])
         self.low: Floats = _fixed(market.low[asset])
         self.close: Floats = _fixed(market.close[asset])
@@ -63,8 +63,9 @@ class Panel:
 
 
 def _fixed(row: Floats) -> Floats:
-    """A read-only view. A market that was sent to a process by pickle can be written to, one from
-    Ray's store cannot, and kernels are compiled anew for the other kind of array."""
+    """A read-only view. A market from a pickle is writable, one from Ray's store is not, and numba
+    would compile kernels for each kind of array.
+    """
     view = row.view()
     view.flags.writeable = False
     return view
@@ -75,7 +76,7 @@ _panels: WeakKeyDictionary[Market, tuple[Panel, ...]] = WeakKeyDictionary()
 
 
 def panels(market: Market) -> tuple[Panel, ...]:
-    """The panels of a market, one an asset, made once."""
+    """The panels of a market, one per asset, made once."""
     found = _panels.get(market)
     if found is None:
         found = _panels[market] = tuple(Panel(market, a) for a in range(len(market.assets)))

@@ -1,4 +1,6 @@
-"""One account, the plain way: bar by bar. Gives the equity curve, and checks the fast way."""
+"""Reference implementation: one account, bar by bar. Gives the equity curve, and tests the fast
+kernel.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def account(
 
     Args:
         open_, close: (T,) prices. paid: (T,) funding paid by one unit up to each bar.
-        bars, targets: (E,) the changes of one lane.
+        bars, targets: (E,) the target changes of one lane.
 
     Returns:
         equity (T,) at each close, units held (T,), and 1 in bars (T,) with a fill.
@@ -72,7 +74,7 @@ def statistics(
         total = squares = worst = 0.0
         trades = exposed = 0.0
         for t in range(start, stops[fold]):
-            # A closed account has equity 0; one that is NaN must stay NaN, not look closed.
+            # A closed account has equity 0. NaN must stay NaN and not count as closed.
             change = equity[t] / before - 1.0 if before != 0.0 else equity[t]
             total += change
             squares += change * change
@@ -97,8 +99,9 @@ def summary(
     trades: float,
     exposed: float,
 ) -> None:
-    """Fill a row of statistics from ``n`` returns: their sum and that of their squares, equity
-    before and after."""
+    """Fill a row of statistics from ``n`` returns: their sum, the sum of their squares, and equity
+    before and after.
+    """
     mean = total / n
     row[0] = mean
     row[1] = np.sqrt(max(squares - n * mean * mean, 0.0) / (n - 1)) if n > 1 else 0.0

@@ -1,10 +1,10 @@
 """Target positions -> fills -> costs -> performance.
 
-A position decided at the close of bar t is filled at the open of bar t+1 at that open moved against
-the trader by the slippage; the fee is a fraction of the traded value. A target is a fraction of
-equity, valued at that open; it is traded when it changes, not rebalanced in between. Longs never
-borrow: a buy is cut to the cash there is. Funding is charged on the position's value at each bar's
-open, before that bar's fill. Once equity is not above zero the account is closed.
+A position decided at the close of bar t is filled at the open of bar t+1 at that open price,
+worsened by the slippage; the fee is a fraction of the traded value. A target is a fraction of
+equity, valued at that open. It is traded when it changes and not rebalanced in between. Longs never
+borrow: a buy is limited to the available cash. Funding is charged on the position's value at each
+bar's open, before that bar's fill. When equity is zero or below, the account is closed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 STATISTICS: Final = ("mean", "std", "growth", "max_drawdown", "trades", "exposure")
-"""Columns of a result: mean and standard deviation (n-1) of the bar returns, equity at the end over
-equity at the start, largest drawdown as a fraction, number of fills, share of bars with a
-position."""
+"""Columns of a result: mean and standard deviation (n-1) of the bar returns, final over initial
+equity, largest drawdown as a fraction, number of fills, share of bars with a position.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Costs:
 
 
 def funding_paid(panel: Panel) -> Floats:
-    """(1, T) funding that one unit held from the start has paid up to each bar."""
+    """(1, T) funding paid up to each bar by one unit that is held from the start."""
     if panel.funding is None:
         return np.zeros((1, panel.bars))
     return np.cumsum(panel.open * panel.funding)[None, :]
@@ -57,7 +57,7 @@ def simulate(panel: Panel, changes: Changes, ranges: Ints, costs: Costs, out: Fl
     Args:
         ranges: (F, 2) folds as bar ranges [start, stop), increasing, not overlapping; a fold's
             first return is that of its first bar. A fold begins with the position that the rule
-            holds there; an account that is closed stays so until the fold's end.
+            holds there. A closed account stays closed until the fold's end.
         out: (L, F, 6), filled with the columns of ``STATISTICS``.
     """
     simulate_lanes(

@@ -1,1 +1,1 @@
-"""What a workload needs: nodes, time and dollars, from costs that were measured."""
+"""Capacity planning: nodes, time and dollars for a workload, from measured costs."""

@@ -1,4 +1,4 @@
-"""``plan --measure``: what evaluations, the coordinator and a batch take on this machine."""
+"""``plan --measure``: measures evaluations, the coordinator and batches on this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MARKETS: Final = ((1, 2_500), (2, 20_000))
 """Assets and bars of the small and of the large market."""
 POPULATIONS: Final = (250, 2_000)
 NODES: Final = (1, 16, 128)
-"""Nodes of 8 slots at which handing out is measured."""
+"""Numbers of nodes with 8 slots for which dispatching is measured."""
 SLOTS: Final = 8
 _RULE_GENOMES: Final = 64
 _LEARNED_GENOMES: Final = 8
@@ -44,7 +44,7 @@ def measure(
     repeats: int = REPEATS,
     families: Sequence[str] = tuple(FAMILIES),
 ) -> Baseline:
-    """Measure everything; under a minute on one core, without what has to be compiled first."""
+    """Measure everything; under a minute on one core, without the compilation of kernels."""
     settings = Settings()
     markets = [visible(synthetic(assets=a, bars=n, seed=1), settings) for a, n in MARKETS]
     cells = [len(market.assets) * market.bars for market in markets]
@@ -75,7 +75,7 @@ def measure(
 
 
 def _family(name: str, markets: Sequence[Market], settings: Settings, repeats: int) -> FamilyCost:
-    """Each repeat takes other random genomes, the same on both markets."""
+    """Each repeat uses other random genomes, the same on both markets."""
     family = FAMILIES[name]
     count = _LEARNED_GENOMES if family.learned else _RULE_GENOMES
     rows = scatter(family, keyed(1, Purpose.AUDIT, 0).random((count * repeats, len(family.genes))))
@@ -83,7 +83,7 @@ def _family(name: str, markets: Sequence[Market], settings: Settings, repeats: i
     for market in markets:
         evaluate(
             market, settings, warmup_genomes([name])
-        )  # Indicator banks and kernels are there now.
+        )  # Indicator banks and kernels are ready now.
         times = []
         for part in np.split(rows, repeats):
             genomes = [Genome(name, tuple(row)) for row in part.tolist()]
@@ -97,7 +97,7 @@ def _family(name: str, markets: Sequence[Market], settings: Settings, repeats: i
 def _coordinator(
     size: int, market: Market, settings: Settings, repeats: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Seconds of a generation's keys, digest and breeding; and of its commit."""
+    """Seconds for a generation's keys, digest and breeding, and for its commit."""
     plan = Plan(seed=1, population_size=size, generations=repeats + 1)
     evolution = Evolution(plan)
     dice = keyed(1, Purpose.AUDIT, 1)
@@ -142,7 +142,9 @@ def _coordinator(
 
 
 class _InstantFleet:
-    """Nodes that answer at once, one batch at a time: what is left is the dispatcher's own work."""
+    """Nodes that answer at once, one batch at a time, so that only the dispatcher's own work is
+    measured.
+    """
 
     def __init__(self, nodes: int) -> None:
         self._nodes = {f"n{number}": SLOTS for number in range(nodes)}
@@ -185,7 +187,7 @@ class _OneEach(CostModel):
 
 
 def _dispatch(nodes: int, repeats: int) -> tuple[float, ...]:
-    """Seconds that the dispatcher takes for a batch when every slot has two."""
+    """The dispatcher's seconds per batch when every slot has two batches."""
     fleet, full = _InstantFleet(nodes), 2 * SLOTS * nodes
     genome = warmup_genomes(["ema_crossover"])[0]
     dispatcher = Dispatcher(
@@ -205,7 +207,7 @@ def _dispatch(nodes: int, repeats: int) -> tuple[float, ...]:
 
 
 def _task(market: Market, settings: Settings, repeats: int) -> tuple[float, ...]:
-    """Wall seconds of a batch of one to a worker process and back, less its evaluation."""
+    """Wall seconds of a round trip of one genome to a worker process, without its evaluation."""
     genome = warmup_genomes(["ema_crossover"])
     found = []
     with closing(Pool(market=market, settings=settings, workers=1)) as pool:

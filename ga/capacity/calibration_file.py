@@ -1,4 +1,4 @@
-"""What this machine was measured to take: the file, its key, and where it is kept."""
+"""The baseline file with the measured costs of this machine: format, key and location."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAKE_ONE: Final = "make one in a minute with: python -m ga plan --measure"
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What a measurement holds for: another value of any of these, and it says nothing."""
+    """The machine of a measurement; it is valid only while all of these values are equal."""
 
     cpu: str
     cores: int
@@ -40,7 +40,7 @@ class Machine:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def unlike(self, other: Machine) -> str:
-        """In what the two differ, in words; empty when in nothing."""
+        """Describe the differences; empty if there are none."""
         mine, theirs = asdict(self), asdict(other)
         return ", ".join(
             f"{name} {theirs[name]} instead of {mine[name]}"
@@ -50,7 +50,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """The one that this process runs on."""
+    """The machine of this process."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -66,7 +66,7 @@ def this_machine() -> Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyCost:
-    """CPU seconds of one genome, a value a repeat, on the small and on the large market."""
+    """CPU seconds of one genome, one value per repeat, on the small and on the large market."""
 
     small: tuple[float, ...]
     large: tuple[float, ...]
@@ -74,7 +74,7 @@ class FamilyCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """Raw samples; everything in seconds."""
+    """Raw samples, in seconds."""
 
     machine: Machine
     measured_at: str
@@ -83,25 +83,25 @@ class Baseline:
     """Assets times visible bars of the small and of the large market."""
     families: Mapping[str, FamilyCost]
     populations: tuple[int, int]
-    """Sizes at which the coordinator's own work was measured."""
+    """Population sizes for which the coordinator's work was measured."""
     breeding: tuple[tuple[float, ...], tuple[float, ...]]
-    """A generation's keys, digest and breeding, at the two sizes; a value a repeat."""
+    """A generation's keys, digest and breeding, for the two sizes; one value per repeat."""
     commit: tuple[tuple[float, ...], tuple[float, ...]]
-    """A generation's commit to SQLite on this disk, at the two sizes."""
+    """A generation's commit to SQLite on this disk, for the two sizes."""
     in_flight: tuple[int, ...]
-    """Batches under way at which handing out was measured."""
+    """Numbers of batches in flight for which dispatching was measured."""
     dispatch: tuple[tuple[float, ...], ...]
-    """The coordinator's time a batch, at each of ``in_flight``."""
+    """The coordinator's time per batch, for each of ``in_flight``."""
     task: tuple[float, ...]
-    """What a batch costs beyond its evaluations, to a worker process of this machine and back."""
+    """Overhead of a batch: its round trip to a worker process of this machine."""
 
     def as_json(self) -> dict[str, object]:
-        """For a file."""
+        """The content of the file."""
         return {"format": FORMAT, **asdict(self)}
 
 
 def folder() -> Path:
-    """Where baselines are kept: the user's cache."""
+    """Folder of baselines in the user's cache."""
     return cache_home() / "evolution-gate" / "capacity"
 
 
@@ -111,7 +111,7 @@ def kept_at(machine: Machine) -> Path:
 
 
 def save(baseline: Baseline, path: Path) -> None:
-    """Write it whole or not at all.
+    """Write the file atomically.
 
     Raises:
         InputError: the folder cannot be written.
@@ -130,10 +130,10 @@ def save(baseline: Baseline, path: Path) -> None:
 
 
 def load(path: Path | None) -> Baseline:
-    """Read a baseline: a file, or with ``None`` the one that is kept for this machine.
+    """Read a baseline: a file, or with ``None`` the stored one of this machine.
 
     Raises:
-        InputError: there is none, it cannot be read, or it is of other kernels.
+        InputError: it does not exist, cannot be read, or was measured with other kernels.
     """
     here = this_machine()
     file = kept_at(here) if path is None else path

@@ -1,14 +1,14 @@
-"""Measured costs -> the time of a generation on so many nodes, and the nodes that a deadline takes.
+"""Cost model: time of a generation on a number of nodes, and number of nodes for a deadline.
 
 The model, in seconds; ``m`` slots, ``W`` the work of a generation on one slot, ``B`` its batches:
 
-    evaluation = W / m + tail       the tail: at the barrier slots wait for the last batch, half of
+    evaluation = W / m + tail       tail: at the barrier slots wait for the last batch, half of
                                     one on average and a whole one at most (Graham, 1969)
-    handing out = B d(in flight)    the coordinator hands out one batch after the other
-    generation = max(breeding + max(evaluation, handing out), commit)
+    dispatch = B d(in flight)       the coordinator dispatches one batch after the other
+    generation = max(breeding + max(evaluation, dispatch), commit)
 
-The commit of a generation goes on beside the evaluation of the next. ``ga.capacity.simulate`` plays
-the same through batch by batch; a test holds the two together.
+The commit of a generation runs during the evaluation of the next. ``ga.capacity.simulate``
+simulates the same batch by batch; a test compares the two.
 """
 
 from __future__ import annotations
@@ -30,42 +30,43 @@ from ga.execution.protocol import (
 Edge = Literal["low", "point", "high"]
 EDGES: Final[tuple[Edge, ...]] = ("low", "point", "high")
 RAY_TASK: Final[Mapping[Edge, float]] = {"low": 0.14e-3, "point": 0.5e-3, "high": 1.2e-3}
-"""Assumed seconds of the coordinator that Ray takes for a task: between pipelined and one at a time
-(measured once with Ray 2.60 on a core of this kind)."""
+"""Assumed coordinator seconds of Ray per task, between pipelined and one at a time (measured once
+with Ray 2.60 on a core of this kind).
+"""
 STRETCH: Final[Mapping[Edge, float]] = {"low": 0.9, "point": 1.0, "high": 1.1}
-"""Outside what was measured, costs are taken to grow with a power between these."""
+"""Outside the measured range, costs are assumed to grow with an exponent between these."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What things take, in seconds; lines are (fixed, for each more)."""
+    """Costs in seconds; linear costs are (fixed, per unit)."""
 
     genome: Mapping[str, float]
-    """On one slot, by family."""
+    """A genome on one slot, by family."""
     task: float
-    """On the slot, of every batch."""
+    """Overhead of every batch on the slot."""
     dispatch: tuple[float, float]
-    """Of the coordinator, of every batch; and for each batch in flight."""
+    """The coordinator per batch: fixed, and for each batch in flight."""
     breeding: tuple[float, float]
-    """Of the coordinator, of a generation; and for each individual."""
+    """The coordinator per generation: fixed, and for each individual."""
     commit: tuple[float, float]
-    """Of the ledger, likewise."""
+    """The ledger per generation: fixed, and for each individual."""
 
     @property
     def mean(self) -> float:
-        """A genome's, families in equal numbers."""
+        """Mean of a genome, with families in equal numbers."""
         return math.fsum(self.genome.values()) / len(self.genome)
 
     @property
     def dearest(self) -> tuple[str, float]:
-        """The family that takes longest."""
+        """The most expensive family."""
         name = max(self.genome, key=self.genome.__getitem__)
         return name, self.genome[name]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a generation's time is made of, in seconds."""
+    """The parts of a generation's time, in seconds."""
 
     breeding: float
     evaluation: float
@@ -74,12 +75,12 @@ class Parts:
 
     @property
     def seconds(self) -> float:
-        """From one generation to the next."""
+        """Seconds from one generation to the next."""
         return max(self.breeding + max(self.evaluation, self.dispatch), self.commit)
 
     @property
     def bound_by(self) -> str:
-        """What sets the pace."""
+        """The part that limits the speed."""
         if self.commit >= self.breeding + max(self.evaluation, self.dispatch):
             return "commit"
         worst = max(self.breeding, self.evaluation, self.dispatch)
@@ -88,10 +89,11 @@ class Parts:
 
 
 def batches(work: float, slots: int, population: int) -> float:
-    """About how many batches ``ga.execution.protocol.make_batches`` makes of ``work`` seconds.
+    """Approximate number of batches that ``ga.execution.protocol.make_batches`` makes of ``work``
+    seconds.
 
-    Batches of the largest size while a slot has some of them to come; then each takes a fixed share
-    of what is left; at last the smallest.
+    First batches have the largest size, while several remain for each slot. Then each takes a fixed
+    share of the rest. The last have the smallest size.
     """
     parts = batch_count(slots)
     longest, shortest = MAX_BATCH_SECONDS * parts, MIN_BATCH_SECONDS * parts
@@ -103,13 +105,13 @@ def batches(work: float, slots: int, population: int) -> float:
 
 
 def generation(costs: Costs, population: int, slots: int, *, tail: float = 0.5) -> Parts:
-    """What a generation takes on ``slots`` slots.
+    """Time of a generation on ``slots`` slots.
 
     Args:
-        tail: the part of a last batch that the barrier waits for.
+        tail: share of a last batch for which the barrier waits.
     """
     work = population * costs.mean
-    # A genome that takes longer than the longest batch is one batch.
+    # A genome that takes longer than the longest batch is a batch of one.
     clipped = [min(seconds, MAX_BATCH_SECONDS) for seconds in costs.genome.values()]
     count = batches(population * math.fsum(clipped) / len(clipped), slots, population)
     used = min(slots, count)
@@ -120,30 +122,32 @@ def generation(costs: Costs, population: int, slots: int, *, tail: float = 0.5) 
     return Parts(
         breeding=costs.breeding[0] + costs.breeding[1] * population,
         evaluation=(work + count * costs.task) / used + tail * last * (1 - 1 / used),
-        # The first are handed out while fewer are in flight; the last is still to be done.
+        # The first batches are dispatched with fewer in flight; the last one is evaluated after its
+        # dispatch.
         dispatch=count * fixed + more * flying * (count - flying / 2) + min(last, each_s),
         commit=costs.commit[0] + costs.commit[1] * population,
     )
 
 
 def _flying(batch: float, fixed: float, more: float) -> float:
-    """Batches in flight at which they end as fast as they are handed out (Little, 1961): the
-    positive root of ``F (fixed + more F) = batch``."""
+    """Number of batches in flight at which batches end as fast as they are dispatched (Little,
+    1961): the positive root of ``F (fixed + more F) = batch``.
+    """
     if more <= 0.0:
         return batch / fixed if fixed > 0.0 else math.inf
     return (math.sqrt(fixed * fixed + 4.0 * more * batch) - fixed) / (2.0 * more)
 
 
 def limits(costs: Costs) -> dict[str, float]:
-    """Slots from which on each part of the coordinator's machine is busy all the time; more of them
-    wait. By what is done: handing out, breeding, commit. For large populations, whose batches are
-    as long as they may be.
+    """Numbers of slots from which each part of the coordinator's machine is always busy, so that
+    more slots wait: dispatch, breeding, commit. Valid for large populations, whose batches have the
+    largest size.
     """
     fixed, more = costs.dispatch
     each_s = costs.genome.values()
-    # The mean batch: a genome that takes longer than a batch may is one by itself.
+    # The mean batch; a genome that takes longer than the largest batch is a batch of one.
     batch = math.fsum(each_s) / math.fsum(min(1.0, s / MAX_BATCH_SECONDS) for s in each_s)
-    # Each slot has another one waiting.
+    # Each slot has another batch queued.
     batch += costs.task
     found = {"handing out": _flying(batch, fixed, BATCHES_A_SLOT * more)}
     for name, (_, each) in (("breeding", costs.breeding), ("commit", costs.commit)):
@@ -152,20 +156,21 @@ def limits(costs: Costs) -> dict[str, float]:
 
 
 def fewest_nodes(seconds: Callable[[int], float], limit: float, most: int) -> int | None:
-    """The smallest number of nodes whose time is within a limit; ``None`` when none up to ``most``
-    is. More nodes are not always faster: handing out takes longer with each."""
+    """The smallest number of nodes whose time is within a limit; ``None`` if there is none up to
+    ``most``. More nodes are not always faster, because dispatch takes longer with each node.
+    """
     return next((nodes for nodes in range(1, most + 1) if seconds(nodes) <= limit), None)
 
 
 def costs_of(
     baseline: Baseline, *, cells: int, families: Sequence[str], edge: Edge, factor: float
 ) -> Costs:
-    """The costs of a market of ``cells`` assets times visible bars.
+    """Costs for a market of ``cells`` (assets times visible bars).
 
     Args:
         edge: the lowest, the median or the highest of the repeats. The range of n of them holds the
             true median with probability 1 - 2^(1 - n): 98 % for 7.
-        factor: what a second of a core here takes on the machine that is planned.
+        factor: seconds on the planned machine for one second of a core here.
     """
     few, many = baseline.populations
     slow = baseline.dispatch[-1]
@@ -186,13 +191,14 @@ def costs_of(
 
 
 def genome(cost: FamilyCost, measured: tuple[int, int], cells: int, edge: Edge) -> float:
-    """Seconds of one genome: a straight line between the two markets that were measured, a power of
-    the cells (``STRETCH``) beyond them."""
+    """Seconds of one genome: linear between the two measured markets, a power of the cells
+    (``STRETCH``) outside them.
+    """
     (few, many), small, large = measured, _at(cost.small, edge), _at(cost.large, edge)
     if cells > many:
         return large * math.pow(cells / many, STRETCH[edge])
     if cells < few:
-        # A smaller market takes less, but the edges are the other way round.
+        # Below the measured range the lower and upper exponent are swapped.
         return small * math.pow(cells / few, 2.0 - STRETCH[edge])
     return small + (large - small) * (cells - few) / (many - few)
 

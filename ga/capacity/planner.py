@@ -1,4 +1,4 @@
-"""A workload and a deadline -> nodes, time and dollars, each with an interval."""
+"""Plans a workload with a deadline: nodes, time and dollars, each with an interval."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from ga.evaluation.settings import Settings
 MOST_NODES: Final = 10_000
 _MOST_DAYS: Final = 365
 _ARRAYS: Final = 6
-"""Open, high, low, close, volume, funding."""
+"""Columns: open, high, low, close, volume, funding."""
 _MEMORY_SHARE: Final = 0.5
-"""Of a node's memory, what a market may take: banks and batches need the rest."""
+"""Share of a node's memory for the market; banks and batches need the rest."""
 _TAILS: Final[Mapping[Edge, float]] = {"low": 0.0, "point": 0.5, "high": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is to be evolved, and by when."""
+    """The planned evolution and its deadline."""
 
     population: int
     assets: int
     bars: int
-    """Of each asset, with the hold-out."""
+    """Bars of each asset, including the hold-out."""
     generations: int
     deadline_s: float
     families: tuple[str, ...]
@@ -66,13 +66,13 @@ class Wanted:
 
     @property
     def cells(self) -> int:
-        """Assets times the bars that evolution sees."""
+        """Assets times bars before the hold-out."""
         return self.assets * int(self.bars * (1.0 - Settings().holdout))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """What is expected, between what is possible."""
+    """An estimate with its lower and upper bound."""
 
     point: float
     low: float
@@ -81,38 +81,39 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Needed:
-    """What a workload needs."""
+    """Resources that a workload needs."""
 
     nodes: Interval
     """Worker nodes."""
     provided: int
-    """The highest of them: so many keep the deadline whatever of the interval is true. The times
-    are those of so many."""
+    """The upper bound of the nodes: it keeps the deadline for all values of the interval. The times
+    are for this number.
+    """
     generation_s: Interval
     total_s: Interval
-    """Without the start of the nodes."""
+    """Seconds of the run, without the start of the nodes."""
     on_demand_a_day: Interval
-    """Dollars, the nodes and the coordinator's machine running all day."""
+    """Dollars a day, with the nodes and the coordinator's machine running all day."""
     spot_a_day: Interval
-    """Likewise; the coordinator's machine stays on demand."""
+    """The same with spot nodes; the coordinator's machine stays on demand."""
     run_on_demand: Interval
-    """Dollars of the whole run on ``provided`` nodes, by the second."""
+    """Dollars of the whole run on ``provided`` nodes, billed by the second."""
     bound_by: str
-    """What sets the pace with ``provided`` nodes."""
+    """The part that limits the speed with ``provided`` nodes."""
     dearest: str
-    """The family that takes longest."""
+    """The most expensive family."""
     dearest_generation_s: float
-    """A generation in which every individual is of that family."""
+    """Seconds of a generation in which every individual is of that family."""
     notes: tuple[str, ...]
-    """What was extrapolated or assumed beyond what was measured."""
+    """Extrapolations and assumptions of the plan."""
     price: Price = NODE
 
 
 def needed(wanted: Wanted, baseline: Baseline) -> Needed:
-    """The fewest nodes that keep the deadline, at the highest costs of the interval.
+    """The fewest nodes that keep the deadline at the highest costs of the interval.
 
     Raises:
-        InputError: no number of nodes keeps it; the message says what is the fastest.
+        InputError: no number of nodes keeps it; the message states the fastest.
     """
     each = {edge: _costs(wanted, baseline, edge) for edge in EDGES}
 
@@ -164,7 +165,7 @@ def needed(wanted: Wanted, baseline: Baseline) -> Needed:
 
 
 def _a_day(nodes: Interval, an_hour: Interval) -> Interval:
-    """Dollars of all machines, worker nodes at ``an_hour``, the others on demand."""
+    """Dollars a day of all machines: worker nodes at ``an_hour``, the others on demand."""
     heads = HEADS * NODE.on_demand
 
     def dollars(many: float, price: float) -> float:
@@ -178,7 +179,7 @@ def _a_day(nodes: Interval, an_hour: Interval) -> Interval:
 
 
 def notes(wanted: Wanted, baseline: Baseline) -> tuple[str, ...]:
-    """Where the plan leaves what was measured."""
+    """Describe where the plan goes beyond the measurements."""
     found = []
     few, many = baseline.cells
     if not few <= wanted.cells <= many:
@@ -228,7 +229,7 @@ def _scaled(interval: Interval, by: float) -> Interval:
 
 
 def families_of(text: str | None, every: Sequence[str]) -> tuple[str, ...]:
-    """Families that were named, in the order of ``every``; all when none was."""
+    """The named families in the order of ``every``; all if none is named."""
     if not text:
         return tuple(every)
     named = text.split(",")

@@ -1,4 +1,4 @@
-"""What a node costs: a table with its date and source. Prices change: check them before you buy."""
+"""Prices of nodes: a table with its date and source. Prices change: check them before you buy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HOURS_A_DAY: Final = 24.0
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """One kind of machine in the cloud. Dollars (US) an hour, without disks and traffic."""
+    """Price of one kind of cloud machine, in US dollars an hour, without disks and traffic."""
 
     instance: str
     region: str
@@ -38,11 +38,12 @@ NODE: Final = Price(
 """The node that the phase 1 plan names. AWS calls the prices there examples, not current ones."""
 
 HEADS: Final = 1
-"""Machines beside the worker nodes: coordinator, Ray's head and the databases share one."""
+"""Machines in addition to the worker nodes: coordinator, Ray's head and the databases share one."""
 
 VCPU_FACTOR: Final = (0.5, 1.0, 2.0)
-"""Assumed: what takes a second of a core here takes so many of a vCPU (lowest, taken, highest).
+"""Assumed vCPU seconds for one second of a core here (lowest, estimate, highest).
 
 A vCPU is one of two threads of a core, and a busy pair does about 1.3 times the work of one thread,
-so 1.5 would be expected of a core that was measured alone; where the core here is a vCPU itself,
-about 1. The interval is wider than both."""
+so about 1.5 is expected if a core was measured alone, and about 1 if the core here is itself a
+vCPU. The interval is wider than both.
+"""

@@ -1,10 +1,9 @@
-"""A cluster played through, batch by batch: 1 to 10,000 nodes, with failures. Equal seeds, equal
-histories.
+"""Simulates a cluster batch by batch: 1 to 10,000 nodes, with failures. Equal seeds give equal
+results.
 
-A coordinator hands out one batch after the other to the node with the least to do, as the driver
-does, and takes results; a generation is a barrier; its commit goes on beside the next generation. A
-node that fails loses what it had; that is noticed after a while, done again, and the node comes
-back.
+The coordinator dispatches one batch after the other to the least busy node, as the driver does, and
+receives results. A generation is a barrier; its commit runs during the next generation. A failing
+node loses its batches. After a delay they are repeated, and later the node returns.
 """
 
 from __future__ import annotations
@@ -28,31 +27,31 @@ _DONE, _FAILS, _NOTICED, _BACK = range(4)
 
 @dataclass(frozen=True, kw_only=True)
 class Failures:
-    """How nodes fail."""
+    """Parameters of node failures."""
 
     per_node_day: float = 0.0
-    """Mean number; times between are exponential."""
+    """Mean number of failures per node and day; the times between them are exponential."""
     detection: float = 5.0
-    """Seconds until the coordinator knows."""
+    """Seconds until the coordinator detects a failure."""
     away: float = 60.0
-    """Seconds until the node is back."""
+    """Seconds until the node returns."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """How a run went."""
+    """Result of a simulated run."""
 
     seconds: float
-    """From the first generation to the last commit."""
+    """Seconds from the first generation to the last commit."""
     generations: tuple[float, ...]
     """Seconds from one barrier to the next."""
     busy: float
-    """Share of all slots' time that was spent in evaluations which counted."""
+    """Share of all slots' time that was spent in evaluations whose results were used."""
     handing_out: float
-    """Share of the time that the coordinator was handing out."""
+    """Share of the time in which the coordinator dispatched."""
     failures: int
     redone: int
-    """Batches that were lost with a node and done again."""
+    """Batches that were lost with a node and repeated."""
 
 
 class _Known(CostModel):
@@ -77,12 +76,12 @@ def play(
     seed: int = 0,
     evaluated: Sequence[Mapping[str, int]] | None = None,
 ) -> Played:
-    """Play a run.
+    """Simulate a run.
 
     Args:
-        slots: of each node.
-        evaluated: genomes by family, for each generation; None: the whole population in every one,
-            families in equal numbers.
+        slots: slots of each node.
+        evaluated: evaluated genomes by family, for each generation; None: the whole population in
+            every generation, with families in equal numbers.
     """
     cluster = _Cluster(nodes, slots, failures or Failures(), seed)
     if evaluated is None:
@@ -121,7 +120,7 @@ def _batches(costs: Costs, genomes: Mapping[str, int], slots: int) -> list[float
 
 
 class _Cluster:
-    """The nodes and what they are at; goes on from one generation to the next."""
+    """State of the nodes, which continues from one generation to the next."""
 
     def __init__(self, nodes: int, slots: int, failures: Failures, seed: int) -> None:
         self._slots, self._failures = slots, failures
@@ -133,7 +132,7 @@ class _Cluster:
         self._known_up, self._up = [True] * nodes, nodes
         self._down = [False] * nodes
         self._life = [0] * nodes
-        """How often a node has failed: results of an earlier life do not come."""
+        """Number of failures of each node, so that results from before a failure are dropped."""
         self._held: list[set[int]] = [set() for _ in range(nodes)]
         self._idle = [(0, node) for node in range(nodes)]
         self.failed = self.redone = 0
@@ -143,7 +142,7 @@ class _Cluster:
     def generation(
         self, now: float, work: Sequence[float], dispatch: tuple[float, float]
     ) -> tuple[float, float]:
-        """Do all batches; returns the time of the last result, and what handing out took."""
+        """Run all batches; returns the time of the last result, and the time of dispatching."""
         todo, left, flying, spent = deque(range(len(work))), len(work), 0, 0.0
         fixed, each = dispatch
         while left:
@@ -201,7 +200,7 @@ class _Cluster:
             self._event(now + wait, _FAILS, node)
 
     def _least_busy(self, todo: int) -> int | None:
-        """The node with the least to do; None when all that are known to be up have enough."""
+        """The least busy node; None if all nodes that count as up have enough batches."""
         most = max_in_flight(self._slots * self._up, todo)
         while self._idle:
             load, node = self._idle[0]

@@ -68,9 +68,9 @@ def command(options: argparse.Namespace) -> int:
 
 def _up(compose: Compose) -> int:
     """Start everything; remove it again if it does not become healthy."""
-    # Asked first: without an engine nothing is written.
+    # Checked first, so that nothing is written without an engine.
     before = compose.containers()
-    # Before the ports are asked for: it decides whether Grafana is among the services.
+    # Before the ports are checked, because it decides whether Grafana is among the services.
     if written := init(compose.folder):
         print(f"written in {compose.folder}: {', '.join(written)}", file=sys.stderr)
     if wide := compose.too_large():

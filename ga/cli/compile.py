@@ -1,4 +1,4 @@
-"""``python -m ga compile``: all kernels now, instead of at their first use."""
+"""``python -m ga compile``: compile all kernels now, instead of at their first use."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ga.families import FAMILIES
 from ga.sources import synthetic
 
 _BARS: Final = 2000
-"""As many as the learned families need."""
+"""Number of bars that the learned families need."""
 _PATIENCE: Final = 600.0
 
 
 def compile_kernels() -> float:
-    """Compile what the cache (``ga.backtest.jit``) does not have, on all cores.
+    """Compile on all cores the kernels that the cache (``ga.backtest.jit``) lacks.
 
     Returns:
         The seconds that it took.

@@ -1,4 +1,4 @@
-"""An equity curve in a terminal and on a page."""
+"""Shows an equity curve in a terminal and on an HTML page."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def page(
     """One offline HTML page: Sharpe ratios by part, the curve, the table and the genes.
 
     Args:
-        times: (T,) nanoseconds since the epoch. curve: (T,) equity. rows: of equal keys.
+        times: (T,) nanoseconds since the epoch. curve: (T,) equity. rows: dicts with equal keys.
     """
     parts = " · ".join(
         f"{part} {'-' if value is None else format(value, '.3f')}" for part, value in sharpe.items()

@@ -1,9 +1,9 @@
-"""How a command ends: its exit status, and one line on what went wrong.
+"""Exit status of commands, and one-line error messages.
 
 Standard library only: it runs before anything else is loaded.
 
-Exit status: 0 done, 1 failed, 2 bad input, 128 + n ended by signal n (130: Ctrl-C), as shells say
-it; so also 141 when the reader of a pipe is gone.
+Exit status: 0 done, 1 failed, 2 bad input, 128 + n ended by signal n (130: Ctrl-C), as in shells;
+141 when the reader of a pipe is gone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _REMEDIES: Final = {
 
 
 def status_of(work: Callable[[], int], *, hint: Callable[[], str] = str) -> int:
-    """Do ``work``; an error or signal becomes one line on stderr and an exit status.
+    """Run ``work``; convert an error or signal to one line on stderr and an exit status.
 
     Args:
         hint: how to continue after an interrupt, if there is anything to continue.
@@ -53,7 +53,7 @@ def status_of(work: Callable[[], int], *, hint: Callable[[], str] = str) -> int:
     try:
         status = work()
     except SystemExit as ended:
-        # ``--help``: its text may not have reached anybody yet.
+        # ``--help``: its text may still be in the buffer.
         status = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     except InputError as error:
         say(str(error))
@@ -87,12 +87,12 @@ def say(text: str) -> None:
     try:
         print("ga:", redact(" ".join(text.split())), file=sys.stderr, flush=True)
     except OSError:
-        # There is no other place to say it; the exit status does.
+        # stderr itself fails; only the exit status remains.
         _silence(sys.stderr)
 
 
 def line_of(error: OSError) -> str:
-    """File, reason and remedy of an error of the operating system."""
+    """One line with file, reason and remedy for an error of the operating system."""
     reason = error.strerror or str(error) or type(error).__name__
     names = [os.fsdecode(n) for n in (error.filename, error.filename2) if n not in (None, "")]
     remedy = _REMEDIES.get(error.errno or 0)
@@ -101,27 +101,28 @@ def line_of(error: OSError) -> str:
 
 
 def open_standard_streams() -> None:
-    """Give what was closed (``>&-``) to nothing: a file of ours opened in its place would get what
-    libraries write to it."""
+    """Open closed standard streams (``>&-``) on the null device. Otherwise a file opened later
+    would get their number, and the output that libraries write to it.
+    """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free, which is this one.
+            # ``open`` returns the lowest free number, which is this one.
             os.open(os.devnull, os.O_RDWR)
 
 
 class _Watched(io.FileIO):
-    """A standard stream that remembers why a write failed.
+    """A standard stream that records the error of a failed write.
 
-    Whoever wrote may have got no error (a buffer), or kept it (``argparse``), or have named no
-    file in it: then nobody would know that it was this stream.
+    The writer may get no error (a buffer), or suppress it (``argparse``), or its error may not name
+    the file. Then the failure of this stream would be unknown.
     """
 
     lost: OSError | None = None
 
     def write(self, data: Buffer, /) -> int:
-        """As of ``FileIO``."""
+        """See ``FileIO``."""
         try:
             return super().write(data)
         except OSError as error:
@@ -139,17 +140,17 @@ def watch_standard_streams() -> None:
                 io.BufferedWriter(raw),
                 encoding=stream.encoding,
                 errors=stream.errors,
-                # Unbuffered (``PYTHONUNBUFFERED``) would write each piece of a line by itself.
+                # Unbuffered (``PYTHONUNBUFFERED``), each part of a line would be a separate write.
                 line_buffering=stream.line_buffering or stream.write_through,
             )
             setattr(sys, name, watched)
 
 
 def check_folder() -> None:
-    """Refuse to work in a folder that is gone: half of all libraries ask for it.
+    """Refuse to work in a folder that was removed, because many libraries read the current folder.
 
     Raises:
-        InputError: it is.
+        InputError: the folder was removed.
     """
     try:
         os.getcwd()

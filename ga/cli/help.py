@@ -1,4 +1,4 @@
-"""What ``--help`` says beyond argparse: each option's default, examples, and shell completion."""
+"""Additions to argparse's ``--help``: defaults of options, examples, and shell completion."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _SHELLS: Final = ("bash", "zsh", "tcsh")
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Ends the help of an option with its default, unless that says it already."""
+    """Appends the default to the help of an option, unless the help contains it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text, default = action.help, action.default
-        # By identity: 0 is a default like any other, and equal to False.
+        # By identity, because 0 is a valid default and equals False.
         unsaid = default is None or default is False or default in (argparse.SUPPRESS, [])
         if text is None or unsaid or "default" in text or not action.option_strings:
             return text
@@ -22,7 +22,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class _PrintCompletion(argparse.Action):
-    """Print a script for a shell, made from the parser, and end. ``const``: the command's name."""
+    """Print a completion script for a shell and exit. ``const``: the command's name."""
 
     def __call__(self, parser: argparse.ArgumentParser, *given: Any, **_: Any) -> None:
         import shtab
@@ -35,7 +35,8 @@ class _PrintCompletion(argparse.Action):
 def finish(
     parser: argparse.ArgumentParser, *, installed: str, examples: Mapping[str, Sequence[str]]
 ) -> None:
-    """Give a parser and those of its commands defaults, examples and ``--print-completion``.
+    """Add defaults, examples and ``--print-completion`` to a parser and the parsers of its
+    commands.
 
     Args:
         installed: Name of the installed command.

@@ -1,6 +1,6 @@
 """Signal handling of ``python -m ga``. It is imported first, and imports almost nothing.
 
-Before that, while Python itself starts, a Ctrl-C is Python's.
+Before that, while Python itself starts, Python handles Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import signal
 import sys
 
 TYPE_CHECKING = False
-"""As in ``typing``, which takes longer to load than all of this."""
+"""As in ``typing``, whose import takes longer than this whole module."""
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -30,23 +30,24 @@ class Ended(KeyboardInterrupt):
 
     @property
     def how(self) -> str:
-        """For a line on stderr."""
+        """Description for a line on stderr."""
         if self.number == signal.SIGINT:
             return "interrupted"
         return f"ended by {signal.Signals(self.number).name}"
 
 
 class Signals:
-    """What SIGINT, SIGTERM and SIGHUP do to this process.
+    """Handling of SIGINT, SIGTERM and SIGHUP in this process.
 
-    At first, and after the first of them, they end it at once; while ``heeded`` they raise
-    ``Ended``, so that it ends in order. One that whoever started us ignores (``nohup``) stays so.
+    At first, and after the first signal, a signal ends the process at once. While ``heeded`` it
+    raises ``Ended``, so that the process ends in order. A signal that was ignored at the start
+    (``nohup``) stays ignored.
 
     """
 
     def __init__(self) -> None:
         self.clean_up: Callable[[], None] = lambda: None
-        """Ends and removes what would outlive the process, when it ends at once."""
+        """Callback that removes what would outlive the process, called when it ends at once."""
         self._mine = [n for n in _HEARD if signal.getsignal(n) is not signal.SIG_IGN]
         self.ends_at_once()
 
@@ -64,7 +65,7 @@ class Signals:
             signal.signal(number, handler)
 
     def _raise(self, number: int, _frame: FrameType | None) -> None:
-        # A second signal means: do not wait for the orderly end.
+        # A second signal ends the process without waiting for the orderly end.
         self.ends_at_once()
         raise Ended(number)
 
@@ -79,7 +80,7 @@ class Signals:
         if not isinstance(error, Ended):
             sys.__unraisablehook__(ignored)
             return
-        # Raised where Python can raise nothing (a finaliser) it is lost; so once more, soon.
+        # An exception in a finaliser is lost, so raise it again soon.
         number = error.number
         signal.signal(signal.SIGALRM, lambda _, frame: self._raise(number, frame))
         signal.setitimer(signal.ITIMER_REAL, _SOON)

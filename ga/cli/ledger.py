@@ -97,7 +97,7 @@ def _backup(options: argparse.Namespace) -> int:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    # Before the store is touched.
+    # Before the store is opened.
     with checked(options.file) as file, closing(open_ledger(options.store, create=True)) as ledger:
         rows = restore_from(ledger.engine, file, options.file)
     _say(options, rows, "restored, every digest checked")

@@ -1,4 +1,4 @@
-"""``python -m ga plan``: what a workload needs; ``--measure``, ``--simulate``."""
+"""``python -m ga plan``: resources that a workload needs; ``--measure``, ``--simulate``."""
 
 from __future__ import annotations
 

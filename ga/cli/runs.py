@@ -41,7 +41,7 @@ FORMAT: Final = "evolution-gate/strategy/1"
 
 
 def spec_of(options: argparse.Namespace) -> MarketSpec:
-    """The market that the options ask for."""
+    """The market that the options select."""
     assets = tuple(options.assets.split(",")) if options.assets else None
     return MarketSpec(
         spec=options.market,
@@ -53,7 +53,7 @@ def spec_of(options: argparse.Namespace) -> MarketSpec:
 
 
 def strategy_row(strategy: StrategyRecord) -> dict[str, object]:
-    """A strategy as JSON shows it."""
+    """A strategy as a JSON object."""
     return {
         "key": strategy.outcome.key,
         "family": strategy.genome.family,
@@ -82,7 +82,7 @@ def _sharpes(appraisal: Performance) -> Sharpes:
 
 
 def sharpe_row(strategy: StrategyRecord) -> dict[str, float | None]:
-    """Sharpe ratios of a strategy at the end of its run, as JSON shows them."""
+    """Sharpe ratios of a strategy at the end of its run, as a JSON object."""
     found = strategy.sharpes or Sharpes(in_sample=None, out_of_sample=None, holdout=None)
     return {f"{part}_sharpe": value for part, value in asdict(found).items()}
 
@@ -296,7 +296,7 @@ def _exported(path: Path) -> Genome:
 
 
 def signals(options: argparse.Namespace) -> int:
-    """``signals``: when a strategy changes its target position, on any market."""
+    """``signals``: list the changes of a strategy's target position on any market."""
     path = Path(options.strategy)
     genome = _exported(path) if os.path.exists(path) else _kept(options)[0].genome
     market = spec_of(options).load()

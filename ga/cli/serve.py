@@ -1,4 +1,4 @@
-"""``python -m ga serve``: its options, and the checks before it answers."""
+"""``python -m ga serve``: its options, and the checks before it starts."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def register(
 
 
 def command(options: argparse.Namespace) -> int:
-    """``serve``: until it is interrupted."""
+    """``serve``: run until it is interrupted."""
     limits = Limits(
         population_size=options.population_size,
         generations=options.generations,
@@ -98,7 +98,7 @@ def command(options: argparse.Namespace) -> int:
 
     with (
         closing(_listen(options.host, options.port)) as listening,
-        # Report an unreachable database at once: waiting requests would pile up.
+        # Report an unreachable database at once, because waiting requests would accumulate.
         closing(open_ledger(options.store, create=True, wait=False)) as ledger,
         acquire_singleton(ledger) as held,
     ):
@@ -107,7 +107,7 @@ def command(options: argparse.Namespace) -> int:
             jobs,
             limits,
             command=engine_command(limits, address=options.address, workers=options.workers),
-            # Not among the arguments, which all may read: the URL may hold a password.
+            # Not among the arguments, which every user can read: the URL may contain a password.
             env={"GA_STORE": options.store},
             say=lambda text: print(f"ga: {text}", file=sys.stderr, flush=True),
             held=held,
@@ -131,9 +131,9 @@ def command(options: argparse.Namespace) -> int:
         host, port = listening.getsockname()[:2]
         print(f"serving on http://{host}:{port}", flush=True)
         runner.start()
-        # Requests that ask the database run in threads; the loop is not to wait 5 ms for each.
+        # Requests that query the database run in threads; the loop must not wait 5 ms for each.
         sys.setswitchinterval(_SWITCH_SECONDS)
-        # uvicorn ends in order at a signal, and then sends it again.
+        # uvicorn ends in order after a signal, and then raises it again.
         signal.signal(signal.SIGTERM, _interrupted)
         try:
             uvicorn.Server(config).run(sockets=[listening])
@@ -148,7 +148,7 @@ def read_token(file: Path | None) -> str:
     """The token, from a file or the variable.
 
     Raises:
-        InputError: none, too short, or not readable; says how to make one.
+        InputError: it is missing, too short, or not readable; the message says how to make one.
     """
     if file is not None:
         try:
@@ -180,7 +180,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise InputError(
             f"--host {host} --port {port}: {error.strerror}; give another, or stop its user"
         ) from None
-    # Connections inherit it. asyncio sets it on sockets whose protocol was named alone, and without
-    # it every answer of two packets waits 40 ms for the client's acknowledgement.
+    # Connections inherit it. asyncio sets it only on sockets with an explicit protocol. Without it
+    # every answer of two packets waits 40 ms for the client's acknowledgement.
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return server

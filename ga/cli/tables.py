@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 _COPIED: Final = frozenset({"key", "run", "digest", "id", "name"})
-"""Columns of what is copied to another command: it must stay in one piece."""
+"""Columns whose values are copied to other commands, so they are never wrapped."""
 _GAP: Final = "  "
 
 
@@ -22,11 +22,11 @@ def table(
     right: Collection[str] = (),
     styles: Sequence[str] = (),
 ) -> None:
-    """Print rows of equal keys.
+    """Print rows, which are dicts with equal keys.
 
     Args:
-        right: columns of numbers, whose ends stand below each other.
-        styles: of each row, on a terminal.
+        right: columns that are right-aligned.
+        styles: style of each row on a terminal.
     """
     if not rows:
         print(f"{title}: none")
@@ -35,7 +35,7 @@ def table(
     cells = [[" ".join(str(value).split()) for value in row.values()] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
     console = Console()
-    # A heading is not broken, either.
+    # A heading is never wrapped, either.
     least = [w if n in _COPIED else cell_len(n) for n, w in zip(names, widths, strict=True)]
     if not console.is_terminal or sum(least) + len(_GAP) * len(names) > console.width:
         if title:
@@ -54,7 +54,7 @@ def table(
             justify="right" if name in right else "left",
         )
     for line, style in zip(cells, styles or [""] * len(cells), strict=True):
-        # As text: a name may hold what the library takes for markup.
+        # As text, because a name may contain characters of the library's markup.
         drawn.add_row(*map(Text, line), style=style)
     console.print(drawn)
 

@@ -1,4 +1,4 @@
-"""Genomes and a market -> outcomes, in batches."""
+"""Evaluates genomes on a market, in batches."""
 
 from __future__ import annotations
 
@@ -29,15 +29,18 @@ from ga.market import Market
 from ga.typing import Floats, Ints
 
 OF_A_GENOME: Final = (ArithmeticError, LookupError, MemoryError, ValueError)
-"""Errors that a family may raise for the genome or the market that it was given. All others
-(a missing library, an unreadable file, a damaged kernel) are the machine's."""
+"""Errors that a family may raise because of its genome or market. All others (a missing library, an
+unreadable file, a damaged kernel) are faults of the machine.
+"""
 
 CELLS: Final = 1 << 21
-"""Lanes x bars worked off at once: bounds the memory, 24 MiB for changes that are seldom many."""
+"""Lanes x bars per call; limits the memory to 24 MiB."""
 
 
 class _Scratch(threading.local):
-    """Changes to be filled, kept between calls: fresh memory costs as much as a fast kernel."""
+    """Memory for changes that is reused between calls, because allocating it takes as long as a
+    fast kernel.
+    """
 
     changes: Changes | None = None
 
@@ -59,11 +62,11 @@ def measure(market: Market, settings: Settings, family: str, genes: Floats, rang
     """
     rule = get_family(family)
     if genes.ndim != 2 or genes.shape[1] != len(rule.genes):
-        # Kernels are compiled without bounds checks and would read whatever lies behind.
+        # Kernels are compiled without bounds checks and would read beyond the array.
         raise ValueError(f"{family} has {len(rule.genes)} genes, not {genes.shape[1:]}")
     lanes = max(1, min(len(genes), CELLS // market.bars))
-    # Asset by asset, so that kernels write where the results are to stand: each step of Python
-    # between two kernels finds the caches full of theirs, and takes ten times as long as alone.
+    # Asset by asset, so that kernels write directly into the results. Each Python step between two
+    # kernels finds cold processor caches and takes ten times as long as alone.
     out = np.empty((len(market.assets), len(genes), len(ranges), len(simulation.STATISTICS)))
     for asset, panel in enumerate(panels(market)):
         for at in range(0, len(genes), lanes):
@@ -76,7 +79,8 @@ def measure(market: Market, settings: Settings, family: str, genes: Floats, rang
 
 
 def evaluate(market: Market, settings: Settings, genomes: Sequence[Genome]) -> list[Outcome]:
-    """Evaluate genomes on an in-sample market, in order. One that fails spoils no other.
+    """Evaluate genomes on an in-sample market, in order. A failing genome does not affect the
+    others.
 
     Raises:
         MachineError: an evaluation failed with an error that no genome can cause.
@@ -104,15 +108,15 @@ def _family(
         failure = OUT_OF_MEMORY
     except Exception as error:
         if isinstance(error, OF_A_GENOME) and not isinstance(error, InputError):
-            # Alone, a genome is the guilty one.
+            # Evaluated alone, so this genome is the cause.
             failure = f"{type(error).__name__}: {error}"
         else:
-            # An input error: whoever asked knows a family that this engine does not.
+            # An input error: the caller has a family that this engine lacks.
             raise MachineError(
                 f"{family} cannot be evaluated on this machine: {type(error).__name__}: {error}"
             ) from error
     if statistics is None:
-        # Only here is the error gone, and with it the memory that its frames held.
+        # Only here the error is released, and with it the memory of its frames.
         if len(genomes) > 1:
             return [o for g in genomes for o in _family(market, settings, family, [g])]
         key = evaluation_key(genomes[0], market.hash, settings)
@@ -130,17 +134,17 @@ def _family(
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Outcomes of one batch and what it took."""
+    """Outcomes of one batch, with its CPU time and times."""
 
     outcomes: tuple[Outcome, ...]
     cpu_seconds: float
     """CPU time of the evaluating thread."""
     started_at: float
-    """Unix seconds on the worker."""
+    """Unix seconds by the worker's clock."""
     finished_at: float
 
     def __reduce__(self) -> tuple[Callable[..., Batch], tuple[object, ...]]:
-        """To be sent column by column: one by one, outcomes take longer to send than to make."""
+        """Pickle column by column, because single outcomes take longer to send than to compute."""
         columns = tuple(zip(*self.outcomes, strict=True))
         return _batch, (columns, self.cpu_seconds, self.started_at, self.finished_at)
 
@@ -151,7 +155,7 @@ def _batch(columns: Sequence[Any], cpu: float, started: float, finished: float) 
 
 
 def evaluate_batch(market: Market, settings: Settings, genomes: Sequence[Genome]) -> Batch:
-    """``evaluate`` with its time taken: what workers run."""
+    """``evaluate`` with its CPU time and times; called by workers."""
     started, cpu = time.time(), time.thread_time()
     outcomes = tuple(evaluate(market, settings, genomes))
     return Batch(

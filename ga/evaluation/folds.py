@@ -1,4 +1,4 @@
-"""Walk-forward folds: which bars of a market are measured as what."""
+"""Walk-forward folds: in-sample, out-of-sample and hold-out bars of a market."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ga.typing import Ints
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Which bars are measured as what: ranges [start, stop), each (F, 2)."""
+    """Bar ranges [start, stop) of each part, each (F, 2)."""
 
     in_sample: Ints
     out_of_sample: Ints
@@ -24,7 +24,7 @@ class Split:
 
 
 def visible(market: Market, settings: Settings) -> Market:
-    """The market without its hold-out: all that workers are ever given.
+    """The market without its hold-out; workers never receive more.
 
     Raises:
         InputError: too few bars for the folds.
@@ -43,7 +43,7 @@ def visible(market: Market, settings: Settings) -> Market:
 def split(bars: int, settings: Settings) -> Split:
     """Cut ``bars`` visible bars into equal, consecutive folds after the warm-up.
 
-    Each is in-sample | purge | out-of-sample | purge and embargo.
+    Each fold is in-sample | purge | out-of-sample | purge and embargo.
     """
     edges = np.linspace(int(bars * settings.warm_up), bars, settings.folds + 1).astype(np.int64)
     inside, outside = [], []

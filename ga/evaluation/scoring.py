@@ -10,7 +10,8 @@ from ga.typing import Floats
 
 
 def sharpe(statistics: Floats, bars_per_year: float) -> Floats:
-    """Annualised Sharpe ratio, mean / std * sqrt(bars a year), 0 where nothing moved, NaN for NaN.
+    """Annualised Sharpe ratio, mean / std * sqrt(bars per year); 0 for constant equity, NaN for
+    NaN.
 
     Args:
         statistics: (..., 6) as ``ga.backtest.simulation.run`` returns them.
@@ -24,9 +25,10 @@ def sharpe(statistics: Floats, bars_per_year: float) -> Floats:
 
 
 def score(statistics: Floats, bars_per_year: float, settings: Settings) -> Floats:
-    """(L, 3) of statistics (L, A, F, 6): fitness, the mean over assets and folds of the annualised
-    net Sharpe ratio, those above zero scaled down where there were few trades; fills; and the
-    largest drawdown."""
+    """(L, 3) from statistics (L, A, F, 6): fitness, fills, and the largest drawdown. Fitness is the
+    mean of the annualised net Sharpe ratios over assets and folds; ratios above zero are scaled
+    down where there were few trades.
+    """
     found = np.empty((len(statistics), 3))
     scores(statistics.swapaxes(0, 1), bars_per_year, settings.min_trades, found)
     return found

@@ -1,4 +1,4 @@
-"""What an evaluation depends on, its identity, and its outcome."""
+"""Settings, identity and outcome of an evaluation."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ class Settings:
 
     costs: Costs = field(default_factory=Costs)
     folds: int = 4
-    """Walk-forward folds: consecutive stretches of history, each an in-sample part that the fitness
-    is averaged over, and an out-of-sample part after it that evolution is never told of."""
+    """Number of walk-forward folds: consecutive parts of the history. The fitness is averaged over
+    the in-sample part of each; evolution never uses the out-of-sample part after it.
+    """
     out_of_sample: float = 0.25
-    """Part of a fold that is out-of-sample."""
+    """Share of a fold that is out-of-sample."""
     purge: int = 5
-    """Bars measured in neither part where one ends: as far as the learned families look ahead."""
+    """Bars between two parts that neither includes: as many as the learned families look ahead."""
     embargo: float = 0.01
-    """Part of the history that is skipped after each out-of-sample part, so that what was known
-    there is not used again (Lopez de Prado, 2018, ch. 7)."""
+    """Share of the history that is skipped after each out-of-sample part, so that its information
+    is not used again (Lopez de Prado, 2018, ch. 7).
+    """
     holdout: float = 0.2
-    """Last part of the history; measured once, for the final strategies."""
+    """Share of the history at its end; measured once, for the final strategies."""
     warm_up: float = 0.1
-    """First part of the history; traded but not measured, so that rules have a past."""
+    """Share of the history at its start; traded but not measured, because rules need earlier
+    bars.
+    """
     min_trades: int = 10
     """Fills that a fold needs on an asset for its Sharpe ratio to count in full: below, a ratio
     above zero is scaled down in proportion, so that one lucky trade is not a strategy."""
@@ -61,11 +65,11 @@ class Settings:
 
 
 OUT_OF_MEMORY: Final = "out of memory"
-"""The error of a genome that wants more than its allowance."""
+"""The error of a genome that needs more memory than it may use."""
 
 
 class Outcome(NamedTuple):
-    """The result of one evaluation. Failed: ``error`` is set and there is no fitness."""
+    """The result of one evaluation. If it failed, ``error`` is set and there is no fitness."""
 
     key: str
     fitness: float | None

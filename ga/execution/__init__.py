@@ -1,1 +1,1 @@
-"""Where genomes are evaluated: worker processes on this machine, or a Ray cluster."""
+"""Evaluation of genomes: in worker processes on this machine, or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""``--mode auto``: measure, choose where to evaluate, and say why."""
+"""``--mode auto``: measure local and distributed evaluation, choose one, and give the reason."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from ga.genome import Genome
 from ga.market import Market
 
 _SAMPLE: Final = 256
-"""Genomes whose evaluation is timed."""
+"""Number of genomes whose evaluation is timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What an evaluator takes for a generation: ``fixed + each * population_size`` seconds."""
+    """Time of a generation with an evaluator: ``fixed + each * population_size`` seconds."""
 
     fixed: float
-    """Barrier: the round trip, and the wait for the last batch."""
+    """The barrier: a round trip, and the wait for the last batch."""
     each: float
     """One genome's share of the time of all slots."""
 
     def generation(self, population_size: int) -> float:
-        """Seconds of a generation in which no genome is known yet."""
+        """Seconds of a generation without known genomes."""
         return self.fixed + self.each * population_size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The evaluator, and the sentence that says why it was chosen."""
+    """The chosen evaluator, and the reason."""
 
     evaluator: Evaluator
     reason: str
     costs: Mapping[str, Cost] = field(default_factory=dict)
-    """mode -> what was measured there; empty where nothing was."""
+    """mode -> its measured cost; only the measured modes."""
 
 
 def make_evaluator(
@@ -89,14 +89,14 @@ def make_evaluator(
 
 
 def measure(evaluator: Evaluator, sample: Sequence[Genome]) -> Cost:
-    """Time a sample and a quarter of it: two points of the line.
+    """Time a sample and a quarter of it: two points of a straight line.
 
-    Wall time, so that a node's quota, its niceness and whoever else works on it are in it.
+    Uses wall time, which includes the effect of a node's quota, its niceness and other processes.
 
     Raises:
         ClusterError: the workers were lost.
     """
-    # Each genome twice: the first time round the estimates of batches' costs settle.
+    # Each genome twice, because the first evaluation corrects the estimated costs of batches.
     seconds = {}
     for size in (len(sample), len(sample), len(sample) // 4):
         began = time.perf_counter()
@@ -104,7 +104,7 @@ def measure(evaluator: Evaluator, sample: Sequence[Genome]) -> Cost:
             pass
         seconds[size] = time.perf_counter() - began
     (many, long), (few, short) = seconds.items()
-    # Noise may make the smaller sample slower; a genome never takes less than no time.
+    # Noise may make the smaller sample slower; the time per genome must not be negative.
     each = max(0.0, long - short) / max(many - few, 1)
     return Cost(fixed=max(0.0, long - each * many), each=each)
 
@@ -117,7 +117,7 @@ def choose(
     The other one is closed. A cluster that is lost, or a machine that cannot evaluate, loses.
     """
     population = Evolution(plan).ask()
-    # Genomes of all families in their shares, as a generation has them.
+    # Genomes of all families in the same shares as in a generation.
     sample = [population[i * len(population) // _SAMPLE] for i in range(_SAMPLE)]
     remote = cluster()
     try:

@@ -1,8 +1,8 @@
 """Fork server: worker processes are forked from a clean process that has loaded their code.
 
-Loading takes more than a second, and is done once, while the program starts. The program
-itself must not fork: it has threads (progress, database), whose locks a fork would copy.
-Imports nothing but the standard library.
+Loading takes more than a second and is done once, while the program starts. The program itself must
+not fork, because it has threads (progress, database) whose locks a fork would copy. This module
+imports only the standard library.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from ga.errors import InputError
 ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
-"""One thread a worker: more would take the other workers' cores, and sum in another order."""
+"""One thread per worker: more threads would use other workers' cores and add in another order."""
 
 CONTEXT: Final = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["ga.execution.preload"])
 
 
 def start_forkserver() -> None:
-    """Start the clean process, if it is not there yet, and do not wait for it."""
+    """Start the clean process if it does not run yet, without waiting for it."""
     named = os.environ.get("TMPDIR")
     if named and not takes_sockets(named, _RAYS_LENGTH):
-        # Ray, if it comes to that, makes its sockets there, whatever Python makes of TMPDIR.
+        # Ray may later make its sockets there, regardless of Python's own choice of TMPDIR.
         os.environ.setdefault("RAY_TMPDIR", short_folder(_RAYS_LENGTH))
     with single_threaded_env():
         forkserver.ensure_running()
 
 
 def detach_from_forkserver() -> None:
-    """In a worker: stop holding the clean process alive, which is to end with the program.
+    """In a worker: release the clean process, which must end with the program.
 
-    Every fork inherits the end of a pipe by which it could request forks. The clean process lives
-    while any process has that end open, and workers live as long as it does.
+    Every fork inherits one end of a pipe that requests forks. The clean process lives while any
+    process has that end open, and workers live as long as the clean process.
     """
     held: Any = forkserver._forkserver
     os.close(held._forkserver_alive_fd)
@@ -59,7 +59,7 @@ def detach_from_forkserver() -> None:
 def single_threaded_env() -> Iterator[None]:
     """Processes started in this block use one thread: libraries read this when loaded.
 
-    The clean process, if it is started meanwhile, hears no Ctrl-C and is asked by a short path.
+    If the clean process is started in the block, it ignores Ctrl-C and uses a short socket path.
     """
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
@@ -81,7 +81,7 @@ def deaf() -> Iterator[None]:
 
     A signal during the block is delivered when the block ends.
     """
-    # It would unblock the signal when it starts, and is started with every first process.
+    # The resource tracker would unblock the signal at its start, which is with the first process.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
@@ -91,9 +91,10 @@ def deaf() -> Iterator[None]:
 
 
 def end_children() -> None:
-    """End all that this process started: processes with their groups, the clean one with its forks.
+    """End everything that this process started: processes with their groups, and the clean process
+    with its forks.
 
-    Left to itself the clean process would first load all it is to load.
+    Without this, the clean process would first load all its modules.
     """
     held: Any = forkserver._forkserver
     if held._forkserver_pid is not None:
@@ -102,23 +103,23 @@ def end_children() -> None:
     for child in multiprocessing.active_children():
         if isinstance(child, SpawnProcess) and child.pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                # No group of its own yet, or nothing left of it.
+                # Its group does not exist yet, or has ended.
                 os.killpg(child.pid, signal.SIGKILL)
             child.kill()
             child.join()
 
 
 def clean_up() -> None:
-    """End and remove at once what would outlive this process."""
+    """End and remove at once everything that would outlive this process."""
     end_children()
     if _folders:
         shutil.rmtree(_folders.pop(), ignore_errors=True)
 
 
 def remove_sockets_at_exit() -> None:
-    """In the clean process: remove the folder of its socket at the end.
+    """In the clean process: remove the folder of its socket at its end.
 
-    It outlives a program that is killed, which cannot do that itself.
+    A program that is killed cannot do that itself; the clean process outlives it.
     """
     for number in map(int, os.listdir("/dev/fd")):
         with contextlib.suppress(OSError):
@@ -127,30 +128,30 @@ def remove_sockets_at_exit() -> None:
                     name = held.getsockname() if held.family == socket.AF_UNIX else ""
                 folder = Path(os.fsdecode(name)).parent
                 if folder.name.startswith("pymp-"):
-                    # Forks end without it.
+                    # Forks must not remove it.
                     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 _folders: list[Path] = []
-"""The folder of this process's sockets, once there is one."""
+"""The folder of this process's sockets, after it is made."""
 _NAMES_LENGTH: Final = len("/pymp-01234567/listener-01234567")
 _RAYS_LENGTH: Final = 68
-"""Bytes that Ray puts behind the folder: its session's name, and its own of a socket."""
+"""Bytes that Ray appends to the folder: the names of its session and of a socket."""
 _LONGEST_PATH: Final = 100
-"""Bytes that every system takes for a socket's path: Linux 107, macOS 103."""
+"""Maximum bytes of a socket's path on every system: Linux allows 107, macOS 103."""
 
 
 def _place_sockets() -> None:
-    """Have ``multiprocessing`` make its sockets in a folder of ours with a short path.
+    """Make ``multiprocessing`` use a private folder with a short path for its sockets.
 
-    It would take ``TMPDIR``, which may be longer than a socket's path can be. The folder is private
-    (0700), and ``multiprocessing`` removes it when this process ends.
+    By default it uses ``TMPDIR``, which may be too long for a socket's path. The folder has mode
+    0700, and ``multiprocessing`` removes it when this process ends.
     """
     if _folders:
         return
     signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     before, chosen = tempfile.tempdir, short_folder()
-    # Whoever is told to end must know of the folder.
+    # Block signals until the folder is registered, because their handler removes it.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         tempfile.tempdir = chosen
@@ -184,7 +185,7 @@ def takes_sockets(place: str, names: int) -> bool:
     if len(os.fsencode(place)) + names > _LONGEST_PATH:
         return False
     try:
-        # By trying: not every file system has sockets.
+        # Checked by making one, because not every file system supports sockets.
         with (
             tempfile.TemporaryDirectory(prefix="ga-", dir=place) as folder,
             socket.socket(socket.AF_UNIX) as tried,

@@ -27,11 +27,13 @@ from ga.genome import Genome
 from ga.market import Market
 
 _COMPILE_SECONDS: Final = 600.0
-"""Compiling all kernels takes under a minute on a whole core, and a node may be half of one."""
+"""Seconds for compiling all kernels: under a minute on a whole core, and a node may have half of
+one.
+"""
 
 
 class LocalEvaluator:
-    """A pool of processes, even of one: what a genome breaks is then never the run itself."""
+    """A pool of processes, even with one worker, so that a genome cannot end the run itself."""
 
     def __init__(
         self,
@@ -71,11 +73,11 @@ class LocalEvaluator:
         """Compile (or load from the cache) every kernel in every process, and check its numerics.
 
         Raises:
-            MachineError: this machine computes other bits than it must.
+            MachineError: this machine computes other bits.
         """
         genomes = warmup_genomes(self._families)
         every = tuple(range(len(genomes)))
-        # Family by family first: what one process compiles, the others load from the cache.
+        # First family by family, so that one process compiles and the others load from the cache.
         alone = [(index,) for index in every]
         compiling = Compiling(len(every))
         with self._refusing():
@@ -85,7 +87,7 @@ class LocalEvaluator:
             compiling.end()
             self._pool.wait_up()
             list(self._pool.run(genomes, [every] * self._workers, lambda _: _COMPILE_SECONDS))
-        # A process that computes other bits has refused to answer by now.
+        # A process that computes other bits has raised an error before.
         self._nodes = [report(expected(self._families), id=LOCAL, node=LOCAL)]
         for result in self._pool.run(genomes, [(index,) for index in every]):
             self._learn(genomes, result)
@@ -104,7 +106,7 @@ class LocalEvaluator:
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """Report this machine as refused if it turns out that it cannot evaluate."""
+        """Report this machine as refused if it cannot evaluate."""
         try:
             yield
         except MachineError as error:
@@ -113,7 +115,7 @@ class LocalEvaluator:
             raise
 
     def _require_sound(self, genomes: Sequence[Genome], result: BatchResult) -> None:
-        """Raise if a genome in the middle of its bounds crashed a worker or hung."""
+        """Raise if a genome in the middle of its bounds crashed or hung a worker."""
         for index, outcome in zip(result.indices, result.batch.outcomes, strict=True):
             if result.tried and outcome.error is not None:
                 raise MachineError(

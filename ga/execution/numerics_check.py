@@ -1,8 +1,8 @@
 """Numerics check: does this process compute bit-identical results?
 
-A small fixed set of genomes of every family is evaluated on a fixed market and hashed. The hashes
-that must come out are part of the engine. A node that gives others would write a history that no
-other machine can reproduce, so it gets no work.
+A small fixed set of genomes of every family is evaluated on a fixed market and hashed. The expected
+hashes are part of the engine. A node with other hashes would produce a history that no other
+machine can reproduce, so it gets no work.
 """
 
 from __future__ import annotations
@@ -51,31 +51,32 @@ EXPECTED: Final[Mapping[str, str]] = MappingProxyType(
         "nadaraya_watson": "3c9dc585c72c63fc",
     }
 )
-"""Family -> what ``digest`` must give. ``python -m ga numerics --digests`` prints this table; it
-changes with ``KERNEL_VERSION``, and at no other time."""
+"""Family -> expected value of ``digest``. ``python -m ga numerics --digests`` prints this table. It
+changes only with ``KERNEL_VERSION``.
+"""
 
 EXPECTED_COORDINATOR: Final = "787b084d0644512e"
-"""What ``coordinator_digest`` must give; it changes with ``SEARCH_VERSION``, too."""
+"""Expected value of ``coordinator_digest``; it also changes with ``SEARCH_VERSION``."""
 
 _BARS: Final = 1200
-"""Two fits of the learned families."""
+"""Bars of the market: two fits of the learned families."""
 _SHARES: Final = (0.15, 0.5, 0.85)
-"""Where in the bounds of each gene the genomes lie."""
+"""Positions of the genomes within the bounds of each gene."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What a process computed of the fixed set."""
+    """Result of a process on the fixed set."""
 
     processor: str
-    """Model, and the name that the compiler has for it."""
+    """Model of the processor, and its name in the compiler."""
     kernel_version: int
     digests: Mapping[str, str]
     """Family -> digest."""
 
     @property
     def digest(self) -> str:
-        """One digest for all families."""
+        """A combined digest of all families."""
         text = "\n".join(f"{name} {digest}" for name, digest in sorted(self.digests.items()))
         return hashlib.sha256(f"{self.kernel_version}\n{text}".encode()).hexdigest()[:16]
 
@@ -138,7 +139,7 @@ def expected(families: Iterable[str] = FAMILIES) -> Proof:
 
 @cache
 def require(family: str) -> None:
-    """Evaluate the fixed set of a family, once a process.
+    """Evaluate the fixed set of a family, once per process.
 
     Raises:
         MachineError: this process computes other bits.
@@ -148,10 +149,10 @@ def require(family: str) -> None:
 
 
 def require_coordinator() -> None:
-    """See to it that this process breeds, makes markets and judges results as all others do.
+    """Check that this process breeds, generates markets and judges results like all others.
 
     Raises:
-        MachineError: it computes other bits.
+        MachineError: this process computes other bits.
     """
     if coordinator_digest() != EXPECTED_COORDINATOR:
         raise MachineError(
@@ -163,7 +164,7 @@ def require_coordinator() -> None:
 
 @cache
 def coordinator_digest() -> str:
-    """Hash of what the coordinator computes by itself: random numbers, children, probabilities."""
+    """Hash of the coordinator's own computations: random numbers, children, probabilities."""
     stream, family = Stream(key=(14, 14)), get_family("volatility_scaling")
     shape = (40, len(family.genes))
     parents = [scatter(family, stream.random(shape)) for _ in range(2)]

@@ -1,10 +1,10 @@
-"""Worker processes on this machine, and which genome is at fault when one is lost.
+"""Worker processes on this machine, and attribution of lost workers to genomes.
 
-Each worker has one batch at a time, so it is known what it was doing when it died or hung. Such a
-batch is done again genome by genome. A genome is quarantined, that is answered with an error, when
-alone it crashes three workers or hangs two, and a harmless genome of its family then evaluates well
-on this machine. Workers that were killed, for memory or by hand, are the machine's fault: a genome
-that takes more than its share gets a ``MemoryError`` long before (``ga.execution.worker``).
+Each worker has one batch at a time, so the batch of a crashed or hung worker is known. Such a batch
+is repeated genome by genome. A genome is quarantined (answered with an error) when it alone crashes
+three workers or hangs two, and a harmless genome of its family then succeeds on this machine.
+Workers that were killed, for memory or by hand, count as faults of the machine: a genome that
+exceeds its memory gets a ``MemoryError`` long before (``ga.execution.worker``).
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from ga.genome import Genome
 from ga.market import Market
 
 LOCAL: Final = "local"
-"""The node that this machine is called."""
+"""Name of this machine as a node."""
 _KILLED_FOR_MEMORY: Final = "out of memory"
 _KILLED: Final = (_KILLED_FOR_MEMORY, signal.SIGKILL.name)
-"""Ends of a worker that its genome cannot have caused."""
+"""Exit causes of a worker that its genome cannot have caused."""
 _TICK: Final = 0.5
 _START_TRIES: Final = 3
 
@@ -52,21 +52,23 @@ _START_TRIES: Final = 3
 class _Task:
     indices: tuple[int, ...]
     lost: int = 0
-    """Workers that it has cost as a batch of one."""
+    """Number of workers that it crashed or hung as a batch of one."""
     since: float | None = None
-    """When it, or the batch that it is of, was first handed out."""
+    """When the task, or the batch that it is part of, was first dispatched."""
     tried: tuple[FailedAttempt, ...] = ()
     error: str | None = None
-    """What its genome is to be quarantined with. First, a harmless one takes its place."""
+    """The error for the quarantine of its genome, pending the check with a harmless genome."""
 
     @property
     def exclusive(self) -> bool:
-        """Whether it must run with no other: its end decides what is stored of its genome."""
+        """Whether it must run alone, because its result decides about the quarantine of its
+        genome.
+        """
         return self.lost == TRIES_ALONE - 1 or self.error is not None
 
 
 class _Worker:
-    """One process; its batch, if it has one."""
+    """A worker process and its current batch, if any."""
 
     def __init__(self, market: Market, settings: Settings) -> None:
         self.connection, theirs = CONTEXT.Pipe()
@@ -85,7 +87,7 @@ class _Worker:
         self._oom_kills = oom_kills()
 
     def end(self) -> str:
-        """Kill the process if it lives; returns how it ended."""
+        """Kill the process if it is alive; returns how it ended."""
         self.process.kill()
         self.process.join()
         self.connection.close()
@@ -99,7 +101,7 @@ class Pool:
     """A number of workers for one market.
 
     Args:
-        patience: wall seconds that any batch may take before its worker counts as hung.
+        patience: wall seconds after which the worker of any batch counts as hung.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class Pool:
         workers: int,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        # Computed once here, and carried along: else each worker would hash the whole market.
+        # Computed once here and sent along; otherwise each worker would hash the whole market.
         self._market_hash = market.hash
         self._market, self._settings, self._patience = market, settings, patience
         self._failed_starts = 0
@@ -134,11 +136,12 @@ class Pool:
         """Evaluate batches of indices into ``genomes``, in any order.
 
         Args:
-            allowed: wall seconds for a batch of these genomes; ``patience`` for all if None.
+            allowed: wall seconds allowed for a batch of these genomes; None: ``patience`` for all.
 
         Raises:
             ClusterError: workers cannot be started on this machine.
-            MachineError: this machine computes other bits, or fails for no genome's reason.
+            MachineError: this machine computes other bits, or fails for a reason other than a
+                genome.
         """
         self.abandoned = {}
         todo = deque(_Task(indices=indices) for indices in batches)
@@ -155,7 +158,7 @@ class Pool:
                     if isinstance(answer, Batch) and task.error is not None:
                         yield self._quarantine(task, task.error, answer, genomes)
                     elif isinstance(answer, Batch):
-                        # The worker is given its next batch before anybody looks at this one.
+                        # Give the worker its next batch before this result is processed.
                         self._hand_out(todo, genomes, allowed)
                         yield self._result(task, answer)
                     else:
@@ -211,11 +214,11 @@ class Pool:
             worker.limit = max(self._patience, allowed(group) if allowed else 0.0)
 
     def _hear(self, worker: _Worker) -> Batch | str | None:
-        """What a worker says: its batch, nothing when it is up, or how it died."""
+        """Message of a worker: a batch, None when it has started, or how it died."""
         try:
             answer: Batch | MachineError | None = worker.connection.recv()
         except (EOFError, OSError):
-            # The latter: it died in the middle of a long answer.
+            # OSError: it died while it sent a long answer.
             return self._replace(worker)
         if isinstance(answer, MachineError):
             raise answer
@@ -252,7 +255,7 @@ class Pool:
         if len(task.indices) > 1:
             todo.extendleft(replace(again, indices=(i,)) for i in reversed(task.indices))
             return
-        # Also before an error is raised: its tries are told then.
+        # Also before an error is raised, which reports the attempts.
         again = replace(again, lost=task.lost + 1)
         todo.appendleft(again)
         if task.error is not None:
@@ -273,7 +276,7 @@ class Pool:
     def _quarantine(
         self, task: _Task, error: str, control: Batch, genomes: Sequence[Genome]
     ) -> BatchResult:
-        """The answer for a genome that cost workers, now that a harmless one has been tried."""
+        """The answer for a suspect genome after the check with a harmless one."""
         genome = genomes[task.indices[0]]
         for outcome in control.outcomes:
             if outcome.error is not None:
@@ -282,7 +285,7 @@ class Pool:
                     f" {outcome.error}; check this machine"
                 )
         key = evaluation_key(genome, self._market_hash, self._settings)
-        # The last try is told by the outcome itself.
+        # The outcome itself reports the last attempt.
         return self._result(replace(task, tried=task.tried[:-1]), quarantined(key, error))
 
     def _result(self, task: _Task, batch: Batch) -> BatchResult:
@@ -303,7 +306,7 @@ def _given_up(task: _Task, outcome: str, error: str) -> _Task:
 
 
 def oom_kills() -> int:
-    """How often the kernel has killed for memory since it booted; 0 where it does not say."""
+    """Number of out-of-memory kills since boot; 0 if the kernel does not report it."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except FileNotFoundError:

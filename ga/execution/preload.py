@@ -1,5 +1,6 @@
-"""What the clean process loads before it forks workers: their code, and what numba loads of its own
-at the first call of any kernel, which takes as long again. See ``ga.execution.forkserver``."""
+"""Modules that the clean process loads before it forks workers: their code, and the modules that
+numba loads at the first call of a kernel, which takes as long. See ``ga.execution.forkserver``.
+"""
 
 from ga.execution import worker
 from ga.execution.forkserver import remove_sockets_at_exit

@@ -16,20 +16,22 @@ from ga.genome import Genome
 
 MIN_BATCH_SECONDS: Final = 0.03
 MAX_BATCH_SECONDS: Final = 0.2
-"""CPU seconds of a batch: long against Ray's milliseconds a task, short against the barrier."""
+"""CPU seconds of a batch: long compared with Ray's milliseconds per task, short compared with a
+generation.
+"""
 BATCHES_A_SLOT: Final = 2
 """Maximum batches in flight per slot: one running, one queued."""
 PATIENCE_SECONDS: Final = 60.0
-"""What a batch may take at least before its worker counts as hung."""
+"""Minimum seconds of a batch before its worker counts as hung."""
 TRIES_ALONE: Final = 3
 """Worker processes that one genome, evaluated alone, must crash before it is quarantined."""
 HANGS_ALONE: Final = 2
-"""Worker processes that it must hang."""
+"""Worker processes that one genome, evaluated alone, must hang before it is quarantined."""
 TOO_SLOW: Final = "took longer than"
 CRASHED: Final = "crashed its worker"
-"""How the errors of genomes in quarantine begin."""
+"""Prefixes of the errors of quarantined genomes."""
 _GENEROUS: Final = 50.0
-"""A batch may take this many times its estimated CPU time, on a slow and busy node."""
+"""A batch may take this many times its estimated CPU time, for slow and busy nodes."""
 _LEARNING_RATE: Final = 0.3
 _GUESS: Final = 0.002
 _GUESS_LEARNED: Final = 0.03
@@ -40,9 +42,11 @@ class FailedAttempt:
     """A failed or superseded attempt at a batch."""
 
     node: str
-    """As in ``BatchResult``."""
+    """See ``BatchResult``."""
     outcome: str
-    """lost, crashed, memory, hung; withdrawn with the rest of its batch; or overtaken by a copy."""
+    """lost, crashed, memory, hung, withdrawn (with the rest of its batch), or overtaken (by a
+    copy).
+    """
     error: str
     at: float
     """Unix seconds when it was abandoned."""
@@ -53,17 +57,18 @@ class BatchResult:
     """A finished batch."""
 
     indices: tuple[int, ...]
-    """Which of the genomes that were asked for."""
+    """Indices into the requested genomes."""
     batch: Batch
     node: str
-    """Address of the node that did it; ``local`` on this machine."""
+    """Address of the node that evaluated it; ``local`` on this machine."""
     attempt: int = 0
-    """0 for the first try; how often the work was started again before."""
+    """Number of earlier attempts; 0 for the first."""
     seconds: float = 0.0
-    """From when these genomes were first handed out until they were answered."""
+    """Seconds from the first dispatch of these genomes to their result."""
     tried: tuple[FailedAttempt, ...] = ()
-    """The other tries at these genomes. The error of one in quarantine tells of its last try, which
-    is not among them."""
+    """The other attempts at these genomes. The last attempt at a quarantined genome is not among
+    them, because its error reports it.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,19 +76,21 @@ class NodeReport:
     """A node that was checked before it got work."""
 
     id: str
-    """Unique: a node that was repaired and joins again has another. ``local`` on this machine."""
+    """Unique id; a node that is repaired and joins again has another. ``local`` on this machine."""
     node: str
-    """Address, as in ``BatchResult``."""
+    """Address, see ``BatchResult``."""
     processor: str
     kernel_version: int
     digest: str
-    """Of the whole numerics check (``ga.execution.numerics_check``); empty if it was not run."""
+    """Digest of the whole numerics check (``ga.execution.numerics_check``); empty if it was not
+    run.
+    """
     refused: str | None = None
     """Why the node gets no work; None if it does."""
 
 
 def report(proof: Proof, *, id: str, node: str) -> NodeReport:
-    """What a node's numerics check came to."""
+    """The result of a node's numerics check."""
     return NodeReport(
         id=id,
         node=node,
@@ -95,11 +102,11 @@ def report(proof: Proof, *, id: str, node: str) -> NodeReport:
 
 
 UnansweredAttempts = Mapping[int, tuple[FailedAttempt, ...]]
-"""Index of a genome that was asked for -> its attempts, all failed or superseded."""
+"""Index of a requested genome -> its attempts, all failed or superseded."""
 
 
 class Evaluator(Protocol):
-    """Something that evaluates genomes. Results do not depend on which one it is."""
+    """Interface of evaluators. Results do not depend on the evaluator."""
 
     @property
     def mode(self) -> str:
@@ -108,12 +115,14 @@ class Evaluator(Protocol):
 
     @property
     def workers(self) -> int:
-        """Evaluations that can run at the same time now."""
+        """Number of evaluations that can run concurrently now."""
         ...
 
     @property
     def abandoned(self) -> UnansweredAttempts:
-        """What the last ``evaluate`` tried without an answer, because it was left or failed."""
+        """Attempts of the last ``evaluate`` without a result, because it was abandoned or
+        failed.
+        """
         ...
 
     @property
@@ -122,14 +131,16 @@ class Evaluator(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Load code and market on the workers, so that the first generation is like the others."""
+        """Load code and market on the workers, so that the first generation is as fast as the
+        others.
+        """
         ...
 
     def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
         """Yield every genome's outcome once, in batches, in any order.
 
         Raises:
-            ClusterError: the workers are lost for good; what was yielded stays valid.
+            ClusterError: the workers are lost permanently; yielded results stay valid.
         """
         ...
 
@@ -139,13 +150,13 @@ class Evaluator(Protocol):
 
 
 class CostModel:
-    """Running estimate of the CPU seconds a genome of each family takes."""
+    """Running estimate of the CPU seconds of a genome, by family."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
 
     def estimate(self, family: str) -> float:
-        """Seconds for one genome; a guess for a family not seen yet."""
+        """Seconds for one genome; a default for a family without measurements."""
         known = self._seconds.get(family)
         if known is not None:
             return known
@@ -157,7 +168,9 @@ class CostModel:
         return sum(self.estimate(family) * count for family, count in counts.items())
 
     def learn(self, genomes: Sequence[Genome], seconds: float) -> None:
-        """Take in what a batch took. Batches hold one family as a rule; else shares are scaled."""
+        """Update the estimates with a measured batch. Batches usually contain one family; otherwise
+        the shares of the families are scaled.
+        """
         expected = self.total(genomes)
         if expected <= 0.0 or seconds <= 0.0:
             return
@@ -171,10 +184,10 @@ class CostModel:
 
 
 class SuspendAwareClock:
-    """Seconds that this process was running, as long as it is asked every second.
+    """Seconds that this process was running, if the clock is read every second.
 
-    A pause of the process or of the whole machine adds one second at most: workers that were paused
-    beside it must not look hung when all go on.
+    A pause of the process or of the whole machine adds one second at most, so that workers that
+    were paused at the same time do not count as hung.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -188,7 +201,7 @@ class SuspendAwareClock:
 
 
 def batch_timeout(genomes: Sequence[Genome], costs: CostModel, patience: float) -> float:
-    """Wall seconds that a batch may take before its worker counts as hung."""
+    """Wall seconds after which the worker of a batch counts as hung."""
     return max(patience, _GENEROUS * costs.total(genomes))
 
 
@@ -217,10 +230,10 @@ def crashed(how: str) -> str:
 def make_batches(genomes: Sequence[Genome], costs: CostModel, slots: int) -> list[tuple[int, ...]]:
     """Cut genomes into batches, largest first and smaller near the end.
 
-    Guided self-scheduling (Polychronopoulos and Kuck, 1987): each batch takes a fixed share of what
-    is left, so that all slots end together. Families are kept together, because kernels take one
-    family; the most expensive families come first. Then a wrong estimate does little harm, because
-    the last batches are cheap in any case.
+    Guided self-scheduling (Polychronopoulos and Kuck, 1987): each batch takes a fixed share of the
+    rest, so that all slots finish together. Batches contain one family, because kernels take one
+    family. The most expensive families come first; then a wrong estimate has little effect, because
+    the last batches are cheap.
     """
     by_family: dict[str, list[int]] = {}
     for index, genome in enumerate(genomes):
@@ -263,7 +276,7 @@ def max_in_flight(slots: int, todo: int) -> int:
 
 
 def _limit(left: float, slots: int) -> float:
-    """Seconds of the next batch when so many are left."""
+    """Seconds of the next batch for a remaining amount of work."""
     parts = batch_count(slots)
     if parts == 0:
         return MAX_BATCH_SECONDS
@@ -271,7 +284,9 @@ def _limit(left: float, slots: int) -> float:
 
 
 def warmup_genomes(families: Sequence[str]) -> list[Genome]:
-    """One genome a family, in the middle of its bounds: warms a worker up, measures its speed."""
+    """One genome per family, in the middle of its bounds, to warm up a worker and measure its
+    speed.
+    """
     found = []
     for name in families:
         family = get_family(name)

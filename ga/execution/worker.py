@@ -1,4 +1,4 @@
-"""What every worker process does with a batch, on this machine and on a cluster's nodes."""
+"""Evaluation of a batch in a worker process, on this machine and on a cluster's nodes."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def work(market: Market, settings: Settings, genomes: Sequence[Genome]) -> Batch:
-    """Evaluate a batch within bounds: 1 GiB of memory, and 8 KiB a bar of an asset, beside what the
-    process had before. A genome that wants more fails with "out of memory", alike everywhere,
-    before the machine comes to an end of its own.
+    """Evaluate a batch with a memory limit: 1 GiB plus 8 KiB per bar and asset, in addition to the
+    process's memory before. A genome that needs more fails with "out of memory", equally on every
+    machine and before the machine's memory is exhausted.
 
     Raises:
-        MachineError: this process computes other bits than it must, or an evaluation failed for
-            another reason than its genome and market.
+        MachineError: this process computes other bits, or an evaluation failed for another reason
+            than its genome and market.
     """
     for family in {genome.family for genome in genomes}:
         if family in EXPECTED:
@@ -58,10 +58,12 @@ def work(market: Market, settings: Settings, genomes: Sequence[Genome]) -> Batch
 def _confirm(
     market: Market, settings: Settings, genome: Genome, outcome: Outcome, allowance: int
 ) -> None:
-    """Check that the genome causes the failure: the machine is sound, and it fails again."""
+    """Check that the genome causes the failure: the machine passes its check, and the genome fails
+    again.
+    """
     if outcome.error == OUT_OF_MEMORY:
         try:
-            # Nothing is touched, so nothing is taken from others.
+            # The pages are not touched, so no physical memory is used.
             np.empty(allowance // 10 * 9, np.uint8)
         except MemoryError:
             raise MachineError(
@@ -79,12 +81,14 @@ def _confirm(
 
 
 def serve(connection: Connection, market: Market, settings: Settings) -> None:
-    """A pool's worker: say that it is up, then answer genomes with a ``Batch``, until the end."""
+    """Main loop of a pool's worker: report that it has started, then answer genomes with a
+    ``Batch``.
+    """
     # Ctrl-C belongs to the parent, which then ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     detach_from_forkserver()
     _bind_to_parent()
-    # What was loaded before the fork stays: looking it through for garbage would copy it, too.
+    # Freeze the modules loaded before the fork: a garbage collection would copy their memory pages.
     gc.freeze()
     connection.send(None)
     while True:
@@ -92,26 +96,27 @@ def serve(connection: Connection, market: Market, settings: Settings) -> None:
             columns = connection.recv()
         except EOFError:
             return
-        # Sent by columns, as answers are: see ``Batch``.
+        # Genomes are sent by columns, like the results: see ``Batch``.
         genomes = list(map(Genome._make, zip(*columns, strict=True)))
         try:
             answer: Batch | MachineError = work(market, settings, genomes)
         except Exception as error:
-            # Outside the evaluation of a genome, whatever it is: no genome's fault. As text: it may
-            # be of a type that the other side cannot load.
+            # Any error outside the evaluation of a genome is not caused by a genome. Sent as text,
+            # because the receiver may not be able to load its type.
             answer = MachineError(fault_of(error))
         connection.send(answer)
 
 
 def fault_of(error: Exception) -> str:
-    """What a fault of the machine is reported as, on one line."""
+    """A fault of the machine as one line."""
     text = str(error) if isinstance(error, MachineError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())
 
 
 def _bind_to_parent() -> None:
-    """Die with the process that forked us, which dies with the program, even while computing; and
-    before them when memory runs out."""
+    """Die with the clean process that forked us, which dies with the program, even while computing;
+    and be the kernel's first choice when memory runs out.
+    """
     if sys.platform != "linux":
         return
     parent = os.getppid()

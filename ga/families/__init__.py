@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 KERNEL_VERSION: Final = 8
-"""Part of every evaluation key: raise it whenever any kernel or the backtest changes a result."""
+"""Part of every evaluation key: increase it when a kernel or the backtest changes any result."""
 
 FAMILIES: Final = MappingProxyType(
     {
@@ -67,7 +67,7 @@ def get_family(name: str) -> Family:
     """The family called ``name``.
 
     Raises:
-        InputError: there is none; the message lists those there are.
+        InputError: there is no such family; the message lists all families.
     """
     try:
         return FAMILIES[name]
@@ -78,13 +78,13 @@ def get_family(name: str) -> Family:
 def usable_families(
     market: Market, named: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which families a market has the data for, and a line for each that is left out.
+    """The families for which a market has the data, and a line for each that is left out.
 
     Args:
-        market: what evolution may see. named: families that were asked for; all if None.
+        market: the visible market. named: the requested families; None: all.
 
     Raises:
-        InputError: a family that was asked for, or every one, lacks data.
+        InputError: a requested family, or every family, lacks data.
     """
     usable, left_out = [], []
     for name in named or FAMILIES:

@@ -1,4 +1,4 @@
-"""What a family is: named genes with bounds, and signals for many genomes at once."""
+"""Definition of a family: named genes with bounds, and signals for many genomes at once."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """When the target position of each of ``L`` lanes changes, and to what.
+    """Changes of the target position of each of ``L`` lanes.
 
     A target is a fraction of equity in [-1, 1], decided at the close of a bar from that bar and
     those before it. It is 0 until the first change.
     """
 
     bars: NDArray[np.int32]
-    """(L, T), the first ``counts`` of a row filled and increasing: the bar that decided it."""
+    """(L, T), the deciding bars; the first ``counts`` of a row are filled and increasing."""
     targets: Floats
-    """(L, T), likewise: the new target."""
+    """(L, T), the new targets, filled likewise."""
     counts: Ints
     """(L,)"""
 
     @classmethod
     def empty(cls, lanes: int, bars: int) -> Changes:
-        """Room for ``lanes`` over ``bars``, nothing filled."""
+        """Arrays for ``lanes`` over ``bars``, not filled."""
         return cls(
             bars=np.empty((lanes, bars), np.int32),
             targets=np.empty((lanes, bars)),
@@ -40,13 +40,13 @@ class Changes:
         )
 
     def first(self, lanes: int) -> Changes:
-        """The first ``lanes`` of this room."""
+        """The first ``lanes`` of these arrays."""
         return Changes(
             bars=self.bars[:lanes], targets=self.targets[:lanes], counts=self.counts[:lanes]
         )
 
     def put(self, lane: int, positions: Floats) -> None:
-        """Fill a lane from its target (T,) at the close of every bar."""
+        """Fill a lane from its targets (T,) at the close of every bar."""
         at = np.flatnonzero(np.diff(positions, prepend=0.0))
         self.bars[lane, : at.size] = at
         self.targets[lane, : at.size] = positions[at]
@@ -63,14 +63,17 @@ class Changes:
 
 
 def seed_of(family: str, genes: Floats) -> int:
-    """A 63-bit seed for a learned family's draws, from family and genes alone: a strategy says the
-    same on new data as in the run that found it."""
+    """A 63-bit seed for a learned family's draws, from family and genes only, so that a strategy
+    gives the same signals on new data as in its run.
+    """
     digest = hashlib.sha256(family.encode() + genes.tobytes()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
 Signals = Callable[[Panel, Floats, Changes], None]
-"""(panel, genes (L, G), room for L lanes) -> fills the room. Lane l depends on genes[l] alone."""
+"""(panel, genes (L, G), arrays for L lanes) -> fills the arrays. Lane l depends only on
+genes[l].
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,7 @@ class Gene:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One of the genetic seeds."""
+    """A strategy template with its genes."""
 
     name: str
     kind: str
@@ -100,7 +103,7 @@ class Family:
     genes: tuple[Gene, ...]
     signals: Signals
     history: int
-    """Bars before the longest-reaching genes can give a signal."""
+    """Bars until the genes with the longest periods can give a signal."""
     needs_funding: bool = False
     learned: bool = False
-    """Fits a model on a rolling window: milliseconds an evaluation, not microseconds."""
+    """Fits a model on a rolling window: an evaluation takes milliseconds, not microseconds."""

@@ -89,7 +89,7 @@ def _scan(bank, genes, bars, targets, counts):
                 words,
                 stop - start,
             )
-            # On which side of the SMA the excursion is that is traded.
+            # The side of the SMA of the traded excursion.
             sides(words, start, stop, state[lane], bars[lane], targets[lane])
     for lane in range(counts.size):
         count, n = np.int64(state[lane, 2]), int(genes[lane, 0])
@@ -97,7 +97,7 @@ def _scan(bank, genes, bars, targets, counts):
         score, part = bank[n - _SHORTEST], bank[rows + n - _SHORTEST]
         for i in range(count):
             t, away = bars[lane, i], targets[lane, i]
-            # Out of a squeeze with the excursion, else against it.
+            # In a squeeze trade with the excursion, otherwise against it.
             side = away if part[t] <= squeeze else -away
             targets[lane, i] = side * min(1.0, scale * abs(score[t]))
         counts[lane] = settle(bars[lane], targets[lane], count)

@@ -1,4 +1,4 @@
-"""What the learned families look at: fifteen causal features, made once a market.
+"""Inputs of the learned families: fifteen causal features, computed once per market.
 
 Each is about -3..3 on ordinary data and known at the close of its bar.
 """

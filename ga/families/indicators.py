@@ -1,7 +1,7 @@
-"""Indicators over whole ranges of periods: the banks that families share.
+"""Indicators for whole ranges of periods: the banks that families share.
 
-Every function returns one row a period, (P, T). Rows hold NaN before the period is full where a
-signal may not look there, and equal TA-Lib (tests/unit/ga/test_ga_indicators.py).
+Every function returns one row per period, (P, T). Where a signal must not use bars before the
+period is full, they are NaN. Values equal TA-Lib's (tests/unit/ga/test_ga_indicators.py).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def prefix(values: Floats) -> Floats:
 
 @kernel()
 def rsi(close: Floats, shortest: int, longest: int) -> Floats:
-    """Wilder's relative strength index, 0..100; NaN before a row's period, 50 where nothing moved.
+    """Wilder's relative strength index, 0..100; NaN before a row's period, 50 for constant closes.
 
     100 * mean gain / (mean gain + mean loss), Wilder's smoothing, first mean simple (Wilder, 1978).
     """
@@ -84,7 +84,8 @@ def rsi(close: Floats, shortest: int, longest: int) -> Floats:
 @kernel()
 def stochastic_k(high: Floats, low: Floats, close: Floats, shortest: int, longest: int) -> Floats:
     """Raw %K, 100 * (close - lowest low) / (highest high - lowest low) (Lane, 1984); 50 where the
-    range is nothing, NaN before a row's period."""
+    range is 0, NaN before a row's period.
+    """
     tops, bottoms = highest(high, longest), lowest(low, longest)
     out = np.full((longest - shortest + 1, close.size), np.nan)
     for row in range(out.shape[0]):
@@ -125,13 +126,14 @@ def atr(high: Floats, low: Floats, close: Floats, shortest: int, longest: int) -
 
 @kernel()
 def deviation(values: Floats, shortest: int, longest: int) -> tuple[Floats, Floats]:
-    """Rolling means and population standard deviations, both taken anew for every bar, so that no
-    rounding error is carried along; NaN before a row's period."""
+    """Rolling means and population standard deviations, recomputed for every bar, so that rounding
+    errors do not accumulate; NaN before a row's period.
+    """
     rows = longest - shortest + 1
     mean, std = np.full((rows, values.size), np.nan), np.full((rows, values.size), np.nan)
     for t in range(shortest - 1, values.size):
         total = squares = 0.0
-        # Around the newest value: a constant stretch has a deviation of exactly nothing.
+        # Relative to the newest value, so that a constant range has a deviation of exactly 0.
         centre = values[t]
         for k in range(min(longest, t + 1)):
             away = values[t - k] - centre

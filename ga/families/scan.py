@@ -1,8 +1,8 @@
-"""From conditions to changes: how rules skip the bars in which nothing can happen.
+"""From conditions to position changes: skips bars in which no change is possible.
 
-A rule first writes masks of 64 bars (``ga.backtest.simd.masks``), one a condition. Most rules
-then are two latches, and the positions of 64 bars follow from an addition; others jump from bar to
-bar at which something that they wait for holds.
+A rule first computes masks of 64 bars (``ga.backtest.simd.masks``), one per condition. Most rules
+then are two latches, whose states for 64 bars follow from one addition. Others jump to the next bar
+at which an awaited condition holds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ LEAVE_SHORT: Final = 8
 ENTER: Final = LONG | SHORT
 
 TILE: Final = 32 * BARS
-"""Bars that all lanes work off before the next: so much of every indicator stays in the cache."""
+"""Bars per block, which all lanes process before the next block, so that indicators stay in the
+processor cache.
+"""
 
 _NONE, _ONE, _LAST = np.uint64(0), np.uint64(1), np.uint64(BARS - 1)
 _ALL = ~_NONE
@@ -31,13 +33,13 @@ _ALL = ~_NONE
 
 @kernel()
 def room(bars):
-    """Masks for ``bars``, and one row more."""
+    """Masks for ``bars``, plus one row."""
     return np.empty(((bars + BARS - 1) // BARS + 1, CONDITIONS), np.uint64)
 
 
 @kernel()
 def seal(words, bars):
-    """Set every bit behind ``bars``, so that a search always ends."""
+    """Set every bit beyond ``bars``, so that a search always ends."""
     for which in range(CONDITIONS):
         words[(bars + BARS - 1) // BARS, which] = _ALL
     if bars % BARS:
@@ -47,7 +49,7 @@ def seal(words, bars):
 
 @kernel(inline="always")
 def flags(words, t):
-    """Which conditions hold at bar t."""
+    """The conditions that hold at bar t."""
     w, bit = t >> 6, np.uint64(t) & _LAST
     found = np.int64(0)
     for which in range(CONDITIONS):
@@ -79,8 +81,9 @@ def seek(words, t, wanted):
 def latch(on, off, before):
     """64 bars of a latch: set by ``on``, else cleared by ``off``, else as at the bar before.
 
-    ``before`` is 1 if it was set before the first of them. In an addition, a carry is made where
-    ``on`` is, and handed on where neither is: the carry out of each bit is the latch.
+    ``before`` is 1 if it was set before the first of them. In the addition, a carry is generated
+    where ``on`` is set, and propagated where neither is set. The carry out of each bit is the state
+    of the latch.
     """
     held = on | ~off
     half = held + on
@@ -119,7 +122,7 @@ def sides(words, start, stop, state, bars, targets):
 
 @kernel()
 def settle(bars, targets, count):
-    """Drop changes to the target that is held already; returns how many are left."""
+    """Drop changes to a target that is held already; returns the number of remaining changes."""
     held, kept = 0.0, 0
     for i in range(count):
         t, target = bars[i], targets[i]

@@ -1,4 +1,4 @@
-"""A whole ledger as one file, and back: the same for both databases.
+"""Backup of a whole ledger to one file, and restore; equal for both databases.
 
 The file is one line, ``evolution-gate/backup/1 SHA256`` with the hash of all bytes after it, and
 then compressed JSON Lines: first the columns of each table, then each row as [table, [values]].
@@ -50,22 +50,22 @@ _TABLES: Final = {
         requests,
     )
 }
-"""In an order in which each row's run is there before it."""
+"""Tables in an order in which each row's run precedes it."""
 _COLUMNS: Final = {name: [c.name for c in table.columns] for name, table in _TABLES.items()}
 _CHUNK: Final = 5000
 """Rows held in memory at once."""
 
 
 def back_up(engine: Engine, path: Path, *, keep: int | None = None) -> dict[str, int]:
-    """Write all runs to ``path``, as of one moment; returns the rows of each table.
+    """Write a consistent snapshot of all runs to ``path``; returns the rows of each table.
 
-    The file is there whole or not at all. With ``keep``, the backup that was there before becomes
-    ``path.1``, that one ``path.2``, and only the newest ``keep`` remain; without, it is replaced.
+    The file is written atomically. With ``keep``, the previous backup becomes ``path.1``, the one
+    before ``path.2``, and only the newest ``keep`` remain; without, it is replaced.
 
     Raises:
         InputError: the file cannot be written.
-        LedgerError: a run does not agree with its digest. Then nothing is written: a good backup
-            must not give way to a bad one.
+        LedgerError: a run does not match its digest. Then nothing is written, so that a bad backup
+            does not replace a good one.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -97,7 +97,7 @@ def restore(engine: Engine, file: IO[bytes], path: Path) -> dict[str, int]:
         The rows of each table.
 
     Raises:
-        InputError: the ledger is not empty, or the file's rows do not make a sound ledger.
+        InputError: the ledger is not empty, or the file's rows are not a valid ledger.
     """
     counts = dict.fromkeys(_TABLES, 0)
     file.seek(_HEAD)
@@ -124,7 +124,7 @@ def checked(path: Path) -> IO[bytes]:
     """Open a backup after every byte of it was checked.
 
     Raises:
-        InputError: it cannot be read, is no backup, is damaged, or is of another version.
+        InputError: it cannot be read, is not a backup, is damaged, or is of another version.
     """
     try:
         file = path.open("rb")
@@ -175,7 +175,7 @@ def _line(digest: str) -> bytes:
 
 
 def _check(connection: sa.Connection, consequence: str) -> None:
-    """Every run's generations must have the digests that their rows have."""
+    """Check that the stored digests of every run match its rows."""
     for run in connection.execute(sa.select(runs.c.run)).scalars().all():
         generation = read(connection, run).first_difference()
         if generation is not None:
@@ -205,16 +205,16 @@ def _chunks(file: IO[bytes]) -> Iterator[tuple[sa.Table, list[tuple[object, ...]
 
 
 def _rotate(path: Path, keep: int) -> None:
-    """Make room for a new ``path``: the present one becomes ``path.1``, and so on.
+    """Rotate before a new ``path`` is written: the current one becomes ``path.1``, and so on.
 
-    ``path`` itself stays until the new one replaces it: at no moment is there no backup.
+    ``path`` itself stays until the new one replaces it, so that there is always a backup.
     """
     numbers = {}
     for other in path.parent.iterdir():
         match = re.fullmatch(rf"{re.escape(path.name)}\.([1-9]\d*)", other.name)
         if match:
             numbers[int(match[1])] = other
-    # Newest first; those that keep their rank below ``keep`` move up by one, oldest first.
+    # Newest first; those whose new rank is below ``keep`` move up by one, the oldest first.
     ranked = sorted(numbers)
     present = path.exists() and keep > 1
     kept = ranked[: max(keep - 2, 0)] if present else ranked[: keep - 1]
@@ -229,7 +229,7 @@ def _rotate(path: Path, keep: int) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename last through a power failure."""
+    """Make a rename durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

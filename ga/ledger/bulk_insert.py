@@ -1,4 +1,4 @@
-"""Many rows in one statement, by the fastest way that the database's driver has."""
+"""Bulk insert by the fastest method of the database's driver."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sqlalchemy.engine.interfaces import Dialect
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
-    """Insert rows whose values stand in the order of the table's columns, JSON as text.
+    """Insert rows with values in the order of the table's columns, JSON as text.
 
-    SQLAlchemy's own processing of each value costs more than all the rest of a commit, so the
-    values go to the driver as they are: ``COPY`` for PostgreSQL, ``executemany`` for SQLite.
+    SQLAlchemy's own processing of each value takes longer than the rest of a commit, so the values
+    go to the driver unchanged: ``COPY`` for PostgreSQL, ``executemany`` for SQLite.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: as the driver refused them.
+        sqlalchemy.exc.DBAPIError: the driver refused them.
     """
     if not rows:
         return
@@ -31,7 +31,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[obje
         else:
             cursor.executemany(statement, rows)
     except dbapi.Error as error:
-        # As SQLAlchemy would have raised it, had the statement gone through it.
+        # Raise the same error as SQLAlchemy itself.
         raise sa.exc.DBAPIError.instance(
             statement, None, error, dbapi.Error, dialect=connection.dialect
         ) from error
@@ -41,7 +41,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[obje
 
 @lru_cache(maxsize=64)
 def _statement(dialect: Dialect, table: sa.Table) -> tuple[str, bool]:
-    """The statement, and whether it is to copy."""
+    """The statement, and whether it is a ``COPY``."""
     quote = dialect.identifier_preparer.quote
     columns = ", ".join(quote(column.name) for column in table.columns)
     into = f"{quote(table.name)} ({columns})"
@@ -51,7 +51,7 @@ def _statement(dialect: Dialect, table: sa.Table) -> tuple[str, bool]:
 
 
 def text(value: str | None) -> str | None:
-    """A text that both databases take: PostgreSQL has no NUL, neither has lone surrogates."""
+    """A text that both databases accept: PostgreSQL refuses NUL, both refuse lone surrogates."""
     if value is None:
         return None
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")

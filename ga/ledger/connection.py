@@ -1,4 +1,4 @@
-"""From a file or URL to an engine, for SQLite and for PostgreSQL."""
+"""Database engines for SQLite and PostgreSQL, from a file or URL."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from ga.errors import LedgerError
 from ga.store_url import url_of
 
 PATIENCE: Final = 60.0
-"""Seconds that a database in use may be away: PostgreSQL is back 0.2 s to several after a crash."""
+"""Seconds that a database in use may be unreachable: PostgreSQL returns 0.2 s to several seconds
+after a crash.
+"""
 BUSY_SECONDS: Final = 30.0
-"""How long SQLite waits for another connection that holds the file."""
 _PRAGMAS: Final = (
     f"busy_timeout={BUSY_SECONDS * 1000:.0f}",
-    # Keys are hashes and touch most pages of their index: few large ones are written faster.
+    # Keys are hashes and change most pages of their index: few large pages are written faster.
     "page_size=16384",
     "synchronous=FULL",
     "foreign_keys=ON",
 )
 _POSTGRES: Final = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
-"""Without them a connection to a host that has vanished waits for many minutes."""
+"""Without these a connection to a lost host waits for many minutes."""
 _FOREIGN: Final = (
     "PGCHANNELBINDING",
     "PGGSSENCMODE",
@@ -48,13 +49,15 @@ _FOREIGN: Final = (
     "PGSSLROOTCERT",
     "PGTARGETSESSIONATTRS",
 )
-"""Variables that PostgreSQL's library obeys beside any URL. Those of the password are ours, too."""
+"""Variables that PostgreSQL's library uses in addition to a URL. We also use those of the
+password.
+"""
 _REASON: Final = 300
-"""Letters of a driver's text that are shown."""
+"""Maximum characters of a driver's message."""
 
 
 def problem(error: sa.exc.DBAPIError, url: URL) -> str:
-    """What a database refused, and what to do, in one line."""
+    """The error of a database and its remedy, in one line."""
     text = str(error.orig if error.orig is not None and str(error.orig).strip() else error)
     reason = " ".join(text.split())[:_REASON]
     if url.drivername == "sqlite":
@@ -82,7 +85,7 @@ def _sqlite_remedy(error: sa.exc.DBAPIError) -> str:
 
 @contextmanager
 def told_of_database(store: str) -> Iterator[None]:
-    """What a database refuses becomes one line that says what to do.
+    """Convert errors of a database to one line that says what to do.
 
     Raises:
         LedgerError: instead of the driver's error.
@@ -103,10 +106,10 @@ def file_of(url: URL) -> Path | None:
 
 
 def engine_of(url: URL, *, journal: str = "WAL") -> Engine:
-    """An engine whose transactions are real ones on both databases.
+    """An engine with complete transactions on both databases.
 
     Args:
-        journal: SQLite's mode; with ``DELETE`` all that was committed is in the one file.
+        journal: SQLite's journal mode; with ``DELETE`` all committed data is in one file.
     """
     if url.drivername != "sqlite":
         timeouts = {name: v for name, v in _POSTGRES.items() if name not in url.query}
@@ -118,14 +121,14 @@ def engine_of(url: URL, *, journal: str = "WAL") -> Engine:
 
 
 def _set_up(connection: DBAPIConnection, _record: object, journal: str = "WAL") -> None:
-    # Python's driver would begin a transaction at the first INSERT only, and never for a SELECT or
-    # CREATE: neither a snapshot of several SELECTs nor a migration would be one transaction.
+    # Python's driver begins a transaction only at the first INSERT, and never for a SELECT or
+    # CREATE. Then neither a snapshot of several SELECTs nor a migration would be one transaction.
     connection.isolation_level = None
     cursor = connection.cursor()
     deadline = time.monotonic() + BUSY_SECONDS
     for pragma in (*_PRAGMAS, f"journal_mode={journal}"):
-        # Of several that make one file at once, those that come while another changes its journal
-        # are refused at once, whatever the time-out.
+        # If several processes create one file, SQLite refuses a change of the journal mode at once,
+        # without the time-out.
         while not _done(cursor, f"PRAGMA {pragma}", last=time.monotonic() > deadline):
             time.sleep(0.01)
     cursor.close()
@@ -147,7 +150,7 @@ def _begin(connection: sa.Connection) -> None:
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[sa.Connection]:
-    """A connection that sees all tables as they are now, whatever is committed meanwhile."""
+    """A connection with a consistent snapshot of all tables."""
     options: dict[str, Any] = {}
     if engine.dialect.name == "postgresql":
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -156,7 +159,7 @@ def snapshot(engine: Engine) -> Iterator[sa.Connection]:
 
 
 def wait_for_restarts(engine: Engine) -> None:
-    """From now on, whoever needs a connection to PostgreSQL waits while it is being restarted."""
+    """From now on, new connections to PostgreSQL wait while it restarts."""
     if engine.dialect.name == "postgresql":
         sa.event.listen(engine, "do_connect", _connect)
 

@@ -1,4 +1,4 @@
-"""Locks that die with their process: one on a file, one in a session of PostgreSQL."""
+"""Locks that end with their process: on a file, or in a session of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 import sqlalchemy as sa
 
 _held: set[Path] = set()
-"""Lock files of this process: the system's own lock only tells processes apart."""
+"""Lock files of this process, because the system's lock does not exclude the same process."""
 _guard = threading.Lock()
 
 
 class FileLock:
-    """A lock on a file that is made for it and removed with it.
+    """A lock on a file that is created for it and removed with it.
 
-    It is a POSIX record lock: unlike ``flock`` a child does not inherit it, so it is free as soon
-    as its process is dead, whatever workers outlive it. What a dead process leaves is an unlocked
-    file, and taken over by the next. Not for network file systems, as SQLite itself.
+    It is a POSIX record lock. Unlike with ``flock``, a child does not inherit it, so it is free as
+    soon as its process ends, even if workers outlive it. An ended process leaves an unlocked file,
+    which the next one takes. Like SQLite, it does not support network file systems.
     """
 
     def __init__(self, path: Path, file: int) -> None:
@@ -28,10 +28,10 @@ class FileLock:
 
     @classmethod
     def take(cls, path: Path) -> FileLock | None:
-        """Lock ``path``; None if somebody has."""
+        """Lock ``path``; None if it is locked already."""
         path = path.parent.resolve() / path.name
         with _guard:
-            # Not even opened then: closing any handle of a file ends the process's lock on it.
+            # Do not even open it: closing any handle of a file releases the process's lock on it.
             if path in _held:
                 return None
             while True:
@@ -44,11 +44,11 @@ class FileLock:
                 if _same(path, file):
                     _held.add(path)
                     return cls(path, file)
-                # Its last owner removed it between our opening and our locking it.
+                # Its last owner removed it after we opened it and before we locked it.
                 os.close(file)
 
     def release(self) -> None:
-        """Remove the file and free the lock."""
+        """Remove the file and release the lock."""
         with _guard:
             self._path.unlink(missing_ok=True)
             os.close(self._file)
@@ -63,8 +63,8 @@ def _same(path: Path, file: int) -> bool:
 
 
 def take_in_session(connection: sa.Connection, run: str) -> bool:
-    """Take the advisory lock of a run for as long as this session of PostgreSQL lives."""
-    # A session whose client's host has vanished must not keep its lock for hours.
+    """Take the advisory lock of a run until this session of PostgreSQL ends."""
+    # A session whose client's host was lost must not keep its lock for hours.
     connection.exec_driver_sql(
         "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5;"
         " SET tcp_keepalives_count = 3"

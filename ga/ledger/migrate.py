@@ -1,4 +1,4 @@
-"""Bring a ledger's tables to this version, in one transaction, or refuse it."""
+"""Migrates a ledger's tables to the current version in one transaction, or refuses the ledger."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """All versions of the tables, oldest first; each has its file in ``migrations/versions``."""
 HEAD: Final = VERSIONS[-1]
 _LOCK: Final = 0x6A_1ED6E4
-"""The advisory lock that two processes meet at when both create or upgrade one ledger."""
+"""The advisory lock for creating or upgrading a ledger."""
 _ALEMBIC: Final = threading.Lock()
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""What a file system says that has no hard links."""
+"""Errors of file systems without hard links."""
 
 
 def upgrade(engine: Engine, shown: str, *, create: bool) -> None:
-    """Upgrade the tables to ``HEAD``; with ``create``, make them where there are none.
+    """Upgrade the tables to ``HEAD``; with ``create``, make missing ones.
 
     Raises:
-        InputError: no ledger and ``create`` is false, too old to be upgraded, or newer than this.
+        InputError: no ledger and ``create`` is false, or its version is too old or newer than this
+            one.
     """
     with engine.connect() as connection:
         if _version(connection, shown, create=create) == HEAD:
             return
-    # Only now: it takes longer to import than to open a ledger.
+    # Imported here, because the import takes longer than opening a ledger.
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", "ga.ledger:migrations")
     immediate = engine.execution_options(begin="IMMEDIATE")
-    # Its context is one for the whole process, whatever its threads upgrade.
+    # Its context is global to the process, so threads must not upgrade concurrently.
     with _ALEMBIC, immediate.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -53,13 +54,13 @@ def upgrade(engine: Engine, shown: str, *, create: bool) -> None:
 
 
 def make_file(path: Path, shown: str) -> None:
-    """Make a new ledger in a file, which is there whole or not at all.
+    """Make a new ledger in a file atomically.
 
-    It is made beside ``path`` and put there at the end. If another process was first, that one's
-    stays; where a file cannot have two names, nothing is made yet.
+    It is made next to ``path`` and linked there at the end. If another process was first, its file
+    stays. On a file system without hard links, nothing is made here.
     """
     draft = path.with_name(f".ga-{uuid.uuid4().hex[:12]}.new")
-    # One file at any moment: with a write-ahead log a part stays beside it where space runs out.
+    # One file at any moment: with a write-ahead log, a second file remains if space runs out.
     engine = engine_of(URL.create("sqlite", database=str(draft)), journal="DELETE")
     try:
         upgrade(engine, shown, create=True)
@@ -80,7 +81,7 @@ def _versioned(connection: sa.Connection) -> bool:
 
 
 def _version(connection: sa.Connection, shown: str, *, create: bool) -> str | None:
-    """The version of the tables that are there; None if there are none."""
+    """The version of the existing tables; None without tables."""
     if _versioned(connection):
         found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
         if found is not None and found not in VERSIONS:

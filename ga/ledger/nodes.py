@@ -1,4 +1,4 @@
-"""The nodes of a run: what each computed with, and whether it was given work."""
+"""The nodes of a run: their processors, and whether they got work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ga.ledger.schema import nodes
 
 
 def keep_nodes(connection: sa.Connection, run: str, checked: Sequence[NodeRecord]) -> None:
-    """Record nodes; one that is there already is replaced."""
+    """Record nodes; a recorded one is replaced."""
     for one in checked:
         same = sa.and_(nodes.c.run == run, nodes.c.id == one.id)
         connection.execute(sa.delete(nodes).where(same))

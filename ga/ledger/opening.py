@@ -16,8 +16,8 @@ from ga.store_url import url_of
 def open_ledger(store: str, *, create: bool, wait: bool = True) -> Ledger:
     """Open the ledger at a file or URL; with ``create``, make what is missing.
 
-    A ledger of an earlier version is upgraded. With ``wait``, whoever needs a PostgreSQL that is
-    being restarted waits for it; otherwise that is an error at once.
+    A ledger of an earlier version is upgraded. With ``wait``, operations wait for a PostgreSQL that
+    restarts; otherwise they raise an error at once.
 
     Raises:
         InputError: it cannot be opened, is not a ledger, or is missing and ``create`` is false.

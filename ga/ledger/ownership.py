@@ -1,8 +1,8 @@
-"""Who may write a run: exactly one process, by a lock and a fencing token.
+"""Run ownership: exactly one process may write a run, by a lock and a fencing token.
 
-The lock keeps a second coordinator out. It can be lost without its owner knowing: a restarted
-PostgreSQL has forgotten it. So each owner also takes the next number of the run, its token, and
-each of its transactions first asks for that token: one who was followed by another writes nothing.
+The lock excludes a second coordinator. An owner can lose it without noticing, for example when
+PostgreSQL restarts. So each owner also takes the next number of the run, its token, and each of its
+transactions first checks that token. Writes of a superseded owner are rejected (fenced).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ga.ledger.locks import FileLock, take_in_session
 from ga.ledger.schema import runs
 
 GRACE: Final = 2.0
-"""Seconds that PostgreSQL may take to notice that the last owner is dead."""
+"""Seconds that PostgreSQL may take to detect that the last owner ended."""
 _PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _FENCE: Final = (
@@ -33,12 +33,12 @@ _FENCE: Final = (
     .where(runs.c.run == sa.bindparam("mine"), runs.c.token == sa.bindparam("held"))
     .values(token=sa.bindparam("held"))
 )
-"""Made once: to put a statement together takes longer than to execute it."""
+"""Made once, because building a statement takes longer than executing it."""
 _PASSING: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 
 
 class RunOwner:
-    """The right to write one run, until ``release``. May be used from any thread.
+    """Ownership of one run until ``release``. May be used from any thread.
 
     Raises:
         InputError: another process evolves the run.
@@ -65,14 +65,14 @@ class RunOwner:
     def write(
         self, work: Callable[[sa.Connection], None], *, done: Callable[[sa.Connection], bool]
     ) -> None:
-        """Do ``work`` in one transaction, exactly once.
+        """Execute ``work`` in one transaction, exactly once.
 
-        While the database is away, locked or without space it is tried again, for a minute. An
-        answer that was lost with the connection may have been a success: so then ``done`` is asked
-        first.
+        While the database is unreachable, locked or without space, it is retried for a minute. If
+        the connection was lost, the commit may have succeeded, so ``done`` is checked before a
+        retry.
 
         Raises:
-            LedgerError: the database stayed away, or another process owns the run by now.
+            LedgerError: the database stayed unreachable, or another process owns the run now.
         """
         with self._mutex:
             deadline, pause, tried = 0.0, _PAUSE, False
@@ -98,7 +98,7 @@ class RunOwner:
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def release(self) -> None:
-        """Let others have the run. Nothing is written: the lock ends with the session."""
+        """Release the run. Nothing is written, because the lock ends with the session."""
         self._disconnect()
         if self._file is not None:
             self._file.release()
@@ -114,7 +114,7 @@ class RunOwner:
             raise self._overtaken("its lock is held by another session")
         assert self._session is not None
         with self._session.begin():
-            # A write, not a read: from here on a follower has to wait for this transaction.
+            # A write, not a read: from here on a new owner must wait for this transaction.
             mine = {"mine": self.run, "held": self.token}
             if self._session.execute(_FENCE, mine).rowcount != 1:
                 raise self._overtaken("it was taken over")
@@ -122,7 +122,9 @@ class RunOwner:
                 work(self._session)
 
     def _connect(self, deadline: float) -> bool:
-        """Open a session, and lock the run in it; False if another has it until the deadline."""
+        """Open a session and lock the run in it; False if another session keeps it until the
+        deadline.
+        """
         session = self._engine.connect()
         try:
             if session.dialect.name == "postgresql":
@@ -144,7 +146,7 @@ class RunOwner:
 
     def _disconnect(self) -> None:
         if self._session is not None:
-            # Not back to the pool: the lock is the session's, and ends with it.
+            # Not returned to the pool, because the lock ends with the session.
             self._session.invalidate()
             self._session.close()
             self._session = None
@@ -177,7 +179,7 @@ class RunOwner:
 
 
 def _passes(error: sa.exc.DBAPIError) -> bool:
-    """Whether the same may well succeed when it is tried again."""
+    """Whether a retry may succeed."""
     cause = error.orig
     if isinstance(cause, sqlite3.OperationalError):
         return (cause.sqlite_errorcode & 0xFF) in _PASSING

@@ -1,4 +1,4 @@
-"""What the ledger gives back, and how it is made of the tables' rows."""
+"""Records that the ledger returns, and their construction from rows."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ga.ledger.schema import generations
 from ga.sources import MarketSpec
 
 VERSIONS: Final = {"kernels": KERNEL_VERSION, "search": SEARCH_VERSION}
-"""What, beside plan, market and settings, a history depends on."""
+"""Versions on which a history depends, besides plan, market and settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One run as the ledger has it."""
+    """A run in the ledger."""
 
     run: str
     created_at: float
     finished_at: float | None
     market: MarketSpec
-    """What the market was loaded from."""
+    """The source of the market."""
     market_hash: str
     made_by: Mapping[str, int]
-    """``VERSIONS`` of the engine that began it; empty for one that did not say."""
+    """``VERSIONS`` of the engine that began it; empty for engines that did not record them."""
     plan: Plan
     settings: Settings
     mode: str
@@ -41,18 +41,18 @@ class RunRecord:
     digest: str
 
     def check_version(self) -> None:
-        """Refuse what only the engine can do that began the run: go on with it, or do it again.
+        """Check that this engine can continue or repeat the run.
 
         Raises:
-            InputError: that one bred or evaluated otherwise than this one.
+            InputError: the engine that began it breeds or evaluates differently.
         """
         self._same(self.made_by, VERSIONS, "breeds or evaluates")
 
     def check_kernels(self) -> None:
-        """Refuse to measure again, with other kernels, what the run evaluated.
+        """Check that this engine's kernels can repeat the run's evaluations.
 
         Raises:
-            InputError: the engine that began the run evaluated otherwise than this one.
+            InputError: the engine that began the run evaluates differently.
         """
         had = {what: number for what, number in self.made_by.items() if what == "kernels"}
         self._same(had, {"kernels": KERNEL_VERSION}, "evaluates")
@@ -71,7 +71,7 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Committed:
-    """The last committed generation of a run: all that is needed to go on."""
+    """The last committed generation of a run, with everything that is needed to continue."""
 
     generation: int
     digest_before: str
@@ -83,11 +83,11 @@ class Committed:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One try at an evaluation that ended in no acknowledged result, or was made again."""
+    """A failed or superseded attempt at an evaluation."""
 
     key: str
     attempt: int
-    """0 for the first try."""
+    """Number of earlier attempts."""
     node: str
     """Address of the node; ``local`` on this machine."""
     outcome: str
@@ -126,13 +126,13 @@ class StrategyRecord:
     genome: Genome
     outcome: Outcome
     generation: int
-    """The generation it was first evaluated in."""
+    """The generation in which it was first evaluated."""
     sharpes: Sharpes | None = None
-    """Measured when the run was over, for the strategies that it kept; else None."""
+    """Measured at the end of the run for its final strategies; None for others."""
 
 
 def record_of(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> RunRecord:
-    """A row of ``runs``, with how far the run is."""
+    """The record of a row of ``runs``, with its progress."""
     query = sa.select(generations.c.generation, generations.c.digest)
     order = generations.c.generation.desc()
     last = connection.execute(

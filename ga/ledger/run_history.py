@@ -23,7 +23,7 @@ class Evaluation:
     genome: Genome
     outcome: Outcome
     generation: int
-    """The generation that it says it was done in."""
+    """The generation stored with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """All rows of one run, whether they fit together or not."""
+    """All rows of one run, unchecked."""
 
     record: RunRecord
     generations: Mapping[int, Generation]
@@ -48,7 +48,9 @@ class History:
     nodes: tuple[NodeRecord, ...] = ()
 
     def digests(self) -> dict[int, str]:
-        """generation -> the history's digest after it, of the individuals and evaluations alone."""
+        """generation -> the history's digest after it, recomputed from individuals and
+        evaluations.
+        """
         found, digest = {}, GENESIS
         for generation in sorted(self.members):
             keys = (key for _, key in self.members[generation])
@@ -58,7 +60,7 @@ class History:
         return found
 
     def first_difference(self) -> int | None:
-        """The first generation whose stored digest is not that of its rows; None if all are."""
+        """The first generation whose stored digest does not match its rows; None if all match."""
         stored = {number: one.digest for number, one in self.generations.items()}
         found = self.digests()
         differing = (n for n in sorted(stored.keys() | found) if stored.get(n) != found.get(n))
@@ -66,7 +68,7 @@ class History:
 
 
 def read(connection: sa.Connection, run: str) -> History:
-    """Read a run; in a snapshot, if it is being evolved.
+    """Read a run; use a snapshot if it is being evolved.
 
     Raises:
         InputError: no such run.

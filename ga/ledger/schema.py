@@ -34,10 +34,10 @@ runs = Table(
     Column("families", JSON, nullable=False),
     Column("settings", JSON, nullable=False),
     Column("mode", String(16), nullable=False),
-    # Who writes: see ``ga.ledger.ownership``.
+    # The owner: see ``ga.ledger.ownership``.
     Column("token", Integer, nullable=False, server_default="0"),
     Column("owner", Text),
-    # Versions of what the history depends on beside the plan: ``ga.ledger.records.VERSIONS``.
+    # Versions on which the history depends: ``ga.ledger.records.VERSIONS``.
     Column("made_by", JSON),
 )
 
@@ -102,7 +102,7 @@ attempts = Table(
     Column("at", Double, nullable=False),
 )
 
-# Every node that was checked before it got work: see ``ga.execution.numerics_check``.
+# Every checked node: see ``ga.execution.numerics_check``.
 nodes = Table(
     "nodes",
     metadata,
@@ -116,8 +116,8 @@ nodes = Table(
     Column("at", Double, nullable=False),
 )
 
-# What the HTTP service has accepted: see ``ga.service.job_store``. ``run`` is the run's id from the
-# start, so that a request is never evolved twice.
+# Requests that the HTTP service accepted: see ``ga.service.job_store``. ``run`` is assigned at
+# acceptance, so that a request is never evolved twice.
 requests = Table(
     "requests",
     metadata,

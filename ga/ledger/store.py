@@ -1,4 +1,4 @@
-"""Reading and writing the ledger. A generation is committed in one transaction, or not at all."""
+"""Reads and writes the ledger. A generation is committed in one transaction."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _DIGEST: Final = sa.select(generations.c.digest).where(
 
 
 def new_run() -> str:
-    """An id that no run has."""
+    """A new run id."""
     return uuid.uuid4().hex[:12]
 
 
@@ -57,18 +57,18 @@ class Ledger:
 
     @property
     def engine(self) -> Engine:
-        """The connections, for what works on whole tables."""
+        """The database engine, for operations on whole tables."""
         return self._engine
 
     def close(self) -> None:
-        """Give the connections and all runs back."""
+        """Close the connections and release all runs."""
         for run in list(self._owners):
             self._owners.pop(run).release()
         self._engine.dispose()
 
     @contextmanager
     def own(self, run: str) -> Iterator[RunOwner]:
-        """Be the only one that commits generations of ``run``, until the block ends.
+        """Own ``run`` until the block ends: only this process may commit its generations.
 
         Raises:
             InputError: another process evolves the run.
@@ -100,7 +100,7 @@ class Ledger:
         """Record a new run and return its id: ``run`` if one is given, else a random one.
 
         Raises:
-            InputError: there is a run of that id.
+            InputError: a run with that id exists.
         """
         run = run or new_run()
         row = {
@@ -141,25 +141,25 @@ class Ledger:
         tried: Sequence[Attempt] = (),
         checked: Sequence[NodeRecord] = (),
     ) -> None:
-        """Write one generation in one transaction; the run is owned from then on.
+        """Write one generation in one transaction; takes ownership of the run.
 
-        A database that is away or locked is waited for, up to a minute.
+        Waits up to a minute for an unreachable or locked database.
 
         Args:
-            fresh: key -> attempts, of the evaluations that were done in this generation.
+            fresh: key -> attempts, for the new evaluations of this generation.
             last: mark the run finished.
-            tried: the failed attempts, in the order to store them.
-            checked: nodes that were checked since the last commit.
+            tried: the failed attempts, in their order.
+            checked: nodes that were checked after the last commit.
 
         Raises:
-            LedgerError: the database stayed away, another process owns the run, or the generation
-                before is missing.
+            LedgerError: the database stayed unreachable, another process owns the run, or the
+                previous generation is missing.
         """
         new: dict[str, tuple[object, ...]] = {}
         for (family, genes), outcome in zip(population, outcomes, strict=True):
             key, fitness, trades, drawdown, error = outcome
             if key in fresh:
-                # Finite floats: the JSON of a list is its repr, which is five times faster.
+                # For finite floats the JSON of a list equals its repr, which is five times faster.
                 values = repr([*genes]), fitness, trades, drawdown, text(error)
                 new[key] = (run, key, family, *values, generation, fresh[key])
         members = [(run, generation, i, outcome.key) for i, outcome in enumerate(outcomes)]
@@ -205,13 +205,13 @@ class Ledger:
         """Record nodes that were checked before they got work.
 
         Raises:
-            LedgerError: the database stayed away, or another process owns the run.
+            LedgerError: the database stayed unreachable, or another process owns the run.
         """
 
         def write(connection: sa.Connection) -> None:
             keep_nodes(connection, run, checked)
 
-        # Doing it twice is no harm, so it need not be asked whether it was done.
+        # The write is idempotent, so a retry needs no check.
         self._owner(run).write(write, done=lambda _: False)
 
     def nodes(self, run: str) -> list[NodeRecord]:
@@ -226,10 +226,10 @@ class Ledger:
             return [record_of(connection, row) for row in rows]
 
     def run(self, run: str) -> RunRecord:
-        """One run by its id, or by the start of it.
+        """One run by its id or a prefix of it.
 
         Raises:
-            InputError: none, or several.
+            InputError: no match, or several.
         """
         with self._engine.connect() as connection:
             query = sa.select(runs).where(runs.c.run.startswith(run, autoescape=True))
@@ -261,7 +261,7 @@ class Ledger:
         )
 
     def history(self, run: str) -> History:
-        """All that there is of a run, as of one moment.
+        """All rows of a run, as a snapshot.
 
         Raises:
             InputError: no such run.
@@ -285,13 +285,13 @@ class Ledger:
         """Store the final strategies of a run, best first, in place of those stored before.
 
         Raises:
-            LedgerError: the database stayed away, or another process owns the run.
+            LedgerError: the database stayed unreachable, or another process owns the run.
         """
 
         def write(connection: sa.Connection) -> None:
             keep(connection, run, kept)
 
-        # Doing it twice is no harm, so it need not be asked whether it was done.
+        # The write is idempotent, so a retry needs no check.
         self._owner(run).write(write, done=lambda _: False)
 
     def strategies(self, run: str | None, limit: int) -> list[StrategyRecord]:
@@ -300,10 +300,10 @@ class Ledger:
             return best(connection, run, limit)
 
     def strategy(self, key: str) -> StrategyRecord:
-        """One strategy by the start of its key; of several runs that have it, the latest.
+        """One strategy by a prefix of its key; if several runs have it, from the latest.
 
         Raises:
-            InputError: none, or several.
+            InputError: no match, or several.
         """
         table = evaluations
         query = (
@@ -323,8 +323,9 @@ class Ledger:
         return strategy_of(row)
 
     def trials(self, run: str, sample: int) -> tuple[int, list[Genome]]:
-        """How many strategies a run evaluated, and a fair sample: keys are hashes, so the first by
-        key are as good as drawn."""
+        """The number of strategies that a run evaluated, and a random sample: keys are hashes, so
+        the first by key are random.
+        """
         mine = sa.and_(evaluations.c.run == run, evaluations.c.fitness.is_not(None))
         query = sa.select(evaluations.c.family, evaluations.c.genes).where(mine)
         with self._engine.connect() as connection:
@@ -335,7 +336,9 @@ class Ledger:
         return int(count), [genome_of(cast(sa.Row[tuple[object, ...]], row)) for row in rows]
 
     def family_counts(self, run: str) -> dict[str, int]:
-        """Individuals of each family in a run's last committed generation, most first."""
+        """Individuals of each family in a run's last committed generation, the largest number
+        first.
+        """
         last = (
             sa.select(sa.func.max(generations.c.generation))
             .where(generations.c.run == run)

@@ -1,7 +1,7 @@
-"""The best strategies of a run: found among its evaluations, and kept when it is over.
+"""The best strategies of a run: selected from its evaluations, and stored at its end.
 
-Genomes that behaved alike (equal fitness, fills and drawdown) are one strategy: the first by key
-stands for them.
+Genomes with equal behaviour (fitness, fills and drawdown) count as one strategy, represented by the
+first key.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from ga.ledger.schema import evaluations, strategies
 
 
 def best(connection: sa.Connection, run: str | None, limit: int) -> list[StrategyRecord]:
-    """The best strategies of one run, or of all; those that their run kept, with what it measured.
+    """The best strategies of one run, or of all; stored final strategies have their Sharpe ratios.
 
-    The order is by fitness, which evolution saw: the best on bars that it did not see would be
-    chosen by luck.
+    The order is by in-sample fitness, because a selection by out-of-sample results would be biased.
     """
     table = evaluations
     alike = (table.c.run, table.c.fitness, table.c.trades, table.c.max_drawdown)
@@ -45,7 +44,7 @@ def best(connection: sa.Connection, run: str | None, limit: int) -> list[Strateg
 def best_of_families(
     connection: sa.Connection, run: str, limit: int
 ) -> list[tuple[Genome, Outcome]]:
-    """So many of the best evaluations of every family of a run; of equal fitness, one."""
+    """A number of the best evaluations of every family of a run; one of each fitness."""
     table = evaluations
     alike = (table.c.family, table.c.fitness)
     rank = sa.func.row_number().over(partition_by=table.c.family, order_by=table.c.fitness.desc())
@@ -57,7 +56,7 @@ def best_of_families(
 
 
 def keep(connection: sa.Connection, run: str, kept: Sequence[StrategyRecord]) -> None:
-    """Store strategies that have their ``sharpes``, best first, in place of those of before."""
+    """Store strategies with their ``sharpes``, best first; replaces earlier ones."""
     connection.execute(sa.delete(strategies).where(strategies.c.run == run))
     rows = [
         (run, rank, one.outcome.key, *astuple(one.sharpes))

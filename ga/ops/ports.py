@@ -17,7 +17,7 @@ def taken(ports: Iterable[int]) -> tuple[int, ...]:
 
 def _taken(port: int) -> bool:
     with socket.socket() as trial:
-        # As servers do: a connection that was closed a moment ago does not hold a port.
+        # As servers do, so that a recently closed connection does not block a port.
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind(("127.0.0.1", port))

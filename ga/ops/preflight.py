@@ -27,20 +27,20 @@ from ga.ops.secrets import SECRETS
 
 FOLDERS: Final = ("data", "logs", "results")
 OLDEST_ENGINE: Final = (20, 10)
-"""The oldest that the stack was run on."""
+"""Oldest tested version."""
 _GIB: Final = 1 << 30
 _CORES: Final = 4
 _MEMORY: Final = 8 * _GIB
 _DISK: Final = 50 * _GIB
 _SLACK: Final = 0.9
-"""A machine sold with 8 GB shows less: the kernel keeps some for itself."""
+"""A machine sold with 8 GB shows less, because the kernel reserves some."""
 _PATIENCE: Final = 30.0
 _INIT: Final = "write them: `python -m ga cluster init`"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What one service may use, all its replicas together."""
+    """Resource limits of one service."""
 
     service: str
     cpus: float
@@ -51,28 +51,28 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What was found. A text that ends in ``_problem`` is empty when there is none."""
+    """Facts about the machine. A field ``..._problem`` is empty when there is no problem."""
 
     engine: str
-    """Version of the Docker engine; empty: it does not answer."""
+    """Version of the Docker engine; empty if it does not answer."""
     engine_problem: str
     compose_problem: str
     cores: int
     """Cores of the engine's machine, else of this one."""
     memory: int
-    """Bytes, like ``cores``."""
+    """Bytes, of the same machine as ``cores``."""
     disk: int
-    """Free bytes where the data will lie."""
+    """Free bytes at the place of the data."""
     ports_taken: tuple[int, ...]
     unwritable: tuple[str, ...]
     secrets_missing: tuple[str, ...]
     secrets_open: bool
-    """Whether others can look into the folder of the secrets."""
+    """Whether other users can read the folder of the secrets."""
     images_chosen: bool
-    """Whether ``cluster init`` wrote which images to take."""
+    """Whether ``cluster init`` wrote the selection of images."""
     limits: tuple[Limit, ...]
     aws: bool | None
-    """Whether credentials of AWS are there; None: they were not asked for."""
+    """Whether AWS credentials exist; None: not checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Check:
 
 
 def judge(machine: Machine) -> list[Check]:
-    """The checklist over what was found, in the plan's order."""
+    """Judge the facts by the checklist, in the plan's order."""
 
     def check(name: str, ok: bool, found: str, remedy: str) -> Check:
         return Check(name=name, ok=ok, found=found, remedy="" if ok else remedy)
@@ -132,7 +132,7 @@ def judge(machine: Machine) -> list[Check]:
             or ("others can read the folder" if machine.secrets_open else "present and private"),
             _INIT if machine.secrets_missing else "close it: `chmod 700 deploy/secrets`",
         ),
-        # The exchange gives its candles and funding rates to anybody.
+        # The exchange's candles and funding rates are public.
         check("hyperliquid", True, "needs no credentials: only public market data is read", ""),
         check(
             "limits: memory", bool(machine.limits) and total <= machine.memory,
@@ -161,12 +161,12 @@ def judge(machine: Machine) -> list[Check]:
 def look(
     file: Path, *, aws: bool = False, environment: Mapping[str, str] = MappingProxyType(os.environ)
 ) -> Machine:
-    """Look at this machine and its Docker engine; changes nothing.
+    """Gather facts about this machine and its Docker engine, without changes.
 
     Args:
         file: The compose file.
-        aws: Whether credentials of AWS are wanted, too.
-        environment: Where AWS's variables are looked for.
+        aws: Whether to check AWS credentials, too.
+        environment: Variables that may contain AWS credentials.
 
     Raises:
         InputError: there is no compose file.
@@ -274,7 +274,9 @@ def _memory() -> int:
 
 
 def _writable(folder: Path) -> bool:
-    """By trying: root's rights and read-only file systems are not seen in a mode."""
+    """Whether a folder is writable, by trying: mode bits show neither root's rights nor read-only
+    file systems.
+    """
     try:
         with tempfile.TemporaryFile(dir=folder if folder.exists() else folder.parent):
             return True

@@ -14,7 +14,7 @@ SECRETS: Final = (
     "ray_token", "postgres_password", "redis_password", "grafana_password", "service_token",
 )  # fmt: skip
 NOBODY_LISTENS: Final = "http://127.0.0.1:9/"
-"""Where alerts go until a webhook is given: nowhere."""
+"""Placeholder webhook: alerts are not delivered until one is given."""
 _PROFILES: Final = "COMPOSE_PROFILES"
 _GRAFANA: Final = "grafana"
 _STAND_INS: Final = {f"GA_IMAGE_{name.upper()}": f"evolution-gate/{name}:local" for name in IMAGES}
@@ -28,12 +28,12 @@ def init(
 ) -> list[str]:
     """Write missing secrets and the selection of images; returns what was written.
 
-    Secrets are random, and never written over. Their folder is its owner's alone; the files in it
-    can be read by the users inside the containers that they are mounted into. In ``.env`` only
-    stand-ins, and whether there is a Grafana, are chosen anew: other lines are the user's.
+    Secrets are random and never overwritten. Only the owner can enter their folder; the files in it
+    are readable for users inside the containers that mount them. In ``.env`` only the selection of
+    substitute images and of Grafana is updated; other lines belong to the user.
 
     Args:
-        environment: of its ``GA_IMAGE_...`` a choice is made that lasts.
+        environment: its ``GA_IMAGE_...`` variables are stored as the selection.
     """
     place, written = folder / "secrets", []
     place.mkdir(mode=0o700, exist_ok=True)
@@ -58,7 +58,7 @@ def init(
 
 
 def _chosen(lines: list[str], environment: Mapping[str, str]) -> list[str]:
-    """The lines of ``.env``: the user's as they stand, and what is chosen here."""
+    """The lines of ``.env``: those of the user unchanged, and the selection."""
     asked = {name: environment[name] for name in _STAND_INS if environment.get(name)}
     kept = [line for line in lines if not _ours(line) and _variable(line) not in asked]
     theirs = {_variable(line) for line in kept}
@@ -68,7 +68,7 @@ def _chosen(lines: list[str], environment: Mapping[str, str]) -> list[str]:
         if name not in theirs | asked.keys() and has_image(image)
     }
     found = [f"{name}={image}" for name, image in images.items()]
-    # Stand-ins are made where there is no registry, and there is none of Grafana.
+    # Substitutes are built where there is no registry; there is no substitute for Grafana.
     stand_ins = any(_ours(line) for line in found if not line.startswith("GA_IMAGE_ENGINE="))
     grafana = "GA_IMAGE_GRAFANA" in theirs | images.keys()
     if _PROFILES not in theirs and (grafana or not stand_ins):

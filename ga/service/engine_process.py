@@ -1,8 +1,8 @@
 """``python -m ga.service.engine_process PARENT NICENESS COMMAND...``: the engine.
 
-It ends with the service.
+The process ends with the service.
 
-Imports nothing but the standard library: it is there for a moment.
+Imports only the standard library, because it runs for a moment before it executes the engine.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import sys
 from typing import Final
 
 NICENESS: Final = 15
-"""By default evolution takes the processor time that requests leave."""
+"""Default niceness, so that requests have priority over evolutions."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Ask to be killed with the parent, step back behind it, and run ``python -m ga COMMAND``."""
+    """Request SIGKILL at the parent's death, set the niceness, and execute ``python -m ga
+    COMMAND``.
+    """
     parent, niceness, command = int(arguments[0]), int(arguments[1]), arguments[2:]
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    # It may have died before it was asked for.
+    # The parent may have died before the request.
     if os.getppid() != parent:
         raise SystemExit(1)
     os.nice(niceness)

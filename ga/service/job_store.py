@@ -1,4 +1,4 @@
-"""Accepted evolutions, in the ledger's own database: what was answered with 202 is there."""
+"""Accepted evolutions in the ledger's database: every request answered with 202 is stored."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ga.ledger.schema import generations, requests, runs
 from ga.service.models import OPEN, State
 
 _ACCEPT_LOCK: Final = 0x6A_5E12_7E
-"""The advisory lock that two submissions meet at on PostgreSQL; SQLite has one writer anyway."""
+"""The advisory lock for submissions on PostgreSQL; SQLite has only one writer."""
 
 
 class ConflictError(Exception):
-    """The idempotency key belongs to another body."""
+    """The idempotency key was used with another body."""
 
 
 class FullError(Exception):
-    """As many evolutions wait as may."""
+    """The limit of waiting evolutions is reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +65,11 @@ class JobStore:
         self._writing = engine.execution_options(begin="IMMEDIATE")
 
     def accept(self, key: str, body: dict[str, Any], *, most: int) -> tuple[str, bool]:
-        """Store a request for good; returns its run, and whether it is new.
+        """Store a request durably; returns its run, and whether it is new.
 
         Raises:
             ConflictError: ``key`` was used with another body.
-            FullError: ``most`` jobs have not ended.
+            FullError: there are ``most`` unfinished jobs.
         """
         text = json.dumps(body, sort_keys=True)
         fingerprint = hashlib.sha256(text.encode()).hexdigest()
@@ -99,7 +99,7 @@ class JobStore:
         return run, True
 
     def get(self, run: str) -> Job | None:
-        """One job; None if there is none."""
+        """One job; None if it does not exist."""
         found = self._jobs(_query().where(requests.c.run == run))
         return found[0] if found else None
 
@@ -109,7 +109,7 @@ class JobStore:
         return self._jobs(query if state is None else query.where(requests.c.state == state))
 
     def unfinished(self, limit: int) -> list[Job]:
-        """Jobs that have not ended, oldest first."""
+        """Unfinished jobs, oldest first."""
         query = _query().where(requests.c.state.in_(OPEN)).order_by(requests.c.created_at)
         return self._jobs(query.limit(limit))
 
@@ -120,7 +120,7 @@ class JobStore:
             return {str(state): int(count) for state, count in connection.execute(query)}
 
     def begun(self, run: str) -> bool:
-        """Whether the ledger knows the run, so that it is to be resumed."""
+        """Whether the ledger contains the run, so that it must be resumed."""
         with self._engine.connect() as connection:
             query = sa.select(runs.c.run).where(runs.c.run == run)
             return connection.execute(query).first() is not None
@@ -133,7 +133,7 @@ class JobStore:
         error: str | None = None,
         tries: int | None = None,
     ) -> bool:
-        """Change the state of a job that has not ended; False if it has."""
+        """Change the state of an unfinished job; False if it has ended."""
         values: dict[str, Any] = {"state": state, "error": error}
         if state not in OPEN:
             values["ended_at"] = time.time()
@@ -144,7 +144,7 @@ class JobStore:
             return connection.execute(sa.update(requests).where(mine).values(values)).rowcount == 1
 
     def events(self, run: str, after: int) -> list[GenerationEvent]:
-        """The generations of a run that follow ``after`` (-1: all)."""
+        """The generations of a run after ``after`` (-1: all)."""
         query = (
             sa.select(generations)
             .where(generations.c.run == run, generations.c.generation > after)

@@ -1,4 +1,4 @@
-"""What a service accepts: sizes, numbers, and where market files may be."""
+"""Limits of a service: sizes, numbers, and the folder of market files."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ TOKEN_VARIABLE: Final = "GA_SERVICE_TOKEN"
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The most that one request, and all of them together, may ask for."""
+    """Limits of one request, and of all requests together."""
 
     population_size: int = 10_000
     generations: int = 1_000
     cells: int = 5_000_000
     """Bars x assets of a market."""
     queued: int = 100
-    """Accepted evolutions that have not ended."""
+    """Accepted evolutions that are not finished."""
     body_bytes: int = 65_536
     watchers: int = 200
     """Open streams of events."""
     concurrent: int = 1
-    """Evolutions at a time."""
+    """Concurrent evolutions."""
     markets: Path | None = None
-    """Folder of the market files that may be named; None: none may."""
+    """Folder of the market files that requests may name; None: files are not allowed."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -49,10 +49,10 @@ class Limits:
             raise InputError(f"--markets {self.markets}: no such folder; make it, or leave it out")
 
     def market(self, spec: str) -> str:
-        """The market that ``spec`` may mean here, as ``evolve --market`` takes it.
+        """The allowed market for ``spec``, in the format of ``evolve --market``.
 
         Raises:
-            InputError: too large, or a file that is not in the folder of markets.
+            InputError: it is too large, or a file outside the folder of markets.
         """
         if spec in SAMPLES or spec == "hyperliquid" or spec.startswith(PREFIX):
             return spec
@@ -61,7 +61,8 @@ class Limits:
             if asked["assets"] * asked["bars"] > self.cells:
                 raise InputError(f"market {spec}: assets x bars is over {self.cells:,}")
             return spec
-        # One answer for what is outside and for what is missing: neither tells what there is.
+        # The same answer for files outside the folder and for missing files, so that it reveals no
+        # file.
         missing = InputError(f"market {spec}: no such market, and no such file among the markets")
         if self.markets is None:
             raise missing
@@ -71,6 +72,6 @@ class Limits:
             if not path.is_relative_to(root) or path == root or not path.exists():
                 raise missing
         except (OSError, ValueError, RuntimeError):
-            # A name too long, with a NUL, or a loop of links.
+            # The name is too long, contains NUL, or is a loop of links.
             raise missing from None
         return str(path)

@@ -1,4 +1,4 @@
-"""What every request passes: its size, and how it is counted."""
+"""Middleware of all requests: limit of the body, and metrics."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ga.service.job_store import JobStore
 from ga.service.problem_details import problem
 
 _NAME: Final = "service"
-"""Stands where a run's series have the run."""
+"""Value of the label ``run`` for the service's own series."""
 _BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
 class BodyLimit:
-    """Refuses a body of more than ``most`` bytes with 413, said so or not."""
+    """Refuses a body of more than ``most`` bytes with 413, with or without a Content-Length."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body up to the limit, then let the request through."""
+        """Read the body up to the limit, then pass the request on."""
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
@@ -57,10 +57,10 @@ class BodyLimit:
 
 
 class Metrics:
-    """The service's series, in a registry of their own.
+    """The service's series in a separate registry.
 
     Args:
-        services: what it depends on, as for ``Reachable``.
+        services: services that it depends on, see ``Reachable``.
     """
 
     def __init__(self, store: JobStore, services: Mapping[str, tuple[str, int]]) -> None:
@@ -83,13 +83,13 @@ class Metrics:
 
 
 class _Jobs(Collector):
-    """Counted when asked for, so that it says what the database holds."""
+    """Collector that counts jobs at each scrape, so that it matches the database."""
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """What there will be, without asking the database."""
+        """Describe the series without a database query."""
         yield GaugeMetricFamily("ga_service_evolutions", "Accepted evolutions.", labels=["state"])
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -99,7 +99,7 @@ class _Jobs(Collector):
         try:
             counts = self._store.counts()
         except sa.exc.OperationalError:
-            # What is not known has no sample; that the database is away is told by ga_reachable.
+            # Unknown values have no sample; ga_reachable shows that the database is unreachable.
             return
         for state, count in sorted(counts.items()):
             family.add_metric([state], count)
@@ -107,13 +107,13 @@ class _Jobs(Collector):
 
 
 class Counted:
-    """Counts and times every request by its route, of which there are few."""
+    """Counts and times every request by its route, which limits the number of labels."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, and count when the answer begins."""
+        """Pass the request on, and count it when the answer begins."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

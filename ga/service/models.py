@@ -1,4 +1,4 @@
-"""What goes over the wire, as OpenAPI describes it."""
+"""Models of requests and responses for OpenAPI."""
 
 from __future__ import annotations
 

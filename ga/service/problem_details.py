@@ -17,15 +17,17 @@ from ga.service.models import Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
 _SHOWN: Final = 5
-"""Faults of a request that are listed."""
+"""Maximum number of listed errors of a request."""
 
 
 _RENAMED: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
-"""Names that RFC 9110 changed, and Python with 3.13: the answers are the same on every Python."""
+"""Reason phrases that changed with RFC 9110 and Python 3.13, so that answers are the same on every
+Python.
+"""
 
 
 class ProblemError(Exception):
-    """Answered with ``status`` and ``detail``."""
+    """An error that is answered with ``status`` and ``detail``."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -37,19 +39,19 @@ def _name(status: int) -> str:
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The answer with a problem document."""
+    """A response with a problem document."""
     found = Problem(type="about:blank", title=_name(status), status=status, detail=detail)
     return JSONResponse(found.model_dump(), status, headers, media_type=MEDIA_TYPE)
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may answer with these."""
+    """The ``responses`` of a route that may answer with these statuses."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": _name(status), "content": content} for status in statuses}
 
 
 def register(app: FastAPI) -> None:
-    """Have ``app`` answer with problem documents alone."""
+    """Make ``app`` answer every error with a problem document."""
 
     @app.exception_handler(ProblemError)
     async def _ours(_request: Request, error: ProblemError) -> JSONResponse:
@@ -62,7 +64,7 @@ def register(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         faults = error.errors()
-        # What was sent is not repeated: it may be long, or a secret in the wrong place.
+        # The input is not repeated: it may be long, or a misplaced secret.
         shown = [
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
             for fault in faults[:_SHOWN]

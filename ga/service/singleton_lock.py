@@ -1,4 +1,4 @@
-"""One service a store: two would evolve each other's requests."""
+"""Allows one service per store, because two would evolve each other's requests."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ga.ledger.connection import file_of
 from ga.ledger.locks import FileLock, take_in_session
 
 LOCK_SECONDS: Final = 5.0
-"""PostgreSQL may take so long to notice that the last session, or service, is dead."""
+"""Seconds that PostgreSQL may take to detect that the last session or service ended."""
 _LOOK_SECONDS: Final = 1.0
 _NAME: Final = "service"
 
 
 @contextmanager
 def acquire_singleton(ledger: Ledger) -> Iterator[Callable[[], bool]]:
-    """Be the one service of a store; gives what says whether that still holds.
+    """Acquire the lock of a store; yields a function that returns whether it is still held.
 
     Raises:
-        InputError: another service has the store.
+        InputError: another service uses the store.
     """
     file = file_of(ledger.engine.url)
     refused = InputError("--store: another service uses it; stop that, or give another store")
@@ -57,7 +57,7 @@ class _Session:
         self._looked = 0.0
 
     def take(self) -> bool:
-        """Take the lock, in a session of now if there is none; False if another keeps it."""
+        """Take the lock, in a new session if there is none; False if another session keeps it."""
         if self._connection is None:
             self._connection = self._engine.connect()
         deadline = time.monotonic() + LOCK_SECONDS
@@ -69,10 +69,10 @@ class _Session:
             time.sleep(0.1)
 
     def held(self) -> bool:
-        """Whether the lock is held, looked at once a second and taken again if its session ended.
+        """Whether the lock is held. Checked once a second, and taken again if its session ended.
 
         Raises:
-            DBAPIError: the database is away.
+            DBAPIError: the database is unreachable.
         """
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return True
@@ -90,7 +90,7 @@ class _Session:
     def close(self) -> None:
         """End the session, and with it the lock."""
         if self._connection is not None:
-            # Not given back to the pool: there it would keep the lock.
+            # Not returned to the pool, where it would keep the lock.
             self._connection.invalidate()
             self._connection.close()
             self._connection = None

@@ -1,4 +1,4 @@
-"""Has accepted evolutions evolved by child processes, and those of before a crash resumed."""
+"""Runs accepted evolutions in child processes, and resumes those from before a crash."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ga.service.models import EvolutionRequest
 
 _POLL: Final = 0.2
 _TRIES: Final = 3
-"""Of an evolution whose process failed: its database may have been away, or its memory short."""
+"""Attempts per evolution, because a process may fail for lack of database or memory."""
 _PAUSE: Final = 2.0
-"""Seconds between two tries."""
+"""Seconds between two attempts."""
 _GRACE: Final = 5.0
 """Seconds that a process has to end after a termination request."""
 _BAD_INPUT: Final = 2
@@ -43,13 +43,13 @@ class _Child:
 
 
 class Runner:
-    """A thread that keeps up to ``limits.concurrent`` evolutions going, oldest first.
+    """A thread that runs up to ``limits.concurrent`` evolutions, oldest first.
 
     Args:
-        command: job, whether the ledger has it already -> the arguments of ``python -m ga``.
-        env: set for the children, beside the service's own environment without its token.
-        say: told what an operator should know.
-        held: whether this is still the store's one service; if not, nothing more is begun.
+        command: job, whether the ledger contains it -> the arguments of ``python -m ga``.
+        env: variables for the children, added to the service's environment without its token.
+        say: called with messages for the operator.
+        held: whether this service still holds the store's lock; if not, no evolution is started.
         niceness: niceness of evolutions, so that the service's requests go first.
     """
 
@@ -71,15 +71,15 @@ class Runner:
         self._not_before: dict[str, float] = {}
         self._wake = threading.Event()
         self._stop = threading.Event()
-        # Children are told of their parent's death by its thread's: this one lives to the end.
+        # PDEATHSIG follows the thread that starts a child, so one thread starts all of them.
         self._thread = threading.Thread(target=self._run, name="evolutions")
 
     def start(self) -> None:
-        """Begin; what a service of before left unfinished is resumed."""
+        """Start; unfinished evolutions of an earlier service are resumed."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Look at the jobs now: one is new, or was cancelled."""
+        """Check the jobs now, because one is new or was cancelled."""
         self._wake.set()
 
     @property
@@ -88,7 +88,7 @@ class Runner:
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """End the children; their evolutions are resumed by the next service."""
+        """End the children; the next service resumes their evolutions."""
         self._stop.set()
         self._wake.set()
         self._thread.join()
@@ -102,7 +102,7 @@ class Runner:
                         return
                     self._step()
                 except sa.exc.DBAPIError as error:
-                    # Nothing is forgotten: the next step reads all of it from the database again.
+                    # No state is lost: the next step reads everything from the database again.
                     self._say(f"database: {redact(str(error.orig))}; trying again")
                     self._stop.wait(1.0)
                 self._wake.wait(_POLL)
@@ -165,7 +165,7 @@ class Runner:
         else:
             error = _last_line(child.errors) or f"its process ended with status {status}"
             tries = job.tries + 1
-            # The store is the service's, not the evolution's: it may have been away.
+            # The database, which evolution and service share, may have been unreachable.
             bad = status == _BAD_INPUT and not child.resumed and not error.startswith("--store")
             if bad or tries >= _TRIES:
                 self._store.move(job.run, "failed", error=error, tries=tries)
@@ -179,7 +179,7 @@ class Runner:
 def engine_command(
     limits: Limits, *, address: str | None, workers: int | None
 ) -> Callable[[Job, bool], list[str]]:
-    """How ``python -m ga`` is asked for a job. No value can be taken for an option."""
+    """The arguments of ``python -m ga`` for a job. No value can be parsed as an option."""
 
     def command(job: Job, resumed: bool) -> list[str]:
         request = EvolutionRequest.model_validate(job.body)

@@ -1,4 +1,4 @@
-"""Where markets come from: files, exchanges, generators.
+"""Sources of markets: files, exchanges, generators.
 
 ``load_market`` turns what a user typed into a Market; ``ga/market.py`` aligns assets, finds gaps.
 """
@@ -24,7 +24,7 @@ __all__ = ["MarketSpec", "load_files", "load_market", "load_sample", "synthetic"
 
 @dataclass(frozen=True, kw_only=True)
 class MarketSpec:
-    """What a user asked for: enough to load the same market again."""
+    """The requested market: enough to load the same market again."""
 
     spec: str
     assets: tuple[str, ...] | None = None
@@ -43,12 +43,12 @@ class MarketSpec:
         )
 
     def pinned(self, market: Market) -> MarketSpec:
-        """The spec that means the same from another folder and at a later time."""
+        """A spec with the same meaning from another folder and at a later time."""
         path = Path(self.spec)
         spec = str(path.resolve()) if path.exists() and self.spec not in SAMPLES else self.spec
         pinned = replace(self, spec=spec)
         if self.spec.startswith(PREFIX):
-            # An exchange's history grows: what was loaded is asked for by its times from now on.
+            # An exchange's history grows, so the spec gets the times of the loaded bars.
             first, after = int(market.times[0]), int(market.times[-1]) + market.step
             pinned = replace(pinned, start=_iso(first), end=_iso(after))
         return pinned
@@ -77,8 +77,8 @@ def load_market(
         timeframe: Coarser bars to make of the source's: ``4h``, ``1d``.
 
     Raises:
-        InputError: nothing of that name, its content is refused (file, row and column named), or
-            an option is bad or leaves no bar.
+        InputError: it does not exist, its content is invalid (the message names file, row and
+            column), or an option is invalid or leaves no bar.
     """
     selection = parse_selection(assets=assets, start=start, end=end, timeframe=timeframe)
     source = _source(spec, selection)
@@ -101,7 +101,7 @@ def _source(spec: str, selection: Selection) -> Source:
             " the folders above it"
         ) from None
     except (OSError, ValueError):
-        # Whatever else it is, it is not there.
+        # Any other name does not exist.
         known = ", ".join([*SAMPLES, "synthetic", f"{PREFIX}BTC"])
         raise InputError(
             f"--market {spec}: no such file or folder; give a path or one of {known}"

@@ -1,4 +1,4 @@
-"""Downloaded rows in a Parquet file that also says which times were asked for and answered.
+"""Downloaded rows in a Parquet file that also records which times were requested and answered.
 
 The file is replaced as a whole after every page, so a download that is cut short keeps all pages
 before the cut, and the next one asks only for the times not yet covered.
@@ -41,13 +41,15 @@ class Cache:
 
     path: Path
     label: str
-    """What the file holds; another label inside a file means that it was renamed."""
+    """Description of the content; a different label in the file shows that it was renamed."""
     rows: Rows
     covered: tuple[Span, ...] = ()
-    """Times that were asked for and answered, whether rows came or not."""
+    """Times that were requested and answered, with or without rows."""
 
     def add(self, new: Rows, span: Span) -> Cache:
-        """With more rows and more covered time; a repeated time takes the newer row."""
+        """Return a cache with more rows and covered times; of a repeated time the newer row is
+        kept.
+        """
         times = np.concatenate([new.times, self.rows.times])
         kept, index = np.unique(times, return_index=True)
         columns = {
@@ -58,7 +60,7 @@ class Cache:
         return replace(self, rows=rows, covered=union([*self.covered, span]))
 
     def save(self) -> None:
-        """Write the file at once: readers see the old one or the new one, never half of it.
+        """Write the file atomically.
 
         Raises:
             InputError: the cache folder cannot be written.
@@ -86,11 +88,11 @@ class Cache:
 
 
 def open_cache(path: Path, *, label: str, columns: Sequence[str]) -> Cache:
-    """The cache in ``path``; an empty one if there is no such file yet.
+    """The cache in ``path``; empty if the file does not exist.
 
     Raises:
-        InputError: the file is damaged or holds something else. It is not replaced unasked: it
-            may hold bars that the exchange no longer gives out.
+        InputError: the file is damaged or has other content. It is not replaced automatically,
+            because it may contain bars that the exchange no longer provides.
     """
     if not os.path.exists(path):
         none = np.empty(0, dtype=np.float64)
@@ -112,7 +114,7 @@ def open_cache(path: Path, *, label: str, columns: Sequence[str]) -> Cache:
         if np.any(np.diff(times) <= 0) or not all(np.isfinite(v).all() for v in values.values()):
             raise ValueError("its rows are out of order or not finite")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        # Arrow's errors are ValueErrors or OSErrors, some with a text of many lines.
+        # Arrow's errors are ValueErrors or OSErrors, some with several lines.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{path}: damaged cache of {label} ({reason}); delete the file and run again"

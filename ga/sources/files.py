@@ -31,7 +31,7 @@ def load_files(path: Path) -> Market:
     """Load one file, or every CSV, Parquet and Feather file of a folder, as one market.
 
     Raises:
-        InputError: names the file, row and column at fault and what to do.
+        InputError: the message names the invalid file, row and column, and the remedy.
     """
     source = file_source(path)
     return align(source.name, Selection().series(source))
@@ -41,7 +41,7 @@ def file_source(path: Path) -> Source:
     """One file, or every CSV, Parquet and Feather file of a folder, not yet read.
 
     Raises:
-        InputError: the folder holds no such file.
+        InputError: the folder contains no such file.
     """
     if path.is_dir():
         try:
@@ -139,7 +139,7 @@ def _refuse(path: Path, bad: NDArray[np.bool_], column: str, what: str) -> None:
 
 
 def _row(path: Path, index: int) -> int:
-    """The number an editor shows for a row: in a CSV the header and blank lines count."""
+    """Line number of a row in an editor: in a CSV the header and blank lines count."""
     if path.suffix.lower() != ".csv":
         return index + 1
     with path.open(encoding="utf-8", errors="replace") as lines:
@@ -167,7 +167,7 @@ def _times(path: Path, column: pd.Series) -> Times:
     name = str(column.name)
     if pd.api.types.is_numeric_dtype(column.dtype):
         stamps = _numbers(path, column, name)
-        # 1e11 seconds is the year 5138, 1e11 milliseconds is 1973: the unit shows in the size.
+        # 1e11 seconds is the year 5138, 1e11 milliseconds is 1973, so the size shows the unit.
         scale = next(
             (u for u, top in ((10**9, 1e11), (10**6, 1e14), (10**3, 1e17)) if stamps[0] < top), 1
         )
@@ -181,7 +181,7 @@ def _times(path: Path, column: pd.Series) -> Times:
     else:
         text = column.astype("string").str.strip()
         offsets = text.str.extract(_OFFSET, expand=False).where(text.str.len() > 10).fillna("none")
-        # A date alone ("2004-08-19") ends like an offset, hence the length.
+        # A date alone ("2004-08-19") ends like an offset, so the length is checked.
         offsets = offsets.replace({"z": "+00:00", "Z": "+00:00", "+0000": "+00:00"})
         mixed = (offsets != offsets.iloc[0]).to_numpy(dtype=bool)
         if mixed.any():

@@ -1,8 +1,8 @@
 """Perpetuals of Hyperliquid: ``hyperliquid:COIN[+COIN...][,interval=1h]``.
 
 Candles and hourly funding are downloaded page by page into a cache and read from there. The
-exchange keeps about the last 5 000 candles of each interval; what the cache holds of older times
-stays usable.
+exchange keeps about the last 5 000 candles of each interval; older candles in the cache stay
+usable.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ PREFIX: Final = "hyperliquid:"
 INTERVALS: Final = (
     "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d", "3d", "1w",
 )  # fmt: skip
-"""All that the exchange offers, except the month, which has no fixed length."""
+"""All intervals of the exchange, except the month, which has no fixed length."""
 CANDLE_PAGE = 5000
-"""Candles that the exchange gives a call."""
+"""Candles that the exchange returns per call."""
 _HOUR: Final = 3_600_000
 FUNDING_PAGE: Final = 500 * _HOUR
-"""The exchange gives 500 charges a call, and charges every hour."""
+"""Hours of funding per call: the exchange returns 500 charges a call, one per hour."""
 _LONG: Final = 20
 _ENOUGH: Final = 0.95
-"""Share of the asked time that must be cached for use without the network."""
+"""Share of the requested time that must be cached for use without the network."""
 _COLUMNS: Final = ("open", "high", "low", "close", "volume")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """What to have of one coin: candles that open in [start, end), all of them closed."""
+    """Request for one coin: closed candles that open in [start, end)."""
 
     coin: str
     interval: str
@@ -54,7 +54,7 @@ class _Asked:
     start: int
     end: int
     now: int
-    """All in milliseconds."""
+    """In milliseconds."""
 
     @property
     def label(self) -> str:
@@ -62,7 +62,7 @@ class _Asked:
 
 
 def hyperliquid_source(spec: str, *, start: int | None, end: int | None) -> Source:
-    """The source of a spec; each asset is downloaded when it is read.
+    """The source for a spec; each asset is downloaded when it is read.
 
     ``start`` and ``end`` are nanoseconds. Without a start: the last 5 000 bars before the end.
 
@@ -99,7 +99,7 @@ def hyperliquid_source(spec: str, *, start: int | None, end: int | None) -> Sour
 def _read(*, coin: str, interval: str, start: int | None, end: int | None) -> Series:
     now = now_ms()
     step = parse_timeframe(interval) // 10**6
-    # A candle is closed once its step has passed, so the open one is never asked for.
+    # A candle is closed when its step has passed, so the open candle is never requested.
     stop = now - step + 1
     if end is not None:
         stop = min(stop, -(-end // 10**6))
@@ -113,7 +113,7 @@ def _read(*, coin: str, interval: str, start: int | None, end: int | None) -> Se
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept."""
+    """Folder of downloads."""
     return own_cache() or cache_home() / "evolution-gate" / "hyperliquid"
 
 
@@ -123,7 +123,7 @@ def now_ms() -> int:
 
 
 class _Download:
-    """Fills the caches of one coin and makes a series of them."""
+    """Fills the caches of one coin and builds its series."""
 
     def __init__(self, *, asked: _Asked, folder: Path, url: str) -> None:
         self._asked = asked
@@ -138,7 +138,7 @@ class _Download:
         )
 
     def series(self) -> Series:
-        """Fetch what is missing, and read the bars asked for.
+        """Fetch missing data, and read the requested bars.
 
         Raises:
             InputError: no bars, or too few while the network fails.
@@ -182,12 +182,12 @@ class _Download:
         return missing((int(times[0]), int(times[-1]) + self._asked.step), self._funding.covered)
 
     def _settled(self, rows: Rows, stop: int, latest: int) -> int:
-        """Up to where an answer is final: in the last hour a row may still come late."""
+        """End of the time for which answers are final: rows of the last hour may still be added."""
         last = int(rows.times[-1]) + 1 if rows.times.size else 0
         return min(stop, max(last, latest - _HOUR))
 
     def _fetch_candles(self, client: Client) -> None:
-        """Newest page first: the exchange cuts off at the old end."""
+        """Fetch the newest page first, because the exchange truncates at the old end."""
         asked = self._asked
         self._announce(asked.interval, self._lacks_candles(), CANDLE_PAGE * asked.step)
         for low, high in reversed(self._lacks_candles()):
@@ -199,7 +199,7 @@ class _Download:
                 if rows.times.size:
                     start = int(rows.times[0])
                 elif newer.size and newer[-1] >= stop:
-                    start = low  # nothing older is kept there
+                    start = low  # the exchange has no older candles
                 if start - low < asked.step:
                     start = low
                 final = self._settled(rows, stop, asked.now - asked.step)
@@ -208,7 +208,9 @@ class _Download:
                 stop = start
 
     def _fetch_funding(self, client: Client) -> None:
-        """Oldest page first: that is what the exchange gives of a range with too many charges."""
+        """Fetch the oldest page first, because the exchange returns the oldest charges of a long
+        range.
+        """
         asked = self._asked
         self._announce("funding", self._lacks_funding(), FUNDING_PAGE)
         for low, high in self._lacks_funding():
@@ -232,7 +234,7 @@ class _Download:
             print(f"{text} seconds each; what came is kept if this is cut short", file=sys.stderr)
 
     def _kept(self, error: NetworkError) -> tuple[Span, ...]:
-        """The times that can be used as they are; refuses if that is too little."""
+        """The cached times that can be used; raises if they are too few."""
         asked = self._asked
         whole = (asked.start, asked.end)
         times = self._bars().times

@@ -32,11 +32,11 @@ sleep = time.sleep
 
 
 class NetworkError(Exception):
-    """The exchange cannot be reached, or stays too busy; what was fetched before is kept."""
+    """The exchange cannot be reached, or stays too busy; fetched pages are kept."""
 
 
 class Client:
-    """One session with the exchange. Not for use from several threads."""
+    """One session with the exchange. Not thread-safe."""
 
     def __init__(self, url: str) -> None:
         if not url.startswith(("http://", "https://")):
@@ -64,7 +64,7 @@ class Client:
         """Candles that open from ``start`` up to, not including, ``stop`` (milliseconds).
 
         Raises:
-            NetworkError: no answer after all tries.
+            NetworkError: no answer after all attempts.
             InputError: the coin is unknown, or a row is not as documented.
         """
         self._learn(coin)
@@ -84,7 +84,7 @@ class Client:
         """Funding charges from ``start`` up to, not including, ``stop``: the oldest 500.
 
         Raises:
-            NetworkError, InputError: as ``candles``.
+            NetworkError, InputError: see ``candles``.
         """
         self._learn(coin)
         answer = self._call(lambda: self._info.funding_history(coin, start, stop - 1))
@@ -108,7 +108,7 @@ class Client:
         return info
 
     def _remember(self, response: Any, *_: Any, **__: Any) -> None:
-        # The SDK's own errors carry the status and headers in some cases only.
+        # The SDK's own errors contain the status and headers only in some cases.
         self._response = response
 
     def _learn(self, coin: str) -> None:
@@ -134,7 +134,7 @@ class Client:
             raise InputError(f"--market hyperliquid:{coin}: no such perpetual; {hint}{more}")
 
     def _call(self, ask: Callable[[], Any]) -> Any:
-        """Ask until there is an answer or no try is left."""
+        """Call until there is an answer, or all attempts are used."""
         tries = 0
         while True:
             tries += 1
@@ -145,7 +145,7 @@ class Client:
             except self._requests.exceptions.RequestException as error:
                 reason, limit = type(error).__name__, _BROKEN_TRIES
             except (self._errors.Error, KeyError, TypeError, AttributeError):
-                # The last three are the SDK's way with error pages that it does not expect.
+                # The SDK raises the last three for unexpected error pages.
                 status = 0 if self._response is None else int(self._response.status_code)
                 if status != 429 and status < 500:
                     raise InputError(
@@ -158,7 +158,7 @@ class Client:
             sleep(self._wait(tries))
 
     def _wait(self, tries: int) -> float:
-        """Seconds before the next try: what the server asks for, else twice as long each time."""
+        """Seconds before the next attempt: as the server requests, else doubled each time."""
         headers = {} if self._response is None else self._response.headers
         try:
             asked = float(headers.get("Retry-After", ""))
@@ -168,7 +168,7 @@ class Client:
         return min(seconds, _LONGEST_WAIT)
 
     def _pace(self, extra: float) -> None:
-        """Let the next call wait until the exchange's budget has room for the last one."""
+        """Delay the next call according to the exchange's rate limit."""
         self._next_call = time.monotonic() + (_CALL_WEIGHT + extra) / WEIGHT_PER_SECOND
 
 
@@ -225,7 +225,7 @@ def _fault(label: str, index: int, field: str, what: str) -> InputError:
 
 
 def _between(rows: Rows, start: int, stop: int) -> Rows:
-    """Drop what was not asked for: the exchange adds the candle that is open at ``start``."""
+    """Drop rows outside the request: the exchange adds the candle that is open at ``start``."""
     low, high = np.searchsorted(rows.times, [start, stop])
     columns = {name: values[low:high] for name, values in rows.columns.items()}
     return Rows(times=rows.times[low:high], columns=columns)

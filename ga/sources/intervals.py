@@ -1,15 +1,15 @@
-"""Sets of half-open spans of whole numbers, kept sorted and apart: what a cache already covers."""
+"""Sets of half-open intervals of integers, sorted and disjoint: the times that a cache covers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 Span = tuple[int, int]
-"""From the first number up to, not including, the second."""
+"""From the first number up to the second, exclusive."""
 
 
 def union(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """The same numbers in as few spans as possible."""
+    """The union in as few intervals as possible."""
     merged: list[Span] = []
     for low, high in sorted(span for span in spans if span[0] < span[1]):
         if merged and low <= merged[-1][1]:
@@ -20,7 +20,7 @@ def union(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def overlap(one: Iterable[Span], other: Iterable[Span]) -> tuple[Span, ...]:
-    """The numbers in both."""
+    """The intersection."""
     others = union(other)
     return union((max(a, c), min(b, d)) for a, b in one for c, d in others)
 
@@ -38,5 +38,5 @@ def missing(asked: Span, covered: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def length(spans: Iterable[Span]) -> int:
-    """How many numbers there are."""
+    """The number of integers."""
     return sum(high - low for low, high in union(spans))

@@ -1,4 +1,4 @@
-"""Time frames such as ``4h``, and the way from finer bars to coarser ones."""
+"""Time frames such as ``4h``, and resampling to coarser bars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST: Final = 366 * _UNITS["d"]
 def parse_timeframe(text: str, *, option: str = "--timeframe") -> int:
     """Nanoseconds of ``5m``, ``1h``, ``4h``, ``1d``, ``1w``.
 
-    pandas.Timedelta would save no line: it takes ``90``, ``-1h`` and an empty text, too.
+    pandas.Timedelta would save no line, because it also accepts ``90``, ``-1h`` and an empty text.
 
     Raises:
         InputError: not a time frame.
@@ -43,14 +43,15 @@ def format_timeframe(step: int) -> str:
 
 
 def resample(series: Series, step: int) -> Series:
-    """Bars of ``step`` nanoseconds, a whole multiple of the series' own (median) step.
+    """Resample to bars of ``step`` nanoseconds, an integer multiple of the series' own (median)
+    step.
 
     Buckets start at multiples of ``step`` since the epoch, so weeks start on a Thursday. A bar
-    belongs to the bucket that holds its open time. The first and last bucket are dropped unless
-    the series reaches their edges; a bucket that lacks bars inside is kept.
+    belongs to the bucket that contains its open time. The first and last bucket are dropped unless
+    the series reaches their edges. A bucket with missing bars inside is kept.
 
     Raises:
-        InputError: the target is finer than the series or no multiple of it.
+        InputError: the target is finer than the series or not a multiple of its step.
     """
     if series.times.size < 2:
         raise InputError(

@@ -1,6 +1,6 @@
 """Real prices out of the box: the two files inside the PyPI package ``backtesting``.
 
-The package is found, not imported: only its CSV files are read.
+The package is located but not imported; only its CSV files are read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def load_sample(name: str) -> Market:
     """Load a sample market by its name.
 
     Raises:
-        InputError: the package that carries the data is not installed.
+        InputError: the package with the data is not installed.
     """
     return align(name, Selection().series(sample_source(name)))
 
@@ -32,7 +32,7 @@ def sample_source(name: str) -> Source:
     """A sample market, not yet read.
 
     Raises:
-        InputError: the package that carries the data is not installed.
+        InputError: the package with the data is not installed.
     """
     spec = find_spec("backtesting")
     locations = spec.submodule_search_locations if spec else None

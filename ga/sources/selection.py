@@ -1,4 +1,4 @@
-"""What a source offers, and the part of it that was asked for."""
+"""The assets of a source, and the selection of assets, times and bars."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Part:
 
     asset: str
     read: Callable[[], Series]
-    """Reads and checks the asset; not called for assets that were not asked for."""
+    """Reads and checks the asset; called only for selected assets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which assets, which times and which bars; all of them where nothing is said."""
+    """Selected assets, times and bars; by default all."""
 
     assets: tuple[str, ...] | None = None
     start: int | None = None
@@ -46,17 +46,17 @@ class Selection:
     step: int | None = None
     """Nanoseconds of a bar."""
     label: str = ""
-    """The options as they were typed."""
+    """The options as text."""
 
     def name(self, source: str) -> str:
-        """The market's name: the source's, and what was selected if anything was."""
+        """The market's name: that of the source, and the selection if there is one."""
         return f"{source}[{self.label}]" if self.label else source
 
     def series(self, source: Source) -> list[Series]:
         """Read the selected assets and cut them to the selected bars.
 
         Raises:
-            InputError: an asset is unknown, or no bar is left of one.
+            InputError: an asset is unknown, or has no bar in the selection.
         """
         parts = source.parts
         if self.assets is not None:
@@ -104,10 +104,10 @@ def parse_selection(
     end: str | None,
     timeframe: str | None,
 ) -> Selection:
-    """Check the options of a selection as a user typed them.
+    """Parse and check the options of a selection.
 
     Raises:
-        InputError: names the option and what to give.
+        InputError: the message names the option and a valid value.
     """
     wanted = None if assets is None else tuple(dict.fromkeys(a.strip() for a in assets))
     if wanted is not None and (not wanted or "" in wanted):

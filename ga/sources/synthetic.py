@@ -43,7 +43,7 @@ def parse_synthetic(spec: str) -> dict[str, int]:
 def synthetic(
     *, assets: int = 2, bars: int = 5000, seed: int = 0, step_minutes: int = 60
 ) -> Market:
-    """Make a market of ``assets`` x ``bars`` that depends on the arguments alone.
+    """Make a market of ``assets`` x ``bars`` that depends only on the arguments.
 
     Log returns are Gaussian with a volatility and a drift that switch between regimes of about
     500 bars, so that trend and reversion rules both find something. Funding is a small
@@ -56,7 +56,9 @@ def synthetic(
 def synthetic_source(
     *, assets: int = 2, bars: int = 5000, seed: int = 0, step_minutes: int = 60
 ) -> Source:
-    """The assets of ``synthetic``, not yet made. One more asset changes no other."""
+    """The source of ``synthetic``, not generated yet. An additional asset does not change the
+    others.
+    """
     step = step_minutes * 60 * 10**9
     walk = partial(_walk, bars=bars, seed=seed, step=step)
     return Source(

@@ -1,8 +1,8 @@
-"""Conditions on many bars at once: a rule's comparisons, written once, as masks of 64 bars.
+"""Vectorised conditions: compiles a rule's comparisons to masks of 64 bars.
 
 ``masks`` turns a function over single values into a loop over vectors of eight: the function is
-called while the loop is compiled, with stand-ins whose operators write down the vector operation.
-Each operation is rounded by itself, so the bits are the same on every processor.
+called while the loop is compiled, with placeholder values whose operators emit vector operations.
+Each operation is rounded separately, so the bits are the same on every processor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ga.backtest.simd.vectors import LANES
 BARS: Final = 64
 """Bars of a mask."""
 CONDITIONS: Final = 4
-"""Masks side by side; a rule with fewer leaves the others empty."""
+"""Masks per word; a rule with fewer leaves the others empty."""
 
 _DOUBLE: Final = ir.DoubleType()
 _VECTOR: Final = ir.VectorType(_DOUBLE, LANES)
@@ -31,7 +31,7 @@ _INDEX: Final = ir.IntType(32)
 
 
 class _Value:
-    """Eight values, or eight truths, while a loop is compiled."""
+    """Eight values or eight booleans while a loop is compiled."""
 
     def __init__(self, builder: Any, value: Any) -> None:
         self._builder, self.value = builder, value
@@ -85,7 +85,7 @@ Rule = Callable[..., tuple[_Value, ...]]
 
 
 class _Loop:
-    """Writes the loop of one rule."""
+    """Emits the loop of one rule."""
 
     def __init__(self, rule: Rule, context: Any, builder: Any, given: Any, args: Any) -> None:
         self._rule, self._builder = rule, builder
@@ -102,7 +102,7 @@ class _Loop:
         self._words = data(*words)
 
     def write(self, bars: Any) -> None:
-        """Masks of all bars; those of the last word's missing bars are 0."""
+        """Emit the masks of all bars; bits of missing bars in the last word are 0."""
         builder = self._builder
         whole = builder.lshr(bars, ir.Constant(_WORD, 6))
         with cgutils.for_range(builder, whole) as loop:
@@ -112,7 +112,7 @@ class _Loop:
             self._word(whole, left)
 
     def _word(self, number: Any, left: Any) -> None:
-        """The masks of one word, of which only ``left`` bars exist; None: all."""
+        """Emit the masks of one word with ``left`` existing bars; None: all exist."""
         builder = self._builder
         start = builder.shl(number, ir.Constant(_WORD, 6))
         groups = []
@@ -159,7 +159,7 @@ class _Loop:
         return self._builder.shuffle_vector(one, one, order)
 
     def _joined(self, truths: Sequence[Any]) -> Any:
-        """Vectors of truths one after another, as one vector."""
+        """Boolean vectors, concatenated."""
         while len(truths) > 1:
             size = truths[0].type.count * 2
             order = ir.Constant(ir.VectorType(_INDEX, size), list(range(size)))
@@ -173,8 +173,9 @@ class _Loop:
 def masks(rule: Rule) -> Any:
     """Make a rule into a kernel: ``(*values of the rule, words (W, 4) uint64, bars)``.
 
-    Each value of the rule is an array (bars,) or a number; it returns up to four truths by the
-    operators ``+ - * > < >= <= & | ~``. Bit b of words[w, c] becomes truth c of bar 64 w + b.
+    Each argument of the rule is an array (bars,) or a number. The rule returns up to four booleans,
+    using the operators ``+ - * > < >= <= & | ~``. Bit b of words[w, c] becomes boolean c of bar 64
+    w + b.
     """
     names = [*inspect.signature(rule).parameters, "words", "bars"]
 

@@ -1,4 +1,4 @@
-"""Searches along a series, eight bars at once: where a position ends."""
+"""Searches for the end of a position along a series, eight bars at once."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ _WORD = ir.IntType(64)
 
 
 def _mask(lines: Lines, truths: Any) -> Any:
-    """Eight truths as the low bits of a word."""
+    """Eight booleans as the low bits of a word."""
     return lines.builder.zext(lines.builder.bitcast(truths, _EIGHT), _WORD)
 
 
 def _below(_typing, series, t, factor, bound):
-    """Which of factor * series[t : t + 8] are not at least bound."""
+    """Mask of the values factor * series[t : t + 8] that are below bound or NaN."""
 
     def codegen(context, builder, signature, args):
         lines = Lines(context, builder, signature, args)
         values = builder.fmul(lines.load(0, args[1]), lines.spread(args[2]))
-        # NaN is not at least anything.
+        # NaN counts as below.
         return _mask(lines, builder.fcmp_unordered("<", values, lines.spread(args[3])))
 
     return types.uint64(series, t, factor, bound), codegen
 
 
 def _stopped(_typing, close, t, side, best, stop, armed, distance):
-    """Which of the eight prices side * close[t : t + 8] are at their stop, and the best price then.
+    """Mask of the prices side * close[t : t + 8] that are at their stop, and the best price so far.
 
-    The stop of a bar is ``stop``, or ``distance`` under the best price before it once that is at
-    least ``armed``.
+    The stop of a bar is ``stop``; once the best price before the bar is at least ``armed``, it is
+    ``distance`` below that price.
     """
 
     def codegen(context, builder, signature, args):
@@ -45,13 +45,13 @@ def _stopped(_typing, close, t, side, best, stop, armed, distance):
         price = builder.fmul(lines.load(0, args[1]), side)
         highest = price
         for step in (1, 2, 4):
-            # Lanes before the first have no price of these eight.
+            # Lanes before the first have no earlier price among these eight.
             highest = lines.most(highest, lines.later(highest, highest, step, repeat=True), ">")
         before = lines.most(lines.later(highest, best, 1), best, ">")
         trail = builder.fsub(before, distance)
         trails = builder.fcmp_ordered(">=", before, armed)
         level = lines.most(builder.select(trails, trail, stop), stop, ">")
-        # Every lane the best of all eight, and of what was before.
+        # In every lane: the best of all eight and of earlier prices.
         last = builder.extract_element(highest, ir.Constant(ir.IntType(32), LANES - 1))
         now = builder.select(builder.fcmp_ordered(">", last, args[3]), last, args[3])
         mask = _mask(lines, builder.fcmp_ordered("<=", price, level))
@@ -75,9 +75,9 @@ trailing_zeros: Any = intrinsic(_cttz)
 
 @kernel(inline="always")
 def first_below(series, t, stop, factor, bound):
-    """First bar of [t, stop) at which factor x series is not at least bound, else ``stop``.
+    """First bar of [t, stop) at which factor x series is below bound or NaN, else ``stop``.
 
-    ``series`` goes on for eight values behind ``stop``.
+    ``series`` must have eight more values behind ``stop``.
     """
     while t < stop:
         found = _below_eight(series, t, factor, bound)
@@ -91,7 +91,7 @@ def first_below(series, t, stop, factor, bound):
 def first_stopped(close, t, end, side, best, stop, armed, distance):
     """First bar of [t, end) whose close is at its trailing stop, else ``end``; see ``_stopped``.
 
-    ``close`` goes on for eight values behind ``end``.
+    ``close`` must have eight more values behind ``end``.
     """
     while t < end:
         found, best = _stopped_eight(close, t, side, best, stop, armed, distance)

@@ -1,8 +1,8 @@
-"""The innermost steps of an account as vectors of eight, spelt out.
+"""The innermost steps of an account as explicit operations on vectors of eight.
 
-Numba makes SIMD of plain loops only where it can prove that it may, half as wide as the processor
-can, and not of minima and maxima. LLVM lowers these to whatever vectors a processor has; each
-operation is rounded by itself, so the bits are the same everywhere.
+Numba vectorises plain loops only where it can prove that this is safe, with half the width of the
+processor, and not minima and maxima. LLVM lowers these operations to the vectors of the processor.
+Each operation is rounded separately, so the bits are the same everywhere.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from numba import types
 from numba.extending import intrinsic
 
 LANES: Final = 8
-"""Values of a vector; ``hold_eight`` may read so many behind what it is asked for, and write them
-over."""
+"""Values of a vector; ``hold_eight`` may read this many values behind its range, and overwrite
+them.
+"""
 BLOCK: Final = 64
-"""Bars that are worked off at once."""
+"""Bars per block."""
 CHAINS: Final = BLOCK // 4
 
 _DOUBLE: Final = ir.DoubleType()
@@ -27,7 +28,7 @@ _ZERO: Final = ir.Constant(ir.IntType(32), 0)
 
 
 class Lines:
-    """Writes the vector operations of one intrinsic."""
+    """Emits the vector operations of one intrinsic."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
         self._context, self._signature, self._args = context, signature, args
@@ -41,7 +42,7 @@ class Lines:
         return self.builder.bitcast(self.builder.gep(data, [at]), _VECTOR.as_pointer())
 
     def load(self, array: int, index: Any, offset: int = 0) -> Any:
-        """Eight values, which may lie anywhere."""
+        """Load eight values from an unaligned address."""
         return self.builder.load(self.place(array, index, offset), align=8)
 
     def spread(self, value: Any) -> Any:
@@ -55,8 +56,9 @@ class Lines:
         return self.builder.select(holds, first, second)
 
     def later(self, vector: Any, before: Any, step: int, *, repeat: bool = False) -> Any:
-        """Every lane what stood ``step`` lanes before it; the first ones take those of ``before``,
-        or with ``repeat`` what they had."""
+        """Shift lanes by ``step``; the first lanes take values of ``before``, or with ``repeat``
+        keep theirs.
+        """
         first = list(range(step)) if repeat else [LANES] * step
         order = ir.Constant(_ORDER, [*first, *range(LANES - step)])
         return self.builder.shuffle_vector(vector, before, order)
@@ -103,7 +105,8 @@ def _extremes(_typing, row, k):
 def _add_returns(_typing, row, k, totals, squares):
     """Add the 64 returns from row[k] to row[k + 64], and their squares, to 16 chains each.
 
-    Eight returns share one division (Montgomery's trick), which takes longer than all the rest.
+    Eight returns share one division (Montgomery's trick), because it takes longer than all other
+    steps.
     """
 
     def codegen(context, builder, signature, args):

@@ -10,16 +10,16 @@ from typing import Final
 from ga.environment import home
 
 _CALL: Final = "/ray.rpc.NodeInfoGcsService/GetClusterId"
-"""The first thing that a driver asks for, too; its request is empty."""
+"""The first call of a driver; its request is empty."""
 _SECONDS: Final = 3.0
 
 
 def refuses(address: str) -> bool:
-    """Whether the control service at ``host:port`` answers, and does not let us in."""
+    """Whether the control service at ``host:port`` answers and rejects our token."""
     try:
         import grpc
     except ImportError:
-        # Then nothing is known in advance.
+        # Without gRPC the check is not possible in advance.
         return False
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_CALL)
@@ -34,7 +34,7 @@ def refuses(address: str) -> bool:
 
 
 def _credentials() -> tuple[tuple[str, str], ...]:
-    """What Ray would send: it looks in these places, in this order."""
+    """The credentials that Ray would send, searched in the same places and order."""
     if os.environ.get("RAY_AUTH_MODE") != "token":
         return ()
     token = os.environ.get("RAY_AUTH_TOKEN")

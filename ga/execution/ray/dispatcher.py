@@ -1,9 +1,9 @@
 """Assign batches to the nodes of a cluster, and handle lost batches.
 
 This module does not use Ray: a ``ClusterBackend`` starts batches on nodes and reports their
-outcome. A batch that costs worker processes, or takes too long, is not judged here. It is sent to a
-node again to be evaluated *apart*: in a process of its own (``ga.execution.pool``) whose end is
-observed from outside. So node failures are never attributed to a genome.
+outcome. A batch that crashes worker processes or takes too long is sent again to be evaluated
+*apart*: in a separate process (``ga.execution.pool``) whose end is observed from outside. So node
+failures are never attributed to a genome.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ from ga.genome import Genome
 
 BEAT_SECONDS: Final = 0.2
 STARVED_SECONDS: Final = 60.0
-"""How long the cluster may be without a single worker node before it counts as lost."""
+"""Seconds without any worker node after which the cluster counts as lost."""
 _TRIES: Final = 2
-"""Worker processes that a batch may cost before it is evaluated apart."""
+"""Lost worker processes after which a batch is evaluated apart."""
 _LAUNCHES: Final = 20
-"""Times a batch is started at most; after that the cluster cannot do it."""
+"""Maximum number of starts of a batch; after that the cluster counts as failed."""
 _DUPLICATE_AFTER: Final = 8.0
-"""A batch in flight this long, with nothing else to hand out, is started a second time; the first
-result wins. One stuck lease must not hang a generation (ray-project/ray issue 63405)."""
+"""A batch in flight this long is started a second time if there is no other batch to dispatch; the
+first result wins. So a stuck lease does not block a generation (ray-project/ray issue 63405).
+"""
 _COPIES: Final = 3
-"""Flights of one batch at the same time, at most: if it hangs, it takes as many slots."""
+"""Maximum concurrent flights of one batch; if it hangs, it blocks this many slots."""
 
 
 class BatchFailure(Enum):
@@ -62,27 +63,27 @@ class ClusterBackend(Protocol[H]):
     """The nodes of a cluster."""
 
     def nodes(self) -> Mapping[str, int]:
-        """Node -> batches that it can run at once, of the nodes that are ready now."""
+        """Ready node -> number of batches that it can run concurrently."""
         ...
 
     def address(self, node: str) -> str:
-        """What a node is called in results, also after it is gone."""
+        """Name of a node in results, also after it is gone."""
         ...
 
     def launch(self, genomes: Sequence[Genome], node: str, *, apart: bool) -> H:
-        """Start a batch on a node, or on another one if that is gone."""
+        """Start a batch on a node, or on another one if it is gone."""
         ...
 
     def wait(self, handles: Sequence[H], seconds: float) -> Sequence[H]:
-        """Those that have ended; returns as soon as there is one."""
+        """Wait until at least one batch has ended; returns all that have."""
         ...
 
     def result(self, handle: H) -> Sequence[BatchResult] | BatchFailure:
-        """What became of a batch that has ended; together the results answer all its genomes."""
+        """Results of a batch that has ended, which answer all its genomes, or its failure."""
         ...
 
     def cancel(self, handle: H, *, force: bool) -> None:
-        """Forget a batch; ``force``: even if its worker process must be killed."""
+        """Cancel a batch; ``force``: even if its worker process must be killed."""
         ...
 
 
@@ -90,16 +91,16 @@ class ClusterBackend(Protocol[H]):
 class _Job:
     indices: tuple[int, ...]
     limit: float
-    """Seconds that one flight may take."""
+    """Seconds allowed for one flight."""
     apart: bool = False
     launched: int = 0
     since: float | None = None
-    """When its genomes were first handed out."""
+    """When its genomes were first dispatched."""
     tried: list[FailedAttempt] = field(default_factory=list)
-    """What became of all its flights but those that fly."""
+    """The ended attempts of all its flights."""
     flying: int = 0
     faults: list[tuple[BatchFailure, str]] = field(default_factory=list)
-    """Those that were no node's fault as far as it is known, and the node."""
+    """Lost flights that no known node failure explains, with their nodes."""
     done: bool = False
 
 
@@ -112,12 +113,12 @@ class _InFlight:
 
 
 class Dispatcher(Generic[H]):
-    """Gets the genomes of one request evaluated.
+    """Dispatches the genomes of one request.
 
     Args:
         key: the evaluation key of a genome.
-        beat: called at least every ``BEAT_SECONDS`` or so while nothing else happens.
-        handed_out: told the indices of every batch that is started, and the node's address.
+        beat: called about every ``BEAT_SECONDS`` while nothing else happens.
+        handed_out: called with the indices of every batch that is started, and the node's address.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class Dispatcher(Generic[H]):
 
         Raises:
             TimeoutError: the cluster has had no node for ``STARVED_SECONDS``.
-            RuntimeError: it loses the same batch again and again.
+            RuntimeError: the cluster lost the same batch too often.
         """
         slots = max(sum(self._fleet.nodes().values()), 1)
         for indices in make_batches(self._genomes, self._costs, slots):
@@ -161,10 +162,10 @@ class Dispatcher(Generic[H]):
             while self._todo and (node := self._free_node(nodes)) is not None:
                 self._launch(self._todo.popleft(), node)
             if len(self._todo) <= sum(nodes.values()):
-                # The last are held back for slots that get free: a stuck flight must not keep them.
+                # The last batches wait for free slots, so that a stuck flight does not block them.
                 self._duplicate(nodes, now)
             if not self._flying:
-                # No node to give work to; one may join.
+                # No usable node; one may join.
                 self._beat()
                 self._sleep(BEAT_SECONDS)
                 continue
@@ -172,7 +173,7 @@ class Dispatcher(Generic[H]):
             if not ready:
                 self._beat()
             for handle in ready:
-                # A batch that was split has taken its other flights out.
+                # The flight belonged to a batch that was split, and was removed with it.
                 if handle in self._flying:
                     yield from self._landed(handle)
             self._end_overdue()
@@ -180,7 +181,7 @@ class Dispatcher(Generic[H]):
             self._fleet.cancel(handle, force=False)
 
     def _add(self, indices: tuple[int, ...], *, part_of: _Job | None = None) -> None:
-        """Have genomes evaluated; ``part_of`` a batch that failed, apart and before all others."""
+        """Queue genomes; with ``part_of`` (a failed batch) apart and before all others."""
         limit = batch_timeout([self._genomes[i] for i in indices], self._costs, self._patience)
         self._open += 1
         if part_of is None:
@@ -189,7 +190,8 @@ class Dispatcher(Generic[H]):
         self._todo.appendleft(
             _Job(
                 indices=indices,
-                # Each of them may hang for its time, HANGS_ALONE times; its process has to start.
+                # Each of them may hang for its time limit HANGS_ALONE times, and its process must
+                # start.
                 limit=limit * (3 + HANGS_ALONE * min(len(indices), 8)),
                 apart=True,
                 launched=part_of.launched,
@@ -199,9 +201,9 @@ class Dispatcher(Generic[H]):
         )
 
     def _free_node(self, nodes: Mapping[str, int]) -> str | None:
-        """The node with the least to do, None when all have enough."""
+        """The least busy node; None if all have enough batches."""
         most = max_in_flight(sum(nodes.values()), len(self._todo))
-        # What was overtaken may never end.
+        # Overtaken flights may never end.
         busy = Counter(f.node for f in self._flying.values() if not f.job.done)
         load = {node: busy[node] / slots for node, slots in nodes.items()}
         node = min(load, key=load.__getitem__, default=None)
@@ -220,7 +222,7 @@ class Dispatcher(Generic[H]):
     def _duplicate(self, nodes: Mapping[str, int], now: float) -> None:
         for flight in list(self._flying.values()):
             job = flight.job
-            # Apart a batch takes its time: a process must start, and may hang.
+            # Evaluated apart, a batch takes longer: a process must start, and may hang.
             after = (3 * self._patience if job.apart else _DUPLICATE_AFTER) * job.flying
             newest = flight.copy == job.launched - 1
             if not job.done and newest and job.flying < _COPIES and now - flight.since > after:
@@ -255,13 +257,13 @@ class Dispatcher(Generic[H]):
             )
 
     def _failed(self, job: _Job) -> Iterator[BatchResult]:
-        """One flight of a job did not come back."""
+        """Handle a failed flight of a job."""
         if len(job.faults) >= (TRIES_ALONE if job.apart else _TRIES):
             if not job.apart or len(job.indices) > 1:
                 self._split(job)
                 return
-            # Of a node that has died since, the fault was perhaps the node's; and memory that
-            # is short around the process of a genome is short by others.
+            # If its node has died since, the node may be the cause. If memory was short although
+            # the genome's process was within its limit, other processes are the cause.
             alive = self._fleet.nodes()
             job.faults = [
                 (fault, node)
@@ -289,11 +291,11 @@ class Dispatcher(Generic[H]):
             if not job.apart:
                 self._split(job)
                 continue
-            # A genome that hangs would have been ended by its pool: it is the node that does.
+            # The pool would have ended a hanging genome, so the node itself hangs.
             self._again(job)
 
     def _split(self, job: _Job) -> None:
-        """Have the genomes of a suspect batch evaluated apart, on as many nodes as there are."""
+        """Evaluate the genomes of a suspect batch apart, on as many nodes as possible."""
         for handle in [h for h, flight in self._flying.items() if flight.job is job]:
             self._withdraw(handle, "withdrawn", "another try at its batch failed")
         self._close(job)
@@ -304,7 +306,7 @@ class Dispatcher(Generic[H]):
             self._add(job.indices[at : at + size], part_of=job)
 
     def _quarantine(self, job: _Job) -> BatchResult:
-        # It is told as the outcome itself.
+        # The outcome itself reports it.
         node = job.tried.pop().node
         self._close(job)
         error = crashed("and its node's")
@@ -328,7 +330,7 @@ class Dispatcher(Generic[H]):
         flight.job.tried.append(failed_attempt(self._fleet.address(flight.node), outcome, error))
 
     def _close(self, job: _Job) -> None:
-        """No more is wanted of a job; what flies of it still has been overtaken."""
+        """Close a job; its remaining flights are recorded as overtaken."""
         job.done = True
         self._open -= 1
         for flight in self._flying.values():

@@ -42,15 +42,16 @@ from ga.genome import Genome
 
 
 def main(connection: Connection, spec: DriverSpec) -> None:
-    """Run the driver until it is told to close, or its coordinator is gone."""
+    """Run the driver until ``close``, or until its coordinator is gone."""
     # Ctrl-C belongs to the coordinator, which then closes us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A group of our own, with all that Ray starts: some of its agents would outlive it.
+    # A separate group with all processes that Ray starts, because some of its agents would outlive
+    # it.
     os.setpgid(0, 0)
     # Ray writes notices (a node lost, a task retried) on stdout, which is the coordinator's result.
     os.dup2(2, 1)
-    # What Ray's processes on this machine inherit: the niceness and threads of the local pool. Of a
-    # cluster that somebody else started, the settings are its own.
+    # Ray's processes on this machine inherit the niceness and threads of the local pool. An
+    # attached cluster has its own settings.
     os.environ.update({"RAY_worker_niceness": "0", **ONE_THREAD})
     try:
         if spec.address is not None and refuses(spec.address):
@@ -60,10 +61,10 @@ def main(connection: Connection, spec: DriverSpec) -> None:
         connection.send(Ready(driver.fleet.slots, os.getpid()))
         driver.serve()
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        # The coordinator is gone; there is nobody left to tell.
+        # The coordinator is gone; nobody reads the message.
         return
     except Exception as error:
-        # Whatever it was, the coordinator must hear of it and carry on without us.
+        # The coordinator must receive every error and continue without us.
         with contextlib.suppress(BrokenPipeError):
             connection.send(ClusterLost(f"{type(error).__name__}: {error}".splitlines()[0]))
 
@@ -76,7 +77,7 @@ class _Driver:
         self._warm_up()
 
     def serve(self) -> None:
-        """Answer requests until told to close."""
+        """Answer requests until ``close``."""
         while True:
             while not self._connection.poll(BEAT_SECONDS):
                 self._beat()
@@ -112,7 +113,7 @@ class _Driver:
         while (warming := self.fleet.warming) or self.fleet.slots == 0:
             waited = time.monotonic() - began
             if waited > STARVED_SECONDS and self.fleet.slots > 0:
-                # One node is sick; the others are not kept waiting for it.
+                # One node is unhealthy; the others do not wait for it.
                 break
             if waited > (COLD_SECONDS if warming else STARVED_SECONDS):
                 refused = ", ".join(self.fleet.refused)
@@ -123,7 +124,7 @@ class _Driver:
             self._beat()
             time.sleep(BEAT_SECONDS)
         for genome in warmup_genomes(self._spec.families):
-            # One after the other, so that no two are a batch: the estimates are per family.
+            # One after the other and not as a batch, because the estimates are per family.
             for _ in range(2):
                 for _result in self._dispatcher([genome]).run():
                     self._beat()

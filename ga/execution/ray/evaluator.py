@@ -1,4 +1,4 @@
-"""The coordinator's side of distributed evaluation: starts the driver process, and watches it."""
+"""The coordinator's side of distributed evaluation: starts and monitors the driver process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from ga.market import Market
 
 _START_SECONDS: Final = COLD_SECONDS + 60.0
 SILENT_SECONDS: Final = 30.0
-"""A driver without a message for this long counts as hung, and is killed."""
+"""Seconds without a message after which the driver counts as hung and is killed."""
 _CONNECT_SECONDS: Final = 3.0
 _CLOSE_SECONDS: Final = 10.0
 
@@ -129,8 +129,8 @@ class ClusterEvaluator:
         """Wait until the driver is connected and every worker has loaded market and kernels.
 
         Raises:
-            ClusterError: it is lost.
-            InputError: it refuses our token.
+            ClusterError: the cluster is lost.
+            InputError: the cluster rejects our token.
         """
         deadline = time.monotonic() + _START_SECONDS
         while True:
@@ -157,7 +157,7 @@ class ClusterEvaluator:
     def _answers(
         self, genomes: Sequence[Genome], handed_out: dict[int, list[str]]
     ) -> Iterator[BatchResult]:
-        """The answers; ``handed_out`` are the nodes that have each genome that has none yet."""
+        """Yield the results; ``handed_out`` maps each unanswered genome to its nodes."""
         try:
             self._connection.send(("evaluate", tuple(genomes)))
         except OSError as error:
@@ -175,15 +175,15 @@ class ClusterEvaluator:
                 return
 
     def close(self) -> None:
-        """See ``Evaluator``. Ends the driver, by force if it does not listen.
+        """See ``Evaluator``. Ends the driver, by force if it does not react.
 
-        May be called from another thread than the one that waits, which then gets ``ClusterError``.
+        May be called from another thread; a waiting thread then gets ``ClusterError``.
         """
         if self._slots and self._process.is_alive():
             try:
                 self._connection.send(("close",))
             except OSError:
-                # It died in between; ending what it left is all that is left to do.
+                # It died in between; only its remains must be ended.
                 self._kill()
             self._process.join(_CLOSE_SECONDS)
         self._kill()
@@ -210,7 +210,9 @@ class ClusterEvaluator:
         return message
 
     def _heard(self, seconds: float) -> bool:
-        """Whether there is a message within so many seconds that this process was awake."""
+        """Whether a message arrives within a number of seconds in which this process was
+        running.
+        """
         clock = SuspendAwareClock()
         while clock() < seconds:
             if self._connection.poll(0.5):
@@ -218,13 +220,15 @@ class ClusterEvaluator:
         return False
 
     def _kill(self) -> None:
-        """End the driver and all that it started. Once: its id may be another's after that."""
+        """End the driver and everything that it started. Only once, because its pid may be reused
+        after that.
+        """
         driver = self._process.pid
         if self._ended or driver is None:
             return
         self._ended = True
         with contextlib.suppress(ProcessLookupError):
-            # No group of its own yet, or nothing left of it.
+            # Its group does not exist yet, or has ended.
             os.killpg(driver, signal.SIGKILL)
         self._process.kill()
         self._process.join()

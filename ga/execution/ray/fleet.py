@@ -1,4 +1,4 @@
-"""The nodes of a Ray cluster as the dispatcher sees them: warm-up, checks, batches in flight."""
+"""The nodes of a Ray cluster for the dispatcher: warm-up, checks, batches in flight."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from ga.execution.ray.remote import ONCE, Answer, MarketRef, Unfit, evaluation_t
 from ga.genome import Genome
 
 _NODES_SECONDS: Final = 1.0
-"""How old the list of nodes may be."""
+"""Maximum age of the list of nodes, in seconds."""
 
 
 _WARM_TRIES: Final = 3
 
 
 COLD_SECONDS: Final = 180.0
-"""How long nodes that compile their kernels are waited for while no other is ready."""
+"""Seconds to wait for nodes that compile their kernels while no other is ready."""
 
 
 _WARM_SECONDS: Final = 30.0
-"""A node that is not warm by then is used if one of its processes has passed the numerics check,
-and else warmed up again: one stuck lease must not hide it for ever."""
+"""Seconds after which a node that is not warm is used if one of its processes has passed the
+numerics check, and otherwise warmed up again, so that a stuck lease does not block it.
+"""
 
 
 def connect(spec: DriverSpec) -> Any:
@@ -82,36 +83,36 @@ class RayFleet:
         self._spec = spec
         self._nodes: dict[str, int] = {}
         self._addresses: dict[str, str] = {}
-        """Of each node ever seen."""
+        """Address of each node ever seen."""
         self._seen_at = float("-inf")
         self._met: dict[str, float] = {}
-        """When the last warm-up of each node was started."""
+        """Start time of the last warm-up of each node."""
         self._warming: dict[str, list[Any]] = {}
-        """Of each node ever seen, the warm-up tasks that are not done."""
+        """Unfinished warm-up tasks of each node ever seen."""
         self._proven: set[str] = set()
-        """Nodes of which a worker process has passed the numerics check."""
+        """Nodes with a worker process that has passed the numerics check."""
         self._live: frozenset[str] = frozenset()
-        """Nodes that are there and not refused."""
+        """Live nodes that are not refused."""
         self._lost: Counter[str] = Counter()
-        """Warm-up tasks that were lost, by node."""
+        """Number of lost warm-up tasks by node."""
         self._refused: set[str] = set()
         """Nodes that get no work: they failed it, or cannot evaluate at all."""
         if spec.address is not None:
             self._request(spec.workers)
-        # Computed once here, and carried along: else each batch would hash the whole market.
+        # Computed once here and sent along; otherwise each batch would hash the whole market.
         _ = spec.market.hash
-        # The primary copy lives beside the driver and dies only with it; nodes fetch it once each
-        # and map it without copying. A task that loads it could be repeated, but its copy would lie
-        # on a worker node, and be lost with that.
+        # The primary copy is on the driver's machine and lost only with it. Nodes fetch it once
+        # each and map it without copying. If a task loaded it, the primary copy would be on a
+        # worker node and lost with that node.
         self._market = MarketRef(spec.market.hash, ray.put(spec.market))
         self._tasks = {apart: evaluation_task(ray, apart=apart) for apart in (False, True)}
         self._warm = ray.remote(**ONCE)(warm)
         self._placed: dict[tuple[str, bool], Any] = {}
 
     def _request(self, cpus: int | None) -> None:
-        """Ask a cluster that autoscales for as many CPUs; 0: it may shrink again.
+        """Request CPUs from an autoscaling cluster; 0: it may shrink again.
 
-        Waiting tasks would not do it: each is meant for a node that is there.
+        Pending tasks do not request nodes, because each is bound to an existing node.
         """
         if cpus is None:
             return
@@ -120,29 +121,29 @@ class RayFleet:
         request_resources(num_cpus=cpus)
 
     def close(self) -> None:
-        """Leave the cluster; what was requested of its autoscaler would outlive us."""
+        """Leave the cluster; first withdraw the request to its autoscaler, which would persist."""
         if self._spec.address is not None and self._spec.workers is not None:
             self._request(0)
         self._ray.shutdown()
 
     @property
     def slots(self) -> int:
-        """CPUs of the nodes in use: all live ones, or as many as the workers asked for."""
+        """CPUs of the nodes in use: all live ones, up to the requested number of workers."""
         return sum(self.nodes().values())
 
     @property
     def warming(self) -> bool:
-        """Whether a node is not ready yet; asks for news of all nodes."""
+        """Whether a node is not ready yet; updates the state of all nodes."""
         self._seen_at = float("-inf")
         self.nodes()
         return any(self._warming[node] for node in self._live)
 
     def nodes(self) -> Mapping[str, int]:
-        """Node id -> CPUs in use on it, in the order of the ids; those that are warm.
+        """Warm node's id -> CPUs in use on it, in the order of the ids.
 
-        A worker process takes seconds to load the kernels. A node that joins does that beside the
-        work, or the whole generation would wait for its first batch. It also evaluates the fixed
-        set of ``ga.execution.numerics_check``, and gets no work unless it computes the right bits.
+        A worker process takes seconds to load the kernels. A joining node does that before it gets
+        work; otherwise the whole generation would wait for its first batch. It also evaluates the
+        fixed set of ``ga.execution.numerics_check``, and gets no work unless its bits are correct.
         """
         now = time.monotonic()
         if now - self._seen_at > _NODES_SECONDS:
@@ -166,11 +167,11 @@ class RayFleet:
         return {node: cpus for node, cpus in found.items() if self._fit(node)}
 
     def _fit(self, node: str) -> bool:
-        """Whether a node may be given work."""
+        """Whether a node may get work."""
         return node in self._proven and node not in self._refused and not self._warming[node]
 
     def _follow(self, node: str, cpus: int) -> None:
-        """Start or follow the warm-up of a live node."""
+        """Start or continue the warm-up of a live node."""
         if node not in self._warming:
             self._warming[node] = []
             self._start_warming(node, cpus)
@@ -188,11 +189,11 @@ class RayFleet:
         elif self._lost[node] >= _WARM_TRIES:
             self.refuse(node, f"its worker processes died {_WARM_TRIES} times while they loaded")
         elif overdue or not self._warming[node]:
-            # Beside those that have not ended: whichever ends first counts.
+            # In addition to the unfinished tasks: the first that ends counts.
             self._start_warming(node, 1)
 
     def _start_warming(self, node: str, count: int) -> None:
-        """Have worker processes of a node load their kernels and check their numerics."""
+        """Start tasks in which worker processes of a node load kernels and check their numerics."""
         where = self._on(node)
         self._met[node] = time.monotonic()
         self._warming[node] += [
@@ -203,12 +204,12 @@ class RayFleet:
         ]
 
     def _checked(self, node: str, ref: Any) -> None:
-        """Take what a warm-up task came to."""
+        """Process the result of a warm-up task."""
         try:
             id, proof = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, self._ray.exceptions.RayError):
-                # It could not fetch the market: what that lay on may be gone.
+                # It could not fetch the market, whose copy may be on a lost node.
                 self._lost[node] += 1
                 return
             reason = f"it cannot evaluate ({type(error.cause).__name__}: {error.cause})"
@@ -216,21 +217,21 @@ class RayFleet:
             self.refuse(node, f"{reason}; install the same evolution-gate there")
             return
         except self._ray.exceptions.RayError:
-            # The node or its worker was lost. If the node lives, it is warmed up again.
+            # The node or its worker was lost. If the node is alive, it is warmed up again.
             self._lost[node] += 1
             return
         if id != node:
-            # Of a node that is gone, tasks are done elsewhere.
+            # Ray ran the task of a lost node elsewhere.
             return
         found = report(proof, id=node, node=self._addresses[node])
-        # The processes of a node may differ: each must pass.
+        # The processes of a node may differ, so each must pass.
         known = self._refused if found.refused else self._proven
         if node not in known and node not in self._refused:
             known.add(node)
             self._tell(found)
 
     def refuse(self, node: str, reason: str) -> None:
-        """Give a node no more work."""
+        """Stop giving work to a node."""
         if node in self._refused:
             return
         self._refused.add(node)
@@ -262,8 +263,9 @@ class RayFleet:
         return self._addresses[node]
 
     def launch(self, genomes: Sequence[Genome], node: str, *, apart: bool) -> Any:
-        """See ``Fleet``. Left to itself Ray reuses the leases it has, and a whole generation may
-        queue on one node."""
+        """See ``Fleet``. By default Ray reuses its leases, so a whole generation may queue on one
+        node.
+        """
         if (node, apart) not in self._placed:
             where = self._on(node)
             self._placed[node, apart] = self._tasks[apart].options(scheduling_strategy=where)
@@ -276,8 +278,9 @@ class RayFleet:
         return list(ready)
 
     def result(self, handle: Any) -> Sequence[BatchResult] | BatchFailure:
-        """See ``Fleet``. Errors of our own code on a node are raised: they are no genome's fault,
-        and another node has the same code."""
+        """See ``Fleet``. Errors of our own code on a node are raised, because no genome causes them
+        and other nodes have the same code.
+        """
         errors = self._ray.exceptions
         try:
             answer: Answer | Unfit = self._ray.get(handle)
@@ -287,7 +290,7 @@ class RayFleet:
             return BatchFailure.CRASHED
         except errors.RayTaskError as error:
             if isinstance(error.cause, ClusterError | errors.RayError):
-                # The node cannot start a process to evaluate apart in, or cannot fetch the market;
+                # The node cannot start a process for evaluation apart, or cannot fetch the market;
                 # another one may.
                 return BatchFailure.LOST
             raise
@@ -297,7 +300,7 @@ class RayFleet:
             self.refuse(answer.id, answer.reason)
             return BatchFailure.LOST
         if answer.id not in self._proven or answer.id in self._refused:
-            # Ray ran it elsewhere, since the node it was meant for is gone.
+            # Ray ran it elsewhere, because its node is gone.
             return BatchFailure.LOST
         return answer.results
 

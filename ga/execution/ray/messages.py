@@ -1,4 +1,4 @@
-"""What the coordinator and its driver process say to each other."""
+"""Messages between the coordinator and its driver process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ga.market import Market
 
 @dataclass(frozen=True, kw_only=True)
 class DriverSpec:
-    """What the driver needs to know."""
+    """Configuration of the driver."""
 
     address: str | None
     """``host:port`` of a cluster, or None to start one on this machine."""
@@ -22,7 +22,7 @@ class DriverSpec:
     settings: Settings
     families: tuple[str, ...]
     patience: float = PATIENCE_SECONDS
-    """Wall seconds that any batch may take before its worker counts as hung."""
+    """Wall seconds after which the worker of any batch counts as hung."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """Still alive."""
+    """The driver is alive."""
 
     slots: int
 
@@ -57,11 +57,13 @@ class Done:
 
 @dataclass(frozen=True)
 class ClusterLost:
-    """The cluster cannot go on; nothing more will come."""
+    """The cluster failed; no further message follows."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class AuthRejected:
-    """The cluster does not take our token. Not a loss: it would be refused on the next try too."""
+    """The cluster rejects our token. This is not a loss, because the next attempt would be rejected
+    too.
+    """

@@ -1,4 +1,4 @@
-"""Reconnects to the cluster while this machine works."""
+"""Reconnects to the cluster during local evaluation."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Reconnected:
     """The cluster is back."""
 
     evaluator: Evaluator
-    """Warmed up; the caller must close it."""
+    """The warm evaluator; the caller must close it."""
     tries: int
     seconds: float
-    """Since it was lost."""
+    """Seconds since the loss."""
 
 
 class Reconnector:
-    """Retries in a thread to make an evaluator on the cluster, until one is ready.
+    """Retries in a thread to make an evaluator on the cluster until one is ready.
 
     Args:
-        make: connects anew; raises ``InputError`` while nothing answers.
-        first: seconds before the first try; doubled after each, up to ``last``.
+        make: makes a new connection; raises ``InputError`` while nothing answers.
+        first: seconds before the first attempt; doubled after each, up to ``last``.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Reconnector:
 
     @property
     def ready(self) -> bool:
-        """Whether ``take`` would give an evaluator."""
+        """Whether ``take`` would return an evaluator."""
         return self._returned is not None
 
     @property
@@ -60,18 +60,18 @@ class Reconnector:
         return self._thread.is_alive()
 
     def take(self) -> Reconnected | None:
-        """The evaluator, once; it is the caller's from then on."""
+        """Return the evaluator once; the caller owns it from then on."""
         with self._lock:
             returned, self._returned = self._returned, None
         return returned
 
     def close(self) -> None:
-        """Stop trying; a driver that was started is gone when this returns."""
+        """Stop retrying; any started driver has ended when this returns."""
         with self._lock:
             self._stop.set()
             making = self._making
         if making is not None:
-            # Its thread waits for it, and is told by this that it is lost.
+            # The thread waits for the evaluator; closing it raises ClusterError there.
             making.close()
         self._thread.join()
         if (left := self.take()) is not None:
@@ -84,7 +84,7 @@ class Reconnector:
             try:
                 evaluator = self._make()
             except (ClusterError, InputError):
-                # It is not back; that it is away was reported when it was lost.
+                # The cluster is not back; its loss was reported before.
                 continue
             with self._lock:
                 self._making = evaluator
@@ -93,7 +93,7 @@ class Reconnector:
             try:
                 evaluator.warm_up()
             except (ClusterError, InputError):
-                # An input error: what is back there has another token.
+                # An input error: the cluster at that address has another token.
                 evaluator.close()
                 continue
             with self._lock:

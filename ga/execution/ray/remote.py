@@ -1,4 +1,4 @@
-"""What worker processes of a cluster do: the functions of Ray's tasks."""
+"""The functions of Ray's tasks, executed in worker processes of a cluster."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from ga.genome import Genome
 from ga.market import Market
 
 ONCE: Final[Mapping[str, Any]] = {"num_cpus": 1, "max_retries": 0}
-"""No retries by Ray: it would count a lost node and a genome that crashes alike, put what was lost
-behind all that waits, and for a lack of memory it would try for ever."""
+"""No retries by Ray: it does not distinguish a lost node from a crashing genome, queues lost tasks
+behind all others, and retries for ever after an out-of-memory kill.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,28 +33,30 @@ class MarketRef:
 
     hash: str
     reference: Any
-    """Inside an object, so that Ray does not fetch it for each task."""
+    """Wrapped in an object, so that Ray does not fetch it for each task."""
 
 
 _held: list[Market] = []
-"""Of a worker process: the market of its driver."""
+"""Market cache of a worker process."""
 
 
 def _cached_market(market: MarketRef) -> Market:
-    """The market itself, fetched once. As an argument of its own it would be a new object for every
-    task, and what is computed once a market (its indicator banks) belongs to one object."""
+    """The market itself, fetched once. As a direct argument it would be a new object for every
+    task, but values that are computed once per market (its indicator banks) belong to one
+    object.
+    """
     if not _held or _held[0].hash != market.hash:
         import ray
 
         _held[:] = [ray.get(market.reference)]
-        # As in a worker of this machine: what was loaded by now stays.
+        # As in a local worker: modules that are loaded now stay loaded.
         gc.freeze()
     return _held[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unfit:
-    """The answer of a node that cannot evaluate."""
+    """Answer of a node that cannot evaluate."""
 
     id: str
     reason: str
@@ -61,7 +64,7 @@ class Unfit:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The answer of a node."""
+    """Answer of a node."""
 
     id: str
     results: tuple[BatchResult, ...]
@@ -79,7 +82,7 @@ def warm(market: MarketRef, settings: Settings, families: Sequence[str]) -> tupl
 
 
 def evaluation_task(ray: Any, *, apart: bool) -> Any:
-    """The remote function that evaluates a batch, under the name that ``tasks`` tells of it."""
+    """The remote function that evaluates a batch, with its name from ``tasks``."""
     name, function = (EVALUATE_APART, evaluate_apart) if apart else (EVALUATE, evaluate)
     return ray.remote(name=name, **ONCE)(function)
 
@@ -93,7 +96,7 @@ def evaluate(market: MarketRef, settings: Settings, genomes: Sequence[Genome]) -
     try:
         batch = work(seen, settings, genomes)
     except Exception as error:
-        # Outside the evaluation of a genome, whatever it is: no genome's fault.
+        # Any error outside the evaluation of a genome is not caused by a genome.
         return Unfit(id=id, reason=fault_of(error))
     result = BatchResult(indices=tuple(range(len(genomes))), batch=batch, node=node)
     return Answer(id=id, results=(result,))
@@ -102,7 +105,7 @@ def evaluate(market: MarketRef, settings: Settings, genomes: Sequence[Genome]) -
 def evaluate_apart(
     market: MarketRef, settings: Settings, genomes: Sequence[Genome], patience: float
 ) -> Answer | Unfit:
-    """Like ``evaluate``, in a process of its own and genome by genome."""
+    """Like ``evaluate``, in a separate process and genome by genome."""
     import ray
 
     node, id = str(ray.util.get_node_ip_address()), ray.get_runtime_context().get_node_id()

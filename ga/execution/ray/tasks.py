@@ -1,7 +1,7 @@
-"""The names of the Ray tasks that evaluate, and so of the processes that carry them out.
+"""The names of the evaluating Ray tasks, and so of the processes that execute them.
 
-Ray gives a worker process the name of its task while it has one. Who watches a cluster from outside
-sees by it which process evaluates. This module needs neither Ray nor numba.
+Ray gives a worker process the name of its current task. A monitor outside the cluster can see from
+it which process evaluates. This module needs neither Ray nor numba.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Final
 
 EVALUATE: Final = "_evaluate"
-"""A batch, in the worker process itself."""
+"""Evaluation of a batch in the worker process itself."""
 EVALUATE_APART: Final = "_evaluate_apart"
-"""Suspected genomes, each in a process of its own."""
+"""Evaluation of suspect genomes, each in a separate process."""
 PROCESS_NAMES: Final = (f"ray::{EVALUATE}", f"ray::{EVALUATE_APART}")
-"""Names of worker processes while they evaluate."""
+"""Names of evaluating worker processes."""
 
 
 def evaluates(command: Sequence[str]) -> bool:
-    """Whether the command line of a process is that of a worker that evaluates now."""
+    """Whether a command line is that of an evaluating worker process."""
     return bool(command) and command[0].startswith(PROCESS_NAMES)
