@@ -7,12 +7,14 @@ import os
 import shutil
 import signal
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import sqlalchemy as sa
 
 from evolution_gate.fixtures.services.datastores import Service, start_postgres
+from evolution_gate.fixtures.system import process_table
 from evolution_gate.fixtures.system.launch import environment, popen
 from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import GENESIS, Evolution, Plan, advance_digest
@@ -58,8 +60,22 @@ class Server:
         return psycopg.connect(self.service.url.replace("+psycopg", ""), autocommit=True)
 
     def kill(self) -> None:
+        """Kill all its processes: a session's own could outlive the first, and answer once more."""
+        # It stands still first, so that it starts no other.
+        self.process.send_signal(signal.SIGSTOP)
+        sessions = [process_table.read(p) for p in process_table.descendants({self.process.pid})]
         self.process.kill()
         self.process.wait()
+        for session in sessions:
+            if session is not None and session.alive:
+                with suppress(ProcessLookupError):
+                    os.kill(session.pid, signal.SIGKILL)
+        wait_until(
+            lambda: not any(one is not None and one.alive for one in sessions),
+            seconds=30,
+            what="the sessions of PostgreSQL are gone",
+            every=0.005,
+        )
 
     def start(self) -> None:
         home = self.directory / "postgres"
