@@ -1,7 +1,7 @@
-"""How fast it is: kernels, peers, one whole evolution, and scale-out.
+"""Benchmarks: kernels, peers, whole evolutions, and scale-out.
 
 ``python -m evolution_gate.benchmarks`` runs all.
 
-Nothing here passes or fails by a time: numbers are recorded with their raw samples and the machine
-they were taken on. What is asserted is that the compared programs did the same work.
+No benchmark passes or fails by a time: results are recorded with their raw samples and the machine.
+The benchmarks only assert that compared programs do the same work.
 """

@@ -1,4 +1,4 @@
-"""Run all suites, keep the raw samples, write one page, print a table."""
+"""Run all suites, store the raw samples, write a page, print a table."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ _OUT: Final = Path("reports") / "out"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 measured, 1 a benchmark broke, 2 bad input; of compare, see there."""
+    """Exit status: 0 measured, 1 a benchmark failed, 2 bad input; for ``compare`` see ``command``
+    there.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--compare" in arguments:
         # tox -e benchmark -- --compare BASELINE
@@ -101,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "law": None if law is None else asdict(law),
         "foretold": [{**asdict(one), "error": one.error} for one in foretold],
     }
-    # Before all that may fail; once more below, with the remarks.
+    # Store it before later steps can fail; stored again below with the remarks.
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     if status == 0 and not scaleout.broken and not options.only:
         say(f"kept: {keep(summary)}")
@@ -128,8 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _costs(anew: bool, say: Callable[[str], None]) -> Costs:
-    """This machine's costs, for the plan and the simulation; measured and kept when ``anew``, or
-    when there are none."""
+    """This machine's costs for the plan and the simulation; measured and stored with ``anew``, or
+    if there are none.
+    """
     kept = kept_at(this_machine())
     if anew or not kept.is_file():
         say("costs for python -m ga plan")
@@ -143,7 +146,7 @@ def _costs(anew: bool, say: Callable[[str], None]) -> Costs:
 
 
 def scale_remarks(law: Law | None, foretold: Sequence[Foretold]) -> list[str]:
-    """What the curve and the simulation come to, in sentences."""
+    """Describe the results of the fitted curve and the simulation."""
     found = []
     if law is not None:
         peak = "never turns down" if math.isinf(law.peak) else f"turns down at {law.peak:.0f} nodes"
@@ -158,21 +161,21 @@ def scale_remarks(law: Law | None, foretold: Sequence[Foretold]) -> list[str]:
     if foretold:
         said = ", ".join(
             f"{one.arm} {one.simulated:.1f} s for {one.measured:.1f} s"
-            # Zero added: a difference of nothing has no sign.
+            # Adding zero removes the sign of -0.0.
             f" ({round(one.error, 2) + 0.0:+.0%})"
             for one in foretold
         )
         worst = max(abs(one.error) for one in foretold)
         verdict = "within" if worst <= WITHIN else "NOT within"
         found.append(
-            f"simulation of ga plan, set by one node: {said}; {verdict} {WITHIN:.0%} of what was"
-            " measured"
+            f"simulation of ga plan, calibrated with one node: {said}; {verdict} {WITHIN:.0%} of "
+            "what was measured"
         )
     return found
 
 
 def _history(effort: str) -> list[str]:
-    """What changed over the runs kept of this machine."""
+    """Changes over the stored runs of this machine."""
     runs = history(this_machine())
     found = [
         f"level changed from {stamp} on: {name}, {number(shift.before)} to {number(shift.after)}"
@@ -182,14 +185,15 @@ def _history(effort: str) -> list[str]:
     alike = sum(run.effort == effort for run in runs)
     return [
         *found,
-        f"{alike} runs of this effort kept of this machine; change points are looked for from 8 on",
+        f"{alike} stored runs of this effort on this machine; change points are searched from 8 "
+        "runs on",
     ]
 
 
 def _compare(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m evolution_gate.benchmarks compare",
-        description="Slower, same, faster, or cannot tell: both codes are run now, in turn.",
+        description="Slower, same, faster, or cannot tell: both versions are run now, in turn.",
     )
     compare.add_parser(parser)
     try:

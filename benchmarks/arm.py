@@ -1,11 +1,12 @@
 """One side of a comparison: times the kernels of the tree that is first on PYTHONPATH.
 
-Run by path, so that it is this file whatever tree it measures; it uses only what has been there
-since kernel version 5. Two numbers on stdin ask for a sample: it is taken in a fork, with so many
-values more in memory, for where arrays happen to lie must not decide, and on that core. Then each
-line asks for one round and is answered with JSON, family -> CPU seconds of the quickest of a few
-tries in a row, the first of which finds the other side's data in the caches; an empty line ends the
-sample. ``FAMILY=SHARE`` makes a family slower by that share of its time.
+It is run by path, so that the same file measures both trees, and uses only functions that exist
+since kernel version 5. Two numbers on stdin request a sample: the padding and the core. The sample
+is taken in a fork on that core, with that many additional values in memory, so that the addresses
+of arrays do not bias the result. Then each line requests a round, and the answer is JSON: family ->
+CPU seconds of the fastest of a few consecutive repetitions. The first repetition finds the other
+side's data in the processor caches. An empty line ends the sample. ``FAMILY=SHARE`` makes a family
+slower by that share of its time.
 """
 
 from __future__ import annotations
@@ -66,14 +67,14 @@ def _serve(
     slower: dict[str, float],
     pad: int,
 ) -> None:
-    """One sample: a round for every line, until an empty one."""
+    """Take one sample: a round for every line, until an empty one."""
     padding = np.ones(pad)
     print("ready", flush=True)
     number = 0
     while sys.stdin.readline().strip():
         times = {}
         for name, genomes in work.items():
-            # The learned ones take as long as all others together.
+            # The learned families take as long as all others together.
             if number % LEARNED_EVERY and FAMILIES[name].learned:
                 continue
             tries = (_time(market, settings, genomes, slower.get(name, 0.0)) for _ in range(TRIES))
@@ -86,8 +87,9 @@ def _serve(
 
 
 def _time(market: Market, settings: Settings, genomes: list[Genome], slower: float) -> float:
-    """CPU seconds of one try. What is planted is time itself: genomes more would not take as much
-    longer as there are more, for lanes are filled up and indicators shared."""
+    """CPU seconds of one repetition. A planted slowdown is added as time: additional genomes would
+    not take proportionally longer, because lanes are padded and indicators shared.
+    """
     began = time.thread_time()
     evaluate(market, settings, genomes)
     until = (time.thread_time() - began) * (1.0 + slower)

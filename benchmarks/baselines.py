@@ -1,4 +1,4 @@
-"""Results that are kept: one file a run, by machine; and what has changed over them."""
+"""Stored results, one file per run and machine, and changes over them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BaselineError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """One run that was kept."""
+    """A stored run."""
 
     path: Path
     stamp: str
@@ -33,13 +33,13 @@ class Stored:
 
 
 def folder(machine: Machine) -> Path:
-    """Where the runs of a machine are kept: the user's cache."""
+    """Folder of the runs of a machine, in the user's cache."""
     home = os.environ.get("GA_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "evolution-gate" / "benchmarks" / machine.key
 
 
 def keep(summary: Mapping[str, object]) -> Path:
-    """Keep a run's summary for later; returns the file."""
+    """Store a run's summary; returns the file."""
     place = folder(this_machine())
     place.mkdir(parents=True, exist_ok=True)
     file = place / f"{summary['stamp']}.json"
@@ -50,10 +50,10 @@ def keep(summary: Mapping[str, object]) -> Path:
 
 
 def read_stored(path: Path) -> Stored:
-    """Read a baseline that this machine can be compared with.
+    """Read a baseline of this machine.
 
     Raises:
-        BaselineError: it is none, or it is of another machine or version.
+        BaselineError: not a baseline, or of another machine or version.
     """
     file = path / "summary.json" if path.is_dir() else path
     stored = _read(file)
@@ -66,13 +66,15 @@ def read_stored(path: Path) -> Stored:
 
 
 def history(machine: Machine) -> list[Stored]:
-    """All runs that were kept of a machine, oldest first."""
+    """All stored runs of a machine, oldest first."""
     place = folder(machine)
     return [_read(file) for file in sorted(place.glob("*.json"))] if place.is_dir() else []
 
 
 def changes(runs: Sequence[Stored], effort: str) -> dict[str, tuple[Shift, str]]:
-    """Measurements whose level changed over runs of one effort, and the stamp from which on."""
+    """Measurements whose level changed over runs of one effort, and the first stamp of the new
+    level.
+    """
     alike = [run for run in runs if run.effort == effort]
     if not alike:
         return {}

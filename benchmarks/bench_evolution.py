@@ -1,5 +1,6 @@
 """Whole evolutions in local mode: the command on hourly EUR/USD, and 10,000 backtests of five
-assets beside a DEAP loop around vectorbt."""
+assets, compared with a DEAP loop around vectorbt.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ POPULATION = 200
 
 @pytest.mark.parametrize("workers", sorted({1, os.cpu_count() or 1}))
 def test_evolve(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, workers: int) -> None:
-    """Evaluations a second from the first evaluation to the last commit; start-up is not in it."""
+    """Evaluations per second from the first evaluation to the last commit, without start-up."""
     argv = [sys.executable, "-m", "ga", "evolve", "--market", "eurusd", "--seed", "7", "--json"]
     argv += ["--mode", "local", "--workers", str(workers)]
     argv += ["--population-size", str(POPULATION), "--generations", str(effort.generations)]
@@ -63,7 +64,8 @@ def test_evolve(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, wor
         label=f"evolve, {workers} worker{'s' if workers > 1 else ''}",
         unit="evaluations/s",
         samples=[r["evaluations_per_second"] for r in measured],
-        note=f"{POPULATION} x {effort.generations} on 5,000 bars; start-up {start:.1f} s not in it",
+        note=f"{POPULATION} x {effort.generations} on 5,000 bars; without {start:.1f} s of "
+        "start-up",
     )
 
 
@@ -72,7 +74,7 @@ RULES = tuple(name for name, family in FAMILIES.items() if not family.learned)
 
 
 def test_start(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort) -> None:
-    """From nothing to the first evaluation in a process that finds its kernels compiled."""
+    """Time from process start to the first evaluation, with compiled kernels."""
     argv = [sys.executable, "-m", "ga", "evolve", "--market", "eurusd", "--workers", "1", "--json"]
     argv += ["--population-size", "1", "--generations", "1", "--top", "0"]
     argv += ["--families", "ema_crossover", "--store", str(tmp_path / "ledger.db")]
@@ -95,8 +97,9 @@ def test_start(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort) -> N
 
 
 def test_ten_thousand(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort) -> None:
-    """500 x 20 on 5 assets x 5,760 visible bars, rule families, ledger on, one process and one core
-    for it, the coordinator and the ledger."""
+    """500 x 20 on 5 assets x 5,760 visible bars, rule families, with a ledger. One worker process,
+    the coordinator and the ledger share one core.
+    """
     market = synthetic(assets=ASSETS, bars=BARS * 5 // 4, seed=3)
     settings = Settings()
     seen = visible(market, settings)
@@ -127,7 +130,7 @@ def test_ten_thousand(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effor
     measured = summaries[1:]
     assert len({s.digest for s in summaries}) == 1
     inside, banks = _kernels(seen, settings, plan)
-    # Workers build the banks when they are warmed up, before the run's first second.
+    # Workers build the banks during the warm-up, before the clock starts.
     shares = [(inside * s.cpu_seconds + banks) / (s.seconds + banks) for s in measured]
     benchmark.extra_info.update(
         suite="ten thousand backtests",
@@ -141,7 +144,7 @@ def test_ten_thousand(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effor
 
 @contextmanager
 def _one_core() -> Iterator[None]:
-    """This process and the workers that it has now, on one core."""
+    """Pin this process and its current workers to one core."""
     before = os.sched_getaffinity(0)
     for pid in (0, *(process.pid for process in multiprocessing.active_children())):
         os.sched_setaffinity(pid or 0, {min(before)})
@@ -152,8 +155,9 @@ def _one_core() -> Iterator[None]:
 
 
 def _kernels(seen: Market, settings: Settings, plan: Plan) -> tuple[float, float]:
-    """The part of the evaluations' CPU time that is spent in kernels, over all that the run
-    evaluates, and the CPU seconds that all indicator banks take once."""
+    """Share of the evaluations' CPU time in kernels, over all evaluations of the run, and the CPU
+    seconds of building all indicator banks once.
+    """
     spent, cold = [0.0], []
 
     def watched(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -194,7 +198,9 @@ def _no_fall_back(error: ClusterError) -> LocalEvaluator:
 
 @pytest.mark.filterwarnings("ignore")
 def test_deap_around_vectorbt(benchmark: BenchmarkFixture, effort: Effort) -> None:
-    """What one would write first: DEAP's eaSimple, each individual an EMA crossover in vectorbt."""
+    """A straightforward alternative: DEAP's eaSimple, each individual an EMA crossover in
+    vectorbt.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from deap import algorithms, base, creator, tools

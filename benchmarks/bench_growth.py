@@ -1,5 +1,6 @@
-"""How cost grows: with bars, assets and population. Sizes are measured in turn; each repeat gives
-one exponent, the slope of log cost over log size: 1 is a straight line."""
+"""Growth of costs with bars, assets and population. Sizes are measured in turn; each repeat gives
+one exponent, the slope of log cost over log size: 1 is linear.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def exponents(
     repeats: int,
     note: str,
 ) -> None:
-    """Measure all sizes in turn, again and again."""
+    """Measure all sizes in turn, repeatedly."""
     found: list[float] = []
 
     def once() -> None:

@@ -1,6 +1,6 @@
-"""Each family's signals, its accounting and whole evaluation, at 10,000 bars on one core.
+"""Each family's signals, accounting and complete evaluation, with 10,000 bars on one core.
 
-Nanoseconds are for one bar of one genome. Banks are built before and reported apart.
+Nanoseconds are per bar and genome. Banks are built before and reported separately.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _info(
 
 @pytest.mark.parametrize("family", RULES)
 def test_bank(benchmark: BenchmarkFixture, market: Market, effort: Effort, family: str) -> None:
-    """Indicator banks of one family, from nothing, for one genome's signals."""
+    """Building the indicator banks of one family for one genome's signals."""
     panel, genes = Panel(market, 0), genes_of(family, 1)
     changes = Changes.empty(1, market.bars)
 
@@ -69,7 +69,7 @@ def test_bank(benchmark: BenchmarkFixture, market: Market, effort: Effort, famil
 
 @pytest.mark.parametrize("family", RULES)
 def test_signals(benchmark: BenchmarkFixture, market: Market, effort: Effort, family: str) -> None:
-    """Changes of the target position alone."""
+    """Only the changes of the target position."""
     panel, genes = Panel(market, 0), genes_of(family, effort.lanes)
     changes = Changes.empty(effort.lanes, market.bars)
     signals = FAMILIES[family].signals
@@ -98,7 +98,7 @@ def test_accounting(
 def test_evaluation(
     benchmark: BenchmarkFixture, market: Market, effort: Effort, family: str
 ) -> None:
-    """Both, as a worker does them: all costs and statistics on."""
+    """Signals and accounting as in a worker, with all costs and statistics."""
     genes, ranges = genes_of(family, effort.lanes), split(market.bars, Settings()).in_sample
     args = (market, Settings(), family, genes, ranges)
     timed(benchmark, measure, *args, rounds=effort.rounds, warm_up=2)
@@ -107,7 +107,7 @@ def test_evaluation(
 
 @pytest.mark.parametrize("family", LEARNED)
 def test_learned(benchmark: BenchmarkFixture, market: Market, effort: Effort, family: str) -> None:
-    """One genome of a learned family, refits and all; random genomes, one a round."""
+    """One genome of a learned family, including refits; random genomes, one per round."""
     usable_families(market, [family])
     ranges, settings = split(market.bars, Settings()).in_sample, Settings()
     every = iter(np.tile(genes_of(family, 30), (4, 1)))
@@ -120,7 +120,7 @@ def test_learned(benchmark: BenchmarkFixture, market: Market, effort: Effort, fa
 
 
 def test_plain_scikit_learn(benchmark: BenchmarkFixture, market: Market, effort: Effort) -> None:
-    """The same schedule of fits with LinearSVC as one would write it, for comparison."""
+    """The same schedule of fits in plain scikit-learn with LinearSVC, for comparison."""
     genes = iter(np.tile(genes_of("linear_svc_classifier", 30), (4, 1)))
     panel = Panel(market, 0)
     table, outcome = features(panel), ahead(panel)
@@ -145,7 +145,9 @@ def test_plain_scikit_learn(benchmark: BenchmarkFixture, market: Market, effort:
 def test_plain_scikit_learn_trees(
     benchmark: BenchmarkFixture, market: Market, effort: Effort
 ) -> None:
-    """The same schedule of fits with PCA and ExtraTreesRegressor, for comparison."""
+    """The same schedule of fits in plain scikit-learn with PCA and ExtraTreesRegressor, for
+    comparison.
+    """
     genes = iter(np.tile(genes_of("pca_tree_quantile", 30), (4, 1)))
     panel = Panel(market, 0)
     table, outcome = features(panel), ahead(panel)

@@ -1,5 +1,6 @@
-"""Runs on markets that are known: random walks, where any claim of an edge is false, and the same
-walks with a planted trend, where it is true."""
+"""Runs on markets with known truth: random walks, where any claim of an edge is false, and the same
+walks with a planted trend, where it is true.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ SETTINGS = Settings()
 
 
 def walk(seed: int, *, persistence: float = 0.0) -> Market:
-    """A random walk of hourly closes; with ``persistence`` each return leans to the last one."""
+    """A random walk of hourly closes; with ``persistence`` returns are positively correlated."""
     rng = np.random.Generator(np.random.Philox(key=[seed, 0xB0]))
     steps = 0.004 * rng.standard_normal(BARS)
     for t in range(1, BARS):
@@ -66,7 +67,7 @@ def edge_of(market: Market, seed: int) -> Edge:
 
 
 def test_random_walks(benchmark: Any, effort: Effort) -> None:
-    """The share of runs that claim an edge where there is none: 5 % at most."""
+    """The share of runs that claim an edge although there is none: 5 % at most."""
     edges = [edge_of(walk(seed), seed) for seed in range(effort.null_seeds)]
     benchmark.pedantic(lambda: None, rounds=1)
     claims = sum(edge.shown for edge in edges)
@@ -81,7 +82,9 @@ def test_random_walks(benchmark: Any, effort: Effort) -> None:
 
 
 def test_planted_trends(benchmark: Any, effort: Effort) -> None:
-    """The share of runs that find a planted edge: the test above could be passed by saying no."""
+    """The share of runs that find a planted edge, because never claiming one would pass the test
+    above.
+    """
     seeds = range(effort.null_seeds // 2)
     edges = [edge_of(walk(seed, persistence=0.6), seed) for seed in seeds]
     benchmark.pedantic(lambda: None, rounds=1)

@@ -1,4 +1,5 @@
-"""Portable functions beside what they replace, in pairs: ours over NumPy's, below 1 is faster.
+"""Portable functions compared with NumPy's, in pairs: ratio of our time to NumPy's, below 1 is
+faster.
 
 NumPy's own speed depends on the processor. Its exp and log have kernels for AVX-512, and elsewhere
 call the C library for each value.
@@ -29,7 +30,7 @@ _MATRIX = _ROWS.T @ _ROWS
 
 
 def _market_of(normal: Callable[[int], Floats], exp: Callable[[Floats], Floats]) -> Floats:
-    """The dear part of a synthetic market: a walk, and four more series of its length."""
+    """The expensive part of a synthetic market: a walk, and four more series of its length."""
     close = exp(np.cumsum(0.004 * normal(COUNT)))
     for _ in range(4):
         close = close * exp(0.0004 * normal(COUNT))
@@ -70,7 +71,7 @@ def _seconds(work: Work) -> float:
 
 @pytest.mark.parametrize("name", _PAIRS)
 def test_ratio(benchmark: BenchmarkFixture, effort: Effort, name: str) -> None:
-    """Rounds of both, the second of a pair first in the next."""
+    """Rounds of both in pairs; the order alternates."""
     ours, theirs = _PAIRS[name]
     ratios: list[float] = []
 

@@ -1,9 +1,8 @@
-"""What it costs to keep the history and to tell of it: one evolution with nothing kept, and with
-ledger, log and telemetry, in turn.
+"""Overhead of ledger, log and telemetry: one evolution without and with them, in turn.
 
-The same worker process evaluates for both, warmed up once; the coordinator is beside it on another
-core if there is one. Time is what a user waits for. CPU is what would be waited for if there were
-no other core: the coordinator's CPU seconds more, over all CPU seconds of the bare run.
+The same worker process, warmed up once, evaluates for both; the coordinator runs on another core if
+there is one. Time is the wall time of the user. CPU is the overhead on a single core: the
+coordinator's additional CPU seconds, over all CPU seconds of the run without them.
 """
 
 from __future__ import annotations
@@ -46,22 +45,22 @@ SCRAPE_SECONDS = 1.0
 
 
 class _NoLedger:
-    """Takes generations and keeps nothing."""
+    """A ledger that discards generations."""
 
     def commit(self, run: str, **_: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class _Mute(Telemetry):
-    """Counts nothing."""
+    """Telemetry that counts nothing."""
 
     def watch(self, results: Iterator[BatchResult], asked: int) -> Iterator[BatchResult]:
-        """The results as they are."""
+        """Return the results unchanged."""
         del asked
         return results
 
     def mode(self, mode: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def committed(
         self,
@@ -70,7 +69,7 @@ class _Mute(Telemetry):
         attempts: Mapping[str, int],
         best: float | None,
     ) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +116,7 @@ def _evolve(evaluator: LocalEvaluator, ledger: Ledger | None, log: Path | None) 
 
 @contextmanager
 def _scraped(telemetry: Telemetry) -> Iterator[None]:
-    """Make what Prometheus would be given, every second."""
+    """Render the Prometheus response every second."""
     over = threading.Event()
 
     def scrape() -> None:
@@ -139,8 +138,8 @@ def _no_fall_back(error: ClusterError) -> LocalEvaluator:
 
 @pytest.mark.parametrize("kind", ["SQLite", "PostgreSQL"])
 def test_overhead(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, kind: str) -> None:
-    """Pairs of runs with equal histories, the second of a pair first in the next."""
-    # As root the server runs as nobody, who may not enter pytest's folder.
+    """Pairs of runs with equal histories; the order alternates."""
+    # For root the server runs as nobody, who cannot enter pytest's folder.
     with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as place:
         Path(place).chmod(0o711)
         server = datastores.start_postgres("benchmark", Path(place)) if kind != "SQLite" else None

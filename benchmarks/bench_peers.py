@@ -1,8 +1,8 @@
 """The same EMA crossover, bars, fee and slippage in this engine, vectorbt and backtesting.py.
 
 The rule: after the slow period, long while the fast EMA is above the slow one, else short; decided
-at the close, filled at the next open; Sharpe ratio and drawdown at the end. That all three trade
-alike is asserted; how long they take is only recorded.
+at the close, filled at the next open; Sharpe ratio and drawdown at the end. The benchmark asserts
+that all three trade equally, and only records their times.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def pairs(count: int) -> list[tuple[int, int]]:
 
 
 def ours(market: Market, periods: list[tuple[int, int]]) -> Floats:
-    """Statistics (L, 6). A threshold of -1 always holds: what is left is the crossover."""
+    """Statistics (L, 6). A threshold of -1 is always met, so only the crossover matters."""
     genes = np.array([(fast, slow, -1.0, 1.0, 0.0) for fast, slow in periods])
     whole = np.array([[0, market.bars]])
     settings = Settings(costs=COSTS)
@@ -49,9 +49,9 @@ def ours(market: Market, periods: list[tuple[int, int]]) -> Floats:
 
 
 def with_vectorbt(market: Market, periods: list[tuple[int, int]]) -> Any:
-    """The portfolio of all columns at once, with its statistics drawn."""
+    """The portfolio of all columns at once, with its statistics computed."""
     close = pd.Series(market.close[0], index=pd.to_datetime(market.times))
-    # One column comes back without its axis.
+    # A single column is returned without its axis.
     shape = market.bars, len(periods)
     fast = vbt.MA.run(close, window=[f for f, _ in periods], ewm=True).ma.to_numpy().reshape(shape)
     slow = vbt.MA.run(close, window=[s for _, s in periods], ewm=True).ma.to_numpy().reshape(shape)
@@ -78,7 +78,7 @@ def with_vectorbt(market: Market, periods: list[tuple[int, int]]) -> Any:
 
 
 class Crossover(Strategy):  # type: ignore[misc]
-    """The same rule for backtesting.py, with its parameters as it wants them."""
+    """The same rule for backtesting.py, with parameters as class attributes."""
 
     fast, slow = 5, 18
 
@@ -113,7 +113,7 @@ def with_backtesting(market: Market, fast: int, slow: int) -> Any:
         },
         index=pd.to_datetime(market.times),
     )
-    # Whole units only: with so much cash their rounding does not matter.
+    # The library trades whole units only; with this much cash the rounding is negligible.
     test = Backtest(
         bars,
         Crossover,
@@ -152,7 +152,7 @@ def test_vectorbt(benchmark: BenchmarkFixture, plain_market: Market, effort: Eff
 
 
 def test_backtesting_py(benchmark: BenchmarkFixture, plain_market: Market, effort: Effort) -> None:
-    """One pair a call. Its fills are counted as closed trades, and its sizing differs a little."""
+    """One pair per call. It counts closed trades, and its sizing differs slightly."""
     import backtesting
 
     rounds = max(2, effort.rounds // 5)

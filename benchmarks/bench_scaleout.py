@@ -1,13 +1,13 @@
 """Scale-out: one evolution on one node outside Ray, and on clusters of 1, 2 and 4 nodes.
 
-Every node is a fixed CPU quota, the local arm runs under the same quota, and the arms take turns,
-up and down: slow spells of the machine hit all of them. Beside them, on all nodes, a map over Ray's
-own pool, and EvoTorch's actors where that is installed. The ratio of a repeat is local seconds over
-distributed seconds, both without start-up. Nodes that an arm does not use are killed: an idle one
-would lend the arm its quota.
+Every node has a fixed CPU quota, and the local arm runs under the same quota. The arms alternate in
+both directions, so that slow periods of the machine affect all of them. In addition, on all nodes:
+a map over Ray's own pool, and EvoTorch's actors if that is installed. The ratio of a repeat is
+local seconds over distributed seconds, both without start-up. Nodes that an arm does not use are
+killed, because the arm could use the CPU time of idle ones.
 
-Nodes are small, so that four of them, the head and the coordinator fit on the machine. What Ray
-takes on a node does not shrink with it: what the cluster costs a whole core is measured apart, on
+Nodes are small, so that four of them, the head and the coordinator fit on the machine. Ray's own
+overhead does not shrink with the node, so the overhead on a whole core is measured separately, on
 one node of that size.
 """
 
@@ -31,13 +31,13 @@ PEERS: Final = {
     "Pool map": ("pool_map", "a genome a call, no ledger, no recovery"),
     "EvoTorch": ("evotorch_actors", "an even part to each actor, no ledger, no recovery"),
 }
-"""Arms on all nodes: the module in ``benchmarks``, and how its work is spread."""
+"""Other arms on all nodes: the module in ``benchmarks``, and how it distributes work."""
 CPUS_PER_NODE: Final = min(1.0, len(os.sched_getaffinity(0)) / 8)
-"""Four nodes are half of the machine."""
+"""Quota of a node; four nodes are half of the machine."""
 WHOLE: Final = 1.0
 MARKET: Final = "synthetic:assets=2,bars=10000,seed=1"
 POPULATION: Final = 1000
-"""The plan's populations begin at 500; the arms' CPU seconds are in the samples."""
+"""Population size; those of the plan begin at 500."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,26 +57,26 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleOut:
-    """What was measured, or why nothing was."""
+    """The measurements, or why there are none."""
 
     samples: tuple[Sample, ...] = ()
     reason: str = ""
     """Set when there is no measurement, or a part of it is missing."""
     broken: bool = False
-    """There should have been one: the stack or an arm failed."""
+    """A measurement was possible, but the stack or an arm failed."""
     evaluations: int = 0
-    """Of one run; equal genomes are evaluated once."""
+    """Evaluations of one run; equal genomes are evaluated once."""
     evaluated: tuple[Mapping[str, int], ...] = ()
-    """Of these by family, for each generation."""
+    """Evaluations by family, for each generation."""
     recoveries: tuple[tuple[float, float], ...] = ()
-    """Seconds from a node's kill until it was seen gone, and until it was back."""
+    """Seconds from a node's kill until the cluster reported it as gone, and until it was back."""
     redone: tuple[float, ...] = ()
-    """Seconds from a node's kill until all that it had been handed was answered by others."""
+    """Seconds from a node's kill until other nodes had answered all its batches."""
     whole: tuple[Sample, ...] = ()
     """The local arm and one node, on a node of a whole core."""
 
     def seconds(self, arm: str) -> list[float]:
-        """Of every repeat, in order."""
+        """Seconds of every repeat, in order."""
         return [s.seconds for s in self.samples if s.arm == arm]
 
     def ratio(self, arm: str) -> Estimate:
@@ -94,7 +94,7 @@ class ScaleOut:
         return fit(self.by_nodes())
 
     def foretold(self, costs: Costs) -> tuple[Foretold, ...]:
-        """What the simulation says of the clusters, given the machine's costs."""
+        """Simulated times of the clusters, with the machine's costs."""
         seconds = self.by_nodes()
         if 1 not in seconds or not self.evaluated:
             return ()
@@ -148,7 +148,7 @@ class ScaleOut:
         ]
 
     def _over_one(self) -> list[Measurement]:
-        """How many times as fast as one node of the cluster the others are."""
+        """Speed of the larger clusters relative to the cluster of one node."""
         sizes = self.by_nodes()
         if 1 not in sizes:
             return []
@@ -171,7 +171,7 @@ class ScaleOut:
         return found
 
     def _busy(self, arm: str) -> float:
-        """CPU time inside evaluations over what the nodes may use: the median of the repeats."""
+        """CPU time in evaluations over the nodes' quota: the median of the repeats."""
         return median(
             s.cpu_seconds / (s.seconds * s.nodes_used * CPUS_PER_NODE)
             for s in self.samples
@@ -229,13 +229,13 @@ class ScaleOut:
 
 
 def _whole_core(samples: Sequence[Sample]) -> list[Measurement]:
-    """What one node of the cluster takes over the local arm there, by pairs."""
+    """Overhead of one node of the cluster over the local arm on the same node, by pairs."""
     if not samples:
         return []
     local = [s for s in samples if s.arm == LOCAL]
     pairs = list(zip(local, [s for s in samples if s.arm != LOCAL], strict=True))
     more = [there.seconds / here.seconds for here, there in pairs]
-    # A slow spell of the machine stretches evaluations in either arm; this is what is beside them.
+    # Slow periods of the machine prolong evaluations in both arms; this is the rest.
     beside = [
         (there.seconds / there.cpu_seconds) / (here.seconds / here.cpu_seconds)
         for here, there in pairs
@@ -260,5 +260,5 @@ def market_of_arms() -> tuple[int, int]:
 
 
 def arm_of(nodes: int) -> str:
-    """The name of the arm on so many nodes."""
+    """The name of the arm on a number of nodes."""
     return LOCAL if nodes == 0 else f"{nodes} node{'s' if nodes > 1 else ''}"

@@ -1,4 +1,5 @@
-"""The search against others at equal evaluations: random search, DEAP's standard GA, Optuna's TPE.
+"""The search compared with others at equal evaluations: random search, DEAP's standard GA, Optuna's
+TPE.
 
 All search the same space (family and genes) for the same fitness on the same markets, with the same
 number of different genomes evaluated, over several seeds. The score is the best fitness found.
@@ -62,7 +63,7 @@ class Objective:
 
 def ours(objective: Objective, families: tuple[str, ...], seed: int) -> None:
     """This engine."""
-    # A child may be a genome that is known: one generation more than the budget divided.
+    # A child may be a known genome, so run one generation more than budget / size.
     generations = ceil(objective.budget / POPULATION) + 1
     plan = Plan(seed=seed, population_size=POPULATION, generations=generations, families=families)
     evolution = Evolution(plan)
@@ -170,7 +171,7 @@ def best_found(spec: str, search: str, seed: int, budget: int) -> float:
 def test_search(benchmark: Any, effort: Effort, spec: str, search: str) -> None:
     """Best in-sample fitness over seeds 0, 1, ... at equal evaluations."""
     seeds, budget = range(effort.search_seeds), effort.search_budget
-    # What is found is compared, not how fast: seeds side by side.
+    # Only the results are compared, not the speed, so seeds run in parallel.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         found = list(pool.map(best_found, repeat(spec), repeat(search), seeds, repeat(budget)))
     benchmark.pedantic(lambda: None, rounds=1)

@@ -1,4 +1,4 @@
-"""The HTTP service: how long its answers take, one at a time and with many users."""
+"""The HTTP service: response times of single requests, and with many users."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from validation.statistics import quantile_bounds
 
 TOKEN = secrets.token_urlsafe(32)
 ONE_AT_A_TIME = 40
-"""Requests for every round of a kernel."""
+"""Requests per round of a kernel."""
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """On SQLite, with one worker."""
+    """The service on SQLite, with one worker."""
     found = Service(tmp_path / "service.db", TOKEN)
     try:
         assert found.url, "the service did not start"
@@ -45,7 +45,7 @@ def _info(benchmark: BenchmarkFixture, label: str, seconds: list[float], note: s
 
 
 def test_alone(benchmark: BenchmarkFixture, effort: Effort, service: Service) -> None:
-    """Reads by one user while nothing else is asked for."""
+    """Reads by one user without other requests."""
     seconds: list[float] = []
 
     def read() -> None:
@@ -54,11 +54,11 @@ def test_alone(benchmark: BenchmarkFixture, effort: Effort, service: Service) ->
         seconds.append(time.perf_counter() - began)
 
     timed(benchmark, read, rounds=ONE_AT_A_TIME * effort.rounds, warm_up=1)
-    _info(benchmark, "reads, one at a time", seconds[1:], "no evolution under way")
+    _info(benchmark, "reads, one at a time", seconds[1:], "no evolution running")
 
 
 def test_users(benchmark: BenchmarkFixture, tmp_path: Path, service: Service) -> None:
-    """Reads and submissions by locust's users, evolutions under way."""
+    """Reads and submissions by locust's users, with running evolutions."""
     seen, accepted = timed(benchmark, load, service, tmp_path, TOKEN, rounds=1, warm_up=0)
     assert not seen.errors, seen.errors
     submits = quantile_bounds(seen.submits, 0.95).point

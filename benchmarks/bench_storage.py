@@ -1,4 +1,4 @@
-"""What is kept: commits to the ledger, and the cache; how large batches should be; memory."""
+"""Storage: commits to the ledger, and the cache; also batch sizes and memory."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def _generations(count: int) -> Iterator[tuple[list[Genome], list[Outcome], str]
 
 @pytest.mark.parametrize("kind", ["SQLite", "PostgreSQL"])
 def test_ledger(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, kind: str) -> None:
-    """Individuals committed a second, a generation a transaction, all of them new."""
+    """Committed individuals per second, one generation per transaction, all of them new."""
     if kind == "SQLite":
         _commits(benchmark, f"sqlite:///{tmp_path}/ledger.db", effort, kind)
         return
-    # Not below pytest's folder: as root the server runs as nobody, who may not enter that.
+    # Not below pytest's folder: for root the server runs as nobody, who cannot enter it.
     with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as place:
         Path(place).chmod(0o711)
         postgres = datastores.start_postgres("benchmark", Path(place))
@@ -107,7 +107,7 @@ def _commits(benchmark: BenchmarkFixture, store: str, effort: Effort, kind: str)
 
 @pytest.mark.parametrize("what", ["asked", "given"])
 def test_cache(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, what: str) -> None:
-    """Outcomes a second from and to Valkey, a generation at once."""
+    """Outcomes per second from and to Valkey, one generation at once."""
     valkey = datastores.start_redis("benchmark", tmp_path)
     (_, outcomes, _), *_ = _generations(1)
     keys = [outcome.key for outcome in outcomes]
@@ -153,7 +153,7 @@ def test_cache(benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, what
 
 @pytest.mark.parametrize("size", [1, 4, 16, 64, 256])
 def test_batch_size(benchmark: BenchmarkFixture, effort: Effort, size: int) -> None:
-    """Rule families' evaluations a second through one worker process, by genomes a batch."""
+    """Rule families' evaluations per second through one worker process, by genomes per batch."""
     genomes = [
         Genome(name, tuple(row))
         for name in RULES
@@ -189,14 +189,14 @@ with open("/proc/self/status") as status:
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 print(json.dumps({"code": code, "peak_kib": peak}), file=sys.stderr)
 """
-"""The kernel's high-water mark: ru_maxrss would be that of the process that forked it."""
+"""The kernel's high-water mark, because ru_maxrss includes the process that forked it."""
 
 
 @pytest.mark.parametrize("population", [500, 2_000, 10_000])
 def test_memory(
     benchmark: BenchmarkFixture, tmp_path: Path, effort: Effort, population: int
 ) -> None:
-    """Peak memory of a coordinator, two generations with a ledger."""
+    """Peak memory of a coordinator in two generations with a ledger."""
     found: list[float] = []
 
     def evolve() -> None:
@@ -213,7 +213,7 @@ def test_memory(
     benchmark.extra_info.update(
         suite="memory",
         label=f"population of {population:,}",
-        unit="MiB at most",
+        unit="MiB peak",
         samples=found,
         note="the coordinator; two generations, one asset of 2,000 visible bars",
     )

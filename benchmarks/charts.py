@@ -1,4 +1,4 @@
-"""The scale-out as a curve: what was measured, the law through it, its band, and the ideal."""
+"""The scale-out as a curve: measurements, the fitted law with its band, and the ideal."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ def scale_out(seconds: Mapping[int, Sequence[float]], law: Law) -> Markup:
     said = (
         f"Throughput against nodes, one node as 1: {len(measured)} runs on"
         f" {', '.join(map(str, sorted(seconds)))} nodes, serial part {law.serial[0]:.3f}, coherence"
-        f" {law.coherence[0]:.4f}; dashed: as many times as nodes"
+        f" {law.coherence[0]:.4f}; dashed: ideal, proportional to nodes"
     )
     return picture(_WIDTH, _HEIGHT, "Scale-out", said, *drawn)

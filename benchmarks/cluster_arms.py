@@ -1,4 +1,4 @@
-"""The arms of the scale-out as they are run, on a stack of plain processes."""
+"""Runs the arms of the scale-out on a stack of plain processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ARM_SECONDS: Final = 300.0
 _SCRAPE_SECONDS: Final = 15
 """As in production (``deploy/prometheus/prometheus.yml``)."""
 _LONG: Final = 10_000
-"""Generations; more than are ever reached."""
+"""Generations; more than a run ever reaches."""
 
 
 def measure(effort: Effort, say: Say) -> ScaleOut:
@@ -103,19 +103,19 @@ def _arms(stack: Stack, effort: Effort, say: Say) -> ScaleOut:
 
 
 def evaluated(store: Path) -> tuple[Mapping[str, int], ...]:
-    """What a run has evaluated: genomes by family, for each generation."""
+    """Evaluated genomes of a run by family, for each generation."""
     with closing(open_ledger(str(store), create=False)) as ledger:
         (record,) = ledger.runs()
         history = ledger.history(record.run)
     counts = [Counter[str]() for _ in history.generations]
     for evaluation in history.evaluations.values():
         counts[evaluation.generation][evaluation.genome.family] += 1
-    # Plain dicts: ``asdict`` takes a Counter's items for what it is to count.
+    # Plain dicts, because ``asdict`` copies a Counter by counting its items.
     return tuple(dict(count) for count in counts)
 
 
 def _whole(effort: Effort, say: Say) -> tuple[Sample, ...]:
-    """One node of a whole core, and the local arm on such a node, in turn."""
+    """Run one node of a whole core, and the local arm on such a node, in turn."""
     if effort.whole_pairs == 0 or len(os.sched_getaffinity(0)) < 2:
         return ()
     samples: list[Sample] = []
@@ -154,7 +154,7 @@ def _sample(arm: str, repeat: int, result: Mapping[str, Any]) -> Sample:
 
 
 def _resize(stack: Stack, count: int) -> None:
-    """Have just the first ``count`` nodes alive."""
+    """Start and kill nodes so that only the first ``count`` are alive."""
     for index, node in enumerate(stack.nodes):
         if (index < count) == node.alive:
             continue
@@ -205,7 +205,7 @@ def _work(generations: int) -> list[str]:
 
 
 def _ended(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
-    """What it printed."""
+    """The output of a finished arm."""
     try:
         out, err = process.communicate(timeout=_ARM_SECONDS)
     except subprocess.TimeoutExpired:
@@ -216,6 +216,6 @@ def _ended(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
             process.wait()
     if process.returncode != 0:
         raise ArmError(f"{name} ended with {process.returncode}: {err.strip()[-500:]}")
-    # EvoTorch says on stdout what it does.
+    # EvoTorch also prints its progress on stdout.
     result: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
     return result

@@ -1,7 +1,7 @@
-"""``compare``: is this tree slower than the one a baseline was taken of?
+"""``compare``: is this tree slower than the tree of a baseline?
 
-Both trees are run now, in turn, sample by sample: a number from last month was taken on a machine
-that was warmer, busier or newer. The baseline says which commit and which machine.
+Both trees are run now, in turn, sample by sample, because the machine's state differs from that of
+an earlier measurement. The baseline only gives the commit and the machine.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from ga.errors import InputError
 from ga.families import FAMILIES
 
 LOOKS: Final = (8, 16, 32, 64)
-"""Pairs after which it is looked whether they decide."""
+"""Numbers of pairs after which the results are tested."""
 ROUNDS: Final = 16
-"""Of each pair; families that are measured every fourth round need a multiple of eight."""
+"""Rounds of each pair; families that are measured every fourth round need a multiple of eight."""
 PLANTED: Final = ("ema_crossover", 0.1)
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _ARM: Final = Path(__file__).with_name("arm.py")
@@ -49,7 +49,7 @@ Rounds = list[tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """How a comparison came out."""
+    """Result of a comparison."""
 
     answer: Answer
     pairs: int
@@ -96,7 +96,7 @@ class _ArmProcess:
         self._process.communicate()
 
     def wait_ready(self) -> None:
-        """Until its kernels are compiled and loaded."""
+        """Wait until its kernels are compiled and loaded."""
         self._answer()
 
     def begin(self, padding: int, core: int) -> None:
@@ -105,13 +105,15 @@ class _ArmProcess:
         self._answer()
 
     def round(self) -> dict[str, float]:
-        """CPU seconds by family, of those that took part."""
+        """CPU seconds by family, for the measured families."""
         self._ask("round")
         found: dict[str, float] = json.loads(self._answer())
         return found
 
     def end(self) -> None:
-        """End the sample; only then may the next line be sent, or the fork would swallow it."""
+        """End the sample; the next line may be sent only after that, because the fork would read
+        it.
+        """
         self._ask("")
         self._answer()
 
@@ -139,15 +141,16 @@ def compare(
     families: Sequence[str] = (),
     start_arm: StartArm | None = None,
 ) -> Compared:
-    """Measure two trees in turn until the answer is known, or the last look is over.
+    """Measure two trees in turn until the answer is certain, or all pairs are done.
 
-    A pair is a new process of each: where its code and data happen to lie makes a process faster or
-    slower for its life, by percents, so that two pairs of the same processes would be one.
+    A pair is a new process of each tree. The addresses of code and data make a process faster or
+    slower by percents for its whole life, so two pairs of the same processes would not be
+    independent.
 
     Args:
         seed: of the padding.
-        more: ``FAMILY=SHARE``: by how much the new tree is made slower.
-        families: measured; all when none is named.
+        more: ``FAMILY=SHARE``: slowdown that is planted in the new tree.
+        families: families to measure; all if empty.
         start_arm: starts the measuring process of a tree; None: ``arm.py``.
 
     Raises:
@@ -164,7 +167,8 @@ def compare(
         while taken < look:
             paddings = dice.integers(1, _MOST_PADDING, 2).tolist()
             with start(old, only) as first, start(new, [*only, *more]) as second:
-                # Cores differ, by who else is on them: both arms share one, pairs take turns.
+                # Cores differ by their other load: both arms use the same core, and pairs alternate
+                # cores.
                 rounds = _pair(first, second, paddings, cores[taken % len(cores)])
             for name, times in rounds.items():
                 samples.setdefault(name, []).append(times)
@@ -179,8 +183,9 @@ def compare(
 
 
 def _pair(first: Arm, second: Arm, paddings: Sequence[int], core: int) -> dict[str, Rounds]:
-    """Both on one core, round by round in turn, milliseconds apart: whatever else the machine does
-    slows both. By family."""
+    """Rounds of both by family, on one core and in turn, milliseconds apart, so that other load
+    slows both.
+    """
     found: dict[str, Rounds] = {}
     arms = (first, second)
     for arm in arms:
@@ -188,8 +193,8 @@ def _pair(first: Arm, second: Arm, paddings: Sequence[int], core: int) -> dict[s
     for arm, padding in zip(arms, paddings, strict=True):
         arm.begin(padding, core)
     for number in range(ROUNDS):
-        # Turned round once more after every fourth, or the families that are measured only then
-        # would have the same arm first each time: that alone makes percents.
+        # Swap the order once more after every fourth round. Otherwise families that are measured
+        # only then would always have the same arm first, which biases the result by percents.
         if (number + number // 4) % 2:
             after, before = second.round(), first.round()
         else:
@@ -202,8 +207,9 @@ def _pair(first: Arm, second: Arm, paddings: Sequence[int], core: int) -> dict[s
 
 
 def ratio_of(rounds: Rounds) -> float:
-    """New over old of one pair: the median of its rounds' ratios, which no disturbance of a few of
-    them moves."""
+    """New over old of one pair: the median of its rounds' ratios, which is robust against disturbed
+    rounds.
+    """
     return median(new / old for old, new in rounds)
 
 
@@ -221,7 +227,7 @@ def tree_of(stored: Stored) -> Iterator[Path]:
     """The tree of a baseline's commit.
 
     Raises:
-        BaselineError: it was taken of no commit, or of one that this checkout does not have.
+        BaselineError: it has no commit, or one that this checkout lacks.
     """
     if not stored.commit or " " in stored.commit:
         raise BaselineError(
@@ -263,7 +269,7 @@ def command(options: argparse.Namespace, say: Say) -> int:
     """Exit status: 0 same or faster, 1 slower, 3 cannot tell.
 
     Raises:
-        BaselineError: there is nothing that this can be compared with.
+        BaselineError: there is no usable baseline.
     """
     families = _families(options.families)
     if options.aa is not None:
@@ -303,7 +309,9 @@ def _families(text: str | None) -> tuple[str, ...]:
 
 
 def _self_test(options: argparse.Namespace, families: Sequence[str], say: Say) -> int:
-    """A/A: how often equal code is called the same; and whether planted work is found."""
+    """A/A test: how often equal code is reported as the same, and whether a planted slowdown is
+    found.
+    """
     if not 1 <= options.aa <= 1000 or not 0 <= options.planted <= 1000:
         raise BaselineError("--aa must be 1..1000 and --planted 0..1000")
     if options.planted and families and PLANTED[0] not in families:

@@ -10,13 +10,13 @@ from ga.sources import synthetic
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--quick``: fewer rounds and smaller loads, for a look rather than for a record."""
+    """``--quick``: fewer rounds and smaller loads, for a smoke run."""
     parser.addoption("--quick", action="store_true", help="fewer rounds, smaller loads")
 
 
 @pytest.fixture(scope="session")
 def effort(request: pytest.FixtureRequest) -> Effort:
-    """How much to measure."""
+    """The effort of the measurements."""
     return Effort.quick() if request.config.getoption("--quick") else Effort.full()
 
 
@@ -28,7 +28,7 @@ def market() -> Market:
 
 @pytest.fixture(scope="session")
 def plain_market(market: Market) -> Market:
-    """The same without funding, which peers do not know."""
+    """The same without funding, which peers do not support."""
     return Market(
         name=market.name,
         assets=market.assets,

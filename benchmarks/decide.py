@@ -1,4 +1,4 @@
-"""Slower, same, faster, or cannot tell: decided by an interval, never by one number."""
+"""Decides between slower, same, faster and cannot tell, by a confidence interval."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from validation.statistics import Estimate, geometric_mean
 Floats = NDArray[np.float64]
 
 MARGIN: Final = 0.05
-"""Differences below this are called the same."""
+"""Differences below this count as the same."""
 ERROR: Final = 0.05
-"""Probability that any of the answers of one comparison is wrong, all things compared and all looks
-together (Bonferroni)."""
+"""Probability that any answer of one comparison is wrong, over all measurements and interim tests
+together (Bonferroni).
+"""
 FEWEST: Final = 5
-"""Pairs without which nothing is decided."""
+"""Minimum number of pairs for a decision."""
 _PERMUTATIONS: Final = 20_000
 _FEWEST_SIDE: Final = 3
 
 
 class Answer(StrEnum):
-    """What a comparison says."""
+    """The answer of a comparison."""
 
     SLOWER = "slower"
     SAME = "same"
@@ -37,11 +38,11 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One thing measured in both."""
+    """The comparison of one measurement."""
 
     answer: Answer
     ratio: Estimate | None
-    """New over old time, with the bounds that the answer rests on; ``None``: too few pairs."""
+    """New over old time, with the bounds that decide; ``None``: too few pairs."""
 
 
 def difference(ratios: Sequence[float], *, error: float, margin: float = MARGIN) -> Difference:
@@ -73,13 +74,13 @@ def difference(ratios: Sequence[float], *, error: float, margin: float = MARGIN)
 def differences(
     ratios: Mapping[str, Sequence[float]], *, looks: int, error: float = ERROR
 ) -> dict[str, Difference]:
-    """Decide on several things at once, at one of so many looks at growing samples."""
+    """Decide on several measurements at one of several interim tests of growing samples."""
     share = error / (max(len(ratios), 1) * looks)
     return {name: difference(values, error=share) for name, values in ratios.items()}
 
 
 def overall(found: Mapping[str, Difference]) -> Answer:
-    """All of them together: slower if any is, same only if all are."""
+    """The answer over all of them: slower if any is slower, same only if all are the same."""
     answers = {one.answer for one in found.values()}
     for answer in (Answer.SLOWER, Answer.UNKNOWN, Answer.FASTER):
         if answer in answers:
@@ -89,7 +90,7 @@ def overall(found: Mapping[str, Difference]) -> Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Shift:
-    """Where a series changed its level."""
+    """A change of level in a series."""
 
     at: int
     """Index of the first value of the new level."""
@@ -97,22 +98,23 @@ class Shift:
     after: float
     """Medians."""
     p: float
-    """Probability of so clear a shift by chance in a series without one."""
+    """Probability of a shift at least this clear in a series without one."""
 
 
 def change_point(values: Sequence[float], *, error: float) -> Shift | None:
-    """The clearest change of level in a series, if chance does not explain it.
+    """The clearest change of level in a series, if it is significant.
 
-    Pettitt's statistic (Applied Statistics 28, 1979): the largest rank sum that a cut sets apart;
-    its probability from permutations of the series, so that no form of noise is assumed. At least
-    three values on either side; eight in all are the fewest that can show anything at 5 %.
+    Pettitt's statistic (Applied Statistics 28, 1979): the largest difference of rank sums over all
+    cuts. Its probability comes from permutations of the series, without assumptions about the
+    noise. There are at least three values on either side; at least eight in total are needed for
+    significance at 5 %.
     """
     data = np.array([float(value) for value in values])
     if data.size < 2 * _FEWEST_SIDE or not np.isfinite(data).all():
         return None
     ranks: Floats = (np.argsort(np.argsort(data)) + 1).astype(np.float64)
     for value in np.unique(data):
-        # Equal values share their mean rank: they must not look ordered.
+        # Equal values get their mean rank, so that they do not count as ordered.
         ranks[data == value] = ranks[data == value].mean()
     cuts = np.arange(_FEWEST_SIDE, data.size - _FEWEST_SIDE + 1)
     centre = (data.size + 1) / 2.0

@@ -1,5 +1,6 @@
-"""The same evolution on EvoTorch's actors: a problem whose solutions are split evenly over as many
-actors as there are nodes. A solution is a family's number and its genes, zeros behind."""
+"""The same evolution on EvoTorch's actors: the solutions of a problem are split evenly over one
+actor per node. A solution is a family's number and its genes, padded with zeros.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +29,14 @@ from ga.genome import Genome
 _NAMES = tuple(FAMILIES)
 _LONGEST = max(len(family.genes) for family in FAMILIES.values())
 _BESIDE = 4
-"""What is told beside a fitness: fills, drawdown, CPU seconds, and which actor it was."""
+"""Additional values per fitness: fills, drawdown, CPU seconds, and the actor."""
 
 
 class Backtests(Problem):  # type: ignore[misc]
     """Genomes as rows of numbers.
 
     Args:
-        work: where, and on how many actors.
+        work: the cluster, and the number of actors.
     """
 
     def __init__(self, work: Work) -> None:
@@ -52,7 +53,7 @@ class Backtests(Problem):  # type: ignore[misc]
         self._work = work
 
     def _evaluate_batch(self, solutions: SolutionBatch) -> None:
-        """In an actor: all its rows at once."""
+        """Evaluate all rows of an actor at once."""
         market, began = market_here(self._work.market), time.thread_time()
         genomes = [_genome(row) for row in solutions.values.tolist()]
         outcomes = evaluate(market, SETTINGS, genomes)
@@ -63,7 +64,7 @@ class Backtests(Problem):  # type: ignore[misc]
         solutions.set_evals(torch.tensor(rows, dtype=torch.float64))
 
     def _here(self) -> float:
-        """This node, as a number that a double can hold."""
+        """This node as a number that a double can represent."""
         return float(int(ray.get_runtime_context().get_node_id()[:12], 16))
 
 
@@ -82,7 +83,7 @@ def _number(fitness: float | None) -> float:
 
 
 def actors(work: Work) -> Spread:
-    """A problem with every actor warm."""
+    """A problem with all actors warmed up."""
     problem, hash_ = Backtests(work), market_here(work.market).hash
 
     def answer(genome: Genome, evals: Sequence[Any]) -> Answer:

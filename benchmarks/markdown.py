@@ -14,7 +14,7 @@ def summary(
     suites: Sequence[tuple[str, Sequence[Measurement]]],
     remarks: Sequence[str],
 ) -> str:
-    """One table a suite; every cell escaped."""
+    """One table per suite, with escaped cells."""
     lines = [f"# Benchmarks {stamp}", ""]
     lines += [f"- {remark}" for remark in remarks]
     for title, members in suites:

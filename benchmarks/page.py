@@ -16,19 +16,19 @@ from evolution_gate.reports.svg import picture, tag
 
 _TITLES: Final = {
     "kernels": "Kernels on one core: one bar of one genome, 10,000 bars",
-    "numerics": "Portable functions, in pairs with what they replace: below 1 is faster",
-    "banks": "Indicator banks, built once a market and family",
-    "learned": "Learned families, one genome on 10,000 bars, beside plain scikit-learn",
-    "peers": "Beside other libraries, the same EMA crossover on 10,000 bars",
+    "numerics": "Portable functions, compared with NumPy's in pairs: below 1 is faster",
+    "banks": "Indicator banks, built once per market and family",
+    "learned": "Learned families, one genome on 10,000 bars, compared with plain scikit-learn",
+    "peers": "Compared with other libraries: the same EMA crossover on 10,000 bars",
     "evolution": "One whole evolution, hourly EUR/USD, this machine",
     "ten thousand backtests": "500 x 20 individuals, 5 assets x 5,760 bars, one process, ledger on",
-    "search": "Best in-sample fitness at equal evaluations, one dot a seed",
-    "honesty": "What is claimed where the truth is known",
-    "growth": "How cost grows: the exponent, 1 is a straight line",
+    "search": "Best in-sample fitness at equal evaluations, one dot per seed",
+    "honesty": "Claims of an edge on markets with known truth",
+    "growth": "Growth of costs: the exponent, 1 is linear",
     "batch size": "Batch size: evaluations through one worker process, rule families",
-    "ledger and cache": "Ledger and cache: what is kept, a generation at a time",
+    "ledger and cache": "Ledger and cache: storage, one generation at a time",
     "service latency": "The HTTP service: from a request to its answer",
-    "overhead": "What ledger, log and telemetry cost, in pairs with a run that keeps nothing",
+    "overhead": "Overhead of ledger, log and telemetry, in pairs with a run without them",
     "memory": "Memory by population size",
     "recovery": "Recovery: a node killed, its work redone, and started again",
     "scale-out": f"Scale-out on nodes of {CPUS_PER_NODE} CPU, arms taking turns",
@@ -37,9 +37,9 @@ _WIDTH: Final = 300.0
 _HEIGHT: Final = 26.0
 _PAD: Final = 8.0
 MOST_DOTS: Final = 200
-"""A page of more dots would be megabytes, and a dot more could not be told from its neighbours."""
+"""Maximum number of dots per row; more would make the page megabytes large, and overlap."""
 _LOG_FROM: Final = 20.0
-"""Largest over smallest median from which on a suite is drawn on a logarithmic scale."""
+"""Ratio of the largest to the smallest median from which a suite has a logarithmic scale."""
 
 
 def number(value: float) -> str:
@@ -60,7 +60,7 @@ def write_page(
     remarks: Sequence[str] = (),
     drawing: Markup | None = None,
 ) -> None:
-    """Write the page; it loads nothing from anywhere."""
+    """Write the self-contained page."""
     templates = Environment(
         loader=PackageLoader("evolution_gate.benchmarks", package_path=""),
         autoescape=True,
@@ -87,8 +87,9 @@ def write_page(
 
 
 def by_suite(measurements: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
-    """Title and members of every suite that has any, in the order of the report; one without a
-    title is last, under its name."""
+    """Title and members of every non-empty suite, in the order of the report; a suite without a
+    title is last, under its name.
+    """
     suites = dict.fromkeys(m.suite for m in measurements)
     ordered = [suite for suite in _TITLES if suite in suites]
     ordered += [suite for suite in suites if suite not in _TITLES]
@@ -105,7 +106,7 @@ def _spread(members: Sequence[Measurement]) -> float:
 
 
 def thinned(samples: Sequence[float]) -> Sequence[float]:
-    """All of them, or of many some: the least, the most, and evenly by rank between."""
+    """All samples, or a subset: the smallest, the largest, and others evenly by rank."""
     if len(samples) <= MOST_DOTS:
         return samples
     ordered, last = sorted(samples), len(samples) - 1
@@ -113,7 +114,9 @@ def thinned(samples: Sequence[float]) -> Sequence[float]:
 
 
 def _strip(measurement: Measurement, members: Sequence[Measurement], logarithmic: bool) -> Markup:
-    """All samples as dots over the middle half, on one scale for all of the suite in that unit."""
+    """All samples as dots over the middle half, on one scale for all rows of the suite with that
+    unit.
+    """
     values = [s for m in members if m.unit == measurement.unit for s in m.samples]
     low = min(values) if logarithmic else 0.0
 

@@ -1,7 +1,8 @@
-"""An evolution whose work is spread over a Ray cluster in another way than the engine's.
+"""An evolution that distributes its work over a Ray cluster differently from the engine.
 
-Fitness, breeding and history are the engine's, so that only how work is spread differs; equal
-genomes are not evaluated again. Nothing is kept, and a lost node ends it. One line of JSON.
+Fitness, breeding and history are the engine's, so that only the distribution of work differs. Equal
+genomes are evaluated once. Nothing is stored, and the loss of a node ends the run. The output is
+one line of JSON.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from ga.sources import MarketSpec
 
 SETTINGS: Final = Settings()
 _held: dict[str, Market] = {}
-"""Of a worker: read once."""
+"""The market of a worker, read once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What is evolved, and on how many workers."""
+    """The evolution, and the number of workers."""
 
     market: str
     workers: int
@@ -40,9 +41,9 @@ class Work:
 
 
 Answer: TypeAlias = tuple[Outcome, float, str]
-"""Of a genome: its outcome, the CPU seconds that it took, and the node."""
+"""Result of a genome: its outcome, its CPU seconds, and the node."""
 Spread: TypeAlias = Callable[[Sequence[Genome]], Sequence[Answer]]
-"""Gets genomes evaluated; answers in their order."""
+"""Evaluates genomes; returns results in their order."""
 
 
 def market_here(spec: str) -> Market:
@@ -53,7 +54,7 @@ def market_here(spec: str) -> Market:
 
 
 def main(description: str | None, make: Callable[[Work], Spread]) -> None:
-    """Run it on a cluster whose address, and how many workers it has, is given."""
+    """Run the evolution on the cluster that the arguments describe."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--address", required=True)
     parser.add_argument("--workers", type=int, required=True)
@@ -103,7 +104,8 @@ def _evolve(spec: str, plan: Plan, spread: Spread) -> dict[str, object]:
 
 
 def warming(work: Work) -> list[Genome]:
-    """So many genomes of every family that each worker is given some: before the clock starts every
-    worker then has its market, its kernels and its banks, as the engine's have."""
+    """Enough genomes of every family for all workers, so that every worker has its market, kernels
+    and banks before the clock starts, like the engine's workers.
+    """
     each = {genome.family: genome for genome in Evolution(work.plan).ask()}
     return list(each.values()) * work.workers * 2

@@ -1,4 +1,4 @@
-"""An evolution as one writes it first, in DEAP's manner: a map over Ray's pool, a genome a call."""
+"""A straightforward evolution in the style of DEAP: a map over Ray's pool, one genome per call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ga.genome import Genome
 
 
 def one(task: tuple[str, Genome]) -> Answer:
-    """DEAP would have it registered as ``evaluate``."""
+    """Evaluate one genome, like DEAP's ``evaluate``."""
     spec, genome = task
     market, began = market_here(spec), time.thread_time()
     outcome = evaluate(market, SETTINGS, [genome])[0]
@@ -30,7 +30,7 @@ def one(task: tuple[str, Genome]) -> Answer:
 
 
 def pool(work: Work) -> Spread:
-    """A pool with every worker warm."""
+    """A pool with all workers warmed up."""
     workers = Pool(processes=work.workers, ray_remote_args={"num_cpus": 1})
 
     def spread(genomes: Sequence[Genome]) -> Sequence[Answer]:

@@ -1,4 +1,6 @@
-"""How long a killed node is missed: seen gone, back, and what it was at redone by others."""
+"""Recovery times of a killed node: until it is detected, until it is back, and until its work is
+redone.
+"""
 
 from __future__ import annotations
 
@@ -37,24 +39,28 @@ def start(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
 
 
 def recover(stack: Stack, number: int, say: Say) -> tuple[float, float]:
-    """Kill a node and start it again once it is seen gone; seconds until gone, and until back."""
+    """Kill a node, and start it again when the cluster reports it as gone; returns the seconds
+    until gone, and until back.
+    """
     node = stack.nodes[number % len(stack.nodes)]
     say(f"recovery {number + 1}: {node.name}")
     killed = _kill(node)
-    gone = _until(lambda: node.name not in stack.alive_nodes(), f"{node.name} was not seen gone")
+    gone = _until(
+        lambda: node.name not in stack.alive_nodes(), f"{node.name} was not reported as gone"
+    )
     node.start()
     back = _until(lambda: node.name in stack.alive_nodes(), f"{node.name} did not come back")
     return gone - killed, back - killed
 
 
 def lose_work(stack: Stack, work: Sequence[str], kills: int, say: Say) -> tuple[float, ...]:
-    """Kill node after node in the middle of one long evolution, each with work in its hands.
+    """Kill one node after the other during a long evolution, each with batches in flight.
 
     Args:
         work: options of an evolution that lasts until it is ended here.
 
     Returns:
-        Seconds from each kill until all that the node had was answered by others.
+        Seconds from each kill until other nodes had answered all its batches.
     """
     found: list[float] = []
     with tempfile.TemporaryDirectory(prefix="ga-benchmark-") as folder:
@@ -65,13 +71,13 @@ def lose_work(stack: Stack, work: Sequence[str], kills: int, say: Say) -> tuple[
         process = start(argv, stack.endpoints.env)
         try:
             while len(found) < kills:
-                # In turn, so that the one before has the time to come back.
+                # In turn, so that the previous node has time to come back.
                 node = stack.nodes[(len(found) + 1) % len(stack.nodes)]
                 busy = partial(_works, batches, node.address)
                 _until(busy, f"{node.name} was given no work")
                 seconds = _redone(batches, node.address, _kill(node), process)
                 if seconds is None:
-                    say(f"{node.name} had nothing in its hands: it does not count")
+                    say(f"{node.name} had no batch in flight: it does not count")
                 else:
                     found.append(seconds)
                     say(f"kill {len(found)}/{kills}: {node.name}, redone after {seconds:.1f} s")
@@ -83,7 +89,7 @@ def lose_work(stack: Stack, work: Sequence[str], kills: int, say: Say) -> tuple[
 
 
 class Batches:
-    """The batches in a run's log, read as it grows."""
+    """The batches in a growing run log."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -91,7 +97,7 @@ class Batches:
         self._known: list[dict[str, Any]] = []
 
     def __call__(self) -> list[dict[str, Any]]:
-        """All so far, in the order they were answered."""
+        """All batches so far, in the order of their answers."""
         if self.path.exists():
             with self.path.open("rb") as file:
                 file.seek(self._at)
@@ -103,16 +109,16 @@ class Batches:
 
 
 def redone(batches: Sequence[Mapping[str, Any]], address: str, at: float) -> float | None:
-    """Unix seconds at which the last of what a node had at its kill was answered.
+    """Unix seconds at which the last batch of a node at its kill was answered.
 
-    None while it cannot be known. A generation waits for all its batches: when the second one after
-    the kill has begun, all that the node had has been answered.
+    None while it is unknown. A generation waits for all its batches: when the second generation
+    after the kill has begun, all batches of the node have been answered.
 
     Args:
         at: Unix seconds of the kill.
 
     Raises:
-        LookupError: it had nothing.
+        LookupError: it had no batch.
     """
     killed_in = max((b["generation"] for b in batches if b["at"] <= at), default=0)
     lost = [b for b in batches if any(t["node"] == address and t["at"] >= at for t in b["tried"])]
@@ -126,7 +132,7 @@ def redone(batches: Sequence[Mapping[str, Any]], address: str, at: float) -> flo
 def _redone(
     batches: Batches, address: str, at: float, process: subprocess.Popen[str]
 ) -> float | None:
-    """Seconds from a kill until its work is redone; None if the node had none."""
+    """Seconds from a kill until its work is redone; None if the node had no batch."""
     deadline = time.monotonic() + _REDONE_SECONDS
     while True:
         try:
@@ -143,12 +149,12 @@ def _redone(
 
 
 def _works(batches: Batches, address: str) -> bool:
-    """Whether a node has answered just now: it has the next batch then."""
+    """Whether a node has just answered a batch, so that it has the next one."""
     return any(b["node"] == address and b["at"] > time.time() - 0.2 for b in batches()[-20:])
 
 
 def _kill(node: Node) -> float:
-    """Unix seconds at which it was asked for."""
+    """Kill a node; returns the Unix seconds of the request."""
     receipt = node.kill()
     if not receipt.confirmed:
         raise ArmError(f"the kill of {node.name} is not confirmed: {receipt.detail}")
@@ -156,7 +162,7 @@ def _kill(node: Node) -> float:
 
 
 def _until(seen: Callable[[], bool], otherwise: str) -> float:
-    """Unix seconds at which it was seen."""
+    """Wait for a condition; returns the Unix seconds at which it was true."""
     deadline = time.monotonic() + PATIENCE
     while not seen():
         if time.monotonic() > deadline:

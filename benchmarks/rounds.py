@@ -1,4 +1,4 @@
-"""The one typed door to pytest-benchmark."""
+"""Typed wrapper of pytest-benchmark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def timed(
     rounds: int,
     warm_up: int,
 ) -> T:
-    """Time ``work(*args)`` once a round, after ``warm_up`` rounds; returns the last result."""
+    """Time ``work(*args)`` once per round, after ``warm_up`` rounds; returns the last result."""
     done = benchmark.pedantic(  # type: ignore[no-untyped-call]
         work, args=args, rounds=rounds, iterations=1, warmup_rounds=warm_up
     )

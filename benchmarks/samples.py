@@ -1,4 +1,4 @@
-"""What a benchmark hands over: raw samples with their unit, and what they come to."""
+"""Results of benchmarks: raw samples with their unit, and summaries."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from typing import Any, Self
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How much is measured."""
+    """Effort of the measurements."""
 
     rounds: int
     """Rounds of a kernel or a peer."""
     lanes: int
-    """Genomes a round."""
+    """Genomes per round."""
     whole_rounds: int
     """Rounds of a whole evolution."""
     generations: int
-    """Of a whole evolution, with 200 individuals."""
+    """Generations of a whole evolution, with 200 individuals."""
     repeats: int
     """Interleaved repeats of every scale-out arm."""
     nodes: tuple[int, ...]
-    """Scale-out arms besides the local one."""
+    """Numbers of nodes of the scale-out arms."""
     whole_pairs: int
     """Pairs of arms on a node of a whole core."""
     recoveries: int
-    """Nodes killed and started again while nothing is evolved."""
+    """Nodes that are killed and started again without an evolution."""
     kills: int
-    """Nodes killed in the middle of an evolution, one after the other."""
+    """Nodes that are killed during an evolution, one after the other."""
     scale_generations: int
-    """Of a scale-out arm, with 1,000 individuals."""
+    """Generations of a scale-out arm, with 1,000 individuals."""
     search_seeds: int
     """Seeds of every search."""
     search_budget: int
@@ -43,14 +43,14 @@ class Effort:
 
     @classmethod
     def full(cls) -> Self:
-        """For a record: under 20 minutes on 2 cores, most of it scale-out."""
+        """Full run: under 20 minutes on 2 cores, most of it scale-out."""
         return cls(
             rounds=30,
             lanes=128,
             whole_rounds=3,
             generations=10,
             repeats=3,
-            # From 8 cores on a node has a whole one; the head and the coordinator want theirs, too.
+            # From 8 cores on a node has a whole core; the head and the coordinator also need one.
             nodes=(1, 2, 4, 8) if len(os.sched_getaffinity(0)) >= 12 else (1, 2, 4),
             whole_pairs=3,
             recoveries=3,
@@ -63,7 +63,7 @@ class Effort:
 
     @classmethod
     def quick(cls) -> Self:
-        """For a look: under 3 minutes on 2 cores."""
+        """Smoke run: under 3 minutes on 2 cores."""
         return cls(
             rounds=7,
             lanes=32,
@@ -83,7 +83,7 @@ class Effort:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One line of the report: raw samples in the order they were taken."""
+    """One line of the report: raw samples in the order of measurement."""
 
     suite: str
     name: str
@@ -91,7 +91,7 @@ class Measurement:
     samples: tuple[float, ...]
     lower_is_better: bool = True
     note: str = ""
-    """What else was seen, such as the ratio to a peer."""
+    """A note, such as the ratio to a peer."""
 
     @property
     def typical(self) -> float:
@@ -100,7 +100,7 @@ class Measurement:
 
     @property
     def middle_half(self) -> tuple[float, float]:
-        """First and third quartile: what half of the samples lie between."""
+        """First and third quartile."""
         if len(self.samples) < 2:
             return self.samples[0], self.samples[0]
         first, _, third = quantiles(self.samples, n=4, method="inclusive")
@@ -125,9 +125,9 @@ class Measurement:
 def from_pytest(report: Mapping[str, Any]) -> list[Measurement]:
     """Measurements of a pytest-benchmark report.
 
-    A benchmark says in ``extra_info``: ``suite``, ``label``, ``unit`` and either ``scale`` (what to
-    multiply seconds a round with) or ``samples`` of its own. With ``reference`` (a label of the
-    same suite), the note gets the ratio to it.
+    A benchmark sets in ``extra_info``: ``suite``, ``label``, ``unit`` and either ``scale`` (a
+    factor for seconds per round) or its own ``samples``. With ``reference`` (a label of the same
+    suite), the note gets the ratio to it.
     """
     found: list[Measurement] = []
     for entry in report["benchmarks"]:
@@ -149,7 +149,7 @@ def from_pytest(report: Mapping[str, Any]) -> list[Measurement]:
 
 
 def _geometric_mean(found: Sequence[Measurement]) -> list[Measurement]:
-    """One line over all families' evaluations, round by round."""
+    """A combined line for all families' evaluations, round by round."""
     each = [m for m in found if m.name.startswith("evaluation: ")]
     if len(each) < 2:
         return []
@@ -168,11 +168,11 @@ def _geometric_mean(found: Sequence[Measurement]) -> list[Measurement]:
 
 
 _RIVALS = ("peers", "ten thousand backtests")
-"""Suites whose members do the same work: each is compared with the best."""
+"""Suites whose members do the same work, so each is compared with the best."""
 
 
 def _compared(measurement: Measurement, others: Sequence[Measurement]) -> Measurement:
-    """In the suites of rivals, add how many times worse than the best one it is."""
+    """In suites of rivals, add the ratio to the best one to the notes."""
     rivals = [m for m in others if m.suite == measurement.suite]
     if measurement.suite not in _RIVALS or len(rivals) < 2:
         return measurement

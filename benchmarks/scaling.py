@@ -1,11 +1,12 @@
-"""The law behind a scale-out, and whether the simulation of ``ga.capacity`` would have known it.
+"""The scalability law of a scale-out, and the accuracy of the simulation in ``ga.capacity``.
 
 The universal scalability law (Gunther, 2007): with N nodes the throughput is
 
     X(N) = c N / (1 + a (N - 1) + b N (N - 1))
 
-``c`` one node's, ``a`` the serial part (contention), ``b`` what nodes cost each other (coherence).
-With b above 0 there is a number of nodes beyond which more are slower: sqrt((1 - a) / b).
+``c`` is the throughput of one node, ``a`` the serial part (contention), ``b`` the cost of
+coordination between nodes (coherence). With b above 0 there is a number of nodes beyond which more
+are slower: sqrt((1 - a) / b).
 """
 
 from __future__ import annotations
@@ -26,30 +27,30 @@ from ga.capacity.simulate import play
 
 RESAMPLES: Final = 400
 WITHIN: Final = 0.10
-"""The simulation must come as close as this to what was measured."""
+"""Maximum deviation of the simulation from the measurement."""
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """A fitted curve; each as (value, lower, upper), 95 % by bootstrap over repeats."""
+    """A fitted curve; each parameter as (value, lower, upper), 95 % by bootstrap over repeats."""
 
     one: tuple[float, float, float]
-    """Runs a second of one node."""
+    """Runs per second of one node."""
     serial: tuple[float, float, float]
     coherence: tuple[float, float, float]
     band: tuple[tuple[float, float, float, float], ...]
-    """(nodes, runs a second, lower, upper)."""
+    """(nodes, runs per second, lower, upper)."""
 
     @property
     def peak(self) -> float:
-        """Nodes beyond which more are slower; infinite without coherence costs."""
+        """Number of nodes above which more nodes are slower; infinite without coherence costs."""
         a, b = self.serial[0], self.coherence[0]
         return math.sqrt((1.0 - a) / b) if b > 1e-9 else math.inf
 
 
 def throughput(nodes: Floats, one: float, serial: float, coherence: float) -> Floats:
-    """The law."""
+    """Throughput by the law."""
     return np.asarray(
         one * nodes / (1.0 + serial * (nodes - 1.0) + coherence * nodes * (nodes - 1.0))
     )
@@ -62,9 +63,9 @@ def slope(sizes: Mapping[int, float]) -> float:
 
 
 def fit(seconds: Mapping[int, Sequence[float]], *, seed: int = 0) -> Law | None:
-    """Fit the law to times by nodes, a value a repeat; ``None`` with fewer than three sizes.
+    """Fit the law to times by nodes, one value per repeat; ``None`` with fewer than three sizes.
 
-    Repeats are drawn whole: what slowed one of them slowed all its arms.
+    The bootstrap draws whole repeats, because a slow period affects all arms of a repeat.
     """
     sizes = sorted(seconds)
     repeats = min((len(seconds[size]) for size in sizes), default=0)
@@ -107,7 +108,7 @@ def _fitted(nodes: Floats, rates: Floats) -> tuple[float, float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Foretold:
-    """One arm as it was simulated and as it was measured, in seconds."""
+    """Simulated and measured seconds of one arm."""
 
     arm: str
     nodes: int
@@ -116,7 +117,7 @@ class Foretold:
 
     @property
     def error(self) -> float:
-        """Simulated over measured, less 1."""
+        """Simulated over measured, minus 1."""
         return self.simulated / self.measured - 1.0
 
 
@@ -131,15 +132,15 @@ def foretell(
 ) -> tuple[Foretold, ...]:
     """Simulate the arms of a scale-out.
 
-    Two things are taken from the measurement: the CPU time of each arm's evaluations, which tells
-    slow spells of the machine from scheduling, and what of a node's quota is left for them, from
-    the arm of one node alone. How the others spread their work is predicted.
+    Two inputs come from the measurement: the CPU time of each arm's evaluations, which separates
+    slow periods of the machine from scheduling, and the share of a node's quota for evaluations,
+    from the arm with one node. The scheduling of the other arms is predicted.
 
     Args:
-        seconds: by nodes, a value a repeat.
-        cpu_seconds: inside evaluations, of a whole run, by nodes.
-        costs: of the coordinator, and the families' proportions.
-        evaluated: genomes by family, for each generation; equal ones are evaluated once.
+        seconds: by nodes, one value per repeat.
+        cpu_seconds: CPU seconds in evaluations of a whole run, by nodes.
+        costs: costs of the coordinator, and relative costs of the families.
+        evaluated: evaluated genomes by family, for each generation; equal ones count once.
     """
     expected = sum(costs.genome[f] * n for genomes in evaluated for f, n in genomes.items())
 

@@ -1,1 +1,1 @@
-"""Developer tools: dashboards, screenshots, the architecture picture."""
+"""Developer tools: dashboards, screenshots, the architecture diagram."""

@@ -31,7 +31,7 @@ WHERE: Final = (
     ("computes the fitness of a batch of genomes", "ga", "evaluate_batch"),
     ("fixes what a result depends on, and its evaluation key", "ga", "evaluation_key"),
     ("quarantines a genome that crashes workers: on this machine", "ga", "Pool._quarantine"),
-    ("hands batches to a cluster, and quarantines there", "ga", "Dispatcher"),
+    ("dispatches batches to a cluster, and quarantines there", "ga", "Dispatcher"),
     ("checks that a node computes the reference bits", "ga", "prove"),
     ("stores a run, and resumes it", "ga", "Ledger"),
     ("serves evolutions over HTTP", "ga", "make_app"),
@@ -42,18 +42,19 @@ WHERE: Final = (
     ("writes and checks an evidence file", "validation", "EvidenceWriter"),
     ("defines a criterion and lists all of them", "validation", "Criterion"),
     ("decides on one criterion, for example on recovery", "validation", "worker_recovery"),
-    ("plants defects, and sees whether the gate notices", "validation", "certify"),
+    ("plants mutants, and checks whether the gate detects them", "validation", "certify"),
     ("turns verdicts into GO, NO-GO or INCONCLUSIVE", "validation", "decide"),
     ("computes confidence bounds", "validation", "proportion"),
     ("renders the HTML report of a gate run", "reports", "render_page"),
     ("draws the charts of the report", "reports", "timeline"),
 )
-"""What the code does, the top-level package that does it, and the name that defines it there:
-a class, a function, or ``Class.method`` where several classes have the name."""
+"""What the code does, its top-level package, and its name there: a class, a function, or
+``Class.method`` if several classes have the method.
+"""
 
 
 class OutdatedError(ValueError):
-    """The source tree and this program, or the page, do not fit each other."""
+    """The source tree or the page does not match this program."""
 
 
 def generated(root: Path, where: Sequence[tuple[str, str, str]] = WHERE) -> str:
@@ -77,7 +78,8 @@ def diagram(root: Path) -> str:
 
 def package_folders(root: Path) -> dict[str, str | None]:
     """Every folder with Python files in a top-level package -> the first sentence of the docstring
-    of its ``__init__``; None if it has no ``__init__``, or that has no docstring."""
+    of its ``__init__``; None without an ``__init__`` or docstring.
+    """
     folders = {path.parent for path in modules_of(root).values()}
     found: dict[str, str | None] = {}
     for folder in sorted(folders):

@@ -1,4 +1,4 @@
-"""Writes the table of criteria in docs/verdicts.md from the criteria themselves."""
+"""Writes the table of criteria in docs/verdicts.md from the code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROGRAM: Final = "tools.criteria_page"
 
 
 def generated(criteria: Sequence[Criterion] = CRITERIA) -> str:
-    """The table, one row a criterion, in the order of reports."""
+    """The table with one row per criterion, in the order of reports."""
     rows = [
         f"| {one.id} | {_cell(one.passes or one.target)} | {_cell(one.fails)} |" for one in criteria
     ]

@@ -1,7 +1,7 @@
-"""Grafana's provisioning: ``python -m tools.generate_dashboards`` writes ``deploy/grafana/`` anew.
+"""Grafana's provisioning: ``python -m tools.generate_dashboards`` rewrites ``deploy/grafana/``.
 
-Queries have no variables, so that the gate can put them to Prometheus as they stand. JSON is YAML:
-the files that Grafana wants in the one are written in the other.
+Queries have no variables, so that the gate can send them to Prometheus unchanged. YAML files are
+written as JSON, which is valid YAML.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Panel:
     """PromQL and legend."""
     unit: str = "short"
     number: bool = False
-    """One number instead of a curve."""
+    """Show one number instead of a curve."""
 
 
 def _panel(title: str, *queries: tuple[str, str], unit: str = "short") -> _Panel:
@@ -76,7 +76,7 @@ _EVOLUTION: Final = (
     _panel("Evaluations a second by family",
            ("sum by (family) (rate(ga_evaluations_total[1m]))", "{{family}}")),
     _panel("Best fitness over time", ("max by (run) (ga_best_fitness)", "{{run}}")),
-    _panel("Waiting for an answer", ("max by (run) (ga_in_flight)", "{{run}}")),
+    _panel("Evaluations in flight", ("max by (run) (ga_in_flight)", "{{run}}")),
     _panel("Time of a batch",
            ("histogram_quantile(0.5, sum by (le) (rate(ga_batch_seconds_bucket[1m])))", "p50"),
            ("histogram_quantile(0.95, sum by (le) (rate(ga_batch_seconds_bucket[1m])))", "p95"),
@@ -94,16 +94,18 @@ _GATE: Final = (
     _number("Alerts firing", 'count(ALERTS{alertstate="firing"}) or vector(0)'),
     _number("Budget of 48 hours left", "1 - (1 - avg_over_time(ray:available:bool[48h])) / 0.01",
             "percentunit"),
-    _number("Evictions for memory", "sum(ray_memory_manager_worker_eviction_total) or vector(0)"),
+    _number("Out-of-memory evictions", "sum(ray_memory_manager_worker_eviction_total) or "
+    "vector(0)"),
     _number("Workers that died",
             'sum(ray_node_manager_unexpected_worker_failure_total{Type!~".*Driver.*"}) '
             "or vector(0)"),
     _panel("Alerts",
            ('count by (alertname) (ALERTS{alertstate="firing"}) or vector(0)', "{{alertname}}")),
-    _panel("Budget burnt, in times what 99 % allows", ("ray:unavailable:ratio1h / 0.01", "1 h"),
+    _panel("Burn rate of the error budget (1: 99 % availability)", ("ray:unavailable:ratio1h / "
+    "0.01", "1 h"),
            ("ray:unavailable:ratio6h / 0.01", "6 h")),
-    _panel("Nodes", ("sum(ray_cluster_active_nodes)", "that Ray has"),
-           ('count(up{job="ray",node!~"head-.+"} == 1)', "that are scraped")),
+    _panel("Nodes", ("sum(ray_cluster_active_nodes)", "known to Ray"),
+           ('count(up{job="ray",node!~"head-.+"} == 1)', "scraped")),
     _panel("Time of a scrape", ('max by (node) (scrape_duration_seconds{job="ray"})', "{{node}}"),
            unit="s"),
     _panel("Samples a scrape", ('sum by (node) (scrape_samples_scraped{job="ray"})', "{{node}}")),
@@ -182,7 +184,7 @@ def _data_sources() -> object:
     return {
         "apiVersion": 1,
         "datasources": [
-            # It shows the rules of Prometheus among its own, and Alertmanager's state beside them.
+            # Grafana shows the rules of Prometheus with its own, and the state of Alertmanager.
             source("Prometheus", _SOURCE, "http://prometheus:9090",
                    {"timeInterval": "15s", "httpMethod": "POST", "manageAlerts": True,
                     "alertmanagerUid": "alertmanager"}),
@@ -202,9 +204,9 @@ def _providers() -> object:
 
 
 def _alerting() -> object:
-    """The one alert that Prometheus cannot send: that it is gone itself.
+    """The one alert that Prometheus cannot send: that Prometheus itself is down.
 
-    All others are Prometheus' own, and would come twice if Grafana sent them too.
+    Prometheus sends all others; Grafana would send them a second time.
     """
     seen = prometheus.Dataquery().ref_id("A").expr("count(up)").instant()
     evaluator = expr.ExprTypeThresholdConditionsEvaluator().type("lt").params([1.0])
@@ -225,7 +227,7 @@ def _alerting() -> object:
         "data": [query.build() for query in data], "for": "1m",
         "noDataState": "Alerting", "execErrState": "Alerting",
         "labels": {"severity": "critical"},
-        "annotations": {"summary": "Prometheus does not answer: no other alert can come"},
+        "annotations": {"summary": "Prometheus does not answer; no other alert can be sent"},
     }  # fmt: skip
     group = {
         "orgId": 1, "name": "monitoring", "folder": "evolution-gate", "interval": "30s",

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 IMPORT_PACKAGE: Final = "evolution_gate"
-"""Its links make ``fixtures/a.py`` importable as ``evolution_gate.fixtures.a``. Here, modules
-are named as their folders: ``fixtures.a``."""
+"""Package of links, which make ``fixtures/a.py`` importable as ``evolution_gate.fixtures.a``. Here,
+modules are named by their folders: ``fixtures.a``.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +137,7 @@ def _of_folder(name: str) -> str:
 
 
 def _known(name: str, modules: Mapping[str, Path]) -> Iterator[str]:
-    """The module itself, if the tree has it; of an unknown one the nearest parent that it has."""
+    """The module itself if the tree has it, else its nearest parent in the tree."""
     name = _of_folder(name)
     while name:
         if name in modules:

@@ -1,4 +1,4 @@
-"""``python -m tools.screenshot PAGE --out FILE``: how a page looks in Chromium."""
+"""``python -m tools.screenshot PAGE --out FILE``: screenshot of a page in Chromium."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECONDS: Final = 60
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Take one picture. 0: done; 1: it failed; 2: bad input."""
+    """Take a screenshot. 0: done; 1: it failed; 2: bad input."""
     parser = argparse.ArgumentParser(prog="python -m tools.screenshot", description=__doc__)
     parser.add_argument("page", type=Path, help="an HTML file, for example a run's report.html")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a PNG file")

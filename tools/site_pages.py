@@ -1,6 +1,6 @@
 """A hook of MkDocs: one page of the API reference for each package folder of the product.
 
-The pages are made from the tree, so that a moved or new module needs no entry anywhere.
+The pages are generated from the tree, so that a moved or new module needs no entry.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 LINKED: Final = ("fixtures", "reports")
 """Top-level folders that are imported as packages of ``evolution_gate``."""
 PUBLIC: Final = ("ga", "validation", *LINKED)
-"""Top-level folders with a reference; the others are programs."""
+"""Top-level folders with an API reference; the others are programs."""
 _LEFT_OUT: Final = ("migrations", "__main__")
-"""Parts of a module's name: Alembic runs the former, Python the latter."""
+"""Parts of a module's name that exclude it: Alembic runs the first, Python the second."""
 
 
 def api_pages(root: Path = ROOT) -> dict[str, str]:
@@ -29,7 +29,7 @@ def api_pages(root: Path = ROOT) -> dict[str, str]:
     for name, path in modules.items():
         parts = name.split(".")
         hidden = any(part in _LEFT_OUT or part.startswith("_") for part in parts)
-        # Tests that pytest runs inside of a package are no API.
+        # Tests inside a package are not part of the API.
         if parts[0] not in PUBLIC or hidden or parts[-1].startswith("test_"):
             continue
         shown = f"{IMPORT_PACKAGE}.{name}" if parts[0] in LINKED else name

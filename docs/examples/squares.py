@@ -1,10 +1,10 @@
-"""A worked example: a Ray application that is not ours, a fault and a criterion of its own.
+"""A worked example: the Ray application of another project, with a custom fault and criterion.
 
     python -m validation own docs/examples/squares.py
 
-starts a stack, runs the application on it, freezes a worker in the middle, and says whether the
-answers were right all the same. ``python -m validation certify --with docs/examples/squares.py``
-shows that the criterion notices the two defects at the end of this file.
+starts a stack, runs the application on it, freezes a worker meanwhile, and reports whether the
+answers are right. ``python -m validation certify --with docs/examples/squares.py`` shows that the
+criterion detects the two mutants at the end of this file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from validation.verdict import InconclusiveError, Records, Status, Verdict
 
 COUNT = 200
 FROZEN_S = 1.5
-"""Shorter than the clusters that we start wait for a worker that does not answer."""
+"""Shorter than the time after which a cluster of the fixtures declares a silent worker dead."""
 STOP = int(signal.SIGSTOP)
 APPLICATION = """
 import json, socket, sys, time
@@ -50,7 +50,7 @@ print(json.dumps(ray.get([square.remote(number) for number in range(int(sys.argv
 """
 
 
-# What is seen. Types are checked as it is written and read.
+# The observations. Types are checked when a record is written and read.
 @dataclass(frozen=True, kw_only=True)
 class Squares(Record):
     """The answers of one run of the application."""
@@ -63,10 +63,10 @@ class Squares(Record):
     finished_at: float
 
 
-# The fault: it happened if the kernel says so, and its undo always runs.
+# The fault: the kernel confirms it, and its undo always runs.
 @contextmanager
 def frozen(context: Context, node: Node) -> Iterator[None]:
-    """One worker process of a node stands still."""
+    """Stop one worker process of a node during the block."""
     before, asked = _worker(node, seconds=5.0), time.time()
     if before is not None:
         _send(before, STOP)
@@ -84,13 +84,13 @@ def frozen(context: Context, node: Node) -> Iterator[None]:
 
 
 def _send(process: process_table.ProcessId, what: int) -> None:
-    # The cluster may have ended it meanwhile; the state that is read afterwards says so.
+    # The cluster may have ended it in the meantime; the state that is read afterwards shows it.
     with suppress(ProcessLookupError):
         os.kill(process.pid, what)
 
 
 def _state(process: process_table.ProcessId | None, wanted: str) -> str:
-    """The kernel's letter for it: as soon as it is one of those wanted, or after some seconds."""
+    """The kernel's state letter, when it is one of the wanted ones, or after some seconds."""
     deadline = time.monotonic() + 5.0
     while process is not None:
         state = process_table.state(process.pid)
@@ -101,7 +101,7 @@ def _state(process: process_table.ProcessId | None, wanted: str) -> str:
 
 
 def _worker(node: Node, *, seconds: float) -> process_table.ProcessId | None:
-    """One that computes. Between two tasks it has another name: look again, up to so long."""
+    """A computing worker. Between two tasks it has another name, so retry until the time limit."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for pid in process_table.descendants({node.pid} if node.pid is not None else set()):
@@ -120,7 +120,7 @@ def _receipt(
     )  # fmt: skip
 
 
-# Who gathers writes what was seen, and decides nothing.
+# The stage records the observations, and decides nothing.
 def gather(context: Context) -> None:
     node = context.stack.nodes[int(context.rng.integers(len(context.stack.nodes)))]
     began = time.time()
@@ -133,7 +133,7 @@ def gather(context: Context) -> None:
         with frozen(context, node):
             time.sleep(FROZEN_S)
         out, _ = process.communicate(timeout=120)
-    # The last line alone: Ray may write notices there, too.
+    # Only the last line, because Ray may also write notices there.
     answers = json.loads((out.splitlines() or ["[]"])[-1]) if process.returncode == 0 else []
     context.add(
         Squares(
@@ -178,10 +178,10 @@ def squares_right(records: Records) -> Verdict:
     )
 
 
-# Defects that it must notice; without one it would block GO.
+# Mutants that it must detect; without one it would block GO.
 @contextmanager
 def _planted(name: str, value: object) -> Iterator[None]:
-    """A global of this file is another one for a while."""
+    """Replace a global of this file during the block."""
     before = globals()[name]
     globals()[name] = value
     try:
