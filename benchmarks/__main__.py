@@ -239,7 +239,7 @@ def _print(measurements: Sequence[Measurement], scaleout: ScaleOut) -> None:
         console = Console(width=130)
     for suite in dict.fromkeys(m.suite for m in measurements):
         table = Table(title=suite, title_justify="left")
-        for name in ("benchmark", "median", "middle half", "samples", "beside it"):
+        for name in ("benchmark", "median", "middle half", "samples", "note"):
             right = name in ("median", "middle half", "samples")
             table.add_column(name, justify="right" if right else "left", overflow="fold")
         for m in measurements:

@@ -89,7 +89,7 @@ def actors(work: Work) -> Spread:
     def answer(genome: Genome, evals: Sequence[Any]) -> Answer:
         fitness, trades, drawdown, seconds, node = evals
         if fitness != fitness:
-            raise ValueError(f"{genome.family} failed, and why cannot be told by a number")
+            raise ValueError(f"{genome.family} failed; its error cannot be sent as a number")
         key = evaluation_key(genome, hash_, SETTINGS)
         outcome = Outcome(key=key, fitness=fitness, trades=int(trades), max_drawdown=drawdown)
         return outcome, seconds, str(node)

@@ -18,7 +18,7 @@ def summary(
     lines = [f"# Benchmarks {stamp}", ""]
     lines += [f"- {remark}" for remark in remarks]
     for title, members in suites:
-        lines += ["", f"## {title}", "", "| what | median | middle half | samples | beside it |"]
+        lines += ["", f"## {title}", "", "| what | median | middle half | samples | note |"]
         lines.append("| --- | ---: | ---: | ---: | --- |")
         for m in members:
             first, third = (f"{edge:.4g}" for edge in m.middle_half)

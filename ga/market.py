@@ -178,7 +178,8 @@ def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
     if short:
         series = [s for s in series if s.times.size >= ENOUGH_BARS]
     left_out = tuple(
-        f"asset {s.asset} left out: {s.times.size:,} bars, {ENOUGH_BARS:,} are needed beside others"
+        f"asset {s.asset} left out: {s.times.size:,} bars, {ENOUGH_BARS:,} are needed with other "
+        "assets"
         for s in short
     )
     names = [s.asset for s in series]

@@ -45,9 +45,9 @@ def _conditions(price, past, short, long, spread, ratio):
 
 @kernel(inline="always")
 def lasted(now, before, bars):
-    """The bars at which a condition has held for ``bars`` bars in a row.
-
-    ``now`` and ``before`` are masks of 64 bars, ``before`` those that come first."""
+    """Mask of the bars that end a run of a given length; ``before`` are the 64 bars before
+    ``now``.
+    """
     found = now
     for step in range(1, bars):
         found &= now << np.uint64(step) | before >> np.uint64(BARS - step)

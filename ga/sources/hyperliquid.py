@@ -231,7 +231,10 @@ class _Download:
         pages = sum(-(-(high - low) // page) for low, high in spans)
         if pages > _LONG:
             text = f"hyperliquid {self._asked.coin} {what}: about {pages} pages to fetch, a few"
-            print(f"{text} seconds each; what came is kept if this is cut short", file=sys.stderr)
+            print(
+                f"{text} seconds each; fetched pages are kept after an interruption",
+                file=sys.stderr,
+            )
 
     def _kept(self, error: NetworkError) -> tuple[Span, ...]:
         """The cached times that can be used; raises if they are too few."""

@@ -36,7 +36,7 @@ def network_latency(records: Records) -> Verdict:
     """
     pairs, actors, missing = _collect(records)
     needs = f"{samples_for_quantile(SHARE)} or more round trips between every two nodes, each with "
-    needs += "a network of its own (run as root), about 5 s"
+    needs += "a separate network (run as root), about 5 s"
     if not pairs:
         raise InconclusiveError(
             format_list(list(dict.fromkeys(missing)) or ["nothing"]), needs=needs
@@ -143,7 +143,7 @@ PLUGIN: Final = CriterionPlugin(
             evidence_needed="299 or more round trips between every two nodes, "
             "in their own networks",
             passes=(
-                "between every two nodes, each in a network of its own, the upper 95 % bound "
+                "between every two nodes, each in a separate network, the upper 95 % bound "
                 "(order statistics) of the 99th percentile of TCP round trips is below 10 ms; a "
                 "lost packet counts as an infinite time; round trips between Ray actors, which "
                 "wait for the nodes' CPU quota, are reported and not judged"

@@ -180,7 +180,7 @@ def test_soak_resumes_after_sigkill(tmp_path: Path) -> None:
     verdict = judge(uptime, [record])
     assert f"{hours}.0" in verdict.measured
     assert float(verdict.needs.split()[0]) == pytest.approx(48 - hours, abs=0.02)
-    assert "without a word" not in verdict.reason
+    assert "without a gap record" not in verdict.reason
     # A workload that was cut is unknown, and explained by the gap.
     assert judge(no_data_loss, [record]).status is Status.PASS
 

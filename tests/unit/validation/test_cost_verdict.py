@@ -22,7 +22,7 @@ GOOD = passing()
 def said(*records: list[Timed]) -> Verdict:
     runs = [evidence(events, run=f"run-{n}") for n, events in enumerate(records)]
     verdict = judge(cost_per_day, runs)
-    assert "the checker failed" not in verdict.reason
+    assert "the verdict function failed" not in verdict.reason
     return verdict
 
 

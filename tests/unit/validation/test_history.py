@@ -130,7 +130,7 @@ def test_audit_counts_replace_missing_places() -> None:
 def test_contradictory_record_is_inconclusive(events: list[Timed]) -> None:
     verdict = said(events)
     assert verdict.status is Status.INCONCLUSIVE, verdict
-    assert "the checker failed" not in verdict.reason
+    assert "the verdict function failed" not in verdict.reason
 
 
 @given(places=st.sets(st.integers(0, 60)))

@@ -38,7 +38,7 @@ def edited(kind: type[Record], nth: int = 0, **changes: object) -> list[Timed]:
 
 def said(function: VerdictFunction, events: list[Timed]) -> Verdict:
     verdict = judge(function, [evidence(events)])
-    assert "the checker failed" not in verdict.reason
+    assert "the verdict function failed" not in verdict.reason
     return verdict
 
 

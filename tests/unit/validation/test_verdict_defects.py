@@ -303,7 +303,7 @@ def test_missing_evidence_is_inconclusive(hole: str) -> None:
     criterion, events = HOLES[hole]
     said = verdict(criterion, events)
     assert said.status is Status.INCONCLUSIVE, said
-    assert "the checker failed" not in said.reason
+    assert "the verdict function failed" not in said.reason
 
 
 def test_unconfirmed_fault_is_named() -> None:
