@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -87,11 +87,10 @@ def judge(function: VerdictFunction, records: Records) -> Verdict:
     if unreadable := [record.not_finite for record in records if record.not_finite]:
         return inconclusive(format_list(unreadable), needs="finite readings")
     try:
-        verdict = function(records)
+        verdict = _in_one_line(function(records))
     except InconclusiveError as finding:
-        return inconclusive(
-            finding.reason, needs=finding.needs or "a record that does not contradict itself"
-        )
+        needs = finding.needs or "a record that does not contradict itself"
+        return _in_one_line(inconclusive(finding.reason, needs=needs))
     except Exception as error:
         # A verdict function with a bug must not decide anything, nor stop the others.
         return inconclusive(
@@ -101,6 +100,17 @@ def judge(function: VerdictFunction, records: Records) -> Verdict:
     if verdict.interval is not None and any(math.isnan(bound) for bound in verdict.interval):
         return inconclusive("the confidence bounds are NaN", needs="finite readings")
     return verdict
+
+
+def _in_one_line(verdict: Verdict) -> Verdict:
+    """Texts from evidence must not add lines to a summary."""
+    return replace(
+        verdict,
+        measured=" ".join(verdict.measured.split()),
+        reason=" ".join(verdict.reason.split()),
+        needs=" ".join(verdict.needs.split()),
+        budget=" ".join(verdict.budget.split()),
+    )
 
 
 def downgrade(verdict: Verdict, problems: Sequence[str], *, needs: str) -> Verdict:

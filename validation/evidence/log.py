@@ -24,7 +24,7 @@ from functools import cached_property
 from io import TextIOWrapper
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final, Protocol, Self, TypeVar, cast
+from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 from evolution_gate.fixtures.system.termination import undisturbed
 from validation.evidence.base import Record
@@ -333,6 +333,11 @@ def _event(line: bytes, number: int, previous: str) -> tuple[Event, str]:
         raise EvidenceError("kind must be text and data an object")
     if type(seq) is not int or seq != number:
         raise EvidenceError(f"event {seq!r} where {number} belongs: lines are missing or moved")
+    if "\\" in text:
+        kind, data = _printable(kind), _printable_all(data)
+        if kind == Open.KIND:
+            # Name and command of the run stand in lines of their own.
+            data = {k: " ".join(v.split()) if isinstance(v, str) else v for k, v in data.items()}
     record = parse(kind, data)
     # The text itself is hashed, so any other formatting counts as a change.
     place = _CHAIN.match(text)
@@ -340,6 +345,22 @@ def _event(line: bytes, number: int, previous: str) -> tuple[Event, str]:
         raise EvidenceError("the chain does not fit: this line or one before it was changed")
     event = Event(seq=seq, kind=kind, at=float(at), data=MappingProxyType(data), record=record)
     return event, chain
+
+
+def _printable(text: str) -> str:
+    """Text without what a terminal would obey: control characters, and marks that turn the
+    direction of writing. Half a surrogate pair cannot be printed at all."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _printable_all(value: Any) -> Any:
+    if isinstance(value, str):
+        return _printable(value)
+    if isinstance(value, dict):
+        return {_printable(name): _printable_all(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_printable_all(inner) for inner in value]
+    return value
 
 
 def _check_place(event: Event, number: int, *, closed: bool) -> None:
@@ -368,6 +389,10 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
+_UNPRINTABLE: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""All but tab and newline."""
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_twins)
 _CHAIN: Final = re.compile(r'(\{"at":[^,"]+,)"chain":"[0-9a-f]{64}",')

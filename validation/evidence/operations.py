@@ -21,6 +21,9 @@ from validation.evidence.records_ledger import Audit, Individuals
 from validation.verdict import InconclusiveError
 
 MOST_WITNESSES: Final = 5
+MOST_PLACES: Final = 1_000_000
+"""Individuals of one generation, and generations of one workload: more are not judged. Otherwise
+one changed number could fill the memory."""
 _RANGE: Final = re.compile("[0-9]{1,9}(-[0-9]{1,9})?")
 
 
@@ -95,6 +98,9 @@ def operations(record: Evidence) -> list[Operation]:
             raise InconclusiveError(
                 f"the completion of {workload.id} does not match its invocation"
             )
+    for name, sizes in asked.items():
+        if max(sizes) > MOST_PLACES:
+            raise InconclusiveError(f"{name} has {max(sizes)} of a kind; {MOST_PLACES} are judged")
     audits = _audits(record, completed)
     places = _places(record, asked)
     gaps = [gap.begin for gap in record.all(Gap)]
@@ -149,14 +155,17 @@ def format_ranges(text: str) -> list[int]:
     """The places of a text like ``0-4,7``; a place written twice is returned twice.
 
     Raises:
-        InconclusiveError: the text has another format.
+        InconclusiveError: the text has another format, or names more places than a generation has.
     """
     found: list[int] = []
     for part in text.split(",") if text else []:
         if _RANGE.fullmatch(part) is None:
             raise InconclusiveError(f"places cannot be read: {part!r}")
         first, _, last = part.partition("-")
-        found.extend(range(int(first), int(last or first) + 1))
+        places = range(int(first), int(last or first) + 1)
+        if len(found) + len(places) > MOST_PLACES:
+            raise InconclusiveError(f"places cannot be read: {part!r} and more than {MOST_PLACES}")
+        found.extend(places)
     return found
 
 
