@@ -53,6 +53,7 @@ def summary(result: GateResult) -> str:
     """Markdown, short enough for a job summary or a comment."""
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
     lines = [f"# Gate for Phase 2: {result.decision.value}", "", counts, ""]
+    lines += [f"System: {_markdown(result.system)}", ""]
     lines += ["| Criterion | Target | Measured | 95 % bounds | Verdict | Why |"]
     lines += ["|---|---|---|---|---|---|"]
     for criterion in result.criteria:
@@ -74,6 +75,15 @@ def summary(result: GateResult) -> str:
         lines.append(f"- {aspect.source}: {_markdown(aspect.measured or '–')}{why}")
         if aspect.doubts:
             lines[-1] += f"; not trusted for {', '.join(aspect.criteria)}"
+    if result.violations:
+        lines += ["", "## Contradictions in the evidence", ""]
+        lines += [
+            f"- run {_code(one.run)}: {_markdown(one.text)} (rule: {_markdown(one.rule)})"
+            for one in result.violations
+        ]
+    if result.reservations:
+        lines += ["", "## Reasons for no GO", ""]
+        lines += [f"- {_markdown(one)}" for one in result.reservations]
     planted = [one for one in result.certificates if one.defect != HEALTHY]
     noticed = sum(one.detected for one in planted)
     lines += ["", "## Certification", ""]

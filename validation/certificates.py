@@ -5,17 +5,24 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from validation import statistics
 from validation.code_syntax import syntax
 
+if TYPE_CHECKING:
+    from validation.contract import Mutant
+
 _ROOT: Final = Path(__file__).resolve().parents[__name__.count(".")]
 """The folder that holds the packages."""
+MAX_AGE_DAYS: Final = 180.0
+"""A certificate counts for evidence of this many days before and after it, because dependencies and
+machines change."""
 HEALTHY = "none"
 """Name of the mutant for the healthy system, where nothing was planted."""
 _PASS: Final = "PASS"
@@ -118,17 +125,45 @@ def append(path: Path, certificate: Certificate) -> None:
         file.write(json.dumps(asdict(certificate)) + "\n")
 
 
-def certified(certificates: Iterable[Certificate]) -> frozenset[str]:
-    """Criteria whose mutants were all detected, and that gave no false alarm.
+def certified(
+    certificates: Iterable[Certificate],
+    mutants: Iterable[Mutant],
+    *,
+    backend: str = "processes",
+    at: float | None = None,
+) -> frozenset[str]:
+    """Criteria all of whose mutants were detected, and that did not fail on the healthy system.
 
     A mutant that removes evidence proves nothing if the healthy system was INCONCLUSIVE too.
+
+    Args:
+        mutants: Of all criteria; one without a mutant is not certified.
+        backend: Where the evidence was gathered. On ``containers``, mutants of the engine's code
+            must be detected on ``processes``, because an image holds the engine.
+        at: Time of the evidence, Unix seconds. Certificates of ``MAX_AGE_DAYS`` before or after it
+            do not count. None: all count.
     """
-    kept = list(certificates)
-    caught = {c.criterion for c in kept if c.defect != HEALTHY and c.detected}
-    missed = {c.criterion for c in kept if c.detected == (c.defect == HEALTHY)}
-    passed = {c.criterion for c in kept if c.defect == HEALTHY and c.verdict == _PASS}
-    hollow = {c.criterion for c in kept if c.expected == _OPEN} - passed
-    return frozenset(caught - missed - hollow)
+    oldest = -math.inf if at is None else at - MAX_AGE_DAYS * 86400
+    newest = math.inf if at is None else at + MAX_AGE_DAYS * 86400
+    latest: dict[tuple[str, str, str], Certificate] = {}
+    for one in certificates:
+        key = one.criterion, one.defect, one.stack
+        if oldest <= one.at <= newest and (key not in latest or latest[key].at <= one.at):
+            latest[key] = one
+    found: dict[str, bool] = {}
+    for mutant in mutants:
+        stack = "containers" if backend == "containers" and mutant.fits_containers else "processes"
+        tried = latest.get((mutant.criterion, mutant.name, stack))
+        healthy = latest.get((mutant.criterion, HEALTHY, stack))
+        good = (
+            tried is not None
+            and tried.detected
+            and healthy is not None
+            and not healthy.detected
+            and (mutant.expects != _OPEN or healthy.verdict == _PASS)
+        )
+        found[mutant.criterion] = found.get(mutant.criterion, True) and good
+    return frozenset(name for name, good in found.items() if good)
 
 
 def false_alarms(certificates: Iterable[Certificate]) -> str:

@@ -9,11 +9,21 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from validation.certificates import Certificate, certified, false_alarms
-from validation.contract import Criterion
-from validation.criteria.registry import CRITERIA
+from validation.consistency.check import ReadKinds, open_if_violated, violations
+from validation.consistency.rule import Violation
+from validation.consistency.times import in_future
+from validation.contract import Criterion, Mutant
+from validation.criteria.registry import CRITERIA, MUTANTS
+from validation.evidence.identity import (
+    MAX_AGE_DAYS,
+    SIMULATED,
+    described,
+    require_one_system,
+    too_old,
+)
 from validation.evidence.log import Evidence, pool
 from validation.self_check import EvidenceSource, assess_sources, downgrade_untrusted
-from validation.verdict import Status, Verdict, judge
+from validation.verdict import Records, Status, Verdict, judge
 
 
 class Decision(StrEnum):
@@ -42,6 +52,8 @@ class Source:
     """Unix seconds."""
     backend: str
     nodes: int
+    system: str
+    """What it was made on, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +69,23 @@ class GateResult:
     """Sources of evidence, and whether each is trusted."""
     certificates: tuple[Certificate, ...] = ()
     """Certificates of this gate: the mutants that it was tested with."""
+    violations: tuple[Violation, ...] = ()
+    """Records that contradict each other; the criteria that read them are open."""
+    reservations: tuple[str, ...] = ()
+    """Why there is no GO, whatever the verdicts: a simulated run, or one of another time."""
+
+    @property
+    def system(self) -> str:
+        """The system that the verdicts hold for, in words."""
+        return self.sources[0].system if self.sources else "none"
+
+    certified: frozenset[str] = frozenset()
+    """Criteria all of whose mutants were detected on this backend."""
 
     @property
     def uncertified(self) -> tuple[str, ...]:
         """Uncertified criteria; each of them blocks GO."""
-        done = certified(self.certificates)
-        return tuple(name for name in self.verdicts if name not in done)
+        return tuple(name for name in self.verdicts if name not in self.certified)
 
     @property
     def false_alarms(self) -> str:
@@ -88,6 +111,8 @@ def as_object(result: GateResult) -> dict[str, object]:
     return {
         "decision": result.decision.value,
         "exit_code": result.exit_code,
+        "system": result.system,
+        "reservations": list(result.reservations),
         "uncertified": list(result.uncertified),
         "false_alarms": result.false_alarms,
         "verdicts": [
@@ -105,6 +130,10 @@ def as_object(result: GateResult) -> dict[str, object]:
             for criterion in result.criteria
         ],
         "observer": [asdict(aspect) for aspect in result.observer],
+        "violations": [
+            {"rule": violation.rule, "run": violation.run, "text": violation.text}
+            for violation in result.violations
+        ],
         "sources": [asdict(source) for source in result.sources],
     }
 
@@ -120,31 +149,42 @@ def decide(
     *,
     criteria: Sequence[Criterion] = CRITERIA,
     certificates: Sequence[Certificate] = (),
+    mutants: Sequence[Mutant] = MUTANTS,
+    now: float | None = None,
+    max_age_days: float = MAX_AGE_DAYS,
 ) -> GateResult:
     """Judge every criterion on the pooled records.
 
-    A PASS that depends on an untrusted source is INCONCLUSIVE. One FAIL gives NO-GO. GO needs PASS
-    and a certificate for every criterion. Anything else is INCONCLUSIVE.
+    What passes on a source of evidence that is doubted is INCONCLUSIVE, and so is what rests on
+    records that contradict each other. One FAIL makes it NO-GO; GO takes a PASS of every criterion,
+    each certified, on a real system, with evidence of today; all else is INCONCLUSIVE.
 
     Args:
-        certificates: Certificates of this gate's code, from ``read_certificates``.
+        certificates: Of this very gate, as ``read_certificates`` gives them.
+        mutants: Of all these criteria; each must have been detected.
+        now: Unix seconds at which the evidence must be no older than ``max_age_days`` and not of
+            the future; None: its age does not count.
 
     Raises:
-        EvidenceError: there is no record, or the same run twice.
+        EvidenceError: no record, the same run twice, or runs of different systems.
         ValueError: no criterion, or two with the same id.
     """
     records = pool(evidence)
+    require_one_system(records)
     aspects = assess_sources(records, criteria)
+    contradictions = violations(records)
     verdicts = {
-        criterion.id: downgrade_untrusted(criterion, judge(criterion.verdict, records), aspects)
-        for criterion in criteria
+        criterion.id: _judged(criterion, records, aspects, contradictions) for criterion in criteria
     }
     if not criteria or len(verdicts) != len(criteria):
         raise ValueError("a gate needs criteria with unique ids")
     statuses = {verdict.status for verdict in verdicts.values()}
+    reservations = _reservations(records, now=now, days=max_age_days)
+    first = records[0].opening
+    done = certified(certificates, mutants, backend=first.backend, at=first.started_at)
     if Status.FAIL in statuses:
         decision = Decision.NO_GO
-    elif statuses == {Status.PASS} and set(verdicts) <= certified(certificates):
+    elif statuses == {Status.PASS} and set(verdicts) <= done and not reservations:
         decision = Decision.GO
     else:
         decision = Decision.INCONCLUSIVE
@@ -163,9 +203,37 @@ def decide(
                 started_at=record.opening.started_at,
                 backend=record.opening.backend,
                 nodes=record.opening.nodes,
+                system=described(record),
             )
             for record in records
         ),
         observer=aspects,
         certificates=tuple(certificates),
+        violations=contradictions,
+        reservations=reservations,
+        certified=done,
     )
+
+
+def _reservations(records: Records, *, now: float | None, days: float) -> tuple[str, ...]:
+    """Why no evidence of these runs allows GO."""
+    found = [
+        f"run {record.run} is SIMULATED"
+        for record in records
+        if record.opening.backend == SIMULATED
+    ]
+    if now is not None:
+        found += too_old(records, now=now, days=days)
+        found += [text for record in records for text in in_future(record, now)]
+    return tuple(found)
+
+
+def _judged(
+    criterion: Criterion,
+    records: Records,
+    aspects: Sequence[EvidenceSource],
+    contradictions: Sequence[Violation],
+) -> Verdict:
+    read = ReadKinds(records)
+    verdict = judge(criterion.verdict, read.records)
+    return open_if_violated(downgrade_untrusted(criterion, verdict, aspects), read, contradictions)

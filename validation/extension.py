@@ -26,13 +26,15 @@ from validation.certificates import (
     read_certificates,
 )
 from validation.contract import Criterion, CriterionPlugin, Injector, Mutant
-from validation.criteria.registry import CRITERIA
+from validation.criteria.registry import CRITERIA, MUTANTS
 from validation.decision import GateResult, decide
 from validation.evidence.log import FILE, EvidenceWriter, read_evidence
+from validation.evidence.records import Environment
 from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
 from validation.monitors.harness import HarnessMonitor
 from validation.stages.container_exits import record_container_exits
 from validation.stages.context import Context
+from validation.stages.environment import environment
 from validation.verdict import Status
 
 NODES: Final = 2
@@ -67,6 +69,11 @@ def all_criteria(plugins: Sequence[CriterionPlugin]) -> tuple[Criterion, ...]:
     if len({c.id for c in found}) < len(found):
         raise InputError("--with: two files define a criterion with the same id")
     return found
+
+
+def all_mutants(plugins: Sequence[CriterionPlugin]) -> tuple[Mutant, ...]:
+    """The mutants of the built-in criteria and of the custom ones."""
+    return (*MUTANTS, *(mutant for plugin in plugins for mutant in plugin.mutants))
 
 
 def valid_certificates(path: Path, plugins: Sequence[CriterionPlugin]) -> tuple[Certificate, ...]:
@@ -115,6 +122,7 @@ def _gathered(
         cpus_per_node=_CPUS,
         replay=f"{command_of(plugin)} --stack {stack.backend} --nodes {nodes} --replay {seed}",
     ) as writer:
+        writer.add(Environment(values=environment()))
         watch = ClusterMonitor(stack, writer, outages)
         watch.steady(_STEADY_SECONDS)
         context = Context(
@@ -131,7 +139,12 @@ def evaluate(
     plugin: CriterionPlugin, path: Path, certificates: Sequence[Certificate] = ()
 ) -> GateResult:
     """The verdicts of a file's criteria on a record."""
-    return decide([read_evidence(path)], criteria=plugin.criteria, certificates=certificates)
+    return decide(
+        [read_evidence(path)],
+        criteria=plugin.criteria,
+        certificates=certificates,
+        mutants=plugin.mutants,
+    )
 
 
 def certify_plugin(

@@ -145,13 +145,19 @@ def decide_from(config: pytest.Config, folder: Path) -> GateResult:
     """The verdicts on a run's evidence, with the options' custom criteria."""
     from validation.decision import decide
     from validation.evidence.log import FILE, read_evidence
-    from validation.extension import all_criteria, valid_certificates
+    from validation.extension import all_criteria, all_mutants, valid_certificates
     from validation.mutation.runner import CERTIFICATES
 
     plugins = plugins_of(config)
     evidence = read_evidence(folder / FILE)
     certificates = valid_certificates(CERTIFICATES, plugins)
-    return decide([evidence], criteria=all_criteria(plugins), certificates=certificates)
+    return decide(
+        [evidence],
+        criteria=all_criteria(plugins),
+        certificates=certificates,
+        mutants=all_mutants(plugins),
+        now=time.time(),
+    )
 
 
 def gather_evidence(config: pytest.Config) -> Path:
@@ -314,6 +320,11 @@ def pytest_terminal_summary(
         terminalreporter.write_line(
             f"{verdict.status.value:<13} {criterion:<22} {measured} --"
             f" {format_explanation(verdict)}"
+        )
+    terminalreporter.write_line(f"system: {result.system}")
+    for violation in result.violations:
+        terminalreporter.write_line(
+            f"contradiction in run {violation.run}: {violation.text} ({violation.rule})"
         )
     for line in distrust_reasons(result.observer):
         terminalreporter.write_line(f"untrusted: {line}")

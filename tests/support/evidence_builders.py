@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -30,7 +31,10 @@ from tests.support.evidence_records import (
     surveyed,
     workload,
 )
+from validation.certificates import HEALTHY as NOTHING
 from validation.certificates import Certificate, code_hash
+from validation.contract import Mutant
+from validation.criteria.registry import MUTANTS
 from validation.evidence.base import Record
 from validation.evidence.log import Event, Evidence, EvidenceWriter
 from validation.evidence.records import (
@@ -38,6 +42,7 @@ from validation.evidence.records import (
     CpuWindow,
     Environment,
     Fault,
+    Invocation,
     NodePrice,
     Recovery,
     Services,
@@ -97,20 +102,35 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
 """The kinds of record without which a criterion cannot pass."""
 
 
-def certificates(criteria: Iterable[str]) -> list[Certificate]:
-    """As if the planted defects of these criteria had been caught."""
-    return [
-        Certificate(
-            criterion=name,
-            defect="planted",
-            detected=True,
-            verdict="FAIL",
-            expected="FAIL",
+def invocation(work: Workload) -> Invocation:
+    """The announcement of a workload."""
+    return Invocation(
+        workload=work.id, population_size=work.population_size, generations=work.generations
+    )
+
+
+def certificates(
+    criteria: Iterable[str], mutants: Sequence[Mutant] = MUTANTS, stack: str = "processes"
+) -> list[Certificate]:
+    """As if all mutants of these criteria had been detected, and the healthy system passed."""
+
+    def one(criterion: str, defect: str, expected: str, verdict: str) -> Certificate:
+        return Certificate(
+            criterion=criterion,
+            defect=defect,
+            detected=defect != NOTHING,
+            verdict=verdict,
+            expected=expected,
             reason="it was found",
             code=code_hash(),
             at=T0,
+            stack=stack,
         )
-        for name in criteria
+
+    names = list(criteria)
+    return [
+        *(one(name, NOTHING, "PASS", "PASS") for name in names),
+        *(one(m.criterion, m.name, m.expects, m.expects) for m in mutants if m.criterion in names),
     ]
 
 
@@ -136,12 +156,21 @@ def _passing(seed: int) -> tuple[Timed, ...]:
         (
             T0,
             Environment(
-                values={"python": "3.11.2", "ray": "2.60.0", "cpu": "Xeon", "cores": 2, "load": 0.3}
+                values={
+                    "python": "3.11.2",
+                    "ray": "2.60.0",
+                    "cpu": "Xeon",
+                    "cores": 2,
+                    "load": 0.3,
+                    "commit": "c" * 40,
+                    "memory_bytes": 16 * 1024**3,
+                }
             ),
         )
     ]
 
     def add(work: Workload) -> None:
+        events.append((work.started_at, invocation(work)))
         events.append((work.finished_at, work))
         events.extend((work.finished_at, record) for record in ledger(work))
 
@@ -339,9 +368,36 @@ def change(
     return changed
 
 
-def evidence(events: Sequence[Timed], *, run: str = "run-1", closed: bool = True) -> Evidence:
+def shifted(events: Iterable[Timed], seconds: float) -> list[Timed]:
+    """The same records at another time: those of another run."""
+    found: list[Timed] = []
+    for at, record in events:
+        # Times are Unix seconds; no other number is as large.
+        moved = {
+            name: value + seconds
+            for name, value in record.data().items()
+            if isinstance(value, float) and value > T0 / 2
+        }
+        found.append((at + seconds, dataclasses.replace(record, **moved) if moved else record))
+    return found
+
+
+def simulated(events: Iterable[Timed]) -> list[Timed]:
+    """The same without what is known of a real machine."""
+    return [event for event in events if not isinstance(event[1], Environment)]
+
+
+def evidence(
+    events: Sequence[Timed],
+    *,
+    run: str = "run-1",
+    closed: bool = True,
+    backend: str = "processes",
+    began: float = T0,
+) -> Evidence:
     """The record in memory, as ``read_evidence`` would give it."""
-    timed: list[Timed] = [(T0, opening(run)), *events]
+    first = dataclasses.replace(opening(run, backend=backend), started_at=began)
+    timed: list[Timed] = [(began, first), *events]
     if closed:
         timed.append((timed[-1][0], Close(events=len(timed))))
     return Evidence(
@@ -359,10 +415,12 @@ def _event(seq: int, at: float, record: Record) -> Event:
     return Event(seq=seq, kind=record.KIND, at=at, data=record.data(), record=record)
 
 
-def write(path: Path, events: Sequence[Timed], *, run: str = "run-1") -> Path:
+def write(
+    path: Path, events: Sequence[Timed], *, run: str = "run-1", backend: str = "processes"
+) -> Path:
     """The record as a file."""
     now = T0
-    first = opening(run)
+    first = opening(run, backend=backend)
     with EvidenceWriter(
         path,
         run=run,

@@ -6,6 +6,7 @@ import dataclasses
 import random
 from collections.abc import Sequence
 
+from evolution_gate.fixtures.protocols import SERVICES
 from validation.criteria.bad_input import BAD_INPUTS
 from validation.evidence.base import Record
 from validation.evidence.records import (
@@ -39,6 +40,7 @@ from validation.evidence.records_network import (
     Survey,
 )
 from validation.evidence.records_self_check import HarnessReading
+from validation.monitors.dashboards import checked_in
 
 T0 = 1_760_000_000.0
 NODES = ("node-1", "node-2", "node-3", "node-4")
@@ -46,12 +48,12 @@ LIMIT = 2 * 1024**3
 Timed = tuple[float, Record]
 
 
-def opening(run: str = "run-1", nodes: int = len(NODES)) -> Open:
+def opening(run: str = "run-1", nodes: int = len(NODES), backend: str = "processes") -> Open:
     return Open(
         run=run,
         seed=7,
         schema=SCHEMA_VERSION,
-        backend="processes",
+        backend=backend,
         nodes=nodes,
         cpus_per_node=0.4,
         replay="pytest -m validation --replay 7",
@@ -73,13 +75,16 @@ def workload(id_: str, begin: float, seconds: float, **changes: object) -> Workl
         generations=6,
         exit_code=0,
         seconds=seconds,
-        evaluations=3000,
+        evaluations=0,
         digest="d" * 64,
         started_at=T0 + begin,
         finished_at=T0 + begin + seconds,
         error=None,
     )
-    return dataclasses.replace(base, **changes)
+    work = dataclasses.replace(base, **changes)
+    if "evaluations" in changes:
+        return work
+    return dataclasses.replace(work, evaluations=work.population_size * work.generations)
 
 
 def ledger(work: Workload) -> list[Record]:
@@ -129,11 +134,20 @@ def receipt(
         requested_at=at,
         confirmed_at=at + 0.2,
         confirmed=confirmed,
-        before={"pid": 12, "alive": True},
-        after={"pid": 12, "alive": False},
+        before={} if fault == "drain" else _facts(at - 60, running=fault != "start"),
+        after=(
+            {"said": "draining"}
+            if fault == "drain"
+            else _facts(at if fault == "start" else at - 60, running=fault == "start")
+        ),
         detail="",
         workload=work,
     )
+
+
+def _facts(since: float, *, running: bool) -> dict[str, object]:
+    """What is observed of a node that was started at a time."""
+    return {"pid": int(since - T0) + 1000, "running": running, "processes": 5 if running else 0}
 
 
 def recovery(work: Workload, target: str, at: float, total: float, **changes: object) -> Recovery:
@@ -200,6 +214,8 @@ def surveyed() -> list[Record]:
         listener(service="redis", network="host", address="127.0.0.1:6379", reach="loopback"),
         listener(service="postgres", network="host", address="127.0.0.1:5432", reach="loopback"),
         listener(address="127.0.0.1:9", reach="loopback", access="not tried", attempt=""),
+        *(listener(network=node) for node in NODES[1:]),
+        *(listener(network=node, address="[::]:6381") for node in NODES[1:]),
     ]
     credentials = {"dashboard": True, "postgres": True, "redis": True}
     return [
@@ -261,8 +277,8 @@ def round_trips(count: int = 400, **changes: object) -> list[RoundTrips]:
                 source=source,
                 target=target,
                 via="tcp",
-                source_network=f"net of {source}",
-                target_network=f"net of {target}",
+                source_network=network_of(source),
+                target_network=network_of(target),
                 seconds=tuple(dice.uniform(5e-5, 9e-4) for _ in range(count)),
                 lost=0,
                 detail="",
@@ -273,6 +289,11 @@ def round_trips(count: int = 400, **changes: object) -> list[RoundTrips]:
         for target in NODES
         if source != target
     ]
+
+
+def network_of(node: str) -> str:
+    """Identity of a node's network namespace."""
+    return str(4026532000 + NODES.index(node))
 
 
 def price(**changes: object) -> NodePrice:
@@ -303,17 +324,18 @@ def monitoring(kill: float) -> list[Timed]:
     node, back, over = NODES[1], kill + 13, kill + 21
     watch = AlertWatch(alert="NodeLost", target=node, fault_at=kill, until=over)
     health = Probe(probe="grafana", ok=True, latency_s=0.01, detail="HTTP 200", excused=False)
+    shipped = checked_in()
     panels = [
         Panel(
-            dashboard="Cluster",
-            panel=f"panel {number}",
-            query=f"up + {number}",
+            dashboard=query.dashboard,
+            panel=query.panel,
+            query=query.query,
             via="grafana",
             points=40,
             detail="",
-            of=5,
+            of=len(shipped),
         )
-        for number in range(5)
+        for query in shipped
     ]
     return [
         (kill, receipt("kill", node, kill, None)),
@@ -353,7 +375,7 @@ def services(faults: Sequence[Fault], until: float) -> list[Timed]:
     while at < until:
         incarnations: dict[str, object] = {}
         excused = []
-        for name in ("head", "postgres", *NODES):
+        for name in ("head", *SERVICES, *NODES):
             past = [f for f in faults if f.target == name and f.requested_at <= at]
             down = bool(past) and max(past, key=lambda f: f.requested_at).fault == "kill"
             number = sum(f.fault == "start" for f in past)

@@ -2,8 +2,9 @@
 schedule``: verdicts from evidence, and whether they can be trusted.
 
 Exit status of ``gate``, ``report``, ``own`` and ``schedule``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or
-unusable evidence. That of ``soak``: 0 when uptime passes, 1 when any criterion fails, else 2, also
-when a signal ended it. Of any other command that a signal ended: 128 and its number.
+unusable evidence, 70 a defect of the gate itself. That of ``soak``: 0 when uptime passes, 1 when
+any criterion fails, else 2, also when a signal ended it. Of any other command that a signal ended:
+128 and its number.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import argparse
 import gc
 import json
 import sys
+import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -40,6 +43,7 @@ from validation.evidence.log import (
 )
 from validation.extension import (
     all_criteria,
+    all_mutants,
     certify_plugin,
     evaluate,
     run_plugin,
@@ -55,6 +59,8 @@ from validation.soak import run as soak
 from validation.verdict import Status, bounds, format_explanation
 
 UNUSABLE: Final = 2
+CRASHED: Final = 70
+"""``EX_SOFTWARE`` of ``sysexits.h``."""
 STYLES: Final = {
     Status.PASS: "bold green",
     Status.FAIL: "bold red",
@@ -76,6 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except termination.EndedError as ended:
         print(f"{ended}; everything that was started was removed", file=sys.stderr)
         return ended.status
+    except Exception:
+        # Python's own status, 1, is that of NO-GO.
+        traceback.print_exc()
+        print("error: a defect of the gate, and no verdict; please report it", file=sys.stderr)
+        return CRASHED
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -101,6 +112,9 @@ def _run(options: argparse.Namespace) -> int:
                 evidence,
                 criteria=all_criteria(owns),
                 certificates=valid_certificates(options.certificates, owns),
+                mutants=all_mutants(owns),
+                now=time.time(),
+                max_age_days=options.max_age,
             )
         if options.command == "report":
             return _report(result, evidence, options.out, options.runs)
@@ -178,7 +192,8 @@ def _certify(options: argparse.Namespace, owns: Sequence[CriterionPlugin]) -> in
             stack="containers" if options.stack == "containers" else "processes",
             say=_tell,
         )
-    done = certified(found)
+    backend = "containers" if options.stack == "containers" else "processes"
+    done = certified(found, all_mutants(owns), backend=backend)
     if options.json:
         print(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
     else:
@@ -278,10 +293,16 @@ def _gate(result: GateResult, *, as_json: bool) -> int:
         )
     console = _console()
     console.print(table)
+    console.print(Text(f"system: {result.system}"), soft_wrap=True)
+    for violation in result.violations:
+        text = f"contradiction in run {violation.run}: {violation.text} ({violation.rule})"
+        console.print(Text(text, "yellow"), soft_wrap=True)
     for line in distrust_reasons(result.observer):
         console.print(Text(f"untrusted: {line}", "yellow"), soft_wrap=True)
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
     console.print(Text(f"{result.decision.value}: {counts}", _DECISION_STYLES[result.decision]))
+    for reservation in result.reservations:
+        console.print(Text(f"no GO, because {reservation}"), soft_wrap=True)
     if result.uncertified:
         console.print(
             Text(f"GO is not possible, uncertified: {', '.join(result.uncertified)}"),

@@ -11,6 +11,7 @@ from typing import Final
 from ga import __version__
 from ga.cli.help import finish
 from ga.environment import command_name
+from validation.evidence.identity import MAX_AGE_DAYS
 from validation.extension import NODES
 from validation.mutation.runner import CERTIFICATES
 from validation.run_folder import OUT
@@ -60,6 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
         _add_with(command)
     for command in (gate, report, certifying):
         _add_certificates(command)
+    for command in (gate, report):
+        _add_max_age(command)
     finish(parser, installed="evolution-gate", examples=_EXAMPLES)
     return parser
 
@@ -169,6 +172,16 @@ def _add_certificates(command: argparse.ArgumentParser) -> None:
         default=CERTIFICATES,
         type=Path,
         help=f"what `certify` found (default: {CERTIFICATES})",
+    )
+
+
+def _add_max_age(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--max-age",
+        default=MAX_AGE_DAYS,
+        metavar="DAYS",
+        type=float,
+        help=f"older evidence allows no GO (default: {MAX_AGE_DAYS:g})",
     )
 
 

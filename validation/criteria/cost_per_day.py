@@ -90,7 +90,7 @@ def cost_per_day(records: Records) -> Verdict:
         f" ({price.as_of}); a vCPU taken as {price.factor_low:g} to {price.factor_high:g} times a"
         " core here"
     )
-    if point >= DOLLARS:
+    if low >= DOLLARS:
         return Verdict(
             status=Status.FAIL,
             measured=measured,
@@ -219,7 +219,7 @@ PLUGIN: Final = CriterionPlugin(
                 "% t bound of the node-seconds of three or more distributed speed-up workloads "
                 "and a vCPU half as fast as a core here"
             ),
-            fails="they cost $30 or more at the mean, with a vCPU as fast as a core here",
+            fails="they cost $30 or more at the lower bound, a vCPU twice as fast as a core here",
             verdict=cost_per_day,
             trusts=(
                 HARNESS_CPU,

@@ -81,7 +81,7 @@ def cpu_efficiency(records: Records) -> Verdict:
         f"they idled {100 * (1 - share.point):.1f} %"
     )
     reason = f"{100 * math.fsum(useful) / len(useful):.1f} % inside evaluations"
-    if share.point <= CPU_SHARE or share.upper < CPU_SHARE:
+    if share.upper <= CPU_SHARE:
         return Verdict(
             status=Status.FAIL,
             measured=measured,
@@ -135,7 +135,7 @@ PLUGIN: Final = CriterionPlugin(
                 "the lower 95 % t bound of used over allotted node CPU is above 70 %, three or "
                 "more workloads"
             ),
-            fails="the mean is 70 % or less",
+            fails="the upper 95 % t bound is 70 % or less",
             verdict=cpu_efficiency,
             trusts=(
                 HARNESS_CPU,

@@ -9,6 +9,7 @@ from typing import Final
 from validation import statistics
 from validation.contract import CLOCK, Criterion, CriterionPlugin, Mutant
 from validation.criteria.plan import GO
+from validation.evidence.identity import SIMULATED
 from validation.evidence.log import Evidence
 from validation.evidence.outages import LONGEST_GAP_S, Outage, UptimeTracker
 from validation.evidence.queries import HEAD, is_excused, longest_gap, overlap
@@ -34,10 +35,6 @@ AVAILABILITY: Final = 0.99
 
 
 WATCHED_S: Final = 48 * 3600.0
-
-
-SIMULATED: Final = "simulated"
-"""Backend of a record whose clock and cluster were simulated."""
 
 
 _SHORTEST_S: Final = 1.0

@@ -22,12 +22,14 @@ from validation.contract import Injector, Mutant, SourcePatch
 from validation.criteria.registry import MUTANTS
 from validation.decision import decide
 from validation.evidence.log import EvidenceWriter, read_evidence
+from validation.evidence.records import Environment
 from validation.monitors.alert_webhook import Webhook
 from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
 from validation.monitors.harness import HarnessMonitor
 from validation.soak import read_soak
 from validation.soak import run as soak_command
 from validation.stages.context import Context
+from validation.stages.environment import environment
 from validation.stages.registry import STAGES
 from validation.stages.scale import Scale
 from validation.verdict import Status
@@ -56,6 +58,8 @@ def main(argv: Sequence[str]) -> int:
     if _ROOT in (Path.cwd().resolve(), *Path.cwd().resolve().parents) and not _copied():
         raise SystemExit("trial: defects are planted in a copy only; use validation certify")
     began = time.monotonic()
+    # Kept from now on: while a mutant is planted, the code has another hash.
+    code_hash()
 
     def say(text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - began), 60)
@@ -222,6 +226,7 @@ def _run(
             cpus_per_node=_CPUS,
             replay="python -m validation certify",
         ) as writer:
+            writer.add(Environment(values=environment()))
             watch = ClusterMonitor(stack, writer, outages)
             watch.steady(_STEADY_SECONDS)
             context = Context(

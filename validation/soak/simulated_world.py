@@ -155,7 +155,7 @@ class SimulatedWorld:
                     seconds=seconds / GENERATIONS,
                     individuals=len(there),
                     failed=0,
-                    finished_at=self.clock.at,
+                    finished_at=self.clock.at - seconds * (1 - (generation + 1) / GENERATIONS),
                 )
             )
             add(
@@ -223,8 +223,8 @@ class SimulatedWorld:
                 requested_at=self.clock.at,
                 confirmed_at=self.clock.at + 0.1,
                 confirmed=True,
-                before={"simulated": True},
-                after={"simulated": True},
+                before={"simulated": True, "running": fault != "start"},
+                after={"simulated": True, "running": fault == "start"},
                 detail="",
                 workload=workload,
             )

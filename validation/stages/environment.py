@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from evolution_gate.fixtures.system.launch import run
+from validation.certificates import code_hash
 
 _PACKAGES: Final = ("ray", "numpy", "numba", "pandas", "sqlalchemy", "psycopg", "redis", "pytest")
 
 
 def environment() -> dict[str, str | int | float]:
-    """Versions, processor, memory and the commit of the code."""
+    """Versions, processor, memory, the commit, and the hash of the gate's code."""
     facts: dict[str, str | int | float] = {
         "python": platform.python_version(),
         "kernel": platform.release(),
@@ -24,6 +25,7 @@ def environment() -> dict[str, str | int | float]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "load_1m": os.getloadavg()[0],
         "commit": _commit(),
+        "gate": code_hash()[:16],
     }
     for name in _PACKAGES:
         try:

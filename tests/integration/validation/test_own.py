@@ -14,7 +14,7 @@ from evolution_gate.fixtures.backends.container import stack
 from ga.errors import InputError
 from tests.support.evidence_builders import certificates, evidence, passing, write
 from tests.support.evidence_records import T0, Timed, receipt
-from validation.certificates import Certificate, append, certified
+from validation.certificates import append, certified
 from validation.cli.main import main
 from validation.contract import CriterionPlugin
 from validation.criteria.registry import CRITERIA
@@ -83,21 +83,22 @@ def test_command_judges_evidence_of_the_example(
     for one in certificates(c.id for c in CRITERIA):
         append(store, one)
     argv = ["gate", str(path), "--certificates", str(store), "--with", str(EXAMPLE), "--json"]
+    argv += ["--max-age", "100000"]
     assert main(argv) == 2
     # All passes, and what is not certified blocks GO.
     assert json.loads(capsys.readouterr().out)["uncertified"] == ["squares_right"]
-    fields = {"criterion": "squares_right", "reason": "", "at": T0, "code": code_of(own)}
-    append(store, Certificate(**fields, defect="a", detected=True, verdict="FAIL", expected="FAIL"))
+    fields = {"code": code_of(own)}
+    for one in certificates(["squares_right"], own.mutants):
+        append(store, dataclasses.replace(one, **fields))
     assert main(argv) == 0
     assert json.loads(capsys.readouterr().out)["decision"] == "GO"
 
 
 def test_certificates_are_bound_to_the_plugin_file(own: CriterionPlugin, tmp_path: Path) -> None:
     store, other = tmp_path / "certificates.jsonl", tmp_path / "squares.py"
-    fields = {"criterion": "squares_right", "reason": "", "at": T0}
-    planted = {"defect": "a", "detected": True, "verdict": "FAIL", "expected": "FAIL"}
-    append(store, Certificate(**fields, **planted, code=code_of(own)))
-    assert certified(valid_certificates(store, [own])) == {"squares_right"}
+    for one in certificates(["squares_right"], own.mutants):
+        append(store, dataclasses.replace(one, code=code_of(own)))
+    assert certified(valid_certificates(store, [own]), own.mutants) == {"squares_right"}
     other.write_text(EXAMPLE.read_text() + "\n")
     assert valid_certificates(store, [dataclasses.replace(own, file=other)]) == ()
 

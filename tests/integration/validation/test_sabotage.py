@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.support.waiting import wait_until
 from validation.certificates import HEALTHY, Certificate, append, certified, false_alarms
 from validation.certificates import read_certificates as read
 from validation.cli.main import main
-from validation.contract import Mutant
+from validation.contract import Mutant, SourcePatch
 from validation.criteria.registry import CRITERIA, MUTANTS
 from validation.mutation.runner import Trials, certify, copy_folder, part
 from validation.mutation.trial import STAGE_ORDER
@@ -27,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def certificate(criterion: str = "speedup", **changes: object) -> Certificate:
-    return dataclasses.replace(*certificates([criterion]), **changes)
+    base = certificates([criterion])[1]
+    return dataclasses.replace(base, **changes)
 
 
 @pytest.mark.parametrize("defect", MUTANTS, ids=lambda d: f"{d.criterion}: {d.name}")
@@ -109,27 +111,62 @@ def test_each_backend_has_its_own_certificates(
         assert [c.stack for c in found] == ["processes"][: stack == "processes"]
 
 
+SLOW = Mutant(name="slow", criterion="speedup", stages=("speedup",))
+AWAY = Mutant(name="no receipts", criterion="speedup", expects="INCONCLUSIVE")
+GOOD = certificate(defect=HEALTHY, detected=False, expected="PASS", verdict="PASS")
+FOUND = certificate(defect="slow")
+
+
 def test_certified_needs_detection_without_false_alarm() -> None:
-    healthy = certificate(defect=HEALTHY, detected=False, verdict="PASS")
-    assert certified([]) == frozenset()
-    assert certified([healthy]) == frozenset()
-    assert certified([certificate()]) == {"speedup"}
-    assert certified([certificate(), healthy]) == {"speedup"}
+    assert certified([], [SLOW]) == frozenset()
+    assert certified([GOOD], [SLOW]) == frozenset()
+    assert certified([FOUND], [SLOW]) == frozenset()
+    assert certified([FOUND, GOOD], [SLOW]) == {"speedup"}
+    alarm = dataclasses.replace(GOOD, detected=True, verdict="FAIL")
+    assert certified([FOUND, alarm], [SLOW]) == frozenset()
+    assert certified([alarm, FOUND, GOOD], [SLOW]) == {"speedup"}, "the latest trial counts"
+
+
+def test_every_mutant_must_be_detected() -> None:
+    second = dataclasses.replace(SLOW, name="another")
+    assert certified([FOUND, GOOD], [SLOW, second]) == frozenset()
     missed = certificate(defect="another", detected=False, verdict="PASS")
-    assert certified([certificate(), missed]) == frozenset()
-    false_alarm = certificate(defect=HEALTHY, detected=True, verdict="FAIL")
-    assert certified([certificate(), false_alarm]) == frozenset()
-    assert certified([certificate(), certificate("dashboard", detected=False)]) == {"speedup"}
+    assert certified([FOUND, GOOD, missed], [SLOW, second]) == frozenset()
+    assert certified([FOUND, GOOD, certificate(defect="another")], [SLOW, second]) == {"speedup"}
+    other = certificate("dashboard", defect="slow")
+    assert certified([FOUND, GOOD, other], [SLOW]) == {"speedup"}
 
 
 def test_removed_evidence_certifies_only_with_healthy_pass() -> None:
     away = certificate(defect="no receipts", expected="INCONCLUSIVE", verdict="INCONCLUSIVE")
-    healthy = certificate(defect=HEALTHY, detected=False, expected="PASS", verdict="PASS")
-    assert certified([away]) == frozenset()
-    open_too = dataclasses.replace(healthy, verdict="INCONCLUSIVE")
-    assert certified([certificate(), away, open_too]) == frozenset()
-    assert certified([away, healthy]) == {"speedup"}
-    assert certified([dataclasses.replace(away, detected=False), healthy]) == frozenset()
+    assert certified([away], [AWAY]) == frozenset()
+    open_too = dataclasses.replace(GOOD, verdict="INCONCLUSIVE")
+    assert certified([away, open_too], [AWAY]) == frozenset()
+    assert certified([FOUND, open_too], [SLOW]) == {"speedup"}
+    assert certified([away, GOOD], [AWAY]) == {"speedup"}
+    assert certified([dataclasses.replace(away, detected=False), GOOD], [AWAY]) == frozenset()
+
+
+def test_certificates_count_for_their_backend() -> None:
+    panel = Mutant(
+        name="slow", criterion="speedup", injector=lambda _: nullcontext(), on_containers=True
+    )
+    assert panel.fits_containers
+    there = [dataclasses.replace(one, stack="containers") for one in (FOUND, GOOD)]
+    assert certified([FOUND, GOOD], [panel], backend="containers") == frozenset()
+    assert certified(there, [panel], backend="containers") == {"speedup"}
+    assert certified(there, [panel]) == frozenset()
+    engine = dataclasses.replace(
+        SLOW, patches=(SourcePatch(file="ga/runner.py", old="a", new="b"),), injector=None
+    )
+    assert not engine.fits_containers
+    assert certified([FOUND, GOOD], [engine], backend="containers") == {"speedup"}
+
+
+@pytest.mark.parametrize(("days", "done"), [(0, True), (179, True), (181, False), (-181, False)])
+def test_certificates_of_another_time_do_not_count(days: float, done: bool) -> None:
+    at = GOOD.at + days * 86400
+    assert bool(certified([FOUND, GOOD], [SLOW], at=at)) is done
 
 
 def test_false_alarm_rate_has_a_bound() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.evidence_builders import certificates, evidence, passing, write
+from tests.support.evidence_builders import certificates, evidence, passing, simulated, write
 from tests.support.evidence_records import T0, Timed
 from validation.certificates import append
 from validation.cli.main import main
@@ -38,6 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(soak(2, "healthy", place / "healthy")) == 2
     assert main(soak(2, "lost", place / "lost")) == 1
     write(place / "run.jsonl", HEALTHY)
+    write(place / "simulated.jsonl", simulated(HEALTHY), backend="simulated")
     for one in CERTIFIED:
         append(place / "certificates.jsonl", one)
     return place
@@ -50,26 +51,42 @@ def soak(hours: int, defect: str, out: Path) -> list[str]:
 
 def gate(place: Path, *files: str) -> int:
     named = [str(place / file) for file in files]
-    return main(["gate", *named, "--certificates", str(place / "certificates.jsonl")])
+    certificates = str(place / "certificates.jsonl")
+    return main(["gate", *named, "--certificates", certificates, "--max-age", "100000"])
 
 
-def test_soak_with_full_run_is_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert gate(place, "healthy", "run.jsonl") == 0
-    assert "GO: 24 PASS, 0 FAIL, 0 INCONCLUSIVE" in capsys.readouterr().out
+def test_complete_run_is_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gate(place, "run.jsonl") == 0
+    said = capsys.readouterr().out
+    assert "GO: 24 PASS, 0 FAIL, 0 INCONCLUSIVE" in said
+    assert "system: 4 nodes of 0.4 CPU (processes), Ray 2.60.0" in said
+
+
+def test_old_run_is_not_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certificates = str(place / "certificates.jsonl")
+    assert main(["gate", str(place / "run.jsonl"), "--certificates", certificates]) == 2
+    assert "days old, 30 are allowed" in capsys.readouterr().out
+
+
+def test_simulated_soak_is_not_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gate(place, "healthy", "simulated.jsonl") == 2
+    said = capsys.readouterr().out
+    assert "INCONCLUSIVE: 24 PASS, 0 FAIL, 0 INCONCLUSIVE" in said
+    assert "is SIMULATED" in said
 
 
 @pytest.mark.slow
-def test_two_days_of_soak_are_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_simulated_days_pass(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(soak(49, "healthy", place / "days")) == 0
     capsys.readouterr()
-    assert gate(place, "days", "run.jsonl") == 0
-    assert "GO: 24 PASS, 0 FAIL, 0 INCONCLUSIVE" in capsys.readouterr().out
+    assert gate(place, "days", "simulated.jsonl") == 2
+    assert "24 PASS, 0 FAIL, 0 INCONCLUSIVE" in capsys.readouterr().out
 
 
 def test_lost_individual_is_no_go_and_named(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert gate(place, "lost", "run.jsonl") == 1
+    assert gate(place, "lost", "simulated.jsonl") == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "NO-GO" in said
     assert "generation 3 index 7" in said

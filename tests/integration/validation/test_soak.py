@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.evidence_builders import certificates, evidence, passing, write
+from tests.support.evidence_builders import certificates, evidence, passing, simulated, write
 from tests.support.waiting import wait_until
 from validation.cli.main import main
 from validation.criteria.no_data_loss import no_data_loss
@@ -71,14 +71,21 @@ def test_segments_are_read_as_one_record(healthy: Path) -> None:
         assert decide([record]).verdict(name).status is Status.PASS, name
 
 
-def test_soak_pools_with_other_runs(healthy: Path, tmp_path: Path) -> None:
-    run = evidence(passing())
+def test_simulated_soak_is_never_go(healthy: Path, tmp_path: Path) -> None:
+    run = evidence(simulated(passing()), backend="simulated")
     certified = certificates(criterion.id for criterion in CRITERIA)
     result = decide([read_soak(healthy), run], criteria=CRITERIA, certificates=certified)
-    assert result.decision is Decision.GO, [v for v in result.verdicts.values() if v.needs]
+    assert {verdict.status for verdict in result.verdicts.values()} == {Status.PASS}
+    assert result.decision is Decision.INCONCLUSIVE
+    assert "SIMULATED" in result.system
     assert "51." in result.verdict("uptime").measured
-    none = ["--certificates", str(tmp_path / "none")]
-    assert main(["gate", str(healthy), str(write(tmp_path / "e.jsonl", passing())), *none]) == 2
+    file = write(tmp_path / "e.jsonl", simulated(passing()), backend="simulated")
+    assert main(["gate", str(healthy), str(file), "--certificates", str(tmp_path / "none")]) == 2
+
+
+def test_simulated_and_real_runs_are_not_pooled(healthy: Path) -> None:
+    with pytest.raises(EvidenceError, match=r"another system.*backend 'processes'"):
+        decide([read_soak(healthy), evidence(passing())])
 
 
 @pytest.mark.parametrize("damage", ["edit", "cut", "drop", "add", "swap", "manifest", "none"])
@@ -234,7 +241,7 @@ def test_soak_stops_when_decided(tmp_path: Path, defect: str, criterion: str, wi
     record = read_soak(out)
     (note,) = [n for n in record.all(Note) if n.text.startswith("the soak ended")]
     assert f"decided: {criterion}" in note.text
-    result = decide([record, evidence(passing())])
+    result = decide([record, evidence(simulated(passing()), backend="simulated")])
     assert result.decision is Decision.NO_GO
     assert witness in result.verdict(criterion).reason
     assert record.events[-1].at - record.events[0].at < 20 * 3600

@@ -41,7 +41,7 @@ def test_verdicts_measurements_and_environment_are_compared() -> None:
         "3.0",
     )
     assert found["environment", "new"].before == "-"
-    assert ("verdict", "dashboard") not in found
+    assert ("verdict", "exposure") not in found
 
 
 def test_diff_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.evidence_builders import certificates, change, evidence, healthy, passing, write
+from tests.support.evidence_builders import (
+    certificates,
+    change,
+    evidence,
+    healthy,
+    passing,
+    shifted,
+    write,
+)
+from tests.support.evidence_records import T0
 from validation.cli.main import main
-from validation.contract import Criterion
+from validation.contract import Criterion, Mutant
 from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, decide
 from validation.evidence.log import EvidenceError
@@ -46,7 +55,8 @@ def test_one_fail_is_no_go() -> None:
 
 
 def test_open_record_in_pool_is_inconclusive() -> None:
-    result = decide([evidence(HEALTHY, run="a"), evidence(HEALTHY, run="b", closed=False)])
+    other = evidence(shifted(HEALTHY, 3600), run="b", closed=False, began=T0 + 3600)
+    result = decide([evidence(HEALTHY, run="a"), other])
     assert result.decision is Decision.INCONCLUSIVE
     assert result.count(Status.INCONCLUSIVE) == len(CRITERIA)
 
@@ -66,10 +76,12 @@ def test_worst_verdict_decides(statuses: list[Status]) -> None:
         )
         for number, status in enumerate(statuses)
     ]
+    mutants = [Mutant(name="planted", criterion=criterion.id) for criterion in criteria]
     decision = decide(
         [evidence(HEALTHY[:1])],
         criteria=criteria,
-        certificates=certificates(criterion.id for criterion in criteria),
+        certificates=certificates((criterion.id for criterion in criteria), mutants),
+        mutants=mutants,
     ).decision
     if Status.FAIL in statuses:
         assert decision is Decision.NO_GO

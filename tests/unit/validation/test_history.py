@@ -208,16 +208,16 @@ def test_gap_explains_an_unobserved_recovery(gap: bool) -> None:
 @pytest.mark.parametrize("later", [False, True])
 def test_gap_explains_only_the_preceding_workload(later: bool) -> None:
     """Its audit could not be written down; that of one before could have been."""
-    whole = workload("cut", 640, 10, population_size=SIZE, generations=GENERATIONS)
+    whole = workload("cut", 1000, 10, population_size=SIZE, generations=GENERATIONS)
     events = [
         *passing(),
-        (T0 + 635, Invocation(workload="cut", population_size=SIZE, generations=GENERATIONS)),
-        (T0 + 651, whole),
-        (T0 + 900, Gap(begin=T0 + 660, end=T0 + 900, reason="the soak was killed")),
+        (T0 + 1000, Invocation(workload="cut", population_size=SIZE, generations=GENERATIONS)),
+        (T0 + 1011, whole),
+        (T0 + 1260, Gap(begin=T0 + 1020, end=T0 + 1260, reason="the soak was killed")),
     ]
     if later:
         other = Invocation(workload="next", population_size=SIZE, generations=GENERATIONS)
-        events.append((T0 + 655, other))
+        events.append((T0 + 1015, other))
     events.append((T0 + 200_000, Note(text="end")))
     verdict = judge(no_data_loss, [evidence(events)])
     assert verdict.status is (Status.INCONCLUSIVE if later else Status.PASS), verdict

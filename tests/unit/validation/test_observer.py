@@ -132,7 +132,10 @@ PLANTED: dict[str, tuple[str, list[Timed]]] = {
     ),
     "a fault without a receipt": (
         RECEIPTS,
-        [*HEALTHY, (T0 + 320, receipt("pause", NODES[0], T0 + 320, None, confirmed=False))],
+        sorted(
+            [*HEALTHY, (T0 + 320, receipt("pause", NODES[0], T0 + 320, None, confirmed=False))],
+            key=lambda event: event[0],
+        ),
     ),
 }
 

@@ -99,7 +99,8 @@ def few_cycles(generations: int, failed: int) -> list[Timed]:
         (93, 1, Status.PASS, ""),
         (92, 1, Status.INCONCLUSIVE, "1 more cycle,"),
         (19, 1, Status.INCONCLUSIVE, "74 more cycles"),
-        (20, 2, Status.FAIL, ""),
+        (20, 2, Status.INCONCLUSIVE, "104 more cycles"),
+        (40, 6, Status.FAIL, ""),
         (3, 3, Status.FAIL, ""),
     ],
 )

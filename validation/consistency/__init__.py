@@ -1,0 +1,1 @@
+"""Rules that relate the records of one run to each other, checked before any verdict."""
