@@ -62,15 +62,15 @@ def open_if_violated(verdict: Verdict, read: ReadKinds, found: Sequence[Violatio
     reports wrong times, or a ledger with missing rows.
     """
     failed = verdict.status is Status.FAIL
-    own = [
-        f"run {violation.run} breaks the rule that {violation.rule}: {violation.text}"
-        for violation in found
-        if not violation.kinds or (violation.kinds & read.kinds and not failed)
-    ]
+    own: dict[tuple[str, str], str] = {}
+    for one in found:
+        if not one.kinds or (one.kinds & read.kinds and not failed):
+            text = f"run {one.run} breaks the rule that {one.rule}: {one.text}"
+            own.setdefault((one.run, one.rule), text)
     if not own or verdict.status is Status.INCONCLUSIVE:
         return verdict
     return inconclusive(
-        format_list(own),
+        format_list(list(own.values())),
         needs=_NEEDS,
         measured=verdict.measured,
         interval=verdict.interval,

@@ -13,6 +13,8 @@ TOLERANCE_S: Final = 1.0
 """Two readings of the same clock, taken by two threads one after the other, may differ by so much
 on a busy machine."""
 _QUOTED: Final = 160
+_SHOWN: Final = 3
+"""One wrong limit is in every reading: the first few say enough."""
 R = TypeVar("R", bound=Record)
 
 
@@ -40,11 +42,16 @@ class Rule:
     """Describes every violation in one run."""
 
     def violations(self, record: Evidence) -> tuple[Violation, ...]:
-        """All violations in one run, each once. A check that raises is a violation too."""
+        """The first violations in one run, each once, and how many more there are.
+
+        A check that raises is a violation too.
+        """
         try:
-            found = tuple(dict.fromkeys(self.check(record)))
+            found = list(dict.fromkeys(self.check(record)))
         except Exception as error:
-            found = (f"the rule could not be checked: {type(error).__name__}: {error}",)
+            found = [f"the rule could not be checked: {type(error).__name__}: {error}"]
+        if len(found) > _SHOWN:
+            found[_SHOWN:] = [f"and {len(found) - _SHOWN} more like these"]
         return tuple(
             # Names in a record must not add lines to a summary.
             Violation(rule=self.name, kinds=self.kinds, run=record.run, text=" ".join(text.split()))
