@@ -57,11 +57,9 @@ def prometheus_collection(records: Records) -> Verdict:
     needs = f"{FEWEST_PROBES} fresh readings of the head and of every node, throughout the work"
     if not count:
         raise InconclusiveError("Prometheus was not asked for its targets", needs=needs)
-    periods = max(int(found.watched_s / FRESH_S), 1)
     verdict = Verdict(
         status=Status.PASS,
         measured=f"{len(found.targets)} targets up in {count} readings",
-        interval=(0.0, 100 * statistics.zero_count_upper(periods)),
         reason=f"oldest sample {oldest:.1f} s",
         budget=budget,
     )
@@ -79,7 +77,6 @@ class _Readings:
     """Readings that were judged."""
     oldest: float = 0.0
     """Age of the oldest sample that was fresh, in seconds."""
-    watched_s: float = 0.0
     targets: set[str] = field(default_factory=set)
 
 
@@ -117,9 +114,6 @@ def _collect(record: Evidence, found: _Readings) -> None:
         unwatched = longest_gap(record, times[target], f"the readings of {target}")
         found.problems += [unwatched] if unwatched else []
     found.targets |= expected
-    found.watched_s += min(
-        (max(times[t]) - min(times[t]) for t in expected & times.keys()), default=0.0
-    )
 
 
 def _judge(scrape: Scrape, found: _Readings) -> None:
