@@ -17,7 +17,7 @@ from validation.evidence.records_self_check import HarnessReading
 
 _BURST: Final = 1.10
 """The kernel accounts quotas in periods of 100 ms: over a second, a node may use so much more."""
-_SAMPLED: Final = 24
+SAMPLED: Final = 24
 """Evaluations that each audit repeats (``validation.stages.ledger_audit``)."""
 _LEAST_BYTES: Final = 10_000_000
 """A Ray node that runs holds more."""
@@ -70,8 +70,8 @@ def _individuals(record: Evidence) -> Iterator[str]:
         if audit.sampled > audit.committed:
             yield f"{quote(event, 'workload', 'sampled')}: more than were committed"
         good = audit.committed - audit.failed
-        if audit.sampled < min(_SAMPLED, good):
-            yield f"{quote(event, 'workload', 'sampled')}: an audit repeats {_SAMPLED}"
+        if audit.sampled < min(SAMPLED, good):
+            yield f"{quote(event, 'workload', 'sampled')}: an audit repeats {SAMPLED}"
 
 
 def _shape(record: Evidence) -> Iterator[str]:
@@ -121,8 +121,8 @@ def _cpu(record: Evidence) -> Iterator[str]:
     for name, nodes in seen.items():
         if name in works and len(nodes) != works[name].nodes:
             yield f"{name}: CPU time of {len(nodes)} of its {works[name].nodes} nodes"
-        if not any(window.used_s for _, window in events(record, CpuWindow)):
-            yield "no node used any CPU time"
+    if seen and not any(window.used_s for _, window in events(record, CpuWindow)):
+        yield "no node used any CPU time"
 
 
 def _memory(record: Evidence) -> Iterator[str]:

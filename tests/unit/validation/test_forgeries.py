@@ -9,11 +9,13 @@ import pytest
 from tests.support.evidence_builders import certificates, change, evidence, passing
 from tests.support.evidence_records import T0, Timed
 from tests.support.forgeries import FORGERIES, drop, forged, repeat
+from validation.consistency.work import SAMPLED
 from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, decide
 from validation.evidence.base import Record
 from validation.evidence.records import Environment, Note
 from validation.evidence.records_ledger import NodeCheck, Refusal
+from validation.stages.ledger_audit import SAMPLE
 from validation.verdict import Status
 
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
@@ -73,6 +75,10 @@ def test_contradiction_quotes_the_records(name: str, words: str) -> None:
     assert any(words in violation.text for violation in result.violations), result.violations
     assert "line " in result.violations[0].text
     assert len(result.violations) < 40
+
+
+def test_audits_repeat_what_the_rule_asks() -> None:
+    assert SAMPLED == SAMPLE
 
 
 def test_many_violations_of_one_rule_are_counted() -> None:
