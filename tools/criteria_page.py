@@ -1,4 +1,4 @@
-"""Writes the table of criteria in docs/verdicts.md from the code."""
+"""Writes the sections on the criteria in docs/verdicts.md from the code."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ PROGRAM: Final = "tools.criteria_page"
 
 
 def generated(criteria: Sequence[Criterion] = CRITERIA) -> str:
-    """The table with one row per criterion, in the order of reports."""
-    rows = [
-        f"| {one.id} | {_cell(one.passes or one.target)} | {_cell(one.fails)} |" for one in criteria
-    ]
-    return "\n".join(["| criterion | passes when | fails when |", "| --- | --- | --- |", *rows])
+    """A section for each criterion, in the order of reports."""
+    return "\n\n".join(_section(one) for one in criteria)
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
+def _section(criterion: Criterion) -> str:
+    stated = {
+        "Measured": criterion.measures,
+        "Clock": criterion.clock,
+        "PASS": criterion.passes or criterion.target,
+        "FAIL": criterion.fails,
+        "Not shown": criterion.limits,
+    }
+    lines = [f"- *{name}*: {text}" for name, text in stated.items() if text]
+    title = f"### {criterion.id}\n\n{criterion.statement}. Target: {criterion.target}."
+    return "\n".join([title, "", *lines])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

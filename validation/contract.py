@@ -54,6 +54,12 @@ class Criterion:
     """When the verdict is PASS, for docs/verdicts.md; empty: when the target is met."""
     fails: str = ""
     """When it is FAIL, for docs/verdicts.md. Anything else is INCONCLUSIVE."""
+    measures: str = ""
+    """What is measured, from which moment to which, for docs/verdicts.md."""
+    clock: str = ""
+    """Whose clock or count the measurement is, for docs/verdicts.md."""
+    limits: str = ""
+    """What a PASS does not show, for docs/verdicts.md."""
     unit: str = ""
     """Unit of the verdict's interval; empty when there is none."""
     trusts: tuple[str, ...] = ()

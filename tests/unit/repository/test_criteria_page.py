@@ -1,4 +1,4 @@
-"""The table of criteria in the documents is made from the criteria."""
+"""The sections on criteria in the documents are made from the criteria."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tools.criteria_page import PAGE, PROGRAM, generated, main
 from validation.criteria.registry import CRITERIA
 
 
-def test_table_is_up_to_date() -> None:
+def test_page_is_up_to_date() -> None:
     page = (ROOT / PAGE).read_text(encoding="utf-8")
     assert updated(page, generated(), program=PROGRAM) == page, f"run: python -m {PROGRAM}"
     assert main(["--check"]) == 0
@@ -21,15 +21,17 @@ def test_criteria_describe_pass_and_fail() -> None:
     assert [one.id for one in CRITERIA if not (one.passes and one.fails)] == []
 
 
-def test_new_criterion_is_in_the_table() -> None:
-    new = dataclasses.replace(CRITERIA[0], id="new", passes="a | b", fails="")
+def test_new_criterion_has_a_section() -> None:
+    new = dataclasses.replace(CRITERIA[0], id="new", passes="a bound", fails="", limits="much")
     page = (ROOT / PAGE).read_text(encoding="utf-8")
-    table = updated(page, generated([*CRITERIA, new]), program=PROGRAM)
-    assert "| new | a \\| b |  |\n" in table
+    sections = updated(page, generated([*CRITERIA, new]), program=PROGRAM)
+    assert "\n### new\n" in sections
+    assert sections.count("\n- *Not shown*: much\n") == 1
     bare = dataclasses.replace(new, passes="")
-    assert f"| new | {new.target} |  |" in generated([bare])
+    assert f"- *PASS*: {new.target}\n" in generated([bare])
+    assert "FAIL" not in generated([bare])
 
 
-def test_page_without_table_markers_is_an_error() -> None:
+def test_page_without_markers_is_an_error() -> None:
     with pytest.raises(OutdatedError, match=PROGRAM):
         updated("nothing", generated(), program=PROGRAM)
