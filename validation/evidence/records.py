@@ -3,7 +3,8 @@
 The payload of an event is a flat JSON object whose keys are exactly the fields of its record.
 ``parse`` refuses a missing, unknown, ill-typed or invalid field with an ``EvidenceError`` that
 names it, so that a verdict never has to guess. Times are Unix seconds, durations seconds, memory
-bytes. ``| None`` means "not known", and is written as ``null``: a field is never left out.
+bytes. ``| None`` means "not known", and is written as ``null``. A field that was added later has
+the default ``None``, and is not known in evidence that lacks it; no other field may be left out.
 """
 
 from __future__ import annotations

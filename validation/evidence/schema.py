@@ -86,6 +86,10 @@ class Schema:
             raise EvidenceError(f"{cls.KIND}: {error}; types must be known at run time") from None
         names = [field.name for field in dataclasses.fields(cls)]
         self._names: Final = frozenset(names)
+        self._later: Final = frozenset(
+            field.name for field in dataclasses.fields(cls) if field.default is None
+        )
+        """Fields that evidence may lack, because it was written before they existed."""
         # mypy knows a TypedDict only where its keys are written out.
         payload: Any = TypedDict
         self._payload: Final[TypeAdapter[dict[str, Any]]] = TypeAdapter(
@@ -100,11 +104,13 @@ class Schema:
         """
         kind = self._record.KIND
         if data.keys() != self._names:
-            # Required even where the class has a default: a record is written in full.
-            if missing := sorted(self._names - data.keys()):
-                raise EvidenceError(f"{kind}: missing {', '.join(missing)}")
-            unknown = ", ".join(sorted(data.keys() - self._names))
-            raise EvidenceError(f"{kind}: unknown field {unknown}")
+            missing = self._names - data.keys()
+            # Required even where the class has another default: only None means "not known".
+            if required := sorted(missing - self._later):
+                raise EvidenceError(f"{kind}: missing {', '.join(required)}")
+            if unknown := sorted(data.keys() - self._names):
+                raise EvidenceError(f"{kind}: unknown field {', '.join(unknown)}")
+            data = {**data, **dict.fromkeys(missing)}
         try:
             return self._record(**self._payload.validate_python(data))
         except ValidationError as error:

@@ -98,9 +98,14 @@ def test_field_accepts_exactly_its_type(kind: str) -> None:
 @pytest.mark.parametrize("kind", BUILT_IN)
 def test_missing_or_unknown_field_is_refused(kind: str) -> None:
     good = payload(BUILT_IN[kind])
+    later = {f.name for f in dataclasses.fields(BUILT_IN[kind]) if f.default is None}
     for name in good:
+        rest = {key: value for key, value in good.items() if key != name}
+        if name in later:
+            assert getattr(parse(kind, rest), name) is None
+            continue
         with pytest.raises(EvidenceError, match=f"^{kind}: missing {name}$"):
-            parse(kind, {key: value for key, value in good.items() if key != name})
+            parse(kind, rest)
     with pytest.raises(EvidenceError, match=f"^{kind}: unknown field other$"):
         parse(kind, {**good, "other": 1})
 
@@ -200,9 +205,11 @@ def test_wrong_value_is_refused_with_its_place(name: str, value: object, reason:
 
 
 @pytest.mark.usefixtures("own")
-def test_default_does_not_replace_a_missing_field() -> None:
-    with pytest.raises(EvidenceError, match="missing anything, delta"):
-        parse(Own.KIND, {k: v for k, v in GOOD.items() if k not in ("delta", "anything")})
+def test_only_none_replaces_a_missing_field() -> None:
+    with pytest.raises(EvidenceError, match=r"missing delta, word$"):
+        parse(Own.KIND, {k: v for k, v in GOOD.items() if k not in ("delta", "anything", "word")})
+    read = parse(Own.KIND, {k: v for k, v in GOOD.items() if k not in ("maybe", "anything")})
+    assert (getattr(read, "maybe"), getattr(read, "anything")) == (None, None)  # noqa: B009
 
 
 JSON = st.recursive(
