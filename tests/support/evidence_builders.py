@@ -77,8 +77,8 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
     "uptime": (Probe,),
     "worker_recovery": (Recovery, Fault),
     "dashboard": (Probe,),
-    "cycle_completion": (Workload, Generation),
-    "generation_time": (Workload, Generation),
+    "cycle_completion": (Workload, Generation, Fallback),
+    "generation_time": (Workload, Generation, Fallback),
     "speedup": (Workload,),
     "prometheus_collection": (Scrape, Usage),
     "cpu_efficiency": (Workload, CpuWindow),
@@ -277,7 +277,6 @@ def _passing(seed: int) -> tuple[Timed, ...]:
     killed = lost.started_at + 2
     events.extend((killed, receipt("kill", name, killed, lost.id)) for name in ("head", *NODES))
     add(lost)
-    events.append((lost.finished_at, Fallback(workload=lost.id, count=1)))
     grown = workload(
         "autoscaling", clock + 35, 20.0, purpose="autoscaling", nodes=3, workers=3, **like
     )
@@ -374,12 +373,21 @@ def shifted(events: Iterable[Timed], seconds: float) -> list[Timed]:
     for at, record in events:
         # Times are Unix seconds; no other number is as large.
         moved = {
-            name: value + seconds
+            name: tuple(one + seconds for one in value)
+            if isinstance(value, tuple)
+            else value + seconds
             for name, value in record.data().items()
-            if isinstance(value, float) and value > T0 / 2
+            if _times(value)
         }
         found.append((at + seconds, dataclasses.replace(record, **moved) if moved else record))
     return found
+
+
+def _times(value: object) -> bool:
+    """Whether a field holds a time or times."""
+    if isinstance(value, tuple):
+        return bool(value) and all(map(_times, value))
+    return isinstance(value, float) and value > T0 / 2
 
 
 def simulated(events: Iterable[Timed]) -> list[Timed]:

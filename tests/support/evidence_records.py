@@ -20,6 +20,7 @@ from validation.evidence.records import (
 )
 from validation.evidence.records_ledger import (
     Audit,
+    Fallback,
     Generation,
     NodeCheck,
     Refusal,
@@ -122,7 +123,13 @@ def ledger(work: Workload) -> list[Record]:
         )
         for node in there
     ]
-    return [*generations, audit, *checks]
+    local = work.arm == "local"
+    elsewhere = [] if local else [Fallback(workload=work.id, count=0, generations=(), at=())]
+    if work.purpose == "rollback":
+        after = tuple(range(1, work.generations))
+        at = (work.started_at + 3,)
+        elsewhere = [Fallback(workload=work.id, count=1, generations=after, at=at)]
+    return [*generations, audit, *checks, *elsewhere]
 
 
 def receipt(

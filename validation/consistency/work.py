@@ -226,10 +226,29 @@ def _scaling(record: Evidence) -> Iterator[str]:
 
 
 def _fallbacks(record: Evidence) -> Iterator[str]:
-    works = {work.id for _, work in events(record, Workload)}
+    works = {work.id: work for _, work in events(record, Workload)}
+    seen: set[str] = set()
     for event, fallback in events(record, Fallback):
-        if fallback.workload not in works:
+        shown = quote(event, "workload", "count")
+        work = works.get(fallback.workload)
+        if work is None:
             yield f"{quote(event, 'workload')}: there is no such workload"
+            continue
+        if fallback.workload in seen:
+            yield f"{shown}: there are two of this workload"
+        seen.add(fallback.workload)
+        if fallback.at is not None and len(fallback.at) != fallback.count:
+            yield f"{shown}: it has {len(fallback.at)} times"
+        if any(not work.started_at <= at <= work.finished_at for at in fallback.at or ()):
+            yield f"{shown}: a failover outside its workload"
+        local = fallback.generations or ()
+        if len(set(local)) != len(local) or any(g >= work.generations for g in local):
+            yield f"{shown}: it has {work.generations} generations"
+        if work.arm == "local":
+            yield f"{shown}: a local workload has no failovers"
+        excused = work.purpose == "rollback" or work.exit_code != 0
+        if fallback.count and not excused:
+            yield f"{shown}: its workload says that it used the cluster to its end"
 
 
 def _prices(record: Evidence) -> Iterator[str]:

@@ -14,7 +14,7 @@ from validation.evidence.queries import (
 from validation.evidence.records import (
     Workload,
 )
-from validation.evidence.records_ledger import Generation
+from validation.evidence.records_ledger import Fallback, Generation
 from validation.evidence.records_monitoring import Probe
 from validation.verdict import (
     InconclusiveError,
@@ -62,6 +62,26 @@ def generations(record: Evidence) -> dict[str, dict[int, Generation]]:
         if len(of) > workload.generations:
             raise InconclusiveError(f"{name} has more generations than were planned")
     return found
+
+
+def local_generations(record: Evidence) -> dict[str, frozenset[int] | None]:
+    """Generations of which this machine evaluated individuals, of each workload that used the
+    cluster; ``None`` where that is not known.
+    """
+    known = {fallback.workload: fallback for fallback in record.all(Fallback)}
+    found: dict[str, frozenset[int] | None] = {}
+    for workload in distributed(record):
+        fallback = known.get(workload.id)
+        if fallback is None or fallback.generations is None:
+            found[workload.id] = None
+        else:
+            found[workload.id] = frozenset(fallback.generations)
+    return found
+
+
+def unknown_place(workload: Workload) -> str:
+    """Say that the record does not tell where a workload's generations were evaluated."""
+    return f"{workload.id}: it is not known which generations the cluster did"
 
 
 def refusals(records: Records, service: str) -> list[str]:

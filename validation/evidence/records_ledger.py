@@ -67,11 +67,16 @@ class NodeCheck(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Fallback(Record):
-    """How often a workload failed over to this machine because the cluster was lost."""
+    """What this machine did of a workload that was sent to a cluster; written for each of them."""
 
     KIND = "fallback"
     workload: str
     count: NonNegativeInt
+    """Failovers, because the cluster was lost."""
+    generations: tuple[NonNegativeInt, ...] | None = None
+    """Generations of which this machine evaluated individuals."""
+    at: tuple[NonNegativeFloat, ...] | None = None
+    """Unix seconds of each failover."""
 
 
 @dataclass(frozen=True, kw_only=True)

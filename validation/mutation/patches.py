@@ -43,6 +43,16 @@ def patch(file: str, old: str, new: str) -> tuple[SourcePatch, ...]:
     return (SourcePatch(file=file, old=old, new=new),)
 
 
+CLUSTER_LOST_AGAIN: Final = patch(
+    DRIVER,
+    "            for result in dispatcher.run():\n                self._connection.send(result)",
+    "            for result in dispatcher.run():\n"
+    "                self._served = getattr(self, '_served', 0) + 1\n"
+    "                if self._served > 30: os._exit(1)\n"
+    "                self._connection.send(result)",
+)
+"""A driver that ends after some batches, each time that it is started."""
+
 OTHER_LOG: Final = patch(
     "ga/families/volatility_scaling.py",
     "    return np.concatenate([[0.0], np.cumsum(log(ratios))])[None, :]\n",

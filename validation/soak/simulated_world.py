@@ -25,6 +25,7 @@ from validation.evidence.records import (
 )
 from validation.evidence.records_ledger import (
     Audit,
+    Fallback,
     Generation,
     Individuals,
     NodeCheck,
@@ -140,6 +141,8 @@ class SimulatedWorld:
                 error=None,
             )
         )
+        if arm == "distributed":
+            add(Fallback(workload=name, count=0, generations=(), at=()))
         there = ["local"] if arm == "local" else [f"node-{n + 1}" for n in range(workers)]
         self._ledger(name, digest, seconds, there)
 

@@ -18,6 +18,8 @@ from evolution_gate.fixtures.system.environment import DATABASE, inherited
 from evolution_gate.fixtures.system.launch import spawn
 
 OUT_OF_MEMORY: Final = ("OutOfMemoryError", "MemoryError", "oom-kill", "out of memory")
+LOCAL: Final = "local"
+"""The engine's name of this machine in its batch log."""
 _POLL: Final = 0.1
 
 Launcher = Callable[[Sequence[str], Mapping[str, str]], "subprocess.Popen[str]"]
@@ -46,7 +48,9 @@ class WorkloadSpec:
 class BatchEvent:
     """One batch of the engine's log."""
 
+    generation: int
     node: str
+    """``local``: this machine, after a failover."""
     attempt: int
     size: int
     cpu_seconds: float
@@ -79,7 +83,8 @@ class EvolveResult:
     batches: tuple[BatchEvent, ...]
     acknowledged: frozenset[int]
     """Generations that the process reported as committed."""
-    fallbacks: int
+    fallbacks: tuple[float, ...]
+    """Unix seconds of each failover to this machine."""
     checks: tuple[NodeEvent, ...]
     out_of_memory: tuple[str, ...]
     """Output lines that report exhausted memory."""
@@ -88,6 +93,11 @@ class EvolveResult:
         """A number of the result; 0 when the process failed before it wrote one."""
         value = self.result.get(name, 0.0)
         return float(value) if isinstance(value, int | float) else 0.0
+
+    @property
+    def local_generations(self) -> tuple[int, ...]:
+        """Generations of which this machine evaluated a batch."""
+        return tuple(sorted({b.generation for b in self.batches if b.node == LOCAL}))
 
     @property
     def digest(self) -> str | None:
@@ -105,7 +115,7 @@ class _Log:
     run: str | None = None
     ready_at: float | None = None
     generation_at: float | None = None
-    fallbacks: int = 0
+    fallbacks: list[float] = field(default_factory=list)
     batches: list[BatchEvent] = field(default_factory=list)
     acknowledged: set[int] = field(default_factory=set)
     checks: list[NodeEvent] = field(default_factory=list)
@@ -133,7 +143,7 @@ class _Log:
             assert isinstance(number, int)
             self.acknowledged.add(number)
         elif kind == "fallback":
-            self.fallbacks += 1
+            self.fallbacks.append(at)
         elif kind == "node":
             names = NodeEvent.__dataclass_fields__
             self.checks.append(NodeEvent(**{n: event[n] for n in names}))  # type: ignore[arg-type]
@@ -276,7 +286,7 @@ class Evolve:
             error=error,
             batches=tuple(self._log.batches),
             acknowledged=frozenset(self._log.acknowledged),
-            fallbacks=self._log.fallbacks,
+            fallbacks=tuple(self._log.fallbacks),
             checks=tuple(self._log.checks),
             out_of_memory=tuple(
                 line for line in stderr.splitlines() if any(w in line for w in OUT_OF_MEMORY)

@@ -21,7 +21,7 @@ from evolution_gate.fixtures.system.environment import DATABASE, inherited
 from evolution_gate.fixtures.system.launch import run
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
-from validation.evidence.records_ledger import Fallback, Refusal, Restore
+from validation.evidence.records_ledger import Refusal, Restore
 from validation.stages.evolve_process import Evolve
 from validation.stages.fault_records import as_fault
 from validation.stages.ledger_audit import standing
@@ -150,7 +150,6 @@ class Drills:
                 for receipt in receipts:
                     self._writer.add(as_fault(receipt.result(), name))
             ended = evolve.finish(WORKLOAD_SECONDS)
-        self._writer.add(Fallback(workload=name, count=ended.fallbacks))
         nodes = len(self._stack.nodes)
         workloads.record(
             name,

@@ -16,8 +16,8 @@ from validation.evidence.records import (
     Recovery,
     Workload,
 )
-from validation.evidence.records_ledger import NodeCheck
-from validation.stages.evolve_process import BatchEvent, EvolveResult, WorkloadSpec
+from validation.evidence.records_ledger import Fallback, NodeCheck
+from validation.stages.evolve_process import LOCAL, BatchEvent, EvolveResult, WorkloadSpec
 from validation.stages.ledger_audit import audit, find_run, read_generations, read_places
 
 
@@ -36,7 +36,7 @@ def outcome(
     error, code = ended.error, ended.exit_code
     if ended.fallbacks and arm == "distributed" and purpose != "rollback":
         # It ended well, but not on the cluster: as evidence about the cluster it is a failure.
-        error, code = f"cluster lost, {ended.fallbacks} fall-backs to this machine", 1
+        error, code = f"cluster lost, {len(ended.fallbacks)} fall-backs to this machine", 1
     return Workload(
         id=name,
         purpose=purpose,
@@ -58,8 +58,8 @@ def outcome(
     )
 
 
-def node_records(name: str, ended: EvolveResult) -> Iterator[Record]:
-    """Each node's numerics check, and workers that lacked memory.
+def node_records(name: str, arm: Arm, ended: EvolveResult) -> Iterator[Record]:
+    """Each node's numerics check, workers that lacked memory, and what this machine did of it.
 
     A node that evaluated unchecked has a check without a digest.
     """
@@ -70,6 +70,13 @@ def node_records(name: str, ended: EvolveResult) -> Iterator[Record]:
         yield NodeCheck(workload=name, node=node, processor="", digest="", refused=None)
     for line in ended.out_of_memory:
         yield MemoryFailure(workload=name, detail=line)
+    if arm == "distributed":
+        yield Fallback(
+            workload=name,
+            count=len(ended.fallbacks),
+            generations=ended.local_generations,
+            at=ended.fallbacks,
+        )
 
 
 def ledger_records(
@@ -128,7 +135,7 @@ def with_lost_work(recovery: Recovery, batches: Sequence[BatchEvent]) -> Recover
     """
     at = recovery.fault_at
     # A batch done by the fall-back on this machine is no recovery of the cluster.
-    later = [b for b in batches if b.started_at >= at and b.node != "local"]
+    later = [b for b in batches if b.started_at >= at and b.node != LOCAL]
     again = [b for b in later if b.attempt > 0] or later
     if not again:
         return recovery

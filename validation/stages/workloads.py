@@ -331,7 +331,7 @@ class Workloads:
                 name, spec, ended, purpose=purpose, arm=arm, pair=pair, nodes=nodes, workers=workers
             )
         )
-        for found in node_records(name, ended):
+        for found in node_records(name, arm, ended):
             self._writer.add(found)
         for stored in ledger_records(self.store, self._seed, name, spec, ended):
             self._writer.add(stored)

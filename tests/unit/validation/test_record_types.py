@@ -56,7 +56,11 @@ def accepts(name: str, spelling: str, value: Any) -> bool:
     if plain in ("float", "str", "bool"):
         return is_number(value) if plain == "float" else type(value).__name__ == plain
     if plain.startswith("tuple["):
-        right = {"tuple[str, ...]": lambda v: isinstance(v, str), "tuple[float, ...]": is_number}
+        right = {
+            "tuple[str, ...]": lambda v: isinstance(v, str),
+            "tuple[float, ...]": is_number,
+            "tuple[int, ...]": lambda v: type(v) is int and v >= 0,
+        }
         return isinstance(value, list) and all(map(right[plain], value))
     if plain == "Facts":
         return isinstance(value, dict) and finite(value)
@@ -69,7 +73,8 @@ def example(spelling: str) -> object:
     """A value that a field takes."""
     return {
         "str": "x", "str | None": "x", "bool": True, "Facts": {"a": 1}, "tuple[str, ...]": ["x"],
-        "Arm": "local", "Purpose": "speedup", "Reach": "stack", "Access": "open",
+        "tuple[NonNegativeInt, ...] | None": [1], "Arm": "local", "Purpose": "speedup",
+        "Reach": "stack", "Access": "open",
     }.get(spelling, [0.5] if spelling.startswith("tuple") else 1)  # fmt: skip
 
 

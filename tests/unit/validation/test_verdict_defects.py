@@ -182,7 +182,7 @@ SPEEDUP_IN_BLOCKS = change(
 )
 
 HOLES: dict[str, tuple[str, list[Timed]]] = {
-    "no fall-back": ("rollback", edited(Fallback, anything, count=0)),
+    "no fall-back": ("rollback", edited(Fallback, _is(count=1), count=0)),
     "head not killed": ("rollback", edited(Fault, _is(target="head"), confirmed=False)),
     "a node not killed": (
         "rollback",

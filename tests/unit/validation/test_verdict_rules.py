@@ -14,7 +14,7 @@ from validation.criteria.registry import CRITERIA
 from validation.evidence.base import Record
 from validation.evidence.log import Evidence
 from validation.evidence.records import Fault, Note, Recovery, Usage, Workload
-from validation.evidence.records_ledger import Generation
+from validation.evidence.records_ledger import Fallback, Generation
 from validation.evidence.records_monitoring import Scrape
 from validation.verdict import Records, Status, Verdict, judge
 
@@ -87,6 +87,7 @@ def few_cycles(generations: int, failed: int) -> list[Timed]:
     records = [r for r in ledger(work) if isinstance(r, Generation)]
     return [
         (T0, work),
+        (T0, Fallback(workload="w", count=0, generations=(), at=())),
         *((T0, dataclasses.replace(r, failed=int(r.generation < failed))) for r in records),
     ]
 
@@ -116,6 +117,45 @@ def test_cycles_of_a_crashed_workload_fail() -> None:
     said = verdict("cycle_completion", [(T0, work), *((T0, r) for r in kept)])
     assert said.status is Status.FAIL
     assert "70 of 100" in said.reason
+
+
+def moved_here(share: float, **changes: object) -> list[Timed]:
+    """The healthy record, in which this machine did a share of each cluster workload."""
+
+    def edit(record: Record) -> Record:
+        assert isinstance(record, Fallback)
+        local = tuple(range(round(share * planned[record.workload])))
+        at = tuple(began[record.workload] + 1.0 for _ in range(int(bool(local))))
+        return dataclasses.replace(
+            record, **{"count": len(at), "generations": local, "at": at, **changes}
+        )
+
+    works = [r for _, r in passing() if isinstance(r, Workload)]
+    planned = {work.id: work.generations for work in works}
+    began = {work.id: work.started_at for work in works}
+    return change(passing(), Fallback, edit)
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.0, "PASS"), (0.5, "FAIL"), (1.0, "FAIL")])
+def test_generations_done_here_are_failed_cycles(share: float, status: str) -> None:
+    assert verdict("cycle_completion", moved_here(share)).status == status
+
+
+def test_generation_done_here_has_no_time() -> None:
+    healthy = verdict("generation_time", moved_here(0.0))
+    some = verdict("generation_time", moved_here(0.5))
+    none = verdict("generation_time", moved_here(1.0))
+    assert [v.status for v in (healthy, some, none)] == ["PASS", "INCONCLUSIVE", "INCONCLUSIVE"]
+    assert "this machine did 3" in some.reason
+    # Only the generations of the cluster have a time that counts.
+    assert none.interval is None
+
+
+@pytest.mark.parametrize("criterion", ["cycle_completion", "generation_time"])
+def test_unknown_place_of_generations_is_no_pass(criterion: str) -> None:
+    found = verdict(criterion, moved_here(0.0, generations=None))
+    assert found.status is Status.INCONCLUSIVE
+    assert "not known which generations the cluster did" in found.reason
 
 
 @pytest.mark.parametrize("seconds", [100, 150, 200, 300, 600])
