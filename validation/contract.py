@@ -25,8 +25,10 @@ SCRAPE_GAPS: Final = "scrape gaps"
 PROMETHEUS: Final = "Prometheus against processes and receipts"
 LOAD_GENERATOR: Final = "load generator"
 RECEIPTS: Final = "receipts of faults"
+MACHINE: Final = "other load of the machine"
 """Sources of evidence that ``validation.self_check`` examines in every run. A PASS that depends on
-an untrusted source becomes INCONCLUSIVE.
+an untrusted source becomes INCONCLUSIVE. ``MACHINE`` is no reason to distrust a PASS; it opens a
+FAIL of a timed criterion.
 """
 
 Expected = Literal["FAIL", "INCONCLUSIVE"]
@@ -64,6 +66,10 @@ class Criterion:
     """Unit of the verdict's interval; empty when there is none."""
     trusts: tuple[str, ...] = ()
     """Sources of evidence that a PASS depends on: ``HARNESS_CPU`` and the constants after it."""
+    timed: bool = False
+    """Whether a FAIL may rest on a time that another load of the machine would lengthen; then such
+    a FAIL is INCONCLUSIVE (``validation.disturbance``).
+    """
     position: int = 1000
     """Place in lists and reports, smallest first."""
 

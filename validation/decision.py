@@ -14,6 +14,7 @@ from validation.consistency.rule import Violation
 from validation.consistency.times import in_future
 from validation.contract import Criterion, Mutant
 from validation.criteria.registry import CRITERIA, MUTANTS
+from validation.disturbance import open_if_disturbed
 from validation.evidence.identity import (
     MAX_AGE_DAYS,
     SIMULATED,
@@ -236,4 +237,5 @@ def _judged(
 ) -> Verdict:
     read = ReadKinds(records)
     verdict = judge(criterion.verdict, read.records)
+    verdict = open_if_disturbed(criterion, verdict, records)
     return open_if_violated(downgrade_untrusted(criterion, verdict, aspects), read, contradictions)

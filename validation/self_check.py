@@ -1,7 +1,7 @@
 """Can the measurements be trusted? CPU of the gate, clocks, Prometheus, load generator, receipts.
 
 Not a criterion: a PASS that depends on an untrusted source becomes INCONCLUSIVE. It never causes a
-FAIL, and never withdraws one.
+FAIL. Only the other load of the machine withdraws one, see ``validation.disturbance``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from validation.contract import (
     CLOCK,
     HARNESS_CPU,
     LOAD_GENERATOR,
+    MACHINE,
     PROMETHEUS,
     RECEIPTS,
     SCRAPE_GAPS,
@@ -24,6 +25,7 @@ from validation.contract import (
 )
 from validation.criteria.prometheus_collection import FRESH_S
 from validation.criteria.service_load import SATURATED
+from validation.disturbance import describe
 from validation.evidence.log import Evidence
 from validation.evidence.queries import is_excused, longest_gap, overlap, used_cluster
 from validation.evidence.records import Fault, Gap, Services, Workload
@@ -73,9 +75,13 @@ _Check: TypeAlias = Callable[[Records], _Found]
 def assess_sources(records: Records, criteria: Sequence[Criterion]) -> tuple[EvidenceSource, ...]:
     """Every source, trusted or not. A check that raises makes its source untrusted."""
     return tuple(
-        _aspect(source, check, tuple(c.id for c in criteria if source in c.trusts), records)
+        _aspect(source, check, tuple(c.id for c in criteria if _rests(c, source)), records)
         for source, check in _SOURCES.items()
     )
+
+
+def _rests(criterion: Criterion, source: str) -> bool:
+    return criterion.timed if source == MACHINE else source in criterion.trusts
 
 
 def downgrade_untrusted(
@@ -83,7 +89,7 @@ def downgrade_untrusted(
 ) -> Verdict:
     """The verdict; a PASS that depends on an untrusted source becomes INCONCLUSIVE.
 
-    A FAIL is never changed: otherwise disturbing the monitoring would hide a NO-GO.
+    A FAIL is not changed: otherwise disturbing the monitoring would hide a NO-GO.
     """
     doubts = [
         f"{aspect.source}: {format_list(aspect.doubts)}"
@@ -290,6 +296,11 @@ def _receipts(records: Records) -> _Found:
     return (f"{plural(len(faults), 'fault')} or undo" if faults else ""), doubts
 
 
+def _machine(records: Records) -> _Found:
+    """The load of other programs. It raises no doubt about a PASS."""
+    return describe(records) or "not measured: a FAIL stands", []
+
+
 def _silent(record: Evidence) -> list[str]:
     """Describe gaps in the harness monitor's readings; empty if there are none."""
     times = [reading.at for reading in record.all(HarnessReading)]
@@ -320,4 +331,5 @@ _SOURCES: Final[dict[str, _Check]] = {
     PROMETHEUS: _prometheus,
     LOAD_GENERATOR: _generator,
     RECEIPTS: _receipts,
+    MACHINE: _machine,
 }

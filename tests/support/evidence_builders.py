@@ -16,6 +16,7 @@ from tests.support.evidence_records import (
     answered,
     drain,
     ledger,
+    machine,
     monitoring,
     observer,
     opening,
@@ -287,7 +288,7 @@ def _passing(seed: int) -> tuple[Timed, ...]:
     at = T0 + 1
     while at < T0 + clock + 5:
         events.append((at, answered("cluster")))
-        events.append((at, observer(at)))
+        events.extend([(at, observer(at)), (at, machine(at))])
         events.append(
             (
                 at,
@@ -322,7 +323,7 @@ def _passing(seed: int) -> tuple[Timed, ...]:
         at += 2
     while at < T0 + clock + 49 * 3600:
         events.append((at, answered("cluster")))
-        events.append((at, observer(at)))
+        events.extend([(at, observer(at)), (at, machine(at))])
         at += 60
     events.sort(key=lambda event: event[0])
     for seq, (when, record) in enumerate(events, start=1):

@@ -40,7 +40,7 @@ from validation.evidence.records_network import (
     Search,
     Survey,
 )
-from validation.evidence.records_self_check import HarnessReading
+from validation.evidence.records_self_check import HarnessReading, MachineReading
 from validation.monitors.dashboards import checked_in
 
 T0 = 1_760_000_000.0
@@ -371,6 +371,25 @@ def observer(at: float, **changes: object) -> HarnessReading:
         harness_cpu_s=0.01 * (at - T0) + 4,
         watch_cpu_s=0.008 * (at - T0),
         silence_s=dict.fromkeys(("head", *NODES), 5.0),
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def machine(
+    at: float, *, other: float = 0.05, own: float = 1.2, **changes: object
+) -> MachineReading:
+    """A reading of a machine of two cores, with constant load since the run began."""
+    passed = at - T0 + 9000
+    base = MachineReading(
+        at=at,
+        cores=2,
+        busy_s=(own + other) * passed,
+        idle_s=(2.0 - own - other) * passed,
+        steal_s=0.0,
+        own_s=own * (at - T0 + 10),
+        throttled_s=0.0,
+        throttled=0,
+        pressure_s=0.1 * passed,
     )
     return dataclasses.replace(base, **changes)
 

@@ -188,6 +188,7 @@ PLUGIN: Final = CriterionPlugin(
                 PROMETHEUS,
                 RECEIPTS,
             ),
+            timed=True,
             position=160,
         ),
     ),

@@ -104,6 +104,7 @@ PLUGIN: Final = CriterionPlugin(
                 HARNESS_CPU,
                 CLOCK,
             ),
+            timed=True,
             position=180,
         ),
     ),

@@ -225,6 +225,7 @@ PLUGIN: Final = CriterionPlugin(
                 HARNESS_CPU,
                 CLOCK,
             ),
+            timed=True,
             position=130,
         ),
     ),

@@ -141,6 +141,7 @@ PLUGIN: Final = CriterionPlugin(
                 HARNESS_CPU,
                 CLOCK,
             ),
+            timed=True,
             position=100,
         ),
     ),

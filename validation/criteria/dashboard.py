@@ -115,6 +115,7 @@ PLUGIN: Final = CriterionPlugin(
             fails="a request was not answered",
             verdict=dashboard,
             trusts=(CLOCK,),
+            timed=True,
             position=30,
         ),
     ),

@@ -135,6 +135,7 @@ PLUGIN: Final = CriterionPlugin(
             " run, which no generation includes",
             verdict=generation_time,
             trusts=(HARNESS_CPU,),
+            timed=True,
             position=50,
         ),
     ),

@@ -152,6 +152,7 @@ PLUGIN: Final = CriterionPlugin(
             "is 10 ms or more",
             verdict=network_latency,
             trusts=(HARNESS_CPU,),
+            timed=True,
             position=120,
         ),
     ),

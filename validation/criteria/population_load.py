@@ -107,6 +107,7 @@ PLUGIN: Final = CriterionPlugin(
                 HARNESS_CPU,
                 CLOCK,
             ),
+            timed=True,
             position=210,
         ),
     ),

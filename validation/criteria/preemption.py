@@ -82,6 +82,7 @@ PLUGIN: Final = CriterionPlugin(
                 CLOCK,
                 RECEIPTS,
             ),
+            timed=True,
             position=190,
         ),
     ),

@@ -162,6 +162,7 @@ PLUGIN: Final = CriterionPlugin(
                 SCRAPE_GAPS,
                 PROMETHEUS,
             ),
+            timed=True,
             position=70,
         ),
     ),

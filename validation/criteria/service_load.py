@@ -135,6 +135,7 @@ PLUGIN: Final = CriterionPlugin(
                 HARNESS_CPU,
                 LOAD_GENERATOR,
             ),
+            timed=True,
             position=220,
         ),
     ),

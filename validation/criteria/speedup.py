@@ -160,6 +160,7 @@ PLUGIN: Final = CriterionPlugin(
                 HARNESS_CPU,
                 CLOCK,
             ),
+            timed=True,
             position=60,
         ),
     ),

@@ -218,6 +218,7 @@ PLUGIN: Final = CriterionPlugin(
             ),
             verdict=uptime,
             trusts=(CLOCK,),
+            timed=True,
             position=10,
         ),
     ),

@@ -252,6 +252,7 @@ PLUGIN: Final = CriterionPlugin(
                 CLOCK,
                 RECEIPTS,
             ),
+            timed=True,
             position=20,
         ),
     ),

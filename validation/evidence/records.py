@@ -43,7 +43,7 @@ from validation.evidence.records_network import (
     Search,
     Survey,
 )
-from validation.evidence.records_self_check import ContainerExit, HarnessReading
+from validation.evidence.records_self_check import ContainerExit, HarnessReading, MachineReading
 from validation.evidence.schema import Facts, Schema
 
 SCHEMA_VERSION: Final = 1
@@ -337,6 +337,7 @@ RECORDS: Final[dict[str, type[Record]]] = {
         ServiceRestart,
         ContainerExit,
         HarnessReading,
+        MachineReading,
         Note,
         Close,
     )

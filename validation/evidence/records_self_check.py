@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, NonNegativeInt
 
 from validation.evidence.base import Record
 from validation.evidence.schema import Facts
@@ -38,3 +38,28 @@ class HarnessReading(Record):
     """Prometheus' target to the longest time between samples of ``up`` (by the samples' own times)
     since the previous reading. Empty: there is no Prometheus, or no sample yet.
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineReading(Record):
+    """CPU time of the machine that the gate runs on, all since its boot unless said otherwise."""
+
+    KIND = "machine"
+    at: NonNegativeFloat
+    cores: NonNegativeInt
+    busy_s: NonNegativeFloat
+    """User and system time of all programs. Without interrupts, which belong to nobody."""
+    idle_s: NonNegativeFloat
+    """Idle cores, including those that wait for a disk."""
+    steal_s: NonNegativeFloat
+    """Time that the hypervisor gave to other machines."""
+    own_s: NonNegativeFloat
+    """Part of ``busy_s`` that the gate, the stack, and the kernel's threads used since the monitor
+    began.
+    """
+    throttled_s: NonNegativeFloat
+    """Time for which a quota on the gate itself stopped it. A node's own quota does not count."""
+    throttled: NonNegativeInt
+    """Periods in which it did."""
+    pressure_s: NonNegativeFloat | None
+    """Time for which some program waited for a core, by the kernel; None: it does not say."""

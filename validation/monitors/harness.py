@@ -1,4 +1,6 @@
-"""A thread that monitors the gate itself: its CPU time, its clocks, its Prometheus' samples."""
+"""A thread that monitors the gate itself: its CPU time, its clocks, its Prometheus' samples, and
+what else uses the machine.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from evolution_gate.fixtures.system.http_client import JsonHttpClient
 from validation.evidence.log import Sink
 from validation.evidence.records_self_check import HarnessReading
 from validation.monitors.cluster import target_of
+from validation.monitors.machine import MachineMeter
 
 OBSERVE_SECONDS: Final = 2.0
 """CPU time is measured between two readings in one workload, which may last only seconds."""
@@ -36,6 +39,7 @@ class HarnessMonitor:
     def __init__(self, stack: Stack, writer: Sink, *, period: float = OBSERVE_SECONDS) -> None:
         self._url, self._writer, self._period = stack.endpoints.prometheus, writer, period
         self._targets = stack.scrape_targets
+        self._machine = MachineMeter(stack.marks)
         self._asking = JsonHttpClient(connect=_TIMEOUT, read=_TIMEOUT)
         self._last: dict[str, float] = {}
         """Target to the time of its newest sample so far."""
@@ -58,7 +62,7 @@ class HarnessMonitor:
         self.read()
 
     def read(self) -> None:
-        """Write one reading."""
+        """Write one reading, and one of the machine."""
         silence = self._silence()
         before = time.monotonic()
         at = time.time()
@@ -77,6 +81,7 @@ class HarnessMonitor:
                 silence_s=silence,
             )
         )
+        self._writer.add(self._machine.read())
 
     def _silence(self) -> dict[str, float]:
         if self._url is None:

@@ -35,7 +35,7 @@ from validation.verdict import Status
 
 HEALTHY = passing()
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
-CPU, CLOCK, SCRAPES, PROMETHEUS, GENERATOR, RECEIPTS = (
+CPU, CLOCK, SCRAPES, PROMETHEUS, GENERATOR, RECEIPTS, MACHINE = (
     a.source for a in assess_sources([healthy()], CRITERIA)
 )
 
@@ -295,7 +295,7 @@ def observing(
     """What an observer wrote of the silence, asked at 100, 105 ... of a Prometheus that answers."""
     kept = Kept()
     ends = Endpoints(ray="", dashboard="", prometheus="http://127.0.0.1:9")
-    one = HarnessMonitor(SimpleNamespace(endpoints=ends, scrape_targets={}), kept)  # type: ignore[arg-type]
+    one = HarnessMonitor(SimpleNamespace(endpoints=ends, scrape_targets={}, marks=()), kept)  # type: ignore[arg-type]
     for number, answer in enumerate(answers):
         rows = [
             {"metric": {"node": name}, "values": [[at, "1"] for at in times]}
@@ -328,7 +328,9 @@ def test_silence_is_the_longest_sample_gap(
 def test_reading_measures_this_process_and_clocks() -> None:
     kept = Kept()
     ends = Endpoints(ray="", dashboard="")
-    with HarnessMonitor(SimpleNamespace(endpoints=ends, scrape_targets={}), kept, period=0.01):  # type: ignore[arg-type]
+    with HarnessMonitor(
+        SimpleNamespace(endpoints=ends, scrape_targets={}, marks=()), kept, period=0.01
+    ):  # type: ignore[arg-type]
         while len(kept.records) < 3:
             sum(range(10_000))
     found = [r for r in kept.records if isinstance(r, HarnessReading)]
