@@ -16,7 +16,7 @@ from ga.errors import InputError
 from ga.ledger import open_ledger
 from ga.metrics import depends_on
 from ga.service.engine_process import NICENESS
-from ga.service.limits import TOKEN_VARIABLE, Limits
+from ga.service.limits import DATABASE_SECONDS, TOKEN_VARIABLE, Limits
 from ga.service.singleton_lock import acquire_singleton
 
 _LEAST_LETTERS: Final = 16
@@ -26,6 +26,19 @@ _MAKE_ONE: Final = (
     "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))' > FILE, and give"
     f" --token-file FILE or the variable {TOKEN_VARIABLE}"
 )
+
+_LIMITS: Final = {
+    "population_size": "individuals per evolution",
+    "generations": "generations per evolution",
+    "cells": "bars x assets per market",
+    "queued": "unfinished evolutions",
+    "body_bytes": "bytes per request",
+    "watchers": "open event streams",
+    "concurrent": "concurrent evolutions",
+    "seconds": "seconds that an evolution may work",
+    "quiet_seconds": "seconds that an evolution may work without a new generation",
+}
+"""Options ``--max-...``: field of ``Limits`` -> what it limits."""
 
 
 def register(
@@ -52,15 +65,7 @@ def register(
     serve.add_argument(
         "--markets", type=Path, help="folder of market files that requests may name (default: none)"
     )
-    for name, text in {
-        "population_size": "individuals per evolution",
-        "generations": "generations per evolution",
-        "cells": "bars x assets per market",
-        "queued": "unfinished evolutions",
-        "body_bytes": "bytes per request",
-        "watchers": "open event streams",
-        "concurrent": "concurrent evolutions",
-    }.items():
+    for name, text in _LIMITS.items():
         serve.add_argument(
             f"--max-{name.replace('_', '-')}",
             dest=name,
@@ -68,23 +73,23 @@ def register(
             default=getattr(Limits(), name),
             help=f"maximum {text} (default: %(default)s)",
         )
+    serve.add_argument(
+        "--database-seconds",
+        type=float,
+        default=DATABASE_SECONDS,
+        metavar="S",
+        help="seconds of silence after which the database is away (default: %(default)s)",
+    )
     store(serve)
 
 
 def command(options: argparse.Namespace) -> int:
     """``serve``: run until it is interrupted."""
-    limits = Limits(
-        population_size=options.population_size,
-        generations=options.generations,
-        cells=options.cells,
-        queued=options.queued,
-        body_bytes=options.body_bytes,
-        watchers=options.watchers,
-        concurrent=options.concurrent,
-        markets=options.markets,
-    )
+    limits = Limits(**{name: getattr(options, name) for name in _LIMITS}, markets=options.markets)
     if not 0 <= options.niceness <= 19:
         raise InputError(f"--niceness must be 0..19, not {options.niceness}")
+    if not 0.1 <= options.database_seconds <= 600:
+        raise InputError(f"--database-seconds must be 0.1..600, not {options.database_seconds:g}")
     token = read_token(options.token_file)
     try:
         import uvicorn
@@ -93,14 +98,18 @@ def command(options: argparse.Namespace) -> int:
             "serve: the service's packages are not installed; pip install evolution-gate[service]"
         ) from None
     from ga.service.app import make_app
+    from ga.service.database_watch import DatabaseWatch
     from ga.service.job_store import JobStore
     from ga.service.supervisor import Runner, engine_command
 
     with (
         closing(_listen(options.host, options.port)) as listening,
         # Report an unreachable database at once, because waiting requests would accumulate.
-        closing(open_ledger(options.store, create=True, wait=False)) as ledger,
+        closing(
+            open_ledger(options.store, create=True, wait=False, seconds=options.database_seconds)
+        ) as ledger,
         acquire_singleton(ledger) as held,
+        closing(DatabaseWatch(ledger.engine, seconds=options.database_seconds, say=_say)) as watch,
     ):
         jobs = JobStore(ledger.engine)
         runner = Runner(
@@ -109,7 +118,8 @@ def command(options: argparse.Namespace) -> int:
             command=engine_command(limits, address=options.address, workers=options.workers),
             # Not among the arguments, which every user can read: the URL may contain a password.
             env={"GA_STORE": options.store},
-            say=lambda text: print(f"ga: {text}", file=sys.stderr, flush=True),
+            say=_say,
+            watch=watch,
             held=held,
             niceness=options.niceness,
         )
@@ -119,6 +129,7 @@ def command(options: argparse.Namespace) -> int:
             runner=runner,
             limits=limits,
             token=token,
+            watch=watch,
             services=depends_on(options.store, setting("GA_CACHE_URL")),
         )
         config = uvicorn.Config(
@@ -130,6 +141,7 @@ def command(options: argparse.Namespace) -> int:
         )
         host, port = listening.getsockname()[:2]
         print(f"serving on http://{host}:{port}", flush=True)
+        watch.start()
         runner.start()
         # Requests that query the database run in threads; the loop must not wait 5 ms for each.
         sys.setswitchinterval(_SWITCH_SECONDS)
@@ -142,6 +154,10 @@ def command(options: argparse.Namespace) -> int:
         finally:
             runner.close()
     return 0
+
+
+def _say(text: str) -> None:
+    print(f"ga: {text}", file=sys.stderr, flush=True)
 
 
 def read_token(file: Path | None) -> str:

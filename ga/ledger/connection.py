@@ -30,8 +30,6 @@ _PRAGMAS: Final = (
     "synchronous=FULL",
     "foreign_keys=ON",
 )
-_POSTGRES: Final = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
-"""Without these a connection to a lost host waits for many minutes."""
 _FOREIGN: Final = (
     "PGCHANNELBINDING",
     "PGGSSENCMODE",
@@ -105,15 +103,28 @@ def file_of(url: URL) -> Path | None:
     return Path(url.database)
 
 
-def engine_of(url: URL, *, journal: str = "WAL") -> Engine:
+def engine_of(
+    url: URL, *, journal: str = "WAL", seconds: float | None = None, pooled: bool = True
+) -> Engine:
     """An engine with complete transactions on both databases.
 
     Args:
         journal: SQLite's journal mode; with ``DELETE`` all committed data is in one file.
+        seconds: of silence after which a call to PostgreSQL fails (None: ``answer_seconds``).
+        pooled: whether sessions of PostgreSQL are kept for the next use.
     """
     if url.drivername != "sqlite":
-        timeouts = {name: v for name, v in _POSTGRES.items() if name not in url.query}
-        return sa.create_engine(url, pool_pre_ping=True, connect_args=timeouts)
+        # Imported here, because SQLite needs no driver of PostgreSQL.
+        from ga.ledger.deadlines import Connector, answer_seconds
+
+        connector = Connector(answer_seconds() if seconds is None else seconds)
+        timeouts = {k: v for k, v in connector.parameters.items() if k not in url.query}
+        pool: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": connector.seconds}
+        if not pooled:
+            pool = {"poolclass": sa.NullPool}
+        engine = sa.create_engine(url, connect_args=timeouts, **pool)
+        sa.event.listen(engine, "do_connect", connector)
+        return engine
     engine = sa.create_engine(url)
     sa.event.listen(engine, "connect", lambda c, record: _set_up(c, record, journal))
     sa.event.listen(engine, "begin", _begin)
@@ -161,16 +172,20 @@ def snapshot(engine: Engine) -> Iterator[sa.Connection]:
 def wait_for_restarts(engine: Engine) -> None:
     """From now on, new connections to PostgreSQL wait while it restarts."""
     if engine.dialect.name == "postgresql":
-        sa.event.listen(engine, "do_connect", _connect)
+        # First of the listeners: the first that returns a connection is the last one asked.
+        sa.event.listen(engine, "do_connect", _connect, insert=True)
 
 
 def _connect(
-    dialect: DefaultDialect, _record: object, cargs: Sequence[object], cparams: dict[str, Any]
+    dialect: DefaultDialect, record: object, cargs: Sequence[Any], cparams: dict[str, Any]
 ) -> DBAPIConnection:
+    from ga.ledger.deadlines import Connector, answer_seconds
+
+    connect = Connector(answer_seconds())
     deadline, pause = time.monotonic() + PATIENCE, 0.05
     while True:
         try:
-            return dialect.connect(*cargs, **cparams)
+            return connect(dialect, record, cargs, cparams)
         except dialect.loaded_dbapi.OperationalError:
             if time.monotonic() > deadline:
                 raise

@@ -13,11 +13,14 @@ from ga.ledger.store import Ledger
 from ga.store_url import url_of
 
 
-def open_ledger(store: str, *, create: bool, wait: bool = True) -> Ledger:
+def open_ledger(
+    store: str, *, create: bool, wait: bool = True, seconds: float | None = None
+) -> Ledger:
     """Open the ledger at a file or URL; with ``create``, make what is missing.
 
     A ledger of an earlier version is upgraded. With ``wait``, operations wait for a PostgreSQL that
-    restarts; otherwise they raise an error at once.
+    restarts; otherwise they raise an error at once. A call fails when PostgreSQL has been silent
+    for ``seconds`` (None: ``ga.ledger.deadlines.answer_seconds``).
 
     Raises:
         InputError: it cannot be opened, is not a ledger, or is missing and ``create`` is false.
@@ -30,7 +33,7 @@ def open_ledger(store: str, *, create: bool, wait: bool = True) -> Ledger:
             raise InputError(f"--store {shown}: no such file; run an evolution first")
         if not path.parent.is_dir():
             raise InputError(f"--store {shown}: folder {path.parent} does not exist; make it")
-    engine = engine_of(url)
+    engine = engine_of(url, seconds=seconds)
     try:
         if path is not None and create and not os.path.lexists(path):
             make_file(path, shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Security
@@ -13,14 +13,15 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from ga.ledger import Ledger
 from ga.service.context import Context
+from ga.service.database_watch import DatabaseWatch
 from ga.service.event_stream import add_events
 from ga.service.evolutions import add_evolutions, add_strategies
 from ga.service.job_store import JobStore
-from ga.service.limits import Limits
+from ga.service.limits import DATABASE_SECONDS, Limits
 from ga.service.middleware import BodyLimit, Counted, Metrics
 from ga.service.models import Problem
 from ga.service.operations import add_health, add_metrics
-from ga.service.problem_details import ProblemError, register
+from ga.service.problem_details import ProblemError, database_away, register
 from ga.service.supervisor import Runner
 
 
@@ -31,16 +32,24 @@ def make_app(
     runner: Runner,
     limits: Limits,
     token: str,
+    watch: DatabaseWatch | None = None,
     services: Mapping[str, tuple[str, int]] = {},
 ) -> FastAPI:
     """The application.
 
     Args:
         token: opens all but health, readiness and the description.
+        watch: whether the database answers; by default it is asked only for readiness.
         services: what it depends on, for its series (``ga.metrics.depends_on``).
     """
+    watch = watch or DatabaseWatch(ledger.engine, seconds=DATABASE_SECONDS)
     context = Context(
-        ledger=ledger, store=store, runner=runner, limits=limits, metrics=Metrics(store, services)
+        ledger=ledger,
+        store=store,
+        runner=runner,
+        watch=watch,
+        limits=limits,
+        metrics=Metrics(store, watch, services),
     )
     app = FastAPI(
         title="evolution-gate",
@@ -49,15 +58,16 @@ def make_app(
         docs_url=None,
         redoc_url=None,
     )
-    register(app)
+    register(app, watch.suspect)
     app.add_middleware(BodyLimit, most=limits.body_bytes)
     app.add_middleware(Counted, metrics=context.metrics)
     # In the order of the description.
     locked = [Depends(_authorised(token)), Depends(_only_known)]
+    stored = [*locked, Depends(_available(watch))]
     for add, dependencies in (
-        (add_evolutions, locked),
-        (add_events, locked),
-        (add_strategies, locked),
+        (add_evolutions, stored),
+        (add_events, stored),
+        (add_strategies, stored),
         (add_health, []),
         (add_metrics, locked),
     ):
@@ -83,6 +93,16 @@ def _authorised(token: str) -> Callable[[HTTPAuthorizationCredentials | None], N
             raise ProblemError(401, detail, {"WWW-Authenticate": "Bearer"})
 
     return authorised
+
+
+def _available(watch: DatabaseWatch) -> Callable[[], Awaitable[None]]:
+    """A dependency that refuses at once while the database is away."""
+
+    async def available() -> None:
+        if watch.away is not None:
+            raise database_away()
+
+    return available
 
 
 def _only_known(request: Request) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ga.ledger import Ledger
+from ga.service.database_watch import DatabaseWatch
 from ga.service.job_store import Job, JobStore
 from ga.service.limits import Limits
 from ga.service.middleware import Metrics
@@ -19,6 +20,7 @@ class Context:
     ledger: Ledger
     store: JobStore
     runner: Runner
+    watch: DatabaseWatch
     limits: Limits
     metrics: Metrics
 

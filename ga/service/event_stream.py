@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ga.service.context import Context
+from ga.service.database_watch import ERRORS
 from ga.service.evolutions import RunId, evolution_state
 from ga.service.limits import Limits
 from ga.service.middleware import Metrics
@@ -95,9 +96,15 @@ async def _generations(context: Context, run: str, after: int) -> AsyncIterator[
     """The generations of an evolution after a number, until it has ended."""
     quiet = 0.0
     while True:
-        # The state first: what it had committed when it ended is then in the events.
-        job = await run_in_threadpool(context.store.get, run)
-        for event in await run_in_threadpool(context.store.events, run, after):
+        try:
+            # The state first: what it had committed when it ended is then in the events.
+            job = await run_in_threadpool(context.store.get, run)
+            found = await run_in_threadpool(context.store.events, run, after)
+        except ERRORS:
+            context.watch.suspect()
+            await asyncio.sleep(_POLL)
+            continue
+        for event in found:
             after, quiet = event.generation, 0.0
             yield _event("generation", asdict(event), str(after))
         if job is None or job.state not in OPEN:

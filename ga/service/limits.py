@@ -12,6 +12,8 @@ from ga.sources.samples import SAMPLES
 from ga.sources.synthetic import parse_synthetic
 
 TOKEN_VARIABLE: Final = "GA_SERVICE_TOKEN"
+DATABASE_SECONDS: Final = 5.0
+"""Default seconds of silence after which the database is away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,10 @@ class Limits:
     """Open streams of events."""
     concurrent: int = 1
     """Concurrent evolutions."""
+    seconds: int = 86_400
+    """Seconds that one process of an evolution may work."""
+    quiet_seconds: int = 3_600
+    """Seconds that an evolution may work without a new generation; loading its market counts."""
     markets: Path | None = None
     """Folder of the market files that requests may name; None: files are not allowed."""
 
@@ -41,6 +47,8 @@ class Limits:
             "body_bytes",
             "watchers",
             "concurrent",
+            "seconds",
+            "quiet_seconds",
         ):
             if getattr(self, name) < 1:
                 option = f"--max-{name.replace('_', '-')}"

@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ga.metrics import Reachable
+from ga.service.database_watch import ERRORS, DatabaseWatch
 from ga.service.job_store import JobStore
 from ga.service.problem_details import problem
 
@@ -63,9 +63,11 @@ class Metrics:
         services: services that it depends on, see ``Reachable``.
     """
 
-    def __init__(self, store: JobStore, services: Mapping[str, tuple[str, int]]) -> None:
+    def __init__(
+        self, store: JobStore, watch: DatabaseWatch, services: Mapping[str, tuple[str, int]]
+    ) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(_Jobs(store))
+        self.registry.register(_Jobs(store, watch))
         self.registry.register(Reachable(_NAME, services))
         labels = ["method", "route", "status"]
         text = "Requests that were answered."
@@ -85,8 +87,8 @@ class Metrics:
 class _Jobs(Collector):
     """Collector that counts jobs at each scrape, so that it matches the database."""
 
-    def __init__(self, store: JobStore) -> None:
-        self._store = store
+    def __init__(self, store: JobStore, watch: DatabaseWatch) -> None:
+        self._store, self._watch = store, watch
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Describe the series without a database query."""
@@ -96,10 +98,13 @@ class _Jobs(Collector):
         family = GaugeMetricFamily(
             "ga_service_evolutions", "Accepted evolutions.", labels=["state"]
         )
+        # Unknown values have no sample; ga_reachable shows that the database is unreachable.
+        if self._watch.away is not None:
+            return
         try:
             counts = self._store.counts()
-        except sa.exc.OperationalError:
-            # Unknown values have no sample; ga_reachable shows that the database is unreachable.
+        except ERRORS:
+            self._watch.suspect()
             return
         for state, count in sorted(counts.items()):
             family.add_metric([state], count)

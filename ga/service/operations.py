@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import anyio
+import anyio.to_thread
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -9,6 +13,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ga.service.context import Context
 from ga.service.models import Health
 from ga.service.problem_details import ProblemError, described
+
+READY_SECONDS: Final = 2.0
+"""Seconds that a readiness check waits for the database."""
+_READY_THREADS: Final = 4
 
 
 def add_health(routes: APIRouter, context: Context) -> None:
@@ -19,12 +27,19 @@ def add_health(routes: APIRouter, context: Context) -> None:
         """The process answers."""
         return Health(status="ok")
 
+    # Its own threads: those of requests may all be waiting for the database.
+    threads = anyio.CapacityLimiter(_READY_THREADS)
+
     @routes.get("/readyz", response_model=Health, responses=described(503))
-    def ready() -> Health:
+    async def ready() -> Health:
         """The database answers, and evolutions are being looked after."""
-        context.store.counts()
+        why = context.watch.away or await anyio.to_thread.run_sync(
+            context.watch.ask, READY_SECONDS, limiter=threads
+        )
+        if why is not None:
+            raise ProblemError(503, f"the database does not answer: {why}", {"Retry-After": "1"})
         if not context.runner.alive:
-            raise ProblemError(503, "the job supervisor is not running; restart the service")
+            raise ProblemError(503, context.runner.trouble)
         return Health(status="ok")
 
 

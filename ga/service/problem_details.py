@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from ga.errors import InputError
 from ga.redaction import redact
+from ga.service.database_watch import ERRORS
 from ga.service.models import Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -44,14 +45,27 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     return JSONResponse(found.model_dump(), status, headers, media_type=MEDIA_TYPE)
 
 
+def database_away() -> ProblemError:
+    """The answer to a request that needs the database."""
+    detail = (
+        "the database is unreachable or busy; whether the request took effect is not known: repeat"
+        " it, a submission with the same Idempotency-Key"
+    )
+    return ProblemError(503, detail, {"Retry-After": "1"})
+
+
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may answer with these statuses."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": _name(status), "content": content} for status in statuses}
 
 
-def register(app: FastAPI) -> None:
-    """Make ``app`` answer every error with a problem document."""
+def register(app: FastAPI, suspect: Callable[[], None]) -> None:
+    """Make ``app`` answer every error with a problem document.
+
+    Args:
+        suspect: called after each error of the database.
+    """
 
     @app.exception_handler(ProblemError)
     async def _ours(_request: Request, error: ProblemError) -> JSONResponse:
@@ -77,7 +91,10 @@ def register(app: FastAPI) -> None:
         headers = None if error.headers is None else dict(error.headers)
         return problem(error.status_code, str(error.detail), headers)
 
-    @app.exception_handler(sa.exc.DBAPIError)
-    async def _database(_request: Request, _error: sa.exc.DBAPIError) -> JSONResponse:
-        detail = "the database is unreachable or busy; nothing was changed; try again"
-        return problem(503, detail, {"Retry-After": "1"})
+    async def _database(_request: Request, _error: Exception) -> JSONResponse:
+        suspect()
+        away = database_away()
+        return problem(away.status, away.detail, away.headers)
+
+    for error in ERRORS:
+        app.add_exception_handler(error, _database)

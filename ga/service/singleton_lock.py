@@ -55,16 +55,21 @@ class _Session:
         self._engine = engine
         self._connection: Connection | None = None
         self._looked = 0.0
+        self._displaced = False
 
     def take(self) -> bool:
-        """Take the lock, in a new session if there is none; False if another session keeps it."""
+        """Take the lock, in a new session if there is none; False if another session keeps it.
+
+        Waits for the end of an earlier session, but not again while another service has the lock.
+        """
         if self._connection is None:
             self._connection = self._engine.connect()
-        deadline = time.monotonic() + LOCK_SECONDS
+        deadline = time.monotonic() + (0.0 if self._displaced else LOCK_SECONDS)
         while True:
             taken = take_in_session(self._connection, _NAME)
             self._connection.commit()
             if taken or time.monotonic() > deadline:
+                self._displaced = not taken
                 return taken
             time.sleep(0.1)
 
@@ -82,10 +87,18 @@ class _Session:
                 self._connection.commit()
             except sa.exc.DBAPIError:
                 self.close()
-        if self._connection is None and not self.take():
+        if (self._connection is None or self._displaced) and not self._retaken():
             return False
         self._looked = time.monotonic()
         return True
+
+    def _retaken(self) -> bool:
+        try:
+            return self.take()
+        except BaseException:
+            # A session without the lock must not be taken for one with it.
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the session, and with it the lock."""

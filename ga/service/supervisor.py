@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import IO, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
-import sqlalchemy as sa
-
+from ga.errors import InputError
 from ga.redaction import redact
+from ga.service.child import Child, end_all
+from ga.service.database_watch import ERRORS, DatabaseWatch
 from ga.service.engine_process import NICENESS
 from ga.service.job_store import Job, JobStore
 from ga.service.limits import TOKEN_VARIABLE, Limits
@@ -22,33 +19,29 @@ from ga.service.models import EvolutionRequest
 
 _POLL: Final = 0.2
 _TRIES: Final = 3
-"""Attempts per evolution, because a process may fail for lack of database or memory."""
+"""Attempts per evolution, because a process may fail for lack of memory."""
+_SPARED: Final = 100
+"""Failures for lack of the database that do not count as attempts."""
 _PAUSE: Final = 2.0
 """Seconds between two attempts."""
-_GRACE: Final = 5.0
-"""Seconds that a process has to end after a termination request."""
+_AFTER_ERROR: Final = 1.0
+_COUNTED: Final = 1.0
+"""Most seconds between two steps that count as work of an evolution."""
 _BAD_INPUT: Final = 2
-_TAIL_BYTES: Final = 2_000
 
 Command = Callable[[Job, bool], Sequence[str]]
-
-
-@dataclass(kw_only=True)
-class _Child:
-    job: Job
-    resumed: bool
-    process: subprocess.Popen[bytes]
-    errors: IO[bytes]
-    told_at: float | None = field(default=None)
 
 
 class Runner:
     """A thread that runs up to ``limits.concurrent`` evolutions, oldest first.
 
+    No error ends it: it reads everything from the database again in the next step.
+
     Args:
         command: job, whether the ledger contains it -> the arguments of ``python -m ga``.
         env: variables for the children, added to the service's environment without its token.
-        say: called with messages for the operator.
+        say: called with messages for the operator, once for each change.
+        watch: whether the database answers.
         held: whether this service still holds the store's lock; if not, no evolution is started.
         niceness: niceness of evolutions, so that the service's requests go first.
     """
@@ -61,14 +54,19 @@ class Runner:
         command: Command,
         env: dict[str, str],
         say: Callable[[str], None],
+        watch: DatabaseWatch | None = None,
         held: Callable[[], bool] = lambda: True,
         niceness: int = NICENESS,
     ) -> None:
         self._store, self._limits, self._command, self._say = store, limits, command, say
-        self._held, self._niceness = held, niceness
+        self._watch, self._held, self._niceness = watch, held, niceness
         self._env = {k: v for k, v in {**os.environ, **env}.items() if k != TOKEN_VARIABLE}
-        self._children: dict[str, _Child] = {}
+        self._children: dict[str, Child] = {}
         self._not_before: dict[str, float] = {}
+        self._spared: dict[str, int] = {}
+        self._failures = 0
+        self._without_database_at = self._stepped_at = -float("inf")
+        self._trouble: str | None = None
         self._wake = threading.Event()
         self._stop = threading.Event()
         # PDEATHSIG follows the thread that starts a child, so one thread starts all of them.
@@ -84,96 +82,136 @@ class Runner:
 
     @property
     def alive(self) -> bool:
-        """Whether the supervisor is running."""
-        return self._thread.is_alive()
+        """Whether evolutions are looked after, apart from an outage of the database."""
+        return self._thread.is_alive() and self._trouble is None
+
+    @property
+    def trouble(self) -> str:
+        """Why evolutions are not looked after."""
+        return self._trouble or "the job supervisor is not running; restart the service"
 
     def close(self) -> None:
         """End the children; the next service resumes their evolutions."""
         self._stop.set()
         self._wake.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                try:
-                    if not self._held():
-                        self._say("another service uses the store: this one runs no evolutions")
-                        return
-                    self._step()
-                except sa.exc.DBAPIError as error:
-                    # No state is lost: the next step reads everything from the database again.
-                    self._say(f"database: {redact(str(error.orig))}; trying again")
-                    self._stop.wait(1.0)
+                self._round()
                 self._wake.wait(_POLL)
                 self._wake.clear()
         finally:
-            for child in self._children.values():
-                child.process.terminate()
-            for child in self._children.values():
-                _await_end(child.process)
-                child.errors.close()
+            end_all(list(self._children.values()))
+
+    def _round(self) -> None:
+        """One step, or the report of why there is none."""
+        if self._watch is not None and self._watch.away is not None:
+            self._without_database_at = time.monotonic()
+            return
+        trouble = None
+        try:
+            if self._held():
+                self._step()
+            else:
+                trouble = "another service uses the store: this one runs no evolutions meanwhile"
+                self._without_database_at = time.monotonic()
+                self._reap({})
+            self._failures = 0
+        except ERRORS as error:
+            self._without_database_at = time.monotonic()
+            self._failures += 1
+            if self._watch is not None:
+                self._watch.suspect()
+            # The first is that of a session which an outage ended; the watch reports outages.
+            if self._failures > 1 and (self._watch is None or self._watch.away is None):
+                trouble = f"database: {_one_line(getattr(error, 'orig', None) or error)}"
+        except Exception as error:
+            # An error here must not end the service's work; readiness and this line report it.
+            self._failures += 1
+            trouble = f"evolutions: {type(error).__name__}: {_one_line(error)}"
+        if trouble is not None and trouble != self._trouble:
+            self._say(f"{trouble}; trying again")
+        elif trouble is None and self._trouble is not None:
+            self._say("evolutions are looked after again")
+        self._trouble = trouble
+        if self._failures:
+            self._stop.wait(_AFTER_ERROR)
 
     def _step(self) -> None:
         for run, child in list(self._children.items()):
-            if child.process.poll() is not None:
+            if child.status is not None:
                 self._ended(child)
-                child.errors.close()
+                child.close()
                 del self._children[run]
         wanted = {job.run: job for job in self._store.unfinished(self._limits.queued)}
         now = time.monotonic()
+        passed, self._stepped_at = min(now - self._stepped_at, _COUNTED), now
         for run, child in self._children.items():
-            if run in wanted:
-                continue
-            if child.told_at is None:
-                child.told_at = now
-                child.process.terminate()
-            elif now - child.told_at > _GRACE:
-                child.process.kill()
+            if run in wanted and (why := child.overdue(wanted[run], passed, self._limits)):
+                self._store.move(run, "failed", error=why)
+                del wanted[run]
+        self._reap(wanted)
         for job in wanted.values():
             if len(self._children) >= self._limits.concurrent:
                 return
             if job.run not in self._children and self._not_before.get(job.run, 0.0) <= now:
                 self._begin(job)
 
+    def _reap(self, wanted: Mapping[str, Job]) -> None:
+        """End the children that are not wanted any more."""
+        for run, child in list(self._children.items()):
+            if run not in wanted and child.status is None and not child.end():
+                self._say(f"run {run}: process {child.process.pid} outlives its kill; left alone")
+                child.close()
+                del self._children[run]
+
     def _begin(self, job: Job) -> None:
         if not self._store.move(job.run, "running"):
             return
         resumed = self._store.begun(job.run)
-        errors = tempfile.TemporaryFile()  # noqa: SIM115
-        self._children[job.run] = _Child(
-            job=job,
-            resumed=resumed,
-            errors=errors,
-            process=subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "ga.service.engine_process"),
-                    *(str(os.getpid()), str(self._niceness)),
-                    *self._command(job, resumed),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                env=self._env,
-            ),
+        try:
+            command = self._command(job, resumed)
+        except InputError as error:
+            # For example its market file, which was there when the job was accepted.
+            self._store.move(job.run, "failed", error=_one_line(error))
+            return
+        self._children[job.run] = Child(
+            job, command, resumed=resumed, env=self._env, niceness=self._niceness
         )
 
-    def _ended(self, child: _Child) -> None:
-        job, status = child.job, child.process.returncode
+    def _ended(self, child: Child) -> None:
+        job, status = child.job, child.status
         if status == 0:
             self._store.move(job.run, "finished")
         else:
-            error = _last_line(child.errors) or f"its process ended with status {status}"
-            tries = job.tries + 1
-            # The database, which evolution and service share, may have been unreachable.
-            bad = status == _BAD_INPUT and not child.resumed and not error.startswith("--store")
-            if bad or tries >= _TRIES:
-                self._store.move(job.run, "failed", error=error, tries=tries)
-            else:
-                self._store.move(job.run, "queued", error=error, tries=tries)
-                self._not_before[job.run] = time.monotonic() + _PAUSE
+            error = child.last_line() or f"its process ended with status {status}"
+            spared, tries = self._spared.get(job.run, 0), job.tries + 1
+            if self._for_lack_of_database(child, error) and spared < _SPARED:
+                self._again(job, error, tries, pause=_PAUSE * min(spared + 1, 15))
+                self._spared[job.run] = spared + 1
                 return
+            bad = status == _BAD_INPUT and not child.resumed
+            if not bad and tries - spared < _TRIES:
+                self._again(job, error, tries, pause=_PAUSE)
+                return
+            self._store.move(job.run, "failed", error=error, tries=tries)
         self._not_before.pop(job.run, None)
+        self._spared.pop(job.run, None)
+
+    def _again(self, job: Job, error: str, tries: int, *, pause: float) -> None:
+        self._store.move(job.run, "queued", error=error, tries=tries)
+        self._not_before[job.run] = time.monotonic() + pause
+
+    def _for_lack_of_database(self, child: Child, error: str) -> bool:
+        """Whether a failure says nothing of the job: the database was away, or an earlier session
+        of it still had the run.
+        """
+        run = f"run {child.job.run}"
+        told = f"{run}: the ledger could not", f"{run}: another process", f"{run} is being evolved"
+        return self._without_database_at >= child.began_at or error.startswith(("--store", *told))
 
 
 def engine_command(
@@ -210,16 +248,5 @@ def engine_command(
     return command
 
 
-def _await_end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _last_line(errors: IO[bytes]) -> str:
-    size = errors.seek(0, os.SEEK_END)
-    errors.seek(max(0, size - _TAIL_BYTES))
-    lines = errors.read().decode(errors="replace").strip().splitlines()
-    return redact(lines[-1].removeprefix("ga: ").replace("\0", "")) if lines else ""
+def _one_line(error: object) -> str:
+    return redact(" ".join(str(error).split()))[:300]

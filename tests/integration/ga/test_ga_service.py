@@ -21,6 +21,7 @@ from ga.cli import main
 from ga.cli.serve import read_token
 from ga.errors import InputError
 from ga.service import engine_process, singleton_lock
+from ga.service.database_watch import DatabaseWatch
 from ga.service.job_store import Job
 from ga.service.limits import Limits
 from ga.service.middleware import Metrics
@@ -256,7 +257,8 @@ def test_database_outage_leaves_other_metrics(service, monkeypatch):
 
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        series = Metrics(service.store, {"database": nobody.getsockname()}).registry
+        watch = DatabaseWatch(service.ledger.engine, seconds=5)
+        series = Metrics(service.store, watch, {"database": nobody.getsockname()}).registry
         line = 'ga_reachable{run="service",service="database"} 0.0'
         assert line in generate_latest(series).decode()
         monkeypatch.setattr(service.store, "counts", away)
