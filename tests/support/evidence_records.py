@@ -22,6 +22,7 @@ from validation.evidence.records_ledger import (
     Audit,
     Fallback,
     Generation,
+    LedgerCopy,
     NodeCheck,
     Refusal,
     Restore,
@@ -184,8 +185,15 @@ def refusals() -> list[Record]:
     ]
 
 
+TABLES = {
+    **{"alembic_version": 1, "attempts": 2, "evaluations": 30, "generations": 3},
+    **{"individuals": 40, "nodes": 2, "requests": 2, "runs": 1, "strategies": 3},
+}
+
+
 def restores(work: str) -> list[Record]:
-    return [
+    """Backups of a workload's ledger and of one with rows in every table, restored as they were."""
+    made: list[Record] = [
         Restore(
             workload=work,
             while_running=generation < 14,
@@ -198,6 +206,22 @@ def restores(work: str) -> list[Record]:
         )
         for generation, digest in ((5, "c"), (14, "a"))
     ]
+    made += [
+        LedgerCopy(
+            moment=moment,
+            source=source,
+            copy=copy,
+            rows={**TABLES, "individuals": individuals},
+            differing=(),
+        )
+        for moment, source, copy, individuals in (
+            ("running", "postgresql", "sqlite", 600),
+            ("at rest", "postgresql", "sqlite", 3000),
+            ("every table", "sqlite", "postgresql", 40),
+            ("every table", "postgresql", "sqlite", 40),
+        )
+    ]
+    return made
 
 
 def listener(**changes: object) -> Listener:

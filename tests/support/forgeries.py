@@ -27,6 +27,7 @@ from validation.evidence.records import (
 from validation.evidence.records_ledger import (
     Audit,
     Generation,
+    LedgerCopy,
     Refusal,
     Restore,
 )
@@ -222,6 +223,13 @@ FORGERIES: Final[dict[str, Forgery]] = {
     "more runs finished than accepted": edit(ServiceRestart, finished=1000),
     "more runs open than accepted": edit(ServiceRestart, open_at_kill=1000),
     "backups of generations that never were": edit(Restore, generation=lambda n: n + 100),
+    "copies of which few rows were compared": edit(
+        LedgerCopy, rows=lambda rows: {**rows, "individuals": 7}
+    ),
+    "copies without most tables": edit(
+        LedgerCopy, lambda r: r.moment == "every table", rows={"runs": 1}
+    ),
+    "copies of unknown moments": edit(LedgerCopy, moment="now"),
     "backups with another digest": edit(Restore, digest_before="e" * 64, digest_after="e" * 64),
     "backups larger than their run": edit(
         Restore, individuals_before=10**6, individuals_after=10**6

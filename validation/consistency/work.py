@@ -11,7 +11,7 @@ from validation.consistency.rule import TOLERANCE_S, Rule, events, kinds, quote
 from validation.evidence.log import Evidence
 from validation.evidence.queries import ATTACHED, HEAD
 from validation.evidence.records import CpuWindow, Environment, NodePrice, Usage, Workload
-from validation.evidence.records_ledger import Audit, Fallback, Generation, Restore
+from validation.evidence.records_ledger import Audit, Fallback, Generation, LedgerCopy, Restore
 from validation.evidence.records_load import Load, Scaling, ServiceRestart
 from validation.evidence.records_self_check import HarnessReading
 
@@ -185,6 +185,25 @@ def _restores(record: Evidence) -> Iterator[str]:
             yield f"{shown}: its digest is not that of the workload"
 
 
+def _copies(record: Evidence) -> Iterator[str]:
+    """A compared copy holds what its backup held, and all copies have the same tables."""
+    restored: defaultdict[str, int] = defaultdict(int)
+    for _, restore in events(record, Restore):
+        moment = "running" if restore.while_running else "at rest"
+        restored[moment] = max(restored[moment], restore.individuals_after)
+    tables: set[frozenset[str]] = set()
+    for event, copy in events(record, LedgerCopy):
+        shown = quote(event, "moment", "source", "copy", "rows")
+        least = restored[copy.moment]
+        if not copy.differing and copy.rows.get("individuals", 0) < least:
+            yield f"{shown}: {least} individuals were restored"
+        if copy.moment not in ("running", "at rest", "every table"):
+            yield f"{shown}: no such moment"
+        tables.add(frozenset(copy.rows))
+    if len(tables) > 1:
+        yield f"copies of one ledger have {' and '.join(str(len(t)) for t in tables)} tables"
+
+
 def _load(record: Evidence) -> Iterator[str]:
     """Users make one request at a time, and counts of runs add up."""
     for event, load in events(record, Load):
@@ -285,6 +304,7 @@ RULES: Final = (
         check=_usage_clock,
     ),
     Rule(name="a whole backup is that of its workload", kinds=kinds(Restore), check=_restores),
+    Rule(name="a copy holds what was restored", kinds=kinds(LedgerCopy), check=_copies),
     Rule(name="requests fit into the load", kinds=kinds(Load, ServiceRestart), check=_load),
     Rule(name="a cluster that scaled had the nodes", kinds=kinds(Scaling), check=_scaling),
     Rule(name="failovers are of known workloads", kinds=kinds(Fallback), check=_fallbacks),

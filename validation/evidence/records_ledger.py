@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from pydantic import NonNegativeFloat, NonNegativeInt
 
 from validation.evidence.base import Record
+
+Counts: TypeAlias = Mapping[str, NonNegativeInt]
+"""A number of things by their name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +104,26 @@ class Restore(Record):
     individuals_after: NonNegativeInt
     damaged_refused: bool
     """The same file with one byte changed was refused, and no row of it was kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerCopy(Record):
+    """A restored ledger, compared with its source by the gate's own SQL, row by row. The tables and
+    columns are those that the databases list.
+    """
+
+    KIND = "ledger_copy"
+    moment: str
+    """When the backup was taken: ``running``, while a run was writing; ``at rest``; or ``every
+    table``, of a small ledger that has rows in all tables.
+    """
+    source: str
+    """``sqlite`` or ``postgresql``, the kind of database; ``copy``: that of the restored ledger."""
+    copy: str
+    rows: Counts
+    """Table of the source -> its rows that the copy must hold, each compared in every column."""
+    differing: tuple[str, ...]
+    """Tables, columns and rows that differ, each with the number and names of a few rows."""
 
 
 @dataclass(frozen=True, kw_only=True)

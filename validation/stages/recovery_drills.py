@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shutil
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
 from evolution_gate.fixtures.protocols import Stack
 from evolution_gate.fixtures.system import ports
@@ -21,10 +25,11 @@ from evolution_gate.fixtures.system.environment import DATABASE, inherited
 from evolution_gate.fixtures.system.launch import run
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
-from validation.evidence.records_ledger import Refusal, Restore
+from validation.evidence.records_ledger import LedgerCopy, Refusal, Restore
 from validation.stages.evolve_process import Evolve
 from validation.stages.fault_records import as_fault
 from validation.stages.ledger_audit import standing
+from validation.stages.ledger_copies import Moment, compare, database_of, fill, moment
 from validation.stages.workloads import WORKLOAD_SECONDS, Workloads
 
 _COMMAND_SECONDS: Final = 120.0
@@ -49,6 +54,8 @@ class _Backup:
     run: str
     file: Path
     while_running: bool
+    then: Moment
+    """The runs just before it."""
 
 
 class Drills:
@@ -92,12 +99,15 @@ class Drills:
             time.sleep(_POLL)
         file = self._folder / "backup-running"
         running = evolve.running
+        then = moment(self._workloads.store)
         done = _ga(["backup", str(file)], {"GA_STORE": self._workloads.store})
         if done.returncode != 0 or evolve.run is None:
             self._writer.add(Note(text=f"backup failed: {done.stderr.strip()}"))
             return
         self._backups.append(
-            _Backup(workload=evolve.name, run=evolve.run, file=file, while_running=running)
+            _Backup(
+                workload=evolve.name, run=evolve.run, file=file, while_running=running, then=then
+            )
         )
 
     def restore(self) -> None:
@@ -105,10 +115,17 @@ class Drills:
         self._say("backups restored into empty ledgers")
         for last in self._backups[-1:]:
             file = self._folder / "backup-at-rest"
+            then = moment(self._workloads.store)
             done = _ga(["backup", str(file)], {"GA_STORE": self._workloads.store})
             if done.returncode == 0:
                 self._backups.append(
-                    _Backup(workload=last.workload, run=last.run, file=file, while_running=False)
+                    _Backup(
+                        workload=last.workload,
+                        run=last.run,
+                        file=file,
+                        while_running=False,
+                        then=then,
+                    )
                 )
             else:
                 self._writer.add(Note(text=f"backup failed: {done.stderr.strip()}"))
@@ -122,11 +139,16 @@ class Drills:
             last_one = None if after is None else after.generation
             before = standing(self._workloads.store, backup.run, until=last_one)
             planned = self._workloads.real().generations
+            # The backup itself must show it: its last generation is before the run's.
+            running = backup.while_running and before.generation + 1 < planned
+            if whole:
+                copy = f"sqlite:///{target}"
+                which = "running" if running else "at rest"
+                self._writer.add(ledger_copy(which, self._workloads.store, copy, backup.then))
             self._writer.add(
                 Restore(
                     workload=backup.workload,
-                    # The backup itself must show it: its last generation is before the run's.
-                    while_running=backup.while_running and before.generation + 1 < planned,
+                    while_running=running,
                     generation=max(before.generation, 0),
                     digest_before=before.digest,
                     digest_after=None if after is None else after.recomputed,
@@ -135,6 +157,33 @@ class Drills:
                     damaged_refused=_damaged_is_refused(backup.file),
                 )
             )
+        self._every_table()
+
+    def _every_table(self) -> None:
+        """Back up and restore a small ledger with rows in all tables, from SQLite to the stack's
+        database and back.
+        """
+        folder = self._folder / "every-table"
+        folder.mkdir()
+        market, first = folder / "market.csv", f"sqlite:///{folder / 'ledger.db'}"
+        market.write_text("\n".join(_candles()) + "\n")
+        begun = _ga(_evolve(market), {"GA_STORE": first})
+        if begun.returncode != 0:
+            self._writer.add(Note(text=f"no ledger with every table: {begun.stderr.strip()}"))
+            return
+        fill(first)
+        with _new_database(self._stack.endpoints.postgres) as other:
+            source = first
+            for number, target in enumerate(filter(None, (other, "sqlite"))):
+                copy = target if "://" in target else f"sqlite:///{folder / 'restored.db'}"
+                file, then = str(folder / f"backup-{number}"), moment(source)
+                for command, store in (("backup", source), ("restore", copy)):
+                    done = _ga([command, file], {"GA_STORE": store})
+                    if done.returncode != 0:
+                        self._writer.add(Note(text=f"{command} failed: {done.stderr.strip()}"))
+                        return
+                self._writer.add(ledger_copy("every table", source, copy, then))
+                source = copy
 
     def rollback(self) -> None:
         """Kill the whole cluster during a run, and do not start it again."""
@@ -161,6 +210,41 @@ class Drills:
             nodes=nodes,
             workers=nodes,
         )
+
+
+def ledger_copy(which: str, source: str, copy: str, then: Moment) -> LedgerCopy:
+    """The record of a restored ledger."""
+    found = compare(source, copy, then)
+    return LedgerCopy(
+        moment=which,
+        source=database_of(source),
+        copy=database_of(copy),
+        rows=found.rows,
+        differing=tuple(found.differing),
+    )
+
+
+@contextmanager
+def _new_database(server: str | None) -> Iterator[str | None]:
+    """The URL of an empty database on a PostgreSQL server, which is dropped at the end; None
+    without a server.
+    """
+    if server is None:
+        yield None
+        return
+    name = f"gate_{secrets.token_hex(4)}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        try:
+            url = make_url(server).set(database=name)
+            yield url.render_as_string(hide_password=False)
+        finally:
+            with engine.connect() as connection:
+                connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    finally:
+        engine.dispose()
 
 
 def bad_inputs() -> tuple[_BadInput, ...]:

@@ -62,6 +62,8 @@ def accepts(name: str, spelling: str, value: Any) -> bool:
             "tuple[int, ...]": lambda v: type(v) is int and v >= 0,
         }
         return isinstance(value, list) and all(map(right[plain], value))
+    if plain == "Counts":
+        return isinstance(value, dict) and all(type(v) is int and v >= 0 for v in value.values())
     if plain == "Facts":
         return isinstance(value, dict) and finite(value)
     # One of a few words, of which none is among the values.
@@ -75,6 +77,7 @@ def example(spelling: str) -> object:
         "str": "x", "str | None": "x", "bool": True, "Facts": {"a": 1}, "tuple[str, ...]": ["x"],
         "tuple[NonNegativeInt, ...] | None": [1], "Arm": "local", "Purpose": "speedup",
         "Reach": "stack", "Access": "open",
+        "Counts": {"a": 1},
     }.get(spelling, [0.5] if spelling.startswith("tuple") else 1)  # fmt: skip
 
 

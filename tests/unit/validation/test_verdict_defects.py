@@ -23,6 +23,7 @@ from validation.evidence.records_ledger import (
     Audit,
     Fallback,
     Generation,
+    LedgerCopy,
     Refusal,
     Restore,
 )
@@ -144,6 +145,14 @@ DEFECTS: dict[str, tuple[str, list[Timed]]] = {
     ),
     "restored otherwise": ("backup_restore", edited(Restore, anything, digest_after="f" * 64)),
     "rows lost in a backup": ("backup_restore", edited(Restore, anything, individuals_after=5)),
+    "a column lost in a backup": (
+        "backup_restore",
+        edited(LedgerCopy, _is(moment="at rest"), differing=("evaluations.genes: 30 values (k1)",)),
+    ),
+    "a table lost in a backup": (
+        "backup_restore",
+        edited(LedgerCopy, _is(copy="postgresql"), differing=("requests: 2 rows missing",)),
+    ),
     "damage taken for good": ("backup_restore", edited(Restore, anything, damaged_refused=False)),
     "bad input taken": ("bad_input", edited(Refusal, _is(input="one bar"), exit_code=0)),
     "traceback": ("bad_input", edited(Refusal, _is(input="one bar"), message="close\nclose")),
