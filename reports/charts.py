@@ -188,14 +188,14 @@ def _ended(fault: Fault, receipts: Sequence[Fault]) -> float | None:
 
 
 def speedup(evidence: Sequence[Evidence], bounds: tuple[float, float] | None) -> Markup | None:
-    """Seconds of both arms, pair by pair, and the ratio with its bounds against the target."""
+    """Wall seconds of both arms, pair by pair, and the ratio with its bounds against the target."""
     pairs = _pairs(evidence)[:_MOST_ROWS]
     if not pairs:
         return None
     # Left: seconds of both arms. Right: the ratio of each pair on a scale of its own.
     middle = 560.0
-    marks = ticks(max(max(a.seconds, b.seconds) for _, a, b in pairs), 5)
-    ratios = [a.seconds / b.seconds for _, a, b in pairs]
+    marks = ticks(max(max(_wall(a), _wall(b)) for _, a, b in pairs), 5)
+    ratios = [_wall(a) / _wall(b) for _, a, b in pairs]
     finite = [b for b in bounds or () if b < 1e6]
     steps = ticks(max([*ratios, *finite, 2.0]) * 1.02, 4)
     row, bottom = 44.0, _TOP + 44.0 * len(pairs)
@@ -206,7 +206,7 @@ def speedup(evidence: Sequence[Evidence], bounds: tuple[float, float] | None) ->
     def ratio(value: float) -> float:
         return middle + 10 + (WIDTH - _RIGHT - middle - 20) * min(max(value / steps[-1], 0), 1)
 
-    parts = [tag("text", "seconds", x=70, y=16, class_="axis")]
+    parts = [tag("text", "wall seconds", x=70, y=16, class_="axis")]
     parts.append(tag("text", "ratio local : distributed", x=middle + 10, y=16, class_="axis"))
     for mark in marks:
         parts += _upright(seconds(mark), bottom, f"{mark:g}")
@@ -221,8 +221,8 @@ def speedup(evidence: Sequence[Evidence], bounds: tuple[float, float] | None) ->
     for number, (label, local, distributed) in enumerate(pairs):
         top = _TOP + row * number + 6
         parts.append(tag("text", label, x=62, y=top + 20, class_="label", text_anchor="end"))
-        parts += _bar(local, "local", seconds(local.seconds), top)
-        parts += _bar(distributed, "distributed", seconds(distributed.seconds), top + 17)
+        parts += _bar(local, "local", seconds(_wall(local)), top)
+        parts += _bar(distributed, "distributed", seconds(_wall(distributed)), top + 17)
         parts += _ratio_mark(ratios[number], ratio(ratios[number]), top)
     words = f"{len(pairs)} pairs, ratios from {min(ratios):.2f} to {max(ratios):.2f}; target 2."
     return picture(WIDTH, bottom + 42, "Speed-up of the cluster over one node", words, *parts)
@@ -237,10 +237,15 @@ def _pairs(evidence: Sequence[Evidence]) -> list[tuple[str, Workload, Workload]]
             if work.purpose == "speedup" and work.pair is not None and work.exit_code == 0:
                 found.setdefault(work.pair, {})[work.arm] = work
         for number, arms in sorted(found.items()):
-            if len(arms) == 2 and all(work.seconds > 0 for work in arms.values()):
+            if len(arms) == 2 and all(_wall(work) > 0 for work in arms.values()):
                 label = f"pair {number + 1}"
                 pairs.append((label, arms["local"], arms["distributed"]))
     return pairs
+
+
+def _wall(work: Workload) -> float:
+    """Seconds from the start of its process to its end."""
+    return work.finished_at - work.started_at
 
 
 def _bounds(bounds: tuple[float, float], ratio: Callable[[float], float], bottom: float) -> Markup:
@@ -248,7 +253,7 @@ def _bounds(bounds: tuple[float, float], ratio: Callable[[float], float], bottom
     left, right = ratio(bounds[0]), ratio(bounds[1])
     return tag(
         "rect",
-        tag("title", f"95 % bounds of the ratio: {bounds[0]:.2f} to {bounds[1]:.2f}"),
+        tag("title", f"bounds of the ratio: {bounds[0]:.2f} to {bounds[1]:.2f}"),
         x=left,
         y=_TOP,
         width=max(right - left, 2.0),
@@ -264,7 +269,7 @@ def _bar(work: Workload, arm: str, right: float, top: float) -> list[Markup]:
         tag("rect", x=70, y=top, width=right - 70, height=14, class_=f"bar {arm}"),
         tag(
             "text",
-            f"{work.seconds:.1f} s, {nodes}",
+            f"{_wall(work):.1f} s, {nodes}",
             x=right + 5,
             y=top + 11,
             class_="label small",

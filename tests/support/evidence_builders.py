@@ -81,7 +81,7 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
     "dashboard": (Probe,),
     "cycle_completion": (Workload, Generation, Fallback),
     "generation_time": (Workload, Generation, Fallback),
-    "speedup": (Workload,),
+    "speedup": (Workload, Generation),
     "prometheus_collection": (Scrape, Usage),
     "cpu_efficiency": (Workload, CpuWindow),
     "memory_stability": (Usage,),
@@ -367,6 +367,19 @@ def change(
         elif (edited := edit(record)) is not None:
             changed.append((at, edited))
     return changed
+
+
+def slow_cluster(times: float = 1.5) -> list[Timed]:
+    """The passing run, but one node is only about ``times`` slower than the cluster."""
+    return change(
+        passing(),
+        Workload,
+        lambda r: (
+            dataclasses.replace(r, finished_at=r.started_at + 20.0 * times)
+            if isinstance(r, Workload) and r.purpose == "speedup" and r.arm == "local"
+            else r
+        ),
+    )
 
 
 def shifted(events: Iterable[Timed], seconds: float) -> list[Timed]:

@@ -58,6 +58,7 @@ Purpose = Literal[
     "rollback",
     "preemption",
     "autoscaling",
+    "machine",
 ]
 Arm = Literal["local", "distributed"]
 

@@ -36,7 +36,7 @@ from validation.verdict import Status
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _NODES, _CPUS, _SEED = 4, 0.4, 1
-_SCALE: Final = Scale(pairs=3, recoveries=1, speedup=(110, 2), evolution=(700, 28))
+_SCALE: Final = Scale(pairs=3, recoveries=1, speedup=(500, 6), evolution=(700, 28))
 _STEADY_SECONDS: Final = 90.0
 _SOAK: Final = "soak"
 """The only simulated stage, which needs no stack."""

@@ -21,7 +21,7 @@ class Scale:
 FULL: Final = Scale(
     pairs=3,
     recoveries=4,
-    speedup=(120, 3),
+    speedup=(500, 6),
     evolution=(700, 24),
 )
 
@@ -29,7 +29,7 @@ FULL: Final = Scale(
 SHORT: Final = Scale(
     pairs=3,
     recoveries=4,
-    speedup=(110, 3),
+    speedup=(500, 6),
     evolution=(700, 20),
 )
 

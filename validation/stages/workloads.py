@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from evolution_gate.fixtures.protocols import Node, NodeUsage, Stack, StackError
 from evolution_gate.fixtures.ray.gcs import wait_until_true
 from evolution_gate.fixtures.system import process_table
 from ga.execution.ray.tasks import evaluates
+from validation.criteria.speedup import LOOKS, decided
 from validation.evidence.log import Sink
 from validation.evidence.records import (
     Arm,
@@ -95,16 +97,27 @@ class Workloads:
             population_size=self._scale.speedup[0],
             generations=self._scale.speedup[1],
         )
-        for pair in range(self._scale.pairs):
-            arms: list[Arm] = ["local", "distributed"]
-            if pair % 2:
-                arms.reverse()
-            for arm in arms:
-                self._say(f"speed-up pair {pair + 1} of {self._scale.pairs}: {arm}")
-                if arm == "local":
-                    self._local(spec, purpose="speedup", pair=pair)
-                else:
-                    self._distributed(spec, purpose="speedup", pair=pair)
+        self._say("the same evolution on all cores of this machine, without a quota")
+        self._plain(spec, os.cpu_count() or 1, purpose="machine")
+        ratios: list[float] = []
+        for look in range(LOOKS):
+            first = look * self._scale.pairs
+            for pair in range(first, first + self._scale.pairs):
+                ratios += self._pair(spec, pair)
+            if decided(ratios):
+                return
+
+    def _pair(self, spec: WorkloadSpec, pair: int) -> list[float]:
+        """Both arms of a pair; returns the ratio of their wall times, if both could be run."""
+        seconds: dict[Arm, float] = {}
+        arms: tuple[Arm, Arm] = ("local", "distributed")
+        for arm in arms if pair % 2 == 0 else reversed(arms):
+            self._say(f"speed-up pair {pair + 1}: {arm}")
+            run = self._local if arm == "local" else self._distributed
+            ended = run(spec, purpose="speedup", pair=pair)
+            if ended is not None and ended.exit_code == 0:
+                seconds[arm] = ended.finished_at - ended.started_at
+        return [seconds["local"] / seconds["distributed"]] if len(seconds) == 2 else []
 
     def reference(self, during: Callable[[Evolve], None] | None = None) -> None:
         """The undisturbed history on real prices: locally with 1 and 2 processes.
@@ -114,7 +127,7 @@ class Workloads:
         """
         for workers in (1, 2):
             self._say(f"undisturbed evolution on {REAL_MARKET}, {workers} local processes")
-            self._plain(self.real(), workers, during if workers == 2 else None)
+            self._plain(self.real(), workers, during=during if workers == 2 else None)
 
     def undisturbed(self) -> None:
         """The evolution on the cluster once, nothing broken."""
@@ -149,7 +162,9 @@ class Workloads:
             seed=self._seed, market=REAL_MARKET, population_size=size, generations=generations
         )
 
-    def _local(self, spec: WorkloadSpec, *, purpose: Purpose, pair: int | None) -> None:
+    def _local(
+        self, spec: WorkloadSpec, *, purpose: Purpose, pair: int | None
+    ) -> EvolveResult | None:
         name = self.name(purpose, "local")
         try:
             evolve = Evolve(
@@ -164,17 +179,23 @@ class Workloads:
         except StackError as error:
             # Without a quota there is no arm of the same size; the verdict then lacks its pair.
             self._writer.add(Note(text=f"no local arm: {error}"))
-            return
+            return None
         # Only now: a process that could not be started was asked for nothing.
         self._invoke(name, spec)
         with evolve:
             ended = evolve.finish(WORKLOAD_SECONDS)
         self.record(name, spec, ended, purpose=purpose, arm="local", pair=pair, nodes=1, workers=1)
+        return ended
 
     def _plain(
-        self, spec: WorkloadSpec, workers: int, during: Callable[[Evolve], None] | None
+        self,
+        spec: WorkloadSpec,
+        workers: int,
+        *,
+        purpose: Purpose = "reproducibility",
+        during: Callable[[Evolve], None] | None = None,
     ) -> None:
-        name = self.name("reproducibility", "local")
+        name = self.name(purpose, "local")
         arguments = ["--mode", "local", "--workers", str(workers), *self._metered(inside=False)]
         with self.evolve(spec, name, arguments) as evolve:
             if during is not None and evolve.wait_ready(WORKLOAD_SECONDS):
@@ -184,14 +205,16 @@ class Workloads:
             name,
             spec,
             ended,
-            purpose="reproducibility",
+            purpose=purpose,
             arm="local",
             pair=None,
             nodes=1,
             workers=workers,
         )
 
-    def _distributed(self, spec: WorkloadSpec, *, purpose: Purpose, pair: int | None) -> None:
+    def _distributed(
+        self, spec: WorkloadSpec, *, purpose: Purpose, pair: int | None
+    ) -> EvolveResult:
         name = self.name(purpose, "distributed")
         with self.evolve(spec, name, self.cluster_arguments()) as evolve:
             evolve.wait_ready(WORKLOAD_SECONDS)
@@ -215,6 +238,7 @@ class Workloads:
             nodes=len(self._stack.nodes),
             workers=self._slots,
         )
+        return ended
 
     def _broken(self, spec: WorkloadSpec, node: Node, delay: float) -> None:
         name = self.name("recovery", "distributed")

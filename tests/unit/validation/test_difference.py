@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.support.evidence_builders import change, evidence, healthy, passing, write
+from tests.support.evidence_builders import (
+    change,
+    evidence,
+    healthy,
+    passing,
+    slow_cluster,
+    write,
+)
 from validation.cli.main import main
 from validation.diff import difference
-from validation.evidence.records import Environment, Workload
+from validation.evidence.records import Environment
 
 HEALTHY = passing()
 
@@ -21,11 +27,7 @@ def test_equal_results_have_no_difference() -> None:
 
 
 def test_verdicts_measurements_and_environment_are_compared() -> None:
-    slower = change(
-        HEALTHY,
-        Workload,
-        lambda r: dataclasses.replace(r, seconds=40.0) if r.arm == "distributed" else r,
-    )
+    slower = slow_cluster()
     slower = change(
         slower, Environment, lambda r: Environment(values={**r.values, "ray": "3.0", "new": 1})
     )
@@ -47,12 +49,7 @@ def test_verdicts_measurements_and_environment_are_compared() -> None:
 def test_diff_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     write(first, HEALTHY)
-    slow = change(
-        HEALTHY,
-        Workload,
-        lambda r: dataclasses.replace(r, seconds=40.0) if r.arm == "distributed" else r,
-    )
-    write(second, slow)
+    write(second, slow_cluster())
     assert main(["diff", str(first), str(first)]) == 0
     assert "nothing changed" in capsys.readouterr().out
     assert main(["diff", str(first), str(second), "--json"]) == 1

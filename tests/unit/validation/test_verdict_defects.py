@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.support.evidence_builders import change, climbing, evidence, passing
+from tests.support.evidence_builders import change, climbing, evidence, passing, slow_cluster
 from tests.support.evidence_records import NODES, T0, Timed, receipt, workload
 from validation.criteria.registry import CRITERIA
 from validation.evidence.base import Record
@@ -91,14 +91,7 @@ DEFECTS: dict[str, tuple[str, list[Timed]]] = {
         ),
     ),
     "slow generations": ("generation_time", scaled(Generation, seconds=100)),
-    "1.5 x": (
-        "speedup",
-        change(
-            HEALTHY,
-            Workload,
-            lambda r: dataclasses.replace(r, seconds=40.0) if _is(arm="distributed")(r) else r,
-        ),
-    ),
+    "1.5 x": ("speedup", slow_cluster()),
     "exporter down": ("prometheus_collection", edited(Scrape, _is(excused=False), up=False)),
     "stale sample": ("prometheus_collection", edited(Scrape, _is(excused=False), age_s=15.1)),
     "idle nodes": ("cpu_efficiency", scaled(CpuWindow, used_s=0.7, useful_s=0.7)),
@@ -185,7 +178,7 @@ SPEEDUP_IN_BLOCKS = change(
         else dataclasses.replace(
             r,
             started_at=T0 + 300 + 70 * r.pair + 500 * (r.arm == "distributed"),  # type: ignore[attr-defined]
-            finished_at=T0 + 360 + 70 * r.pair + 500 * (r.arm == "distributed"),  # type: ignore[attr-defined]
+            finished_at=T0 + 300 + r.seconds + 70 * r.pair + 500 * (r.arm == "distributed"),  # type: ignore[attr-defined]
         )
     ),
 )
@@ -241,6 +234,14 @@ HOLES: dict[str, tuple[str, list[Timed]]] = {
     "half a pair": (
         "speedup",
         change(HEALTHY, Workload, lambda r: None if _is(id="speedup-1-local")(r) else r),
+    ),
+    "an arm of fewer generations": (
+        "speedup",
+        change(
+            HEALTHY,
+            Generation,
+            lambda r: None if _is(workload="speedup-1-distributed", generation=5)(r) else r,
+        ),
     ),
     "one arm crashed": ("speedup", edited(Workload, _is(id="speedup-1-local"), exit_code=1)),
     "generation lost": (
