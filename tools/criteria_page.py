@@ -9,7 +9,7 @@ from typing import Final
 
 from tools.architecture import ROOT, rewrite
 from validation.contract import Criterion
-from validation.criteria.registry import CRITERIA
+from validation.criteria.registry import CRITERIA, MUTANTS
 
 PAGE: Final = Path("docs") / "verdicts.md"
 PROGRAM: Final = "tools.criteria_page"
@@ -27,6 +27,7 @@ def _section(criterion: Criterion) -> str:
         "PASS": criterion.passes or criterion.target,
         "FAIL": criterion.fails,
         "Not shown": criterion.limits,
+        "Planted defects": "; ".join(m.name for m in MUTANTS if m.criterion == criterion.id),
     }
     lines = [f"- *{name}*: {text}" for name, text in stated.items() if text]
     title = f"### {criterion.id}\n\n{criterion.statement}. Target: {criterion.target}."
