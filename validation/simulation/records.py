@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Sequence
+from typing import Any
 
-from evolution_gate.fixtures.protocols import SERVICES
 from validation.criteria.bad_input import BAD_INPUTS
 from validation.evidence.base import Record
 from validation.evidence.records import (
@@ -15,7 +14,6 @@ from validation.evidence.records import (
     NodePrice,
     Open,
     Recovery,
-    Services,
     Workload,
 )
 from validation.evidence.records_ledger import (
@@ -41,7 +39,6 @@ from validation.evidence.records_network import (
     Search,
     Survey,
 )
-from validation.evidence.records_self_check import HarnessReading, MachineReading
 from validation.monitors.dashboards import checked_in
 
 T0 = 1_760_000_000.0
@@ -63,7 +60,7 @@ def opening(run: str = "run-1", nodes: int = len(NODES), backend: str = "process
     )
 
 
-def workload(id_: str, begin: float, seconds: float, **changes: object) -> Workload:
+def workload(id_: str, begin: float, seconds: float, **changes: Any) -> Workload:
     base = Workload(
         id=id_,
         purpose="speedup",
@@ -158,7 +155,7 @@ def _facts(since: float, *, running: bool) -> dict[str, object]:
     return {"pid": int(since - T0) + 1000, "running": running, "processes": 5 if running else 0}
 
 
-def recovery(work: Workload, target: str, at: float, total: float, **changes: object) -> Recovery:
+def recovery(work: Workload, target: str, at: float, total: float, **changes: Any) -> Recovery:
     base = Recovery(
         workload=work.id,
         target=target,
@@ -224,7 +221,7 @@ def restores(work: str) -> list[Record]:
     return made
 
 
-def listener(**changes: object) -> Listener:
+def listener(**changes: Any) -> Listener:
     base = Listener(
         service="raylet",
         network=NODES[0],
@@ -256,7 +253,7 @@ def surveyed() -> list[Record]:
     ]
 
 
-def load(**changes: object) -> Load:
+def load(**changes: Any) -> Load:
     dice = random.Random(4)
     base = Load(
         users=50,
@@ -279,14 +276,14 @@ def served() -> list[Record]:
     return [load(), restart]
 
 
-def scaling(workload: str, **changes: object) -> Scaling:
+def scaling(workload: str, **changes: Any) -> Scaling:
     base = Scaling(
         workload=workload, least=1, most=3, before=1, peak=3, up_s=11.0, down_s=6.0, window_s=120.0
     )
     return dataclasses.replace(base, **changes)
 
 
-def drain(workload: Workload, **changes: object) -> Drain:
+def drain(workload: Workload, **changes: Any) -> Drain:
     base = Drain(
         workload=workload.id,
         target=NODES[3],
@@ -299,7 +296,7 @@ def drain(workload: Workload, **changes: object) -> Drain:
     return dataclasses.replace(base, **changes)
 
 
-def round_trips(count: int = 400, **changes: object) -> list[RoundTrips]:
+def round_trips(count: int = 400, **changes: Any) -> list[RoundTrips]:
     """Round trips between all pairs of nodes."""
     dice = random.Random(3)
     return [
@@ -327,7 +324,7 @@ def network_of(node: str) -> str:
     return str(4026532000 + NODES.index(node))
 
 
-def price(**changes: object) -> NodePrice:
+def price(**changes: Any) -> NodePrice:
     base = NodePrice(
         instance="c5.2xlarge",
         region="us-east-1",
@@ -379,59 +376,3 @@ def monitoring(kill: float) -> list[Timed]:
         (over, note(kill + 12, firing=True)),
         (over, note(over, firing=False)),
     ]
-
-
-def answered(probe: str, *, ok: bool = True) -> Probe:
-    return Probe(
-        probe=probe, ok=ok, latency_s=0.01, detail="4 nodes alive" if ok else "", excused=False
-    )
-
-
-def observer(at: float, **changes: object) -> HarnessReading:
-    """A reading of a harness that takes 1 % of a core."""
-    base = HarnessReading(
-        at=at,
-        monotonic_s=at - T0 + 9000,
-        harness_cpu_s=0.01 * (at - T0) + 4,
-        watch_cpu_s=0.008 * (at - T0),
-        silence_s=dict.fromkeys(("head", *NODES), 5.0),
-    )
-    return dataclasses.replace(base, **changes)
-
-
-def machine(
-    at: float, *, other: float = 0.05, own: float = 1.2, **changes: object
-) -> MachineReading:
-    """A reading of a machine of two cores, with constant load since the run began."""
-    passed = at - T0 + 9000
-    base = MachineReading(
-        at=at,
-        cores=2,
-        busy_s=(own + other) * passed,
-        idle_s=(2.0 - own - other) * passed,
-        steal_s=0.0,
-        own_s=own * (at - T0 + 10),
-        throttled_s=0.0,
-        throttled=0,
-        pressure_s=0.1 * passed,
-    )
-    return dataclasses.replace(base, **changes)
-
-
-def services(faults: Sequence[Fault], until: float) -> list[Timed]:
-    """A reading every 2 s; each kill by receipt ends its node, each start makes a new one."""
-    found: list[Timed] = []
-    at = T0 + 1.5
-    while at < until:
-        incarnations: dict[str, object] = {}
-        excused = []
-        for name in ("head", *SERVICES, *NODES):
-            past = [f for f in faults if f.target == name and f.requested_at <= at]
-            down = bool(past) and max(past, key=lambda f: f.requested_at).fault == "kill"
-            number = sum(f.fault == "start" for f in past)
-            incarnations[name] = None if down else f"{name}@{number}"
-            if past and (down or at < max(f.requested_at for f in past) + 30):
-                excused.append(name)
-        found.append((at, Services(at=at, incarnations=incarnations, excused=tuple(excused))))
-        at += 2
-    return found

@@ -1,4 +1,7 @@
-"""Synthetic evidence: a run in which everything holds, and the means to damage it."""
+"""A simulated run in which everything holds, and the means to damage it.
+
+The gate itself never imports this package: a test checks it.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,36 @@ import dataclasses
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from pathlib import Path
+from typing import Any, cast
 
-from tests.support.evidence_records import (
+from validation.certificates import HEALTHY as NOTHING
+from validation.certificates import Certificate, code_hash
+from validation.contract import Mutant
+from validation.criteria.registry import MUTANTS
+from validation.evidence.base import Record
+from validation.evidence.log import Event, Evidence
+from validation.evidence.records import (
+    Close,
+    CpuWindow,
+    Environment,
+    Fault,
+    Invocation,
+    Usage,
+    Workload,
+)
+from validation.evidence.records_monitoring import (
+    Probe,
+    Scrape,
+)
+from validation.simulation.monitors import answered, machine, observer, services
+from validation.simulation.records import (
     LIMIT,
     NODES,
     T0,
     Timed,
-    answered,
     drain,
     ledger,
-    machine,
     monitoring,
-    observer,
     opening,
     price,
     receipt,
@@ -28,80 +48,9 @@ from tests.support.evidence_records import (
     round_trips,
     scaling,
     served,
-    services,
     surveyed,
     workload,
 )
-from validation.certificates import HEALTHY as NOTHING
-from validation.certificates import Certificate, code_hash
-from validation.contract import Mutant
-from validation.criteria.registry import MUTANTS
-from validation.evidence.base import Record
-from validation.evidence.log import Event, Evidence, EvidenceWriter
-from validation.evidence.records import (
-    Close,
-    CpuWindow,
-    Environment,
-    Fault,
-    Invocation,
-    NodePrice,
-    Recovery,
-    Services,
-    Usage,
-    Workload,
-)
-from validation.evidence.records_ledger import (
-    Audit,
-    Fallback,
-    Generation,
-    LedgerCopy,
-    NodeCheck,
-    Refusal,
-    Restore,
-)
-from validation.evidence.records_load import Load, Scaling, ServiceRestart
-from validation.evidence.records_monitoring import (
-    AlertWatch,
-    Notification,
-    Panel,
-    Probe,
-    Scrape,
-)
-from validation.evidence.records_network import (
-    Drain,
-    Listener,
-    RoundTrips,
-    Search,
-    Survey,
-)
-
-NEEDED: dict[str, tuple[type[Record], ...]] = {
-    "uptime": (Probe,),
-    "worker_recovery": (Recovery, Fault),
-    "dashboard": (Probe,),
-    "cycle_completion": (Workload, Generation, Fallback),
-    "generation_time": (Workload, Generation, Fallback),
-    "speedup": (Workload, Generation),
-    "prometheus_collection": (Scrape, Usage),
-    "cpu_efficiency": (Workload, CpuWindow),
-    "memory_stability": (Usage,),
-    "container_stability": (Services, Fault),
-    "no_data_loss": (Workload, Audit, Fault),
-    "reproducibility": (Workload, Fault, NodeCheck),
-    "rollback": (Workload, Fault, Fallback, Audit),
-    "backup_restore": (Workload, Restore, LedgerCopy),
-    "bad_input": (Refusal,),
-    "grafana_functional": (Panel, Probe),
-    "alerting": (AlertWatch, Notification, Fault),
-    "network_latency": (RoundTrips,),
-    "exposure": (Listener, Survey, Search),
-    "autoscaling": (Scaling, Audit, Workload),
-    "preemption": (Drain, Fault, Audit, Workload),
-    "population_load": (Audit, Generation, Usage, Workload),
-    "service_load": (Load, ServiceRestart),
-    "cost_per_day": (Workload, CpuWindow, Generation, NodePrice),
-}
-"""The kinds of record without which a criterion cannot pass."""
 
 
 def invocation(work: Workload) -> Invocation:
@@ -151,6 +100,7 @@ def healthy(seed: int = 1, run: str = "run-1") -> Evidence:
     return evidence(passing(seed), run=run)
 
 
+# Long: one campaign, told in the order of time.
 @cache
 def _passing(seed: int) -> tuple[Timed, ...]:
     dice = random.Random(seed)
@@ -332,28 +282,6 @@ def _passing(seed: int) -> tuple[Timed, ...]:
     return tuple(events)
 
 
-def climbing(per_minute: float, seconds: float, *, noise: float = 2e6) -> list[Timed]:
-    """Memory of four nodes over some minutes; the first of them climbs."""
-    dice = random.Random(9)
-    return [
-        (
-            T0 + t,
-            Usage(
-                node=node,
-                at=T0 + t,
-                cpu_seconds=0.1 * t,
-                memory_bytes=int(
-                    4e8 + dice.gauss(0, noise) + (per_minute * t / 60 if node == NODES[0] else 0)
-                ),
-                oom_kills=0,
-                limit_bytes=LIMIT,
-            ),
-        )
-        for t in range(0, int(seconds), 2)
-        for node in NODES
-    ]
-
-
 def change(
     events: Iterable[Timed], kind: type[Record], edit: Callable[[Record], Record | None]
 ) -> list[Timed]:
@@ -387,10 +315,10 @@ def shifted(events: Iterable[Timed], seconds: float) -> list[Timed]:
     found: list[Timed] = []
     for at, record in events:
         # Times are Unix seconds; no other number is as large.
-        moved = {
+        moved: dict[str, Any] = {
             name: tuple(one + seconds for one in value)
             if isinstance(value, tuple)
-            else value + seconds
+            else cast("float", value) + seconds
             for name, value in record.data().items()
             if _times(value)
         }
@@ -436,25 +364,3 @@ def evidence(
 
 def _event(seq: int, at: float, record: Record) -> Event:
     return Event(seq=seq, kind=record.KIND, at=at, data=record.data(), record=record)
-
-
-def write(
-    path: Path, events: Sequence[Timed], *, run: str = "run-1", backend: str = "processes"
-) -> Path:
-    """The record as a file."""
-    now = T0
-    first = opening(run, backend=backend)
-    with EvidenceWriter(
-        path,
-        run=run,
-        seed=first.seed,
-        backend=first.backend,
-        nodes=first.nodes,
-        cpus_per_node=first.cpus_per_node,
-        replay=first.replay,
-        clock=lambda: now,
-    ) as writer:
-        for at, record in events:
-            now = at
-            writer.add(record)
-    return path

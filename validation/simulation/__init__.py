@@ -1,0 +1,1 @@
+"""Simulated campaigns: complete evidence of a healthy system, made without a stack."""
