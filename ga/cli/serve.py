@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -20,7 +19,6 @@ from ga.service.limits import DATABASE_SECONDS, TOKEN_VARIABLE, Limits
 from ga.service.singleton_lock import acquire_singleton
 
 _LEAST_LETTERS: Final = 16
-_BACKLOG: Final = 256
 _SWITCH_SECONDS: Final = 0.0005
 _MAKE_ONE: Final = (
     "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))' > FILE, and give"
@@ -37,6 +35,12 @@ _LIMITS: Final = {
     "concurrent": "concurrent evolutions",
     "seconds": "seconds that an evolution may work",
     "quiet_seconds": "seconds that an evolution may work without a new generation",
+    "market_bytes": "bytes of a market's files",
+    "connections": "open connections",
+    "client_connections": "open connections of one address",
+    "header_seconds": "seconds for the head of a request",
+    "body_seconds": "seconds for the body of a request",
+    "write_seconds": "seconds without reading an answer",
 }
 """Options ``--max-...``: field of ``Limits`` -> what it limits."""
 
@@ -65,6 +69,9 @@ def register(
     serve.add_argument(
         "--markets", type=Path, help="folder of market files that requests may name (default: none)"
     )
+    serve.add_argument(
+        "--hyperliquid", action="store_true", help="requests may name markets of this exchange"
+    )
     for name, text in _LIMITS.items():
         serve.add_argument(
             f"--max-{name.replace('_', '-')}",
@@ -85,20 +92,25 @@ def register(
 
 def command(options: argparse.Namespace) -> int:
     """``serve``: run until it is interrupted."""
-    limits = Limits(**{name: getattr(options, name) for name in _LIMITS}, markets=options.markets)
+    limits = Limits(
+        **{name: getattr(options, name) for name in _LIMITS},
+        markets=options.markets,
+        hyperliquid=options.hyperliquid,
+    )
     if not 0 <= options.niceness <= 19:
         raise InputError(f"--niceness must be 0..19, not {options.niceness}")
     if not 0.1 <= options.database_seconds <= 600:
         raise InputError(f"--database-seconds must be 0.1..600, not {options.database_seconds:g}")
     token = read_token(options.token_file)
     try:
-        import uvicorn
+        from ga.service.server import Server, ended_by_signals
     except ImportError:
         raise InputError(
             "serve: the service's packages are not installed; pip install evolution-gate[service]"
         ) from None
     from ga.service.app import make_app
     from ga.service.database_watch import DatabaseWatch
+    from ga.service.event_hub import EventHub
     from ga.service.job_store import JobStore
     from ga.service.supervisor import Runner, engine_command
 
@@ -112,6 +124,7 @@ def command(options: argparse.Namespace) -> int:
         closing(DatabaseWatch(ledger.engine, seconds=options.database_seconds, say=_say)) as watch,
     ):
         jobs = JobStore(ledger.engine)
+        events = EventHub(jobs, watch)
         runner = Runner(
             jobs,
             limits,
@@ -130,29 +143,26 @@ def command(options: argparse.Namespace) -> int:
             limits=limits,
             token=token,
             watch=watch,
+            events=events,
             services=depends_on(options.store, setting("GA_CACHE_URL")),
         )
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=2,
-        )
+
+        def before_end() -> None:
+            runner.end()
+            events.close()
+
+        server = Server(app, limits, before_end=before_end, say=_say)
         host, port = listening.getsockname()[:2]
         print(f"serving on http://{host}:{port}", flush=True)
         watch.start()
         runner.start()
         # Requests that query the database run in threads; the loop must not wait 5 ms for each.
         sys.setswitchinterval(_SWITCH_SECONDS)
-        # uvicorn ends in order after a signal, and then raises it again.
-        signal.signal(signal.SIGTERM, _interrupted)
-        try:
-            uvicorn.Server(config).run(sockets=[listening])
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            runner.close()
+        with ended_by_signals(server, hurry=lambda: runner.end(at_once=True)):
+            try:
+                server.run(sockets=[listening])
+            finally:
+                runner.close()
     return 0
 
 
@@ -183,15 +193,11 @@ def read_token(file: Path | None) -> str:
     return token
 
 
-def _interrupted(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise InputError(f"--port must be 0..65535, not {port}")
     try:
-        server = socket.create_server((host, port), backlog=_BACKLOG)
+        server = socket.create_server((host, port), backlog=128)
     except OSError as error:
         raise InputError(
             f"--host {host} --port {port}: {error.strerror}; give another, or stop its user"

@@ -14,6 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from ga.ledger import Ledger
 from ga.service.context import Context
 from ga.service.database_watch import DatabaseWatch
+from ga.service.event_hub import EventHub
 from ga.service.event_stream import add_events
 from ga.service.evolutions import add_evolutions, add_strategies
 from ga.service.job_store import JobStore
@@ -33,6 +34,7 @@ def make_app(
     limits: Limits,
     token: str,
     watch: DatabaseWatch | None = None,
+    events: EventHub | None = None,
     services: Mapping[str, tuple[str, int]] = {},
 ) -> FastAPI:
     """The application.
@@ -40,6 +42,7 @@ def make_app(
     Args:
         token: opens all but health, readiness and the description.
         watch: whether the database answers; by default it is asked only for readiness.
+        events: what watchers of evolutions get.
         services: what it depends on, for its series (``ga.metrics.depends_on``).
     """
     watch = watch or DatabaseWatch(ledger.engine, seconds=DATABASE_SECONDS)
@@ -48,6 +51,7 @@ def make_app(
         store=store,
         runner=runner,
         watch=watch,
+        events=events or EventHub(store, watch),
         limits=limits,
         metrics=Metrics(store, watch, services),
     )
@@ -59,7 +63,7 @@ def make_app(
         redoc_url=None,
     )
     register(app, watch.suspect)
-    app.add_middleware(BodyLimit, most=limits.body_bytes)
+    app.add_middleware(BodyLimit, most=limits.body_bytes, seconds=limits.body_seconds)
     app.add_middleware(Counted, metrics=context.metrics)
     # In the order of the description.
     locked = [Depends(_authorised(token)), Depends(_only_known)]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Final
 
 from ga.redaction import redact
@@ -86,7 +86,7 @@ class Child:
             )
         return None
 
-    def end(self) -> bool:
+    def end(self, *, at_once: bool = False) -> bool:
         """Ask it to end, and kill it when it has not done so in time; call it again and again.
 
         Returns:
@@ -98,7 +98,7 @@ class Child:
             self.process.terminate()
         elif now - self._asked_at > 2 * GRACE:
             return False
-        elif now - self._asked_at > GRACE:
+        elif at_once or now - self._asked_at > GRACE:
             self.process.kill()
         return True
 
@@ -114,10 +114,16 @@ class Child:
         self._errors.close()
 
 
-def end_all(children: Sequence[Child]) -> None:
-    """End children together, and wait for their end; one that outlives its kill is left."""
-    going = [child for child in children if child.status is None]
-    while going := [child for child in going if child.status is None and child.end()]:
+def end_all(children: Sequence[Child], *, hurried: Callable[[], bool]) -> None:
+    """End children together, and wait for their end; one that outlives its kill is left.
+
+    Args:
+        hurried: whether to kill them at once.
+    """
+    going = list(children)
+    while going := [
+        child for child in going if child.status is None and child.end(at_once=hurried())
+    ]:
         time.sleep(0.02)
     for child in children:
         child.close()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ga.ledger import Ledger
 from ga.service.database_watch import DatabaseWatch
+from ga.service.event_hub import EventHub
 from ga.service.job_store import Job, JobStore
 from ga.service.limits import Limits
 from ga.service.middleware import Metrics
@@ -21,6 +22,7 @@ class Context:
     store: JobStore
     runner: Runner
     watch: DatabaseWatch
+    events: EventHub
     limits: Limits
     metrics: Metrics
 

@@ -15,13 +15,16 @@ from starlette.types import Receive, Scope, Send
 
 from ga.service.context import Context
 from ga.service.database_watch import ERRORS
+from ga.service.event_hub import DroppedError, End
 from ga.service.evolutions import RunId, evolution_state
+from ga.service.job_store import GenerationEvent
 from ga.service.limits import Limits
 from ga.service.middleware import Metrics
-from ga.service.models import OPEN, Event
+from ga.service.models import Event
 from ga.service.problem_details import ProblemError, described
 
-_POLL: Final = 0.25
+_PAUSE: Final = 0.5
+"""Seconds between two tries to read while the database does not answer."""
 _KEEP_ALIVE: Final = 10.0
 """Seconds without an event after which a comment is sent, so that no proxy closes the stream."""
 
@@ -94,28 +97,41 @@ class _Stream(StreamingResponse):
 
 async def _generations(context: Context, run: str, after: int) -> AsyncIterator[str]:
     """The generations of an evolution after a number, until it has ended."""
-    quiet = 0.0
+    try:
+        news = context.events.join(run)
+    except DroppedError:
+        return
+    try:
+        for event in await _so_far(context, run, after):
+            after = event.generation
+            yield _event("generation", asdict(event), str(after))
+        context.events.begin(run, after)
+        while True:
+            found = await news.next(_KEEP_ALIVE)
+            if found is None:
+                yield ": waiting\n\n"
+            elif isinstance(found, End):
+                job = found.job
+                state = None if job is None else evolution_state(job).model_dump(mode="json")
+                yield _event("end", state, None)
+                return
+            elif found.generation > after:
+                after = found.generation
+                yield _event("generation", asdict(found), str(after))
+    except DroppedError:
+        # The client connects again, and goes on after the last event that it has.
+        return
+    finally:
+        news.close()
+
+
+async def _so_far(context: Context, run: str, after: int) -> list[GenerationEvent]:
     while True:
         try:
-            # The state first: what it had committed when it ended is then in the events.
-            job = await run_in_threadpool(context.store.get, run)
-            found = await run_in_threadpool(context.store.events, run, after)
+            return await run_in_threadpool(context.store.events, run, after)
         except ERRORS:
             context.watch.suspect()
-            await asyncio.sleep(_POLL)
-            continue
-        for event in found:
-            after, quiet = event.generation, 0.0
-            yield _event("generation", asdict(event), str(after))
-        if job is None or job.state not in OPEN:
-            state = None if job is None else evolution_state(job).model_dump(mode="json")
-            yield _event("end", state, None)
-            return
-        await asyncio.sleep(_POLL)
-        quiet += _POLL
-        if quiet >= _KEEP_ALIVE:
-            quiet = 0.0
-            yield ": waiting\n\n"
+            await asyncio.sleep(_PAUSE)
 
 
 def _event(name: str, data: object, id_: str | None) -> str:

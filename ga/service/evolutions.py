@@ -37,7 +37,7 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
         response_model=EvolutionState,
         responses={
             200: {"model": EvolutionState, "description": "Submitted before with this key"},
-            **described(400, 401, 409, 413, 422, 429, 503),
+            **described(400, 401, 408, 409, 413, 422, 429, 503),
         },
     )
     def submit(
@@ -87,7 +87,7 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
     @routes.delete(
         "/v1/evolutions/{run}",
         response_model=EvolutionState,
-        responses=described(401, 404, 409, 413, 422, 503),
+        responses=described(401, 404, 408, 409, 413, 422, 503),
     )
     def cancel(run: RunId) -> EvolutionState:
         """Cancel an evolution that has not ended; what it has in the ledger stays."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, cast
@@ -19,6 +19,9 @@ from ga.service.models import OPEN, State
 
 _ACCEPT_LOCK: Final = 0x6A_5E12_7E
 """The advisory lock for submissions on PostgreSQL; SQLite has only one writer."""
+
+
+_CONDITIONS: Final = 200
 
 
 class ConflictError(Exception):
@@ -103,6 +106,10 @@ class JobStore:
         found = self._jobs(_query().where(requests.c.run == run))
         return found[0] if found else None
 
+    def jobs(self, of: Sequence[str]) -> list[Job]:
+        """The jobs of some runs, in any order."""
+        return self._jobs(_query().where(requests.c.run.in_(of)))
+
     def newest(self, limit: int, state: State | None = None) -> list[Job]:
         """Jobs, newest first."""
         query = _query().order_by(requests.c.created_at.desc()).limit(limit)
@@ -145,22 +152,31 @@ class JobStore:
 
     def events(self, run: str, after: int) -> list[GenerationEvent]:
         """The generations of a run after ``after`` (-1: all)."""
-        query = (
-            sa.select(generations)
-            .where(generations.c.run == run, generations.c.generation > after)
-            .order_by(generations.c.generation)
-        )
+        return self.events_of({run: after}).get(run, [])
+
+    def events_of(self, after: Mapping[str, int]) -> dict[str, list[GenerationEvent]]:
+        """run -> its generations after a number; runs without one are left out."""
+        found: dict[str, list[GenerationEvent]] = {}
+        runs_ = list(after)
         with self._engine.connect() as connection:
-            return [
-                GenerationEvent(
-                    generation=row.generation,
-                    finished_at=row.finished_at,
-                    seconds=row.seconds,
-                    failed=row.failed,
-                    digest=row.digest,
+            # In parts, because SQLite limits the depth of a condition.
+            for first in range(0, len(runs_), _CONDITIONS):
+                newer = (
+                    sa.and_(generations.c.run == run, generations.c.generation > after[run])
+                    for run in runs_[first : first + _CONDITIONS]
                 )
-                for row in connection.execute(query)
-            ]
+                query = sa.select(generations).where(sa.or_(*newer))
+                for row in connection.execute(query.order_by(generations.c.generation)):
+                    found.setdefault(row.run, []).append(
+                        GenerationEvent(
+                            generation=row.generation,
+                            finished_at=row.finished_at,
+                            seconds=row.seconds,
+                            failed=row.failed,
+                            digest=row.digest,
+                        )
+                    )
+        return found
 
     def _jobs(self, query: sa.Select[Any]) -> list[Job]:
         with self._engine.connect() as connection:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+import stat
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
 from ga.errors import InputError
-from ga.sources.hyperliquid import PREFIX
+from ga.sources.files import SUFFIXES
+from ga.sources.hyperliquid import PREFIX, hyperliquid_source
 from ga.sources.samples import SAMPLES
 from ga.sources.synthetic import parse_synthetic
 
+_NAME: Final = r"[A-Za-z0-9_\-+=@,~ ][A-Za-z0-9_.\-+=@,~ ]*"
+"""One part of a path: no ``..``, no hidden file, not empty, so that no path is absolute."""
 TOKEN_VARIABLE: Final = "GA_SERVICE_TOKEN"
 DATABASE_SECONDS: Final = 5.0
 """Default seconds of silence after which the database is away."""
@@ -35,22 +40,27 @@ class Limits:
     """Seconds that one process of an evolution may work."""
     quiet_seconds: int = 3_600
     """Seconds that an evolution may work without a new generation; loading its market counts."""
+    market_bytes: int = 1 << 30
+    """Bytes of a market's files together."""
+    connections: int = 800
+    """Open connections of all clients."""
+    client_connections: int = 400
+    """Open connections of one address."""
+    header_seconds: int = 10
+    """Seconds that a client may take for the head of a request."""
+    body_seconds: int = 30
+    """Seconds that a client may take for the body of a request."""
+    write_seconds: int = 30
+    """Seconds that a client may go without reading an answer."""
+    hyperliquid: bool = False
+    """Whether requests may name markets that are downloaded."""
     markets: Path | None = None
     """Folder of the market files that requests may name; None: files are not allowed."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "population_size",
-            "generations",
-            "cells",
-            "queued",
-            "body_bytes",
-            "watchers",
-            "concurrent",
-            "seconds",
-            "quiet_seconds",
-        ):
-            if getattr(self, name) < 1:
+        for field in fields(self):
+            name = field.name
+            if name not in ("markets", "hyperliquid") and getattr(self, name) < 1:
                 option = f"--max-{name.replace('_', '-')}"
                 raise InputError(f"{option} must be 1 or more, not {getattr(self, name)}")
         if self.markets is not None and not self.markets.is_dir():
@@ -62,7 +72,12 @@ class Limits:
         Raises:
             InputError: it is too large, or a file outside the folder of markets.
         """
-        if spec in SAMPLES or spec == "hyperliquid" or spec.startswith(PREFIX):
+        if spec in SAMPLES:
+            return spec
+        if spec == "hyperliquid" or spec.startswith(PREFIX):
+            if not self.hyperliquid:
+                raise InputError(f"market {spec}: this service does not download markets")
+            hyperliquid_source(spec, start=None, end=None)
             return spec
         if spec == "synthetic" or spec.startswith("synthetic:"):
             asked = parse_synthetic(spec)
@@ -75,11 +90,32 @@ class Limits:
         if self.markets is None:
             raise missing
         root = self.markets.resolve()
+        if not all(re.fullmatch(_NAME, part) for part in spec.split("/")):
+            raise missing
         try:
             path = (root / spec).resolve()
             if not path.is_relative_to(root) or path == root or not path.exists():
                 raise missing
+            size = sum(_size(file, spec) for file in (path.iterdir() if path.is_dir() else (path,)))
+        except InputError:
+            raise
         except (OSError, ValueError, RuntimeError):
             # The name is too long, contains NUL, or is a loop of links.
             raise missing from None
+        if size > self.market_bytes:
+            raise InputError(f"market {spec}: its files have over {self.market_bytes:,} bytes")
         return str(path)
+
+
+def _size(file: Path, spec: str) -> int:
+    """The size of a file of a market; 0 of files that are none.
+
+    Raises:
+        InputError: it is no regular file: it could block its reader, or never end.
+    """
+    if file.suffix.lower() not in SUFFIXES:
+        return 0
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"market {spec}: {file.name} is not a regular file")
+    return found.st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -22,28 +23,31 @@ _BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
 class BodyLimit:
-    """Refuses a body of more than ``most`` bytes with 413, with or without a Content-Length."""
+    """Refuses a body of more than ``most`` bytes with 413, with or without a Content-Length, and
+    one that takes more than ``seconds`` with 408.
+    """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app, self._most = app, most
+    def __init__(self, app: ASGIApp, most: int, seconds: float) -> None:
+        self._app, self._most, self._seconds = app, most, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body up to the limit, then pass the request on."""
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
-        body, more = b"", True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._most:
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await self._whole(receive)
+        except _LeftError:
+            return
+        except (TimeoutError, _TooLongError) as error:
+            if isinstance(error, TimeoutError):
+                answer = problem(408, f"the body took more than {self._seconds:g} s")
+            else:
                 answer = problem(413, f"the body is over {self._most:,} bytes")
-                answer.headers["Connection"] = "close"
-                await answer(scope, receive, send)
-                return
+            answer.headers["Connection"] = "close"
+            await answer(scope, receive, send)
+            return
         whole: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
         async def replay() -> Message:
@@ -54,6 +58,26 @@ class BodyLimit:
             return await receive()
 
         await self._app(scope, replay, send)
+
+    async def _whole(self, receive: Receive) -> bytes:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _LeftError
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._most:
+                raise _TooLongError
+        return body
+
+
+class _LeftError(Exception):
+    """The client has gone."""
+
+
+class _TooLongError(Exception):
+    """The body is too long."""
 
 
 class Metrics:

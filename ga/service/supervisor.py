@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +70,7 @@ class Runner:
         self._trouble: str | None = None
         self._wake = threading.Event()
         self._stop = threading.Event()
+        self._hurried = threading.Event()
         # PDEATHSIG follows the thread that starts a child, so one thread starts all of them.
         self._thread = threading.Thread(target=self._run, name="evolutions")
 
@@ -90,10 +92,16 @@ class Runner:
         """Why evolutions are not looked after."""
         return self._trouble or "the job supervisor is not running; restart the service"
 
-    def close(self) -> None:
-        """End the children; the next service resumes their evolutions."""
+    def end(self, *, at_once: bool = False) -> None:
+        """Begin to end the children, ``at_once`` without waiting for an orderly end."""
+        if at_once:
+            self._hurried.set()
         self._stop.set()
         self._wake.set()
+
+    def close(self) -> None:
+        """End the children; the next service resumes their evolutions."""
+        self.end()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -104,7 +112,7 @@ class Runner:
                 self._wake.wait(_POLL)
                 self._wake.clear()
         finally:
-            end_all(list(self._children.values()))
+            end_all(list(self._children.values()), hurried=self._hurried.is_set)
 
     def _round(self) -> None:
         """One step, or the report of why there is none."""
@@ -187,7 +195,7 @@ class Runner:
         if status == 0:
             self._store.move(job.run, "finished")
         else:
-            error = child.last_line() or f"its process ended with status {status}"
+            error = child.last_line() or _how_ended(status or 0)
             spared, tries = self._spared.get(job.run, 0), job.tries + 1
             if self._for_lack_of_database(child, error) and spared < _SPARED:
                 self._again(job, error, tries, pause=_PAUSE * min(spared + 1, 15))
@@ -246,6 +254,12 @@ def engine_command(
         return ["evolve", *run, *options]
 
     return command
+
+
+def _how_ended(status: int) -> str:
+    if status == -signal.SIGKILL:
+        return "its process was killed, for example for lack of memory"
+    return f"its process ended with status {status}"
 
 
 def _one_line(error: object) -> str:

@@ -8,6 +8,7 @@ microseconds or nanoseconds since the epoch.
 
 from __future__ import annotations
 
+import stat
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -112,6 +113,9 @@ def _read_frame(path: Path) -> pd.DataFrame:
     if suffix not in SUFFIXES:
         raise InputError(f"{path}: unknown file type {suffix!r}; give {_either(SUFFIXES)}")
     try:
+        # A FIFO or a device could block this process, or never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: not a regular file; give a file")
         if suffix == ".csv":
             frame = pd.read_csv(path)
         elif suffix == ".feather":
@@ -120,6 +124,8 @@ def _read_frame(path: Path) -> pd.DataFrame:
             frame = pd.read_parquet(path).reset_index()
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: the file is empty; give a file with a header and bars") from None
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: cannot be read ({reason}); check the file") from None
