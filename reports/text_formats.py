@@ -24,6 +24,7 @@ def junit(result: GateResult) -> str:
     """JUnit XML: one test case per criterion; FAIL is a failure, INCONCLUSIVE is skipped."""
     suite = TestSuite("gate")
     suite.add_property("decision", result.decision.value)
+    suite.add_property("system", _xml(f"{result.system_id}: {result.system}"))
     for source in result.sources:
         suite.add_property(_xml(f"sha256 of {source.path}"), _xml(source.sha256))
     for criterion in result.criteria:
@@ -37,6 +38,7 @@ def junit(result: GateResult) -> str:
         elif verdict.status is Status.INCONCLUSIVE:
             case.result = [Skipped(message)]
         case.system_out = _xml(
+            f"system: {result.system_id}\n"
             f"target: {criterion.target}\nmeasured: {verdict.measured or '–'}\n"
             f"interval: {interval(criterion, verdict)}\nreason: {verdict.reason}\n"
             f"needs: {verdict.needs or '–'}\nbudget: {verdict.budget or '–'}"
@@ -53,13 +55,14 @@ def summary(result: GateResult) -> str:
     """Markdown, short enough for a job summary or a comment."""
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
     lines = [f"# Gate for Phase 2: {result.decision.value}", "", counts, ""]
-    lines += [f"System: {_markdown(result.system)}", ""]
-    lines += ["| Criterion | Target | Measured | 95 % bounds | Verdict | Why |"]
-    lines += ["|---|---|---|---|---|---|"]
+    lines += [f"System {_code(result.system_id)}: {_markdown(result.system)}", ""]
+    lines += ["| Criterion | System | Target | Measured | 95 % bounds | Verdict | Why |"]
+    lines += ["|---|---|---|---|---|---|---|"]
     for criterion in result.criteria:
         verdict = result.verdicts[criterion.id]
         cells = (
             f"`{criterion.id}`",
+            _code(result.system_id),
             _markdown(criterion.target),
             _markdown(verdict.measured or "–"),
             _markdown(interval(criterion, verdict)),
@@ -81,6 +84,9 @@ def summary(result: GateResult) -> str:
             f"- run {_code(one.run)}: {_markdown(one.text)} (rule: {_markdown(one.rule)})"
             for one in result.violations
         ]
+    if result.left_out:
+        lines += ["", "## Runs of this system that were left out", ""]
+        lines += [f"- {_markdown(one.text)}" for one in result.left_out]
     if result.reservations:
         lines += ["", "## Reasons for no GO", ""]
         lines += [f"- {_markdown(one)}" for one in result.reservations]

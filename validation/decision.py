@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 
+from validation.campaigns.log import CampaignLog
 from validation.certificates import Certificate, certified, false_alarms
 from validation.consistency.check import ReadKinds, open_if_violated, violations
 from validation.consistency.rule import Violation
@@ -20,9 +22,12 @@ from validation.evidence.identity import (
     SIMULATED,
     described,
     require_one_system,
+    system_id,
     too_old,
 )
 from validation.evidence.log import Evidence, pool
+from validation.left_out import LeftOut, left_out, open_if_left_out
+from validation.left_out import reservations as reservations_of_log
 from validation.self_check import EvidenceSource, assess_sources, downgrade_untrusted
 from validation.verdict import Records, Status, Verdict, judge
 
@@ -74,6 +79,10 @@ class GateResult:
     """Records that contradict each other; the criteria that read them are open."""
     reservations: tuple[str, ...] = ()
     """Why there is no GO, whatever the verdicts: a simulated run, or one of another time."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Runs of the same system that the campaign log lists, and that were not judged."""
+    system_id: str = ""
+    """Short name of the system, which each verdict bears."""
 
     @property
     def system(self) -> str:
@@ -113,6 +122,7 @@ def as_object(result: GateResult) -> dict[str, object]:
         "decision": result.decision.value,
         "exit_code": result.exit_code,
         "system": result.system,
+        "system_id": result.system_id,
         "reservations": list(result.reservations),
         "uncertified": list(result.uncertified),
         "false_alarms": result.false_alarms,
@@ -127,6 +137,7 @@ def as_object(result: GateResult) -> dict[str, object]:
                 "reason": result.verdicts[criterion.id].reason,
                 "needs": result.verdicts[criterion.id].needs,
                 "budget": result.verdicts[criterion.id].budget,
+                "system": result.system_id,
             }
             for criterion in result.criteria
         ],
@@ -135,6 +146,7 @@ def as_object(result: GateResult) -> dict[str, object]:
             {"rule": violation.rule, "run": violation.run, "text": violation.text}
             for violation in result.violations
         ],
+        "left_out": [{**asdict(one), "text": one.text} for one in result.left_out],
         "sources": [asdict(source) for source in result.sources],
     }
 
@@ -153,18 +165,22 @@ def decide(
     mutants: Sequence[Mutant] = MUTANTS,
     now: float | None = None,
     max_age_days: float = MAX_AGE_DAYS,
+    campaigns: CampaignLog | None = None,
 ) -> GateResult:
     """Judge every criterion on the pooled records.
 
     What passes on a source of evidence that is doubted is INCONCLUSIVE, and so is what rests on
     records that contradict each other. One FAIL makes it NO-GO; GO takes a PASS of every criterion,
     each certified, on a real system, with evidence of today; all else is INCONCLUSIVE.
+    What failed in a run of the same system that was left out does not pass (``left_out``).
 
     Args:
         certificates: Of this very gate, as ``read_certificates`` gives them.
         mutants: Of all these criteria; each must have been detected.
         now: Unix seconds at which the evidence must be no older than ``max_age_days`` and not of
             the future; None: its age does not count.
+        campaigns: All runs, which tell what was left out; None: not asked. An empty log rules out
+            GO.
 
     Raises:
         EvidenceError: no record, the same run twice, or runs of different systems.
@@ -179,8 +195,14 @@ def decide(
     }
     if not criteria or len(verdicts) != len(criteria):
         raise ValueError("a gate needs criteria with unique ids")
-    statuses = {verdict.status for verdict in verdicts.values()}
     reservations = _reservations(records, now=now, days=max_age_days)
+    others: tuple[LeftOut, ...] = ()
+    if campaigns is not None:
+        failed = partial(_failed, criteria=criteria)
+        others = left_out(campaigns, records, now=now, days=max_age_days, failed=failed)
+        verdicts = open_if_left_out(verdicts, others)
+        reservations += reservations_of_log(campaigns, records, others)
+    statuses = {verdict.status for verdict in verdicts.values()}
     first = records[0].opening
     done = certified(certificates, mutants, backend=first.backend, at=first.started_at)
     if Status.FAIL in statuses:
@@ -193,26 +215,29 @@ def decide(
         decision=decision,
         criteria=tuple(criteria),
         verdicts=MappingProxyType(verdicts),
-        sources=tuple(
-            Source(
-                path=record.source,
-                run=record.run,
-                sha256=record.sha256,
-                events=len(record.events),
-                closed=record.closed,
-                replay=record.opening.replay,
-                started_at=record.opening.started_at,
-                backend=record.opening.backend,
-                nodes=record.opening.nodes,
-                system=described(record),
-            )
-            for record in records
-        ),
+        sources=tuple(map(_source, records)),
         observer=aspects,
         certificates=tuple(certificates),
         violations=contradictions,
         reservations=reservations,
+        left_out=others,
+        system_id=system_id(records),
         certified=done,
+    )
+
+
+def _source(record: Evidence) -> Source:
+    return Source(
+        path=record.source,
+        run=record.run,
+        sha256=record.sha256,
+        events=len(record.events),
+        closed=record.closed,
+        replay=record.opening.replay,
+        started_at=record.opening.started_at,
+        backend=record.opening.backend,
+        nodes=record.opening.nodes,
+        system=described(record),
     )
 
 
@@ -239,3 +264,13 @@ def _judged(
     verdict = judge(criterion.verdict, read.records)
     verdict = open_if_disturbed(criterion, verdict, records)
     return open_if_violated(downgrade_untrusted(criterion, verdict, aspects), read, contradictions)
+
+
+def _failed(record: Evidence, *, criteria: Sequence[Criterion]) -> list[str]:
+    """Ids of the criteria that fail on one run alone."""
+    aspects, contradictions = assess_sources([record], criteria), violations([record])
+    return [
+        criterion.id
+        for criterion in criteria
+        if _judged(criterion, [record], aspects, contradictions).status is Status.FAIL
+    ]

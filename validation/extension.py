@@ -18,6 +18,7 @@ from typing import Final
 
 from evolution_gate.fixtures.protocols import Stack
 from ga.errors import InputError
+from validation.campaigns.log import gathering, log_of, logged
 from validation.certificates import (
     HEALTHY,
     Certificate,
@@ -28,6 +29,7 @@ from validation.certificates import (
 from validation.contract import Criterion, CriterionPlugin, Injector, Mutant
 from validation.criteria.registry import CRITERIA, MUTANTS
 from validation.decision import GateResult, decide
+from validation.evidence.identity import facts_of
 from validation.evidence.log import FILE, EvidenceWriter, read_evidence
 from validation.evidence.records import Environment
 from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
@@ -96,15 +98,25 @@ def run_plugin(
     seed = secrets.randbelow(2**31) if seed is None else seed
     say(f"seed {seed}; evidence goes to {folder}")
     folder.mkdir(parents=True, exist_ok=True)
-    with fixtures.start_stack(
-        nodes=nodes, cpus_per_node=_CPUS, backend=backend, shared=folder, on_progress=say
-    ) as stack:
-        return _gathered(plugin, stack, seed=seed, folder=folder, say=say, planted=_nothing_planted)
+    run, log = f"{plugin.name}-{time.time()}", log_of(folder / FILE)
+    command = f"{command_of(plugin)} --stack {backend} --nodes {nodes} --replay {seed}"
+    facts = {"nodes": nodes, "cpus_per_node": _CPUS, **facts_of(environment())}
+    with (
+        logged(log, run, evidence=folder / FILE, command=command, system=facts),
+        fixtures.start_stack(
+            nodes=nodes, cpus_per_node=_CPUS, backend=backend, shared=folder, on_progress=say
+        ) as stack,
+    ):
+        gathering(log, run, {"backend": stack.backend})
+        return _gathered(
+            plugin, stack, run, seed=seed, folder=folder, say=say, planted=_nothing_planted
+        )
 
 
 def _gathered(
     plugin: CriterionPlugin,
     stack: Stack,
+    run: str,
     *,
     seed: int,
     folder: Path,
@@ -115,7 +127,7 @@ def _gathered(
     path, outages, nodes = folder / FILE, ExcusedOutages(), len(stack.nodes)
     with EvidenceWriter(
         path,
-        run=f"{plugin.name}-{time.time()}",
+        run=run,
         seed=seed,
         backend=stack.backend,
         nodes=nodes,
@@ -179,6 +191,7 @@ def certify_plugin(
                 record = _gathered(
                     plugin,
                     stack,
+                    f"{plugin.name}-{time.time()}",
                     seed=1,
                     folder=Path(place) / str(number),
                     say=say,

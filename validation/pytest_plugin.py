@@ -143,6 +143,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def decide_from(config: pytest.Config, folder: Path) -> GateResult:
     """The verdicts on a run's evidence, with the options' custom criteria."""
+    from validation.campaigns.log import log_of, read_logs
     from validation.decision import decide
     from validation.evidence.log import FILE, read_evidence
     from validation.extension import all_criteria, all_mutants, valid_certificates
@@ -157,6 +158,7 @@ def decide_from(config: pytest.Config, folder: Path) -> GateResult:
         certificates=certificates,
         mutants=all_mutants(plugins),
         now=time.time(),
+        campaigns=read_logs([log_of(folder)]),
     )
 
 
@@ -170,10 +172,14 @@ def gather_evidence(config: pytest.Config) -> Path:
     # Imported here: this plugin is loaded for every pytest run.
     from evolution_gate.fixtures.backends.attached_node import NOT_OURS
     from validation.campaigns.lists import ATTACHED, FULL
+    from validation.campaigns.log import FILE as LOG
+    from validation.campaigns.log import end_judged, logged
     from validation.campaigns.run import Options, run_campaign
-    from validation.evidence.log import read_evidence
+    from validation.evidence.identity import facts_of
+    from validation.evidence.log import FILE, read_evidence
     from validation.reporting import reporters
     from validation.run_folder import OUT, stamp
+    from validation.stages.environment import environment
     from validation.stages.exposure import withdraw
     from validation.stages.scale import FULL as FULL_SCALE
     from validation.stages.scale import SHORT
@@ -200,22 +206,26 @@ def gather_evidence(config: pytest.Config) -> Path:
     folder = OUT / run
     if not ours:
         say(f"{NOT_OURS}: criteria that need faults are INCONCLUSIVE")
-    gathered = run_campaign(
-        target,
-        FULL if ours else ATTACHED,
-        Options(
-            seed=seed,
-            run=run,
-            folder=folder,
-            scale=SHORT if short else FULL_SCALE,
-            replay=replay,
-            say=say,
-            plugins=plugins,
-            keep_files=config.getoption("--keep-files"),
-            notes=() if ours else (f"{NOT_OURS}: no fault is injected, nothing is stopped",),
-        ),
-    )
-    result, evidence = decide_from(config, folder), [read_evidence(gathered.evidence)]
+    log = OUT / LOG
+    with logged(log, run, evidence=folder / FILE, command=replay, system=facts_of(environment())):
+        gathered = run_campaign(
+            target,
+            FULL if ours else ATTACHED,
+            Options(
+                seed=seed,
+                run=run,
+                folder=folder,
+                scale=SHORT if short else FULL_SCALE,
+                replay=replay,
+                say=say,
+                plugins=plugins,
+                keep_files=config.getoption("--keep-files"),
+                notes=() if ours else (f"{NOT_OURS}: no fault is injected, nothing is stopped",),
+                log=log,
+            ),
+        )
+        result, evidence = decide_from(config, folder), [read_evidence(gathered.evidence)]
+    end_judged(log, result)
     pages = [
         Path(page)
         for reporter in writing
@@ -309,7 +319,7 @@ def pytest_terminal_summary(
     result = config.stash.get(_RESULT, None)
     if result is None:
         return
-    from validation.self_check import distrust_reasons
+    from validation.cli.output import reservation_lines
     from validation.verdict import bounds, format_explanation
 
     units = {criterion.id: criterion.unit for criterion in result.criteria}
@@ -318,16 +328,12 @@ def pytest_terminal_summary(
         between = bounds(verdict, units.get(criterion, ""))
         measured = f"{verdict.measured} ({between})" if between else verdict.measured
         terminalreporter.write_line(
-            f"{verdict.status.value:<13} {criterion:<22} {measured} --"
+            f"{verdict.status.value:<13} {criterion:<22} {result.system_id} {measured} --"
             f" {format_explanation(verdict)}"
         )
-    terminalreporter.write_line(f"system: {result.system}")
-    for violation in result.violations:
-        terminalreporter.write_line(
-            f"contradiction in run {violation.run}: {violation.text} ({violation.rule})"
-        )
-    for line in distrust_reasons(result.observer):
-        terminalreporter.write_line(f"untrusted: {line}")
+    terminalreporter.write_line(f"system {result.system_id}: {result.system}")
+    for line in reservation_lines(result):
+        terminalreporter.write_line(line)
     folder = config.stash[_FOLDER]
     terminalreporter.write_line(f"report: {folder / 'report.html'}")
     terminalreporter.write_line(f"all runs: {folder.parent / 'index.html'}")

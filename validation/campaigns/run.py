@@ -14,6 +14,7 @@ from typing import Final
 from evolution_gate.fixtures.protocols import StackError
 from evolution_gate.fixtures.system.launch import beside
 from evolution_gate.fixtures.system.termination import alongside
+from validation.campaigns.log import gathering
 from validation.campaigns.progress import Progress
 from validation.contract import CriterionPlugin, Stage
 from validation.evidence.log import FILE, EvidenceWriter
@@ -71,6 +72,8 @@ class Options:
     """Whether ledgers and backups stay in the folder."""
     notes: tuple[str, ...] = ()
     """Written into the record at the beginning."""
+    log: Path | None = None
+    """Campaign log, in which the run was begun already; None: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +133,8 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
         ) as writer,
         HarnessMonitor(stack, writer),
     ):
+        if options.log is not None:
+            gathering(options.log, options.run, writer.system)
         work.mkdir()
         writer.add(Environment(values=environment()))
         for note in options.notes:

@@ -11,35 +11,36 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from evolution_gate.fixtures.system import termination
 from ga.errors import InputError
 from validation.campaigns.fault_schedule import LEAST_NODES, SCHEDULE
+from validation.campaigns.log import FILE as CAMPAIGNS
+from validation.campaigns.log import end_judged, log_of, read_logs
 from validation.certificates import HEALTHY, Certificate, certified, false_alarms
+from validation.cli.output import (
+    show_certificates,
+    show_criteria,
+    show_differences,
+    show_result,
+)
 from validation.cli.parser import RUNS, make_parser
-from validation.contract import Criterion, CriterionPlugin
+from validation.contract import CriterionPlugin
 from validation.criteria.registry import CRITERIA
-from validation.decision import Decision, GateResult, as_object, decide
+from validation.decision import Decision, GateResult, decide
 from validation.diff import difference
 from validation.evidence.log import (
     FILE,
     Evidence,
     EvidenceError,
     pool,
-    read_evidence,
 )
 from validation.extension import (
     all_criteria,
@@ -49,28 +50,18 @@ from validation.extension import (
     run_plugin,
     valid_certificates,
 )
+from validation.left_out import read_any
 from validation.mutation.runner import CERTIFICATES, certify
 from validation.plugin_loading import load
 from validation.reporting import reporters
 from validation.run_folder import stamp
-from validation.self_check import distrust_reasons
 from validation.soak import read_soak
 from validation.soak import run as soak
-from validation.verdict import Status, bounds, format_explanation
+from validation.verdict import Status
 
 UNUSABLE: Final = 2
 CRASHED: Final = 70
 """``EX_SOFTWARE`` of ``sysexits.h``."""
-STYLES: Final = {
-    Status.PASS: "bold green",
-    Status.FAIL: "bold red",
-    Status.INCONCLUSIVE: "bold yellow",
-}
-_DECISION_STYLES: Final = {
-    Decision.GO: "bold green",
-    Decision.NO_GO: "bold red",
-    Decision.INCONCLUSIVE: "bold yellow",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,7 +84,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         owns = [load(path) for path in getattr(options, "with", [])]
         if options.command == "criteria":
-            return _criteria(all_criteria(owns), as_json=options.json)
+            show_criteria(all_criteria(owns), as_json=options.json)
+            return 0
         if options.command == "own":
             return _own(load(options.file), options)
         if options.command == "schedule":
@@ -115,10 +107,11 @@ def _run(options: argparse.Namespace) -> int:
                 mutants=all_mutants(owns),
                 now=time.time(),
                 max_age_days=options.max_age,
+                campaigns=read_logs(_logs(options)),
             )
         if options.command == "report":
             return _report(result, evidence, options.out, options.runs)
-        return _gate(result, as_json=options.json)
+        return _shown(result, as_json=options.json)
     except (EvidenceError, InputError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
@@ -128,17 +121,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _diff(before: Sequence[Evidence], after: Sequence[Evidence], *, as_json: bool) -> int:
     found = difference(before, after)
-    if as_json:
-        print(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
-    elif not found:
-        print("nothing changed")
-    else:
-        table = Table(pad_edge=False)
-        for name in ("What", "Name", "Before", "After"):
-            table.add_column(name, overflow="fold", no_wrap=name in ("What", "Name"))
-        for one in found:
-            table.add_row(Text(one.kind), Text(one.name), Text(one.before), Text(one.after))
-        _console().print(table)
+    show_differences(found, as_json=as_json)
     return int(any(one.kind in ("decision", "verdict") for one in found))
 
 
@@ -160,9 +143,9 @@ def _own(own: CriterionPlugin, options: argparse.Namespace) -> int:
         folder=folder,
         say=_tell,
     )
-    return _gate(
-        evaluate(own, record, valid_certificates(CERTIFICATES, [own])), as_json=options.json
-    )
+    result = evaluate(own, record, valid_certificates(CERTIFICATES, [own]))
+    end_judged(log_of(record), result)
+    return _shown(result, as_json=options.json)
 
 
 def _tell(text: str) -> None:
@@ -194,10 +177,7 @@ def _certify(options: argparse.Namespace, owns: Sequence[CriterionPlugin]) -> in
         )
     backend = "containers" if options.stack == "containers" else "processes"
     done = certified(found, all_mutants(owns), backend=backend)
-    if options.json:
-        print(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
-    else:
-        _console().print(_certificates(found))
+    show_certificates(found, as_json=options.json)
     _tell(false_alarms(found))
     partial = options.shard is not None or options.stack == "containers"
     without = [
@@ -210,23 +190,6 @@ def _certify(options: argparse.Namespace, owns: Sequence[CriterionPlugin]) -> in
     if without:
         _tell(f"uncertified: {', '.join(without)}")
     return 1 if any(one.detected == (one.defect == HEALTHY) for one in found) else 0
-
-
-def _certificates(found: Sequence[Certificate]) -> Table:
-    table = Table(pad_edge=False)
-    for name in ("Criterion", "Stack", "Defect", "Expected", "Verdict", "Why"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("Criterion", "Verdict"))
-    for one in found:
-        style = "bold red" if one.detected == (one.defect == HEALTHY) else ""
-        table.add_row(
-            Text(one.criterion),
-            Text(one.stack),
-            Text(one.defect),
-            Text(one.expected),
-            Text(one.verdict, style=style),
-            Text(one.reason),
-        )
-    return table
 
 
 @contextmanager
@@ -242,7 +205,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
-    evidence = pool([_read_one(path) for path in files])
+    evidence = pool([read_any(path) for path in files])
     for record in evidence:
         if not record.closed:
             print(
@@ -253,97 +216,31 @@ def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
     return evidence
 
 
-def _read_one(path: Path) -> Evidence:
-    """Read a file, a soak's folder, or the folder of a pytest run."""
-    inside = path / FILE
-    if path.is_dir() and not inside.exists():
-        return read_soak(path)
-    return read_evidence(inside if path.is_dir() else path, allow_open=True)
+def _logs(options: argparse.Namespace) -> list[Path]:
+    """Campaign logs: next to the runs, the usual one, and those that are named.
+
+    Raises:
+        InputError: one that was named does not exist.
+    """
+    if missing := [path for path in options.campaigns if not path.is_file()]:
+        raise InputError(f"--campaigns {missing[0]}: no such file")
+    return [*map(log_of, options.files), RUNS / CAMPAIGNS, *options.campaigns]
+
+
+def _shown(result: GateResult, *, as_json: bool) -> int:
+    show_result(result, as_json=as_json)
+    return result.exit_code
 
 
 def _soak(options: argparse.Namespace) -> int:
     folder = soak.soak(options)
     result = decide([read_soak(folder)])
-    _gate(result, as_json=False)
+    end_judged(log_of(folder), result)
+    _shown(result, as_json=False)
     print(f"pool it with other runs: python -m validation gate {folder} EVIDENCE...")
     if result.decision is Decision.NO_GO:
         return result.exit_code
     return 0 if result.verdict("uptime").status is Status.PASS else UNUSABLE
-
-
-def _gate(result: GateResult, *, as_json: bool) -> int:
-    if as_json:
-        print(json.dumps(as_object(result), indent=2, ensure_ascii=False, allow_nan=False))
-        return result.exit_code
-    table = Table(show_lines=False, pad_edge=False)
-    for name in ("Criterion", "Target", "Verdict", "Measured", "Why"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("Criterion", "Verdict"))
-    for criterion in result.criteria:
-        verdict = result.verdicts[criterion.id]
-        measured = verdict.measured or "-"
-        if between := bounds(verdict, criterion.unit):
-            measured += f" ({between})"
-        # Text, not str: a reason may hold brackets, which rich would take for markup.
-        table.add_row(
-            Text(criterion.id),
-            Text(criterion.target),
-            Text(verdict.status.value, style=STYLES[verdict.status]),
-            Text(measured),
-            Text(format_explanation(verdict)),
-        )
-    console = _console()
-    console.print(table)
-    console.print(Text(f"system: {result.system}"), soft_wrap=True)
-    for violation in result.violations:
-        text = f"contradiction in run {violation.run}: {violation.text} ({violation.rule})"
-        console.print(Text(text, "yellow"), soft_wrap=True)
-    for line in distrust_reasons(result.observer):
-        console.print(Text(f"untrusted: {line}", "yellow"), soft_wrap=True)
-    counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
-    console.print(Text(f"{result.decision.value}: {counts}", _DECISION_STYLES[result.decision]))
-    for reservation in result.reservations:
-        console.print(Text(f"no GO, because {reservation}"), soft_wrap=True)
-    if result.uncertified:
-        console.print(
-            Text(f"GO is not possible, uncertified: {', '.join(result.uncertified)}"),
-            soft_wrap=True,
-        )
-    return result.exit_code
-
-
-def _criteria(criteria: Sequence[Criterion], *, as_json: bool) -> int:
-    if as_json:
-        rows = [
-            {
-                "id": criterion.id,
-                "statement": criterion.statement,
-                "target": criterion.target,
-                "unit": criterion.unit,
-                "clause": criterion.clause,
-                "evidence": criterion.evidence_needed,
-            }
-            for criterion in criteria
-        ]
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-        return 0
-    table = Table(pad_edge=False)
-    for name in ("Criterion", "Statement", "Target", "Evidence needed"):
-        table.add_column(name, overflow="fold", no_wrap=name == "Criterion")
-    for criterion in criteria:
-        table.add_row(
-            Text(criterion.id),
-            Text(criterion.statement),
-            Text(criterion.target),
-            Text(criterion.evidence_needed),
-        )
-    _console().print(table)
-    return 0
-
-
-def _console() -> Console:
-    """Standard output; into a file or a pipe, wide enough for the table."""
-    console = Console()
-    return console if console.is_terminal else Console(width=150)
 
 
 def _report(result: GateResult, evidence: Sequence[Evidence], out: Path, runs: Path | None) -> int:

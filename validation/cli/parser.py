@@ -63,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_certificates(command)
     for command in (gate, report):
         _add_max_age(command)
+        _add_campaigns(command)
     finish(parser, installed="evolution-gate", examples=_EXAMPLES)
     return parser
 
@@ -182,6 +183,18 @@ def _add_max_age(command: argparse.ArgumentParser) -> None:
         metavar="DAYS",
         type=float,
         help=f"older evidence allows no GO (default: {MAX_AGE_DAYS:g})",
+    )
+
+
+def _add_campaigns(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--campaigns",
+        action="append",
+        default=[],
+        metavar="FILE",
+        type=Path,
+        help="a log of runs, besides those next to the evidence and in "
+        f"{RUNS}: shows which runs were left out; may be repeated",
     )
 
 

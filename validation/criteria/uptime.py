@@ -11,7 +11,7 @@ from validation.contract import CLOCK, Criterion, CriterionPlugin, Mutant
 from validation.criteria.plan import GO
 from validation.evidence.identity import SIMULATED
 from validation.evidence.log import Evidence
-from validation.evidence.outages import LONGEST_GAP_S, Outage, UptimeTracker
+from validation.evidence.outages import LONGEST_GAP_S, Outage, UptimeTracker, merged
 from validation.evidence.queries import HEAD, is_excused, longest_gap, overlap
 from validation.evidence.records import Gap
 from validation.evidence.records_monitoring import Probe
@@ -49,7 +49,8 @@ def uptime(records: Records) -> Verdict:
     """The cluster was available for at least 99 % of at least 48 watched hours.
 
     Available: the GCS answers and has a worker node alive. Outages are counted, each from the last
-    good probe before it to the first good one after it. Time that nobody watched is neither up nor
+    good probe before it to the first good one after it. Time that several runs watched counts once,
+    and so does an outage that they saw. Time that nobody watched is neither up nor
     down; what a record says it did not watch (``gap``) is only missing, while a stretch that it
     passes over in silence rules out a PASS. Outages by a confirmed receipt of ours on the head or
     the whole cluster are not watched time.
@@ -58,7 +59,7 @@ def uptime(records: Records) -> Verdict:
     - FAIL: the upper bound is below 99 %, or in one record alone more was down than 1 % of the
       time watched, or of 48 h when that is longer: other records do not make up for it.
     """
-    watched_s = 0.0
+    stretches: list[tuple[float, float]] = []
     outages: list[Outage] = []
     problems: list[str] = []
     spent: list[str] = []
@@ -69,9 +70,12 @@ def uptime(records: Records) -> Verdict:
                 f"run {record.run} was down for {span(seen.down_s)}, "
                 f"{span(allowed(seen.watched_s))} are allowed"
             )
-        watched_s += seen.watched_s
+        stretches += seen.watched
         outages += seen.outages
         problems += _doubts(record, seen)
+    # Two runs at the same time watched the same hours.
+    watched_s = math.fsum(end - begin for begin, end in merged(stretches))
+    outages = _once(outages)
     if watched_s <= 0:
         raise InconclusiveError(
             format_list(["the cluster was not probed", *problems]),
@@ -117,6 +121,15 @@ def uptime(records: Records) -> Verdict:
         status=Status.PASS, measured=measured, interval=interval, reason=words, budget=budget
     )
     return downgrade(verdict, problems, needs="probes of the cluster throughout each record")
+
+
+def _once(outages: Sequence[Outage]) -> list[Outage]:
+    """Outages in the order of time; those that overlap were one, seen by several runs."""
+    unfinished = {outage.end for outage in outages if not outage.over}
+    return [
+        Outage(begin=begin, end=end, over=end not in unfinished)
+        for begin, end in merged((outage.begin, outage.end) for outage in outages)
+    ]
 
 
 def _missing_s(lengths: Sequence[float], watched_s: float) -> float:

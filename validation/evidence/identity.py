@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Final
 
 from validation.evidence.base import Record
+from validation.evidence.chained_lines import canonical
 from validation.evidence.errors import EvidenceError
 from validation.evidence.log import Evidence
 from validation.evidence.records import (
@@ -49,8 +51,7 @@ def identity(record: Evidence) -> Mapping[str, object]:
         "cpus_per_node": opening.cpus_per_node,
     }
     for environment in record.all(Environment):
-        values = environment.values
-        known.update({name: values[name] for name in _FACTS if name in values})
+        known.update(facts_of(environment.values))
     return known
 
 
@@ -72,6 +73,27 @@ def described(record: Evidence) -> str:
     return f"SIMULATED: {text}" if record.opening.backend == SIMULATED else text
 
 
+def facts_of(environment: Mapping[str, object]) -> dict[str, object]:
+    """The facts of a machine and its software that belong to the identity of a system."""
+    return {name: environment[name] for name in _FACTS if name in environment}
+
+
+def difference(one: Mapping[str, object], other: Mapping[str, object]) -> str | None:
+    """The first fact in which two systems differ; None: they may be the same one."""
+    for name in sorted(one.keys() & other.keys()):
+        if not _equal(one[name], other[name]):
+            return name
+    return None
+
+
+def system_id(records: Sequence[Evidence]) -> str:
+    """Eight digits for the system of a pool, the same wherever its identity is the same."""
+    known: dict[str, object] = {}
+    for record in records:
+        known |= identity(record)
+    return hashlib.sha256(canonical(known).encode()).hexdigest()[:8]
+
+
 def require_one_system(records: Sequence[Evidence]) -> None:
     """Check that runs may be judged together.
 
@@ -80,12 +102,11 @@ def require_one_system(records: Sequence[Evidence]) -> None:
     """
     for a, b in combinations(records, 2):
         one, other = identity(a), identity(b)
-        for name in sorted(one.keys() & other.keys()):
-            if not _equal(one[name], other[name]):
-                raise EvidenceError(
-                    f"{b.source}: run {b.run!r} is of another system than run {a.run!r}: {name}"
-                    f" {other[name]!r}, not {one[name]!r}; judge them separately"
-                )
+        if (name := difference(one, other)) is not None:
+            raise EvidenceError(
+                f"{b.source}: run {b.run!r} is of another system than run {a.run!r}: {name}"
+                f" {other[name]!r}, not {one[name]!r}; judge them separately"
+            )
         for kind in _EXACT:
             mine = {_key(record) for record in a.all(kind)}
             if any(_key(record) in mine for record in b.all(kind)):

@@ -1,9 +1,8 @@
 """The append-only evidence log, from which verdicts are computed: JSON Lines, one event a line.
 
-Nothing but this file enters a verdict. Every line carries ``chain``, the SHA-256 of the previous
-line's chain followed by the canonical JSON of the rest of its own line (sorted keys, no spaces,
-ASCII). So a line that is changed, moved, added or dropped is detected, and the last line must be a
-``close`` event with the number of lines before it.
+Nothing but this file enters a verdict. Every line carries a hash over the lines before it
+(``chained_lines``). So a line that is changed, moved, added or dropped is detected, and the last
+line must be a ``close`` event with the number of lines before it.
 
 The chain detects damage and careless edits. It is not a signature: anybody who rewrites the whole
 file can recompute it. If that matters, publish the file's ``sha256``, which the report prints.
@@ -12,10 +11,8 @@ file can recompute it. If that matters, publish the file's ``sha256``, which the
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +21,11 @@ from functools import cached_property
 from io import TextIOWrapper
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar, cast
+from typing import Final, Protocol, Self, TypeVar, cast
 
 from evolution_gate.fixtures.system.termination import undisturbed
 from validation.evidence.base import Record
+from validation.evidence.chained_lines import GENESIS, printable, read_line, write_line
 from validation.evidence.errors import EvidenceError
 from validation.evidence.records import SCHEMA_VERSION, Close, Open, parse
 
@@ -44,8 +42,6 @@ __all__ = [
 
 FILE: Final = "evidence.jsonl"
 """Name of the record in the folder of a run."""
-_GENESIS: Final = "0" * 64
-_KEYS: Final = frozenset({"seq", "kind", "at", "data", "chain"})
 R = TypeVar("R", bound=Record)
 
 
@@ -157,10 +153,16 @@ class EvidenceWriter:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path: Final = Path(path)
+        self.system: Final[Mapping[str, object]] = {
+            "backend": backend,
+            "nodes": nodes,
+            "cpus_per_node": cpus_per_node,
+        }
+        """What the opening says of the system, as in ``evidence.identity``."""
         self.run: Final = run
         self._clock = clock
         self._lock = threading.RLock()
-        self._chain = _GENESIS
+        self._chain = GENESIS
         self._seq = 0
         opening = Open(
             run=run,
@@ -189,19 +191,10 @@ class EvidenceWriter:
         with self._lock:
             if self._file is None:
                 raise ValueError(f"{self.path}: the record is closed; {kind} cannot be added")
-            body: dict[str, object] = {
-                "seq": self._seq,
-                "kind": kind,
-                "at": self._clock(),
-                "data": data,
-            }
-            text = _canonical(body)
-            chain = _link(self._chain, text)
-            # Sorted keys put it between the time and the data.
-            place = text.index('"data":')
+            line, chain = write_line(self._seq, kind, self._clock(), data, self._chain)
             # A line is written completely and counted, or not at all.
             with undisturbed():
-                self._file.write(f'{text[:place]}"chain":"{chain}",{text[place:]}\n')
+                self._file.write(line)
                 self._file.flush()
                 self._chain = chain
                 self._seq += 1
@@ -261,7 +254,7 @@ def read_evidence(path: str | os.PathLike[str], *, allow_open: bool = False) -> 
     if tail and not allow_open:
         raise EvidenceError(f"{source}, line {len(lines) + 1}: cut in the middle of the line")
     events: list[Event] = []
-    chain = _GENESIS
+    chain = GENESIS
     for number, line in enumerate(lines):
         try:
             event, chain = _event(line, number, chain)
@@ -304,63 +297,23 @@ def pool(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
     return tuple(evidence)
 
 
-def _canonical(value: object) -> str:
-    try:
-        return _ENCODER.encode(value)
-    except (TypeError, ValueError) as error:
-        raise EvidenceError(f"not JSON: {error}") from error
-
-
-def _link(previous: str, body: str) -> str:
-    return hashlib.sha256((previous + body).encode("ascii")).hexdigest()
-
-
-def _event(line: bytes, number: int, previous: str) -> tuple[Event, str]:
+def _event(text: bytes, number: int, previous: str) -> tuple[Event, str]:
     """Parse and check one line; returns it with its chain."""
-    try:
-        text = line.decode("ascii")
-        fields = _DECODER.decode(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise EvidenceError(f"not JSON ({error})") from None
-    if not isinstance(fields, dict) or fields.keys() != _KEYS:
-        raise EvidenceError(f"must be an object of {', '.join(sorted(_KEYS))}")
-    chain = fields.pop("chain")
-    seq, kind, at, data = fields["seq"], fields["kind"], fields["at"], fields["data"]
-    # A number such as 1e999 becomes infinite although the text does not say so.
-    if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at):
-        raise EvidenceError(f"at must be a finite number of seconds, not {at!r}")
-    if not isinstance(kind, str) or not isinstance(data, dict):
-        raise EvidenceError("kind must be text and data an object")
-    if type(seq) is not int or seq != number:
-        raise EvidenceError(f"event {seq!r} where {number} belongs: lines are missing or moved")
-    if "\\" in text:
-        kind, data = _printable(kind), _printable_all(data)
+    line = read_line(text, number, previous)
+    kind, data = line.kind, line.data
+    if line.escaped:
+        kind, data = printable(kind), printable(data)
         if kind == Open.KIND:
             # Name and command of the run stand in lines of their own.
             data = {k: " ".join(v.split()) if isinstance(v, str) else v for k, v in data.items()}
-    record = parse(kind, data)
-    # The text itself is hashed, so any other formatting counts as a change.
-    place = _CHAIN.match(text)
-    if place is None or chain != _link(previous, text[: place.end(1)] + text[place.end() :]):
-        raise EvidenceError("the chain does not fit: this line or one before it was changed")
-    event = Event(seq=seq, kind=kind, at=float(at), data=MappingProxyType(data), record=record)
-    return event, chain
-
-
-def _printable(text: str) -> str:
-    """Text without what a terminal would obey: control characters, and marks that turn the
-    direction of writing. Half a surrogate pair cannot be printed at all."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def _printable_all(value: Any) -> Any:
-    if isinstance(value, str):
-        return _printable(value)
-    if isinstance(value, dict):
-        return {_printable(name): _printable_all(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_printable_all(inner) for inner in value]
-    return value
+    event = Event(
+        seq=line.seq,
+        kind=kind,
+        at=line.at,
+        data=MappingProxyType(data),
+        record=parse(kind, data),
+    )
+    return event, line.chain
 
 
 def _check_place(event: Event, number: int, *, closed: bool) -> None:
@@ -376,24 +329,3 @@ def _check_place(event: Event, number: int, *, closed: bool) -> None:
         )
     if isinstance(record, Close) and record.events != number:
         raise EvidenceError(f"close counts {record.events} events, but {number} precede it")
-
-
-def _no_constant(name: str) -> object:
-    raise EvidenceError(f"{name} is not a JSON number")
-
-
-def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise EvidenceError("a key appears twice in one object")
-    return fields
-
-
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-"""All but tab and newline."""
-_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_twins)
-_CHAIN: Final = re.compile(r'(\{"at":[^,"]+,)"chain":"[0-9a-f]{64}",')
-"""Start of a written line. Its hash covers everything except the chain."""

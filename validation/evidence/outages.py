@@ -7,6 +7,7 @@ is neither up nor down.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,6 +40,8 @@ class UptimeTracker:
     """Time between probes, outages included."""
     outages: list[Outage] = field(default_factory=list)
     """Outages, including those whose end was not observed."""
+    watched: list[tuple[float, float]] = field(default_factory=list)
+    """Begin and end of every stretch of probes close together, in the order of time."""
     unwatched: list[tuple[float, float]] = field(default_factory=list)
     """Begin and end of every stretch without a probe."""
     probes: int = 0
@@ -69,6 +72,7 @@ class UptimeTracker:
         self.probes += 1
         if before is not None and 0 <= at - before <= LONGEST_GAP_S:
             self.watched_s += at - before
+            self._extend(before, at)
         else:
             self.pause()
             if before is not None:
@@ -81,8 +85,23 @@ class UptimeTracker:
             self.outages.append(Outage(begin=self._down_since, end=at, over=True))
             self._down_since = None
 
+    def _extend(self, begin: float, end: float) -> None:
+        if self.watched and self.watched[-1][1] == begin:
+            begin = self.watched.pop()[0]
+        self.watched.append((begin, end))
+
     def pause(self) -> None:
         """Mark the time from the last probe on as unwatched."""
         if self._down_since is not None and self._last is not None:
             self.outages.append(Outage(begin=self._down_since, end=self._last, over=False))
         self._down_since = self._last = None
+
+
+def merged(stretches: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Disjoint stretches that cover the same time, in the order of time."""
+    found: list[tuple[float, float]] = []
+    for begin, end in sorted(stretches):
+        if found and begin < found[-1][1]:
+            begin, end = found[-1][0], max(found.pop()[1], end)
+        found.append((begin, end))
+    return found

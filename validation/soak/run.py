@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Final
 from evolution_gate.fixtures.system.launch import beside
 from evolution_gate.fixtures.system.termination import undisturbed
 from ga.errors import InputError
+from validation.campaigns.log import gathering, log_of, logged
 from validation.campaigns.run import STEADY_SECONDS
+from validation.evidence.identity import facts_of
 from validation.evidence.log import Evidence
 from validation.evidence.records import Environment, Gap, Note
 from validation.run_folder import OUT, stamp
@@ -78,18 +80,28 @@ def register(parser: argparse.ArgumentParser) -> None:
 def soak(options: argparse.Namespace) -> Path:
     """Run one soak to its end and return its folder.
 
+    The campaign log next to the folder says that it begins. Whoever judges it writes its end.
+
     Raises:
         InputError: an option is out of range, or does not fit the soak that is resumed.
         EvidenceError: there is nothing to resume, it is damaged, or another process runs it.
     """
     folder = _resumed(options) if options.resume else _new(options)
-    lock = locked(folder.path)
+    lock, plan = locked(folder.path), folder.plan
+    facts = {} if options.simulate else facts_of(environment())
     try:
-        start = _Start.of(folder)
-        if options.simulate:
-            _simulate(start, options)
-        else:
-            _watch_stack(start)
+        with logged(
+            log_of(folder.path),
+            plan.name,
+            evidence=folder.path,
+            command=plan.replay,
+            system={"nodes": plan.nodes, "cpus_per_node": plan.cpus_per_node, **facts},
+        ):
+            start = _Start.of(folder)
+            if options.simulate:
+                _simulate(start, options)
+            else:
+                _watch_stack(start)
     finally:
         os.close(lock)
     return folder.path
@@ -193,7 +205,7 @@ def _simulate(start: _Start, options: argparse.Namespace) -> None:
     at = _SIMULATED_START if start.last is None else start.last + _SIMULATED_ABSENCE_S
     clock = Clock(at=at)
     segments = Segments(folder=start.folder, clock=clock, heard=live.hear)
-    segments.begin(start.gap(clock.at))
+    _begin(segments, start.gap(clock.at))
     world = SimulatedWorld(
         segments=segments, clock=clock, defect=options.simulate, workloads=live.workloads
     )
@@ -244,7 +256,7 @@ def _gather(start: _Start, stack: Stack) -> None:
     steady = watch.steady(STEADY_SECONDS)
     world = StackWorld(stack, segments, live, folder=logs, outages=outages, say=_say)
     # Not earlier: the time until the first probe is unwatched.
-    segments.begin(start.gap(time.time()))
+    _begin(segments, start.gap(time.time()))
     if not steady:
         segments.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
     observing = HarnessMonitor(stack, segments, period=OBSERVE_S)
@@ -255,6 +267,12 @@ def _gather(start: _Start, stack: Stack) -> None:
         for line in stack.unexpected_exits:
             _say(f"unexpected exit: {line}")
             segments.add(Note(text=f"unexpected exit: {line}"))
+
+
+def _begin(segments: Segments, gap: Gap | None) -> None:
+    segments.begin(gap)
+    plan = segments.folder.plan
+    gathering(log_of(segments.folder.path), plan.name, {"backend": plan.backend})
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from evolution_gate.fixtures.backends.container import stack
 from ga.errors import InputError
-from tests.support.evidence_builders import certificates, evidence, passing, write
+from tests.support.evidence_builders import certificates, evidence, list_run, passing, write
 from tests.support.evidence_records import T0, Timed, receipt
 from validation.certificates import append, certified
 from validation.cli.main import main
@@ -83,7 +83,7 @@ def test_command_judges_evidence_of_the_example(
     for one in certificates(c.id for c in CRITERIA):
         append(store, one)
     argv = ["gate", str(path), "--certificates", str(store), "--with", str(EXAMPLE), "--json"]
-    argv += ["--max-age", "100000"]
+    argv += ["--max-age", "100000", "--campaigns", str(list_run(path))]
     assert main(argv) == 2
     # All passes, and what is not certified blocks GO.
     assert json.loads(capsys.readouterr().out)["uncertified"] == ["squares_right"]

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.evidence_builders import certificates, evidence, passing, simulated, write
+from tests.support.evidence_builders import (
+    certificates,
+    evidence,
+    list_run,
+    passing,
+    simulated,
+    write,
+)
 from tests.support.evidence_records import T0, Timed
 from validation.certificates import append
 from validation.cli.main import main
@@ -36,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two simulated hours, the same with one individual lost, a full run, and certificates."""
     place = tmp_path_factory.mktemp("shown")
     assert main(soak(2, "healthy", place / "healthy")) == 2
-    assert main(soak(2, "lost", place / "lost")) == 1
+    assert main(soak(2, "lost", place / "other" / "lost")) == 1
     write(place / "run.jsonl", HEALTHY)
     write(place / "simulated.jsonl", simulated(HEALTHY), backend="simulated")
     for one in CERTIFIED:
@@ -49,17 +56,20 @@ def soak(hours: int, defect: str, out: Path) -> list[str]:
     return [*argv, "--out", str(out)]
 
 
-def gate(place: Path, *files: str) -> int:
-    named = [str(place / file) for file in files]
-    certificates = str(place / "certificates.jsonl")
-    return main(["gate", *named, "--certificates", certificates, "--max-age", "100000"])
+def gate(place: Path, *files: str, log: Path | None = None) -> int:
+    argv = ["gate", *(str(place / file) for file in files), "--max-age", "100000"]
+    argv += ["--certificates", str(place / "certificates.jsonl")]
+    return main(argv if log is None else [*argv, "--campaigns", str(log)])
 
 
 def test_complete_run_is_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert gate(place, "run.jsonl") == 0
+    log = list_run(place / "run.jsonl")
+    assert gate(place, "run.jsonl") == 2
+    assert "no campaign log lists run run-1" in capsys.readouterr().out
+    assert gate(place, "run.jsonl", log=log) == 0
     said = capsys.readouterr().out
     assert "GO: 24 PASS, 0 FAIL, 0 INCONCLUSIVE" in said
-    assert "system: 4 nodes of 0.4 CPU (processes), Ray 2.60.0" in said
+    assert ": 4 nodes of 0.4 CPU (processes), Ray 2.60.0" in said
 
 
 def test_old_run_is_not_go(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +96,7 @@ def test_two_simulated_days_pass(place: Path, capsys: pytest.CaptureFixture[str]
 def test_lost_individual_is_no_go_and_named(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert gate(place, "lost", "simulated.jsonl") == 1
+    assert gate(place, "other/lost", "simulated.jsonl") == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "NO-GO" in said
     assert "generation 3 index 7" in said

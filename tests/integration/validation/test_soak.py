@@ -16,7 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.evidence_builders import certificates, evidence, passing, simulated, write
+from tests.support.evidence_builders import (
+    certificates,
+    evidence,
+    passing,
+    shifted,
+    simulated,
+    write,
+)
+from tests.support.evidence_records import T0
 from tests.support.waiting import wait_until
 from validation.cli.main import main
 from validation.criteria.no_data_loss import no_data_loss
@@ -72,7 +80,9 @@ def test_segments_are_read_as_one_record(healthy: Path) -> None:
 
 
 def test_simulated_soak_is_never_go(healthy: Path, tmp_path: Path) -> None:
-    run = evidence(simulated(passing()), backend="simulated")
+    before = -4 * 86400.0
+    events = shifted(simulated(passing()), before)
+    run = evidence(events, backend="simulated", began=T0 + before)
     certified = certificates(criterion.id for criterion in CRITERIA)
     result = decide([read_soak(healthy), run], criteria=CRITERIA, certificates=certified)
     assert {verdict.status for verdict in result.verdicts.values()} == {Status.PASS}
@@ -351,3 +361,23 @@ def test_killed_writer_leaves_its_records(tmp_path: Path) -> None:
     assert not record.closed
     segments.finish()
     assert read_soak(tmp_path).closed
+
+
+def test_soak_is_listed_from_begin_to_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A failing soak that is left out opens what it failed, whether it ended or was killed."""
+    for name, defect in (("good", "healthy"), ("bad", "lost")):
+        argv = ["soak", "--hours", "2", "--simulate", defect, "--seed", "3", "--faults", "1"]
+        main([*argv, "--out", str(tmp_path / name)])
+    log = tmp_path / "campaigns.jsonl"
+    kinds = [json.loads(line)["kind"] for line in log.read_text().splitlines()]
+    assert kinds == ["begun", "gathering", "ended"] * 2
+    killed = log.read_bytes().splitlines(keepends=True)[:-1]
+    for status in ("finished", "abandoned"):
+        capsys.readouterr()
+        assert main(["gate", str(tmp_path / "good"), "--json", "--max-age", "100000"]) == 2
+        said = json.loads(capsys.readouterr().out)
+        (one,) = said["left_out"]
+        assert (one["status"], one["failed"]) == (status, ["no_data_loss"])
+        log.write_bytes(b"".join(killed))

@@ -6,8 +6,10 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from validation.campaigns import log as campaigns
 from validation.evidence.base import Record
-from validation.evidence.log import EvidenceWriter
+from validation.evidence.identity import identity
+from validation.evidence.log import EvidenceWriter, read_evidence
 from validation.evidence.records import (
     CpuWindow,
     Fault,
@@ -114,3 +116,13 @@ def write(
             now = at
             writer.add(record)
     return path
+
+
+def list_run(file: Path) -> Path:
+    """List the run of an evidence file in a campaign log, as finished; returns the log."""
+    record, log = read_evidence(file), file.parent / "campaigns.jsonl"
+    campaigns.begin(
+        log, record.run, evidence=file, command=record.opening.replay, system=identity(record)
+    )
+    campaigns.end(log, record.run, "finished", sha256=record.sha256)
+    return log

@@ -100,7 +100,7 @@ def test_summary(tmp_path: Path) -> None:
     _, _, text = written(tmp_path, HEALTHY)
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert len(rows) == 24
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {8}
     assert "0 of 0 mutants detected; false-positive rate: not measured" in text
     assert "GO is not possible: `uptime`," in text
 
