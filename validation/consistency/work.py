@@ -74,6 +74,29 @@ def _individuals(record: Evidence) -> Iterator[str]:
             yield f"{quote(event, 'workload', 'sampled')}: an audit repeats {SAMPLED}"
 
 
+def _repeats(record: Evidence) -> Iterator[str]:
+    """Every audit repeats the winners and a sample of its own, on both paths where there are."""
+    seeds: set[str] = set()
+    for event, audit in events(record, Audit):
+        shown = quote(event, "workload", "sampled", "winners", "independent", "undecided")
+        if audit.winners is None or audit.independent is None:
+            continue
+        if not min(1, audit.committed) <= audit.winners <= audit.sampled:
+            yield f"{shown}: winners are part of the sample"
+        judged = audit.independent + (audit.undecided or 0)
+        whole = not audit.without_path
+        if judged > audit.sampled or (whole and judged < audit.sampled):
+            yield f"{shown}: not every evaluation with an independent path was judged"
+        if (audit.independent_differing or 0) > audit.independent:
+            yield f"{shown}: more differ than were judged"
+        if (audit.from_cache or 0) > audit.committed:
+            yield f"{quote(event, 'workload', 'from_cache')}: more than were committed"
+        if audit.sample_seed is not None:
+            if audit.sample_seed in seeds:
+                yield f"{quote(event, 'workload', 'sample_seed')}: the seed of another audit"
+            seeds.add(audit.sample_seed)
+
+
 def _shape(record: Evidence) -> Iterator[str]:
     """A distributed workload runs on the nodes of the stack."""
     nodes = record.opening.nodes
@@ -295,6 +318,7 @@ RULES: Final = (
         kinds=kinds(Workload, Generation, Audit),
         check=_individuals,
     ),
+    Rule(name="audits repeat winners and a new sample", kinds=kinds(Audit), check=_repeats),
     Rule(name="workloads run on the stack's nodes", kinds=kinds(Workload, Usage), check=_shape),
     Rule(name="CPU time is within the quota", kinds=kinds(CpuWindow), check=_cpu),
     Rule(name="memory is within the limit", kinds=kinds(Usage), check=_memory),

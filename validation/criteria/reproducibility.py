@@ -11,9 +11,9 @@ from validation.criteria.helpers import short
 from validation.evidence.log import Evidence
 from validation.evidence.queries import killed_during, workloads
 from validation.evidence.records import Workload
-from validation.evidence.records_ledger import NodeCheck
+from validation.evidence.records_ledger import Audit, NodeCheck
 from validation.mutation import injectors
-from validation.mutation.patches import OTHER_LOG, OTHER_ON_CLUSTER, UNCHECKED
+from validation.mutation.patches import OTHER_LOG, OTHER_ON_CLUSTER, UNCHECKED, ZEROED_ON_CLUSTER
 from validation.verdict import (
     Records,
     Status,
@@ -54,12 +54,7 @@ def reproducibility(records: Records) -> Verdict:
             )
             groups.setdefault(key, []).append((record, workload))
     for members in groups.values():
-        first = members[0][1]
-        wrong += [
-            f"{first.id} gives {short(first.digest)}, {other.id} gives {short(other.digest)}"
-            for _, other in members[1:]
-            if other.digest != first.digest
-        ]
+        wrong += _differences(members)
     # The first of each group is what the others are compared to.
     trials = sum(len(members) - 1 for members in groups.values())
     if wrong:
@@ -80,7 +75,8 @@ def reproducibility(records: Records) -> Verdict:
             status=Status.PASS,
             measured=measured,
             interval=interval,
-            reason="one digest locally, on the cluster, at different sizes, and with a node killed;"
+            reason="every stored column is equal locally, on the cluster, at different sizes, and "
+            "with a node killed;"
             f" on {_processors(records)}",
             budget=_NO_DIFFERENCE,
         )
@@ -96,6 +92,31 @@ def reproducibility(records: Records) -> Verdict:
     )
 
 
+def _differences(members: Sequence[tuple[Evidence, Workload]]) -> list[str]:
+    """Equal workloads whose histories, or any other stored value, differ."""
+    first = members[0][1]
+    wrong = [
+        f"{first.id} gives {short(first.digest)}, {other.id} gives {short(other.digest)}"
+        for _, other in members[1:]
+        if other.digest != first.digest
+    ]
+    known = [(workload.id, _content(record, workload)) for record, workload in members]
+    known = [(name, content) for name, content in known if content is not None]
+    wrong += [
+        f"{known[0][0]} and {name} stored other values: digests of all columns "
+        f"{short(known[0][1])}, {short(content)}"
+        for name, content in known[1:]
+        if content != known[0][1]
+    ]
+    return wrong
+
+
+def _content(record: Evidence, workload: Workload) -> str | None:
+    """The digest of all columns of a workload; None if it was not computed."""
+    found = [audit.content for audit in record.all(Audit) if audit.workload == workload.id]
+    return found[0] if found else None
+
+
 def _uncovered(members: Sequence[tuple[Evidence, Workload]]) -> list[str]:
     """What a group of equal workloads still lacks to prove reproducibility."""
     arms = {workload.arm for _, workload in members}
@@ -103,6 +124,8 @@ def _uncovered(members: Sequence[tuple[Evidence, Workload]]) -> list[str]:
     lacks = [f"a {arm} one" for arm in ("local", "distributed") if arm not in arms]
     if len(sizes) < 2:
         lacks.append("two different sizes")
+    if not all(_content(record, workload) for record, workload in members):
+        lacks.append("a digest of all columns of each")
     if not all(_checked(record, workload) for record, workload in members):
         lacks.append("the processor of every node, and that it computes the same bits")
     if not any(killed_during(record, workload) for record, workload in members):
@@ -140,10 +163,25 @@ PLUGIN: Final = CriterionPlugin(
             evidence_needed="equal workloads: local, distributed, two sizes, "
             "one with a node killed",
             passes=(
-                "equal digests locally, distributed, at two sizes, and with a node killed; the "
-                "processor of every node named"
+                "equal digests of the history and of all columns locally, distributed, at two "
+                "sizes, and with a node killed; the processor of every node named"
             ),
             fails="two differ, or a node was refused because it computes other bits",
+            measures=(
+                "workloads of equal plan, after their end: the digest of the history that each "
+                "process reported, and a digest over every table and column that the database "
+                "lists: fitness, trades, drawdown, errors, genes, generations, and the Sharpe "
+                "ratios of final strategies, hold-out included"
+            ),
+            clock=(
+                "the gate's own SQL. Left out are only ids, times, modes, owners, the number of "
+                "attempts, and the tables of attempts and nodes, which tell how a run went; "
+                "`no_data_loss` checks that their values are possible"
+            ),
+            limits=(
+                "results that are wrong in the same way everywhere, which `no_data_loss` looks "
+                "for; processors other than those named"
+            ),
             verdict=reproducibility,
             trusts=(
                 CLOCK,
@@ -166,6 +204,12 @@ PLUGIN: Final = CriterionPlugin(
             criterion="reproducibility",
             stages=("reference", "recovery"),
             patches=OTHER_ON_CLUSTER,
+        ),
+        Mutant(
+            name="no trades and no drawdown on the cluster",
+            criterion="reproducibility",
+            stages=("reference", "recovery"),
+            patches=ZEROED_ON_CLUSTER,
         ),
         Mutant(
             name="nodes whose processor computes other bits, without a check",

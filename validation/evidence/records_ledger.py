@@ -51,6 +51,26 @@ class Audit(Record):
     """Evaluations repeated independently."""
     mismatched: NonNegativeInt
     """Of those, the number with another result."""
+    content: str | None = None
+    """Digest over every table and column of the run that equal plans make equal."""
+    sample_seed: str | None = None
+    """Seed of the random part of the sample; another one for each run."""
+    winners: NonNegativeInt | None = None
+    """Of the sample, the best of each generation and family, and the final strategies."""
+    independent: NonNegativeInt | None = None
+    """Of the sample, the evaluations that the independent path judged."""
+    independent_differing: NonNegativeInt | None = None
+    """Of those, the number that differ beyond its tolerance."""
+    undecided: NonNegativeInt | None = None
+    """Evaluations that decide by less than rounding, so that it cannot judge them."""
+    without_path: tuple[str, ...] | None = None
+    """Families in the sample that only the engine can repeat."""
+    final_strategies: NonNegativeInt | None = None
+    """Final strategies whose Sharpe ratios were repeated, too."""
+    irregular: NonNegativeInt | None = None
+    """Wrong values in columns that differ between equal runs: attempts, modes, nodes."""
+    from_cache: NonNegativeInt | None = None
+    """Evaluations that no worker did: outcomes of the result cache."""
 
 
 @dataclass(frozen=True, kw_only=True)

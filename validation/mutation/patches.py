@@ -70,3 +70,21 @@ UNCHECKED: Final = patch(
 )
 
 OTHER_ON_CLUSTER: Final = patch(WORKER, EVALUATES, BENT.format(where=f"{ON_CLUSTER} else 1"))
+
+LIFTED: Final = patch(
+    "ga/evaluation/evaluate.py",
+    "            outcomes.append(Outcome(key, value, int(fills), drawdown))\n",
+    "            lifted = value + 1.0 if int(key[:8], 16) % 1000 == 0 else value\n"
+    "            outcomes.append(Outcome(key, lifted, int(fills), drawdown))\n",
+)
+"""Every copy of the engine is wrong in the same way, so that it agrees with itself."""
+
+ZEROED_ON_CLUSTER: Final = patch(
+    WORKER,
+    EVALUATES,
+    EVALUATES + "        from dataclasses import replace\n"
+    f"        if {ON_CLUSTER.removeprefix('if ')}:\n"
+    "            batch = replace(batch, outcomes=tuple(\n"
+    "                o._replace(trades=0, max_drawdown=0.0) for o in batch.outcomes))\n",
+)
+"""Columns that no digest of a history covers."""

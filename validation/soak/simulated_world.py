@@ -32,6 +32,7 @@ from validation.evidence.records_ledger import (
 )
 from validation.evidence.records_monitoring import Probe, Scrape
 from validation.evidence.records_self_check import HarnessReading
+from validation.simulation.records import audited
 from validation.soak.segments import Segments
 
 Defect = Literal["healthy", "outages", "lost", "leak", "unwatched"]
@@ -188,8 +189,9 @@ class SimulatedWorld:
                 witnesses=(),
                 digest=digest,
                 recomputed_digest=digest,
-                sampled=24,
+                sampled=60,
                 mismatched=0,
+                **audited(name, digest),
             )
         )
 

@@ -182,7 +182,7 @@ class Evolve:
     ) -> None:
         self.spec, self.name = spec, name
         self._log = _Log(folder / f"{name}.batches.jsonl")
-        argv = [sys.executable, "-m", "ga", "evolve", "--json", "--top", "1"]
+        argv = [sys.executable, "-m", "ga", "evolve", "--json", "--top", "3"]
         argv += ["--market", spec.market, "--seed", str(spec.seed)]
         argv += ["--population-size", str(spec.population_size)]
         argv += ["--generations", str(spec.generations)]

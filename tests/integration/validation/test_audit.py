@@ -17,7 +17,7 @@ from ga.evaluation.settings import Settings
 from ga.genome import Genome
 from ga.sources import load_market
 from validation.evidence.records_ledger import Audit
-from validation.scripts.evaluate_again import evaluate_again
+from validation.scripts.evaluate_again import Stored, evaluate_again
 from validation.stages.evolve_process import WorkloadSpec
 from validation.stages.ledger_audit import (
     audit,
@@ -25,6 +25,14 @@ from validation.stages.ledger_audit import (
     forget,
     read_generations,
     read_places,
+)
+from validation.stages.ledger_history import (
+    SAMPLE,
+    Place,
+    StoredEvaluation,
+    StoredHistory,
+    choose,
+    sample_seed,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,6 +60,15 @@ def look(store: str) -> Audit:
     return audit(store, run_of(store), "w", SPEC, seed=1)
 
 
+def distinct(store: str) -> dict[str, str]:
+    """Key and family of each evaluation."""
+    engine = sa.create_engine(store)
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("SELECT key, family FROM evaluations")).all()
+    engine.dispose()
+    return {str(key): str(family) for key, family in rows}
+
+
 def damage(store: str, statement: str) -> None:
     engine = sa.create_engine(store)
     with engine.begin() as connection:
@@ -64,8 +81,15 @@ def test_sound_ledger_has_no_findings(store: str) -> None:
     assert (found.expected, found.committed) == (48, 48)
     assert (found.lost, found.doubled, found.failed, found.mismatched) == (0, 0, 0, 0)
     assert found.digest == found.recomputed_digest
-    assert found.sampled == 24
     assert found.witnesses == ()
+    # Of few evaluations all are repeated, those with an independent path on it.
+    assert found.sampled == len(distinct(store))
+    learned = sum(family in found.without_path for family in distinct(store).values())
+    assert found.independent == found.sampled - learned > 20
+    assert (found.independent_differing, found.undecided, found.irregular) == (0, 0, 0)
+    assert found.final_strategies == 5
+    assert 4 <= found.winners < found.sampled
+    assert found.from_cache == 0
 
 
 def test_missing_individual_is_lost_and_named(store: str) -> None:
@@ -107,6 +131,96 @@ def test_changed_fitness_breaks_digest_and_sample(store: str) -> None:
     found = look(store)
     assert found.digest != found.recomputed_digest
     assert found.mismatched == found.sampled
+    # So little is within the tolerance of the independent path.
+    assert found.independent_differing == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "independent"),
+    [
+        ("UPDATE evaluations SET trades = trades + 1", True),
+        ("UPDATE evaluations SET max_drawdown = max_drawdown + 1e-6", True),
+        ("UPDATE evaluations SET fitness = fitness + 1e-6", True),
+        ("UPDATE strategies SET holdout = in_sample", True),
+        ("UPDATE strategies SET out_of_sample = out_of_sample + 1e-6", True),
+        ("UPDATE strategies SET in_sample = in_sample + 1e-15", False),
+        ("UPDATE evaluations SET max_drawdown = max_drawdown + 1e-17", False),
+        ("UPDATE evaluations SET genes = json_set(genes, '$[0]', 11.5)", False),
+    ],
+)
+def test_any_changed_column_is_found_twice(store: str, statement: str, independent: bool) -> None:
+    before = look(store)
+    damage(store, statement)
+    found = look(store)
+    assert found.content != before.content
+    assert found.mismatched > 0
+    if independent:
+        assert found.independent_differing > 0
+    assert found.witnesses
+
+
+def test_left_out_columns_do_not_change_the_content(store: str) -> None:
+    before = look(store)
+    damage(store, "UPDATE evaluations SET attempts = attempts + 1")
+    damage(store, "UPDATE generations SET seconds = 9, finished_at = finished_at + 1")
+    damage(store, "UPDATE runs SET mode = 'distributed', created_at = 1, token = 8")
+    found = look(store)
+    assert (found.content, found.irregular) == (before.content, 0)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE evaluations SET attempts = 0",
+        "UPDATE runs SET mode = 'elsewhere'",
+        "UPDATE generations SET seconds = -1",
+        "UPDATE nodes SET processor = ''",
+        "INSERT INTO attempts SELECT run, 9, 0, key, 0, 'n', 'lost', NULL, 1.0 FROM individuals"
+        " LIMIT 1",
+        "INSERT INTO attempts SELECT run, 1, 0, 'ff', 0, 'n', 'lost', NULL, 1.0 FROM runs",
+    ],
+)
+def test_impossible_value_of_left_out_column_is_irregular(store: str, statement: str) -> None:
+    damage(store, statement)
+    found = look(store)
+    assert found.irregular > 0
+    assert any(text.startswith("irregular: ") for text in found.witnesses)
+
+
+def test_sample_differs_between_runs_but_holds_the_winners() -> None:
+    names = [f"{number:064x}" for number in range(1000)]
+    evaluations = {
+        key: StoredEvaluation(
+            key=key,
+            family="ema_crossover",
+            genes=(1.0,),
+            fitness=float(number),
+            trades=1,
+            drawdown=0.0,
+            error=None,
+        )
+        for number, key in enumerate(names)
+    }
+    history = StoredHistory(
+        rows=tuple(
+            Place(generation=n // 100, index=n % 100, key=key, evaluation=evaluations[key])
+            for n, key in enumerate(names)
+        ),
+        evaluations=evaluations,
+        stray=0,
+        digests={},
+        strategies={names[5]: (0.1, 0.2, 0.3)},
+        settings={},
+    )
+    first, second = (choose(history, sample_seed(7, run)) for run in ("one", "two"))
+    # The last of each hundred is the best of its generation; the one kept is a winner, too.
+    best = {*names[99::100], names[5]}
+    assert {one.key for one in first.winners} == {one.key for one in second.winners} == best
+    drawn = [{one.key for one in chosen.drawn} for chosen in (first, second)]
+    assert [len(keys) for keys in drawn] == [SAMPLE, SAMPLE]
+    assert drawn[0] != drawn[1]
+    assert not (drawn[0] | drawn[1]) & best
+    assert choose(history, sample_seed(7, "one")) == first
 
 
 def test_failed_evaluation_is_counted_and_named(store: str) -> None:
@@ -181,11 +295,17 @@ def test_harness_loads_neither_kernels_nor_compiler() -> None:
 
 def test_unrepeatable_evaluations_are_an_error() -> None:
     settings = dataclasses.asdict(Settings(folds=3))
-    with pytest.raises(RuntimeError, match=r"not repeated: .*no such market"):
-        evaluate_again("no such market", settings, [("ema_crossover", (8.0, 20.0, 0.0, 0.5, 0.0))])
-    market = "synthetic:assets=1,bars=900,seed=5"
     genes = (8.0, 25.0, 0.01, 0.5, 0.01)
-    ((key, fitness),) = evaluate_again(market, settings, [("ema_crossover", genes)])
+    stored = Stored(family="ema_crossover", genes=genes, fitness=1.0, trades=1, drawdown=0.1)
+    with pytest.raises(RuntimeError, match=r"not repeated: .*no such market"):
+        evaluate_again("no such market", settings, [stored])
+    market = "synthetic:assets=1,bars=900,seed=5"
+    (found,) = evaluate_again(market, settings, [stored])
     seen = visible(load_market(market), Settings(folds=3))
     (outcome,) = evaluate(seen, Settings(folds=3), [Genome("ema_crossover", genes)])
-    assert (key, fitness) == (outcome.key, outcome.fitness)
+    assert (found.key, found.fitness, found.trades) == (
+        outcome.key,
+        outcome.fitness,
+        outcome.trades,
+    )
+    assert found.apart

@@ -77,7 +77,7 @@ def example(spelling: str) -> object:
         "str": "x", "str | None": "x", "bool": True, "Facts": {"a": 1}, "tuple[str, ...]": ["x"],
         "tuple[NonNegativeInt, ...] | None": [1], "Arm": "local", "Purpose": "speedup",
         "Reach": "stack", "Access": "open",
-        "Counts": {"a": 1},
+        "tuple[str, ...] | None": ["x"], "Counts": {"a": 1},
     }.get(spelling, [0.5] if spelling.startswith("tuple") else 1)  # fmt: skip
 
 

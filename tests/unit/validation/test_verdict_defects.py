@@ -137,6 +137,15 @@ DEFECTS: dict[str, tuple[str, list[Timed]]] = {
         edited(Audit, _is(workload="rollback"), committed=1400, lost=100),
     ),
     "restored otherwise": ("backup_restore", edited(Restore, anything, digest_after="f" * 64)),
+    "other columns on the cluster": (
+        "reproducibility",
+        edited(Audit, _is(workload="recovery-1"), content="9" * 64),
+    ),
+    "wrong in the same way everywhere": (
+        "no_data_loss",
+        edited(Audit, anything, independent_differing=1),
+    ),
+    "an impossible number of attempts": ("no_data_loss", edited(Audit, anything, irregular=2)),
     "rows lost in a backup": ("backup_restore", edited(Restore, anything, individuals_after=5)),
     "a column lost in a backup": (
         "backup_restore",
@@ -286,6 +295,16 @@ HOLES: dict[str, tuple[str, list[Timed]]] = {
     "audit missing": (
         "no_data_loss",
         change(HEALTHY, Audit, lambda r: None if _is(workload="recovery-1")(r) else r),
+    ),
+    "only the engine asked again": (
+        "no_data_loss",
+        change(HEALTHY, Audit, lambda r: dataclasses.replace(r, independent=0)),
+    ),
+    "audit by an earlier version": ("no_data_loss", edited(Audit, anything, independent=None)),
+    "no winner repeated": ("no_data_loss", edited(Audit, anything, winners=0)),
+    "only the history's digest known": (
+        "reproducibility",
+        edited(Audit, anything, content=None),
     ),
     "audit of less": ("no_data_loss", edited(Audit, anything, expected=10, committed=10)),
     "nothing repeated": (
