@@ -18,7 +18,7 @@ from validation.evidence.records_self_check import HarnessReading
 _BURST: Final = 1.10
 """The kernel accounts quotas in periods of 100 ms: over a second, a node may use so much more."""
 SAMPLED: Final = 24
-"""Evaluations that each audit repeats (``validation.stages.ledger_audit``)."""
+"""Evaluations that each audit repeats at least (``validation.stages.ledger_history``)."""
 _LEAST_BYTES: Final = 10_000_000
 """A Ray node that runs holds more."""
 _MOST_CORES: Final = 256

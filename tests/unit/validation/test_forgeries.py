@@ -15,7 +15,7 @@ from validation.decision import Decision, decide
 from validation.evidence.base import Record
 from validation.evidence.records import Environment, Note
 from validation.evidence.records_ledger import NodeCheck, Refusal
-from validation.stages.ledger_audit import SAMPLE
+from validation.stages.ledger_history import LEARNED_SAMPLE, SAMPLE
 from validation.verdict import Status
 
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
@@ -78,7 +78,8 @@ def test_contradiction_quotes_the_records(name: str, words: str) -> None:
 
 
 def test_audits_repeat_what_the_rule_asks() -> None:
-    assert SAMPLED == SAMPLE
+    """Also where all families learn."""
+    assert SAMPLED == LEARNED_SAMPLE < SAMPLE
 
 
 def test_many_violations_of_one_rule_are_counted() -> None:
