@@ -186,7 +186,7 @@ def _data_sources() -> object:
         "datasources": [
             # Grafana shows the rules of Prometheus with its own, and the state of Alertmanager.
             source("Prometheus", _SOURCE, "http://prometheus:9090",
-                   {"timeInterval": "15s", "httpMethod": "POST", "manageAlerts": True,
+                   {"timeInterval": "5s", "httpMethod": "POST", "manageAlerts": True,
                     "alertmanagerUid": "alertmanager"}),
             source("Alertmanager", "alertmanager", "http://alertmanager:9093",
                    {"implementation": "prometheus", "handleGrafanaManagedAlerts": False}),
