@@ -22,7 +22,7 @@ FULL: Final = (
     # not tried during the backup of a run, because they would delay it.
     Step(stage="rollback", alongside=("bad input",), watched=False),
     # Reading two histories is the gate's own work: it must not run during measurements.
-    Step(stage="autoscaling", alongside=("restore",), watched=False),
+    Step(stage="autoscaling", alongside=("restore", "head alert"), watched=False),
     Step(stage="service", watched=False),
     Step(stage="secrets", watched=False),
 )

@@ -56,8 +56,8 @@ class Notification(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class AlertWatch(Record):
-    """Test of an alert: a node is killed until the alert fires, and started again until it
-    clears.
+    """Test of an alert: something is broken until the alert fires, and, where its rule forgets
+    within minutes, mended until it clears.
     """
 
     KIND = "alert_watch"
@@ -66,6 +66,10 @@ class AlertWatch(Record):
     fault_at: NonNegativeFloat
     until: NonNegativeFloat
     """When the gate stopped waiting."""
+    fault: str = "kill"
+    """Name of the fault that provokes it, as in its receipt."""
+    clears: bool = True
+    """Whether the gate undid the fault and waited until the alert cleared."""
 
 
 @dataclass(frozen=True, kw_only=True)

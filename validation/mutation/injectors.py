@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,8 +20,10 @@ import psycopg
 
 from evolution_gate.fixtures import Node, Receipt, Stack
 from evolution_gate.fixtures.faults.impairment import delay
+from evolution_gate.fixtures.services import monitoring
 from evolution_gate.fixtures.system import process_table, sockets
 from evolution_gate.fixtures.system.environment import inherited
+from evolution_gate.fixtures.system.http_client import session
 from evolution_gate.fixtures.system.launch import spawn
 from validation.evidence.base import Record
 from validation.evidence.log import EvidenceWriter
@@ -30,6 +32,7 @@ WATCH_SECONDS: Final = 45.0
 _SLOW_S: Final = 0.02
 """Delay in each direction; a round trip then takes four times its limit."""
 SILENT_AFTER_S: Final = 20.0
+_RELOAD_SECONDS: Final = 20.0
 _ODD: Final = """\
 import importlib.abc
 import importlib.machinery
@@ -143,6 +146,38 @@ def prometheus_stopped(stack: Stack) -> Iterator[None]:
     """Prometheus is paused."""
     with _stopped(stack, "prometheus"):
         yield
+
+
+@contextmanager
+def rules_read_again(stack: Stack) -> Iterator[None]:
+    """Prometheus reads the rules of the changed copy, and at the end those from before."""
+    pid, url = cast("Any", stack)._watched["prometheus"].pid, str(stack.endpoints.prometheus)
+    folder, new = Path(f"/proc/{pid}/cwd").resolve(), monitoring.rules()
+    before = {name: (folder / name).read_text() for name in new}
+    _reload(pid, url, folder, new)
+    try:
+        yield
+    finally:
+        _reload(pid, url, folder, before)
+
+
+def _reload(pid: int, url: str, folder: Path, rules: Mapping[str, str]) -> None:
+    def reloaded_at() -> str:
+        with session() as http:
+            lines = http.get(f"{url}/metrics", timeout=10).text.splitlines()
+        name = "prometheus_config_last_reload_success_timestamp_seconds "
+        return next(line for line in lines if line.startswith(name))
+
+    for name, text in rules.items():
+        (folder / name).write_text(text)
+    # The time of a reload is exact to a second.
+    time.sleep(1.1)
+    last, deadline = reloaded_at(), time.monotonic() + _RELOAD_SECONDS
+    os.kill(pid, signal.SIGHUP)
+    while reloaded_at() == last:
+        if time.monotonic() > deadline:
+            raise RuntimeError("Prometheus did not read the changed rules")
+        time.sleep(0.1)
 
 
 @contextmanager

@@ -6,9 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from evolution_gate.fixtures.protocols import Stack
+from evolution_gate.fixtures.protocols import Receipt, Stack
 from evolution_gate.fixtures.ray.gcs import wait_until_true
-from validation.criteria.alerting import CLEARS_S, FIRES_S, NODE_LOST
+from validation.criteria.alerting import (
+    CLEARS_S,
+    FIRES_S,
+    HEAD_LOST,
+    NODE_LOST,
+    NODE_RESTARTED,
+)
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
 from validation.evidence.records_monitoring import AlertWatch, Probe
@@ -32,7 +38,8 @@ def plant_alert(
 ) -> None:
     """Kill a node, wait for its alert, start the node, and wait until the alert clears.
 
-    Call it while the cluster has no work. It only records the alerts.
+    The start must fire an alert, too, which the rule holds for ten minutes. Call it while the
+    cluster has no work. It only records the alerts.
     """
     missing = [n for n in ("alertmanager", "prometheus") if getattr(stack.endpoints, n) is None]
     for name in missing:
@@ -44,16 +51,21 @@ def plant_alert(
     if not webhook.wait(NODE_LOST, node.name, firing=False, seconds=_QUIET_SECONDS):
         writer.add(Note(text=f"{NODE_LOST} of {node.name} fires already; no fault was injected"))
         return
+    rested = webhook.wait(NODE_RESTARTED, node.name, firing=False, seconds=0)
     say(f"alert: kill {node.name} until {NODE_LOST} is received")
     outages.down(node.name)
     killed = node.kill()
     writer.add(as_fault(killed, None))
     webhook.wait(NODE_LOST, node.name, firing=True, seconds=FIRES_S)
-    writer.add(as_fault(node.start(), None))
+    started = node.start()
+    writer.add(as_fault(started, None))
     wait_until_true(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
     outages.up(node.name)
     webhook.wait(NODE_LOST, node.name, firing=False, seconds=CLEARS_S)
-    say(f"alert: {NODE_LOST} of {node.name} has cleared")
+    if rested:
+        left = started.requested_at + FIRES_S - time.time()
+        webhook.wait(NODE_RESTARTED, node.name, firing=True, seconds=max(left, 0.0))
+        writer.add(_watch(NODE_RESTARTED, started))
     writer.add(
         AlertWatch(
             alert=NODE_LOST,
@@ -61,4 +73,26 @@ def plant_alert(
             fault_at=killed.requested_at,
             until=time.time(),
         )
+    )
+
+
+def await_head_alert(killed: Receipt, writer: Sink, webhook: Webhook) -> None:
+    """Wait for the alert of a head that was killed and stays away, and record what came since."""
+    left = killed.requested_at + FIRES_S - time.time()
+    webhook.wait(HEAD_LOST, "", firing=True, seconds=max(left, 0.0))
+    writer.add(_watch(HEAD_LOST, killed))
+    for notification in webhook.notifications:
+        if notification.received_at >= killed.requested_at:
+            writer.add(notification)
+
+
+def _watch(alert: str, fault: Receipt) -> AlertWatch:
+    """The watch of an alert that is not waited for until it clears."""
+    return AlertWatch(
+        alert=alert,
+        target=fault.target,
+        fault_at=fault.requested_at,
+        until=time.time(),
+        fault=fault.fault,
+        clears=False,
     )

@@ -19,7 +19,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from evolution_gate.fixtures.protocols import Stack
+from evolution_gate.fixtures.protocols import Receipt, Stack
 from evolution_gate.fixtures.system import ports
 from evolution_gate.fixtures.system.environment import DATABASE, inherited
 from evolution_gate.fixtures.system.launch import run
@@ -73,6 +73,8 @@ class Drills:
         self._workloads, self._stack, self._writer = workloads, stack, writer
         self._folder, self._say = folder, say
         self._backups: list[_Backup] = []
+        self.head_kill: Receipt | None = None
+        """Receipt of the head's kill, after ``rollback``."""
 
     def bad_input(self) -> None:
         """Try every kind of bad input, each on a separate ledger with a run."""
@@ -196,6 +198,7 @@ class Drills:
                 with ThreadPoolExecutor(len(self._stack.nodes) + 1) as pool:
                     kills = [self._stack.kill_head, *(node.kill for node in self._stack.nodes)]
                     receipts = [pool.submit(kill) for kill in kills]
+                self.head_kill = receipts[0].result()
                 for receipt in receipts:
                     self._writer.add(as_fault(receipt.result(), name))
             ended = evolve.finish(WORKLOAD_SECONDS)

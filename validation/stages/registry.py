@@ -13,7 +13,7 @@ from validation.contract import Stage
 from validation.evidence.records import Note
 from validation.monitors.dashboards import ask_all
 from validation.mutation.injectors import WATCH_SECONDS
-from validation.stages.alerting import plant_alert
+from validation.stages.alerting import await_head_alert, plant_alert
 from validation.stages.context import Context
 from validation.stages.exposure import search, survey
 from validation.stages.network_latency import actor_round_trips, round_trips
@@ -53,6 +53,14 @@ def _alert(context: Context) -> None:
         seed=context.seed,
         say=context.say,
     )
+
+
+def _head_alert(context: Context) -> None:
+    killed = context.drills.head_kill
+    if context.webhook is None or killed is None or context.stack.endpoints.alertmanager is None:
+        context.add(Note(text="the alert of a lost head was not tested"))
+        return
+    await_head_alert(killed, context.writer, context.webhook)
 
 
 def _backup(context: Context) -> None:
@@ -101,7 +109,8 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
                 run=_backup,
                 seconds=95.0,
             ),
-            Stage(name="alert", feeds=("alerting",), run=_alert, seconds=95.0),
+            Stage(name="alert", feeds=("alerting",), run=_alert, seconds=130.0),
+            Stage(name="head alert", feeds=("alerting",), run=_head_alert, seconds=15.0),
             Stage(
                 name="cluster",
                 feeds=("reproducibility", "no_data_loss", "cycle_completion", "cost_per_day"),

@@ -23,6 +23,7 @@ from tests.support.rule_mutants import (
     survivors,
     unit_tests_of,
 )
+from validation.criteria.alerting import ALERT_RULES
 
 ROUTES = (DEPLOY / "alertmanager" / "alertmanager.yml").read_text()
 NOT_SEEN = {
@@ -87,6 +88,7 @@ def test_every_alert_fires_in_a_test() -> None:
         for name in re.findall(r'alertname="(\w+)"', sample["labels"])
     }
     assert tested == {rule["alert"] for rule in rules(RULES / "alerts.yml")}
+    assert len(tested) == ALERT_RULES
 
 
 def test_prometheus_accepts_rules_and_configuration() -> None:

@@ -131,6 +131,40 @@ def test_unproven_alert_is_inconclusive(hole: str) -> None:
     assert verdict.needs
 
 
+def provoked(fault: str, target: str, alert: str, after: float, *, until: float) -> list[Timed]:
+    """Another alert that was provoked, and not waited for until it cleared."""
+    at = KILL + 300
+    watch = AlertWatch(
+        alert=alert, target=target, fault_at=at, until=at + until, fault=fault, clears=False
+    )
+    label = "" if target == "head" else target
+    return [
+        (at, receipt(fault, target, at, None)),
+        (at + until, watch),
+        (at + until, note(at + after, firing=True, alert=alert, target=label)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "target", "alert"),
+    [("start", NODES[0], "NodeRestarted"), ("kill", "head", "HeadLost")],
+)
+def test_each_provoked_alert_has_its_time(fault: str, target: str, alert: str) -> None:
+    fine = said(alerting, [*GOOD, *provoked(fault, target, alert, 59, until=60)])
+    assert fine.status is Status.PASS
+    assert f"{alert}" in fine.reason
+    assert "fired after 59.0 s" in fine.measured
+    late = said(alerting, [*GOOD, *provoked(fault, target, alert, 61, until=62)])
+    assert late.status is Status.FAIL
+    never = provoked(fault, target, alert, 1, until=60)[:-1]
+    assert said(alerting, [*GOOD, *never]).status is Status.FAIL
+    # Without the fault's receipt, or with too short a watch, nobody knows.
+    unknown = provoked(fault, target, alert, 1, until=30)
+    assert said(alerting, [*GOOD, *unknown[:-1]]).status is Status.INCONCLUSIVE
+    # A lone watch of an alert that need not clear shows nothing of the killed node.
+    assert said(alerting, provoked(fault, target, alert, 9, until=60)).status is not Status.PASS
+
+
 @given(st.sets(st.integers(0, len(GOOD) - 1), min_size=1))
 def test_missing_records_never_make_a_pass(left_out: set[int]) -> None:
     events = [event for index, event in enumerate(GOOD) if index not in left_out]
