@@ -53,6 +53,11 @@ def edited(kind: type[Record], where: Callable[[Record], bool], **changes: objec
     return events
 
 
+def every(kind: type[Record], where: Callable[[Record], bool], **changes: object) -> list[Timed]:
+    """The healthy record with all matching records changed."""
+    return change(HEALTHY, kind, lambda r: dataclasses.replace(r, **changes) if where(r) else r)
+
+
 def scaled(kind: type[Record], **factors: float) -> list[Timed]:
     """The healthy record with fields of all records of a kind multiplied."""
     return change(
@@ -76,7 +81,11 @@ DEFECTS: dict[str, tuple[str, list[Timed]]] = {
     "work never redone": ("worker_recovery", edited(Recovery, anything, first_result_s=None)),
     "dashboard away": (
         "dashboard",
-        edited(Probe, _is(probe="dashboard"), ok=False, detail="HTTP 500"),
+        every(Probe, _is(probe="dashboard"), ok=False, detail="HTTP 500"),
+    ),
+    "dashboard answers after a minute": (
+        "dashboard",
+        every(Probe, _is(probe="dashboard"), latency_s=60.0),
     ),
     "generations missing": (
         "cycle_completion",
@@ -92,8 +101,14 @@ DEFECTS: dict[str, tuple[str, list[Timed]]] = {
     ),
     "slow generations": ("generation_time", scaled(Generation, seconds=100)),
     "1.5 x": ("speedup", slow_cluster()),
-    "exporter down": ("prometheus_collection", edited(Scrape, _is(excused=False), up=False)),
-    "stale sample": ("prometheus_collection", edited(Scrape, _is(excused=False), age_s=15.1)),
+    "exporter down": (
+        "prometheus_collection",
+        every(Scrape, _is(excused=False, target="head"), up=False),
+    ),
+    "stale samples": (
+        "prometheus_collection",
+        every(Scrape, _is(excused=False, target="head"), age_s=15.1),
+    ),
     "idle nodes": ("cpu_efficiency", scaled(CpuWindow, used_s=0.7, useful_s=0.7)),
     "out of memory": ("memory_stability", edited(Usage, anything, oom_kills=1)),
     "hidden out of memory": (
