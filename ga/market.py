@@ -43,6 +43,8 @@ class GapReport:
     """Bars dropped because not every asset had them."""
     left_out: tuple[str, ...] = ()
     """Assets that were left out because they have too few bars; one line each."""
+    notes: tuple[str, ...] = ()
+    """Warnings about the data, such as suspicious bars; one line each."""
 
     @property
     def missing(self) -> int:
@@ -138,6 +140,55 @@ class Series:
     close: Floats
     volume: Floats
     funding: Floats | None = None
+    notes: tuple[str, ...] = ()
+    """Warnings of the source, one line each."""
+
+
+_HOLE: Final = 30 * _DAY
+
+
+def _require_dense(series: Series) -> None:
+    """Refuse a history that is mostly one hole: a wrong time, or two histories in one.
+
+    The number of bars a year would be that of the hole.
+    """
+    steps = np.diff(series.times)
+    if steps.size < 2:
+        return
+    widest = int(np.argmax(steps))
+    hole = int(steps[widest])
+    if hole > _HOLE and hole > 20 * int(np.median(steps)) and 2 * hole > int(steps.sum()):
+        before, after = _text(int(series.times[widest])), _text(int(series.times[widest + 1]))
+        raise InputError(
+            f"asset {series.asset}: no bar from {before} to {after}, which is most of its history;"
+            f" correct a wrong time, or leave one side out: --end {after} or --start {after}"
+        )
+
+
+def _require_equal_steps(series: list[Series]) -> None:
+    """Refuse assets whose bars have different lengths: shared times would hide it."""
+    steps = {s.asset: int(np.median(np.diff(s.times))) for s in series if s.times.size > 1}
+    if steps and 2 * max(steps.values()) > 3 * min(steps.values()):
+        longest, shortest = max(steps, key=lambda a: steps[a]), min(steps, key=lambda a: steps[a])
+        raise InputError(
+            f"bars of different lengths: {steps[longest] / 6e10:g} minutes in {longest},"
+            f" {steps[shortest] / 6e10:g} in {shortest}; choose with --assets, or make them equal"
+            " with --timeframe"
+        )
+
+
+def _spans(series: list[Series]) -> str:
+    """Remedies, with the times of the assets."""
+    spans = [
+        f"{s.asset} {_text(int(s.times[0]))} to {_text(int(s.times[-1]))}"
+        for s in series[:5]
+        if s.times.size
+    ]
+    return " or fewer assets (--assets): " + ", ".join(spans)
+
+
+def _text(nanoseconds: int) -> str:
+    return str(np.datetime64(nanoseconds, "ns").astype("datetime64[s]"))
 
 
 def _gaps(series: Series) -> tuple[list[Gap], int]:
@@ -158,6 +209,18 @@ def _gaps(series: Series) -> tuple[list[Gap], int]:
     return gaps, closures
 
 
+def _fundings(name: str, series: list[Series]) -> list[Floats]:
+    """The funding of every asset, or of none."""
+    funding = [s.funding for s in series if s.funding is not None]
+    if funding and len(funding) < len(series):
+        lacking = [s.asset for s in series if s.funding is None]
+        raise InputError(
+            f"market {name}: {', '.join(lacking)} has no funding column but others have;"
+            " add it or leave it out everywhere"
+        )
+    return funding
+
+
 ENOUGH_BARS: Final = 1250
 """Number of bars that is enough for the longest gene of every family (``usable_families``)."""
 
@@ -169,10 +232,12 @@ def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
     shorten the history of all.
 
     Raises:
-        InputError: two assets have the same name, or fewer than ``min_bars`` bars are shared.
+        InputError: two assets have the same name, fewer than ``min_bars`` bars are shared, bars
+            have different lengths, or a history is mostly one hole.
     """
     if not series:
         raise InputError(f"market {name}: no asset found; give a CSV or Parquet file or a folder")
+    _require_equal_steps(series)
     most = max(s.times.size for s in series)
     short = [s for s in series if s.times.size < ENOUGH_BARS <= most]
     if short:
@@ -187,6 +252,8 @@ def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
         if names.count(asset) > 1:
             raise InputError(f"market {name}: two files hold asset {asset}; rename or remove one")
     ordered = sorted(series, key=lambda s: s.asset)
+    for one in ordered:
+        _require_dense(one)
     times = ordered[0].times
     for other in ordered[1:]:
         if not np.array_equal(times, other.times):
@@ -195,7 +262,7 @@ def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
         detail = "" if len(series) == 1 else " shared by all its assets"
         raise InputError(
             f"market {name}: {times.size} bars{detail}, at least {min_bars} are needed;"
-            " give a longer history" + ("" if len(series) == 1 else " or fewer assets")
+            " give a longer history" + ("" if len(series) == 1 else _spans(ordered))
         )
     gaps: list[Gap] = []
     closures = unshared = 0
@@ -213,15 +280,12 @@ def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
 
     def pick(values: list[Floats]) -> Floats:
         rows = [v[keep] for v, keep in zip(values, shared, strict=True)]
+        if len(rows) == 1:
+            # One asset keeps its arrays: a copy of millions of bars is large.
+            return np.ascontiguousarray(rows[0])[np.newaxis]
         return np.ascontiguousarray(np.stack(rows))
 
-    funding = [s.funding for s in ordered if s.funding is not None]
-    if funding and len(funding) < len(ordered):
-        lacking = [s.asset for s in ordered if s.funding is None]
-        raise InputError(
-            f"market {name}: {', '.join(lacking)} has no funding column but others have;"
-            " add it or leave it out everywhere"
-        )
+    funding = _fundings(name, ordered)
     return Market(
         name=name,
         assets=tuple(s.asset for s in ordered),
@@ -232,5 +296,11 @@ def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
         close=pick([s.close for s in ordered]),
         volume=pick([s.volume for s in ordered]),
         funding=pick(funding) if funding else None,
-        report=GapReport(gaps=tuple(gaps), closures=closures, unshared=unshared, left_out=left_out),
+        report=GapReport(
+            gaps=tuple(gaps),
+            closures=closures,
+            unshared=unshared,
+            left_out=left_out,
+            notes=tuple(f"{s.asset}: {note}" for s in ordered for note in s.notes),
+        ),
     )

@@ -190,12 +190,31 @@ def _add_market(command: argparse.ArgumentParser, *, required: bool) -> None:
         "--market",
         required=required,
         help="eurusd, goog, synthetic[:assets=2,bars=5000,seed=0], hyperliquid:BTC+ETH, a file"
-        " (.csv, .parquet, .feather), or a folder of files",
+        " (.csv, .parquet, .feather, .json), or a folder of files",
     )
     command.add_argument("--assets", help="comma-separated (default: all that it has)")
     command.add_argument("--start", help="first bar, ISO 8601, UTC if it has no offset")
     command.add_argument("--end", help="bars before this time only")
     command.add_argument("--timeframe", help="coarser bars made of the market's: 4h, 1d")
+    add_reading(command)
+
+
+def add_reading(command: argparse.ArgumentParser) -> None:
+    """How market files are read where their content leaves it open."""
+    command.add_argument(
+        "--time-format",
+        help="how a file's times are written: s, ms, us, ns (since 1970), excel (days), or a"
+        " format such as '%%d/%%m/%%Y %%H:%%M'",
+    )
+    command.add_argument(
+        "--columns",
+        help="which columns of a file to take, by name or number: time=Date,open=2,volume=none",
+    )
+    command.add_argument(
+        "--timezone", help="zone of a file's times without an offset, such as Europe/Berlin"
+    )
+    command.add_argument("--symbol", help="symbols of a file with several: SPY,QQQ")
+    command.add_argument("--decimal", help="decimal mark of a file's numbers: . or ,")
 
 
 def default_store() -> str:

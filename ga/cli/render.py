@@ -99,6 +99,7 @@ def gap_lines(market: Market) -> Iterator[str]:
     if report.unshared:
         yield f"  {report.unshared} bars left out: not every asset has them"
     yield from (f"  {line}" for line in report.left_out)
+    yield from (f"  warning: {note}" for note in report.notes)
     if report.gaps:
         yield f"  {len(report.gaps)} gaps, {report.missing} bars missing"
     for gap in sorted(report.gaps, key=lambda g: -g.missing)[:_SHOWN_GAPS]:

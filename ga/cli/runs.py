@@ -49,6 +49,11 @@ def spec_of(options: argparse.Namespace) -> MarketSpec:
         start=options.start,
         end=options.end,
         timeframe=options.timeframe,
+        time_format=options.time_format,
+        columns=options.columns,
+        timezone=options.timezone,
+        symbol=options.symbol,
+        decimal=options.decimal,
     )
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from ga.errors import InputError
-from ga.sources.files import SUFFIXES
 from ga.sources.hyperliquid import PREFIX, hyperliquid_source
 from ga.sources.samples import SAMPLES
 from ga.sources.synthetic import parse_synthetic
+from ga.sources.tables import READABLE
 
 _NAME: Final = r"[A-Za-z0-9_\-+=@,~ ][A-Za-z0-9_.\-+=@,~ ]*"
 """One part of a path: no ``..``, no hidden file, not empty, so that no path is absolute."""
@@ -96,7 +96,9 @@ class Limits:
             path = (root / spec).resolve()
             if not path.is_relative_to(root) or path == root or not path.exists():
                 raise missing
-            size = sum(_size(file, spec) for file in (path.iterdir() if path.is_dir() else (path,)))
+            size = sum(
+                _size(file, spec) for file in (path.rglob("*") if path.is_dir() else (path,))
+            )
         except InputError:
             raise
         except (OSError, ValueError, RuntimeError):
@@ -113,7 +115,7 @@ def _size(file: Path, spec: str) -> int:
     Raises:
         InputError: it is no regular file: it could block its reader, or never end.
     """
-    if file.suffix.lower() not in SUFFIXES:
+    if file.suffix.lower() not in READABLE or file.is_dir():
         return 0
     found = file.stat()
     if not stat.S_ISREG(found.st_mode):

@@ -15,9 +15,12 @@ from ga.errors import InputError
 from ga.market import Market, align
 from ga.sources.files import file_source, load_files
 from ga.sources.hyperliquid import PREFIX, hyperliquid_source
+from ga.sources.reading import ReadOptions, parse_options
 from ga.sources.samples import SAMPLES, load_sample, sample_source
 from ga.sources.selection import Selection, Source, parse_selection
 from ga.sources.synthetic import parse_synthetic, synthetic, synthetic_source
+
+_DEFAULT = ReadOptions()
 
 __all__ = ["MarketSpec", "load_files", "load_market", "load_sample", "synthetic"]
 
@@ -31,6 +34,11 @@ class MarketSpec:
     start: str | None = None
     end: str | None = None
     timeframe: str | None = None
+    time_format: str | None = None
+    columns: str | None = None
+    timezone: str | None = None
+    symbol: str | None = None
+    decimal: str | None = None
 
     def load(self) -> Market:
         """See ``load_market``."""
@@ -40,6 +48,13 @@ class MarketSpec:
             start=self.start,
             end=self.end,
             timeframe=self.timeframe,
+            options=parse_options(
+                time_format=self.time_format,
+                columns=self.columns,
+                timezone=self.timezone,
+                symbol=self.symbol,
+                decimal=self.decimal,
+            ),
         )
 
     def pinned(self, market: Market) -> MarketSpec:
@@ -65,6 +80,7 @@ def load_market(
     start: str | None = None,
     end: str | None = None,
     timeframe: str | None = None,
+    options: ReadOptions = _DEFAULT,
 ) -> Market:
     """Load a market, or the part of it that the options select.
 
@@ -75,17 +91,23 @@ def load_market(
         start: ISO 8601 time of the first bar, UTC if it has no offset.
         end: ISO 8601 time that the last bar opens before.
         timeframe: Coarser bars to make of the source's: ``4h``, ``1d``.
+        options: How to read files, where their content leaves it open.
 
     Raises:
         InputError: it does not exist, its content is invalid (the message names file, row and
             column), or an option is invalid or leaves no bar.
     """
     selection = parse_selection(assets=assets, start=start, end=end, timeframe=timeframe)
-    source = _source(spec, selection)
+    source = _source(spec, selection, options)
     return align(selection.name(source.name), selection.series(source))
 
 
-def _source(spec: str, selection: Selection) -> Source:
+def _source(spec: str, selection: Selection, options: ReadOptions) -> Source:
+    built_in = spec in SAMPLES or spec.split(":")[0] in ("synthetic", "hyperliquid")
+    if built_in and options.given:
+        raise InputError(
+            f"{options.given[0]}: applies to market files only; leave it out for --market {spec}"
+        )
     if spec in SAMPLES:
         return sample_source(spec)
     if spec == "synthetic" or spec.startswith("synthetic:"):
@@ -106,4 +128,4 @@ def _source(spec: str, selection: Selection) -> Source:
         raise InputError(
             f"--market {spec}: no such file or folder; give a path or one of {known}"
         ) from None
-    return file_source(path)
+    return file_source(path, options)

@@ -165,7 +165,16 @@ class _Download:
         prices = {name: values[chosen] for name, values in bars.columns.items()}
         charges = self._funding.rows
         funding = sum_funding(times, asked.step, charges.times, charges.columns["rate"])
-        return Series(asset=asked.coin, times=times * 10**6, funding=funding, **prices)
+        return Series(
+            asset=asked.coin,
+            times=times * 10**6,
+            open=prices["open"],
+            high=prices["high"],
+            low=prices["low"],
+            close=prices["close"],
+            volume=prices["volume"],
+            funding=funding,
+        )
 
     def _bars(self) -> Rows:
         rows = self._candles.rows
