@@ -153,13 +153,13 @@ def failed_at(begin: float, end: float) -> list[Timed]:
 
 
 def test_only_the_disturbed_moment_is_excused() -> None:
-    late = failed_at(T0 + 300, T0 + 303)
+    late = failed_at(T0 + 300, T0 + 320)
     assert said("dashboard", late).status is Status.FAIL
-    there = loaded_between(late, T0 + 295, T0 + 305)
+    there = loaded_between(late, T0 + 295, T0 + 325)
     assert said("dashboard", there).status is Status.INCONCLUSIVE
     elsewhere = loaded_between(late, T0 + 400, T0 + 500)
     assert said("dashboard", elsewhere).status is Status.FAIL
-    longer = loaded_between(failed_at(T0 + 300, T0 + 350), T0 + 295, T0 + 305)
+    longer = loaded_between(failed_at(T0 + 300, T0 + 330), T0 + 295, T0 + 305)
     assert said("dashboard", longer).status is Status.FAIL
 
 
