@@ -1,8 +1,9 @@
 """Cache of outcomes in Redis across runs. Its loss changes no result, only the speed.
 
-A stored outcome equals its evaluation bit for bit. Its name also contains everything else that
-determines its bits: kernels, compiler and processor. So a change of these is a miss. A value that
-is damaged or foreign is also a miss.
+A stored outcome equals its evaluation bit for bit. Its name contains everything else that
+determines its bits: kernels, compiler and processor. So a change of these is a miss. Each value has
+a checksum over these, its key and its bits: a value that is damaged, of another key or of another
+version is a miss, too, and counted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import queue
+import re
 import struct
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 TTL_SECONDS: Final = 30 * 86_400
 """Seconds after which an outcome expires."""
-FORMAT: Final = 1
+FORMAT: Final = 2
 _TIMEOUT_SECONDS: Final = 0.5
 """Time limit of a call, in seconds. It delays a run once; later retries are made in another
 thread.
@@ -45,17 +47,26 @@ _REASON: Final = 200
 _VALUE: Final = struct.Struct("<dqd")
 _CHECK_BYTES: Final = 8
 _FORM: Final = "redis://[:PASSWORD@]HOST:PORT/DB"
+_NAMESPACE: Final = re.compile("[A-Za-z0-9._-]{0,64}")
 
 
-def _prefix() -> str:
-    """Prefix of all stored keys; it identifies kernels, compiler and processor."""
+def maker() -> str:
+    """Everything besides the key that determines a value: format, kernels, compiler, processor."""
     makers = (version("numba"), version("llvmlite"), version("numpy"), platform.machine())
     made_by = hashlib.sha256("\x00".join(makers).encode()).hexdigest()[:8]
     return f"ga:{FORMAT}:{KERNEL_VERSION}:{made_by}:"
 
 
-def encode(outcome: Outcome) -> bytes:
+def prefix_of(namespace: str) -> str:
+    """Prefix of all stored keys. Runs of different namespaces share no outcome."""
+    return f"{maker()}{namespace}:" if namespace else maker()
+
+
+def encode(outcome: Outcome, made_by: str) -> bytes:
     """Encode an outcome with a fitness in 32 bytes: fitness, trades, drawdown, checksum.
+
+    Args:
+        made_by: ``maker()`` of the process that evaluated it.
 
     Raises:
         ValueError: a failed outcome, which is not stored.
@@ -63,15 +74,15 @@ def encode(outcome: Outcome) -> bytes:
     if outcome.fitness is None:
         raise ValueError("a failed evaluation is not cached: it may succeed the next time")
     body = _VALUE.pack(outcome.fitness, outcome.trades, outcome.max_drawdown)
-    return body + _check(outcome.key, body)
+    return body + _check(outcome.key, made_by, body)
 
 
-def decode(key: str, value: object) -> Outcome | None:
-    """Decode a value of ``encode`` for this key; None for any other value."""
+def decode(key: str, value: object, made_by: str) -> Outcome | None:
+    """Decode a value of ``encode`` for this key and maker; None for any other value."""
     if not isinstance(value, bytes) or len(value) != _VALUE.size + _CHECK_BYTES:
         return None
     body = value[: _VALUE.size]
-    if value[_VALUE.size :] != _check(key, body):
+    if value[_VALUE.size :] != _check(key, made_by, body):
         return None
     fitness, trades, drawdown = _VALUE.unpack(body)
     if not isfinite(fitness):
@@ -79,9 +90,9 @@ def decode(key: str, value: object) -> Outcome | None:
     return Outcome(key=key, fitness=fitness, trades=trades, max_drawdown=drawdown)
 
 
-def _check(key: str, body: bytes) -> bytes:
-    # The checksum includes the key, so that a value under another key is invalid.
-    return hashlib.sha256(key.encode() + body).digest()[:_CHECK_BYTES]
+def _check(key: str, made_by: str, body: bytes) -> bytes:
+    # It includes key and maker, so that a value of another key or version is invalid.
+    return hashlib.sha256(made_by.encode() + key.encode() + body).digest()[:_CHECK_BYTES]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,20 +105,30 @@ class CacheServer:
     username: str | None
     password: str | None
     tls: bool
+    namespace: str = ""
+    """Part of all stored names; empty: that of all runs without one."""
 
     def __repr__(self) -> str:
         return f"CacheServer({self.host}:{self.port}/{self.database})"
 
 
-def parse_url(url: str, password_file: str | None = None) -> CacheServer:
+def parse_url(
+    url: str, password_file: str | None = None, namespace: str | None = None
+) -> CacheServer:
     """Read ``redis://`` or, for TLS, ``rediss://``.
 
     Args:
         password_file: file with the password, used if the URL has none.
+        namespace: of the outcomes.
 
     Raises:
-        InputError: not such a URL, or the file cannot be read. The message omits the URL.
+        InputError: not such a URL or namespace, or the file cannot be read. The message omits the
+            URL.
     """
+    if not _NAMESPACE.fullmatch(namespace or ""):
+        raise InputError(
+            "GA_CACHE_NAMESPACE: must be at most 64 letters, digits, dots, underscores or hyphens"
+        )
     try:
         parts = urlsplit(url)
         host, port, path = parts.hostname, parts.port, parts.path.removeprefix("/")
@@ -135,16 +156,18 @@ def parse_url(url: str, password_file: str | None = None) -> CacheServer:
         username=unquote(parts.username) if parts.username else None,
         password=password,
         tls=parts.scheme == "rediss",
+        namespace=namespace or "",
     )
 
 
 def check_cache(url: str) -> CacheServer:
-    """Address of ``--cache``, with its password from the URL or ``GA_CACHE_PASSWORD_FILE``.
+    """Address of ``--cache``, with its password from the URL or ``GA_CACHE_PASSWORD_FILE``, and the
+    namespace in ``GA_CACHE_NAMESPACE``.
 
     Raises:
         InputError: see ``parse_url``; or Redis' client is not installed.
     """
-    server = parse_url(url, setting("GA_CACHE_PASSWORD_FILE"))
+    server = parse_url(url, setting("GA_CACHE_PASSWORD_FILE"), setting("GA_CACHE_NAMESPACE"))
     if find_spec("redis") is None:
         raise InputError(
             "--cache needs a client; run: python -m pip install 'evolution-gate[cache]'"
@@ -182,7 +205,7 @@ class Cache:
         self.damaged = 0
         """Number of damaged or foreign values found so far."""
         self._server, self._warn, self._pause = server, warn, pause_seconds
-        self._prefix = _prefix()
+        self._prefix, self._made_by = prefix_of(server.namespace), maker()
         self._client = _client(server)
         self._lost = self._warned = False
         self._warning = threading.Lock()
@@ -197,13 +220,15 @@ class Cache:
             return {}
         try:
             values = self._client.mget([self._prefix + key for key in keys])
+            if not isinstance(values, list) or len(values) != len(keys):
+                raise ConnectionError("its answer has not one value for each key")
         except Exception as error:
             # No error of the cache may end a run.
             self._lose(error)
             return {}
         found: dict[str, Outcome] = {}
         for key, value in zip(keys, values, strict=True):
-            outcome = decode(key, value)
+            outcome = decode(key, value, self._made_by)
             if outcome is not None:
                 found[key] = outcome
             elif value is not None:
@@ -247,7 +272,9 @@ class Cache:
         try:
             with self._client.pipeline(transaction=False) as pipeline:
                 for outcome in outcomes:
-                    pipeline.set(self._prefix + outcome.key, encode(outcome), ex=TTL_SECONDS)
+                    pipeline.set(
+                        self._prefix + outcome.key, encode(outcome, self._made_by), ex=TTL_SECONDS
+                    )
                 # An error that the pipeline itself raises would show the command with its value.
                 for answer in pipeline.execute(raise_on_error=False):
                     if isinstance(answer, Exception):

@@ -46,10 +46,11 @@ def _individuals(record: Evidence) -> Iterator[str]:
             yield f"{quote(event, 'workload', 'generation')}: more than were planned"
         if work and one.individuals > work.population_size:
             yield f"{quote(event, 'workload', 'individuals')}: more than a population"
+    hits = {audit.workload: audit.from_cache for _, audit in events(record, Audit)}
     for event, work in events(record, Workload):
-        if work.evaluations > work.population_size * work.generations:
+        if work.evaluations + (hits.get(work.id) or 0) > work.population_size * work.generations:
             yield f"{quote(event, 'id', 'evaluations')}: more than its individuals"
-        if work.exit_code == 0 and not work.evaluations:
+        if work.exit_code == 0 and not work.evaluations and not hits.get(work.id, 1):
             yield f"{quote(event, 'id', 'evaluations')}: it finished without one"
     for event, audit in events(record, Audit):
         work = works.get(audit.workload)

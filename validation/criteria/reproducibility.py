@@ -13,7 +13,13 @@ from validation.evidence.queries import killed_during, workloads
 from validation.evidence.records import Workload
 from validation.evidence.records_ledger import Audit, NodeCheck
 from validation.mutation import injectors
-from validation.mutation.patches import OTHER_LOG, OTHER_ON_CLUSTER, UNCHECKED, ZEROED_ON_CLUSTER
+from validation.mutation.patches import (
+    OTHER_LOG,
+    OTHER_ON_CLUSTER,
+    UNCHECKED,
+    ZEROED_ON_CLUSTER,
+    patch,
+)
 from validation.verdict import (
     Records,
     Status,
@@ -75,8 +81,8 @@ def reproducibility(records: Records) -> Verdict:
             status=Status.PASS,
             measured=measured,
             interval=interval,
-            reason="every stored column is equal locally, on the cluster, at different sizes, and "
-            "with a node killed;"
+            reason="every stored column is equal locally, on the cluster, at different sizes, "
+            "from the result cache, and with a node killed;"
             f" on {_processors(records)}",
             budget=_NO_DIFFERENCE,
         )
@@ -117,6 +123,12 @@ def _content(record: Evidence, workload: Workload) -> str | None:
     return found[0] if found else None
 
 
+def _served(record: Evidence, workload: Workload) -> int:
+    """Evaluations of a workload that came from the result cache."""
+    audits = [audit for audit in record.all(Audit) if audit.workload == workload.id]
+    return sum(audit.from_cache or 0 for audit in audits)
+
+
 def _uncovered(members: Sequence[tuple[Evidence, Workload]]) -> list[str]:
     """What a group of equal workloads still lacks to prove reproducibility."""
     arms = {workload.arm for _, workload in members}
@@ -124,6 +136,8 @@ def _uncovered(members: Sequence[tuple[Evidence, Workload]]) -> list[str]:
     lacks = [f"a {arm} one" for arm in ("local", "distributed") if arm not in arms]
     if len(sizes) < 2:
         lacks.append("two different sizes")
+    if not any(_served(record, workload) for record, workload in members):
+        lacks.append("one served from the result cache")
     if not all(_content(record, workload) for record, workload in members):
         lacks.append("a digest of all columns of each")
     if not all(_checked(record, workload) for record, workload in members):
@@ -160,11 +174,12 @@ PLUGIN: Final = CriterionPlugin(
             unit="share of histories different",
             clause='Purpose of the plan: "computational scaling from single-machine to '
             'multi-worker distributed processing", which must not change results',
-            evidence_needed="equal workloads: local, distributed, two sizes, "
-            "one with a node killed",
+            evidence_needed="equal workloads: local, distributed, two sizes, one served from the "
+            "result cache, one with a node killed",
             passes=(
                 "equal digests of the history and of all columns locally, distributed, at two "
-                "sizes, and with a node killed; the processor of every node named"
+                "sizes, served from the result cache, and with a node killed; the processor of "
+                "every node named"
             ),
             fails="two differ, or a node was refused because it computes other bits",
             measures=(
@@ -180,7 +195,9 @@ PLUGIN: Final = CriterionPlugin(
             ),
             limits=(
                 "results that are wrong in the same way everywhere, which `no_data_loss` looks "
-                "for; processors other than those named"
+                "for; processors other than those named; values that somebody forges in the cache "
+                "together with their checksum. Each workload has a cache of its own that is empty "
+                "at its start, except the one that is served from an earlier one's"
             ),
             verdict=reproducibility,
             trusts=(
@@ -204,6 +221,18 @@ PLUGIN: Final = CriterionPlugin(
             criterion="reproducibility",
             stages=("reference", "recovery"),
             patches=OTHER_ON_CLUSTER,
+        ),
+        Mutant(
+            name="a cache that returns another genome's outcome for one key in a thousand",
+            criterion="reproducibility",
+            stages=("reference",),
+            patches=patch(
+                "ga/result_cache.py",
+                "                found[key] = outcome\n",
+                "                found[key] = outcome\n"
+                "                if int(key[:8], 16) % 1000 == 0:\n"
+                "                    found[key] = next(iter(found.values()))._replace(key=key)\n",
+            ),
         ),
         Mutant(
             name="no trades and no drawdown on the cluster",

@@ -141,6 +141,20 @@ def _passing(seed: int) -> tuple[Timed, ...]:
                 digest="a" * 64,
             )
         )
+    again = workload(
+        "reference-served",
+        62.0,
+        2.0,
+        purpose="reproducibility",
+        arm="local",
+        nodes=1,
+        workers=1,
+        population_size=100,
+        generations=15,
+        evaluations=0,
+        digest="a" * 64,
+    )
+    add(again)
     events.extend((T0 + 3, record) for record in (*round_trips(), *surveyed()))
     down: list[tuple[str, float, float]] = []
     for number in range(5):

@@ -86,7 +86,7 @@ def workload(id_: str, begin: float, seconds: float, **changes: Any) -> Workload
     return dataclasses.replace(work, evaluations=work.population_size * work.generations)
 
 
-def audited(work: str, digest: str | None) -> dict[str, Any]:
+def audited(work: str, digest: str | None, from_cache: int = 0) -> dict[str, Any]:
     """What an audit of all columns and on the independent path adds, if nothing is wrong."""
     return {
         "content": None if digest is None else digest[::-1],
@@ -98,7 +98,7 @@ def audited(work: str, digest: str | None) -> dict[str, Any]:
         "without_path": ("pca_tree_quantile",),
         "final_strategies": 3,
         "irregular": 0,
-        "from_cache": 0,
+        "from_cache": from_cache,
     }
 
 
@@ -129,7 +129,7 @@ def ledger(work: Workload) -> list[Record]:
         recomputed_digest=work.digest,
         sampled=60,
         mismatched=0,
-        **audited(work.id, work.digest),
+        **audited(work.id, work.digest, from_cache=0 if work.evaluations else expected),
     )
     there = ["local"] if work.arm == "local" else [f"10.0.0.{n + 1}" for n in range(work.nodes)]
     checks = [

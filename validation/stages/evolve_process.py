@@ -178,6 +178,7 @@ class Evolve:
         name: str,
         arguments: Sequence[str],
         env: Mapping[str, str],
+        cache: Mapping[str, str] | None = None,
         launch: Launcher = launch_local,
     ) -> None:
         self.spec, self.name = spec, name
@@ -191,8 +192,10 @@ class Evolve:
         argv += ["--log", str(self._log.path), *arguments]
         # The URL contains a password, so it is passed in the environment, not on the command line.
         self.started_at = time.time()
-        # No result cache: each workload must do its own work.
-        self._process = launch(argv, {**env, "GA_STORE": store, "GA_CACHE_URL": ""})
+        # Without a cache of its own it has none: each workload must do its own work.
+        self._process = launch(
+            argv, {**env, "GA_STORE": store, "GA_CACHE_URL": "", **(cache or {})}
+        )
         self._output: dict[str, str] = {}
         self._closed_at: dict[str, float] = {}
         """Unix seconds at which the last writer had closed the stream."""

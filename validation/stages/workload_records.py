@@ -80,7 +80,7 @@ def node_records(name: str, arm: Arm, ended: EvolveResult) -> Iterator[Record]:
 
 
 def ledger_records(
-    store: str, seed: int, name: str, spec: WorkloadSpec, ended: EvolveResult
+    store: str, seed: int, name: str, spec: WorkloadSpec, ended: EvolveResult, *, cached: bool
 ) -> Iterator[Record]:
     """What the ledger holds of a workload, and its audit; a note if it holds no run."""
     run = ended.run or find_run(store, since=ended.started_at)
@@ -89,7 +89,7 @@ def ledger_records(
         return
     yield from read_generations(store, run, name)
     yield from read_places(store, run, name, spec, acknowledged=ended.acknowledged)
-    yield audit(store, run, name, spec, seed=seed)
+    yield audit(store, run, name, spec, seed=seed, cached=cached)
 
 
 def cpu_windows(

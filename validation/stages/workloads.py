@@ -24,6 +24,7 @@ from validation.evidence.records import (
     Recovery,
 )
 from validation.monitors.cluster import ExcusedOutages
+from validation.stages.cache_namespaces import CacheNamespaces
 from validation.stages.evolve_process import (
     Evolve,
     EvolveResult,
@@ -81,6 +82,7 @@ class Workloads:
         self.store = store_of(stack, self._folder)
         self._rng = np.random.Generator(np.random.Philox(key=[seed, 0xFA017 + before]))
         self._count = before
+        self._cache = CacheNamespaces(stack.endpoints.redis, say)
 
     @property
     def _slots(self) -> int:
@@ -120,14 +122,17 @@ class Workloads:
         return [seconds["local"] / seconds["distributed"]] if len(seconds) == 2 else []
 
     def reference(self, during: Callable[[Evolve], None] | None = None) -> None:
-        """The undisturbed history on real prices: locally with 1 and 2 processes.
+        """The undisturbed history on real prices: locally with 1 and 2 processes, then served from
+        the result cache of the first.
 
         Args:
             during: done while the second of them runs.
         """
-        for workers in (1, 2):
-            self._say(f"undisturbed evolution on {REAL_MARKET}, {workers} local processes")
-            self._plain(self.real(), workers, during=during if workers == 2 else None)
+        self._say(f"undisturbed evolution on {REAL_MARKET}: 1 and 2 processes, result cache")
+        filled = self._plain(self.real(), 1, keep_cache=True)
+        self._plain(self.real(), 2, during=during)
+        if self._cache.on:
+            self._plain(self.real(), 1, served=filled)
 
     def undisturbed(self) -> None:
         """The evolution on the cluster once, nothing broken."""
@@ -174,6 +179,7 @@ class Workloads:
                 name=name,
                 arguments=["--mode", "local", "--workers", "1"],
                 env={},
+                cache=self._cache.environment(name),
                 launch=lambda argv, env: self._stack.on_one_node(argv, env=env),
             )
         except StackError as error:
@@ -194,10 +200,15 @@ class Workloads:
         *,
         purpose: Purpose = "reproducibility",
         during: Callable[[Evolve], None] | None = None,
-    ) -> None:
+        keep_cache: bool = False,
+        served: str | None = None,
+    ) -> str:
+        """A local evolution; returns its name. ``served`` is the name of an earlier one whose
+        outcomes it finds in the cache, if that one had ``keep_cache``.
+        """
         name = self.name(purpose, "local")
         arguments = ["--mode", "local", "--workers", str(workers), *self._metered(inside=False)]
-        with self.evolve(spec, name, arguments) as evolve:
+        with self.evolve(spec, name, arguments, cache=served) as evolve:
             if during is not None and evolve.wait_ready(WORKLOAD_SECONDS):
                 during(evolve)
             ended = evolve.finish(WORKLOAD_SECONDS)
@@ -210,7 +221,10 @@ class Workloads:
             pair=None,
             nodes=1,
             workers=workers,
+            served=served,
+            keep_cache=keep_cache,
         )
+        return name
 
     def _distributed(
         self, spec: WorkloadSpec, *, purpose: Purpose, pair: int | None
@@ -289,8 +303,14 @@ class Workloads:
             window_s=RECOVERY_WINDOW,
         )
 
-    def evolve(self, spec: WorkloadSpec, name: str, arguments: Sequence[str]) -> Evolve:
-        """Start a workload; one that uses the cluster, where the stack wants such processes."""
+    def evolve(
+        self, spec: WorkloadSpec, name: str, arguments: Sequence[str], cache: str | None = None
+    ) -> Evolve:
+        """Start a workload; one that uses the cluster, where the stack wants such processes.
+
+        Args:
+            cache: Name of the workload with whose result cache it begins; None: an empty one.
+        """
         self._invoke(name, spec)
         return Evolve(
             spec,
@@ -299,6 +319,7 @@ class Workloads:
             name=name,
             arguments=arguments,
             env=self._stack.endpoints.env,
+            cache=self._cache.environment(cache or name),
             launch=self._stack.driver if "--address" in arguments else launch_local,
         )
 
@@ -348,8 +369,10 @@ class Workloads:
         pair: int | None,
         nodes: int,
         workers: int,
+        served: str | None = None,
+        keep_cache: bool = False,
     ) -> None:
-        """Write down how a workload ended, and what its ledger holds."""
+        """Write down how a workload ended, and what its ledger holds; see ``_plain``."""
         self._writer.add(
             outcome(
                 name, spec, ended, purpose=purpose, arm=arm, pair=pair, nodes=nodes, workers=workers
@@ -357,8 +380,11 @@ class Workloads:
         )
         for found in node_records(name, arm, ended):
             self._writer.add(found)
-        for stored in ledger_records(self.store, self._seed, name, spec, ended):
+        held = ledger_records(self.store, self._seed, name, spec, ended, cached=served is not None)
+        for stored in held:
             self._writer.add(stored)
+        if not keep_cache:
+            self._cache.forget(served or name)
 
 
 def _await_work(evolve: Evolve, node: Node) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -17,10 +18,12 @@ from evolution_gate.fixtures.services import datastores
 from ga.errors import InputError
 from ga.evaluation.settings import Outcome
 from ga.event_log import BatchLog
+from ga.families import KERNEL_VERSION
 from ga.result_cache import (
     TTL_SECONDS,
     Cache,
     encode,
+    maker,
     open_cache,
     parse_url,
 )
@@ -138,7 +141,7 @@ def digest(market, settings, tmp_path_factory) -> str:
 def test_failed_outcome_is_not_encoded(opened, server: Server) -> None:
     failed = Outcome(key=KEY, fitness=None, error="planted")
     with pytest.raises(ValueError, match="not cached"):
-        encode(failed)
+        encode(failed, maker())
     cache = opened()
     cache.put_many([failed, Outcome(key="cd" * 32, fitness=1.5)])
     cache.close()
@@ -192,6 +195,65 @@ def test_damaged_stored_values_are_misses(
     # What was wrong is right again.
     assert server.client.get(keys[3]) != good
     assert server.client.type(keys[5]) == b"string"
+
+
+def test_wrong_stale_and_truncated_outcomes_change_nothing(
+    engine: Engine, digest: str, opened, server: Server
+) -> None:
+    """One key in ten, each in another way; every one is evaluated again, and counted."""
+    cache = opened()
+    engine.go(engine.start("first.db"), cache=cache)
+    cache.close()
+    rows = "SELECT key, fitness, trades, max_drawdown, generation FROM evaluations ORDER BY key"
+    computed = engine.rows(rows)
+    keys = sorted(server.client.keys())
+    spoiled = keys[::10]
+    for number, key in enumerate(spoiled):
+        value, another = server.client.get(key), server.client.get(keys[1])
+        name = key.decode()[-64:]
+        older = maker().replace(f":{KERNEL_VERSION}:", f":{KERNEL_VERSION - 1}:")
+        server.client.set(
+            key,
+            (
+                another,
+                value[: number % 32],
+                bytes([value[0] ^ 1, *value[1:]]),
+                encode(Outcome(key=name, fitness=9.0, trades=1), older),
+                struct.pack("<dqd", 9.0, 1, 0.0),
+            )[number % 5],
+        )
+    assert len(spoiled) > 5
+    cache = opened()
+    second = engine.go(engine.start("second.db"), cache=cache)
+    assert second.digest == digest
+    assert engine.rows(rows) == computed
+    assert (second.evaluations, second.cached) == (len(spoiled), len(keys) - len(spoiled))
+    assert cache.damaged == len(spoiled)
+    again = engine.rows("SELECT key FROM evaluations WHERE attempts = 1 ORDER BY key")
+    assert [key for (key,) in again] == [key.decode()[-64:] for key in spoiled]
+
+
+def test_answer_of_another_length_only_warns(opened, warnings, monkeypatch) -> None:
+    cache = opened(pause=3600.0)
+    monkeypatch.setattr(redis.Redis, "mget", lambda *_: [None])
+    assert cache.get_many([KEY, "cd" * 32]) == {}
+    assert len(warnings) == 1
+    assert "not one value for each key" in warnings[0]
+
+
+def test_namespaces_share_no_outcome(server: Server, warnings) -> None:
+    kept = Outcome(key=KEY, fitness=1.0)
+    first, same, other = (
+        Cache(parse_url(server.url, namespace=name), warn=warnings.append)
+        for name in ("one", "one", "two")
+    )
+    first.put_many([kept])
+    first.close()
+    assert same.get_many([KEY]) == {KEY: kept}
+    assert other.get_many([KEY]) == {}
+    same.close()
+    other.close()
+    assert warnings == []
 
 
 def test_other_kernel_or_compiler_version_is_a_miss(opened, monkeypatch) -> None:

@@ -11,14 +11,18 @@ from hypothesis import strategies as st
 
 from ga.errors import InputError
 from ga.evaluation.settings import Outcome
+from ga.families import KERNEL_VERSION
 from ga.result_cache import (
     decode,
     encode,
+    maker,
     open_cache,
     parse_url,
+    prefix_of,
 )
 
 KEY = "ab" * 32
+MADE_BY = maker()
 finite = st.floats(allow_nan=False, allow_infinity=False)
 outcomes = st.builds(
     Outcome,
@@ -38,7 +42,7 @@ def bits(outcome: Outcome) -> bytes:
 @given(outcome=outcomes)
 @example(outcome=Outcome(key=KEY, fitness=-0.0, trades=0, max_drawdown=5e-324))
 def test_outcome_round_trip_is_bit_exact(outcome: Outcome) -> None:
-    found = decode(outcome.key, encode(outcome))
+    found = decode(outcome.key, encode(outcome, MADE_BY), MADE_BY)
     assert found is not None
     assert bits(found) == bits(outcome)
     assert found.error is None
@@ -46,23 +50,46 @@ def test_outcome_round_trip_is_bit_exact(outcome: Outcome) -> None:
 
 @given(outcome=outcomes, at=st.integers(0, 255))
 def test_flipped_bit_is_a_miss(outcome: Outcome, at: int) -> None:
-    value = bytearray(encode(outcome))
+    value = bytearray(encode(outcome, MADE_BY))
     value[at // 8] ^= 1 << at % 8
-    assert decode(outcome.key, bytes(value)) is None
+    assert decode(outcome.key, bytes(value), MADE_BY) is None
 
 
 @given(outcome=outcomes, junk=st.one_of(st.binary(max_size=80), st.text(), st.none()))
 def test_foreign_value_is_a_miss(outcome: Outcome, junk: object) -> None:
-    value = encode(outcome)
-    assert decode(outcome.key, junk) is None
-    assert decode("cd" * 32, value) is None
-    assert decode(outcome.key, value[:-1]) is None
-    assert decode(outcome.key, value + b"\0") is None
+    value = encode(outcome, MADE_BY)
+    assert decode(outcome.key, junk, MADE_BY) is None
+    assert decode("cd" * 32, value, MADE_BY) is None
+    assert decode(outcome.key, value[:-1], MADE_BY) is None
+    assert decode(outcome.key, value + b"\0", MADE_BY) is None
+
+
+@given(outcome=outcomes, other=outcomes)
+def test_value_of_other_key_or_version_is_miss(outcome: Outcome, other: Outcome) -> None:
+    value = encode(outcome, MADE_BY)
+    if other.key != outcome.key:
+        assert decode(other.key, value, MADE_BY) is None
+    older = MADE_BY.replace(f":{KERNEL_VERSION}:", f":{KERNEL_VERSION - 1}:")
+    assert older != MADE_BY
+    assert decode(outcome.key, encode(outcome, older), MADE_BY) is None
+    assert decode(outcome.key, value, MADE_BY) is not None
+
+
+@pytest.mark.parametrize("namespace", ["a b", "a:b", "é", "n" * 65, "*"])
+def test_bad_namespace_is_refused(namespace: str) -> None:
+    with pytest.raises(InputError, match="GA_CACHE_NAMESPACE: must be"):
+        parse_url("redis://cache.example", namespace=namespace)
+
+
+def test_namespaces_share_no_name() -> None:
+    assert parse_url("redis://h", namespace="one.2-3_x").namespace == "one.2-3_x"
+    assert prefix_of("") == MADE_BY
+    assert len({prefix_of(""), prefix_of("a"), prefix_of("b")}) == 3
 
 
 @pytest.mark.parametrize("fitness", [math.nan, math.inf])
 def test_non_finite_fitness_is_a_miss(fitness: float) -> None:
-    assert decode(KEY, encode(Outcome(key=KEY, fitness=fitness))) is None
+    assert decode(KEY, encode(Outcome(key=KEY, fitness=fitness), MADE_BY), MADE_BY) is None
 
 
 def test_urls_are_parsed() -> None:

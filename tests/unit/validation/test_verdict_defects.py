@@ -156,6 +156,10 @@ DEFECTS: dict[str, tuple[str, list[Timed]]] = {
         "reproducibility",
         edited(Audit, _is(workload="recovery-1"), content="9" * 64),
     ),
+    "another outcome from the cache": (
+        "reproducibility",
+        edited(Workload, _is(id="reference-served"), digest="9" * 64),
+    ),
     "wrong in the same way everywhere": (
         "no_data_loss",
         edited(Audit, anything, independent_differing=1),
@@ -317,6 +321,10 @@ HOLES: dict[str, tuple[str, list[Timed]]] = {
     ),
     "audit by an earlier version": ("no_data_loss", edited(Audit, anything, independent=None)),
     "no winner repeated": ("no_data_loss", edited(Audit, anything, winners=0)),
+    "nothing served from the cache": (
+        "reproducibility",
+        edited(Audit, _is(workload="reference-served"), from_cache=0),
+    ),
     "only the history's digest known": (
         "reproducibility",
         edited(Audit, anything, content=None),
