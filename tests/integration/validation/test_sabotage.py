@@ -34,15 +34,19 @@ def certificate(criterion: str = "speedup", **changes: object) -> Certificate:
 
 @pytest.mark.parametrize("defect", MUTANTS, ids=lambda d: f"{d.criterion}: {d.name}")
 def test_every_mutant_can_be_planted(defect: Mutant) -> None:
-    ways = (bool(defect.patches), defect.injector is not None, defect.simulated is not None)
-    assert sum(ways) == 1
+    real = bool(defect.patches) or defect.injector is not None
+    assert real != (defect.simulated is not None)
+    if defect.injector is not None:
+        # The stack is running: of the files, only those that the injector makes it read again.
+        assert all(edit.file.startswith("deploy/") for edit in defect.patches)
     texts: dict[str, str] = {}
     for edit in defect.patches:
         text = texts.get(edit.file) or (ROOT / edit.file).read_text()
         assert text.count(edit.old) == 1
         texts[edit.file] = text.replace(edit.old, edit.new)
     for name, text in texts.items():
-        compile(text, name, "exec")
+        if name.endswith(".py"):
+            compile(text, name, "exec")
 
 
 def test_every_criterion_has_a_mutant() -> None:
