@@ -1,10 +1,10 @@
 """``python -m validation gate | criteria | report | index | diff | certify | soak | own |
-schedule``: verdicts from evidence, and whether they can be trusted.
+schedule | error-rates``: verdicts from evidence, and whether they can be trusted.
 
 Exit status of ``gate``, ``report``, ``own`` and ``schedule``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or
 unusable evidence, 70 a defect of the gate itself. That of ``soak``: 0 when uptime passes, 1 when
-any criterion fails, else 2, also when a signal ended it. Of any other command that a signal ended:
-128 and its number.
+any criterion fails, else 2, also when a signal ended it. That of ``error-rates``: 1 when the gate
+erred, else 0. Of any other command that a signal ended: 128 and its number.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from validation.contract import CriterionPlugin
 from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, GateResult, decide
 from validation.diff import difference
+from validation.error_rates import command as error_rates
 from validation.evidence.log import (
     FILE,
     Evidence,
@@ -88,6 +89,8 @@ def _run(options: argparse.Namespace) -> int:
             return 0
         if options.command == "own":
             return _own(load(options.file), options)
+        if options.command == "error-rates":
+            return error_rates.run(options)
         if options.command == "schedule":
             return _own(SCHEDULE, options)
         if options.command == "certify":

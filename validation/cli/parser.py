@@ -11,6 +11,7 @@ from typing import Final
 from ga import __version__
 from ga.cli.help import finish
 from ga.environment import command_name
+from validation.error_rates import command as error_rates
 from validation.evidence.identity import MAX_AGE_DAYS
 from validation.extension import NODES
 from validation.mutation.runner import CERTIFICATES
@@ -32,6 +33,7 @@ _EXAMPLES: Final = {
     "certify": ("certify speedup --time-budget 30",),
     "own": ("own docs/examples/squares.py --nodes 2",),
     "schedule": ("schedule --nodes 3 --replay 7",),
+    "error-rates": ("error-rates --seed 1 --healthy 30 --defects 60",),
 }
 
 
@@ -55,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_comparisons(add)
     certifying = _add_certify(add)
     started = _add_starters(add)
+    error_rates.register(add("error-rates", "how often the gate errs, on simulated campaigns"))
     for command in (*started, certifying):
         _add_stack(command)
     for command in (gate, criteria, report, certifying):

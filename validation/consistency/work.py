@@ -11,7 +11,14 @@ from validation.consistency.rule import TOLERANCE_S, Rule, events, kinds, quote
 from validation.evidence.log import Evidence
 from validation.evidence.queries import ATTACHED, HEAD
 from validation.evidence.records import CpuWindow, Environment, NodePrice, Usage, Workload
-from validation.evidence.records_ledger import Audit, Fallback, Generation, LedgerCopy, Restore
+from validation.evidence.records_ledger import (
+    Audit,
+    Fallback,
+    Generation,
+    LedgerCopy,
+    NodeCheck,
+    Restore,
+)
 from validation.evidence.records_load import Load, Scaling, ServiceRestart
 from validation.evidence.records_self_check import HarnessReading
 
@@ -268,6 +275,22 @@ def _scaling(record: Evidence) -> Iterator[str]:
             yield f"{shown}: no node ends in that time"
 
 
+def _same_bits(record: Evidence) -> Iterator[str]:
+    """Nodes that got work computed the same bits; the engine refuses any other."""
+    first: dict[str, NodeCheck] = {}
+    for event, check in events(record, NodeCheck):
+        if not check.digest or check.refused is not None:
+            continue
+        for digest, other in first.items():
+            if digest != check.digest:
+                yield (
+                    f"{quote(event, 'workload', 'node', 'digest')}: {other.node} has"
+                    f" {digest}, and neither was refused"
+                )
+                break
+        first.setdefault(check.digest, check)
+
+
 def _fallbacks(record: Evidence) -> Iterator[str]:
     works = {work.id: work for _, work in events(record, Workload)}
     seen: set[str] = set()
@@ -332,6 +355,11 @@ RULES: Final = (
     Rule(name="a copy holds what was restored", kinds=kinds(LedgerCopy), check=_copies),
     Rule(name="requests fit into the load", kinds=kinds(Load, ServiceRestart), check=_load),
     Rule(name="a cluster that scaled had the nodes", kinds=kinds(Scaling), check=_scaling),
+    Rule(
+        name="nodes that got work computed the same bits",
+        kinds=kinds(NodeCheck),
+        check=_same_bits,
+    ),
     Rule(name="failovers are of known workloads", kinds=kinds(Fallback), check=_fallbacks),
     Rule(name="prices are possible", kinds=kinds(NodePrice), check=_prices),
 )

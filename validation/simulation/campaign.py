@@ -359,9 +359,10 @@ def evidence(
     closed: bool = True,
     backend: str = "processes",
     began: float = T0,
+    nodes: int = len(NODES),
 ) -> Evidence:
     """The record in memory, as ``read_evidence`` would give it."""
-    first = dataclasses.replace(opening(run, backend=backend), started_at=began)
+    first = dataclasses.replace(opening(run, nodes, backend), started_at=began)
     timed: list[Timed] = [(began, first), *events]
     if closed:
         timed.append((timed[-1][0], Close(events=len(timed))))
