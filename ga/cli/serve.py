@@ -17,8 +17,8 @@ from ga.metrics import depends_on
 from ga.service.engine_process import NICENESS
 from ga.service.limits import DATABASE_SECONDS, TOKEN_VARIABLE, Limits
 from ga.service.singleton_lock import acquire_singleton
+from ga.service.tokens import Audit, Tokens, parse_tokens
 
-_LEAST_LETTERS: Final = 16
 _SWITCH_SECONDS: Final = 0.0005
 _MAKE_ONE: Final = (
     "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))' > FILE, and give"
@@ -41,6 +41,7 @@ _LIMITS: Final = {
     "header_seconds": "seconds for the head of a request",
     "body_seconds": "seconds for the body of a request",
     "write_seconds": "seconds without reading an answer",
+    "request_rate": "requests a second with one token",
 }
 """Options ``--max-...``: field of ``Limits`` -> what it limits."""
 
@@ -56,7 +57,10 @@ def register(
         "--port", type=int, default=8000, help="TCP port, 0: any free one (default: 8000)"
     )
     serve.add_argument(
-        "--token-file", type=Path, help=f"file with the token (default: variable {TOKEN_VARIABLE})"
+        "--token-file",
+        type=Path,
+        help="file with the token, or with lines NAME ROLE TOKEN; read again when it changes"
+        f" (default: variable {TOKEN_VARIABLE})",
     )
     serve.add_argument("--address", help="HOST:PORT of a Ray cluster (default: this machine)")
     serve.add_argument("--workers", type=int, help="workers of each evolution, as in `evolve`")
@@ -68,6 +72,17 @@ def register(
     )
     serve.add_argument(
         "--markets", type=Path, help="folder of market files that requests may name (default: none)"
+    )
+    serve.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a host name that requests may be addressed to, besides localhost and IP addresses;"
+        " may be repeated",
+    )
+    serve.add_argument(
+        "--audit", type=Path, metavar="FILE", help="append who changed what, as JSON Lines"
     )
     serve.add_argument(
         "--hyperliquid", action="store_true", help="requests may name markets of this exchange"
@@ -101,7 +116,7 @@ def command(options: argparse.Namespace) -> int:
         raise InputError(f"--niceness must be 0..19, not {options.niceness}")
     if not 0.1 <= options.database_seconds <= 600:
         raise InputError(f"--database-seconds must be 0.1..600, not {options.database_seconds:g}")
-    token = read_token(options.token_file)
+    tokens = Tokens(read_token(options.token_file), file=options.token_file, say=_say)
     try:
         from ga.service.server import Server, ended_by_signals
     except ImportError:
@@ -141,7 +156,9 @@ def command(options: argparse.Namespace) -> int:
             store=jobs,
             runner=runner,
             limits=limits,
-            token=token,
+            token=tokens,
+            audit=Audit(options.audit, _say),
+            hosts=[*options.allowed_host, options.host],
             watch=watch,
             events=events,
             services=depends_on(options.store, setting("GA_CACHE_URL")),
@@ -171,26 +188,29 @@ def _say(text: str) -> None:
 
 
 def read_token(file: Path | None) -> str:
-    """The token, from a file or the variable.
+    """The token or the tokens, from a file or the variable.
 
     Raises:
         InputError: it is missing, too short, or not readable; the message says how to make one.
     """
     if file is not None:
         try:
-            token, source = file.read_text(encoding="ascii").strip(), f"--token-file {file}"
+            return _valid(file.read_text(encoding="ascii").strip(), f"--token-file {file}")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not ASCII text"
             raise InputError(f"--token-file {file}: {reason}; {_MAKE_ONE}") from None
-    else:
-        token, source = setting(TOKEN_VARIABLE) or "", f"variable {TOKEN_VARIABLE}"
-        if not token:
-            raise InputError(f"--token-file: the service has no token; {_MAKE_ONE}")
-    if len(token) < _LEAST_LETTERS or not token.isascii() or not token.isprintable():
-        raise InputError(
-            f"{source}: needs {_LEAST_LETTERS} or more printable ASCII characters; {_MAKE_ONE}"
-        )
-    return token
+    token = setting(TOKEN_VARIABLE) or ""
+    if not token:
+        raise InputError(f"--token-file: the service has no token; {_MAKE_ONE}")
+    return _valid(token, f"variable {TOKEN_VARIABLE}")
+
+
+def _valid(text: str, source: str) -> str:
+    try:
+        parse_tokens(text, source)
+    except InputError as error:
+        raise InputError(f"{error}; {_MAKE_ONE}") from None
+    return text
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -12,6 +12,7 @@ from ga.service.limits import Limits
 from ga.service.middleware import Metrics
 from ga.service.problem_details import ProblemError
 from ga.service.supervisor import Runner
+from ga.service.tokens import Audit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Context:
     events: EventHub
     limits: Limits
     metrics: Metrics
+    audit: Audit
 
     def job(self, run: str) -> Job:
         """An evolution that was accepted.

@@ -35,13 +35,14 @@ def add_events(routes: APIRouter, context: Context) -> None:
 
     @routes.get(
         "/v1/evolutions/{run}/events",
+        operation_id="watchEvolution",
         response_class=StreamingResponse,
         responses={
             200: {
                 "content": {"text/event-stream": {"schema": Event.model_json_schema()}},
                 "description": "An event `generation` for each, its number as id; then `end`",
             },
-            **described(401, 404, 422, 429, 503),
+            **described(401, 403, 404, 422, 429, 503),
         },
     )
     async def events(

@@ -3,17 +3,19 @@ functions: they run in threads, and the loop stays quick."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from ga.cli.runs import sharpe_row, strategy_row
 from ga.errors import InputError
 from ga.families import get_family
 from ga.service.context import Context
+from ga.service.guards import plain_json
 from ga.service.job_store import ConflictError, FullError, Job
 from ga.service.limits import Limits
 from ga.service.models import (
+    MARKET,
     EvolutionRequest,
     Evolutions,
     EvolutionState,
@@ -25,6 +27,7 @@ from ga.service.problem_details import ProblemError, described
 from ga.sources.selection import parse_selection
 
 RunId = Annotated[str, Path(pattern="^[0-9a-f]{12}$")]
+_CURSOR: Final = r"^[0-9]{1,12}\.[0-9]{1,9}_[0-9a-f]{12}$"
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
@@ -33,16 +36,19 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
 
     @routes.post(
         "/v1/evolutions",
+        operation_id="submitEvolution",
         status_code=202,
+        dependencies=[Depends(plain_json)],
         response_model=EvolutionState,
         responses={
             200: {"model": EvolutionState, "description": "Submitted before with this key"},
-            **described(400, 401, 408, 409, 413, 422, 429, 503),
+            **described(400, 401, 403, 408, 409, 413, 422, 429, 503),
         },
     )
     def submit(
         request: EvolutionRequest,
         response: Response,
+        http: Request,
         idempotency_key: Annotated[str, Header(pattern=r"^[\x21-\x7e]{1,200}$")],
     ) -> EvolutionState:
         """Submit an evolution. 202: it is stored, and will be evolved whatever happens to the
@@ -57,6 +63,7 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
         except FullError:
             detail = f"{context.limits.queued} evolutions have not ended yet; try again later"
             raise ProblemError(429, detail, {"Retry-After": "10"}) from None
+        http.state.run = run
         response.headers["Location"] = f"/v1/evolutions/{run}"
         if new:
             context.runner.wake()
@@ -64,21 +71,13 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
             response.status_code = 200
         return evolution_state(context.job(run))
 
-    @routes.get(
-        "/v1/evolutions",
-        response_model=Evolutions,
-        responses=described(401, 422, 503),
-    )
-    def listed(limit: Limit = 20, state: State | None = None) -> Evolutions:
-        """Accepted evolutions, newest first."""
-        return Evolutions(
-            evolutions=[evolution_state(job) for job in context.store.newest(limit, state)]
-        )
+    _add_list(routes, context)
 
     @routes.get(
         "/v1/evolutions/{run}",
+        operation_id="getEvolution",
         response_model=EvolutionState,
-        responses=described(401, 404, 422, 503),
+        responses=described(401, 403, 404, 422, 429, 503),
     )
     def shown(run: RunId) -> EvolutionState:
         """One evolution."""
@@ -86,8 +85,9 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
 
     @routes.delete(
         "/v1/evolutions/{run}",
+        operation_id="cancelEvolution",
         response_model=EvolutionState,
-        responses=described(401, 404, 408, 409, 413, 422, 503),
+        responses=described(401, 403, 404, 408, 409, 413, 422, 429, 503),
     )
     def cancel(run: RunId) -> EvolutionState:
         """Cancel an evolution that has not ended; what it has in the ledger stays."""
@@ -98,13 +98,46 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
         return evolution_state(context.job(run))
 
 
+def _add_list(routes: APIRouter, context: Context) -> None:
+    @routes.get(
+        "/v1/evolutions",
+        operation_id="listEvolutions",
+        response_model=Evolutions,
+        responses=described(401, 403, 422, 429, 503),
+    )
+    def listed(
+        limit: Limit = 20,
+        state: State | None = None,
+        market: Annotated[str | None, Query(pattern=MARKET)] = None,
+        since: Annotated[float | None, Query(ge=0, le=1e11)] = None,
+        after: Annotated[str | None, Query(pattern=_CURSOR)] = None,
+    ) -> Evolutions:
+        """Accepted evolutions, newest first: of a state, of a market, accepted since a time in
+        seconds since the epoch, and after an earlier page."""
+        created, _, run = (after or "").partition("_")
+        found = context.store.newest(
+            limit + 1,
+            state,
+            market=market,
+            since=since,
+            after=(float(created), run) if after else None,
+        )
+        page = found[:limit]
+        more = len(found) > limit
+        return Evolutions(
+            evolutions=[evolution_state(job) for job in page],
+            next=f"{page[-1].created_at!r}_{page[-1].run}" if more else None,
+        )
+
+
 def add_strategies(routes: APIRouter, context: Context) -> None:
     """Show what evolutions found."""
 
     @routes.get(
         "/v1/evolutions/{run}/strategies",
+        operation_id="listStrategies",
         response_model=Strategies,
-        responses=described(401, 404, 422, 503),
+        responses=described(401, 403, 404, 422, 429, 503),
     )
     def strategies(run: RunId, limit: Limit = 20) -> Strategies:
         """The best strategies of an evolution so far."""
@@ -115,8 +148,9 @@ def add_strategies(routes: APIRouter, context: Context) -> None:
 
     @routes.get(
         "/v1/evolutions/{run}/strategies/{key}",
+        operation_id="getStrategy",
         response_model=Strategy,
-        responses=described(401, 404, 422, 503),
+        responses=described(401, 403, 404, 422, 429, 503),
     )
     def strategy(run: RunId, key: Annotated[str, Path(pattern="^[0-9a-f]{8,64}$")]) -> Strategy:
         """One strategy by its key, or by the first eight letters of it."""

@@ -110,10 +110,34 @@ class JobStore:
         """The jobs of some runs, in any order."""
         return self._jobs(_query().where(requests.c.run.in_(of)))
 
-    def newest(self, limit: int, state: State | None = None) -> list[Job]:
-        """Jobs, newest first."""
-        query = _query().order_by(requests.c.created_at.desc()).limit(limit)
-        return self._jobs(query if state is None else query.where(requests.c.state == state))
+    def newest(
+        self,
+        limit: int,
+        state: State | None = None,
+        *,
+        market: str | None = None,
+        since: float | None = None,
+        after: tuple[float, str] | None = None,
+    ) -> list[Job]:
+        """Jobs, newest first.
+
+        Args:
+            since: only those that were accepted then or later.
+            after: only those that come after this time of acceptance and run.
+        """
+        order = requests.c.created_at.desc(), requests.c.run.desc()
+        query = _query().order_by(*order).limit(limit)
+        if state is not None:
+            query = query.where(requests.c.state == state)
+        if market is not None:
+            query = query.where(requests.c.body["market"].as_string() == market)
+        if since is not None:
+            query = query.where(requests.c.created_at >= since)
+        if after is not None:
+            at, run = after
+            same = sa.and_(requests.c.created_at == at, requests.c.run < run)
+            query = query.where(sa.or_(requests.c.created_at < at, same))
+        return self._jobs(query)
 
     def unfinished(self, limit: int) -> list[Job]:
         """Unfinished jobs, oldest first."""

@@ -52,6 +52,8 @@ class Limits:
     """Seconds that a client may take for the body of a request."""
     write_seconds: int = 30
     """Seconds that a client may go without reading an answer."""
+    request_rate: int = 2_000
+    """Requests a second with one token."""
     hyperliquid: bool = False
     """Whether requests may name markets that are downloaded."""
     markets: Path | None = None

@@ -10,6 +10,7 @@ from ga.backtest.simulation import Costs
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 OPEN: tuple[State, ...] = ("queued", "running")
+MARKET = r"^[\x21-\x7e]{1,200}$"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:\-]{1,40}$")]
 Time = Annotated[str, Field(pattern=r"^[0-9T:.+Z\-]{4,40}$")]
 
@@ -19,7 +20,7 @@ class EvolutionRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    market: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
+    market: Annotated[str, Field(pattern=MARKET)]
     assets: Annotated[list[Name], Field(min_length=1, max_length=100)] | None = None
     start: Time | None = None
     end: Time | None = None
@@ -60,6 +61,8 @@ class Evolutions(BaseModel):
     """Accepted evolutions, newest first."""
 
     evolutions: list[EvolutionState]
+    next: str | None = None
+    """The parameter ``after`` of the next page; None on the last."""
 
 
 class Event(BaseModel):
@@ -90,6 +93,28 @@ class Strategies(BaseModel):
     """The best strategies of a run, best first."""
 
     strategies: list[Strategy]
+
+
+class AuditEntry(BaseModel):
+    """A change, or one that was refused."""
+
+    at: float
+    """Seconds since the epoch."""
+    token: str
+    """The name of the token's owner."""
+    role: str
+    client: str | None
+    method: str
+    path: str
+    outcome: str | int
+    """``done``, ``forbidden``, or the status of the refusal."""
+    run: str | None = None
+
+
+class AuditEntries(BaseModel):
+    """Changes, newest first."""
+
+    entries: list[AuditEntry]
 
 
 class Health(BaseModel):

@@ -11,6 +11,7 @@ from ga.service.app import make_app
 from ga.service.job_store import JobStore
 from ga.service.limits import Limits
 from ga.service.supervisor import Runner, engine_command
+from ga.service.tokens import Tokens
 
 TOKEN = "a-token-of-the-tests-alone"
 GOOD = {"market": "synthetic:bars=600", "population_size": 12, "generations": 2}
@@ -19,7 +20,14 @@ GOOD = {"market": "synthetic:bars=600", "population_size": 12, "generations": 2}
 class Service:
     """An application whose evolutions stay where they are until a test moves them."""
 
-    def __init__(self, folder: Path, **limits: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        token: str | Tokens = TOKEN,
+        hosts: list[str] | None = None,
+        **limits: object,
+    ) -> None:
         self.ledger = open_ledger(str(folder / "ledger.db"), create=True)
         self.store = JobStore(self.ledger.engine)
         self.limits = Limits(**limits)  # type: ignore[arg-type]
@@ -31,7 +39,12 @@ class Service:
             say=print,
         )
         self.app = make_app(
-            ledger=self.ledger, store=self.store, runner=runner, limits=self.limits, token=TOKEN
+            ledger=self.ledger,
+            store=self.store,
+            runner=runner,
+            limits=self.limits,
+            token=token,
+            hosts=hosts,
         )
         self.http = TestClient(self.app, headers={"Authorization": f"Bearer {TOKEN}"})
 

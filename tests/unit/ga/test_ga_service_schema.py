@@ -31,6 +31,7 @@ ROUTES = {
     "GET /v1/evolutions/{run}/strategies",
     "GET /v1/evolutions/{run}/strategies/{key}",
     "GET /metrics",
+    "GET /v1/audit",
 }
 load_all_checks()
 # Which markets there are, and how large an evolution may be, no schema says.
