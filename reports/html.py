@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,6 +108,7 @@ def _render(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["quoted"] = shlex.quote
     style = Markup(Path(__file__).with_name("style.css").read_text(encoding="utf-8"))
     return templates.get_template(template).render(style=style, **values)
 

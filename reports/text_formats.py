@@ -24,6 +24,8 @@ def junit(result: GateResult) -> str:
     """JUnit XML: one test case per criterion; FAIL is a failure, INCONCLUSIVE is skipped."""
     suite = TestSuite("gate")
     suite.add_property("decision", result.decision.value)
+    for plugin in result.plugins:
+        suite.add_property("plug-in", _xml(plugin.text))
     suite.add_property("system", _xml(f"{result.system_id}: {result.system}"))
     for source in result.sources:
         suite.add_property(_xml(f"sha256 of {source.path}"), _xml(source.sha256))
@@ -84,6 +86,10 @@ def summary(result: GateResult) -> str:
             f"- run {_code(one.run)}: {_markdown(one.text)} (rule: {_markdown(one.rule)})"
             for one in result.violations
         ]
+    if result.plugins or result.foreign_code:
+        lines += ["", "## Plug-ins", ""]
+        lines += [f"- {_markdown(one.text)}" for one in result.plugins]
+        lines += [f"- ran with the stages: {_markdown(one)}" for one in result.foreign_code]
     if result.left_out:
         lines += ["", "## Runs of this system that were left out", ""]
         lines += [f"- {_markdown(one.text)}" for one in result.left_out]

@@ -65,6 +65,11 @@ def code_hash() -> str:
     return hash_of(_ROOT)
 
 
+def hash_of_installed() -> str:
+    """``code_hash`` of the files as they are now."""
+    return hash_of(_ROOT)
+
+
 def hash_of(root: Path) -> str:
     """``code_hash`` of the project in a folder.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,11 +15,12 @@ from validation.certificates import Certificate, certified, false_alarms
 from validation.consistency.check import ReadKinds, open_if_violated, violations
 from validation.consistency.rule import Violation
 from validation.consistency.times import in_future
-from validation.contract import Criterion, Mutant
+from validation.contract import Criterion, CriterionPlugin, Mutant
 from validation.criteria.registry import CRITERIA, MUTANTS
 from validation.disturbance import open_if_disturbed
 from validation.evidence.identity import (
     MAX_AGE_DAYS,
+    PLUGIN,
     SIMULATED,
     described,
     require_one_system,
@@ -26,6 +28,7 @@ from validation.evidence.identity import (
     too_old,
 )
 from validation.evidence.log import Evidence, pool
+from validation.evidence.records import Environment
 from validation.left_out import LeftOut, left_out, open_if_left_out
 from validation.left_out import reservations as reservations_of_log
 from validation.self_check import EvidenceSource, assess_sources, downgrade_untrusted
@@ -63,6 +66,23 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """A file of custom criteria."""
+
+    argument: str
+    """What ``--with`` names it by."""
+    sha256: str
+    """Digest of its content."""
+    criteria: tuple[str, ...]
+    """Ids of its criteria."""
+
+    @property
+    def text(self) -> str:
+        """It in words, in one line."""
+        return f"{self.argument} (sha256 {self.sha256[:16]}): {', '.join(self.criteria)}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class GateResult:
     """The decision and everything that it rests on."""
 
@@ -83,6 +103,11 @@ class GateResult:
     """Runs of the same system that the campaign log lists, and that were not judged."""
     system_id: str = ""
     """Short name of the system, which each verdict bears."""
+
+    plugins: tuple[Plugin, ...] = ()
+    """Files of ``--with`` that gave criteria to this decision."""
+    foreign_code: tuple[str, ...] = ()
+    """Files of ``--with`` whose stages ran while the evidence was gathered, in words."""
 
     @property
     def system(self) -> str:
@@ -146,6 +171,8 @@ def as_object(result: GateResult) -> dict[str, object]:
             {"rule": violation.rule, "run": violation.run, "text": violation.text}
             for violation in result.violations
         ],
+        "plugins": [asdict(one) for one in result.plugins],
+        "foreign_code": list(result.foreign_code),
         "left_out": [{**asdict(one), "text": one.text} for one in result.left_out],
         "sources": [asdict(source) for source in result.sources],
     }
@@ -166,6 +193,7 @@ def decide(
     now: float | None = None,
     max_age_days: float = MAX_AGE_DAYS,
     campaigns: CampaignLog | None = None,
+    plugins: Sequence[CriterionPlugin] = (),
 ) -> GateResult:
     """Judge every criterion on the pooled records.
 
@@ -181,6 +209,7 @@ def decide(
             the future; None: its age does not count.
         campaigns: All runs, which tell what was left out; None: not asked. An empty log rules out
             GO.
+        plugins: Where custom criteria come from; they are named in every output.
 
     Raises:
         EvidenceError: no record, the same run twice, or runs of different systems.
@@ -222,8 +251,32 @@ def decide(
         reservations=reservations,
         left_out=others,
         system_id=system_id(records),
+        plugins=tuple(map(_described, plugins)),
+        foreign_code=_foreign_code(records),
         certified=done,
     )
+
+
+def _described(plugin: CriterionPlugin) -> Plugin:
+    content = b"" if plugin.file is None else plugin.file.read_bytes()
+    return Plugin(
+        argument=plugin.argument,
+        sha256=hashlib.sha256(content).hexdigest(),
+        criteria=tuple(criterion.id for criterion in plugin.criteria),
+    )
+
+
+def _foreign_code(records: Records) -> tuple[str, ...]:
+    """Files of ``--with`` that ran with the stages of some runs, as these say."""
+    found = []
+    for record in records:
+        for environment in record.all(Environment):
+            found += [
+                f"{name.removeprefix(PLUGIN)} (sha256 {str(digest)[:16]}) in run {record.run}"
+                for name, digest in environment.values.items()
+                if name.startswith(PLUGIN)
+            ]
+    return tuple(found)
 
 
 def _source(record: Evidence) -> Source:

@@ -34,6 +34,7 @@ from validation.evidence.log import FILE, EvidenceWriter, read_evidence
 from validation.evidence.records import Environment
 from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
 from validation.monitors.harness import HarnessMonitor
+from validation.plugin_loading import digests_of
 from validation.stages.container_exits import record_container_exits
 from validation.stages.context import Context
 from validation.stages.environment import environment
@@ -134,7 +135,7 @@ def _gathered(
         cpus_per_node=_CPUS,
         replay=f"{command_of(plugin)} --stack {stack.backend} --nodes {nodes} --replay {seed}",
     ) as writer:
-        writer.add(Environment(values=environment()))
+        writer.add(Environment(values={**environment(), **digests_of([plugin])}))
         watch = ClusterMonitor(stack, writer, outages)
         watch.steady(_STEADY_SECONDS)
         context = Context(
@@ -156,6 +157,7 @@ def evaluate(
         criteria=plugin.criteria,
         certificates=certificates,
         mutants=plugin.mutants,
+        plugins=[] if plugin.file is None else [plugin],
     )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Final
 from ga.errors import InputError
 from validation.contract import CriterionPlugin
 from validation.criteria.registry import CRITERIA
+from validation.evidence.identity import PLUGIN as MARK
 from validation.evidence.records import register
 
 GROUP: Final = "evolution_gate.criteria"
@@ -56,6 +58,15 @@ def load(named: str | Path) -> CriterionPlugin:
     name = path.stem if entry is None else entry.name
     file = Path(str(module.__file__))
     return replace(plugin, file=file, name=name, argument=str(named))
+
+
+def digests_of(plugins: Sequence[CriterionPlugin]) -> dict[str, str]:
+    """What a run states of the files whose stages it runs, as facts of its environment."""
+    return {
+        f"{MARK}{plugin.argument}": hashlib.sha256(plugin.file.read_bytes()).hexdigest()
+        for plugin in plugins
+        if plugin.file is not None
+    }
 
 
 def _attribute_of(entry: EntryPoint | None) -> str:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from validation.contract import CriterionPlugin
     from validation.decision import GateResult
 
 _TESTS: Final = "validation.test_criteria"
@@ -121,45 +120,32 @@ def gate_result(request: pytest.FixtureRequest) -> GateResult:
     return publish(config, decide_from(config, folder), folder)
 
 
-def plugins_of(config: pytest.Config) -> list[CriterionPlugin]:
-    """Load the plug-ins of ``--with``."""
-    from ga.errors import InputError
-    from validation.plugin_loading import load
-
-    try:
-        return [load(named) for named in config.getoption("own_files")]
-    except InputError as error:
-        raise pytest.UsageError(f"--with {error}") from error
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for every registered criterion, built-in or custom."""
     if "criterion" in metafunc.fixturenames and metafunc.module.__name__ == _TESTS:
+        from ga.errors import InputError
         from validation.extension import all_criteria
+        from validation.plugin_process import describe
 
-        found = all_criteria(plugins_of(metafunc.config))
+        try:
+            found = all_criteria(describe(metafunc.config.getoption("own_files")))
+        except InputError as error:
+            raise pytest.UsageError(f"--with {error}") from error
         metafunc.parametrize("criterion", [criterion.id for criterion in found])
 
 
 def decide_from(config: pytest.Config, folder: Path) -> GateResult:
-    """The verdicts on a run's evidence, with the options' custom criteria."""
-    from validation.campaigns.log import log_of, read_logs
-    from validation.decision import decide
-    from validation.evidence.log import FILE, read_evidence
-    from validation.extension import all_criteria, all_mutants, valid_certificates
+    """The verdicts on a run's evidence, with the options' custom criteria.
+
+    With those a new process decides: this one runs their stages, so it holds foreign code.
+    """
+    from validation.judging import decide_apart, decide_files
     from validation.mutation.runner import CERTIFICATES
 
-    plugins = plugins_of(config)
-    evidence = read_evidence(folder / FILE)
-    certificates = valid_certificates(CERTIFICATES, plugins)
-    return decide(
-        [evidence],
-        criteria=all_criteria(plugins),
-        certificates=certificates,
-        mutants=all_mutants(plugins),
-        now=time.time(),
-        campaigns=read_logs([log_of(folder)]),
-    )
+    named = config.getoption("own_files")
+    if named:
+        return decide_apart([folder], certificates=CERTIFICATES, named=named)
+    return decide_files([folder], certificates=CERTIFICATES)[1]
 
 
 def gather_evidence(config: pytest.Config) -> Path:
@@ -177,6 +163,7 @@ def gather_evidence(config: pytest.Config) -> Path:
     from validation.campaigns.run import Options, run_campaign
     from validation.evidence.identity import facts_of
     from validation.evidence.log import FILE, read_evidence
+    from validation.plugin_loading import load
     from validation.reporting import reporters
     from validation.run_folder import OUT, stamp
     from validation.stages.environment import environment
@@ -199,7 +186,7 @@ def gather_evidence(config: pytest.Config) -> Path:
     # Checked before minutes of work, not at their end.
     writing = list(reporters())
     ours, short = isinstance(target, OwnStack), config.getoption("--short")
-    plugins = tuple(plugins_of(config))
+    plugins = tuple(load(named) for named in config.getoption("own_files"))
     replay = f"pytest -m validation {target.option} --replay {seed}"
     replay += " --short" * short + "".join(f" --with {plugin.argument}" for plugin in plugins)
     run, say = f"{stamp()}-{seed}", _progress_printer(config)

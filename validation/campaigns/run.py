@@ -22,6 +22,7 @@ from validation.evidence.records import Environment, Note
 from validation.monitors.alert_webhook import Webhook
 from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
 from validation.monitors.harness import HarnessMonitor
+from validation.plugin_loading import digests_of
 from validation.run_folder import working
 from validation.stages.container_exits import record_container_exits
 from validation.stages.context import Context
@@ -136,7 +137,7 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
         if options.log is not None:
             gathering(options.log, options.run, writer.system)
         work.mkdir()
-        writer.add(Environment(values=environment()))
+        writer.add(Environment(values={**environment(), **digests_of(options.plugins)}))
         for note in options.notes:
             writer.add(Note(text=note))
         outages = ExcusedOutages()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,8 +21,7 @@ from typing import Final
 from evolution_gate.fixtures.system import termination
 from ga.errors import InputError
 from validation.campaigns.fault_schedule import LEAST_NODES, SCHEDULE
-from validation.campaigns.log import FILE as CAMPAIGNS
-from validation.campaigns.log import end_judged, log_of, read_logs
+from validation.campaigns.log import end_judged, log_of
 from validation.certificates import HEALTHY, Certificate, certified, false_alarms
 from validation.cli.output import (
     show_certificates,
@@ -51,9 +49,11 @@ from validation.extension import (
     run_plugin,
     valid_certificates,
 )
+from validation.judging import decide_files
 from validation.left_out import read_any
 from validation.mutation.runner import CERTIFICATES, certify
 from validation.plugin_loading import load
+from validation.plugin_process import describe
 from validation.reporting import reporters
 from validation.run_folder import stamp
 from validation.soak import read_soak
@@ -83,9 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        owns = [load(path) for path in getattr(options, "with", [])]
         if options.command == "criteria":
-            show_criteria(all_criteria(owns), as_json=options.json)
+            show_criteria(all_criteria(describe(options.plugins)), as_json=options.json)
             return 0
         if options.command == "own":
             return _own(load(options.file), options)
@@ -94,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.command == "schedule":
             return _own(SCHEDULE, options)
         if options.command == "certify":
-            return _certify(options, owns)
+            return _certify(options, [load(path) for path in options.plugins])
         if options.command == "index":
             return _index(options.folder)
         if options.command == "soak":
@@ -102,16 +101,14 @@ def _run(options: argparse.Namespace) -> int:
         with _no_collection():
             if options.command == "diff":
                 return _diff(_read(options.before), _read(options.after), as_json=options.json)
-            evidence = _read(options.files)
-            result = decide(
-                evidence,
-                criteria=all_criteria(owns),
-                certificates=valid_certificates(options.certificates, owns),
-                mutants=all_mutants(owns),
-                now=time.time(),
+            evidence, result = decide_files(
+                options.files,
+                certificates=options.certificates,
+                named=options.plugins,
+                campaigns=options.campaigns,
                 max_age_days=options.max_age,
-                campaigns=read_logs(_logs(options)),
             )
+            _say_open(evidence)
         if options.command == "report":
             return _report(result, evidence, options.out, options.runs)
         return _shown(result, as_json=options.json)
@@ -209,6 +206,11 @@ def _no_collection() -> Iterator[None]:
 
 def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
     evidence = pool([read_any(path) for path in files])
+    _say_open(evidence)
+    return evidence
+
+
+def _say_open(evidence: Sequence[Evidence]) -> None:
     for record in evidence:
         if not record.closed:
             print(
@@ -216,18 +218,6 @@ def _read(files: Sequence[Path]) -> tuple[Evidence, ...]:
                 "interrupted; it proves nothing",
                 file=sys.stderr,
             )
-    return evidence
-
-
-def _logs(options: argparse.Namespace) -> list[Path]:
-    """Campaign logs: next to the runs, the usual one, and those that are named.
-
-    Raises:
-        InputError: one that was named does not exist.
-    """
-    if missing := [path for path in options.campaigns if not path.is_file()]:
-        raise InputError(f"--campaigns {missing[0]}: no such file")
-    return [*map(log_of, options.files), RUNS / CAMPAIGNS, *options.campaigns]
 
 
 def _shown(result: GateResult, *, as_json: bool) -> int:

@@ -73,6 +73,8 @@ def reservation_lines(result: GateResult) -> list[str]:
     return [
         *(f"contradiction in run {one.run}: {one.text} ({one.rule})" for one in result.violations),
         *(f"left out: {one.text}" for one in result.left_out),
+        *(f"plug-in: {one.text}" for one in result.plugins),
+        *(f"plug-in while the evidence was gathered: {one}" for one in result.foreign_code),
         *(f"untrusted: {line}" for line in distrust_reasons(result.observer)),
     ]
 

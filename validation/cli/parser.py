@@ -164,6 +164,7 @@ def _add_with(command: argparse.ArgumentParser) -> None:
         "--with",
         action="append",
         default=[],
+        dest="plugins",
         metavar="FILE",
         help="custom criteria next to the built-in ones: a file, or the name of an installed"
         " entry point; may be repeated",

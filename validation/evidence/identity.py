@@ -23,6 +23,9 @@ from validation.evidence.records_ledger import Generation
 
 SIMULATED: Final = "simulated"
 """Backend of a run whose clock and cluster were simulated."""
+PLUGIN: Final = "plug-in "
+"""Begin of the environment's keys under which a run names its files of ``--with``, with their
+SHA-256."""
 DAY_S: Final = 86400.0
 MAX_AGE_DAYS: Final = 30.0
 """Evidence that is older says little of the system of today."""

@@ -149,6 +149,8 @@ def test_entry_point_offers_criteria(
         f"[evolution_gate.criteria]\nsquares-check = {to}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    # The file is loaded by another process, too.
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     monkeypatch.delitem(sys.modules, "installed_squares", raising=False)
     plugin = load("squares-check")
     assert (plugin.name, plugin.argument) == ("squares-check", "squares-check")

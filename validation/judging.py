@@ -1,0 +1,129 @@
+"""Reads evidence, certificates and campaign logs, and decides.
+
+``python -m validation.judging FD`` does that in a process of its own: it reads its arguments as
+JSON from stdin and writes the pickled result to the file descriptor FD. A process that has loaded
+custom code, such as pytest with ``--with``, must not judge built-in criteria itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evolution_gate.fixtures.system.launch import spawn
+from ga.errors import InputError
+from validation.campaigns.log import FILE as LOG
+from validation.campaigns.log import log_of, read_logs
+from validation.decision import GateResult, decide
+from validation.evidence.errors import EvidenceError
+from validation.evidence.identity import MAX_AGE_DAYS
+from validation.evidence.log import Evidence, pool
+from validation.extension import all_criteria, all_mutants, valid_certificates
+from validation.left_out import read_any
+from validation.plugin_process import Unchanged, judge
+from validation.run_folder import OUT
+
+
+def decide_files(
+    files: Sequence[Path],
+    *,
+    certificates: Path,
+    named: Sequence[str] = (),
+    campaigns: Sequence[Path] = (),
+    max_age_days: float = MAX_AGE_DAYS,
+) -> tuple[tuple[Evidence, ...], GateResult]:
+    """Judge evidence files, run folders and soaks together.
+
+    Args:
+        files: What to judge.
+        certificates: What ``certify`` found.
+        named: Files of custom criteria; they are judged in another process.
+        campaigns: Logs of runs, besides those next to the evidence and the usual one.
+        max_age_days: Older evidence allows no GO.
+
+    Raises:
+        EvidenceError, InputError, OSError: something cannot be read.
+    """
+    if missing := [path for path in campaigns if not path.is_file()]:
+        raise InputError(f"--campaigns {missing[0]}: no such file")
+    logs = [*map(log_of, files), OUT / LOG, *campaigns]
+    unchanged = Unchanged([*files, certificates, *logs]) if named else None
+    plugins = judge(named, files)
+    evidence = pool([read_any(path) for path in files])
+    log = read_logs(logs)
+    found = valid_certificates(certificates, plugins)
+    if unchanged is not None:
+        unchanged.check()
+    result = decide(
+        evidence,
+        criteria=all_criteria(plugins),
+        certificates=found,
+        mutants=all_mutants(plugins),
+        now=time.time(),
+        max_age_days=max_age_days,
+        campaigns=log,
+        plugins=plugins,
+    )
+    return evidence, result
+
+
+def decide_apart(files: Sequence[Path], *, certificates: Path, named: Sequence[str]) -> GateResult:
+    """The result of ``decide_files`` from a new process, which loads no custom code.
+
+    Raises:
+        InputError: it did not come to a result.
+    """
+    request = {
+        "files": [str(one) for one in files],
+        "certificates": str(certificates),
+        "named": list(named),
+    }
+    reading, writing = os.pipe()
+    with (
+        os.fdopen(reading, "rb") as pipe,
+        spawn(
+            [sys.executable, "-m", "validation.judging", str(writing)],
+            stdin=subprocess.PIPE,
+            pass_fds=(writing,),
+        ) as process,
+    ):
+        os.close(writing)
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(request))
+        process.stdin.close()
+        content = pipe.read()
+    if process.returncode != 0 or not content:
+        raise InputError(f"no decision: its process ended with status {process.returncode}")
+    result = pickle.loads(content)
+    if isinstance(result, str):
+        raise InputError(result)
+    assert isinstance(result, GateResult)
+    return result
+
+
+def _main(descriptor: int) -> None:
+    request = json.loads(sys.stdin.read())
+    result: GateResult | str
+    try:
+        _, result = decide_files(
+            [Path(one) for one in request["files"]],
+            certificates=Path(request["certificates"]),
+            named=request["named"],
+        )
+        # A view of a mapping cannot be pickled.
+        result = replace(result, verdicts=dict(result.verdicts))
+    except (EvidenceError, InputError) as error:
+        result = str(error)
+    with os.fdopen(descriptor, "wb") as pipe:
+        pickle.dump(result, pipe)
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]))
