@@ -75,13 +75,32 @@ _Check: TypeAlias = Callable[[Records], _Found]
 def assess_sources(records: Records, criteria: Sequence[Criterion]) -> tuple[EvidenceSource, ...]:
     """Every source, trusted or not. A check that raises makes its source untrusted."""
     return tuple(
-        _aspect(source, check, tuple(c.id for c in criteria if _rests(c, source)), records)
+        _aspect(source, check, tuple(c.id for c in criteria if _rests(c, source, records)), records)
         for source, check in _SOURCES.items()
     )
 
 
-def _rests(criterion: Criterion, source: str) -> bool:
-    return criterion.timed if source == MACHINE else source in criterion.trusts
+def _rests(criterion: Criterion, source: str, records: Records) -> bool:
+    if source == MACHINE:
+        return criterion.timed
+    if source not in criterion.trusts:
+        return False
+    doubted = any(not f.confirmed for record in records for f in record.all(Fault))
+    if source != RECEIPTS or not doubted or criterion.id not in _USES:
+        return True
+    return any(
+        _USES[criterion.id](fault, _purpose(record, fault))
+        for record in records
+        for fault in record.all(Fault)
+        if not fault.confirmed
+    )
+
+
+def _purpose(record: Evidence, fault: Fault) -> str | None:
+    """Purpose of the workload during which a fault was injected; empty if that is not known."""
+    if fault.workload is None:
+        return None
+    return next((w.purpose for w in record.all(Workload) if w.id == fault.workload), "")
 
 
 def downgrade_untrusted(
@@ -94,7 +113,7 @@ def downgrade_untrusted(
     doubts = [
         f"{aspect.source}: {format_list(aspect.doubts)}"
         for aspect in aspects
-        if aspect.doubts and aspect.source in criterion.trusts
+        if aspect.doubts and aspect.source in criterion.trusts and criterion.id in aspect.criteria
     ]
     return downgrade(verdict, doubts, needs="a run whose measurements can be trusted")
 
@@ -324,6 +343,19 @@ def _pairs(record: Evidence) -> Iterator[tuple[HarnessReading, HarnessReading]]:
             yield a, b
 
 
+_USES: Final[dict[str, Callable[[Fault, str | None], bool]]] = {
+    "alerting": lambda _, purpose: purpose in (None, ""),
+    # A notice ends no process.
+    "container_stability": lambda fault, _: fault.fault != "drain",
+    "no_data_loss": lambda _, purpose: purpose in ("recovery", "reproducibility", ""),
+    "preemption": lambda _, purpose: purpose in ("preemption", ""),
+    "reproducibility": lambda _, purpose: purpose in ("recovery", "reproducibility", ""),
+    "rollback": lambda _, purpose: purpose in ("rollback", ""),
+    "worker_recovery": lambda _, purpose: purpose in ("recovery", ""),
+}
+"""Criterion to whether it rests on a fault, by the purpose of the fault's workload (None: without
+one, empty: unknown). Any other criterion that trusts receipts rests on all of them.
+"""
 _SOURCES: Final[dict[str, _Check]] = {
     HARNESS_CPU: _cpu,
     CLOCK: _clock,

@@ -25,15 +25,26 @@ from validation.evidence.records_ledger import Audit, Fallback, Generation, Refu
 from validation.evidence.records_load import Load, Scaling, ServiceRestart
 from validation.evidence.records_monitoring import AlertWatch, Notification, Panel
 from validation.evidence.records_network import Drain, RoundTrips, Search, Survey
-from validation.evidence.records_self_check import HarnessReading
+from validation.evidence.records_self_check import HarnessReading, MachineReading
 
 _REPLAY: Final = re.compile(
     r"(?:pytest|python -m (?:pytest|validation)|evolution-gate|tox)(?: [\w./:=,@%+'-]+)*"
 )
 _ONCE: Final[tuple[type[Record], ...]] = (
-    *(Usage, Services, HarnessReading, RoundTrips, Refusal, Restore, AlertWatch, Notification),
+    *(
+        Usage,
+        Services,
+        HarnessReading,
+        MachineReading,
+        RoundTrips,
+        Refusal,
+        Restore,
+        AlertWatch,
+        Notification,
+    ),
     *(NodePrice, Drain, Fallback, Scaling, Load, ServiceRestart, Search, Survey, Fault, Recovery),
     *(Workload, Generation, Audit, CpuWindow, Panel, Environment, Invocation),
+    MachineReading,
 )
 _FACTS: Final = ("commit", "cores", "memory_bytes", "python", "ray")
 

@@ -19,7 +19,7 @@ from validation.evidence.records import (
 from validation.evidence.records_ledger import Generation
 from validation.evidence.records_monitoring import AlertWatch, Notification, Probe
 from validation.evidence.records_network import Drain
-from validation.evidence.records_self_check import HarnessReading
+from validation.evidence.records_self_check import HarnessReading, MachineReading
 
 _WRITTEN_S: Final = 30.0
 """A reading is written at once; on a machine under load, or with a disk that hangs, later."""
@@ -56,6 +56,7 @@ def _dated(record: Evidence) -> Iterator[str]:
         *((event, reading.at) for event, reading in events(record, Usage)),
         *((event, reading.at) for event, reading in events(record, Services)),
         *((event, reading.at) for event, reading in events(record, HarnessReading)),
+        *((event, reading.at) for event, reading in events(record, MachineReading)),
     ]
     for event, at in readings:
         if not -TOLERANCE_S <= event.at - at <= _WRITTEN_S:
@@ -165,7 +166,7 @@ RULES: Final = (
     ),
     Rule(
         name="readings are written when they are taken",
-        kinds=kinds(Usage, Services, HarnessReading),
+        kinds=kinds(Usage, Services, HarnessReading, MachineReading),
         check=_dated,
     ),
     Rule(name="the times of a workload nest", kinds=kinds(Workload), check=_workloads),

@@ -24,7 +24,7 @@ from validation.cli.main import main
 from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, GateResult, decide
 from validation.evidence.base import Record
-from validation.evidence.records import Gap, Services, Workload
+from validation.evidence.records import Fault, Gap, Services, Workload
 from validation.evidence.records_ledger import Audit
 from validation.evidence.records_load import Load
 from validation.evidence.records_monitoring import Scrape
@@ -350,3 +350,44 @@ def test_starting_node_is_not_compared() -> None:
         [*events, (at, receipt("kill", node, at, None)), (at + 25, slow)], key=lambda e: e[0]
     )
     assert PROMETHEUS not in doubted(events)
+
+
+def unconfirmed(when: Callable[[Fault], bool]) -> GateResult:
+    return decided(
+        change(HEALTHY, Fault, lambda r: dataclasses.replace(r, confirmed=not when(r)))  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("when", "criteria"),
+    [
+        (lambda f: f.fault == "drain", {"preemption"}),
+        (
+            lambda f: f.fault == "kill" and f.workload == "recovery-2",
+            {"worker_recovery", "no_data_loss", "reproducibility", "container_stability"},
+        ),
+        (
+            lambda f: f.fault == "start" and f.workload == "preemption",
+            {"preemption", "container_stability"},
+        ),
+    ],
+    ids=["drain", "kill", "start"],
+)
+def test_unconfirmed_fault_opens_only_what_rests_on_it(
+    when: Callable[[Fault], bool], criteria: set[str]
+) -> None:
+    result = unconfirmed(when)
+    (aspect,) = (a for a in result.observer if a.source == RECEIPTS)
+    assert aspect.doubts
+    assert set(aspect.criteria) == criteria
+    for name in criteria:
+        assert result.verdict(name).status is not Status.PASS
+    opened = {n for n, v in result.verdicts.items() if "has no receipt" in v.reason}
+    assert opened <= criteria
+
+
+def test_unconfirmed_fault_of_unknown_workload_opens_all() -> None:
+    lost = receipt("kill", NODES[0], T0 + 320, "nothing", confirmed=False)
+    events = sorted([*HEALTHY, (T0 + 320, lost)], key=lambda event: event[0])
+    (aspect,) = (a for a in decided(events).observer if a.source == RECEIPTS)
+    assert set(aspect.criteria) == {c.id for c in CRITERIA if RECEIPTS in c.trusts}
