@@ -14,6 +14,7 @@ FULL: Final = (
     # The cluster has no work during the reference: its alert costs no time.
     Step(stage="backup", alongside=("alert",)),
     Step(stage="recovery"),
+    Step(stage="sockets at work"),
     Step(stage="preemption"),
     Step(stage="population", custom=True),
     Step(stage="panels"),

@@ -10,7 +10,7 @@ from typing import Final
 from evolution_gate.fixtures.protocols import SERVICES
 from validation.consistency.rule import TOLERANCE_S, Rule, events, kinds, quote
 from validation.evidence.identity import SIMULATED
-from validation.evidence.log import Evidence
+from validation.evidence.log import Event, Evidence
 from validation.evidence.queries import HEAD
 from validation.evidence.records import Services, Usage
 from validation.evidence.records_monitoring import Panel, Probe, Scrape
@@ -84,9 +84,20 @@ def _sockets(record: Evidence) -> Iterator[str]:
     surveys = list(events(record, Survey))
     if record.opening.backend not in OWN_STACKS or not surveys:
         return
-    event, survey = surveys[0]
+    for event, survey in surveys:
+        yield from _surveyed(record, event, survey)
+    _, survey = surveys[0]
+    for event, search in events(record, Search):
+        if search.secrets < len(survey.credentials):
+            yield (
+                f"{quote(event, 'files', 'secrets')}: the stack has"
+                f" {len(survey.credentials)} services with a secret"
+            )
+
+
+def _surveyed(record: Evidence, event: Event, survey: Survey) -> Iterator[str]:
     shown = quote(event, "processes", "listeners")
-    found = [listener for _, listener in events(record, Listener)]
+    found = [one for _, one in events(record, Listener) if one.at_work == survey.at_work]
     nodes = {usage.node for _, usage in events(record, Usage)} - {HEAD}
     networks = Counter(listener.network for listener in found)
     poor = sorted(node for node in nodes if networks[node] < _SOCKETS)
@@ -96,12 +107,6 @@ def _sockets(record: Evidence) -> Iterator[str]:
         yield f"{shown}: {record.opening.nodes} nodes and the head listen on more sockets"
     if survey.processes < record.opening.nodes + 1:
         yield f"{shown}: {record.opening.nodes} nodes and the head are more processes"
-    for event, search in events(record, Search):
-        if search.secrets < len(survey.credentials):
-            yield (
-                f"{quote(event, 'files', 'secrets')}: the stack has"
-                f" {len(survey.credentials)} services with a secret"
-            )
 
 
 def _share_a_network(record: Evidence) -> bool:

@@ -88,3 +88,16 @@ class Panel(Record):
     """Why there is no answer; empty when there is."""
     of: NonNegativeInt
     """Number of queries of all panels of all dashboards."""
+    unit: str = ""
+    """Unit that the panel shows; empty: not known."""
+    mean: float | None = None
+    """Mean of the finite values; ``None``: not known."""
+    last: float | None = None
+    """The newest value of the first series."""
+    expected_unit: str = ""
+    expected_mean: float | None = None
+    """Of the answer to a second query that was written separately; ``None``: there is none."""
+    tolerance: NonNegativeFloat = 0.0
+    """Relative difference of the means that is allowed."""
+    own: float | None = None
+    """What the gate counted itself for the newest value; ``None``: it counts no such thing."""

@@ -54,6 +54,8 @@ class Listener(Record):
     """Result of attempts without credentials; ``metrics``: only metrics are served."""
     attempt: str
     """The attempt and its answer."""
+    at_work: bool = False
+    """Whether it was found while an evolution ran on the cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,10 @@ class Survey(Record):
     """Service with a secret to whether it accepts that secret. Only then does a refusal without the
     secret prove something.
     """
+    at_work: bool = False
+    """Whether an evolution ran on the cluster."""
+    evaluating: NonNegativeInt = 0
+    """Processes that evaluated, at its beginning or at its end; the smaller number."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,18 +6,20 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from evolution_gate.fixtures.deploy_files import DEPLOY
 from evolution_gate.fixtures.system.http_client import session
 from validation.evidence.log import Sink
 from validation.evidence.records_monitoring import Panel, Probe, Via
+from validation.monitors.panel_expectations import EXPECTATIONS
 
 DASHBOARDS: Final = DEPLOY / "grafana" / "dashboards"
 _TIMEOUT: Final = 10.0
 _STEP_SECONDS: Final = 5
 _MOST_POINTS: Final = 1_000
+_SETTLED_S: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,33 @@ class Query:
     """The data source's uid."""
     query: str
     """PromQL, without variables."""
+    unit: str = ""
+    """Unit that the panel shows its values in."""
+    number: int = 0
+    """Place among the panel's queries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The answer to a query over some time."""
+
+    values: tuple[tuple[float, ...], ...]
+    """The finite values of each series, in the order of time."""
+
+    @property
+    def points(self) -> int:
+        """Number of all values."""
+        return sum(len(series) for series in self.values)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of all values; None without any."""
+        return math.fsum(v for s in self.values for v in s) / self.points if self.points else None
+
+    @property
+    def last(self) -> float | None:
+        """The newest value of the first series that has one."""
+        return next((series[-1] for series in self.values if series), None)
 
 
 def queries(dashboard: Mapping[str, Any]) -> Iterator[Query]:
@@ -38,12 +67,15 @@ def queries(dashboard: Mapping[str, Any]) -> Iterator[Query]:
     def inside(panels: Iterable[Mapping[str, Any]]) -> Iterator[Query]:
         for panel in panels:
             yield from inside(panel.get("panels", ()))
-            for target in panel.get("targets", ()):
+            unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit", "")
+            for number, target in enumerate(panel.get("targets", ())):
                 yield Query(
                     dashboard=str(dashboard["title"]),
                     panel=str(panel["title"]),
                     source=str(target["datasource"]["uid"]),
                     query=str(target["expr"]),
+                    unit=str(unit),
+                    number=number,
                 )
 
     return inside(dashboard["panels"])
@@ -70,8 +102,8 @@ class Prometheus:
     def __init__(self, url: str) -> None:
         self._url, self._http = url.rstrip("/"), session()
 
-    def points(self, query: Query, begin: float, end: float) -> int:
-        """Number of finite values of the query from ``begin`` to ``end`` (Unix seconds).
+    def answer(self, query: Query, begin: float, end: float) -> Answer:
+        """Values of the query from ``begin`` to ``end`` (Unix seconds).
 
         Raises:
             OSError, ValueError, KeyError: no answer, or a refusal.
@@ -84,7 +116,8 @@ class Prometheus:
         ).json()
         if answer["status"] != "success":
             raise ValueError(str(answer.get("error", "refused")))
-        return _finite(value for row in answer["data"]["result"] for _, value in row["values"])
+        rows = answer["data"]["result"]
+        return Answer(values=tuple(_finite(value for _, value in row["values"]) for row in rows))
 
 
 class Grafana:
@@ -123,8 +156,8 @@ class Grafana:
                 found += queries(answer["dashboard"])
         return found
 
-    def points(self, query: Query, begin: float, end: float) -> int:
-        """See ``Prometheus.points``."""
+    def answer(self, query: Query, begin: float, end: float) -> Answer:
+        """See ``Prometheus.answer``."""
         asked = {
             "refId": "A",
             "datasource": {"type": "prometheus", "uid": query.source},
@@ -143,11 +176,12 @@ class Grafana:
         if "error" in result:
             raise ValueError(str(result["error"]))
         # The first field of a frame is the time, the others are series.
-        return _finite(
-            value
-            for frame in result["frames"]
-            for series in frame["data"]["values"][1:]
-            for value in series
+        return Answer(
+            values=tuple(
+                _finite(series)
+                for frame in result["frames"]
+                for series in frame["data"]["values"][1:]
+            )
         )
 
     def _get(self, path: str) -> Any:
@@ -157,52 +191,96 @@ class Grafana:
         return response.json()
 
 
-def ask_all(writer: Sink, *, prometheus: str, grafana: str | None, since: float) -> None:
+def ask_all(
+    writer: Sink,
+    *,
+    prometheus: str,
+    grafana: str | None,
+    since: float,
+    nodes: int | None = None,
+) -> None:
     """Send every query over the time from ``since`` to now, and record the results.
 
-    Uses Grafana when there is one. A query that Grafana lacks is recorded as one without data.
+    Uses Grafana when there is one. A query that Grafana lacks is recorded as one without data. What
+    a panel must show is asked of Prometheus itself, by another query.
+
+    Args:
+        nodes: Nodes alive by the control service; None if it does not answer.
     """
     wanted = checked_in()
-    now = time.time()
-    if grafana is None:
-        for query in wanted:
-            writer.add(_ask(Prometheus(prometheus), query, since, now, of=len(wanted)))
-        return
-    server = Grafana(grafana)
-    well, detail = server.health()
-    writer.add(Probe(probe="grafana", ok=well, latency_s=0.0, detail=detail, excused=False))
-    try:
-        there, why = set(server.dashboards(wanted)), "Grafana does not have this panel"
-    except (OSError, ValueError, KeyError) as error:
-        there, why = set(), f"Grafana does not show its dashboards ({type(error).__name__})"
+    source = Prometheus(prometheus)
+    # A scrape that is going on now would be in one of two answers only.
+    now = time.time() - _SETTLED_S
+    there, why = {(query.dashboard, query.panel, query.query): query for query in wanted}, ""
+    server: Prometheus | Grafana = source
+    if grafana is not None:
+        server = Grafana(grafana)
+        well, detail = server.health()
+        writer.add(Probe(probe="grafana", ok=well, latency_s=0.0, detail=detail, excused=False))
+        try:
+            held, why = server.dashboards(wanted), "Grafana does not have this panel"
+        except (OSError, ValueError, KeyError) as error:
+            held, why = [], f"Grafana does not show its dashboards ({type(error).__name__})"
+        there = {(query.dashboard, query.panel, query.query): query for query in held}
     for query in wanted:
-        if query in there:
-            writer.add(_ask(server, query, since, now, of=len(wanted)))
+        shown = there.get((query.dashboard, query.panel, query.query))
+        if shown is None:
+            writer.add(_panel(query, server.via, why, of=len(wanted)))
         else:
-            writer.add(_panel(query, "grafana", 0, why, of=len(wanted)))
+            # Data source and unit are those that Grafana uses.
+            own = replace(query, source=shown.source, unit=shown.unit)
+            writer.add(_asked(server, source, own, since, now, nodes=nodes, of=len(wanted)))
 
 
-def _ask(server: Prometheus | Grafana, query: Query, begin: float, end: float, *, of: int) -> Panel:
+def _asked(
+    server: Prometheus | Grafana,
+    source: Prometheus,
+    query: Query,
+    begin: float,
+    end: float,
+    *,
+    nodes: int | None,
+    of: int,
+) -> Panel:
+    """Send a panel's query, and the second one that says what it must show."""
     try:
-        points, detail = server.points(query, begin, end), ""
+        shown = server.answer(query, begin, end)
     except (OSError, ValueError, KeyError) as error:
         text = type(error).__name__ if isinstance(error, OSError) else str(error)
-        points, detail = 0, f"no answer ({text})"
-    return _panel(query, server.via, points, detail, of=of)
+        return _panel(query, server.via, f"no answer ({text})", of=of)
+    found = replace(
+        _panel(query, server.via, "", of=of),
+        points=shown.points, unit=query.unit, mean=shown.mean, last=shown.last,
+    )  # fmt: skip
+    expected = EXPECTATIONS.get((query.dashboard, query.panel), ())
+    if query.number >= len(expected):
+        return found
+    wanted = expected[query.number]
+    try:
+        second = source.answer(replace(query, query=wanted.query), begin, end)
+    except (OSError, ValueError, KeyError):
+        return found
+    counts = {"nodes": nodes, "available": None if nodes is None else int(nodes > 0)}
+    return replace(
+        found, expected_unit=wanted.unit, expected_mean=second.mean, tolerance=wanted.tolerance,
+        own=None if wanted.own is None else counts[wanted.own],
+    )  # fmt: skip
 
 
-def _panel(query: Query, via: Via, points: int, detail: str, *, of: int) -> Panel:
+def _panel(query: Query, via: Via, detail: str, *, of: int) -> Panel:
+    """The record of a query without an answer."""
     return Panel(
         dashboard=query.dashboard,
         panel=query.panel,
         query=query.query,
         via=via,
-        points=points,
+        points=0,
         detail=detail,
         of=of,
     )
 
 
-def _finite(values: Iterable[Any]) -> int:
+def _finite(values: Iterable[Any]) -> tuple[float, ...]:
     # JSON has no NaN: Prometheus sends text, Grafana null.
-    return sum(1 for value in values if value is not None and math.isfinite(float(value)))
+    numbers = (float(value) for value in values if value is not None)
+    return tuple(number for number in numbers if math.isfinite(number))

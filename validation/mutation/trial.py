@@ -43,7 +43,16 @@ _SOAK: Final = "soak"
 _LAST: Final = "rollback"
 STAGE_ORDER: Final = (
     *("bad input", "reference", "backup", "restore", "recovery", "speedup", "watch", "panels"),
-    *("alert", _SOAK, "network", "sockets", "secrets", "preemption", "population"),
+    *(
+        "alert",
+        _SOAK,
+        "network",
+        "sockets",
+        "sockets at work",
+        "secrets",
+        "preemption",
+        "population",
+    ),
     *("autoscaling", "service", _LAST),
 )
 """Stages for the healthy system; the last one ends its cluster."""

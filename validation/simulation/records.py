@@ -263,9 +263,12 @@ def surveyed() -> list[Record]:
         *(listener(network=node, address="[::]:6381") for node in NODES[1:]),
     ]
     credentials = {"dashboard": True, "postgres": True, "redis": True}
+    idle = Survey(processes=40, listeners=len(sockets), unreadable=0, credentials=credentials)
     return [
         *sockets,
-        Survey(processes=40, listeners=len(sockets), unreadable=0, credentials=credentials),
+        idle,
+        *(dataclasses.replace(one, at_work=True) for one in sockets),
+        dataclasses.replace(idle, at_work=True, evaluating=4),
         Search(files=12, secrets=3),
     ]
 
@@ -370,15 +373,17 @@ def monitoring(kill: float) -> list[Timed]:
     watch = AlertWatch(alert="NodeLost", target=node, fault_at=kill, until=over)
     health = Probe(probe="grafana", ok=True, latency_s=0.01, detail="HTTP 200", excused=False)
     shipped = checked_in()
+    shown: dict[str, Any] = {"via": "grafana", "points": 40, "detail": "", "of": len(shipped)}
+    shown |= {"mean": 3.0, "last": 3.0, "expected_mean": 3.0, "tolerance": 0.02}
     panels = [
         Panel(
             dashboard=query.dashboard,
             panel=query.panel,
             query=query.query,
-            via="grafana",
-            points=40,
-            detail="",
-            of=len(shipped),
+            unit=query.unit,
+            expected_unit=query.unit,
+            own=3.0 if query.panel == "Workers" else None,
+            **shown,
         )
         for query in shipped
     ]

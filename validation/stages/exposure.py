@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +19,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from evolution_gate.fixtures.protocols import Endpoints, Stack
-from evolution_gate.fixtures.system import ports, sockets
+from evolution_gate.fixtures.system import ports, process_table, sockets
 from evolution_gate.fixtures.system.http_client import session
 from evolution_gate.fixtures.system.launch import run
 from evolution_gate.fixtures.system.sockets import Socket
+from ga.execution.ray.tasks import evaluates
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
 from validation.evidence.records_network import (
@@ -36,6 +38,8 @@ from validation.evidence.records_network import (
 _STRANGER: Final = str(Path(__file__).parents[1] / "scripts" / "unauthenticated_access.py")
 _SECONDS: Final = 30.0
 _TIMEOUT: Final = 3
+_WORK_SECONDS: Final = 30.0
+_POLL: Final = 0.05
 _GUESSES: Final = ("not-the-password", "password", "postgres", "redis", "admin", "changeme")
 """Common passwords, which must be refused; a refusal of the first shows that passwords are
 checked.
@@ -67,12 +71,20 @@ class ExposesLogs(Protocol):
         ...
 
 
-def survey(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
-    """Record every listening socket of the stack, and its answer to unauthenticated clients."""
+def survey(
+    stack: Stack, writer: Sink, *, say: Callable[[str], None], at_work: bool = False
+) -> None:
+    """Record every listening socket of the stack, and its answer to unauthenticated clients.
+
+    Args:
+        at_work: An evolution runs. The survey begins when a process evaluates, after half a minute
+            in any case, and leaves out sockets that were closed before they answered.
+    """
     if not isinstance(stack, ExposesProcesses):
         writer.add(Note(text=f"sockets not surveyed: not supported for a stack of {stack.backend}"))
         return
     say("every listening socket, and what an unauthenticated client gets from it")
+    evaluating = _await_work(stack) if at_work else 0
     pids = stack.pids()
     found, unreadable = sockets.listening(pids)
     names = {sockets.namespace_of("self"): "host"}
@@ -84,6 +96,8 @@ def survey(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
         by_network.setdefault(one.namespace, []).append(one)
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda some: _ask(stack, some, names), by_network.values()))
+    left = _left(stack) if at_work else {(one.namespace, one.text) for one in found}
+    written = 0
     services = _services(stack.endpoints)
     for some, answer in zip(by_network.values(), answers, strict=True):
         out = _leads_out(stack, some[0])
@@ -91,6 +105,9 @@ def survey(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
             network = names.get(one.namespace, "of its own")
             service = services.get((network, one.port), _KNOWN.get(one.program, one.program))
             access, attempt = _access(stack.endpoints, service, answer.get(one.text))
+            if access in ("unknown", "not tried") and (one.namespace, one.text) not in left:
+                continue
+            written += 1
             writer.add(
                 Listener(
                     service=service,
@@ -99,16 +116,36 @@ def survey(stack: Stack, writer: Sink, *, say: Callable[[str], None]) -> None:
                     reach=_reach(one, leads_out=out),
                     access=access,
                     attempt=attempt,
+                    at_work=at_work,
                 )
             )
     writer.add(
         Survey(
             processes=len(pids),
-            listeners=len(found),
+            listeners=written,
             unreadable=len(unreadable),
             credentials=_let_in(stack.endpoints),
+            at_work=at_work,
+            evaluating=min(evaluating, _evaluating(stack)) if at_work else 0,
         )
     )
+
+
+def _await_work(stack: ExposesProcesses) -> int:
+    """Wait until processes evaluate; returns how many."""
+    deadline = time.monotonic() + _WORK_SECONDS
+    while not (found := _evaluating(stack)) and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    return found
+
+
+def _evaluating(stack: ExposesProcesses) -> int:
+    return sum(evaluates(process_table.command(pid)) for pid in stack.pids())
+
+
+def _left(stack: ExposesProcesses) -> set[tuple[int, str]]:
+    """Network and address of every socket that listens now."""
+    return {(one.namespace, one.text) for one in sockets.listening(stack.pids())[0]}
 
 
 def search(stack: Stack, writer: Sink, folder: Path) -> None:

@@ -9,6 +9,7 @@ from itertools import count
 from types import MappingProxyType
 from typing import Final
 
+from evolution_gate.fixtures.protocols import StackError
 from validation.contract import Stage
 from validation.evidence.records import Note
 from validation.monitors.dashboards import ask_all
@@ -35,6 +36,12 @@ def _actors(context: Context) -> None:
 
 def _sockets(context: Context) -> None:
     survey(context.stack, context.writer, say=context.say)
+
+
+def _sockets_at_work(context: Context) -> None:
+    context.workloads.at_work(
+        lambda: survey(context.stack, context.writer, say=context.say, at_work=True)
+    )
 
 
 def _secrets(context: Context) -> None:
@@ -82,7 +89,17 @@ def _panels(context: Context) -> None:
     if ends.prometheus is not None:
         context.say("every panel of every dashboard")
         grafana = os.environ.get("GA_GRAFANA_URL") or ends.grafana
-        ask_all(context.writer, prometheus=ends.prometheus, grafana=grafana, since=context.began)
+        try:
+            nodes = len(context.stack.alive_nodes())
+        except StackError:
+            nodes = None
+        ask_all(
+            context.writer,
+            prometheus=ends.prometheus,
+            grafana=grafana,
+            since=context.began,
+            nodes=nodes,
+        )
 
 
 def _service(context: Context) -> None:
@@ -96,6 +113,12 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
             Stage(name="network", feeds=("network_latency",), run=_network, seconds=8.0),
             Stage(name="actors", run=_actors, seconds=8.0),
             Stage(name="sockets", feeds=("exposure",), run=_sockets, seconds=8.0),
+            Stage(
+                name="sockets at work",
+                feeds=("exposure", "reproducibility"),
+                run=_sockets_at_work,
+                seconds=35.0,
+            ),
             Stage(name="secrets", feeds=("exposure",), run=_secrets, seconds=2.0),
             Stage(
                 name="reference",

@@ -12,8 +12,7 @@ import numpy as np
 
 from evolution_gate.fixtures.protocols import Node, NodeUsage, Stack, StackError
 from evolution_gate.fixtures.ray.gcs import wait_until_true
-from evolution_gate.fixtures.system import process_table
-from ga.execution.ray.tasks import evaluates
+from evolution_gate.fixtures.system.termination import alongside
 from validation.criteria.speedup import LOOKS, decided
 from validation.evidence.log import Sink
 from validation.evidence.records import (
@@ -25,6 +24,7 @@ from validation.evidence.records import (
 )
 from validation.monitors.cluster import ExcusedOutages
 from validation.stages.cache_namespaces import CacheNamespaces
+from validation.stages.evaluating import await_batch
 from validation.stages.evolve_process import (
     Evolve,
     EvolveResult,
@@ -45,8 +45,6 @@ from validation.stages.workload_records import (
 WORKLOAD_SECONDS: Final = 300.0
 RECOVERY_WINDOW: Final = 120.0
 _POLL: Final = 0.1
-_IDLE_SECONDS: Final = 5.0
-"""How long a node may be without a batch before it is killed all the same."""
 
 
 def store_of(stack: Stack, folder: Path) -> str:
@@ -138,6 +136,10 @@ class Workloads:
         """The evolution on the cluster once, nothing broken."""
         self._distributed(self.real(), purpose="reproducibility", pair=None)
 
+    def at_work(self, during: Callable[[], None]) -> None:
+        """The same, with the engine's metrics, and something else done while it runs."""
+        self._distributed(self.real(), purpose="reproducibility", pair=None, during=during)
+
     def populations(self) -> None:
         """Populations of growing size on the cluster, of families that trade by rules."""
         for size, generations in POPULATIONS:
@@ -227,11 +229,20 @@ class Workloads:
         return name
 
     def _distributed(
-        self, spec: WorkloadSpec, *, purpose: Purpose, pair: int | None
+        self,
+        spec: WorkloadSpec,
+        *,
+        purpose: Purpose,
+        pair: int | None,
+        during: Callable[[], None] | None = None,
     ) -> EvolveResult:
         name = self.name(purpose, "distributed")
-        with self.evolve(spec, name, self.cluster_arguments()) as evolve:
+        arguments = self.cluster_arguments()
+        if during is not None:
+            arguments += self._metered(inside=True)
+        with alongside() as pool, self.evolve(spec, name, arguments) as evolve:
             evolve.wait_ready(WORKLOAD_SECONDS)
+            aside = None if during is None else pool.submit(during)
             before = self._usages()
             after = before
             while evolve.running:
@@ -240,6 +251,8 @@ class Workloads:
                     # Read at each commit, so that the last reading is that of the last generation.
                     after = self._usages()
             ended = evolve.finish(WORKLOAD_SECONDS)
+            if aside is not None:
+                aside.result()
         for window in cpu_windows(name, self._stack.nodes, before, after, ended):
             self._writer.add(window)
         self.record(
@@ -262,7 +275,7 @@ class Workloads:
             recovery = None
             if ready:
                 time.sleep(delay)
-                _await_work(evolve, node)
+                await_batch(evolve, node)
                 if evolve.running:
                     recovery = self._kill_and_restore(node, name)
                 else:
@@ -385,14 +398,3 @@ class Workloads:
             self._writer.add(stored)
         if not keep_cache:
             self._cache.forget(served or name)
-
-
-def _await_work(evolve: Evolve, node: Node) -> None:
-    """A node is killed while it evaluates: what it has in flight then must come from elsewhere."""
-    deadline = time.monotonic() + _IDLE_SECONDS
-    while evolve.running and time.monotonic() < deadline:
-        roots = set() if node.pid is None else {node.pid}
-        processes = process_table.descendants(roots)
-        if any(evaluates(process_table.command(p)) for p in processes):
-            return
-        time.sleep(_POLL / 10)

@@ -17,6 +17,7 @@ from validation.evidence.log import EvidenceWriter, read_evidence
 from validation.evidence.records_monitoring import Panel, Probe
 from validation.monitors.alert_webhook import Webhook
 from validation.monitors.dashboards import Query, ask_all, checked_in, queries
+from validation.monitors.panel_expectations import EXPECTATIONS
 
 WANTED = checked_in()
 
@@ -71,6 +72,7 @@ class Servers:
         self.well = True
         self.missing = ""
         self.through_grafana: list[str] = []
+        self.asked: list[str] = []
 
     def rows(self, query: str) -> list[Any]:
         return [] if query in self.empty else [["5", "NaN"], ["10", "1.5"], ["15", "+Inf"]]
@@ -78,6 +80,7 @@ class Servers:
     def get(self, path: str, asked: dict[str, str]) -> tuple[int, Any]:
         if path == "/api/v1/query_range":
             assert float(asked["start"]) < float(asked["end"])
+            self.asked.append(asked["query"])
             if asked["query"] in self.refused:
                 return 400, {"status": "error", "error": "parse error"}
             rows = self.rows(asked["query"])
@@ -142,7 +145,9 @@ def servers() -> Iterator[tuple[Servers, str]]:
         thread.join()
 
 
-def asked(folder: Path, *, prometheus: str, grafana: str | None) -> tuple[list[Panel], list[Probe]]:
+def asked(
+    folder: Path, *, prometheus: str, grafana: str | None, nodes: int | None = None
+) -> tuple[list[Panel], list[Probe]]:
     with EvidenceWriter(
         folder / "e.jsonl",
         run="x",
@@ -152,7 +157,7 @@ def asked(folder: Path, *, prometheus: str, grafana: str | None) -> tuple[list[P
         cpus_per_node=1,
         replay="x",
     ) as writer:
-        ask_all(writer, prometheus=prometheus, grafana=grafana, since=1.0)
+        ask_all(writer, prometheus=prometheus, grafana=grafana, since=1.0, nodes=nodes)
     evidence = read_evidence(folder / "e.jsonl")
     return list(evidence.all(Panel)), list(evidence.all(Probe))
 
@@ -187,6 +192,28 @@ def test_grafana_gets_its_own_queries(servers: tuple[Servers, str], tmp_path: Pa
         assert panel.points == (0 if bad else 1)
         assert ("does not have" in panel.detail) == gone
     assert len(state.through_grafana) == sum("does not" not in p.detail for p in panels)
+
+
+def test_second_query_says_what_panels_show(servers: tuple[Servers, str], tmp_path: Path) -> None:
+    state, url = servers
+    second = {
+        (dashboard, panel, number): one
+        for (dashboard, panel), found in EXPECTATIONS.items()
+        for number, one in enumerate(found)
+    }
+    # Each query has one of its own, which is not the panel's.
+    assert second.keys() == {(w.dashboard, w.panel, w.number) for w in WANTED}
+    assert all(second[w.dashboard, w.panel, w.number].query != w.query for w in WANTED)
+    state.empty = {second["Cluster", "Tasks", 0].query}
+    panels, _ = asked(tmp_path, prometheus=url, grafana=None, nodes=4)
+    for panel, wanted in zip(panels, WANTED, strict=True):
+        expected = second[wanted.dashboard, wanted.panel, wanted.number]
+        assert {wanted.query, expected.query} <= set(state.asked)
+        assert (panel.unit, panel.expected_unit) == (wanted.unit, expected.unit)
+        assert panel.mean == panel.last == 1.5
+        assert panel.expected_mean == (None if wanted.panel == "Tasks" else 1.5)
+        assert panel.tolerance == expected.tolerance
+        assert panel.own == {"Workers": 4, "Available": 1}.get(panel.panel)
 
 
 def test_unhealthy_grafana_is_recorded(servers: tuple[Servers, str], tmp_path: Path) -> None:

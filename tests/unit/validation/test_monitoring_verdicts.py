@@ -230,6 +230,38 @@ def test_panel_without_data_fails(via: str) -> None:
     assert "Cluster / Drivers: no data" in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mean": 2.9}, "its mean is 2.9, not 3 ± 2%"),
+        ({"mean": 0.0}, "its mean is 0, not 3"),
+        ({"mean": -3.0}, "its mean is -3, not 3"),
+        ({"unit": "percent"}, "its unit is percent, not"),
+        ({"own": 4.0}, "its newest value is 3, and the gate counted 4"),
+    ],
+)
+def test_panel_with_other_values_fails(changes: dict[str, object], words: str) -> None:
+    for events in (edited(Panel, 3, **changes), through_prometheus(edited(Panel, 3, **changes))):
+        verdict = said(grafana_functional, events)
+        assert verdict.status is Status.FAIL
+        assert words in verdict.reason
+
+
+def test_panel_within_its_tolerance_passes() -> None:
+    verdict = said(grafana_functional, edited(Panel, 3, mean=2.95))
+    assert verdict.status is Status.PASS
+    assert "compared with 46 second queries, and 1 of them also" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "changes", [{"mean": None}, {"expected_mean": None}, {"expected_unit": ""}]
+)
+def test_uncompared_panel_is_inconclusive(changes: dict[str, object]) -> None:
+    verdict = said(grafana_functional, edited(Panel, 3, **changes))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "not compared" in verdict.reason
+
+
 def test_unhealthy_grafana_fails() -> None:
     verdict = said(grafana_functional, edited(Probe, ok=False, detail="HTTP 503"))
     assert verdict.status is Status.FAIL

@@ -40,7 +40,15 @@ def exposed(events: Sequence[Timed]) -> Verdict:
 
 def with_listener(one: Listener) -> list[Timed]:
     """The healthy record with one more socket."""
-    more = change(HEALTHY, Survey, lambda s: dataclasses.replace(s, listeners=s.listeners + 1))
+    more = change(
+        HEALTHY,
+        Survey,
+        lambda s: (
+            dataclasses.replace(s, listeners=s.listeners + 1)
+            if isinstance(s, Survey) and s.at_work == one.at_work
+            else s
+        ),
+    )
     return [*more, (T0 + 500, one)]
 
 
@@ -92,6 +100,10 @@ def test_too_few_round_trips_are_inconclusive(
         (listener(service="dashboard", reach="outside", access="open"), "accepts unauthenticated"),
         (listener(reach="outside", access="metrics"), "accepts unauthenticated"),
         (listener(service="redis", reach="loopback", access="open", attempt="PING"), "redis"),
+        (
+            listener(service="python", reach="outside", access="metrics", at_work=True),
+            "while an evolution ran) accepts unauthenticated",
+        ),
     ],
 )
 def test_open_socket_fails(one: Listener, words: str) -> None:
@@ -134,6 +146,10 @@ def test_secret_in_a_file_fails() -> None:
             "redis refuses the right credentials",
         ),
         (Survey, lambda s: dataclasses.replace(s, credentials={}), "the dashboard was not tried"),
+        (Survey, lambda s: None if s.at_work else s, "not looked at while an evolution ran"),
+        (Survey, lambda s: dataclasses.replace(s, evaluating=0), "nothing was evaluated"),
+        (Survey, lambda s: dataclasses.replace(s, at_work=False), "2 surveys, not one"),
+        (Survey, lambda s: dataclasses.replace(s, at_work=True), "0 surveys, not one"),
         (Search, lambda _: None, "not searched"),
         (Search, lambda s: dataclasses.replace(s, secrets=0), "not searched"),
     ],
