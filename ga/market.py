@@ -191,7 +191,8 @@ def _text(nanoseconds: int) -> str:
     return str(np.datetime64(nanoseconds, "ns").astype("datetime64[s]"))
 
 
-def _gaps(series: Series) -> tuple[list[Gap], int]:
+def find_gaps(series: Series) -> tuple[list[Gap], int]:
+    """Gaps of one asset, and the number of its weekend closures."""
     steps = np.diff(series.times)
     step = int(np.median(steps))
     days = (series.times // _DAY + 3) % 7  # 0 is Monday: the epoch was a Thursday
@@ -267,7 +268,7 @@ def align(name: str, series: list[Series], *, min_bars: int = 200) -> Market:
     gaps: list[Gap] = []
     closures = unshared = 0
     for s in ordered:
-        own, closed = _gaps(s)
+        own, closed = find_gaps(s)
         gaps += own
         closures += closed
         unshared += int(s.times.size - times.size)

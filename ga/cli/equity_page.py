@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 960, 320, 64, 28
-_STYLE: Final = """
+STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #0b62a8; --rule: #d0d7de }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6edf3; --paper: #0d1117; --line: #6cb6ff; --rule: #30363d } }
@@ -60,7 +60,7 @@ def page(
     listed = "".join(f"<tr><th>{escape(k)}</th><td>{v:.6g}</td></tr>" for k, v in genes.items())
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
         f"<h1>{escape(title)}</h1><p>Annualised net Sharpe ratio: {escape(parts)}</p>"
         f"{_chart(times, curve)}<div class=wide><table><tr>{head}</tr>{body}</table></div>"
         f"<h2>Genes</h2><table>{listed}</table></html>\n"

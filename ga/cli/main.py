@@ -16,7 +16,7 @@ from pathlib import Path
 from ga.analysis.holdout import test_for_edge
 from ga.analysis.overfitting import Edge
 from ga.backtest.simulation import Costs
-from ga.cli import cluster, runs, serve
+from ga.cli import cluster, data, runs, serve
 from ga.cli import compile as compilation
 from ga.cli import ledger as upkeep
 from ga.cli import plan as capacity
@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "compile": compilation.command,
         "numerics": numerics_check.command,
         "cluster": cluster.command,
+        "data": data.command,
         "preflight": preflight.command,
     }
     options = argparse.Namespace()

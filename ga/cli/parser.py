@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from ga import __version__
 from ga.backtest.simulation import Costs
-from ga.cli import cluster, serve
+from ga.cli import cluster, data, serve
 from ga.cli import ledger as upkeep
 from ga.cli import plan as capacity
 from ga.cli.help import finish
@@ -41,6 +41,7 @@ _EXAMPLES = {
     "backup": ("backup ledger.backup --keep 3",),
     "restore": ("restore ledger.backup --store new.db",),
     "plan": ("plan --population 500 --generations 50 --assets 2 --bars 20000 --deadline 8h",),
+    "data": ("data check prices.csv", "data check prices/ --out check.html"),
     "serve": ("serve --port 8000 --markets prices/",),
     "cluster": ("cluster init", "cluster up", "cluster status", "cluster scale 3", "cluster down"),
     "preflight": ("preflight --json",),
@@ -77,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("compile", "Compile all kernels now, instead of at their first use.")
     numerics = add("numerics", "Check that this machine computes what all others compute.")
     numerics.add_argument("--digests", action="store_true", help="print the digests as a table")
+    data.add_parser(commands, add_reading)
     cluster.add_parser(commands)
     preflight.add_parser(commands)
     finish(parser, installed="ga", examples=_EXAMPLES)

@@ -6,6 +6,7 @@ with its funding (freqtrade, Binance, Hyperliquid). Files of mark and index pric
 
 from __future__ import annotations
 
+import csv
 import itertools
 import re
 from collections.abc import Sequence
@@ -14,15 +15,22 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pandas as pd
 
 from ga.errors import InputError
 from ga.market import Floats, Series, Times
 from ga.sources.bars import Bars, read_bars
 from ga.sources.columns import is_known, normal
 from ga.sources.numbers import to_numbers
-from ga.sources.opening import COMPRESSED, archived_suffix, data_suffix
+from ga.sources.opening import (
+    BROKEN,
+    COMPRESSED,
+    archived_suffix,
+    data_suffix,
+    require_regular,
+)
 from ga.sources.reading import ReadOptions, Rows
-from ga.sources.tables import JSONS, SUFFIXES, TEXTS, open_table
+from ga.sources.tables import JSONS, SUFFIXES, TEXTS, Table, open_table, unreadable
 from ga.sources.timestamps import read_times
 
 _PERIOD: Final = re.compile(r"(.*?)[-_. ]?(?:19|20)\d\d(?:[-_.]?\d\d){0,2}")
@@ -264,9 +272,29 @@ def _funded(series: Series, asset: Asset) -> Series:
     return replace(series, funding=funding)
 
 
+def _narrow(path: Path) -> Table:
+    """A text file with a header and few columns, such as one of times and rates."""
+    require_regular(path)
+    try:
+        frame = pd.read_csv(path, sep=None, engine="python")
+    except (ValueError, csv.Error, *BROKEN) as error:
+        raise unreadable(path, error) from None
+    if frame.empty:
+        raise InputError(f"{path}: no rates, only a header; give a file with rates, or remove it")
+    return Table(
+        path=path,
+        kind="csv",
+        names=tuple((str(name),) for name in frame.columns),
+        sample=(),
+        texts=frozenset(),
+        read=lambda wanted, _: {i: frame.iloc[:, i] for i in wanted},
+        line=lambda index: index + 2,
+    )
+
+
 def _rates(path: Path, options: ReadOptions) -> tuple[Times, Floats]:
     """Times and rates of a file of funding; freqtrade writes the rate as ``open``."""
-    table = open_table(path)
+    table = open_table(path) if data_suffix(path)[0] not in TEXTS else _narrow(path)
     names = [name[0] if name else "" for name in table.names]
     times = [i for i, n in enumerate(names) if is_known(n, "time") or normal(n) in _FUNDING_TIMES]
     rates = [i for i, n in enumerate(names) if is_known(n, "funding") or normal(n) == "rate"]

@@ -38,6 +38,8 @@ SUFFIXES: Final = (".csv", ".parquet", ".feather")
 READABLE: Final = (*SUFFIXES, *TEXTS, *JSONS, *COMPRESSED)
 _SHEETS: Final = (".xlsx", ".xls", ".ods")
 _SAMPLE_ROWS: Final = 200
+_CHUNK: Final = 250_000
+"""Rows that the parser holds as Python objects."""
 _NAMES_OF_EMPTY: Final = ["", "null", "NULL", "None", "nan", "NaN", "NA", "N/A", "n/a", "#N/A", "-"]
 
 
@@ -149,23 +151,30 @@ def _read_delimited(
         "keep_default_na": False,
         "na_values": _NAMES_OF_EMPTY,
         "engine": "c",
+        "chunksize": _CHUNK,
     }
     try:
         with warnings.catch_warnings():
             # A column that is numbers first and text later is judged cell by cell.
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
             if layout.footer:
-                frame = pd.read_csv(_without_footer(text, layout), **options)
+                chunks = [*pd.read_csv(_without_footer(text, layout), **options)]
             elif text.encoding in ("utf-8", "utf-8-sig"):
                 options |= {"skiprows": layout.first, "encoding": text.encoding}
                 with open_binary(text.path, text.compression) as raw:
-                    frame = pd.read_csv(raw, encoding_errors="replace", **options)
+                    chunks = [*pd.read_csv(raw, encoding_errors="replace", **options)]
             else:
                 with text.open() as decoded:
-                    frame = pd.read_csv(decoded, skiprows=layout.first, **options)
+                    chunks = [*pd.read_csv(decoded, skiprows=layout.first, **options)]
     except (ValueError, *BROKEN) as error:
         raise unreadable(text.path, error) from None
-    return {int(i): frame.pop(i) for i in list(frame.columns)}
+    if not chunks:
+        return {}
+    # Column by column, so that no column is in memory twice for long.
+    return {
+        int(i): pd.concat([chunk.pop(i) for chunk in chunks], ignore_index=True)
+        for i in list(chunks[0].columns)
+    }
 
 
 def _without_footer(text: Text, layout: Layout) -> IO[str]:

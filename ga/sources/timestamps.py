@@ -14,46 +14,18 @@ from numpy.typing import NDArray
 from ga.errors import InputError
 from ga.sources import epochs
 from ga.sources.epochs import Candidate, read_numbers, stamp
-from ga.sources.reading import UNITS, ReadOptions, Rows, Times
+from ga.sources.reading import ReadOptions, Rows, Times
+from ga.sources.text_times import (
+    CLOCK_OF_DAY,
+    OUTSIDE,
+    UTC_NAMES,
+    nanoseconds,
+    parse_chunks,
+    parse_text,
+)
 
 _DAY: Final = 86_400 * 10**9
-_ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}([.,]\d+)?)?)?)?")
-_OFFSET: Final = r"[Tt ].*(?:[Zz]|[+-]\d{2}:?\d{2})$"
-_ZONE_NAME: Final = re.compile(r"(.*\d(?: ?[AaPp][Mm])?) ?([A-Za-z]+(?:/[A-Za-z_]+)*)")
-_UTC: Final = frozenset(("utc", "gmt", "z"))
-_CLOCK_OF_DAY: Final = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp][Mm])?"
-_DATES: Final = (
-    (r"\d{4}-\d{1,2}-\d{1,2}", "%Y-%m-%d"),
-    (r"\d{4}\.\d{1,2}\.\d{1,2}", "%Y.%m.%d"),
-    (r"\d{4}/\d{1,2}/\d{1,2}", "%Y/%m/%d"),
-    (r"\d{8}", "%Y%m%d"),
-    (r"\d{1,2}\.\d{1,2}\.\d{4}", "%d.%m.%Y"),
-    (r"\d{1,2}-[A-Za-z]{3}-\d{4}", "%d-%b-%Y"),
-    (r"\d{1,2} [A-Za-z]{3} \d{4}", "%d %b %Y"),
-    (r"[A-Za-z]{3} \d{1,2},? \d{4}", "%b %d, %Y"),
-)
-_UNCLEAR: Final = (
-    (r"\d{1,2}/\d{1,2}/\d{4}", "%d/%m/%Y", "%m/%d/%Y"),
-    (r"\d{1,2}-\d{1,2}-\d{4}", "%d-%m-%Y", "%m-%d-%Y"),
-    (r"\d{1,2}/\d{1,2}/\d{2}", "%d/%m/%y", "%m/%d/%y"),
-    (r"\d{1,2}\.\d{1,2}\.\d{2}", "%d.%m.%y", "%m.%d.%y"),
-    (r"\d{1,2}-\d{1,2}-\d{2}", "%d-%m-%y", "%y-%m-%d"),
-    (r"\d{1,2}-[A-Za-z]{3}-\d{2}", "%d-%b-%y", "%y-%b-%d"),
-)
-"""Forms of a date that people read differently: they need ``--time-format``."""
-_CLOCKS: Final = (
-    (r"", ""),
-    (r"\d{1,2}:\d{2}", "%H:%M"),
-    (r"\d{1,2}:\d{2}:\d{2}", "%H:%M:%S"),
-    (r"\d{1,2}:\d{2}:\d{2}\.\d+", "%H:%M:%S.%f"),
-    (r"\d{6}", "%H%M%S"),
-    (r"\d{4}", "%H%M"),
-    (r"\d{1,2}:\d{2} [AaPp][Mm]", "%I:%M %p"),
-    (r"\d{1,2}:\d{2}[AaPp][Mm]", "%I:%M%p"),
-    (r"\d{1,2}:\d{2}:\d{2} [AaPp][Mm]", "%I:%M:%S %p"),
-    (r"\d{1,2}:\d{2}:\d{2}[AaPp][Mm]", "%I:%M:%S%p"),
-    (r"\d{1,2}[- ][AaPp][Mm]", "%I-%p"),
-)
+_NUMBER: Final = r"-?\d+(\.\d+)?"
 
 
 def read_times(rows: Rows, column: pd.Series, name: str, options: ReadOptions) -> Times:
@@ -73,8 +45,10 @@ def read_times(rows: Rows, column: pd.Series, name: str, options: ReadOptions) -
     if pd.api.types.is_numeric_dtype(column.dtype):
         return _of_numbers(rows, column, name, options)
     rows.refuse(column.isna().to_numpy(), name, "is not a time")
+    if re.fullmatch(_NUMBER, str(column.iloc[0]).strip()) is None:
+        return _of_text(rows, column, name, options)
     text = column.astype("string").str.strip()
-    if bool(text.str.fullmatch(r"-?\d+(\.\d+)?").all()):
+    if bool(text.str.fullmatch(_NUMBER).all()):
         whole = not bool(text.str.contains(".", regex=False).any())
         exact = whole and int(text.str.len().max()) < 19
         numbers = text.astype(np.int64 if exact else np.float64)
@@ -115,7 +89,7 @@ def clock_of_day(column: pd.Series) -> NDArray[np.int64] | None:
         return None
     if bool(text.str.fullmatch(r"\d{1,6}").all()):
         return _clock_numbers(text.to_numpy(dtype=np.float64))
-    if not bool(text.str.fullmatch(_CLOCK_OF_DAY).all()):
+    if not bool(text.str.fullmatch(CLOCK_OF_DAY).all()):
         return None
     afternoon = text.str.endswith("PM").to_numpy(dtype=bool)
     half = text.str.endswith("M").to_numpy(dtype=bool)
@@ -155,145 +129,37 @@ def _stored(rows: Rows, column: pd.Series, name: str, options: ReadOptions) -> T
     rows.refuse(column.isna().to_numpy(), name, "is not a time")
     aware = isinstance(column.dtype, pd.DatetimeTZDtype)
     naive = column.dt.tz_convert("UTC").dt.tz_localize(None) if aware else column
-    times = _nanoseconds(rows, naive, name)
+    times, outside = nanoseconds(naive.to_numpy())
+    rows.refuse(outside, name, OUTSIDE)
     days = not aware and not bool((times % _DAY).any())
     read = Candidate(option="", label=str(column.dtype), times=times, absolute=aware, days=days)
     return _placed(rows, read, name, options)
 
 
-def _nanoseconds(rows: Rows, column: pd.Series, name: str) -> NDArray[np.int64]:
-    """Of naive times in any unit, refused outside the range of 64 bits."""
-    stored = column.to_numpy()
-    scale = UNITS[np.datetime_data(stored.dtype)[0]]
-    whole = stored.astype(np.int64)
-    limit = (2**63 - 1) // scale
-    rows.refuse(
-        (whole > limit) | (whole < -limit),
-        name,
-        "is outside the years 1678 to 2262",
-        "correct or remove the row",
-    )
-    return np.asarray(whole * scale, dtype=np.int64)
-
-
-def _of_text(rows: Rows, text: pd.Series, name: str, options: ReadOptions) -> Times:
+def _of_text(rows: Rows, column: pd.Series, name: str, options: ReadOptions) -> Times:
     if options.time_format is not None:
-        return _in_format(rows, text, name, options, options.time_format)
-    text, zone = _without_zone(rows, text, name)
-    if zone is not None and zone.lower() not in _UTC:
-        options = replace(options, timezone=zone)
-    first = str(text.iloc[0])
-    offset = text.str.contains(_OFFSET, regex=True).to_numpy(dtype=bool)
-    if offset.any() and not offset.all():
-        row = int(np.argmax(offset != offset[0]))
-        have = ("without an offset", "with an offset")
-        raise InputError(
-            f"{rows.path}: row {rows.number(row)}, column {name} mixes time zones"
-            f" ({have[int(offset[0])]} above, {have[int(offset[row])]} here); convert all to UTC"
-        )
-    if _ISO.match(first) and (offset.all() or _ISO.fullmatch(first)):
-        parsed = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
-        label = "ISO 8601"
-    else:
-        form = _format(rows, text, name)
-        simple = text.str.replace(",", "", regex=False) if "," in form else text
-        if "%p" in form:
-            simple = simple.str.upper().str.replace(r"(\d) (?=[AP]M$)", r"\1-", regex=True)
-        parsed = pd.to_datetime(simple, format=_strict(form), utc=True, errors="coerce", exact=True)
-        label = form
-    rows.refuse(
-        parsed.isna().to_numpy(),
-        name,
-        f"is not an {label} time" if label[0] in "I" else f"is not a time like {first!r}",
-    )
-    times = _nanoseconds(rows, parsed.dt.tz_localize(None), name)
-    days = not offset.any() and not bool((times % _DAY).any())
-    absolute = bool(offset.all()) or (zone is not None and zone.lower() in _UTC)
-    read = Candidate(option="", label=label, times=times, absolute=absolute, days=days)
+        return _in_format(rows, column, name, options, options.time_format)
+    text = parse_text(rows, column, name)
+    utc = text.zone is not None and text.zone.lower() in UTC_NAMES
+    if text.zone is not None and not utc:
+        options = replace(options, timezone=text.zone)
+    absolute = text.offsets or utc
+    days = not text.offsets and not bool((text.values % _DAY).any())
+    read = Candidate(option="", label=text.label, times=text.values, absolute=absolute, days=days)
     return _placed(rows, read, name, options)
 
 
-def _strict(form: str) -> str:
-    return form.replace(",", "").replace(" %p", "-%p")
-
-
-def _without_zone(rows: Rows, text: pd.Series, name: str) -> tuple[pd.Series, str | None]:
-    """Times without a zone's name at their end, and the name; several blanks become one."""
-    first = str(text.iloc[0])
-    if "  " in first:
-        text = text.str.replace(r"\s+", " ", regex=True)
-        first = str(text.iloc[0])
-    match = _ZONE_NAME.fullmatch(first)
-    if match is None or match[2].upper() in ("AM", "PM", "Z"):
-        return text, None
-    zone = match[2]
-    if zone.lower() not in _UTC and "/" not in zone:
-        raise InputError(
-            f"{rows.path}: column {name}: {zone!r} is no unique time zone; remove it, and name the"
-            " zone with an option, as in --timezone America/New_York"
-        )
-    lacking = ~text.str.endswith(zone).to_numpy(dtype=bool)
-    rows.refuse(lacking, name, f"mixes time zones ({zone} above)", "convert all to UTC")
-    return text.str.slice(stop=-len(zone)).str.strip(), zone
-
-
-def _format(rows: Rows, text: pd.Series, name: str) -> str:
-    """The strptime format of all values, from the form of the first."""
-    first = str(text.iloc[0])
-    for clock, clock_form in _CLOCKS:
-        between = "( |T|-|, )" if clock else "()"
-        for date, form in _DATES:
-            match = re.fullmatch(date + between + clock, first)
-            if match:
-                return form + match[1] + clock_form
-        for date, one, other in _UNCLEAR:
-            match = re.fullmatch(date + between + clock, first)
-            if match:
-                raise InputError(
-                    _unclear(rows, text, name, *(f + match[1] + clock_form for f in (one, other)))
-                )
-    if re.fullmatch(_CLOCK_OF_DAY, first):
-        raise InputError(
-            f"{rows.path}: column {name} holds times of day ({first}) without a date; give a file"
-            " with a column of dates, too"
-        )
-    rows.refuse(
-        np.arange(len(text)) == 0,
-        name,
-        f"is not an ISO 8601 time ({first[:40]!r})",
-        "say how to read it with --time-format, as in '%Y-%m-%d %H:%M:%S'",
-    )
-    raise AssertionError  # Not reached: the first row is bad.
-
-
-def _unclear(rows: Rows, text: pd.Series, name: str, one: str, other: str) -> str:
-    """Both readings of dates that people read differently."""
-    readings = []
-    for form in (one, other):
-        parsed = pd.to_datetime(text.str.upper(), format=form, errors="coerce")
-        if not parsed.isna().any():
-            readings.append((form, f"{parsed.min():%Y-%m-%d} to {parsed.max():%Y-%m-%d}"))
-    first = str(text.iloc[0])
-    if not readings:
-        return (
-            f"{rows.path}: column {name} is not an ISO 8601 time ({first!r}); say how to read it"
-            f" with --time-format, as in '{one}'"
-        )
-    what = " or ".join(f"{form} ({dates})" for form, dates in readings)
-    choice = " or ".join(f"--time-format '{form}'" for form, _ in readings)
-    return f"{rows.path}: column {name} ({first!r}) can be read as {what}; say so with {choice}"
-
-
-def _in_format(rows: Rows, text: pd.Series, name: str, options: ReadOptions, form: str) -> Times:
+def _in_format(rows: Rows, column: pd.Series, name: str, options: ReadOptions, form: str) -> Times:
     if "%" not in form:
         raise InputError(
-            f"{rows.path}: column {name} holds text ({text.iloc[0]}), no numbers as --time-format"
+            f"{rows.path}: column {name} holds text ({column.iloc[0]}), no numbers as --time-format"
             f" {form} needs; give a format such as '%d/%m/%Y %H:%M'"
         )
     with_offset = "%z" in form
-    parsed = pd.to_datetime(text, format=form, utc=True, errors="coerce")
-    rows.refuse(parsed.isna().to_numpy(), name, f"is not in the format of --time-format {form}")
-    times = _nanoseconds(rows, parsed.dt.tz_localize(None), name)
+    parsed = parse_chunks(
+        column, lambda text: pd.to_datetime(text, format=form, utc=True, errors="coerce")
+    )
+    times = parsed.checked(rows, name, f"is not in the format of --time-format {form}")
     read = Candidate(
         option=form,
         label=form,
