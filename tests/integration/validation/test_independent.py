@@ -138,7 +138,16 @@ def test_decision_within_rounding_is_not_judged() -> None:
     given = dataclasses.asdict(settings)
     # Out when the close falls below the middle of the channel, at which it lies.
     genome = ("donchian_breakout", (10.0, 0.001, 1.0, 2.0, 0.0))
-    assert outcome_differs(market, given, genome, (9.0, 1, 0.5)) is None
+    whole = dataclasses.asdict(settings)
+    expected = accounts.result([prices], [RULES[genome[0]](prices, genome[1])], whole)
+    moved = prices.shaken(1e-12, 0)
+    other = accounts.result([moved], [RULES[genome[0]](moved, genome[1])], whole)
+    assert other.fitness != expected.fitness
+    stored = (other.fitness, other.trades, other.drawdown)
+    assert outcome_differs(market, given, genome, stored) is None
+    # More than such decisions can change is wrong all the same.
+    far = 100.0 * abs(other.fitness - expected.fitness)
+    assert outcome_differs(market, given, genome, (expected.fitness + far, *stored[1:]))
     # What nothing hangs on is judged.
     calm = ("donchian_breakout", (10.0, 0.02, 3.0, 2.0, 0.0))
     assert outcome_differs(market, given, calm, (0.0, 0, 0.0)) == ""
