@@ -99,5 +99,5 @@ class Panel(Record):
     """Of the answer to a second query that was written separately; ``None``: there is none."""
     tolerance: NonNegativeFloat = 0.0
     """Relative difference of the means that is allowed."""
-    own: float | None = None
+    own: NonNegativeFloat | None = None
     """What the gate counted itself for the newest value; ``None``: it counts no such thing."""

@@ -22,8 +22,8 @@ from validation.evidence.log import EvidenceWriter, read_evidence
 from validation.evidence.records import RECORDS, Environment, parse, register, unregister
 
 NAN, INF = float("nan"), float("inf")
-SIGNED = {"seed", "exit_code", "pair"}
-"""Fields of our records that hold a whole number which may be negative."""
+SIGNED = {"mean", "last", "expected_mean", "seed", "exit_code", "pair"}
+"""Fields of our records that hold a number which may be negative."""
 BUILT_IN = {
     kind: cls
     for kind, cls in RECORDS.items()
@@ -53,6 +53,8 @@ def accepts(name: str, spelling: str, value: Any) -> bool:
         return value is None or accepts(name, plain.removesuffix(" | None"), value)
     if plain == "int":
         return type(value) is int and (value >= 0 or name in SIGNED)
+    if plain == "float" and name in SIGNED:
+        return type(value) in (int, float) and finite(value)
     if plain in ("float", "str", "bool"):
         return is_number(value) if plain == "float" else type(value).__name__ == plain
     if plain.startswith("tuple["):
