@@ -57,15 +57,19 @@ def _verify(options: argparse.Namespace) -> int:
         raise InputError(f"--sample must not be negative, not {options.sample}")
     with closing(open_ledger(options.store, create=False)) as ledger:
         history = ledger.history(options.run)
+        anchored = ledger.anchored(history.record.run)
     try:
         market = None if options.stored else verification.market_of(history)
     except InputError as error:
         raise InputError(f"{error}; what is stored can be checked: verify --stored") from None
     found = verification.verify(history, market, sample=options.sample)
+    # Nothing to compare is no proof.
+    equal = found.equal and not anchored.altered and found.individuals > 0
     if options.json:
-        print(json.dumps({**asdict(found), "equal": found.equal}))
+        about = {"anchor": anchored.anchor, "altered": anchored.altered}
+        print(json.dumps({**asdict(found), **about, "equal": equal}))
     else:
-        for witness in found.witnesses:
+        for witness in (*found.witnesses, *anchored.altered):
             print(witness)
         print(
             f"run {found.run}: {found.generations} generations, {found.individuals:,} individuals,"
@@ -78,13 +82,15 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"evaluated on {processor}: {', '.join(nodes)}")
         for node, reason in found.refused.items():
             print(f"node {node} got no work: {reason}")
-        print(
-            f"equal; history digest {found.digest}"
-            if found.equal
-            else f"NOT equal: {found.lost} lost, {found.doubled} doubled,"
-            f" {found.different} different"
-        )
-    return 0 if found.equal else 1
+        print(anchored.note or f"anchor {anchored.anchor}")
+        if equal:
+            print(f"equal; history digest {found.digest}")
+        elif not found.individuals:
+            print("nothing to compare: the run has no individual")
+        else:
+            different = found.different + len(anchored.altered)
+            print(f"NOT equal: {found.lost} lost, {found.doubled} doubled, {different} different")
+    return 0 if equal else 1
 
 
 def _backup(options: argparse.Namespace) -> int:

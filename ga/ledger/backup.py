@@ -25,6 +25,7 @@ from ga.ledger.bulk_insert import insert
 from ga.ledger.connection import snapshot
 from ga.ledger.run_history import read
 from ga.ledger.schema import (
+    anchors,
     attempts,
     evaluations,
     generations,
@@ -41,6 +42,7 @@ _TABLES: Final = {
     table.name: table
     for table in (
         runs,
+        anchors,
         generations,
         evaluations,
         individuals,

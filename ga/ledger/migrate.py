@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, Engine
 from ga.errors import InputError
 from ga.ledger.connection import engine_of
 
-VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
+VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """All versions of the tables, oldest first; each has its file in ``migrations/versions``."""
 HEAD: Final = VERSIONS[-1]
 _LOCK: Final = 0x6A_1ED6E4

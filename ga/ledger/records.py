@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
 from ga.backtest.simulation import Costs
-from ga.errors import InputError
+from ga.errors import InputError, LedgerError
 from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import GENESIS, SEARCH_VERSION, Plan
 from ga.families import KERNEL_VERSION
@@ -129,6 +130,24 @@ class StrategyRecord:
     """The generation in which it was first evaluated."""
     sharpes: Sharpes | None = None
     """Measured at the end of the run for its final strategies; None for others."""
+
+
+@contextmanager
+def undamaged(what: str) -> Iterator[None]:
+    """Convert the errors of rows that cannot be read, for example because they were altered.
+
+    Raises:
+        LedgerError: instead of them.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise LedgerError(
+            f"run {what}: its rows are damaged ({reason}); restore a backup into a new ledger"
+        ) from None
 
 
 def record_of(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> RunRecord:

@@ -12,7 +12,15 @@ from ga.evaluation.settings import Outcome
 from ga.evolution import GENESIS, advance_digest
 from ga.genome import Genome
 from ga.ledger.nodes import nodes_of
-from ga.ledger.records import Attempt, NodeRecord, RunRecord, genome_of, outcome_of, record_of
+from ga.ledger.records import (
+    Attempt,
+    NodeRecord,
+    RunRecord,
+    genome_of,
+    outcome_of,
+    record_of,
+    undamaged,
+)
 from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
 
 
@@ -72,7 +80,13 @@ def read(connection: sa.Connection, run: str) -> History:
 
     Raises:
         InputError: no such run.
+        LedgerError: its rows cannot be read as a run.
     """
+    with undamaged(run):
+        return _read(connection, run)
+
+
+def _read(connection: sa.Connection, run: str) -> History:
     row = connection.execute(sa.select(runs).where(runs.c.run == run)).first()
     if row is None:
         raise InputError(f"run {run}: no such run; list them with: python -m ga runs")

@@ -116,6 +116,15 @@ nodes = Table(
     Column("at", Double, nullable=False),
 )
 
+# What every row of an ended run was: see ``ga.ledger.anchor``. Empty for runs of versions before.
+anchors = Table(
+    "anchors",
+    metadata,
+    Column("run", ForeignKey("runs.run"), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("tables", JSON, nullable=False),
+)
+
 # Requests that the HTTP service accepted: see ``ga.service.job_store``. ``run`` is assigned at
 # acceptance, so that a request is never evolved twice.
 requests = Table(

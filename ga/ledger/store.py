@@ -16,6 +16,7 @@ from ga.errors import InputError, LedgerError
 from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import ARCHIVE, GENESIS, Plan
 from ga.genome import Genome
+from ga.ledger.anchor import Anchored, compare, write_anchor
 from ga.ledger.bulk_insert import insert, text
 from ga.ledger.connection import file_of, snapshot
 from ga.ledger.nodes import keep_nodes, nodes_of
@@ -31,6 +32,7 @@ from ga.ledger.records import (
     outcome_of,
     record_of,
     strategy_of,
+    undamaged,
 )
 from ga.ledger.run_history import History, read
 from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
@@ -198,6 +200,7 @@ class Ledger:
             if last:
                 over = sa.update(runs).where(runs.c.run == run).values(finished_at=now)
                 connection.execute(over)
+                write_anchor(connection, run, earlier=False)
 
         self._owner(run).write(write, done=done)
 
@@ -221,7 +224,7 @@ class Ledger:
 
     def runs(self) -> list[RunRecord]:
         """All runs, newest first."""
-        with self._engine.connect() as connection:
+        with self._engine.connect() as connection, undamaged("list"):
             rows = connection.execute(sa.select(runs).order_by(runs.c.created_at.desc())).all()
             return [record_of(connection, row) for row in rows]
 
@@ -233,11 +236,13 @@ class Ledger:
         """
         with self._engine.connect() as connection:
             query = sa.select(runs).where(runs.c.run.startswith(run, autoescape=True))
-            rows = connection.execute(query).all()
+            with undamaged(run):
+                rows = connection.execute(query).all()
             if len(rows) != 1:
                 what = "no such run" if not rows else f"ambiguous, matches {len(rows)} runs"
                 raise InputError(f"run {run}: {what}; list them with: python -m ga runs")
-            return record_of(connection, rows[0])
+            with undamaged(run):
+                return record_of(connection, rows[0])
 
     def last(self, run: str) -> Committed | None:
         """The last committed generation; None before the first."""
@@ -270,6 +275,11 @@ class Ledger:
         with snapshot(self._engine) as connection:
             return read(connection, found)
 
+    def anchored(self, run: str) -> Anchored:
+        """Compare all rows of a run with its anchor."""
+        with snapshot(self._engine) as connection:
+            return compare(connection, run)
+
     def individuals(self, run: str, generation: int) -> list[tuple[Genome, Outcome]]:
         """A generation's individuals in index order."""
         with self._engine.connect() as connection:
@@ -278,7 +288,7 @@ class Ledger:
     def evaluated(self, run: str) -> dict[str, Outcome]:
         """Every outcome of a run by its key."""
         query = sa.select(evaluations).where(evaluations.c.run == run)
-        with self._engine.connect() as connection:
+        with self._engine.connect() as connection, undamaged(run):
             return {row.key: outcome_of(row) for row in connection.execute(query)}
 
     def keep(self, run: str, kept: Sequence[StrategyRecord]) -> None:
@@ -290,13 +300,16 @@ class Ledger:
 
         def write(connection: sa.Connection) -> None:
             keep(connection, run, kept)
+            query = sa.select(runs.c.finished_at).where(runs.c.run == run)
+            if connection.execute(query).scalar() is not None:
+                write_anchor(connection, run, replaces=("strategies", "nodes"))
 
         # The write is idempotent, so a retry needs no check.
         self._owner(run).write(write, done=lambda _: False)
 
     def strategies(self, run: str | None, limit: int) -> list[StrategyRecord]:
         """The best strategies of one run, or of all; see ``ga.ledger.strategies``."""
-        with self._engine.connect() as connection:
+        with self._engine.connect() as connection, undamaged(run or "of any"):
             return best(connection, run, limit)
 
     def strategy(self, key: str) -> StrategyRecord:

@@ -84,6 +84,7 @@ def as_before_versions(store: str) -> None:
             "DROP TABLE strategies",
             "DROP TABLE requests",
             "DROP TABLE nodes",
+            "DROP TABLE anchors",
             "DROP TABLE alembic_version",
             "ALTER TABLE runs DROP COLUMN token",
             "ALTER TABLE runs DROP COLUMN owner",
