@@ -100,6 +100,7 @@ def summary(result: GateResult) -> str:
     noticed = sum(one.detected for one in planted)
     lines += ["", "## Certification", ""]
     lines.append(f"- {noticed} of {len(planted)} mutants detected; {result.false_alarms}")
+    lines += [f"- do not count: {_markdown(line)}" for line in result.refused]
     if result.uncertified:
         names = ", ".join(map(_code, result.uncertified))
         lines.append(f"- not certified, so GO is not possible: {names}")

@@ -6,14 +6,20 @@ import ast
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
+import platform
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from ga.errors import InputError
 from validation import statistics
 from validation.code_syntax import syntax
+from validation.evidence.chained_lines import printable, read_object
+from validation.evidence.errors import EvidenceError
 
 if TYPE_CHECKING:
     from validation.contract import Mutant
@@ -23,6 +29,7 @@ _ROOT: Final = Path(__file__).resolve().parents[__name__.count(".")]
 MAX_AGE_DAYS: Final = 180.0
 """A certificate counts for evidence of this many days before and after it, because dependencies and
 machines change."""
+_DEPENDENCIES: Final = ("numba", "numpy", "pandas", "psycopg", "ray", "redis", "sqlalchemy")
 HEALTHY = "none"
 """Name of the mutant for the healthy system, where nothing was planted."""
 _PASS: Final = "PASS"
@@ -33,6 +40,25 @@ _CODE: Final = (
     ("deploy", "*.yml"),
     ("deploy", "*.json"),
 )
+
+
+@cache
+def engine_hash() -> str:
+    """SHA-256 of the engine's code."""
+    return _hash(_ROOT, (("ga", "*.py"),))
+
+
+@cache
+def dependencies() -> str:
+    """Versions of the packages that the engine's work depends on: ``numba 0.68.1, ...``."""
+    return ", ".join(f"{name} {_version(name)}" for name in _DEPENDENCIES)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +81,12 @@ class Certificate:
     at: float
     stack: str = "processes"
     """Backend of the trial: ``processes`` or ``containers``."""
+    engine: str = field(default_factory=engine_hash)
+    """``engine_hash`` of the engine under test; empty in a certificate of an older gate."""
+    dependencies: str = field(default_factory=dependencies)
+    """Versions of what the engine runs on, as ``dependencies`` gives them; empty: not known."""
+    python: str = field(default_factory=platform.python_version)
+    """Version of Python that the trial ran on; it is only stated."""
 
 
 @cache
@@ -75,8 +107,12 @@ def hash_of(root: Path) -> str:
 
     A Python file enters with its ``syntax``, any other file with every byte. Tests do not enter.
     """
+    return _hash(root, _CODE)
+
+
+def _hash(root: Path, parts: Iterable[tuple[str, str]]) -> str:
     digest = hashlib.sha256()
-    for package, names in _CODE:
+    for package, names in parts:
         folder = _folder(root, package)
         for file in sorted(folder.rglob(names)):
             place = package / file.relative_to(folder)
@@ -105,22 +141,55 @@ def _syntax_of(source: bytes) -> bytes:
 
 
 def read_certificates(path: Path, *, codes: Collection[str] = ()) -> tuple[Certificate, ...]:
-    """Certificates for this code; empty without a file. An incomplete line is skipped.
+    """Certificates for this gate, engine and dependencies; empty without a file.
+
+    An incomplete last line is left out.
 
     Args:
         codes: Code hashes to accept instead.
+
+    Raises:
+        InputError: a line is no certificate.
     """
-    wanted = codes or {code_hash()}
-    if not path.exists():
-        return ()
     found = []
-    for line in path.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):
-            fields = json.loads(line)
-            # A certificate of another version may have other fields.
-            if fields["code"] in wanted:
+    for number, fields in _lines(path):
+        # A certificate of another version may have other fields.
+        if not _difference(fields, codes):
+            try:
                 found.append(Certificate(**fields))
+            except TypeError as error:
+                raise InputError(f"{path}, line {number}: no certificate: {error}") from None
     return tuple(found)
+
+
+def refused(path: Path, *, codes: Collection[str] = ()) -> tuple[str, ...]:
+    """Why certificates in a file do not count, with the number of them."""
+    reasons = Counter(_difference(fields, codes) for _, fields in _lines(path))
+    return tuple(f"{count} made with {reason}" for reason, count in reasons.items() if reason)
+
+
+def _difference(fields: Mapping[str, object], codes: Collection[str]) -> str:
+    """In what a certificate differs from this gate, engine and dependencies; empty: in nothing."""
+    if fields.get("code") not in (codes or {code_hash()}):
+        return "another version of the gate"
+    if fields.get("engine") != engine_hash():
+        return "another engine"
+    if (stated := fields.get("dependencies")) != dependencies():
+        theirs = set(str(stated or "").split(", "))
+        ours = [one for one in dependencies().split(", ") if one not in theirs]
+        names = {one.split(" ")[0] for one in ours}
+        found = sorted(one for one in theirs if one.split(" ")[0] in names)
+        return f"{', '.join(found) or 'unknown dependencies'} instead of {', '.join(ours)}"
+    return ""
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    content = path.read_bytes() if path.is_file() else b""
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        try:
+            yield number, printable(read_object(line))
+        except EvidenceError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
 
 
 def append(path: Path, certificate: Certificate) -> None:

@@ -109,6 +109,9 @@ class GateResult:
     foreign_code: tuple[str, ...] = ()
     """Files of ``--with`` whose stages ran while the evidence was gathered, in words."""
 
+    refused: tuple[str, ...] = ()
+    """Why certificates that are there do not count."""
+
     @property
     def system(self) -> str:
         """The system that the verdicts hold for, in words."""
@@ -171,6 +174,7 @@ def as_object(result: GateResult) -> dict[str, object]:
             {"rule": violation.rule, "run": violation.run, "text": violation.text}
             for violation in result.violations
         ],
+        "refused_certificates": list(result.refused),
         "plugins": [asdict(one) for one in result.plugins],
         "foreign_code": list(result.foreign_code),
         "left_out": [{**asdict(one), "text": one.text} for one in result.left_out],
@@ -194,6 +198,7 @@ def decide(
     max_age_days: float = MAX_AGE_DAYS,
     campaigns: CampaignLog | None = None,
     plugins: Sequence[CriterionPlugin] = (),
+    refused: Sequence[str] = (),
 ) -> GateResult:
     """Judge every criterion on the pooled records.
 
@@ -210,6 +215,7 @@ def decide(
         campaigns: All runs, which tell what was left out; None: not asked. An empty log rules out
             GO.
         plugins: Where custom criteria come from; they are named in every output.
+        refused: Why other certificates do not count, as ``certificates.refused`` says.
 
     Raises:
         EvidenceError: no record, the same run twice, or runs of different systems.
@@ -253,6 +259,7 @@ def decide(
         system_id=system_id(records),
         plugins=tuple(map(_described, plugins)),
         foreign_code=_foreign_code(records),
+        refused=tuple(refused),
         certified=done,
     )
 

@@ -79,9 +79,14 @@ def all_mutants(plugins: Sequence[CriterionPlugin]) -> tuple[Mutant, ...]:
     return (*MUTANTS, *(mutant for plugin in plugins for mutant in plugin.mutants))
 
 
+def codes_of(plugins: Sequence[CriterionPlugin]) -> frozenset[str]:
+    """The hashes that certificates of the gate and of these files are bound to."""
+    return frozenset({code_hash(), *map(code_of, plugins)})
+
+
 def valid_certificates(path: Path, plugins: Sequence[CriterionPlugin]) -> tuple[Certificate, ...]:
     """Certificates that are valid for the current gate and these files."""
-    return read_certificates(path, codes={code_hash(), *map(code_of, plugins)})
+    return read_certificates(path, codes=codes_of(plugins))
 
 
 def run_plugin(

@@ -21,11 +21,12 @@ from evolution_gate.fixtures.system.launch import spawn
 from ga.errors import InputError
 from validation.campaigns.log import FILE as LOG
 from validation.campaigns.log import log_of, read_logs
+from validation.certificates import refused
 from validation.decision import GateResult, decide
 from validation.evidence.errors import EvidenceError
 from validation.evidence.identity import MAX_AGE_DAYS
 from validation.evidence.log import Evidence, pool
-from validation.extension import all_criteria, all_mutants, valid_certificates
+from validation.extension import all_criteria, all_mutants, codes_of, valid_certificates
 from validation.left_out import read_any
 from validation.plugin_process import Unchanged, judge
 from validation.run_folder import OUT
@@ -70,6 +71,7 @@ def decide_files(
         max_age_days=max_age_days,
         campaigns=log,
         plugins=plugins,
+        refused=refused(certificates, codes=codes_of(plugins)),
     )
     return evidence, result
 

@@ -75,6 +75,7 @@ def reservation_lines(result: GateResult) -> list[str]:
         *(f"left out: {one.text}" for one in result.left_out),
         *(f"plug-in: {one.text}" for one in result.plugins),
         *(f"plug-in while the evidence was gathered: {one}" for one in result.foreign_code),
+        *(f"certificates that do not count: {line}" for line in result.refused),
         *(f"untrusted: {line}" for line in distrust_reasons(result.observer)),
     ]
 

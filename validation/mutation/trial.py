@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from evolution_gate import fixtures
 from evolution_gate.fixtures import Stack
 from evolution_gate.fixtures.system import termination
-from validation.certificates import HEALTHY, Certificate, append, code_hash
+from validation.certificates import HEALTHY, Certificate, append, code_hash, engine_hash
 from validation.contract import Injector, Mutant, SourcePatch
 from validation.criteria.registry import MUTANTS
 from validation.decision import decide
@@ -69,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
     began = time.monotonic()
     # Kept from now on: while a mutant is planted, the code has another hash.
     code_hash()
+    engine_hash()
 
     def say(text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - began), 60)
