@@ -126,7 +126,10 @@ def _with_copy(events: list[Timed], name: str, number: int) -> list[Timed]:
             silence = {**record.silence_s, name: record.silence_s[_COPIED]}
             record = dataclasses.replace(record, silence_s=silence)
         elif isinstance(record, Survey):
-            more = sum(isinstance(r, Listener) and r.network == _COPIED for _, r in events)
+            more = sum(
+                isinstance(r, Listener) and r.network == _COPIED and r.at_work == record.at_work
+                for _, r in events
+            )
             record = dataclasses.replace(record, listeners=record.listeners + more)
         found.append((at, record))
         if isinstance(record, Usage | CpuWindow) and record.node == _COPIED:

@@ -92,6 +92,6 @@ def test_defect_of_the_gate_is_no_verdict(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(command, "decide", broken)
+    monkeypatch.setattr(command, "decide_files", broken)
     assert command.main(["gate", str(file)]) == command.CRASHED == 70
     assert "a defect of the gate, and no verdict" in capsys.readouterr().err
