@@ -197,6 +197,13 @@ PLUGIN: Final = CriterionPlugin(
     ),
     mutants=(
         Mutant(
+            name="a kill that spares the workers",
+            criterion="container_stability",
+            stages=("watch", "recovery"),
+            injector=injectors.workers_spared,
+            expects="INCONCLUSIVE",
+        ),
+        Mutant(
             name="a watch that stops half-way",
             criterion="container_stability",
             stages=("watch", "recovery"),

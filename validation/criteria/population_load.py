@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from validation.contract import CLOCK, HARNESS_CPU, Criterion, CriterionPlugin, Mutant
 from validation.criteria.helpers import failed
 from validation.criteria.rollback import unlike
-from validation.evidence.queries import workloads
+from validation.evidence.queries import HEAD, workloads
 from validation.evidence.records import Usage, Workload
 from validation.evidence.records_ledger import Generation
+from validation.mutation import injectors
 from validation.mutation.patches import patch
 from validation.verdict import (
     InconclusiveError,
@@ -53,7 +55,11 @@ def population_load(records: Records) -> Verdict:
                 planned = plural(workload.generations, "generation")
                 problems.append(f"{workload.id}: {len(timed)} of {planned} timed")
                 continue
-            peak = _peak(usage, workload)
+            peak, unlimited = _peak(usage, workload)
+            if unlimited:
+                problems.append(
+                    f"{workload.id}: no memory limit of {', '.join(unlimited)} is in force"
+                )
             if peak is None:
                 problems.append(f"{workload.id}: the nodes' memory was not read")
                 continue
@@ -77,14 +83,17 @@ def population_load(records: Records) -> Verdict:
     return downgrade(verdict, problems, needs="readings of every node's memory while they ran")
 
 
-def _peak(usage: list[Usage] | tuple[Usage, ...], workload: Workload) -> float | None:
-    """The largest share of its limit that a node used; None if it was not measured."""
-    shares = [
-        one.memory_bytes / one.limit_bytes
+def _peak(usage: Sequence[Usage], workload: Workload) -> tuple[float | None, list[str]]:
+    """The largest share of its limit that a node used, None if it was not measured; and the nodes
+    for which the kernel stated no limit.
+    """
+    own = [
+        one
         for one in usage
-        if one.limit_bytes and workload.started_at <= one.at <= workload.finished_at
+        if one.node != HEAD and workload.started_at <= one.at <= workload.finished_at
     ]
-    return max(shares, default=None)
+    shares = [one.memory_bytes / one.limit_bytes for one in own if one.limit_bytes]
+    return max(shares, default=None), sorted({one.node for one in own if not one.limit_bytes})
 
 
 PLUGIN: Final = CriterionPlugin(
@@ -99,7 +108,7 @@ PLUGIN: Final = CriterionPlugin(
             "of each",
             passes=(
                 "populations of 500, 2,000 and 10,000 individuals evolve completely, and no "
-                "generation takes 300 s"
+                "generation takes 300 s; the kernel states a memory limit for every node meanwhile"
             ),
             fails="a population did not, or a generation took longer",
             verdict=population_load,
@@ -112,6 +121,13 @@ PLUGIN: Final = CriterionPlugin(
         ),
     ),
     mutants=(
+        Mutant(
+            name="a memory limit that is not in force",
+            criterion="population_load",
+            stages=("population",),
+            injector=injectors.limit_lifted,
+            expects="INCONCLUSIVE",
+        ),
         Mutant(
             name="individuals beyond 1,500 dropped",
             criterion="population_load",

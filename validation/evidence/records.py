@@ -219,6 +219,11 @@ class Usage(Record):
     oom_kills: NonNegativeInt
     """Counted since the node's control group was created."""
     limit_bytes: NonNegativeInt | None
+    """Memory limit, as the kernel states it at the time of the reading."""
+    cpus: NonNegativeFloat | None = None
+    """CPU quota in cores, as the kernel states it at the time of the reading."""
+    throttled_s: NonNegativeFloat | None = None
+    """Seconds in which the quota kept processes from running, since the group was created."""
 
 
 @dataclass(frozen=True, kw_only=True)

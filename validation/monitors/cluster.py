@@ -199,9 +199,9 @@ class ClusterMonitor:
         }
 
     def _usage(self) -> None:
-        self._read("head", self._stack.head_usage(), None)
+        self._read("head", self._stack.head_usage())
         for node in self._stack.nodes:
-            self._read(node.name, node.usage(), node.limits.memory_bytes)
+            self._read(node.name, node.usage())
 
     def _services(self, *, due: bool) -> None:
         """Write a reading when it is due, and the readings just before and after any change."""
@@ -218,7 +218,7 @@ class ClusterMonitor:
         else:
             self._owed = now
 
-    def _read(self, name: str, usage: NodeUsage | None, limit: int | None) -> None:
+    def _read(self, name: str, usage: NodeUsage | None) -> None:
         if usage is None:
             # A missing value must not be recorded as zero.
             return
@@ -229,6 +229,9 @@ class ClusterMonitor:
                 cpu_seconds=usage.cpu_seconds,
                 memory_bytes=usage.memory_bytes,
                 oom_kills=usage.oom_kills,
-                limit_bytes=limit,
+                # Read from the kernel: a limit that was requested may not be in force.
+                limit_bytes=usage.memory_limit,
+                cpus=usage.cpus,
+                throttled_s=usage.throttled_s,
             )
         )

@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 import psycopg
 
 from evolution_gate.fixtures import Node, Receipt, Stack
+from evolution_gate.fixtures.backends.process.process_group import Members
 from evolution_gate.fixtures.faults.impairment import delay
 from evolution_gate.fixtures.services import monitoring
 from evolution_gate.fixtures.system import process_table, sockets
@@ -117,6 +118,32 @@ def no_receipts(stack: Stack) -> Iterator[None]:
         yield
     finally:
         node.kill, whole.kill_head = real, real_head
+
+
+@contextmanager
+def workers_spared(stack: Stack) -> Iterator[None]:
+    """A kill reports success, and the node's worker processes live on, stopped."""
+    real = Members.kill
+    setattr(Members, "kill", _spare)  # noqa: B010 (it is no attribute to mypy)
+    try:
+        yield
+    finally:
+        setattr(Members, "kill", real)  # noqa: B010
+        for node in cast("Any", stack).nodes:
+            left = {pid for pid in node._members.pids() if process_table.state(pid) in "Tt"}
+            process_table.send(left, signal.SIGKILL)
+
+
+@contextmanager
+def limit_lifted(stack: Stack) -> Iterator[None]:
+    """The kernel enforces no memory limit on a node."""
+    node: Any = stack.nodes[0]
+    group = node._members.group
+    group.set_memory(None)
+    try:
+        yield
+    finally:
+        group.set_memory(node.limits.memory_bytes)
 
 
 @contextmanager
@@ -283,6 +310,14 @@ def _restart(node: Node) -> None:
     time.sleep(WATCH_SECONDS / 3)
     node.kill()
     node.start()
+
+
+def _spare(members: Members) -> set[int]:
+    for pid in members.pids():
+        name = (process_table.command(pid) or [""])[0]
+        spared = name.startswith("ray::") and "Agent" not in name
+        process_table.send({pid}, signal.SIGSTOP if spared else signal.SIGKILL)
+    return set()
 
 
 def _no_start(node: Any) -> Receipt:

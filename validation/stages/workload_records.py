@@ -106,11 +106,12 @@ def cpu_windows(
     """
     useful = _cpu_seconds_by_node(ended)
     for node in nodes:
-        cpus = node.limits.cpus
         if node.name not in before or node.name not in after:
             continue
         first, last = before[node.name], after[node.name]
-        if cpus is None or last.at <= first.at:
+        # As the kernel states it: a quota that was requested may not be in force.
+        cpus = last.cpus
+        if cpus is None or cpus != first.cpus or last.at <= first.at:
             continue
         yield CpuWindow(
             workload=name,
