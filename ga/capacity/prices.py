@@ -37,6 +37,40 @@ NODE: Final = Price(
 )
 """The node that the phase 1 plan names. AWS calls the prices there examples, not current ones."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What a machine costs besides its instance, in US dollars, and how its price is bounded."""
+
+    spot_cap: float
+    """Most that is paid for a spot machine an hour; above it the machine is not kept."""
+    disk_gb: float
+    """Disk of each machine."""
+    disk_gb_month: float
+    """Price of a gigabyte of it for a month."""
+    address_hour: float
+    """Price of the public address of each machine for an hour."""
+    traffic_gb_day: float
+    """Assumed traffic between zones, of all machines together."""
+    traffic_gb: float
+    """Price of a gigabyte of it, both directions."""
+    as_of: str
+    """ISO date at which the sources were read."""
+    source: str
+
+
+EXTRAS: Final = Extras(
+    spot_cap=0.2,
+    disk_gb=50.0,
+    disk_gb_month=0.08,
+    address_hour=0.005,
+    traffic_gb_day=10.0,
+    traffic_gb=0.02,
+    as_of="2026-11-29",
+    source="https://aws.amazon.com/ebs/pricing/ https://aws.amazon.com/vpc/pricing/",
+)
+"""Disk and cap are those of ``deploy/aws/cluster.yaml``."""
+
 HEADS: Final = 1
 """Machines in addition to the worker nodes: coordinator, Ray's head and the databases share one."""
 

@@ -30,7 +30,7 @@ from ga.capacity.planner import (
     notes,
     plain_costs,
 )
-from ga.capacity.prices import HEADS, NODE, VCPU_FACTOR
+from ga.capacity.prices import EXTRAS, HEADS, NODE, VCPU_FACTOR
 from ga.capacity.simulate import Failures, Played, play
 from ga.cli.tables import table
 from ga.errors import InputError
@@ -118,13 +118,23 @@ def command(options: argparse.Namespace) -> int:
 
 def _prices(options: argparse.Namespace) -> int:
     if options.json:
-        print(json.dumps({**asdict(NODE), "heads": HEADS, "vcpu_factor": VCPU_FACTOR}))
+        extras = asdict(EXTRAS)
+        print(
+            json.dumps(
+                {**asdict(NODE), "heads": HEADS, "vcpu_factor": VCPU_FACTOR, "extras": extras}
+            )
+        )
     else:
         low, high = NODE.spot
         print(
             f"{NODE.instance}, {NODE.vcpus} vCPU, {NODE.memory_gib:g} GiB, {NODE.region}:"
             f" ${NODE.on_demand:g} an hour on demand, ${low:g} to ${high:g} spot\n"
-            f"read on {NODE.as_of} in {NODE.source}; check them"
+            f"read on {NODE.as_of} in {NODE.source}; check them\n"
+            f"each machine has a disk of {EXTRAS.disk_gb:g} GB (${EXTRAS.disk_gb_month:g} a GB and"
+            f" month) and a public address (${EXTRAS.address_hour:g} an hour); at most"
+            f" ${EXTRAS.spot_cap:g} an hour is paid for a spot machine;"
+            f" {EXTRAS.traffic_gb_day:g} GB a day between zones cost ${EXTRAS.traffic_gb:g} each\n"
+            f"read on {EXTRAS.as_of} in {EXTRAS.source}; check them"
         )
     return 0
 

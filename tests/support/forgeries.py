@@ -18,7 +18,6 @@ from validation.evidence.records import (
     Environment,
     Fault,
     Invocation,
-    NodePrice,
     Recovery,
     Services,
     Usage,
@@ -34,6 +33,7 @@ from validation.evidence.records_ledger import (
 from validation.evidence.records_load import Load, Scaling, ServiceRestart
 from validation.evidence.records_monitoring import AlertWatch, Notification, Panel, Probe, Scrape
 from validation.evidence.records_network import Drain, Listener, RoundTrips, Search, Survey
+from validation.evidence.records_price import NodePrice
 from validation.evidence.records_self_check import HarnessReading
 
 Forgery = Callable[[list[Timed]], list[Timed]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from validation.consistency import coverage, faults, identity, times, work
+from validation.consistency import coverage, engine, faults, identity, times, work
 from validation.consistency.rule import Rule, Violation
 from validation.evidence.log import Event, Evidence
 from validation.verdict import Records, Status, Verdict, format_list, inconclusive
@@ -14,6 +14,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *times.RULES,
     *faults.RULES,
     *work.RULES,
+    *engine.RULES,
     *coverage.RULES,
     *identity.RULES,
 )

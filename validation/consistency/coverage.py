@@ -13,7 +13,7 @@ from validation.evidence.identity import SIMULATED
 from validation.evidence.log import Event, Evidence
 from validation.evidence.queries import HEAD
 from validation.evidence.records import Services, Usage
-from validation.evidence.records_monitoring import Panel, Probe, Scrape
+from validation.evidence.records_monitoring import Job, Panel, Probe, Scrape, StartUp
 from validation.evidence.records_network import Listener, RoundTrips, Search, Survey
 from validation.monitors.dashboards import checked_in
 
@@ -64,6 +64,23 @@ def _answers(record: Evidence) -> Iterator[str]:
     for event, probe in events(record, Probe):
         if probe.ok and not probe.excused and probe.latency_s < _FASTEST_ANSWER_S:
             yield f"{quote(event, 'probe', 'latency_s')}: no server answers in that time"
+
+
+def _jobs(record: Evidence) -> Iterator[str]:
+    """A job was submitted to every declared node, and takes some time; starts are in order."""
+    for event, job in events(record, Job):
+        shown = quote(event, "right", "wrong", "missing", "seconds")
+        named = [*job.right, *job.wrong, *job.missing]
+        if len(named) != len(set(named)) or len(named) != record.opening.nodes:
+            yield f"{shown}: {record.opening.nodes} nodes were declared"
+        if job.right and job.seconds < _FASTEST_ANSWER_S:
+            yield f"{shown}: no cluster answers in that time"
+        if job.asked_at + job.seconds > event.at + TOLERANCE_S:
+            yield f"{quote(event, 'asked_at', 'seconds')}: it ended after it was written"
+    for event, start in events(record, StartUp):
+        steady = event.at if start.steady_at is None else start.steady_at
+        if not start.asked_at <= start.up_at <= steady <= event.at + TOLERANCE_S:
+            yield f"{quote(event, 'asked_at', 'up_at', 'steady_at')}: not in this order"
 
 
 def _services(record: Evidence) -> Iterator[str]:
@@ -174,6 +191,7 @@ RULES: Final = (
     ),
     Rule(name="samples differ in age", kinds=kinds(Scrape), check=_ages),
     Rule(name="answers take time", kinds=kinds(Probe), check=_answers),
+    Rule(name="jobs go to every node", kinds=kinds(Job, StartUp), check=_jobs),
     Rule(name="services are all looked at", kinds=kinds(Services), check=_services),
     Rule(
         name="a survey covers all nodes and services",

@@ -15,7 +15,6 @@ from validation.evidence.records import (
     Environment,
     Fault,
     Invocation,
-    NodePrice,
     Recovery,
     Services,
     Usage,
@@ -25,6 +24,7 @@ from validation.evidence.records_ledger import Audit, Fallback, Generation, Refu
 from validation.evidence.records_load import Load, Scaling, ServiceRestart
 from validation.evidence.records_monitoring import AlertWatch, Notification, Panel
 from validation.evidence.records_network import Drain, RoundTrips, Search, Survey
+from validation.evidence.records_price import NodePrice
 from validation.evidence.records_self_check import HarnessReading, MachineReading
 
 _REPLAY: Final = re.compile(

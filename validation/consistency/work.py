@@ -10,10 +10,9 @@ from typing import Final
 from validation.consistency.rule import TOLERANCE_S, Rule, events, kinds, quote
 from validation.evidence.log import Evidence
 from validation.evidence.queries import ATTACHED, HEAD
-from validation.evidence.records import CpuWindow, Environment, NodePrice, Usage, Workload
+from validation.evidence.records import CpuWindow, Environment, Usage, Workload
 from validation.evidence.records_ledger import (
     Audit,
-    Fallback,
     Generation,
     LedgerCopy,
     NodeCheck,
@@ -35,9 +34,6 @@ _IDLE: Final = 1e-4
 _LOAD_S: Final = 5.0
 """A load lasts at least so long."""
 _FASTEST_REQUEST_S: Final = 5e-5
-_CORE_HOUR: Final = (0.002, 0.5)
-"""Dollars for an hour of one vCPU: the cheapest and most expensive general machines of all large
-clouds lie between."""
 
 
 def _individuals(record: Evidence) -> Iterator[str]:
@@ -291,51 +287,6 @@ def _same_bits(record: Evidence) -> Iterator[str]:
         first.setdefault(check.digest, check)
 
 
-def _fallbacks(record: Evidence) -> Iterator[str]:
-    works = {work.id: work for _, work in events(record, Workload)}
-    seen: set[str] = set()
-    for event, fallback in events(record, Fallback):
-        shown = quote(event, "workload", "count")
-        work = works.get(fallback.workload)
-        if work is None:
-            yield f"{quote(event, 'workload')}: there is no such workload"
-            continue
-        if fallback.workload in seen:
-            yield f"{shown}: there are two of this workload"
-        seen.add(fallback.workload)
-        if fallback.at is not None and len(fallback.at) != fallback.count:
-            yield f"{shown}: it has {len(fallback.at)} times"
-        if any(not work.started_at <= at <= work.finished_at for at in fallback.at or ()):
-            yield f"{shown}: a failover outside its workload"
-        local = fallback.generations or ()
-        if len(set(local)) != len(local) or any(g >= work.generations for g in local):
-            yield f"{shown}: it has {work.generations} generations"
-        if work.arm == "local":
-            yield f"{shown}: a local workload has no failovers"
-        excused = work.purpose == "rollback" or work.exit_code != 0
-        if fallback.count and not excused:
-            yield f"{shown}: its workload says that it used the cluster to its end"
-
-
-def _prices(record: Evidence) -> Iterator[str]:
-    """A price is that of a machine somebody can rent."""
-    for event, price in events(record, NodePrice):
-        shown = quote(event, "instance", "vcpus", "on_demand", "spot")
-        if not price.vcpus:
-            yield f"{shown}: no vCPU"
-            continue
-        low, high = _CORE_HOUR
-        if not low <= price.on_demand / price.vcpus <= high:
-            yield f"{shown}: no cloud rents a vCPU at that price"
-        if not 0.05 * price.on_demand <= price.spot <= price.on_demand:
-            yield f"{shown}: spot machines cost 5 to 100 % of the price on demand"
-        low, high = 0.1 * price.factor, 10 * price.factor
-        if not low <= price.factor_low <= price.factor <= price.factor_high <= high:
-            yield f"{quote(event, 'factor_low', 'factor', 'factor_high')} are no range"
-        if not price.heads:
-            yield f"{quote(event, 'heads')}: the coordinator needs a machine"
-
-
 RULES: Final = (
     Rule(
         name="counts of individuals agree",
@@ -360,6 +311,4 @@ RULES: Final = (
         kinds=kinds(NodeCheck),
         check=_same_bits,
     ),
-    Rule(name="failovers are of known workloads", kinds=kinds(Fallback), check=_fallbacks),
-    Rule(name="prices are possible", kinds=kinds(NodePrice), check=_prices),
 )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from validation.evidence.base import Record
-from validation.evidence.records import CpuWindow, NodePrice, Recovery, Services, Usage, Workload
+from validation.evidence.records import CpuWindow, Recovery, Services, Usage, Workload
 from validation.evidence.records_ledger import (
     Audit,
     Fallback,
@@ -18,8 +18,9 @@ from validation.evidence.records_ledger import (
     Restore,
 )
 from validation.evidence.records_load import Load, Scaling, ServiceRestart
-from validation.evidence.records_monitoring import Notification, Panel, Probe, Scrape
+from validation.evidence.records_monitoring import Job, Notification, Panel, Probe, Scrape
 from validation.evidence.records_network import Drain, Leak, Listener, RoundTrips
+from validation.evidence.records_price import NodePrice
 from validation.simulation.records import T0, Timed
 
 Plant = Callable[[list[Timed], random.Random], list[Timed]]
@@ -247,10 +248,10 @@ def _count(record: Any, name: str, dice: random.Random) -> dict[str, Any]:
 DEFECTS: Final[dict[str, dict[str, Plant]]] = {
     "uptime": {
         "an outage of 2 to 20 hours": _lasting(
-            Probe,
+            Job,
             (7_200, 72_000),
-            lambda _, __: {"ok": False, "detail": ""},
-            when=lambda r: r.probe == "cluster",
+            lambda r, _: {"right": r.right[1:], "missing": (*r.missing, *r.right[:1])},
+            when=lambda r: bool(r.right),
             within=60_000,
         )
     },
@@ -311,7 +312,12 @@ DEFECTS: Final[dict[str, dict[str, Plant]]] = {
         "machines of 4 to 20 times the price": _all(
             NodePrice,
             lambda dice: dice.uniform(4, 20),
-            lambda r, size: {"on_demand": r.on_demand * size, "spot": r.spot * size},
+            lambda r, size: {
+                "on_demand": r.on_demand * size,
+                "spot": r.spot * size,
+                "spot_low": r.spot_low * size,
+                "spot_cap": r.spot_cap * size,
+            },
         )
     },
     "no_data_loss": {

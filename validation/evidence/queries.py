@@ -69,8 +69,13 @@ def killed_during(record: Evidence, workload: Workload) -> bool:
 
 def is_excused(record: Evidence, targets: Iterable[str], at: float) -> bool:
     """Whether a confirmed receipt shows one of the targets down (or coming back) at a moment."""
+    return explained(record.all(Fault), targets, at)
+
+
+def explained(faults: Iterable[Fault], targets: Iterable[str], at: float) -> bool:
+    """As ``is_excused``, by some faults."""
     names = set(targets)
-    receipts = [f for f in record.all(Fault) if f.confirmed and f.target in names]
+    receipts = [f for f in faults if f.confirmed and f.target in names]
     for down in receipts:
         if down.fault not in _DOWN or down.requested_at > at:
             continue

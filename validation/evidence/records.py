@@ -20,6 +20,7 @@ from validation.evidence.errors import EvidenceError
 from validation.evidence.records_faults import Phases
 from validation.evidence.records_ledger import (
     Audit,
+    Coordinator,
     Fallback,
     Generation,
     Individuals,
@@ -31,10 +32,12 @@ from validation.evidence.records_ledger import (
 from validation.evidence.records_load import Load, Scaling, ServiceRestart
 from validation.evidence.records_monitoring import (
     AlertWatch,
+    Job,
     Notification,
     Panel,
     Probe,
     Scrape,
+    StartUp,
 )
 from validation.evidence.records_network import (
     Drain,
@@ -44,6 +47,7 @@ from validation.evidence.records_network import (
     Search,
     Survey,
 )
+from validation.evidence.records_price import NodePrice
 from validation.evidence.records_self_check import ContainerExit, HarnessReading, MachineReading
 from validation.evidence.schema import Facts, Schema
 
@@ -219,9 +223,8 @@ class Usage(Record):
     oom_kills: NonNegativeInt
     """Counted since the node's control group was created."""
     limit_bytes: NonNegativeInt | None
-    """Memory limit, as the kernel states it at the time of the reading."""
+    """As the kernel states it at the time of the reading; so is the quota, in cores."""
     cpus: NonNegativeFloat | None = None
-    """CPU quota in cores, as the kernel states it at the time of the reading."""
     throttled_s: NonNegativeFloat | None = None
     """Seconds in which the quota kept processes from running, since the group was created."""
 
@@ -266,30 +269,6 @@ class MemoryFailure(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodePrice(Record):
-    """Price of a cloud machine in US dollars an hour, and the assumptions about its speed."""
-
-    KIND = "node_price"
-    instance: str
-    region: str
-    vcpus: NonNegativeInt
-    on_demand: NonNegativeFloat
-    spot: NonNegativeFloat
-    """The highest of the region's zones."""
-    heads: NonNegativeInt
-    """Machines in addition to the worker nodes."""
-    factor_low: NonNegativeFloat
-    """Assumed minimum of vCPU seconds for one second of a core here."""
-    factor: NonNegativeFloat
-    """Taken."""
-    factor_high: NonNegativeFloat
-    """At most."""
-    as_of: str
-    """ISO date at which the source was read."""
-    source: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Note(Record):
     """Free text for the reader; no verdict depends on it."""
 
@@ -318,12 +297,15 @@ RECORDS: Final[dict[str, type[Record]]] = {
         Phases,
         Recovery,
         Probe,
+        Job,
+        StartUp,
         Scrape,
         Usage,
         Services,
         CpuWindow,
         Audit,
         Fallback,
+        Coordinator,
         Restore,
         LedgerCopy,
         Refusal,

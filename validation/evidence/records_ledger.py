@@ -105,6 +105,20 @@ class Fallback(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Coordinator(Record):
+    """Memory of the process that bred and committed a workload, and of its children."""
+
+    KIND = "coordinator"
+    workload: str
+    at: tuple[NonNegativeFloat, ...]
+    """Unix seconds of each reading."""
+    memory_bytes: tuple[NonNegativeInt, ...]
+    """Anonymous memory at each reading, from /proc."""
+    generations: tuple[NonNegativeInt, ...]
+    """Generations committed at each reading, as the process reported them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Restore(Record):
     """A backup of the ledger, restored into an empty one of another kind or place."""
 

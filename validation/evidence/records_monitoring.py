@@ -19,12 +19,43 @@ class Probe(Record):
     KIND = "probe"
     probe: str
     """``dashboard``, ``alertmanager``, ``prometheus``, ``grafana``: it answers. ``cluster``: the
-    GCS answers and has a worker node alive."""
+    GCS answers and has a worker node alive; no criterion judges it."""
     ok: bool
     latency_s: NonNegativeFloat
     detail: str
     excused: bool
     """Within an announced outage of the same service."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Record):
+    """A tiny job that was submitted to every declared node at once, and its checked answers."""
+
+    KIND = "job"
+    asked_at: NonNegativeFloat
+    seconds: NonNegativeFloat
+    """Until all answers were there, or were given up."""
+    right: tuple[str, ...]
+    """Nodes that computed the right answer themselves."""
+    wrong: tuple[str, ...]
+    missing: tuple[str, ...]
+    """Nodes without an answer."""
+    detail: str
+    """Why the job could not be submitted; empty when it could."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartUp(Record):
+    """A start of the stack, from the first attempt to a steady state."""
+
+    KIND = "start_up"
+    asked_at: NonNegativeFloat
+    up_at: NonNegativeFloat
+    """When the attempt that succeeded had ended."""
+    steady_at: NonNegativeFloat | None
+    """When a job had ended right on every node; ``None``: not in the waiting time."""
+    failed: tuple[str, ...]
+    """Why attempts before it failed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ OBSERVE_SECONDS: Final = 2.0
 """CPU time is measured between two readings in one workload, which may last only seconds."""
 _TIMEOUT: Final = 5.0
 _NAME: Final = "observe"
-_LOOKERS: Final = frozenset({"watch", _NAME})
+_LOOKERS: Final = frozenset({"watch", "jobs", _NAME})
 """Names of the threads that only monitor."""
 _REACH_S: Final = 60.0
 """Seconds that the first query of samples covers."""

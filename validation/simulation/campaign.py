@@ -23,16 +23,18 @@ from validation.evidence.records import (
     Environment,
     Fault,
     Invocation,
-    Usage,
     Workload,
 )
-from validation.evidence.records_monitoring import (
-    Probe,
-    Scrape,
+from validation.simulation.monitors import (
+    answered,
+    job,
+    machine,
+    observer,
+    services,
+    start_up,
+    turn,
 )
-from validation.simulation.monitors import answered, machine, observer, services
 from validation.simulation.records import (
-    LIMIT,
     NODES,
     T0,
     Timed,
@@ -40,7 +42,6 @@ from validation.simulation.records import (
     ledger,
     monitoring,
     opening,
-    price,
     receipt,
     recovery,
     refusals,
@@ -51,6 +52,7 @@ from validation.simulation.records import (
     surveyed,
     workload,
 )
+from validation.simulation.resources import price
 
 
 def invocation(work: Workload) -> Invocation:
@@ -251,44 +253,16 @@ def _passing(seed: int) -> tuple[Timed, ...]:
     events.extend((grown.finished_at + 60, record) for record in served())
     events.extend(services([r for _, r in events if isinstance(r, Fault)], T0 + clock + 5))
     at = T0 + 1
+    events.append((T0, start_up()))
     while at < T0 + clock + 5:
         events.append((at, answered("cluster")))
         events.extend([(at, observer(at)), (at, machine(at))])
-        events.append(
-            (
-                at,
-                Probe(
-                    probe="dashboard",
-                    ok=True,
-                    latency_s=dice.uniform(0.005, 0.05),
-                    detail="HTTP 200",
-                    excused=False,
-                ),
-            )
-        )
-        for target in ("head", *NODES):
-            away = any(n == target and a <= at <= b for n, a, b in down)
-            scrape = Scrape(target=target, up=not away, age_s=dice.uniform(0, 6), excused=away)
-            events.append((at, scrape))
-        for node in NODES:
-            memory = int(400e6 + dice.gauss(0, 5e6))
-            events.append(
-                (
-                    at,
-                    Usage(
-                        node=node,
-                        at=at,
-                        cpu_seconds=0.3 * (at - T0),
-                        memory_bytes=memory,
-                        oom_kills=0,
-                        limit_bytes=LIMIT,
-                    ),
-                )
-            )
+        events.append((at, job(at, missing=[n for n, a, b in down if a <= at <= b - 15])))
+        events += turn(at, dice, down)
         at += 2
     while at < T0 + clock + 49 * 3600:
         events.append((at, answered("cluster")))
-        events.extend([(at, observer(at)), (at, machine(at))])
+        events.extend([(at, observer(at)), (at, machine(at)), (at, job(at))])
         at += 60
     events.sort(key=lambda event: event[0])
     for seq, (when, record) in enumerate(events, start=1):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import random
 from collections.abc import Sequence
 from typing import Any
 
 from evolution_gate.fixtures.protocols import SERVICES
-from validation.evidence.records import Fault, Services
-from validation.evidence.records_monitoring import Probe
+from validation.evidence.base import Record
+from validation.evidence.records import Fault, Services, Usage
+from validation.evidence.records_monitoring import Job, Probe, Scrape, StartUp
 from validation.evidence.records_self_check import HarnessReading, MachineReading
-from validation.simulation.records import NODES, T0, Timed
+from validation.simulation.records import LIMIT, NODES, T0, Timed
 
 
 def answered(probe: str, *, ok: bool = True) -> Probe:
@@ -50,18 +53,73 @@ def machine(at: float, *, other: float = 0.05, own: float = 1.2, **changes: Any)
 
 def services(faults: Sequence[Fault], until: float) -> list[Timed]:
     """A reading every 2 s; each kill by receipt ends its node, each start makes a new one."""
-    found: list[Timed] = []
-    at = T0 + 1.5
-    while at < until:
-        incarnations: dict[str, object] = {}
-        excused = []
-        for name in ("head", *SERVICES, *NODES):
-            past = [f for f in faults if f.target == name and f.requested_at <= at]
-            down = bool(past) and max(past, key=lambda f: f.requested_at).fault == "kill"
-            number = sum(f.fault == "start" for f in past)
-            incarnations[name] = None if down else f"{name}@{number}"
-            if past and (down or at < max(f.requested_at for f in past) + 30):
-                excused.append(name)
-        found.append((at, Services(at=at, incarnations=incarnations, excused=tuple(excused))))
-        at += 2
-    return found
+    count = max(0, math.ceil((until - T0 - 1.5) / 2))
+    return [(at, serving(faults, at)) for at in (T0 + 1.5 + 2 * n for n in range(count))]
+
+
+def serving(faults: Sequence[Fault], at: float) -> Services:
+    """The incarnations at one moment."""
+    incarnations: dict[str, object] = {}
+    excused = []
+    for name in ("head", *SERVICES, *NODES):
+        past = [f for f in faults if f.target == name and f.requested_at <= at]
+        down = bool(past) and max(past, key=lambda f: f.requested_at).fault == "kill"
+        number = sum(f.fault == "start" for f in past)
+        incarnations[name] = None if down else f"{name}@{number}"
+        if past and (down or at < max(f.requested_at for f in past) + 30):
+            excused.append(name)
+    return Services(at=at, incarnations=incarnations, excused=tuple(excused))
+
+
+def job(at: float, *, missing: Sequence[str] = (), **changes: Any) -> Job:
+    """A job that ended at a time, right on all nodes that are not missing."""
+    seconds = 10.0 if missing else 0.05
+    base = Job(
+        asked_at=at - seconds,
+        seconds=seconds,
+        right=tuple(node for node in NODES if node not in missing),
+        wrong=(),
+        missing=tuple(missing),
+        detail="",
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def start_up(**changes: Any) -> StartUp:
+    """A start that succeeded at once."""
+    base = StartUp(asked_at=T0 - 60, up_at=T0 - 20, steady_at=T0 - 10, failed=())
+    return dataclasses.replace(base, **changes)
+
+
+def turn(
+    at: float, dice: random.Random, down: Sequence[tuple[str, float, float]] = ()
+) -> list[Timed]:
+    """What the monitor reads in one turn besides the cluster itself.
+
+    Args:
+        down: Nodes that are down, from when to when.
+    """
+    found: list[Record] = [
+        Probe(
+            probe="dashboard",
+            ok=True,
+            latency_s=dice.uniform(0.005, 0.05),
+            detail="HTTP 200",
+            excused=False,
+        )
+    ]
+    for target in ("head", *NODES):
+        away = any(n == target and a <= at <= b for n, a, b in down)
+        found.append(Scrape(target=target, up=not away, age_s=dice.uniform(0, 6), excused=away))
+    found += [
+        Usage(
+            node=node,
+            at=at,
+            cpu_seconds=0.3 * (at - T0),
+            memory_bytes=int(400e6 + dice.gauss(0, 2e6)),
+            oom_kills=0,
+            limit_bytes=LIMIT,
+        )
+        for node in NODES
+    ]
+    return [(at, record) for record in found]

@@ -11,7 +11,6 @@ from validation.evidence.base import Record
 from validation.evidence.records import (
     SCHEMA_VERSION,
     Fault,
-    NodePrice,
     Open,
     Recovery,
     Workload,
@@ -40,6 +39,7 @@ from validation.evidence.records_network import (
     Survey,
 )
 from validation.monitors.dashboards import checked_in
+from validation.simulation.resources import coordinator
 
 T0 = 1_760_000_000.0
 NODES = ("node-1", "node-2", "node-3", "node-4")
@@ -144,7 +144,8 @@ def ledger(work: Workload) -> list[Record]:
         after = tuple(range(1, work.generations))
         at = (work.started_at + 3,)
         elsewhere = [Fallback(workload=work.id, count=1, generations=after, at=at)]
-    return [*generations, audit, *checks, *elsewhere]
+    held = [] if local else [coordinator(work)]
+    return [*generations, audit, *checks, *elsewhere, *held]
 
 
 def receipt(
@@ -342,23 +343,6 @@ def round_trips(count: int = 400, **changes: Any) -> list[RoundTrips]:
 def network_of(node: str) -> str:
     """Identity of a node's network namespace."""
     return str(4026532000 + NODES.index(node))
-
-
-def price(**changes: Any) -> NodePrice:
-    base = NodePrice(
-        instance="c5.2xlarge",
-        region="us-east-1",
-        vcpus=8,
-        on_demand=0.34,
-        spot=0.19,
-        heads=1,
-        factor_low=0.5,
-        factor=1.0,
-        factor_high=2.0,
-        as_of="2025-10-01",
-        source="https://example.org/prices",
-    )
-    return dataclasses.replace(base, **changes)
 
 
 def note(

@@ -17,8 +17,9 @@ from validation.evidence.base import Record
 from validation.evidence.records import CpuWindow, Fault, Recovery, Services, Usage, Workload
 from validation.evidence.records_ledger import Generation, NodeCheck
 from validation.evidence.records_load import Load
-from validation.evidence.records_monitoring import Probe, Scrape
+from validation.evidence.records_monitoring import Job, Probe, Scrape
 from validation.evidence.records_network import Drain, Listener, RoundTrips, Survey
+from validation.evidence.records_price import NodePrice
 from validation.evidence.records_self_check import HarnessReading, MachineReading
 from validation.simulation.campaign import passing
 from validation.simulation.records import NODES, T0, Timed
@@ -81,6 +82,7 @@ def _stretched(events: list[Timed], factor: float) -> list[Timed]:
         CpuWindow: ("used_s", "allotted_s", "useful_s"),
         Recovery: ("detected_s", "rescheduled_s", "first_result_s", "node_back_s"),
         Drain: ("deadline_s",),
+        Job: ("seconds",),
     }
     found = []
     for at, record in events:
@@ -122,6 +124,18 @@ def _with_copy(events: list[Timed], name: str, number: int) -> list[Timed]:
             there = {**record.incarnations, name: record.incarnations[_COPIED]}
             excused = record.excused + ((name,) if _COPIED in record.excused else ())
             record = dataclasses.replace(record, incarnations=there, excused=excused)
+        elif isinstance(record, Job):
+            right = record.right + ((name,) if _COPIED in record.right else ())
+            missing = record.missing + ((name,) if _COPIED in record.missing else ())
+            record = dataclasses.replace(record, right=right, missing=missing)
+        elif isinstance(record, NodePrice):
+            # More nodes are smaller and cheaper ones: the budget is the same.
+            record = dataclasses.replace(
+                record,
+                spot=0.78 * record.spot,
+                spot_low=0.78 * (record.spot_low or 0.0),
+                spot_cap=0.78 * (record.spot_cap or 0.0),
+            )
         elif isinstance(record, HarnessReading):
             silence = {**record.silence_s, name: record.silence_s[_COPIED]}
             record = dataclasses.replace(record, silence_s=silence)
@@ -185,7 +199,7 @@ class _Noise:
         self._busy = (0.0, 0.0) if busy is None else busy
         self._crowded = busy is not None and cores == 2
         self._latency = dice.uniform(0.5, 4)
-        self._memory, self._spread = dice.uniform(3e8, 7e8), dice.uniform(1e6, 6e6)
+        self._memory, self._spread = dice.uniform(3e8, 7e8), dice.uniform(1e6, 2.5e6)
         self._trip = dice.uniform(5e-5, 5e-4)
         self._read = dice.uniform(0.003, 0.012)
         self._other, self._own = dice.uniform(0.0, 0.15), dice.uniform(0.7, 1.6)

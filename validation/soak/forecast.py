@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from validation.criteria.no_data_loss import no_data_loss
-from validation.criteria.uptime import AVAILABILITY, CLUSTER, WATCHED_S, allowed
+from validation.criteria.uptime import AVAILABILITY, WATCHED_S, allowed, count
 from validation.criteria.worker_recovery import worker_recovery
 from validation.evidence.base import Record
 from validation.evidence.log import Evidence
 from validation.evidence.outages import UptimeTracker
 from validation.evidence.records import Fault, Gap, Invocation, Recovery, Workload
-from validation.evidence.records_monitoring import Probe
+from validation.evidence.records_monitoring import Job
 from validation.soak.segments import Plan
 from validation.verdict import Status, judge, plural, span
 
@@ -39,6 +39,7 @@ class Live:
     """Slowest recovery."""
     findings: list[str] = field(default_factory=list)
     """Findings that give NO-GO whatever follows."""
+    _faults: list[Fault] = field(default_factory=list)
     _digests: dict[tuple[object, ...], tuple[str, str]] = field(default_factory=dict)
 
     @property
@@ -53,14 +54,15 @@ class Live:
 
     def hear(self, at: float, record: Record) -> None:
         """Process one event, just written or read back."""
-        if isinstance(record, Probe) and record.probe == CLUSTER:
-            self.seen.probe(at, ok=record.ok)
+        if isinstance(record, Job):
+            count(self.seen, at, record, self._faults, nodes=self.plan.nodes)
         elif isinstance(record, Gap):
             self.seen.pause()
         elif isinstance(record, Invocation):
             self.workloads += 1
         elif isinstance(record, Fault):
             self.kills += record.fault == "kill"
+            self._faults.append(record)
         elif isinstance(record, Recovery) and record.total_s is not None:
             self.slowest_s = max(self.slowest_s, record.total_s)
         elif isinstance(record, Workload) and record.digest is not None:

@@ -23,6 +23,7 @@ from validation.campaigns.run import STEADY_SECONDS
 from validation.evidence.identity import facts_of
 from validation.evidence.log import Evidence
 from validation.evidence.records import Environment, Gap, Note
+from validation.evidence.records_monitoring import StartUp
 from validation.run_folder import OUT, stamp
 from validation.soak.forecast import Live
 from validation.soak.loop import evidence_size, run
@@ -46,6 +47,8 @@ MOST_HOURS: Final = 1000.0
 MOST_FAULTS: Final = 60.0
 _SIMULATED_START: Final = 1_760_000_000.0
 _SIMULATED_ABSENCE_S: Final = 600.0
+_STARTS: Final = 2
+"""Attempts to start the stack."""
 _TELL_S: Final = 600.0
 """Seconds between lines of progress without a terminal."""
 
@@ -209,6 +212,7 @@ def _simulate(start: _Start, options: argparse.Namespace) -> None:
     world = SimulatedWorld(
         segments=segments, clock=clock, defect=options.simulate, workloads=live.workloads
     )
+    world.started()
     with _ending(segments, live) as go:
         if not live.workloads:
             world.reference()
@@ -221,26 +225,40 @@ def _watch_stack(start: _Start) -> None:
 
     plan = start.folder.plan
     _say(f"seed {plan.seed}; evidence goes to {start.folder.path}")
+    asked_at, failed = time.time(), list[str]()
+
+    def started() -> Stack:
+        while True:
+            try:
+                return fixtures.start_stack(
+                    nodes=plan.nodes,
+                    cpus_per_node=plan.cpus_per_node,
+                    backend=plan.backend,
+                    on_progress=_say,
+                )
+            except fixtures.StackError as error:
+                failed.append(str(error).splitlines()[0])
+                if len(failed) >= _STARTS:
+                    raise
+                _say(f"the stack did not start, and is started again: {failed[-1]}")
+
     try:
         with (
             beside([sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL) as compiling,
-            fixtures.start_stack(
-                nodes=plan.nodes,
-                cpus_per_node=plan.cpus_per_node,
-                backend=plan.backend,
-                on_progress=_say,
-            ) as stack,
+            started() as stack,
         ):
+            up = StartUp(asked_at=asked_at, up_at=time.time(), steady_at=None, failed=tuple(failed))
             if compiling.wait():
                 raise InputError("the engine's kernels could not be compiled; see above")
-            _gather(start, stack)
+            _gather(start, stack, up)
     except fixtures.StackError as error:
         raise InputError(f"--stack {plan.backend}: {error}") from error
 
 
-def _gather(start: _Start, stack: Stack) -> None:
+def _gather(start: _Start, stack: Stack, up: StartUp) -> None:
     from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
     from validation.monitors.harness import HarnessMonitor
+    from validation.monitors.jobs import JobMonitor
     from validation.soak.stack_world import EVERY, OBSERVE_S, PERIOD_S, StackWorld
 
     live, plan = start.live, start.folder.plan
@@ -253,14 +271,17 @@ def _gather(start: _Start, stack: Stack) -> None:
     )
     outages = ExcusedOutages()
     watch = ClusterMonitor(stack, segments, outages, period=PERIOD_S, every=EVERY)
+    jobs = JobMonitor(stack, segments)
     steady = watch.steady(STEADY_SECONDS)
+    answered = jobs.steady(STEADY_SECONDS)
     world = StackWorld(stack, segments, live, folder=logs, outages=outages, say=_say)
     # Not earlier: the time until the first probe is unwatched.
     _begin(segments, start.gap(time.time()))
+    segments.add(replace(up, steady_at=time.time()) if answered else up)
     if not steady:
         segments.add(Note(text=f"not every target was up after {STEADY_SECONDS:.0f} s"))
     observing = HarnessMonitor(stack, segments, period=OBSERVE_S)
-    with _ending(segments, live) as go, observing, watch:
+    with _ending(segments, live) as go, observing, jobs, watch:
         if not live.workloads:
             world.reference()
         go(lambda tell: run(segments, world, live, tell))

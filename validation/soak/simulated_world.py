@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -25,22 +25,23 @@ from validation.evidence.records import (
 )
 from validation.evidence.records_ledger import (
     Audit,
+    Coordinator,
     Fallback,
     Generation,
     Individuals,
     NodeCheck,
 )
-from validation.evidence.records_monitoring import Probe, Scrape
+from validation.evidence.records_monitoring import Job, Probe, Scrape, StartUp
 from validation.evidence.records_self_check import HarnessReading
 from validation.simulation.records import audited
 from validation.soak.segments import Segments
 
-Defect = Literal["healthy", "outages", "lost", "leak", "unwatched"]
-DEFECTS: Final[tuple[Defect, ...]] = ("healthy", "outages", "lost", "leak", "unwatched")
+Defect = Literal["healthy", "outages", "lost", "leak", "unwatched", "one_node", "slow", "wrong"]
+DEFECTS: Final[tuple[Defect, ...]] = get_args(Defect)
 PERIOD_S: Final = 20.0
 """Longer than on a stack, because nothing happens between two probes."""
 EVERY: Final = 2
-POPULATION, GENERATIONS = 100, 10
+POPULATION, GENERATIONS = 100, 15
 _WORK_S: Final = 20.0
 _RECOVERY_S: Final = (6.0, 10.0)
 _LIMIT: Final = 2 * 1024**3
@@ -50,6 +51,8 @@ _OUTAGE_EVERY_S, _OUTAGE_S = 7200.0, 240.0
 """The defect ``outages``: 96.7 % available."""
 _LEAK_S: Final = 1e6 / 60
 """The defect ``leak``: bytes a second on every node."""
+_SLOW_S: Final = 49.0
+"""The defect ``slow``: seconds that every job takes."""
 _WATCH_S: Final = 2700.0
 """The defect ``unwatched``: every hour, after this time, monitoring stops without a record."""
 
@@ -95,6 +98,11 @@ class SimulatedWorld:
             self._probe()
             self._ticks += 1
         self.clock.at = end
+
+    def started(self) -> None:
+        """The record of the simulated start."""
+        at = self.clock.at
+        self.segments.add(StartUp(asked_at=at - 40, up_at=at - 5, steady_at=at, failed=()))
 
     def reference(self) -> None:
         """The two local histories that all others are compared with."""
@@ -144,6 +152,15 @@ class SimulatedWorld:
         )
         if arm == "distributed":
             add(Fallback(workload=name, count=0, generations=(), at=()))
+            count = range(GENERATIONS * 2)
+            add(
+                Coordinator(
+                    workload=name,
+                    at=tuple(self.clock.at - seconds * (1 - n / len(count)) for n in count),
+                    memory_bytes=tuple(int(2e8 + self._dice.normal(0, 1e5)) for _ in count),
+                    generations=tuple(n // 2 for n in count),
+                )
+            )
         there = ["local"] if arm == "local" else [f"node-{n + 1}" for n in range(workers)]
         self._ledger(name, digest, seconds, there)
 
@@ -250,8 +267,9 @@ class SimulatedWorld:
         if self.defect == "unwatched" and passed % 3600.0 > _WATCH_S:
             return
         down = self.defect == "outages" and passed % _OUTAGE_EVERY_S >= _OUTAGE_EVERY_S - _OUTAGE_S
-        add(_answer(CLUSTER, ok=not down))
         nodes = [f"node-{n + 1}" for n in range(self.segments.folder.plan.nodes)]
+        add(_answer(CLUSTER, ok=not down))
+        add(self._job(nodes, down=down))
         add(
             HarnessReading(
                 at=at,
@@ -281,6 +299,23 @@ class SimulatedWorld:
                     limit_bytes=_LIMIT,
                 )
             )
+
+    def _job(self, nodes: Sequence[str], *, down: bool) -> Job:
+        at = self.clock.at
+        spans = {node: self._away.get(node, (0.0, 0.0)) for node in nodes}
+        missing = [n for n, (begin, end) in spans.items() if down or begin <= at < end]
+        if self.defect == "one_node":
+            missing = list(nodes[1:])
+        wrong = [nodes[0]] if self.defect == "wrong" and nodes[0] not in missing else []
+        seconds = _SLOW_S if self.defect == "slow" else 10.0 if missing else 0.05
+        return Job(
+            asked_at=at - seconds,
+            seconds=seconds,
+            right=tuple(node for node in nodes if node not in (*missing, *wrong)),
+            wrong=tuple(wrong),
+            missing=tuple(missing),
+            detail="",
+        )
 
 
 def _answer(probe: str, *, ok: bool) -> Probe:

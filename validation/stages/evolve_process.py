@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from evolution_gate.fixtures.system import process_table
 from evolution_gate.fixtures.system.environment import DATABASE, inherited
 from evolution_gate.fixtures.system.launch import spawn
 
 OUT_OF_MEMORY: Final = ("OutOfMemoryError", "MemoryError", "oom-kill", "out of memory")
+_WEIGH_S: Final = 1.0
+"""Seconds between readings of a process's memory, each of which takes about 10 ms."""
 LOCAL: Final = "local"
 """The engine's name of this machine in its batch log."""
 _POLL: Final = 0.1
@@ -88,6 +91,8 @@ class EvolveResult:
     checks: tuple[NodeEvent, ...]
     out_of_memory: tuple[str, ...]
     """Output lines that report exhausted memory."""
+    memory: tuple[tuple[float, int, int], ...]
+    """Unix seconds, bytes held by the process and its children, generations committed."""
 
     def number(self, name: str) -> float:
         """A number of the result; 0 when the process failed before it wrote one."""
@@ -117,7 +122,8 @@ class _Log:
     generation_at: float | None = None
     fallbacks: list[float] = field(default_factory=list)
     batches: list[BatchEvent] = field(default_factory=list)
-    acknowledged: set[int] = field(default_factory=set)
+    acknowledged: dict[int, float] = field(default_factory=dict)
+    """Generation to the Unix seconds of its commit."""
     checks: list[NodeEvent] = field(default_factory=list)
 
     def read(self) -> None:
@@ -141,7 +147,7 @@ class _Log:
             self.generation_at = at
             number = event["generation"]
             assert isinstance(number, int)
-            self.acknowledged.add(number)
+            self.acknowledged[number] = at
         elif kind == "fallback":
             self.fallbacks.append(at)
         elif kind == "node":
@@ -205,6 +211,11 @@ class Evolve:
         ]
         for reader in self._readers:
             reader.start()
+        self._memory: list[tuple[float, int]] = []
+        """Unix seconds and bytes of each reading."""
+        self._ended = threading.Event()
+        self._weigher = threading.Thread(target=self._weigh, daemon=True)
+        self._weigher.start()
 
     def __enter__(self) -> Evolve:
         return self
@@ -213,6 +224,8 @@ class Evolve:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        self._ended.set()
+        self._weigher.join()
         for reader in self._readers:
             reader.join()
 
@@ -264,6 +277,8 @@ class Evolve:
             self._process.wait()
             error = f"killed by the gate after {timeout:.0f} s"
         finished_at = time.time()
+        self._ended.set()
+        self._weigher.join()
         for reader in self._readers:
             reader.join()
         # It may have ended long before this call.
@@ -294,6 +309,10 @@ class Evolve:
             out_of_memory=tuple(
                 line for line in stderr.splitlines() if any(w in line for w in OUT_OF_MEMORY)
             ),
+            memory=tuple(
+                (at, held, sum(done <= at for done in self._log.acknowledged.values()))
+                for at, held in self._memory
+            ),
         )
 
     def _await_end(self, timeout: float) -> None:
@@ -305,6 +324,25 @@ class Evolve:
             finally:
                 os.close(end)
         self._process.wait(0.0)
+
+    def _weigh(self) -> None:
+        """Read the memory of the process until it ends.
+
+        In a container it is no child of this process, so it is found by its command line.
+        """
+        mark = str(self._log.path)
+        while not self._ended.wait(_WEIGH_S):
+            roots = {
+                pid
+                for pid in process_table.everyone()
+                if mark in process_table.command(pid) and pid != os.getpid()
+            }
+            held = sum(
+                process_table.resident_bytes(pid)
+                for pid in roots | process_table.descendants(roots)
+            )
+            if held:
+                self._memory.append((time.time(), held))
 
     def _drain(self, stream: str) -> None:
         with getattr(self._process, stream) as pipe:

@@ -7,7 +7,7 @@ import sys
 
 from evolution_gate.fixtures.system.launch import run
 from validation.evidence.errors import EvidenceError
-from validation.evidence.records import NodePrice
+from validation.evidence.records_price import NodePrice
 
 
 def node_price() -> NodePrice:
@@ -22,6 +22,7 @@ def node_price() -> NodePrice:
         raise EvidenceError(f"no prices: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     said = json.loads(done.stdout)
     low, point, high = said["vcpu_factor"]
+    extras = said["extras"]
     return NodePrice(
         instance=said["instance"],
         region=said["region"],
@@ -32,6 +33,14 @@ def node_price() -> NodePrice:
         factor_low=low,
         factor=point,
         factor_high=high,
-        as_of=said["as_of"],
-        source=said["source"],
+        # The older of two readings.
+        as_of=min(said["as_of"], extras["as_of"]),
+        source=f"{said['source']} {extras['source']}",
+        spot_low=min(said["spot"]),
+        spot_cap=extras["spot_cap"],
+        disk_gb=extras["disk_gb"],
+        disk_gb_month=extras["disk_gb_month"],
+        address_hour=extras["address_hour"],
+        traffic_gb_day=extras["traffic_gb_day"],
+        traffic_gb=extras["traffic_gb"],
     )

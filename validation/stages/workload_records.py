@@ -16,7 +16,7 @@ from validation.evidence.records import (
     Recovery,
     Workload,
 )
-from validation.evidence.records_ledger import Fallback, NodeCheck
+from validation.evidence.records_ledger import Coordinator, Fallback, NodeCheck
 from validation.stages.evolve_process import LOCAL, BatchEvent, EvolveResult, WorkloadSpec
 from validation.stages.ledger_audit import audit, find_run, read_generations, read_places
 
@@ -59,7 +59,8 @@ def outcome(
 
 
 def node_records(name: str, arm: Arm, ended: EvolveResult) -> Iterator[Record]:
-    """Each node's numerics check, workers that lacked memory, and what this machine did of it.
+    """Each node's numerics check, workers that lacked memory, what this machine did of it, and the
+    coordinator's memory.
 
     A node that evaluated unchecked has a check without a digest.
     """
@@ -77,6 +78,8 @@ def node_records(name: str, arm: Arm, ended: EvolveResult) -> Iterator[Record]:
             generations=ended.local_generations,
             at=ended.fallbacks,
         )
+        times, held, done = zip(*ended.memory, strict=True) if ended.memory else ((), (), ())
+        yield Coordinator(workload=name, at=times, memory_bytes=held, generations=done)
 
 
 def ledger_records(

@@ -24,7 +24,7 @@ from tests.support.evidence_builders import (
     simulated,
     write,
 )
-from tests.support.evidence_records import T0
+from tests.support.evidence_records import NODES, T0, job
 from tests.support.waiting import wait_until
 from validation.cli.main import main
 from validation.criteria.no_data_loss import no_data_loss
@@ -33,7 +33,6 @@ from validation.criteria.uptime import uptime
 from validation.decision import Decision, decide
 from validation.evidence.log import EvidenceError
 from validation.evidence.records import Gap, Note
-from validation.evidence.records_monitoring import Probe
 from validation.soak import MANIFEST, read_soak
 from validation.soak.forecast import Live
 from validation.soak.loop import due
@@ -327,8 +326,7 @@ def test_progress_and_forecast_are_printed() -> None:
     live = Live(plan=plan)
     for n in range(0, 24 * 3600, 30):
         ok = not 3600 <= n < 3660
-        probe = Probe(probe="cluster", ok=ok, latency_s=0.0, detail="", excused=False)
-        live.hear(1.76e9 + n, probe)
+        live.hear(1.76e9 + n, job(1.76e9 + n, missing=() if ok else NODES))
     words = live.words(1.76e9 + 24 * 3600, 12_000_000)
     assert "24.00 of 48 h watched" in words or "23.99 of 48 h watched" in words
     assert "1 outage, 90 s of 29 min allowed used" in words

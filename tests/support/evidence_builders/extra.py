@@ -13,7 +13,6 @@ from validation.evidence.log import EvidenceWriter, read_evidence
 from validation.evidence.records import (
     CpuWindow,
     Fault,
-    NodePrice,
     Recovery,
     Services,
     Usage,
@@ -21,6 +20,7 @@ from validation.evidence.records import (
 )
 from validation.evidence.records_ledger import (
     Audit,
+    Coordinator,
     Fallback,
     Generation,
     LedgerCopy,
@@ -31,10 +31,12 @@ from validation.evidence.records_ledger import (
 from validation.evidence.records_load import Load, Scaling, ServiceRestart
 from validation.evidence.records_monitoring import (
     AlertWatch,
+    Job,
     Notification,
     Panel,
     Probe,
     Scrape,
+    StartUp,
 )
 from validation.evidence.records_network import (
     Drain,
@@ -43,10 +45,11 @@ from validation.evidence.records_network import (
     Search,
     Survey,
 )
+from validation.evidence.records_price import NodePrice
 from validation.simulation.records import LIMIT, NODES, T0, Timed, opening
 
 NEEDED: dict[str, tuple[type[Record], ...]] = {
-    "uptime": (Probe,),
+    "uptime": (Job, StartUp),
     "worker_recovery": (Recovery, Fault),
     "dashboard": (Probe,),
     "cycle_completion": (Workload, Generation, Fallback),
@@ -54,7 +57,7 @@ NEEDED: dict[str, tuple[type[Record], ...]] = {
     "speedup": (Workload, Generation),
     "prometheus_collection": (Scrape, Usage),
     "cpu_efficiency": (Workload, CpuWindow),
-    "memory_stability": (Usage,),
+    "memory_stability": (Usage, Coordinator),
     "container_stability": (Services, Fault),
     "no_data_loss": (Workload, Audit, Fault),
     "reproducibility": (Workload, Fault, NodeCheck),

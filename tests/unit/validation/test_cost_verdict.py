@@ -11,8 +11,9 @@ from tests.support.evidence_builders import change, evidence, passing
 from tests.support.evidence_records import T0, Timed, price
 from validation.criteria.cost_per_day import cost_per_day
 from validation.evidence.base import Record
-from validation.evidence.records import CpuWindow, NodePrice, Workload, parse
+from validation.evidence.records import CpuWindow, Workload, parse
 from validation.evidence.records_ledger import Generation
+from validation.evidence.records_price import NodePrice
 from validation.stages.node_price import node_price
 from validation.verdict import Status, Verdict, judge
 
@@ -47,38 +48,68 @@ def busier(factor: float) -> list[Timed]:
     return change(change(GOOD, CpuWindow, slower), Generation, slower)
 
 
-def test_cost_includes_the_coordinator_all_day() -> None:
+def day(nodes: int, spot: float, **changes: float) -> float:
+    """Dollars of a day, written out for c5.2xlarge: all that ``price`` states."""
+    numbers = {"head": 0.34, "disk": 50.0} | changes
+    machines = nodes + 1
+    return (
+        24 * (numbers["head"] + nodes * spot)
+        + 24 * machines * 0.005
+        + machines * numbers["disk"] * 0.08 * 12 / 365
+        + 10 * 0.02
+    )
+
+
+def test_validated_shape_is_priced_all_day() -> None:
     verdict = said(GOOD)
     assert verdict.status is Status.PASS
-    assert verdict.measured == "$16.32 on demand"
-    assert verdict.interval == (pytest.approx(16.32), pytest.approx(16.32))
+    # One node would do the work, but four were validated.
+    assert verdict.interval == (pytest.approx(day(4, 0.17)), pytest.approx(day(4, 0.2)))
+    assert verdict.measured == "$27.86 for 4 worker nodes and 1 for the coordinator"
+    assert 25 < day(4, 0.17) < 26
+    assert 28 < day(4, 0.2) < 29
     # 4 nodes of 0.4 cores for about 20 s, of 3,000 individuals; times 500.
     assert "hold cores for 5 s a generation" in verdict.reason
     assert "2025-10-01" in verdict.reason
-    assert "$30 pays 2 worker nodes; 1 is needed at most" in verdict.budget
+    assert "$30 pays 4 worker nodes at the cap; the planned work needs 1 at most" in verdict.budget
 
 
-def test_more_nodes_cost_more() -> None:
-    # 5.3 core-seconds; a node has 2,400 in a generation's time, the factor is 2 at most.
-    verdict = said(busier(400.0))
-    assert verdict.status is Status.PASS
-    assert verdict.interval == (pytest.approx(16.32), pytest.approx(24.48))
-    may = said(busier(800.0))
+def test_on_demand_workers_exceed_the_budget() -> None:
+    """Four c5.2xlarge and a head on demand: $40.80 without disks."""
+    verdict = said(priced(spot=0.34, spot_low=0.34, spot_cap=0.34))
+    assert verdict.status is Status.FAIL
+    assert verdict.interval == (pytest.approx(day(4, 0.34)), pytest.approx(day(4, 0.34)))
+    assert day(4, 0.34) > 40.8
+    assert said(priced(spot_cap=0.34)).status is Status.INCONCLUSIVE
+
+
+def test_work_that_needs_more_nodes_pays_them() -> None:
+    # 5.3 core-seconds; a node has 2,400 in a generation's time, the factor is 0.5 to 2.
+    assert said(busier(800.0)).status is Status.PASS
+    may = said(busier(1400.0))
     assert may.status is Status.INCONCLUSIVE
-    assert "may be up to $40.80" in may.reason
+    assert "may be up to $" in may.reason
     assert may.needs
-    assert said(busier(1400.0)).status is Status.INCONCLUSIVE
-    assert said(busier(2800.0)).status is Status.FAIL
+    assert said(busier(6000.0)).status is Status.FAIL
 
 
 def test_too_high_price_fails() -> None:
-    verdict = said(priced(on_demand=3.4))
-    assert verdict.status is Status.FAIL
-    assert verdict.measured == "$163.20 on demand"
+    assert said(priced(on_demand=3.4)).status is Status.FAIL
     assert said(priced(heads=3)).status is Status.FAIL
-    assert said(priced(on_demand=0.624)).status is Status.PASS
-    # 30 is not below 30.
-    assert said(priced(on_demand=0.625)).status is Status.FAIL
+    assert said(priced(disk_gb=2000.0)).status is Status.FAIL
+    assert said(priced(disk_gb=100.0)).status is Status.PASS
+    assert said(priced(address_hour=0.1)).status is Status.FAIL
+    assert said(priced(traffic_gb_day=500.0)).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["spot_low", "spot_cap", "disk_gb", "disk_gb_month", "address_hour", "traffic_gb_day"],
+)
+def test_unknown_part_of_the_price_is_inconclusive(name: str) -> None:
+    verdict = said(priced(**{name: None}))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "lacks disks, addresses, traffic" in verdict.reason
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,8 @@ def example(spelling: str) -> object:
     """A value that a field takes."""
     return {
         "str": "x", "str | None": "x", "bool": True, "Facts": {"a": 1}, "tuple[str, ...]": ["x"],
-        "tuple[NonNegativeInt, ...] | None": [1], "Arm": "local", "Purpose": "speedup",
+        "tuple[NonNegativeInt, ...] | None": [1], "tuple[NonNegativeInt, ...]": [1],
+        "Arm": "local", "Purpose": "speedup",
         "Reach": "stack", "Access": "open",
         "tuple[str, ...] | None": ["x"], "Counts": {"a": 1},
     }.get(spelling, [0.5] if spelling.startswith("tuple") else 1)  # fmt: skip

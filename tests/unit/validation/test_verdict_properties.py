@@ -16,7 +16,7 @@ from tests.support.evidence_records import T0, Timed
 from validation.criteria.registry import CRITERIA
 from validation.evidence.base import Record
 from validation.evidence.records import Note, Services, Usage
-from validation.evidence.records_monitoring import Probe, Scrape
+from validation.evidence.records_monitoring import Job, Probe, Scrape
 from validation.verdict import Status, Verdict, judge
 
 HEALTHY = passing()
@@ -39,7 +39,7 @@ YES_OR_NO = frozenset(
 """Drills, whose verdicts name what was tried instead of an interval."""
 KINDS = sorted({kind for kinds in NEEDED.values() for kind in kinds}, key=lambda kind: kind.KIND)
 WATCHED = {
-    "uptime": ("cluster",),
+    "uptime": (Job,),
     "dashboard": ("dashboard",),
     "prometheus_collection": (Scrape,),
     "memory_stability": (Usage,),

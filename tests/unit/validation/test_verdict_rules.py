@@ -8,12 +8,12 @@ from functools import cache
 
 import pytest
 
-from tests.support.evidence_builders import NEEDED, change, climbing, evidence, healthy, passing
-from tests.support.evidence_records import NODES, T0, Timed, ledger, receipt, recovery, workload
+from tests.support.evidence_builders import NEEDED, change, evidence, healthy, passing
+from tests.support.evidence_records import T0, Timed, ledger, receipt, recovery, workload
 from validation.criteria.registry import CRITERIA
 from validation.evidence.base import Record
 from validation.evidence.log import Evidence
-from validation.evidence.records import Fault, Note, Recovery, Usage, Workload
+from validation.evidence.records import Fault, Note, Recovery, Workload
 from validation.evidence.records_ledger import Fallback, Generation
 from validation.evidence.records_monitoring import Scrape
 from validation.verdict import Records, Status, Verdict, judge
@@ -156,44 +156,6 @@ def test_unknown_place_of_generations_is_no_pass(criterion: str) -> None:
     found = verdict(criterion, moved_here(0.0, generations=None))
     assert found.status is Status.INCONCLUSIVE
     assert "not known which generations the cluster did" in found.reason
-
-
-@pytest.mark.parametrize("seconds", [100, 150, 200, 300, 600])
-@pytest.mark.parametrize("per_minute", [50e6, 100e6])
-def test_steady_leak_never_passes(per_minute: float, seconds: float) -> None:
-    assert verdict("memory_stability", climbing(per_minute, seconds)).status is not Status.PASS
-
-
-def test_flat_memory_passes() -> None:
-    said = verdict("memory_stability", climbing(0, 120, noise=5e6))
-    assert said.status is Status.PASS, said
-
-
-def test_changing_load_is_no_leak() -> None:
-    events = change(
-        climbing(0, 600, noise=3e6),
-        Usage,
-        lambda r: dataclasses.replace(
-            r,
-            memory_bytes=r.memory_bytes + (200_000_000 if (r.at - T0) % 80 > 55 else 0),  # type: ignore[attr-defined]
-        ),
-    )
-    assert verdict("memory_stability", events).status is Status.PASS
-
-
-def test_restart_is_no_leak() -> None:
-    events = change(
-        climbing(0, 600, noise=3e6),
-        Usage,
-        lambda r: dataclasses.replace(
-            r,
-            memory_bytes=r.memory_bytes // (20 if r.at < T0 + 200 else 1),  # type: ignore[attr-defined]
-        ),
-    )
-    for node in NODES:
-        events.insert(0, (T0, receipt("kill", node, T0 + 10, "w")))
-        events.insert(0, (T0, receipt("start", node, T0 + 199, "w")))
-    assert verdict("memory_stability", events).status is Status.PASS
 
 
 def test_slow_but_uncertain_recoveries_are_inconclusive() -> None:
