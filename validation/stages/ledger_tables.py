@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,9 +27,10 @@ MAY_DIFFER: Final[Mapping[str, frozenset[str]]] = {
 }
 """Columns in which two runs of one plan may differ: names, times, who did the work and how often.
 All other columns, also those of a later version, must be equal bit for bit."""
-OWN_TO_A_RUN: Final = frozenset({"attempts", "nodes", "requests"})
+OWN_TO_A_RUN: Final = frozenset({"anchors", "attempts", "nodes", "requests"})
 """Tables that tell what happened to a run, not what it found: ``irregular`` checks them."""
 _MODES: Final = frozenset({"local", "distributed"})
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 
 Row = tuple[Any, ...]
 
@@ -163,6 +165,9 @@ def irregular(tables: Tables, run: str, *, planned: int, cached: bool) -> list[s
     ):
         if not node or not processor or not (digest or refused):
             wrong.append(f"node {node!r}: processor {processor!r}, digest {digest!r}")
+    for (digest,) in tables.values("anchors", run, "digest"):
+        if not _SHA256.fullmatch(digest):
+            wrong.append(f"anchor {digest[:10]!r} is no SHA-256")
     return wrong
 
 

@@ -74,7 +74,8 @@ def test_segments_are_read_as_one_record(healthy: Path) -> None:
     assert verdict.status is Status.INCONCLUSIVE
     assert "45.5" in verdict.needs
     assert "SIMULATED" in verdict.reason
-    for name in ("worker_recovery", "no_data_loss", "reproducibility", "memory_stability"):
+    assert "served from the result cache" in decide([record]).verdict("reproducibility").needs
+    for name in ("worker_recovery", "no_data_loss", "memory_stability"):
         assert decide([record]).verdict(name).status is Status.PASS, name
 
 
