@@ -22,14 +22,14 @@ from validation.criteria.registry import CRITERIA
 from validation.decision import Decision, decide
 from validation.evidence.base import Record
 from validation.evidence.records import Fault, Services, Usage
-from validation.evidence.records_monitoring import Probe, Scrape
+from validation.evidence.records_monitoring import Job, Probe, Scrape
 from validation.evidence.records_self_check import HarnessReading
 
 HEALTHY = passing()
 CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
 FAULTS = [n for n, (_, record) in enumerate(HEALTHY) if isinstance(record, Fault)]
 WATCHERS: dict[str, type[Record]] = {
-    "cluster": Probe,
+    "job": Job,
     "dashboard": Probe,
     "scrape": Scrape,
     "usage": Usage,

@@ -15,7 +15,7 @@ from evolution_gate.reports.html import render_page
 from evolution_gate.reports.text_formats import summary
 from ga.errors import InputError
 from tests.support.evidence_builders import certificates, evidence, write
-from tests.support.evidence_records import T0, Timed, answered, refusals
+from tests.support.evidence_records import NODES, T0, Timed, job, refusals
 from validation.campaigns import log as campaigns
 from validation.campaigns.log import CampaignLog, read_logs
 from validation.cli.output import reservation_lines
@@ -276,23 +276,25 @@ def probes(begin: float, hours: float, *, down: tuple[float, float] | None = Non
     count = int(hours * 60) + 1
     times = [begin + 60.0 * number for number in range(count)]
     return [
-        (T0 + at, answered("cluster", ok=down is None or not down[0] <= at < down[1]))
+        (T0 + at, job(T0 + at, missing=NODES if down and down[0] <= at < down[1] else ()))
         for at in times
     ]
 
 
 @pytest.mark.parametrize(
-    ("second", "status"),
-    [(0.0, Status.INCONCLUSIVE), (1800.0, Status.INCONCLUSIVE), (25 * 3600.0, Status.PASS)],
+    ("second", "hours"),
+    [(0.0, "24.10"), (1800.0, "24.60"), (25 * 3600.0, "48.20")],
 )
-def test_hours_watched_twice_count_once(second: float, status: Status) -> None:
-    """Two soaks of 24.1 h are 48.2 h only if they follow each other."""
+def test_hours_watched_twice_count_once(second: float, hours: str) -> None:
+    """Two soaks of 24.1 h are never 48 h of one run, also if they follow each other."""
     both = [
         evidence(probes(0.0, 24.1), run="a"),
         evidence(probes(second, 24.1), run="b", began=T0 + second),
     ]
     verdict = judge(uptime, both)
-    assert verdict.status is status, verdict
+    assert verdict.status is Status.INCONCLUSIVE, verdict
+    assert f"{hours} h watched" in verdict.measured
+    assert "24.10 h of one run watched, of 48 h" in verdict.reason
 
 
 def test_outage_seen_twice_counts_once() -> None:
