@@ -114,9 +114,11 @@ def _digests(connection: sa.Connection, run: str) -> dict[str, str]:
     for table in _TABLES:
         left_out = _CHANGING.get(table.name, ())
         columns = [column for column in table.columns if column.name not in left_out]
-        query = sa.select(*columns).where(table.c.run == run)
+        # An option of the statement: as one of the connection it would hold for later statements,
+        # and PostgreSQL has no cursor for DELETE.
+        query = sa.select(*columns).where(table.c.run == run).execution_options(yield_per=_CHUNK)
         total = count = 0
-        for row in connection.execution_options(yield_per=_CHUNK).execute(query):
+        for row in connection.execute(query):
             line = json.dumps([_plain(value) for value in row], sort_keys=True)
             total += int.from_bytes(hashlib.sha256(line.encode()).digest(), "big")
             count += 1

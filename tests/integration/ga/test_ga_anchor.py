@@ -16,7 +16,7 @@ from ga.errors import LedgerError
 from ga.ledger import open_ledger
 from ga.ledger.backup import back_up
 from ga.ledger.schema import metadata
-from tests.support.ledger_stores import change, rows
+from tests.support.ledger_stores import PLAN, change, rows
 
 RUN = "0123456789ab"
 EVOLVE = [
@@ -146,6 +146,19 @@ def test_anchor_is_equal_in_every_database(copy, store):
     with closing(open_ledger(store, create=False)) as ledger:
         assert ledger.anchored(RUN) == before
     assert before.altered == ()
+
+
+def test_run_ends_with_anchor_in_every_database(store, history):
+    with closing(open_ledger(store, create=True)) as ledger:
+        run = history.begin(ledger)
+        for generation in range(PLAN.generations):
+            assert ledger.anchored(run).anchor is None
+            history.commit(ledger, run, generation)
+        ledger.keep(run, [])
+        found = ledger.anchored(run)
+        assert (len(found.anchor), found.altered) == (64, ())
+        change(store, "UPDATE evaluations SET trades = trades + 1")
+        assert ledger.anchored(run).altered == ("table evaluations: differs from the anchor",)
 
 
 def test_run_without_individuals_is_not_equal(copy, capsys):
