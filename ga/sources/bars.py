@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ga.errors import InputError
 from ga.market import Floats, Series
+from ga.numerics import total
 from ga.sources.column_order import arrange
 from ga.sources.columns import Roles, find_roles, is_known, normal
 from ga.sources.numbers import are_plain, to_numbers
@@ -348,8 +349,8 @@ class _Assembly:
     def _check_continuity(self, prices: Mapping[str, Floats], backwards: bool) -> None:
         """Refuse columns without names whose open and close seem to be exchanged."""
         first, last = ("close", "open") if backwards else ("open", "close")
-        usual = np.abs(prices[first][1:] - prices[last][:-1]).sum()
-        exchanged = np.abs(prices[last][1:] - prices[first][:-1]).sum()
+        usual = total(np.abs(prices[first][1:] - prices[last][:-1]))
+        exchanged = total(np.abs(prices[last][1:] - prices[first][:-1]))
         if exchanged < 0.5 * usual:
             time = ",".join(str(i + 1) for i in self._roles.times[:1])
             o, h, low, c = (i + 1 for i in self._roles.prices)
