@@ -31,19 +31,25 @@ _SOCKETS: Final = 2
 
 
 def _turns(record: Evidence) -> Iterator[str]:
-    """In each turn, the monitor reads the dashboard, every target and every node."""
-    turns = sum(probe.probe == "dashboard" for _, probe in events(record, Probe))
+    """In each turn, the monitor reads every target, every node and the services; it asks the
+    dashboard at least as often.
+    """
     counts: dict[str, Counter[str]] = {
         "scrapes": Counter(scrape.target for _, scrape in events(record, Scrape)),
         "readings of memory": Counter(usage.node for _, usage in events(record, Usage)),
     }
     if services := len(record.all(Services)):
         counts["readings of services"] = Counter({"all": services})
+    if asked := sum(probe.probe == "dashboard" for _, probe in events(record, Probe)):
+        counts["questions"] = Counter({"the dashboard": asked})
+    read = [
+        number for what, count in counts.items() if what != "questions" for number in count.values()
+    ]
+    turns = max(read, default=0)
     for what, count in counts.items():
-        most = max([turns, *count.values()]) if count else 0
         for name, number in count.items():
-            if number < _SHARE * most - 2 or (turns and _SHARE * number > turns + 2):
-                yield f"{number} {what} of {name}, {turns or most} turns of the monitor"
+            if number < _SHARE * turns - 2:
+                yield f"{number} {what} of {name}, {turns} turns of the monitor"
 
 
 def _ages(record: Evidence) -> Iterator[str]:

@@ -94,8 +94,8 @@ def _generations(record: Evidence) -> Iterator[str]:
     for event, work in events(record, Workload):
         if work.id not in total or work.exit_code != 0:
             continue
-        # What the engine reports as its time is its generations, and little between them.
-        spare = max(TOLERANCE_S, 0.25 * work.seconds)
+        # What the engine reports as its time is its generations, the last commit, and little else.
+        spare = 2 * TOLERANCE_S + 0.25 * work.seconds
         if abs(total[work.id] - work.seconds) > spare:
             yield (f"{quote(event, 'id', 'seconds')}: its generations took {total[work.id]:.2f} s")
 

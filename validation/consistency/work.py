@@ -272,19 +272,20 @@ def _scaling(record: Evidence) -> Iterator[str]:
 
 
 def _same_bits(record: Evidence) -> Iterator[str]:
-    """Nodes that got work computed the same bits; the engine refuses any other."""
+    """Nodes that got work of one workload computed the same bits; the engine refuses any other.
+
+    The digest covers the families of the workload, so that two workloads may differ.
+    """
     first: dict[str, NodeCheck] = {}
     for event, check in events(record, NodeCheck):
         if not check.digest or check.refused is not None:
             continue
-        for digest, other in first.items():
-            if digest != check.digest:
-                yield (
-                    f"{quote(event, 'workload', 'node', 'digest')}: {other.node} has"
-                    f" {digest}, and neither was refused"
-                )
-                break
-        first.setdefault(check.digest, check)
+        other = first.setdefault(check.workload, check)
+        if check.digest != other.digest:
+            yield (
+                f"{quote(event, 'workload', 'node', 'digest')}: {other.node} has"
+                f" {other.digest}, and neither was refused"
+            )
 
 
 RULES: Final = (
