@@ -141,7 +141,7 @@ def test_outage_does_not_count_as_work(service):
 
 @pytest.mark.parametrize("error", [sa.exc.OperationalError, sa.exc.TimeoutError])
 def test_database_error_is_answered_with_503(service, monkeypatch, error):
-    def away(*_: object) -> None:
+    def away(*_: object, **__: object) -> None:
         raise error("SELECT 1", {}, OSError("gone"))
 
     monkeypatch.setattr(service.store, "newest", away)
