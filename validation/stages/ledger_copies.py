@@ -16,7 +16,7 @@ _NAMED: Final = 3
 _GENERATION: Final = "generation"
 _MOVES: Final = frozenset({"finished_at", "token", "owner"})
 """Columns of ``runs`` that change until a run has ended."""
-_GROWS: Final = frozenset({"nodes", "strategies"})
+_GROWS: Final = frozenset({"anchors", "nodes", "strategies"})
 """Tables without a generation, to which an unfinished run adds rows."""
 
 

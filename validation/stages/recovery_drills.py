@@ -276,7 +276,7 @@ def bad_inputs() -> tuple[_BadInput, ...]:
         file("price of zero", "open", changed(4, 1, "0")),
         file("high below low", "high", changed(4, 2, "0.5")),
         file("one bar", "1 bar", [head, rows[0]]),
-        file("mixed time zones", "time zone", changed(4, 0, "2024-01-01T04:00:00+03:00")),
+        file("mixed time zones", "offsets", changed(4, 0, "2024-01-01T04:00:00+03:00")),
         one("unreadable store", "--store", "--store", "/proc/no/such/folder/ledger.db"),
         one("unknown store", "--store", "--store", "mysql://127.0.0.1/ledger"),
         one(
