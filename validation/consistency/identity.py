@@ -20,9 +20,16 @@ from validation.evidence.records import (
     Usage,
     Workload,
 )
-from validation.evidence.records_ledger import Audit, Fallback, Generation, Refusal, Restore
+from validation.evidence.records_ledger import (
+    Audit,
+    Fallback,
+    Generation,
+    LedgerCopy,
+    Refusal,
+    Restore,
+)
 from validation.evidence.records_load import Load, Scaling, ServiceRestart
-from validation.evidence.records_monitoring import AlertWatch, Notification, Panel
+from validation.evidence.records_monitoring import AlertWatch, Job, Notification, Panel, StartUp
 from validation.evidence.records_network import Drain, RoundTrips, Search, Survey
 from validation.evidence.records_price import NodePrice
 from validation.evidence.records_self_check import HarnessReading, MachineReading
@@ -31,20 +38,10 @@ _REPLAY: Final = re.compile(
     r"(?:pytest|python -m (?:pytest|validation)|evolution-gate|tox)(?: [\w./:=,@%+'-]+)*"
 )
 _ONCE: Final[tuple[type[Record], ...]] = (
-    *(
-        Usage,
-        Services,
-        HarnessReading,
-        MachineReading,
-        RoundTrips,
-        Refusal,
-        Restore,
-        AlertWatch,
-        Notification,
-    ),
+    *(Usage, Services, HarnessReading, MachineReading, RoundTrips, Refusal, Restore, LedgerCopy),
+    *(AlertWatch, Notification, Job, StartUp),
     *(NodePrice, Drain, Fallback, Scaling, Load, ServiceRestart, Search, Survey, Fault, Recovery),
     *(Workload, Generation, Audit, CpuWindow, Panel, Environment, Invocation),
-    MachineReading,
 )
 _FACTS: Final = ("commit", "cores", "memory_bytes", "python", "ray")
 
