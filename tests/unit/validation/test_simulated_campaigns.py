@@ -53,6 +53,7 @@ def test_healthy_system_never_fails(number: int) -> None:
     assert found.busy or found.decision is Decision.GO, found
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_error_rates_are_at_most_one_percent() -> None:
     rates = measure(2, LEAST, LEAST)
