@@ -32,6 +32,7 @@ _FOR_HEALTH: Final = 64
 _LEAST_CONNECTIONS: Final = 32
 _WHILE_FULL: Final = (b"/healthz", b"/readyz", b"/metrics")
 """Paths that are answered on connections above the limit."""
+_CLOSE: Final = (b"connection", b"close")
 _SECOND_SIGNAL: Final = 2
 
 
@@ -290,8 +291,15 @@ def _of_interest(record: logging.LogRecord) -> bool:
 
 def _only_health(app: Any) -> Any:
     async def limited(scope: Any, receive: Any, send: Any) -> None:
+
+        async def closing(message: Any) -> None:
+            # Else a client would send its next request on a connection that is being closed.
+            if message["type"] == "http.response.start":
+                message = message | {"headers": [*message.get("headers", ()), _CLOSE]}
+            await send(message)
+
         if scope["raw_path"] in _WHILE_FULL:
-            await app(scope, receive, send)
+            await app(scope, receive, closing)
             return
         body = _problem(503, "Service Unavailable", "too many connections; try again later")
         headers = [*_headers(body), (b"retry-after", b"5")]
@@ -305,7 +313,7 @@ def _headers(body: bytes) -> list[tuple[bytes, bytes]]:
     return [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
+        _CLOSE,
     ]
 
 

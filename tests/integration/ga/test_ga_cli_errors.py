@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from ga.cli import main
 from ga.evolution import SEARCH_VERSION
 from ga.families import KERNEL_VERSION
+from ga.ledger.anchor import write_anchor
 from tests.support.command_line import MARKET, ONE, CommandLine, evolved
 
 
@@ -213,6 +215,10 @@ def test_run_of_other_version_is_not_resumed(ga, store, made_by, monkeypatch):
     run = next(r["run"] for r in json.loads(out) if r["state"] == "unfinished")
     with closing(sqlite3.connect(store)) as connection, connection:
         connection.execute("UPDATE runs SET made_by = ?", [made_by and json.dumps(made_by)])
+    engine = sa.create_engine(f"sqlite:///{store}")
+    with engine.begin() as session:
+        write_anchor(session, over, earlier=False)  # that version wrote it for its own row
+    engine.dispose()
     before = store.read_bytes()
     said = ", ".join(f"{k} {v}" for k, v in (made_by or {}).items()) or "unknown"
     result = ga("resume", run, "--mode", "local")

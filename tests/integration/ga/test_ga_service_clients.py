@@ -110,6 +110,7 @@ def test_health_is_answered_above_connection_limit(start):
         for path, status in (("/v1/evolutions", 503), ("/healthz", 200), ("/readyz", 200)):
             answer = service.http.get(service.url + path, timeout=SECONDS)
             assert answer.status_code == status, answer.text
+            assert answer.headers["Connection"] == "close"
             # Each has a connection of its own: none above the limit is kept.
     wait_until(
         lambda: service.http.get(f"{service.url}/v1/evolutions", timeout=SECONDS).ok,
