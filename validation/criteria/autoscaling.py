@@ -99,6 +99,15 @@ PLUGIN: Final = CriterionPlugin(
                 "lost, and the digest is that of an undisturbed run"
             ),
             fails="a time limit was exceeded, an individual was lost, or the digest differs",
+            measures=(
+                "seconds from the start of a run until all nodes that it asks for are up, and "
+                "from its end until only the least number is left"
+            ),
+            clock="the gate's; the nodes are counted by Ray's control service",
+            limits=(
+                "how long a cloud takes to start a machine: the nodes are processes of this "
+                "machine that Ray's autoscaler starts and ends"
+            ),
             verdict=autoscaling,
             trusts=(
                 HARNESS_CPU,

@@ -90,6 +90,12 @@ PLUGIN: Final = CriterionPlugin(
                 "leaves the ledger as it was"
             ),
             fails="one kind did not",
+            measures=(
+                "exit status, standard error and the content of the ledger after each kind of "
+                "bad input, given to the engine's command line"
+            ),
+            clock="none: nothing is timed",
+            limits="kinds of bad input that are not among the 16, and the service's interface",
             verdict=bad_input,
             position=240,
         ),

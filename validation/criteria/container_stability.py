@@ -187,6 +187,19 @@ PLUGIN: Final = CriterionPlugin(
                 "that the engine reported"
             ),
             fails="a restart or an end has none",
+            measures=(
+                "the identity of every service (process id and start time, or the container's "
+                "id and start), read every few seconds and compared with the receipts of the "
+                "gate's own faults; with containers also each exit that the engine reports"
+            ),
+            clock=(
+                "the kernel's or the container engine's identities and start times, read by the "
+                "gate"
+            ),
+            limits=(
+                "a day: the campaign lasts minutes, and its readings bound no daily rate; a "
+                "restart of a process inside a node that keeps the node's identity"
+            ),
             verdict=container_stability,
             trusts=(
                 CLOCK,

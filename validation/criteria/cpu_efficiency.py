@@ -136,6 +136,17 @@ PLUGIN: Final = CriterionPlugin(
                 "more workloads"
             ),
             fails="the upper 95 % t bound is 70 % or less",
+            measures=(
+                "CPU seconds that each node's control group used from the moment when a "
+                "distributed speed-up workload can evaluate until the commit of its last "
+                "generation, over its quota times that time"
+            ),
+            clock="the kernel's account of CPU time; the gate's clock",
+            limits=(
+                "how much of that CPU time is useful, which the reason quotes from the workers' "
+                "own reports; other families and smaller populations, whose start-up and time "
+                "waiting for work weigh more"
+            ),
             verdict=cpu_efficiency,
             trusts=(
                 HARNESS_CPU,

@@ -111,6 +111,19 @@ PLUGIN: Final = CriterionPlugin(
                 "generation takes 300 s; the kernel states a memory limit for every node meanwhile"
             ),
             fails="a population did not, or a generation took longer",
+            measures=(
+                "seconds of every generation of populations of 500, 2,000 and 10,000 "
+                "individuals, the largest share of its memory limit that a node used, and an "
+                "audit of each history"
+            ),
+            clock=(
+                "the ledger's times of commit, compared with the gate's times of start and end; "
+                "the kernel's account of memory"
+            ),
+            limits=(
+                "populations above 10,000, and the memory of the coordinator, which "
+                "`memory_stability` judges"
+            ),
             verdict=population_load,
             trusts=(
                 HARNESS_CPU,

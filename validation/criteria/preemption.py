@@ -77,6 +77,19 @@ PLUGIN: Final = CriterionPlugin(
                 "undisturbed run"
             ),
             fails="an individual was lost, or the digest differs",
+            measures=(
+                "the individuals in the ledger, and the digest of the history, of a run from "
+                "which one node is drained with a deadline and then killed, compared with an "
+                "undisturbed run"
+            ),
+            clock=(
+                "that of Ray's control service, which confirms the drain; the receipt of the "
+                "kill is the gate's"
+            ),
+            limits=(
+                "a notice by a cloud's own interface; a node that goes without notice, which "
+                "`worker_recovery` tests; several nodes at once"
+            ),
             verdict=preemption,
             trusts=(
                 CLOCK,

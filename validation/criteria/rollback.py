@@ -129,6 +129,15 @@ PLUGIN: Final = CriterionPlugin(
                 "this machine, loses nothing, and has the digest of an undisturbed run"
             ),
             fails="the run failed, an individual was lost, or the digest differs",
+            measures=(
+                "the individuals in the ledger, and the digest of the history, of a run whose "
+                "head and nodes are all killed, compared with an undisturbed run"
+            ),
+            clock="the receipts of the kills are the gate's; the rest is not timed",
+            limits=(
+                "how much longer the run takes on one machine; the loss of the machine of the "
+                "coordinator, after which a run is resumed by hand or by the service"
+            ),
             verdict=rollback,
             trusts=(
                 CLOCK,

@@ -130,6 +130,18 @@ PLUGIN: Final = CriterionPlugin(
                 " than 0.5 cores are not judged"
             ),
             fails="the lower bound is above 50 ms, an answer was unexpected, or a run was lost",
+            measures=(
+                "seconds of every read that 50 users make at once for 15 s; and what became of "
+                "the accepted runs after a SIGKILL of the service"
+            ),
+            clock=(
+                "that of the load generator (Locust), a separate process whose own CPU time is "
+                "measured"
+            ),
+            limits=(
+                "more users, longer load, clients on another machine, and writes, which are "
+                "only checked for their answers"
+            ),
             verdict=service_load,
             trusts=(
                 HARNESS_CPU,

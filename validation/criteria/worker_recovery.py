@@ -246,6 +246,23 @@ PLUGIN: Final = CriterionPlugin(
                 "a recovery took 120 s, a phase of one was not observed in that time, or its run "
                 "failed"
             ),
+            measures=(
+                "seconds from the request of a node's kill to the last of four moments: Ray's "
+                "control service reports the node dead, its batches run elsewhere, the first "
+                "result arrives, and the node is alive again; on this stack the gate starts the "
+                "node again, so that the last moment includes the start but nobody's decision "
+                "to start it"
+            ),
+            clock=(
+                "the gate's, for the kill, the node's death and its return; that of the "
+                "engine's log of events for the two moments of its work, which lies on the same "
+                "machine"
+            ),
+            limits=(
+                "how long a cloud or an orchestrator takes to replace a machine; two nodes lost "
+                "at once; whether recoveries on another day are alike: the bound assumes that "
+                "their logarithms are normally distributed"
+            ),
             verdict=worker_recovery,
             trusts=(
                 HARNESS_CPU,

@@ -37,6 +37,7 @@ from validation.evidence.records_network import (
     RoundTrips,
     Search,
     Survey,
+    Via,
 )
 from validation.monitors.dashboards import checked_in
 from validation.simulation.resources import coordinator
@@ -318,22 +319,27 @@ def drain(workload: Workload, **changes: Any) -> Drain:
 
 
 def round_trips(count: int = 400, **changes: Any) -> list[RoundTrips]:
-    """Round trips between all pairs of nodes."""
+    """Round trips between all pairs of nodes, over TCP and between actors."""
     dice = random.Random(3)
+    kinds: tuple[tuple[Via, tuple[float, float], int], ...] = (
+        ("tcp", (5e-5, 9e-4), count),
+        ("ray", (1e-3, 3e-3), 100),
+    )
     return [
         dataclasses.replace(
             RoundTrips(
                 source=source,
                 target=target,
-                via="tcp",
-                source_network=network_of(source),
-                target_network=network_of(target),
-                seconds=tuple(dice.uniform(5e-5, 9e-4) for _ in range(count)),
+                via=via,
+                source_network=network_of(source) if via == "tcp" else "",
+                target_network=network_of(target) if via == "tcp" else "",
+                seconds=tuple(dice.uniform(*range_s) for _ in range(of)),
                 lost=0,
                 detail="",
             ),
             **changes,
         )
+        for via, range_s, of in kinds
         for source in NODES
         for target in NODES
         if source != target

@@ -111,7 +111,7 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
         stage.name: stage
         for stage in (
             Stage(name="network", feeds=("network_latency",), run=_network, seconds=8.0),
-            Stage(name="actors", run=_actors, seconds=8.0),
+            Stage(name="actors", feeds=("network_latency",), run=_actors, seconds=35.0),
             Stage(name="sockets", feeds=("exposure",), run=_sockets, seconds=8.0),
             Stage(
                 name="sockets at work",

@@ -26,10 +26,11 @@ from validation.verdict import Status, Verdict, judge
 HEALTHY = passing()
 
 
-def latency(edit: Callable[[RoundTrips], RoundTrips | None]) -> Verdict:
+def latency(edit: Callable[[RoundTrips], RoundTrips | None], *, via: str = "tcp") -> Verdict:
     def kept(record: Record) -> Record | None:
         assert isinstance(record, RoundTrips)
-        return edit(record) if (record.source, record.target) == (NODES[0], NODES[1]) else record
+        first = (record.source, record.target, record.via) == (NODES[0], NODES[1], via)
+        return edit(record) if first else record
 
     return judge(network_latency, [evidence(change(HEALTHY, RoundTrips, kept))])
 
@@ -58,12 +59,29 @@ def test_one_slow_pair_fails() -> None:
     assert f"{NODES[0]} to {NODES[1]}: p99 at least 15 ms" in said.reason
 
 
-def test_actor_round_trips_are_reported_not_judged() -> None:
-    (first, *_) = [one for _, one in HEALTHY if isinstance(one, RoundTrips)]
-    trips = dataclasses.replace(first, via="ray", seconds=(0.02,) * 98 + (0.5,) * 2)
-    said = judge(network_latency, [evidence([*HEALTHY, (T0 + 500, trips)])])
-    assert said.status is Status.PASS
-    assert "between Ray actors, under the quota, p50 20 ms, p99 500 ms" in said.reason
+def test_slow_calls_between_actors_fail() -> None:
+    """One slow pair of 12 is 8 % of all calls."""
+    said = latency(lambda r: dataclasses.replace(r, seconds=(0.02,) * 100), via="ray")
+    assert said.status is Status.FAIL
+    assert "calls between Ray actors: p99 at least" in said.reason
+    said = latency(lambda r: dataclasses.replace(r, seconds=r.seconds[:60], lost=40), via="ray")
+    assert said.status is Status.FAIL
+
+
+def test_some_slow_calls_are_inconclusive() -> None:
+    """12 of 1,200 are 1 %."""
+    said = latency(
+        lambda r: dataclasses.replace(r, seconds=(*r.seconds[:-12], *[0.02] * 12)), via="ray"
+    )
+    assert said.status is Status.INCONCLUSIVE
+    assert "calls between Ray actors: p99 may be 20 ms after 1200 round trips" in said.reason
+
+
+def test_missing_calls_are_inconclusive() -> None:
+    for lost in (lambda _: None, lambda r: dataclasses.replace(r, seconds=())):
+        said = latency(lost, via="ray")
+        assert said.status is Status.INCONCLUSIVE
+        assert "11 of 12 pairs of actors measured" in said.reason
 
 
 def test_few_slow_are_inconclusive_many_lost_fail() -> None:
