@@ -27,7 +27,13 @@ from validation.criteria.prometheus_collection import FRESH_S
 from validation.criteria.service_load import SATURATED
 from validation.disturbance import describe
 from validation.evidence.log import Evidence
-from validation.evidence.queries import is_excused, longest_gap, overlap, used_cluster
+from validation.evidence.queries import (
+    is_excused,
+    longest_gap,
+    overlap,
+    used_cluster,
+    was_repeated,
+)
 from validation.evidence.records import Fault, Gap, Services, Workload
 from validation.evidence.records_load import Load
 from validation.evidence.records_monitoring import Probe, Scrape
@@ -92,7 +98,7 @@ def _rests(criterion: Criterion, source: str, records: Records) -> bool:
         _USES[criterion.id](fault, _purpose(record, fault))
         for record in records
         for fault in record.all(Fault)
-        if not fault.confirmed
+        if not fault.confirmed and not (criterion.id in _REPEATABLE and was_repeated(record, fault))
     )
 
 
@@ -355,6 +361,10 @@ _USES: Final[dict[str, Callable[[Fault, str | None], bool]]] = {
 }
 """Criterion to whether it rests on a fault, by the purpose of the fault's workload (None: without
 one, empty: unknown). Any other criterion that trusts receipts rests on all of them.
+"""
+_REPEATABLE: Final = frozenset({"no_data_loss", "preemption", "reproducibility", "worker_recovery"})
+"""Criteria that need a confirmed fault, and none for which each fault must be confirmed: those that
+judge outages would take the effects of such a fault for a failure, or the reverse.
 """
 _SOURCES: Final[dict[str, _Check]] = {
     HARNESS_CPU: _cpu,

@@ -6,7 +6,7 @@ from typing import Final
 
 from validation.contract import CLOCK, RECEIPTS, Criterion, CriterionPlugin, Mutant, SourcePatch
 from validation.criteria.helpers import failed, history
-from validation.evidence.queries import workloads
+from validation.evidence.queries import was_repeated, workloads
 from validation.evidence.records import Fault
 from validation.evidence.records_network import Drain
 from validation.mutation.patches import ALIVE, FLEET, OTHER_ON_CLUSTER
@@ -29,11 +29,15 @@ def preemption(records: Records) -> Verdict:
     """
     wrong: list[str] = []
     problems: list[str] = []
+    early: list[str] = []
     proven = 0
     for record in records:
         known = workloads(record)
         kills = {f.workload: f for f in record.all(Fault) if f.fault == "kill" and f.confirmed}
+        again = {f.workload for f in record.all(Fault) if was_repeated(record, f)}
         for drain in record.all(Drain):
+            if drain.workload in again:
+                continue
             workload, kill = known.get(drain.workload), kills.get(drain.workload)
             if workload is None:
                 problems.append(f"the end of {drain.workload} was not observed")
@@ -43,16 +47,19 @@ def preemption(records: Records) -> Verdict:
                 problems.append(f"no receipt that {drain.target} was killed at its deadline")
             else:
                 found, doubts = history(record, workload)
-                if not drain.requested_at < kill.requested_at <= workload.finished_at:
-                    doubts.append(f"{workload.id} had ended before the deadline of {drain.target}")
                 wrong += found
                 problems += doubts
-                proven += not found and not doubts
+                if not drain.requested_at < kill.requested_at <= workload.finished_at:
+                    early.append(f"{workload.id} had ended before the deadline of {drain.target}")
+                else:
+                    proven += not found and not doubts
     if wrong:
         return failed(wrong)
     needs = "a run during which a node is drained, confirmed, and killed at its deadline"
     if not proven:
-        raise InconclusiveError(format_list(problems or ["no node was drained"]), needs=needs)
+        raise InconclusiveError(
+            format_list([*problems, *early] or ["no node was drained"]), needs=needs
+        )
     verdict = Verdict(
         status=Status.PASS,
         measured=f"0 lost in {plural(proven, 'run')}",

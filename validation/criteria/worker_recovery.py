@@ -12,6 +12,7 @@ from validation import statistics
 from validation.contract import CLOCK, HARNESS_CPU, RECEIPTS, Criterion, CriterionPlugin, Mutant
 from validation.criteria.plan import METRICS
 from validation.evidence.log import Evidence
+from validation.evidence.queries import was_repeated
 from validation.evidence.records import Fault, Gap, Recovery, Workload
 from validation.mutation import injectors
 from validation.mutation.patches import LOST, patch
@@ -131,6 +132,8 @@ def _collect(record: Evidence, found: _Recoveries) -> None:
             found.problems.append(f"{_name(recovery)} has no receipt of a kill")
             continue
         unused.remove(receipt)
+        if was_repeated(record, receipt):
+            continue
         _judge(recovery, receipt, broken.get(recovery.workload), found)
     purposes = {w.id: w.purpose for w in record.all(Workload)}
     away = [gap.begin for gap in record.all(Gap)]

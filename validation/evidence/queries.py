@@ -67,6 +67,24 @@ def killed_during(record: Evidence, workload: Workload) -> bool:
     )
 
 
+def was_repeated(record: Evidence, fault: Fault) -> bool:
+    """Whether a fault that was not confirmed was tried again, and then confirmed: in a later
+    workload of the same purpose.
+    """
+    if fault.confirmed:
+        return False
+    purposes = {workload.id: workload.purpose for workload in record.all(Workload)}
+    own = purposes.get(fault.workload or "")
+    return own is not None and any(
+        later.confirmed
+        and later.fault == fault.fault
+        and later.workload != fault.workload
+        and later.requested_at > fault.confirmed_at
+        and purposes.get(later.workload or "") == own
+        for later in record.all(Fault)
+    )
+
+
 def is_excused(record: Evidence, targets: Iterable[str], at: float) -> bool:
     """Whether a confirmed receipt shows one of the targets down (or coming back) at a moment."""
     return explained(record.all(Fault), targets, at)

@@ -46,5 +46,7 @@ microseconds: one node finishes a generation before it could be sent to four.
 RULES: Final = "atr_stop_loss,bollinger_bands,donchian_breakout,ema_crossover,rsi_filter"
 
 
+REPEATS: Final = 2
+"""How often a stage tries again to inject faults whose receipts are not confirmed."""
 POPULATIONS: Final = ((500, 4), (2_000, 2), (10_000, 1))
 """Individuals and generations."""

@@ -17,13 +17,14 @@ from validation.evidence.records import Fault, Note
 from validation.evidence.records_load import Scaling
 from validation.evidence.records_network import Drain
 from validation.stages.fault_records import as_fault
+from validation.stages.scale import REPEATS
 from validation.stages.workloads import WORKLOAD_SECONDS
 
 if TYPE_CHECKING:
     from validation.stages.context import Context
 
 NOTICE_S: Final = 4.0
-"""Seconds between the notice and the kill, during the run; clouds give 30 s to 2 min."""
+"""Seconds between the notice and the kill in the first try; clouds give 30 s to 2 min."""
 LEAST, MOST = 1, 3
 _AFTER_READY: Final = 0.5
 _BACK_SECONDS: Final = 60.0
@@ -31,22 +32,42 @@ _DRAIN: Final = Path(__file__).parents[1] / "scripts" / "drain_node.py"
 
 
 def preempt(context: Context) -> None:
-    """Drain a node during a run, as a cloud does when it reclaims a spot machine; then kill it."""
+    """Drain a node during a run, as a cloud does when it reclaims a spot machine; then kill it.
+
+    A drain or a kill that was not confirmed is tried again, with twice the notice.
+    """
+    notice = NOTICE_S
+    for _ in range(1 + REPEATS):
+        if _preempted(context, notice):
+            return
+        notice *= 2
+
+
+def _preempted(context: Context, notice: float) -> bool:
+    """Whether a node was drained and killed during a run, both confirmed.
+
+    Args:
+        notice: seconds between the request of the drain and the kill.
+    """
     stack, writer, outages = context.stack, context.writer, context.outages
     workloads = context.workloads
     node, spec = stack.nodes[-1], workloads.real()
-    context.say(f"preemption: {node.name} is drained with {NOTICE_S:.0f} s of notice, then killed")
+    context.say(f"preemption: {node.name} is drained with {notice:.0f} s of notice, then killed")
     name = workloads.name("preemption", "distributed")
+    confirmed = False
     with workloads.evolve(spec, name, workloads.cluster_arguments()) as evolve:
         if evolve.wait_ready(WORKLOAD_SECONDS):
             time.sleep(_AFTER_READY)
             outages.down(node.name)
-            deadline = time.monotonic() + NOTICE_S
-            drain = _drain(stack, node.name, name)
+            deadline = time.monotonic() + notice
+            drain = _drain(stack, node.name, name, notice)
             writer.add(drain)
             writer.add(_as_fault(drain))
             time.sleep(max(0.0, deadline - time.monotonic()))
-            writer.add(as_fault(node.kill(), name))
+            running = evolve.running
+            killed = node.kill()
+            writer.add(as_fault(killed, name))
+            confirmed = drain.accepted and drain.confirmed and killed.confirmed and running
         ended = evolve.finish(WORKLOAD_SECONDS)
     writer.add(as_fault(node.start(), name))
     wait_until_true(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
@@ -56,6 +77,7 @@ def preempt(context: Context) -> None:
         name, spec, ended, purpose="preemption", arm="distributed", pair=None,
         nodes=nodes, workers=nodes,
     )  # fmt: skip
+    return confirmed
 
 
 def _as_fault(drain: Drain) -> Fault:
@@ -73,13 +95,13 @@ def _as_fault(drain: Drain) -> Fault:
     )
 
 
-def _drain(stack: Stack, node: str, workload: str) -> Drain:
+def _drain(stack: Stack, node: str, workload: str, notice: float) -> Drain:
     asked = time.time()
-    argv = [sys.executable, "-c", _DRAIN.read_text(), stack.endpoints.ray, node, str(NOTICE_S)]
+    argv = [sys.executable, "-c", _DRAIN.read_text(), stack.endpoints.ray, node, str(notice)]
     # Inside the stack, because the control service requires the token.
     with stack.driver(argv, stack.endpoints.env) as process:
         try:
-            out, err = process.communicate(timeout=NOTICE_S)
+            out, err = process.communicate(timeout=notice)
             answer = json.loads(out.splitlines()[-1])
         except subprocess.TimeoutExpired:
             process.kill()
@@ -90,7 +112,7 @@ def _drain(stack: Stack, node: str, workload: str) -> Drain:
         workload=workload,
         target=node,
         requested_at=asked,
-        deadline_s=NOTICE_S,
+        deadline_s=notice,
         accepted=bool(answer.get("accepted", False)),
         confirmed=bool(answer.get("confirmed", False)),
         detail=str(answer.get("detail", "")),

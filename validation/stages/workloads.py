@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 
 from evolution_gate.fixtures.protocols import Node, NodeUsage, Stack, StackError
-from evolution_gate.fixtures.ray.gcs import wait_until_true
 from evolution_gate.fixtures.system.termination import alongside
 from validation.criteria.speedup import LOOKS, decided
 from validation.evidence.log import Sink
@@ -20,7 +19,6 @@ from validation.evidence.records import (
     Invocation,
     Note,
     Purpose,
-    Recovery,
 )
 from validation.monitors.cluster import ExcusedOutages
 from validation.stages.cache_namespaces import CacheNamespaces
@@ -31,9 +29,16 @@ from validation.stages.evolve_process import (
     WorkloadSpec,
     launch_local,
 )
-from validation.stages.fault_records import as_fault
 from validation.stages.node_price import node_price
-from validation.stages.scale import POPULATIONS, REAL_MARKET, RULES, SPEEDUP_FAMILIES, Scale
+from validation.stages.node_recovery import kill_and_restore
+from validation.stages.scale import (
+    POPULATIONS,
+    REAL_MARKET,
+    REPEATS,
+    RULES,
+    SPEEDUP_FAMILIES,
+    Scale,
+)
 from validation.stages.workload_records import (
     cpu_windows,
     ledger_records,
@@ -43,7 +48,6 @@ from validation.stages.workload_records import (
 )
 
 WORKLOAD_SECONDS: Final = 300.0
-RECOVERY_WINDOW: Final = 120.0
 _POLL: Final = 0.1
 
 
@@ -155,12 +159,13 @@ class Workloads:
 
     def recoveries(self) -> None:
         """The same evolution on the cluster again and again, a node killed in each."""
-        for number in range(self._scale.recoveries):
+        total, confirmed, tried = self._scale.recoveries, 0, 0
+        while confirmed < total and tried < total + REPEATS:
+            tried += 1
             node = self._stack.nodes[int(self._rng.integers(len(self._stack.nodes)))]
             delay = float(self._rng.uniform(1.0, 3.0))
-            total = self._scale.recoveries
-            self._say(f"recovery {number + 1} of {total}: kill {node.name} after {delay:.1f} s")
-            self._broken(self.real(), node, delay)
+            self._say(f"recovery {confirmed + 1} of {total}: kill {node.name} after {delay:.1f} s")
+            confirmed += self._broken(self.real(), node, delay)
 
     def real(self) -> WorkloadSpec:
         """The evolution that is repeated and broken."""
@@ -255,6 +260,12 @@ class Workloads:
                 aside.result()
         for window in cpu_windows(name, self._stack.nodes, before, after, ended):
             self._writer.add(window)
+        self._record_distributed(name, spec, ended, purpose, pair)
+        return ended
+
+    def _record_distributed(
+        self, name: str, spec: WorkloadSpec, ended: EvolveResult, purpose: Purpose, pair: int | None
+    ) -> None:
         self.record(
             name,
             spec,
@@ -265,56 +276,28 @@ class Workloads:
             nodes=len(self._stack.nodes),
             workers=self._slots,
         )
-        return ended
 
-    def _broken(self, spec: WorkloadSpec, node: Node, delay: float) -> None:
+    def _broken(self, spec: WorkloadSpec, node: Node, delay: float) -> bool:
+        """Whether the node was killed during the evolution, with a receipt."""
         name = self.name("recovery", "distributed")
         arguments = [*self.cluster_arguments(), *self._metered(inside=True)]
         with self.evolve(spec, name, arguments) as evolve:
             ready = evolve.wait_ready(WORKLOAD_SECONDS)
-            recovery = None
+            recovery, confirmed = None, False
             if ready:
                 time.sleep(delay)
                 await_batch(evolve, node)
                 if evolve.running:
-                    recovery = self._kill_and_restore(node, name)
+                    recovery, confirmed = kill_and_restore(
+                        self._stack, node, name, self._writer, self._outages
+                    )
                 else:
                     self._writer.add(Note(text=f"{name} had ended before its fault"))
             ended = evolve.finish(WORKLOAD_SECONDS)
         if recovery is not None:
             self._writer.add(with_lost_work(recovery, ended.batches))
-        self.record(
-            name,
-            spec,
-            ended,
-            purpose="recovery",
-            arm="distributed",
-            pair=None,
-            nodes=len(self._stack.nodes),
-            workers=self._slots,
-        )
-
-    def _kill_and_restore(self, node: Node, name: str) -> Recovery:
-        self._outages.down(node.name)
-        killed = node.kill()
-        self._writer.add(as_fault(killed, name))
-        fault_at = killed.requested_at
-        deadline = fault_at + RECOVERY_WINDOW
-        detected = wait_until_true(lambda: node.name not in self._stack.alive_nodes(), deadline)
-        started = node.start()
-        self._writer.add(as_fault(started, name))
-        back = wait_until_true(lambda: node.name in self._stack.alive_nodes(), deadline)
-        self._outages.up(node.name)
-        return Recovery(
-            workload=name,
-            target=node.name,
-            fault_at=fault_at,
-            detected_s=None if detected is None else detected - fault_at,
-            rescheduled_s=None,
-            first_result_s=None,
-            node_back_s=None if back is None else back - fault_at,
-            window_s=RECOVERY_WINDOW,
-        )
+        self._record_distributed(name, spec, ended, "recovery", None)
+        return confirmed
 
     def evolve(
         self, spec: WorkloadSpec, name: str, arguments: Sequence[str], cache: str | None = None

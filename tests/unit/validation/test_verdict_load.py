@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -100,6 +100,46 @@ def test_preemption(kind: type[Record], edit: Edit, status: Status, words: str) 
     found = said(preemption, kind, edit)
     assert found.status is status
     assert words in found.reason
+
+
+def tried_again(events: Sequence[Timed], **second: object) -> list[Timed]:
+    """The same preemption twice, the first drain without confirmation."""
+    found: list[Timed] = []
+    for at, record in events:
+        if getattr(record, "workload", getattr(record, "id", None)) != "preemption":
+            found.append((at, record))
+            continue
+        first = record
+        if isinstance(record, Drain) or (isinstance(record, Fault) and record.fault == "drain"):
+            first = dataclasses.replace(record, confirmed=False)
+        found.append((at, first))
+        name = {"id" if isinstance(record, Workload) else "workload": "preemption-2"}
+        times = {
+            field.name: getattr(record, field.name) + 100
+            for field in dataclasses.fields(record)
+            if field.name in ("requested_at", "confirmed_at", "started_at", "finished_at")
+        }
+        more = second if isinstance(record, Drain) else {}
+        found.append((at + 100, dataclasses.replace(record, **name, **times, **more)))
+    return found
+
+
+def test_drain_tried_again_counts_once_confirmed() -> None:
+    assert judge(preemption, [evidence(tried_again(HEALTHY))]).status is Status.PASS
+    # Until it is confirmed, nothing is shown.
+    twice = change(tried_again(HEALTHY), Drain, to(confirmed=False))
+    twice = change(twice, Fault, lambda f: dataclasses.replace(f, confirmed=f.fault != "drain"))
+    found = judge(preemption, [evidence(twice)])
+    assert (found.status, "not reported as draining" in found.reason) == (OPEN, True)
+    # A run that had ended before the deadline is no finding beside one that had not.
+    early = change(tried_again(HEALTHY), Drain, to(confirmed=True))
+    early = change(early, Workload, ended_early)
+    assert judge(preemption, [evidence(early)]).status is Status.PASS
+
+
+def ended_early(record: Record) -> Record:
+    assert isinstance(record, Workload)
+    return dataclasses.replace(record, finished_at=1.0) if record.id == "preemption" else record
 
 
 def without_largest(record: Record) -> Record | None:
