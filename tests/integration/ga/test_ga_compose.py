@@ -391,7 +391,7 @@ def _watched_and_served(production: Path) -> None:
 
     def empty() -> list[str]:
         now = time.time()
-        return [one.panel for one in cluster if not prometheus.points(one, began, now)]
+        return [one.panel for one in cluster if not prometheus.answer(one, began, now).points]
 
     wait_until(lambda: not empty(), seconds=90, what=empty, every=1.0)
     assert answer("http://127.0.0.1:8265/api/version", "ray_token")["ray_version"]

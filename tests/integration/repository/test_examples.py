@@ -45,7 +45,7 @@ EXPECTED = {
 }
 
 
-BULKY = ("load", "probe", "round_trips", "scrape", "services", "usage")
+BULKY = ("job", "load", "machine", "probe", "round_trips", "scrape", "services", "usage")
 """Kinds of record that would make the stored evidence large. Criteria that need them are open."""
 
 

@@ -19,7 +19,7 @@ from tests.support.evidence_records import Timed, ledger, receipt, recovery, wor
 from validation import statistics
 from validation.criteria.registry import CRITERIA
 from validation.criteria.speedup import decided
-from validation.evidence.records_ledger import Generation
+from validation.evidence.records_ledger import Fallback, Generation
 from validation.verdict import Status, judge
 
 VERDICTS = {criterion.id: criterion.verdict for criterion in CRITERIA}
@@ -229,7 +229,9 @@ def test_error_rates_of_the_cycle_verdict(
             )
             for number in range(cycles)
         ]  # fmt: skip
-        return said("cycle_completion", [*generations, (work.finished_at, work)])
+        done = Fallback(workload="w", count=0, generations=(), at=())
+        end = work.finished_at
+        return said("cycle_completion", [*generations, (end, done), (end, work)])
 
     at_most(sum(n for k, n in counts.items() if verdict(k) is Status(status)), limit)
     assert verdict(cycles) is Status.PASS
