@@ -19,6 +19,8 @@ FULL: Final = (
     Step(stage="population", custom=True),
     Step(stage="panels"),
     Step(stage="speedup"),
+    # It ends the cache and the database, which the measurements before it need.
+    Step(stage="alerts at work"),
     # Afterwards there is no cluster; the later stages need none, or start their own. Bad inputs are
     # not tried during the backup of a run, because they would delay it.
     Step(stage="rollback", alongside=("bad input",), watched=False),

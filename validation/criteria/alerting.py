@@ -47,6 +47,9 @@ CLEARS_S: Final = 60.0
 NODE_LOST: Final = "NodeLost"
 NODE_RESTARTED: Final = "NodeRestarted"
 HEAD_LOST: Final = "HeadLost"
+WORKER_KILLED: Final = "WorkerKilled"
+DATABASE_DOWN: Final = "DatabaseDown"
+CACHE_DOWN: Final = "CacheDown"
 
 
 _LOSSES: Final = (NODE_LOST, HEAD_LOST)
@@ -214,8 +217,9 @@ PLUGIN: Final = CriterionPlugin(
             passes=(
                 "the alert for a killed node (with a receipt of the kill) reaches the webhook "
                 "through Prometheus and Alertmanager in 60 s, and clears within 60 s of its "
-                "return; the alerts for the restarted node and for the killed head reach it in "
-                "60 s, too, if they were watched"
+                "return; the alerts for the restarted node, for the killed head, for a worker "
+                "process, the database and the cache that are killed while an evolution runs reach "
+                "it in 60 s, too, if they were watched"
             ),
             fails="an alert came late, never, or for a node that no receipt shows down",
             measures=(
@@ -252,6 +256,17 @@ PLUGIN: Final = CriterionPlugin(
                 "deploy/prometheus/alerts.yml",
                 '!~"head-.+"} == 1\n        for: 15s\n        labels: {severity: warning}',
                 '!~"head-.+"} == 1\n        for: 90s\n        labels: {severity: warning}',
+            ),
+            injector=injectors.rules_read_again,
+        ),
+        Mutant(
+            name="an alert that looks at another service",
+            criterion="alerting",
+            stages=("alerts at work",),
+            patches=patch(
+                "deploy/prometheus/alerts.yml",
+                'ga_reachable{service="cache"} == 0',
+                'ga_reachable{service="redis"} == 0',
             ),
             injector=injectors.rules_read_again,
         ),

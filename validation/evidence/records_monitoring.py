@@ -79,7 +79,7 @@ class Notification(Record):
     KIND = "notification"
     alert: str
     target: str
-    """Its label ``node``; empty without one."""
+    """The node or the service of the stack that its labels name; empty without one."""
     firing: bool
     """False: the alert is resolved."""
     received_at: NonNegativeFloat
@@ -100,7 +100,7 @@ class AlertWatch(Record):
     fault: str = "kill"
     """Name of the fault that provokes it, as in its receipt."""
     clears: bool = True
-    """Whether the gate undid the fault and waited until the alert cleared."""
+    """Whether the gate waited, after it had undone the fault, until the alert cleared."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, Self
 
 from validation.evidence.records_monitoring import Notification
 
 _MOST_BYTES: Final = 1_000_000
+_SERVICES: Final = {"database": "postgres", "cache": "redis"}
+"""The engine's names of services that the stack calls otherwise."""
 
 
 class Webhook:
@@ -61,7 +64,7 @@ class Webhook:
         found = [
             Notification(
                 alert=str(alert["labels"]["alertname"]),
-                target=str(alert["labels"].get("node", "")),
+                target=_target(alert["labels"]),
                 firing=alert["status"] == "firing",
                 received_at=now,
             )
@@ -93,3 +96,8 @@ class Webhook:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+def _target(labels: Mapping[str, object]) -> str:
+    service = str(labels.get("service", ""))
+    return str(labels.get("node") or _SERVICES.get(service, service))

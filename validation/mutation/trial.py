@@ -45,6 +45,7 @@ STAGE_ORDER: Final = (
     *("bad input", "reference", "backup", "restore", "recovery", "speedup", "watch", "panels"),
     *(
         "alert",
+        "alerts at work",
         _SOAK,
         "network",
         "sockets",

@@ -9,18 +9,23 @@ from typing import Final
 from evolution_gate.fixtures.protocols import Receipt, Stack
 from evolution_gate.fixtures.ray.gcs import wait_until_true
 from validation.criteria.alerting import (
+    CACHE_DOWN,
     CLEARS_S,
+    DATABASE_DOWN,
     FIRES_S,
     HEAD_LOST,
     NODE_LOST,
     NODE_RESTARTED,
+    WORKER_KILLED,
 )
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
 from validation.evidence.records_monitoring import AlertWatch, Probe
 from validation.monitors.alert_webhook import Webhook
 from validation.monitors.cluster import ExcusedOutages
+from validation.stages.evaluating import await_batch
 from validation.stages.fault_records import as_fault
+from validation.stages.workloads import WORKLOAD_SECONDS, Workloads
 
 _QUIET_SECONDS: Final = 60.0
 """While the stack starts, nodes that are not up yet count as lost."""
@@ -74,6 +79,50 @@ def plant_alert(
             until=time.time(),
         )
     )
+
+
+def alert_at_work(
+    stack: Stack,
+    writer: Sink,
+    webhook: Webhook,
+    workloads: Workloads,
+    *,
+    seed: int,
+    say: Callable[[str], None],
+) -> None:
+    """Kill a worker process, the cache and the database under an evolution, wait for their alerts,
+    and start both services again.
+    """
+    ends = stack.endpoints
+    if None in (ends.alertmanager, ends.prometheus, ends.postgres, ends.redis) or (
+        ends.engine_metrics_port is None
+    ):
+        writer.add(Note(text="alerts of a running engine were not tested: a service is missing"))
+        return
+    # The rule remembers a killed worker for ten minutes.
+    rested = [
+        n for n in stack.nodes if webhook.wait(WORKER_KILLED, n.name, firing=False, seconds=0)
+    ]
+    node = (rested or stack.nodes)[seed % len(rested or stack.nodes)]
+    say(f"alerts at work: kill a worker of {node.name}, the cache and the database")
+    with workloads.endless() as evolve:
+        if not evolve.wait_ready(WORKLOAD_SECONDS):
+            writer.add(Note(text="alerts of a running engine were not tested: none became ready"))
+            return
+        await_batch(evolve, node)
+        worker = node.kill_worker()
+        writer.add(as_fault(worker, None))
+        killed = {name: stack.kill_service(name) for name in ("redis", "postgres")}
+        try:
+            watched = [(CACHE_DOWN, killed["redis"]), (DATABASE_DOWN, killed["postgres"])]
+            for alert, fault in [*([(WORKER_KILLED, worker)] if rested else []), *watched]:
+                left = fault.requested_at + FIRES_S - time.time()
+                webhook.wait(alert, fault.target, firing=True, seconds=max(left, 0.0))
+                writer.add(_watch(alert, fault))
+        finally:
+            for name, receipt in killed.items():
+                writer.add(as_fault(receipt, None))
+                writer.add(as_fault(stack.start_service(name), None))
 
 
 def await_head_alert(killed: Receipt, writer: Sink, webhook: Webhook) -> None:

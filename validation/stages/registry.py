@@ -14,7 +14,7 @@ from validation.contract import Stage
 from validation.evidence.records import Note
 from validation.monitors.dashboards import ask_all
 from validation.mutation.injectors import WATCH_SECONDS
-from validation.stages.alerting import await_head_alert, plant_alert
+from validation.stages.alerting import alert_at_work, await_head_alert, plant_alert
 from validation.stages.context import Context
 from validation.stages.exposure import search, survey
 from validation.stages.network_latency import actor_round_trips, round_trips
@@ -57,6 +57,20 @@ def _alert(context: Context) -> None:
         context.writer,
         context.outages,
         context.webhook,
+        seed=context.seed,
+        say=context.say,
+    )
+
+
+def _alerts_at_work(context: Context) -> None:
+    if context.webhook is None:
+        context.add(Note(text="alerting was not tested: nothing receives the stack's alerts"))
+        return
+    alert_at_work(
+        context.stack,
+        context.writer,
+        context.webhook,
+        context.workloads,
         seed=context.seed,
         say=context.say,
     )
@@ -133,6 +147,7 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
                 seconds=95.0,
             ),
             Stage(name="alert", feeds=("alerting",), run=_alert, seconds=130.0),
+            Stage(name="alerts at work", feeds=("alerting",), run=_alerts_at_work, seconds=70.0),
             Stage(name="head alert", feeds=("alerting",), run=_head_alert, seconds=15.0),
             Stage(
                 name="cluster",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +15,7 @@ from evolution_gate.fixtures.protocols import Node, NodeUsage, Stack, StackError
 from evolution_gate.fixtures.system.termination import alongside
 from validation.criteria.speedup import LOOKS, decided
 from validation.evidence.log import Sink
-from validation.evidence.records import (
-    Arm,
-    Invocation,
-    Note,
-    Purpose,
-)
+from validation.evidence.records import Arm, Invocation, Note, Purpose
 from validation.monitors.cluster import ExcusedOutages
 from validation.stages.cache_namespaces import CacheNamespaces
 from validation.stages.evaluating import await_batch
@@ -167,6 +163,14 @@ class Workloads:
             self._say(f"recovery {confirmed + 1} of {total}: kill {node.name} after {delay:.1f} s")
             confirmed += self._broken(self.real(), node, delay)
 
+    def endless(self) -> Evolve:
+        """An evolution on the cluster that its caller ends, with the engine's metrics. What becomes
+        of it is not judged, so that it is none of the run's workloads.
+        """
+        spec = replace(self.real(), families=RULES, generations=1_000_000)
+        arguments = [*self.cluster_arguments(), *self._metered(inside=True)]
+        return self._process(spec, "alerts-at-work", arguments)
+
     def real(self) -> WorkloadSpec:
         """The evolution that is repeated and broken."""
         size, generations = self._scale.evolution
@@ -308,6 +312,11 @@ class Workloads:
             cache: Name of the workload with whose result cache it begins; None: an empty one.
         """
         self._invoke(name, spec)
+        return self._process(spec, name, arguments, cache)
+
+    def _process(
+        self, spec: WorkloadSpec, name: str, arguments: Sequence[str], cache: str | None = None
+    ) -> Evolve:
         return Evolve(
             spec,
             store=self.store,

@@ -63,6 +63,26 @@ def test_wait_matches_alert_and_node() -> None:
         assert webhook.wait("NodeLost", "n1", firing=False, seconds=0)
 
 
+@pytest.mark.parametrize(
+    ("labels", "target"),
+    [
+        ({"service": "database", "run": "r"}, "postgres"),
+        ({"service": "cache", "run": "r"}, "redis"),
+        ({"service": "other"}, "other"),
+        ({"node": "n1", "service": "cache"}, "n1"),
+        ({}, ""),
+    ],
+)
+def test_alert_names_node_or_service(labels: dict[str, str], target: str) -> None:
+    webhook = Webhook()
+    told = {"alerts": [{"labels": {"alertname": "A", **labels}, "status": "firing"}]}
+    webhook.take(json.dumps(told).encode())
+    (found,) = webhook.notifications
+    assert found.target == target
+    with webhook:
+        pass
+
+
 class Servers:
     """A Prometheus at ``/api/v1`` and a Grafana before it, that know some of the panels."""
 

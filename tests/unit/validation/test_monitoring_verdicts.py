@@ -147,7 +147,13 @@ def provoked(fault: str, target: str, alert: str, after: float, *, until: float)
 
 @pytest.mark.parametrize(
     ("fault", "target", "alert"),
-    [("start", NODES[0], "NodeRestarted"), ("kill", "head", "HeadLost")],
+    [
+        ("start", NODES[0], "NodeRestarted"),
+        ("kill", "head", "HeadLost"),
+        ("kill_worker", NODES[0], "WorkerKilled"),
+        ("kill", "redis", "CacheDown"),
+        ("kill", "postgres", "DatabaseDown"),
+    ],
 )
 def test_each_provoked_alert_has_its_time(fault: str, target: str, alert: str) -> None:
     fine = said(alerting, [*GOOD, *provoked(fault, target, alert, 59, until=60)])
