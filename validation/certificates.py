@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).resolve().parents[__name__.count(".")]
 """The folder that holds the packages."""
+SHIPPED: Final = Path(__file__).parent / "shipped_certificates.jsonl"
+"""Certificates that a release is shipped with, for its unchanged code and dependencies."""
 MAX_AGE_DAYS: Final = 180.0
 """A certificate counts for evidence of this many days before and after it, because dependencies and
 machines change."""
@@ -160,6 +162,11 @@ def read_certificates(path: Path, *, codes: Collection[str] = ()) -> tuple[Certi
             except TypeError as error:
                 raise InputError(f"{path}, line {number}: no certificate: {error}") from None
     return tuple(found)
+
+
+def known_certificates(path: Path, *, codes: Collection[str] = ()) -> tuple[Certificate, ...]:
+    """Those that the release was shipped with, and those of a file; see ``read_certificates``."""
+    return read_certificates(SHIPPED, codes=codes) + read_certificates(path, codes=codes)
 
 
 def refused(path: Path, *, codes: Collection[str] = ()) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from validation.certificates import (
     Certificate,
     append,
     code_hash,
+    known_certificates,
     read_certificates,
 )
 from validation.contract import Criterion, CriterionPlugin, Injector, Mutant
@@ -85,8 +86,10 @@ def codes_of(plugins: Sequence[CriterionPlugin]) -> frozenset[str]:
 
 
 def valid_certificates(path: Path, plugins: Sequence[CriterionPlugin]) -> tuple[Certificate, ...]:
-    """Certificates that are valid for the current gate and these files."""
-    return read_certificates(path, codes=codes_of(plugins))
+    """Certificates that are valid for the current gate and these files, with those of the
+    release.
+    """
+    return known_certificates(path, codes=codes_of(plugins))
 
 
 def run_plugin(

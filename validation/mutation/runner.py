@@ -21,7 +21,7 @@ from validation.certificates import (
     HEALTHY,
     Certificate,
     code_hash,
-    read_certificates,
+    known_certificates,
 )
 from validation.contract import Mutant
 from validation.criteria.registry import MUTANTS
@@ -49,7 +49,8 @@ def certify(
     say: Callable[[str], None],
     run_trials: RunTrials | None = None,
 ) -> tuple[Certificate, ...]:
-    """Run the trials that have no certificate in ``path``, and return all certificates.
+    """Run the trials that have no certificate in ``path`` and in the release, and return all
+    certificates.
 
     The code is copied to a separate folder and the mutants are planted there. A process that has
     only the copy runs each of them on a real stack. Each result is written at once, so an
@@ -74,7 +75,7 @@ def certify(
             "certify needs a checkout of the project, where mutants are planted;"
             f" {missing[0]} is not in {_ROOT}"
         )
-    kept = [c for c in read_certificates(path) if c.stack == stack]
+    kept = [c for c in known_certificates(path) if c.stack == stack]
     done = set() if force else {(c.criterion, c.defect) for c in kept}
     chosen = [d for d in MUTANTS if not criteria or d.criterion in criteria]
     if stack == "containers":
@@ -86,7 +87,7 @@ def certify(
     say(f"{len(left)} of {len(pairs)} trials to run; gate's code {code_hash()[:12]}")
     if left:
         (run_trials or run_in_copy)(path.resolve(), left, 60 * time_budget, stack)
-    found = read_certificates(path)
+    found = known_certificates(path)
     return tuple(c for c in found if c.criterion in wanted and c.stack == stack)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 
 from ga.errors import InputError
 from tests.support.evidence_builders import certificates
+from validation import certificates as module
 from validation.certificates import certified, read_certificates, refused
 from validation.criteria.registry import MUTANTS
+from validation.extension import valid_certificates
+from validation.mutation.runner import certify
 
 ONES = certificates(["speedup"])
 
@@ -27,6 +31,24 @@ def test_certificate_of_this_system_counts(tmp_path: Path) -> None:
     assert certified(read_certificates(path), MUTANTS) == {"speedup"}
     assert refused(path) == ()
     assert all(one.python.startswith("3.") for one in read_certificates(path))
+
+
+def test_shipped_certificates_count_for_unchanged_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, tried = tmp_path / "own.jsonl", []
+
+    def left(_: Path, wanted: Sequence[tuple[str, str]], *__: object) -> None:
+        tried.extend(wanted)
+
+    monkeypatch.setattr(module, "SHIPPED", stored(tmp_path / "shipped.jsonl"))
+    assert certified(valid_certificates(own, []), MUTANTS) == {"speedup"}
+    certify(own, criteria=["speedup"], say=print, run_trials=left)
+    assert tried == []
+    certify(own, criteria=["speedup"], say=print, run_trials=left, force=True)
+    assert len(tried) == len(ONES)
+    monkeypatch.setattr(module, "SHIPPED", stored(tmp_path / "shipped.jsonl", code="0" * 64))
+    assert valid_certificates(own, []) == ()
 
 
 @pytest.mark.parametrize(
