@@ -31,9 +31,14 @@ _SENTENCES: Final = {
 }
 
 
-def render_index(folder: Path) -> str:
-    """The page that lists and compares the decided runs in the folders of ``folder``."""
-    runs, damaged = read_runs(folder)
+def render_index(folder: Path, found: tuple[Sequence[Run], Sequence[str]] | None = None) -> str:
+    """The page that lists and compares the decided runs in the folders of ``folder``.
+
+    Args:
+        folder: The parent of the runs' folders.
+        found: What ``read_runs`` gives of it; None: read it.
+    """
+    runs, damaged = read_runs(folder) if found is None else found
     rows = [
         (
             run,
@@ -114,8 +119,16 @@ def _render(template: str, **values: object) -> str:
 
 
 def _utc(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return _date(at, "%Y-%m-%d %H:%M UTC")
 
 
 def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+    return _date(at, "%H:%M:%S")
+
+
+def _date(at: float, form: str) -> str:
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        # No calendar goes that far; the evidence is open to doubt, and the page shows why.
+        return f"{at:g} s"

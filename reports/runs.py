@@ -6,8 +6,8 @@ a trend shows the verdicts of the time.
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,8 @@ from markupsafe import Markup
 
 from evolution_gate.reports.svg import picture, tag
 from validation.criteria.registry import CRITERIA
+from validation.decision import Decision
+from validation.evidence.files import MOST_BYTES, read_document
 from validation.verdict import Status
 
 RESULT: Final = "result.json"
@@ -86,11 +88,16 @@ def read_runs(folder: Path) -> tuple[tuple[Run, ...], tuple[str, ...]]:
     A damaged file is reported with its reason.
     """
     runs, damaged = [], []
-    for path in sorted(folder.glob(f"*/{RESULT}")):
+    there = (one / RESULT for one in sorted(folder.iterdir()))
+    # Not glob, which leaves out what it cannot follow.
+    for path in (one for one in there if os.path.lexists(one)):
         try:
-            runs.append(_run(path.parent.name, json.loads(path.read_text(encoding="utf-8"))))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            damaged.append(f"{path.parent.name}/{RESULT}: {type(error).__name__}: {error}")
+            runs.append(_run(path.parent.name, read_document(path, most=MOST_BYTES)))
+        except OSError as error:
+            damaged.append(f"{path.parent.name}/{RESULT}: {error.strerror}")
+        except (ValueError, LookupError, TypeError, OverflowError) as error:
+            why = str(error).removeprefix(f"{path}: ")
+            damaged.append(f"{path.parent.name}/{RESULT}: {type(error).__name__}: {why}")
     return tuple(sorted(runs, key=lambda run: run.started_at)), tuple(damaged)
 
 
@@ -129,7 +136,7 @@ def _run(folder: str, found: Any) -> Run:
         folder=folder,
         name=datetime.fromtimestamp(source["started_at"], UTC).strftime("%m-%d %H:%M"),
         started_at=float(source["started_at"]),
-        decision=str(found["decision"]),
+        decision=Decision(found["decision"]).value,
         backend=str(source["backend"]),
         nodes=int(source["nodes"]),
         verdicts={

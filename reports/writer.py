@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +52,12 @@ def write(
 
 
 def write_index(folder: Path) -> Path:
-    """Write ``index.html``, the list of the decided runs in the folders of ``folder``."""
-    path = folder / "index.html"
-    path.write_text(render_index(folder), encoding="utf-8")
+    """Write ``index.html``, the list of the decided runs in the folders of ``folder``.
+
+    Results that cannot be read are listed on the page, and named on stderr.
+    """
+    path, found = folder / "index.html", read_runs(folder)
+    path.write_text(render_index(folder, found), encoding="utf-8")
+    for line in found[1]:
+        print(f"not readable: {line}", file=sys.stderr)
     return path

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import math
+import os
 import platform
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -13,13 +14,16 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ga.errors import InputError
 from validation import statistics
 from validation.code_syntax import syntax
+from validation.evidence.base import Record
 from validation.evidence.chained_lines import printable, read_object
 from validation.evidence.errors import EvidenceError
+from validation.evidence.files import complete_lines, read_file, require_short
+from validation.evidence.schema import Schema
 
 if TYPE_CHECKING:
     from validation.contract import Mutant
@@ -36,6 +40,9 @@ HEALTHY = "none"
 """Name of the mutant for the healthy system, where nothing was planted."""
 _PASS: Final = "PASS"
 _OPEN: Final = "INCONCLUSIVE"
+_VERDICTS: Final = (_PASS, "FAIL", _OPEN)
+_MOST_SHOWN: Final = 60
+"""Characters of a dependency's version that are shown."""
 _CODE: Final = (
     ("validation", "*.py"),
     ("fixtures", "*.py"),
@@ -64,9 +71,10 @@ def _version(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Certificate:
+class Certificate(Record):
     """The gate's verdict on one planted mutant, or on the healthy system."""
 
+    KIND = "certificate"
     criterion: str
     defect: str
     """``none``: the healthy system."""
@@ -142,47 +150,73 @@ def _syntax_of(source: bytes) -> bytes:
         return source
 
 
-def read_certificates(path: Path, *, codes: Collection[str] = ()) -> tuple[Certificate, ...]:
+def stored(path: Path) -> bytes:
+    """The content of a file of certificates; empty without a file.
+
+    Raises:
+        EvidenceError: it is too large, or not a regular file.
+        OSError: it cannot be read.
+    """
+    return read_file(path) if os.path.lexists(path) else b""
+
+
+def read_certificates(
+    path: Path, *, codes: Collection[str] = (), content: bytes | None = None
+) -> tuple[Certificate, ...]:
     """Certificates for this gate, engine and dependencies; empty without a file.
 
     An incomplete last line is left out.
 
     Args:
+        path: The file.
         codes: Code hashes to accept instead.
+        content: What the file holds, as ``stored`` gives it; None: read it.
 
     Raises:
         InputError: a line is no certificate.
+        EvidenceError, OSError: as ``stored``.
     """
     found = []
-    for number, fields in _lines(path):
+    for number, fields in _lines(path, content):
         # A certificate of another version may have other fields.
         if not _difference(fields, codes):
             try:
-                found.append(Certificate(**fields))
-            except TypeError as error:
+                one = cast("Certificate", _schema().read(fields))
+                if one.verdict not in _VERDICTS or one.expected not in _VERDICTS:
+                    raise EvidenceError(f"verdict and expected must be {', '.join(_VERDICTS)}")
+            except EvidenceError as error:
                 raise InputError(f"{path}, line {number}: no certificate: {error}") from None
+            found.append(one)
     return tuple(found)
 
 
-def known_certificates(path: Path, *, codes: Collection[str] = ()) -> tuple[Certificate, ...]:
+def known_certificates(
+    path: Path, *, codes: Collection[str] = (), content: bytes | None = None
+) -> tuple[Certificate, ...]:
     """Those that the release was shipped with, and those of a file; see ``read_certificates``."""
-    return read_certificates(SHIPPED, codes=codes) + read_certificates(path, codes=codes)
+    shipped = read_certificates(SHIPPED, codes=codes)
+    return shipped + read_certificates(path, codes=codes, content=content)
 
 
-def refused(path: Path, *, codes: Collection[str] = ()) -> tuple[str, ...]:
-    """Why certificates in a file do not count, with the number of them."""
-    reasons = Counter(_difference(fields, codes) for _, fields in _lines(path))
+def refused(
+    path: Path, *, codes: Collection[str] = (), content: bytes | None = None
+) -> tuple[str, ...]:
+    """Why certificates in a file do not count, with the number of them; as
+    ``read_certificates``.
+    """
+    reasons = Counter(_difference(fields, codes) for _, fields in _lines(path, content))
     return tuple(f"{count} made with {reason}" for reason, count in reasons.items() if reason)
 
 
 def _difference(fields: Mapping[str, object], codes: Collection[str]) -> str:
     """In what a certificate differs from this gate, engine and dependencies; empty: in nothing."""
-    if fields.get("code") not in (codes or {code_hash()}):
+    code = fields.get("code")
+    if not isinstance(code, str) or code not in (codes or {code_hash()}):
         return "another version of the gate"
     if fields.get("engine") != engine_hash():
         return "another engine"
     if (stated := fields.get("dependencies")) != dependencies():
-        theirs = set(str(stated or "").split(", "))
+        theirs = {one[:_MOST_SHOWN] for one in str(stated or "").split(", ")}
         ours = [one for one in dependencies().split(", ") if one not in theirs]
         names = {one.split(" ")[0] for one in ours}
         found = sorted(one for one in theirs if one.split(" ")[0] in names)
@@ -190,13 +224,18 @@ def _difference(fields: Mapping[str, object], codes: Collection[str]) -> str:
     return ""
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    content = path.read_bytes() if path.is_file() else b""
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+def _lines(path: Path, content: bytes | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in complete_lines(stored(path) if content is None else content):
         try:
-            yield number, printable(read_object(line))
+            require_short(line)
+            yield number + 1, printable(read_object(line))
         except EvidenceError as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
+            raise InputError(f"{path}, line {number + 1}: {error}") from None
+
+
+@cache
+def _schema() -> Schema:
+    return Schema(Certificate)
 
 
 def append(path: Path, certificate: Certificate) -> None:

@@ -85,11 +85,18 @@ def codes_of(plugins: Sequence[CriterionPlugin]) -> frozenset[str]:
     return frozenset({code_hash(), *map(code_of, plugins)})
 
 
-def valid_certificates(path: Path, plugins: Sequence[CriterionPlugin]) -> tuple[Certificate, ...]:
+def valid_certificates(
+    path: Path, plugins: Sequence[CriterionPlugin], content: bytes | None = None
+) -> tuple[Certificate, ...]:
     """Certificates that are valid for the current gate and these files, with those of the
     release.
+
+    Args:
+        path: The file of certificates.
+        plugins: The custom files.
+        content: What the file holds; None: read it.
     """
-    return known_certificates(path, codes=codes_of(plugins))
+    return known_certificates(path, codes=codes_of(plugins), content=content)
 
 
 def run_plugin(
@@ -105,21 +112,19 @@ def run_plugin(
     from evolution_gate import fixtures
 
     seed = secrets.randbelow(2**31) if seed is None else seed
-    say(f"seed {seed}; evidence goes to {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     run, log = f"{plugin.name}-{time.time()}", log_of(folder / FILE)
     command = f"{command_of(plugin)} --stack {backend} --nodes {nodes} --replay {seed}"
     facts = {"nodes": nodes, "cpus_per_node": _CPUS, **facts_of(environment())}
-    with (
-        logged(log, run, evidence=folder / FILE, command=command, system=facts),
-        fixtures.start_stack(
+    with logged(log, run, evidence=folder / FILE, command=command, system=facts):
+        say(f"seed {seed}; evidence goes to {folder}")
+        with fixtures.start_stack(
             nodes=nodes, cpus_per_node=_CPUS, backend=backend, shared=folder, on_progress=say
-        ) as stack,
-    ):
-        gathering(log, run, {"backend": stack.backend})
-        return _gathered(
-            plugin, stack, run, seed=seed, folder=folder, say=say, planted=_nothing_planted
-        )
+        ) as stack:
+            gathering(log, run, {"backend": stack.backend})
+            return _gathered(
+                plugin, stack, run, seed=seed, folder=folder, say=say, planted=_nothing_planted
+            )
 
 
 def _gathered(

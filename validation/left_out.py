@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def read_any(path: Path) -> Evidence:
         OSError: it cannot be read.
     """
     inside = path / FILE
-    if path.is_dir() and not inside.exists():
+    if path.is_dir() and not os.path.lexists(inside):
         return read_soak(path)
     return read_evidence(inside if path.is_dir() else path, allow_open=True)
 

@@ -25,6 +25,13 @@ from ga.errors import InputError
 from validation.evidence.base import Record
 from validation.evidence.chained_lines import GENESIS, Line, printable, read_line, write_line
 from validation.evidence.errors import EvidenceError
+from validation.evidence.files import (
+    MOST_BYTES,
+    FileContent,
+    complete_lines,
+    read_file,
+    require_short,
+)
 from validation.evidence.schema import Facts, Schema
 
 if TYPE_CHECKING:
@@ -105,6 +112,8 @@ class CampaignLog:
     """The oldest first."""
     problems: tuple[str, ...] = field(default=())
     """Why a log could not be read."""
+    files: tuple[FileContent, ...] = field(default=(), compare=False, repr=False)
+    """The logs as they were read."""
 
 
 def begin(log: Path, run: str, *, evidence: Path, command: str, system: Facts) -> None:
@@ -172,29 +181,32 @@ def read_logs(paths: Iterable[Path]) -> CampaignLog:
     """All runs of some logs; one that does not exist is left out."""
     found: list[Campaign] = []
     problems: list[str] = []
-    for path in dict.fromkeys(path.resolve() for path in paths):
-        if not path.exists():
+    files: list[FileContent] = []
+    # Not Path.resolve, which refuses a link to itself by an error of its own.
+    for path in dict.fromkeys(Path(os.path.realpath(path)) for path in paths):
+        if not os.path.lexists(path):
             continue
         try:
-            found += _campaigns(path)
+            files.append(FileContent(path=path, content=read_file(path)))
+            found += _campaigns(files[-1])
         except EvidenceError as error:
             problems.append(str(error))
         except OSError as error:
             problems.append(f"{path}: {error.strerror}")
     found.sort(key=lambda campaign: campaign.begun_at)
-    return CampaignLog(campaigns=tuple(found), problems=tuple(problems))
+    return CampaignLog(campaigns=tuple(found), problems=tuple(problems), files=tuple(files))
 
 
 def log_of(evidence: Path) -> Path:
     """Path of the log that lists a run: next to the folder of its evidence."""
-    place = evidence.resolve()
+    place = Path(os.path.realpath(evidence))
     return (place.parent if place.is_dir() else place.parent.parent) / FILE
 
 
-def _campaigns(path: Path) -> list[Campaign]:
-    content = path.read_bytes() if path.is_file() else b""
+def _campaigns(file: FileContent) -> list[Campaign]:
+    path = file.path
     found: dict[str, Campaign] = {}
-    for line, record in _lines(path, content):
+    for line, record in _lines(path, file.content):
         if isinstance(record, Begun):
             before = found.get(record.run)
             found[record.run] = Campaign(
@@ -221,8 +233,9 @@ def _lines(path: Path, content: bytes) -> list[tuple[Line, Record]]:
     """Every complete line with its record. A last line that was cut is left out."""
     found: list[tuple[Line, Record]] = []
     chain = GENESIS
-    for number, text in enumerate(content.split(b"\n")[:-1]):
+    for number, text in complete_lines(content):
         try:
+            require_short(text)
             line = read_line(text, number, chain)
             schema = _SCHEMAS.get(line.kind)
             if schema is None:
@@ -237,10 +250,14 @@ def _lines(path: Path, content: bytes) -> list[tuple[Line, Record]]:
 
 def _append(path: Path, record: Record, clock: Callable[[], float] = time.time) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(path) and not path.is_file():
+        raise InputError(f"{path}: not a file; move it away, then a new log is begun")
     with undisturbed(), path.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        content = file.read()
+        content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise InputError(f"{path}: too large; move this file away, then a new log is begun")
         whole = content[: content.rfind(b"\n") + 1]
         try:
             lines = _lines(path, whole)

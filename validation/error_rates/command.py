@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Final
 
+from ga.errors import InputError
 from validation.criteria.registry import CRITERIA
 from validation.error_rates.measure import LEAST, Rates, bound, measure, reason, rows, try_healthy
 
@@ -13,6 +14,15 @@ _COLUMNS: Final = (
     *("criterion", "defects", "noticed", "false FAIL"),
     *("INCONCLUSIVE, quiet", "INCONCLUSIVE, busy"),
 )
+
+_MOST: Final = {
+    "seed": 2**31,
+    "healthy": 100_000,
+    "defects": 100_000,
+    "replay": 10**9,
+    "replay_healthy": 10**9,
+}
+"""Largest values of the options."""
 
 
 def register(command: argparse.ArgumentParser) -> None:
@@ -35,7 +45,16 @@ def register(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the table, or one trial. Returns 1 if an error of the gate was found, else 0."""
+    """Print the table, or one trial. Returns 1 if an error of the gate was found, else 0.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+    for name, most in _MOST.items():
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= most:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} must be 0 to {most}, not {str(value)[:20]}")
     if options.replay is not None:
         print(reason(options.seed, options.replay))
         return 0

@@ -19,6 +19,10 @@ from validation.evidence.errors import EvidenceError
 GENESIS: Final = "0" * 64
 """The chain before the first line."""
 _KEYS: Final = frozenset({"seq", "kind", "at", "data", "chain"})
+MOST_DEPTH: Final = 64
+"""Deepest nesting of lists and objects. Evidence has four levels."""
+_YEAR_10000: Final = 253_402_300_800.0
+"""Unix seconds; no calendar goes further."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +72,17 @@ def read_line(line: bytes, number: int, previous: str) -> Line:
     seq, kind, at, data = fields["seq"], fields["kind"], fields["at"], fields["data"]
     # A number such as 1e999 becomes infinite although the text does not say so.
     if isinstance(at, bool) or not isinstance(at, int | float) or not _finite(at):
-        raise EvidenceError(f"at must be a finite number of seconds, not {at!r}")
+        raise EvidenceError(f"at must be a finite number of seconds, not {_short(at)}")
+    if not 0 <= at < _YEAR_10000:
+        raise EvidenceError(
+            f"at must be seconds since 1970, before the year 10000, not {_short(at)}"
+        )
     if not isinstance(kind, str) or not isinstance(data, dict):
         raise EvidenceError("kind must be text and data an object")
     if type(seq) is not int or seq != number:
-        raise EvidenceError(f"event {seq!r} where {number} belongs: lines are missing or moved")
+        raise EvidenceError(
+            f"event {_short(seq)} where {number} belongs: lines are missing or moved"
+        )
     # The text itself is hashed, so any other formatting counts as a change.
     text = line.decode("ascii")
     place = _CHAIN.match(text)
@@ -85,20 +95,24 @@ def read_line(line: bytes, number: int, previous: str) -> Line:
     )
 
 
-def read_object(line: bytes) -> dict[str, Any]:
-    """A line of ASCII as a JSON object.
+def read_object(line: bytes, *, encoding: str = "ascii") -> dict[str, Any]:
+    """A line of text as a JSON object.
 
     Raises:
-        EvidenceError: it is none; a key appears twice, or a number is NaN or infinite or too long.
+        EvidenceError: it is none; a key appears twice, a number is NaN or infinite or too long, or
+            it is nested too deeply.
     """
     try:
-        fields = _DECODER.decode(line.decode("ascii"))
+        fields = _DECODER.decode(line.decode(encoding))
     except EvidenceError:
         raise
     except (ValueError, RecursionError) as error:
         raise EvidenceError(f"not JSON ({error})") from None
     if not isinstance(fields, dict):
         raise EvidenceError("must be an object")
+    # Most lines have fewer brackets than levels are allowed.
+    if line.count(b"[") + line.count(b"{") > MOST_DEPTH:
+        _refuse_depth(fields)
     return fields
 
 
@@ -125,6 +139,26 @@ def printable(value: Any) -> Any:
     if isinstance(value, list):
         return [printable(inner) for inner in value]
     return value
+
+
+def _refuse_depth(fields: dict[str, Any]) -> None:
+    """Whatever walks through the fields afterwards may then be recursive."""
+    level: list[Any] = [fields]
+    for _ in range(MOST_DEPTH):
+        level = [
+            each
+            for one in level
+            for each in (one.values() if isinstance(one, dict) else one)
+            if isinstance(each, dict | list)
+        ]
+        if not level:
+            return
+    raise EvidenceError(f"nested more than {MOST_DEPTH} levels deep")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def _finite(value: float) -> bool:

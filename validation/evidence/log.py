@@ -5,7 +5,7 @@ Nothing but this file enters a verdict. Every line carries a hash over the lines
 line must be a ``close`` event with the number of lines before it.
 
 The chain detects damage and careless edits. It is not a signature: anybody who rewrites the whole
-file can recompute it. If that matters, publish the file's ``sha256``, which the report prints.
+file can recompute it. If that matters, sign the decision (``validation.signing``).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from evolution_gate.fixtures.system.termination import undisturbed
 from validation.evidence.base import Record
 from validation.evidence.chained_lines import GENESIS, printable, read_line, write_line
 from validation.evidence.errors import EvidenceError
+from validation.evidence.files import MOST_EVIDENCE, complete_lines, read_file, require_short
 from validation.evidence.records import SCHEMA_VERSION, Close, Open, parse
 
 __all__ = [
@@ -245,18 +246,18 @@ def read_evidence(path: str | os.PathLike[str], *, allow_open: bool = False) -> 
             another schema, or holds a number that is not finite.
         OSError: the file cannot be read.
     """
-    raw = Path(path).read_bytes()
+    raw = read_file(path, most=MOST_EVIDENCE)
     source = os.fspath(path)
-    lines = raw.split(b"\n")
-    tail = lines.pop()
-    if not lines:
+    count, tail = raw.count(b"\n"), not raw.endswith(b"\n")
+    if not count:
         raise EvidenceError(f"{source}, line 1: no complete line; this is not evidence")
     if tail and not allow_open:
-        raise EvidenceError(f"{source}, line {len(lines) + 1}: cut in the middle of the line")
+        raise EvidenceError(f"{source}, line {count + 1}: cut in the middle of the line")
     events: list[Event] = []
     chain = GENESIS
-    for number, line in enumerate(lines):
+    for number, line in complete_lines(raw):
         try:
+            require_short(line)
             event, chain = _event(line, number, chain)
             _check_place(event, number, closed=bool(events) and events[-1].kind == Close.KIND)
         except EvidenceError as error:
@@ -264,10 +265,10 @@ def read_evidence(path: str | os.PathLike[str], *, allow_open: bool = False) -> 
         events.append(event)
     closed = events[-1].kind == Close.KIND
     if closed and tail:
-        raise EvidenceError(f"{source}, line {len(lines) + 1}: text after the close event")
+        raise EvidenceError(f"{source}, line {count + 1}: text after the close event")
     if not closed and not allow_open:
         raise EvidenceError(
-            f"{source}, line {len(lines)}: the record ends without a close event; "
+            f"{source}, line {count}: the record ends without a close event; "
             "it was cut, or its run did not finish"
         )
     return Evidence(

@@ -29,6 +29,8 @@ from validation.soak.forecast import Live
 from validation.soak.loop import evidence_size, run
 from validation.soak.segments import (
     MANIFEST,
+    MOST_FAULTS,
+    MOST_HOURS,
     Folder,
     Plan,
     Segments,
@@ -43,8 +45,6 @@ from validation.targets import CPUS_PER_NODE, NODES
 if TYPE_CHECKING:
     from evolution_gate.fixtures.protocols import Stack
 
-MOST_HOURS: Final = 1000.0
-MOST_FAULTS: Final = 60.0
 _SIMULATED_START: Final = 1_760_000_000.0
 _SIMULATED_ABSENCE_S: Final = 600.0
 _STARTS: Final = 2

@@ -13,27 +13,38 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from evolution_gate.fixtures.system.termination import undisturbed
 from validation.evidence.base import Record
 from validation.evidence.errors import EvidenceError
+from validation.evidence.files import MOST_EVIDENCE, MOST_LINE, parse_document, read_file
 from validation.evidence.log import Event, Evidence, EvidenceWriter, read_evidence
 from validation.evidence.records import Close, Environment, Gap, Open
+from validation.evidence.schema import Schema
 
 MANIFEST: Final = "soak.json"
 SCHEMA: Final = 1
 
 
+MOST_HOURS: Final = 1000.0
+MOST_FAULTS: Final = 60.0
+"""Kills an hour."""
+_MOST_NODES: Final = 1000
+_NAME: Final = re.compile(r"segment-[0-9]{4,9}\.jsonl")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Record):
     """The options of a soak."""
 
+    KIND = "plan"
     name: str
     """Name of the run that the segments form."""
     seed: int
@@ -48,6 +59,26 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Segment(Record):
+    """One entry of the manifest, as it is stored."""
+
+    KIND = "segment"
+    file: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Manifest(Record):
+    """The manifest, as it is stored."""
+
+    KIND = "soak"
+    schema: int
+    plan: dict[str, object]
+    segments: list[dict[str, object]]
+    finished: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Folder:
     """The manifest. ``finished``: the soak ended in order, even if before its planned hours."""
 
@@ -56,6 +87,8 @@ class Folder:
     segments: tuple[tuple[str, str | None], ...] = ()
     """File name and SHA-256 of each; ``None`` for the one that is being written."""
     finished: bool = False
+    sha256: str = field(default="", compare=False)
+    """Digest of the manifest that was read; empty for one that was not."""
 
     def save(self) -> Self:
         """Replace the manifest on disk by this one."""
@@ -91,24 +124,44 @@ class Folder:
         """
         source = path / MANIFEST
         try:
-            fields = json.loads(source.read_text(encoding="utf-8"))
-            if fields["schema"] != SCHEMA:
-                raise EvidenceError(
-                    f"{source}: schema {fields['schema']}; this gate reads {SCHEMA}"
-                )
-            found = cls(
-                path=path,
-                plan=Plan(**fields["plan"]),
-                segments=tuple((s["file"], s["sha256"]) for s in fields["segments"]),
-                finished=fields["finished"] is True,
-            )
+            content = read_file(source, most=MOST_LINE)
         except FileNotFoundError:
             raise EvidenceError(f"{path}: no soak is here ({MANIFEST} is missing)") from None
-        except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, EvidenceError):
-                raise
-            raise EvidenceError(f"{source}: damaged ({error})") from None
-        return found
+        try:
+            found = cls._read(path, parse_document(content))
+        except EvidenceError as error:
+            raise EvidenceError(f"{source}: damaged: {error}") from None
+        return replace(found, sha256=hashlib.sha256(content).hexdigest())
+
+    @classmethod
+    def _read(cls, path: Path, fields: Mapping[str, object]) -> Self:
+        if fields.get("schema") != SCHEMA:
+            raise EvidenceError(f"schema {fields.get('schema')!r:.40}; this gate reads {SCHEMA}")
+        manifest = cast("_Manifest", _MANIFEST.read(fields))
+        plan = cast("Plan", _PLAN.read(manifest.plan))
+        segments = [cast("_Segment", _SEGMENT.read(one)) for one in manifest.segments]
+        limits = {
+            "seed": 0 <= plan.seed < 2**63,
+            "hours": 0 < plan.hours <= MOST_HOURS,
+            "faults": 0 <= plan.faults <= MOST_FAULTS,
+            "nodes": 1 <= plan.nodes <= _MOST_NODES,
+            "cpus_per_node": 0 < plan.cpus_per_node <= _MOST_NODES,
+        }
+        if wrong := [name for name, good in limits.items() if not good]:
+            raise EvidenceError(f"plan: {wrong[0]} is out of range")
+        for one in segments:
+            # It becomes the path of a file that is read, or made.
+            if not _NAME.fullmatch(one.file):
+                raise EvidenceError(f"{one.file[:40]!r} is no name of a segment")
+        return cls(
+            path=path,
+            plan=plan,
+            segments=tuple((one.file, one.sha256) for one in segments),
+            finished=manifest.finished,
+        )
+
+
+_PLAN, _SEGMENT, _MANIFEST = Schema(Plan), Schema(_Segment), Schema(_Manifest)
 
 
 @dataclass(kw_only=True)
@@ -195,7 +248,7 @@ def sealed(folder: Folder) -> Folder:
     name, _ = folder.segments[-1]
     path = folder.path / name
     path.touch()  # killed between the manifest and the file: there is none
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(read_file(path, most=MOST_EVIDENCE)).hexdigest()
     return replace(folder, segments=(*folder.segments[:-1], (name, digest))).save()
 
 
@@ -263,7 +316,7 @@ def read_soak(path: Path) -> Evidence:
         raise EvidenceError(f"{path}: the soak has no segment with a line yet")
     return Evidence(
         source=os.fspath(path),
-        sha256=hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest(),
+        sha256=folder.sha256,
         closed=whole and folder.finished,
         events=tuple(events),
     )
@@ -273,5 +326,8 @@ def _empty(path: Path) -> bool:
     """Whether the soak was killed before the segment's first line was whole."""
     if not path.exists():
         return True
+    if not path.is_file():
+        # Opening a pipe would wait for ever; who reads the segment refuses it.
+        return False
     with path.open("rb") as file:
         return not file.readline().endswith(b"\n")
