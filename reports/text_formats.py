@@ -27,6 +27,7 @@ def junit(result: GateResult) -> str:
     for plugin in result.plugins:
         suite.add_property("plug-in", _xml(plugin.text))
     suite.add_property("system", _xml(f"{result.system_id}: {result.system}"))
+    suite.add_property("signature", _xml(result.signature.text))
     for source in result.sources:
         suite.add_property(_xml(f"sha256 of {source.path}"), _xml(source.sha256))
     for criterion in result.criteria:
@@ -58,6 +59,7 @@ def summary(result: GateResult) -> str:
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
     lines = [f"# Gate for Phase 2: {result.decision.value}", "", counts, ""]
     lines += [f"System {_code(result.system_id)}: {_markdown(result.system)}", ""]
+    lines += [f"Signature: {_markdown(result.signature.text)}", ""]
     lines += ["| Criterion | System | Target | Measured | 95 % bounds | Verdict | Why |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for criterion in result.criteria:

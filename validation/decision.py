@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
@@ -32,6 +32,7 @@ from validation.evidence.records import Environment
 from validation.left_out import LeftOut, left_out, open_if_left_out
 from validation.left_out import reservations as reservations_of_log
 from validation.self_check import EvidenceSource, assess_sources, downgrade_untrusted
+from validation.signing.state import Signature
 from validation.verdict import Records, Status, Verdict, judge
 
 
@@ -52,6 +53,7 @@ class Source:
 
     path: str
     run: str
+    seed: int
     sha256: str
     events: int
     closed: bool
@@ -111,6 +113,8 @@ class GateResult:
 
     refused: tuple[str, ...] = ()
     """Why certificates that are there do not count."""
+    signature: Signature = field(default_factory=Signature)
+    """Who signed this decision, as far as it is known."""
 
     @property
     def system(self) -> str:
@@ -151,6 +155,7 @@ def as_object(result: GateResult) -> dict[str, object]:
         "exit_code": result.exit_code,
         "system": result.system,
         "system_id": result.system_id,
+        "signature": {"state": result.signature.state.value, "key_id": result.signature.key_id},
         "reservations": list(result.reservations),
         "uncertified": list(result.uncertified),
         "false_alarms": result.false_alarms,
@@ -290,6 +295,7 @@ def _source(record: Evidence) -> Source:
     return Source(
         path=record.source,
         run=record.run,
+        seed=record.opening.seed,
         sha256=record.sha256,
         events=len(record.events),
         closed=record.closed,

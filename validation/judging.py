@@ -8,28 +8,42 @@ custom code, such as pytest with ``--with``, must not judge built-in criteria it
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evolution_gate.fixtures.system.launch import spawn
 from ga.errors import InputError
 from validation.campaigns.log import FILE as LOG
 from validation.campaigns.log import log_of, read_logs
-from validation.certificates import refused
+from validation.certificates import refused, stored
 from validation.decision import GateResult, decide
-from validation.evidence.errors import EvidenceError
+from validation.evidence.errors import EvidenceError, in_one_line
+from validation.evidence.files import FileContent
 from validation.evidence.identity import MAX_AGE_DAYS
 from validation.evidence.log import Evidence, pool
 from validation.extension import all_criteria, all_mutants, codes_of, valid_certificates
 from validation.left_out import read_any
 from validation.plugin_process import Unchanged, judge
 from validation.run_folder import OUT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A decision, and the files that it rests on as they were read for it."""
+
+    result: GateResult
+    evidence: tuple[Evidence, ...]
+    """Empty if another process judged."""
+    certificates: FileContent
+    """Empty when there is no such file."""
+    logs: tuple[FileContent, ...]
 
 
 def decide_files(
@@ -39,7 +53,7 @@ def decide_files(
     named: Sequence[str] = (),
     campaigns: Sequence[Path] = (),
     max_age_days: float = MAX_AGE_DAYS,
-) -> tuple[tuple[Evidence, ...], GateResult]:
+) -> Judged:
     """Judge evidence files, run folders and soaks together.
 
     Args:
@@ -52,14 +66,17 @@ def decide_files(
     Raises:
         EvidenceError, InputError, OSError: something cannot be read.
     """
-    if missing := [path for path in campaigns if not path.is_file()]:
+    if missing := [path for path in campaigns if not os.path.lexists(path)]:
         raise InputError(f"--campaigns {missing[0]}: no such file")
+    if not (math.isfinite(max_age_days) and max_age_days > 0):
+        raise InputError(f"--max-age must be a number of days above 0, not {max_age_days}")
     logs = [*map(log_of, files), OUT / LOG, *campaigns]
     unchanged = Unchanged([*files, certificates, *logs]) if named else None
     plugins = judge(named, files)
     evidence = pool([read_any(path) for path in files])
     log = read_logs(logs)
-    found = valid_certificates(certificates, plugins)
+    kept = FileContent(path=certificates, content=stored(certificates))
+    found = valid_certificates(certificates, plugins, kept.content)
     if unchanged is not None:
         unchanged.check()
     result = decide(
@@ -71,13 +88,13 @@ def decide_files(
         max_age_days=max_age_days,
         campaigns=log,
         plugins=plugins,
-        refused=refused(certificates, codes=codes_of(plugins)),
+        refused=refused(certificates, codes=codes_of(plugins), content=kept.content),
     )
-    return evidence, result
+    return Judged(result=result, evidence=evidence, certificates=kept, logs=log.files)
 
 
-def decide_apart(files: Sequence[Path], *, certificates: Path, named: Sequence[str]) -> GateResult:
-    """The result of ``decide_files`` from a new process, which loads no custom code.
+def decide_apart(files: Sequence[Path], *, certificates: Path, named: Sequence[str]) -> Judged:
+    """``decide_files`` in a new process, which loads no custom code.
 
     Raises:
         InputError: it did not come to a result.
@@ -103,28 +120,30 @@ def decide_apart(files: Sequence[Path], *, certificates: Path, named: Sequence[s
         content = pipe.read()
     if process.returncode != 0 or not content:
         raise InputError(f"no decision: its process ended with status {process.returncode}")
-    result = pickle.loads(content)
-    if isinstance(result, str):
-        raise InputError(result)
+    found = pickle.loads(content)
+    if isinstance(found, str):
+        raise InputError(found)
+    result, kept, logs = found
     assert isinstance(result, GateResult)
-    return result
+    return Judged(result=result, evidence=(), certificates=kept, logs=logs)
 
 
 def _main(descriptor: int) -> None:
     request = json.loads(sys.stdin.read())
-    result: GateResult | str
+    found: tuple[GateResult, FileContent, tuple[FileContent, ...]] | str
     try:
-        _, result = decide_files(
+        judged = decide_files(
             [Path(one) for one in request["files"]],
             certificates=Path(request["certificates"]),
             named=request["named"],
         )
-        # A view of a mapping cannot be pickled.
-        result = replace(result, verdicts=dict(result.verdicts))
-    except (EvidenceError, InputError) as error:
-        result = str(error)
+        # Views of mappings cannot be pickled, and no class of this module, which is __main__ here.
+        result = replace(judged.result, verdicts=dict(judged.result.verdicts))
+        found = result, judged.certificates, judged.logs
+    except (EvidenceError, InputError, OSError) as error:
+        found = in_one_line(error)
     with os.fdopen(descriptor, "wb") as pipe:
-        pickle.dump(result, pipe)
+        pickle.dump(found, pipe)
 
 
 if __name__ == "__main__":

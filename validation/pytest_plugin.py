@@ -10,14 +10,20 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from validation.pytest_options import add_options
+
 if TYPE_CHECKING:
     from validation.decision import GateResult
+    from validation.evidence.log import Evidence
+    from validation.judging import Judged
+    from validation.reporting import Reporter
+    from validation.signing.keys import PrivateKey
 
 _TESTS: Final = "validation.test_criteria"
 _INCONCLUSIVE = pytest.StashKey[str]()
@@ -26,6 +32,8 @@ _MARK: Final = "inconclusive"
 _RESULT = pytest.StashKey["GateResult"]()
 _FOLDER = pytest.StashKey[Path]()
 _TEST_RUN = pytest.StashKey[str]()
+_SIGNER: pytest.StashKey[PrivateKey] = pytest.StashKey()
+"""The key of ``--sign``, which is read once, before anything starts."""
 _ENDED = pytest.StashKey[int]()
 """The signal that ended the campaign."""
 _OUTPUT: Final = "gate"
@@ -34,50 +42,7 @@ _OUTPUT: Final = "gate"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the gate."""
-    group = parser.getgroup("gate", "the validation gate (pytest -m validation)")
-    group.addoption("--stack", choices=["auto", "processes", "containers"], default="auto")
-    group.addoption(
-        "--seed", type=_seed, help="fixes workloads and faults (default: random, printed)"
-    )
-    group.addoption("--replay", type=_seed, metavar="SEED", help="repeat the campaign of that seed")
-    group.addoption(
-        "--gate",
-        choices=["phase2"],
-        help="exit with the gate's status: 0 GO, 1 NO-GO, 2 INCONCLUSIVE",
-    )
-    group.addoption(
-        "--address",
-        metavar="HOST:PORT",
-        help="address of a Ray cluster that you started: it gets work and is monitored, without"
-        " faults; GA_STORE, GA_CACHE_URL and RAY_AUTH_TOKEN_PATH apply, too",
-    )
-    group.addoption(
-        "--dashboard",
-        metavar="URL",
-        help="Ray dashboard of the cluster of --address (default: port 8265 on its host)",
-    )
-    group.addoption(
-        "--prometheus",
-        metavar="URL",
-        help="base URL of the Prometheus server that scrapes the cluster of --address",
-    )
-    group.addoption(
-        "--with",
-        action="append",
-        default=[],
-        dest="own_files",
-        metavar="FILE",
-        help="custom criteria next to the built-in ones: a file, or the name of an installed entry"
-        " point, see docs/extending.md; may be repeated",
-    )
-    group.addoption(
-        "--keep-files",
-        action="store_true",
-        help="keep ledgers, backups and their copies in the folder of the run, about 110 MB",
-    )
-    group.addoption(
-        "--short", action="store_true", help="gather less evidence, in about half the time"
-    )
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -86,38 +51,55 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", text)
 
 
-def _seed(text: str) -> int:
-    if not text.isdigit() or int(text) >= 2**63:
-        raise pytest.UsageError(f"seed must be a whole number 0..2^63-1, not {text!r}")
-    return int(text)
-
-
 @pytest.fixture(scope="session")
 def gate_result(request: pytest.FixtureRequest) -> GateResult:
     """Run the whole campaign once and decide from its file."""
     from evolution_gate.fixtures.protocols import StackError
     from evolution_gate.fixtures.system import termination
+    from ga.errors import InputError
+    from validation.evidence.errors import EvidenceError, in_one_line
     from validation.run_folder import OUT
     from validation.run_once import FailedElsewhereError, once
+    from validation.signing.state import SignatureError
 
     config = request.config
     worker = getattr(config, "workerinput", None)
     try:
+        _read_key(config)
         with termination.by_signal():
             if worker is not None:
                 termination.with_parent()
             folder = once(worker, OUT, lambda: gather_evidence(config))
+        return publish(config, decide_from(config, folder), folder)
     except termination.EndedError as ended:
         config.stash[_ENDED] = ended.number
         raise
     except FailedElsewhereError:
         pytest.fail("the campaign did not reach its end in another worker", pytrace=False)
     except StackError as error:
-        if worker is not None:
-            pytest.fail(str(error), pytrace=False)
-        # Reported once, not by every test that needs the stack.
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-    return publish(config, decide_from(config, folder), folder)
+        message = str(error)
+    except (EvidenceError, InputError, SignatureError) as error:
+        message = in_one_line(error)
+    except OSError as error:
+        # Without a file's name it is a defect, whose trace is needed.
+        if error.filename is None:
+            raise
+        message = in_one_line(error)
+    if worker is not None:
+        pytest.fail(message, pytrace=False)
+    # Reported once, not by every test that needs the stack.
+    pytest.exit(message, returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+def _read_key(config: pytest.Config) -> None:
+    """Read the key of ``--sign``: before minutes of work, and before a program inherits its
+    password.
+    """
+    named = config.getoption("--sign")
+    if named is not None and _SIGNER not in config.stash:
+        from validation.signing.keys import PrivateKey
+
+        config.stash[_SIGNER] = PrivateKey(named)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -137,7 +119,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def decide_from(config: pytest.Config, folder: Path) -> GateResult:
     """The verdicts on a run's evidence, with the options' custom criteria.
 
-    With those a new process decides: this one runs their stages, so it holds foreign code.
+    With ``--sign`` the signature is checked with the key that made it.
+    """
+    from dataclasses import replace
+
+    from validation.signing.attestation import require_place, said, verified
+
+    judged, signer = _judged(config, folder), config.stash.get(_SIGNER, None)
+    place = require_place([folder], None)
+    if signer is not None:
+        return verified(judged, place, signer.public)
+    return replace(judged.result, signature=said(place))
+
+
+def _judged(config: pytest.Config, folder: Path) -> Judged:
+    """With custom criteria a new process decides: this one runs their stages, so it holds foreign
+    code.
     """
     from validation.judging import decide_apart, decide_files
     from validation.mutation.runner import CERTIFICATES
@@ -145,7 +142,7 @@ def decide_from(config: pytest.Config, folder: Path) -> GateResult:
     named = config.getoption("own_files")
     if named:
         return decide_apart([folder], certificates=CERTIFICATES, named=named)
-    return decide_files([folder], certificates=CERTIFICATES)[1]
+    return decide_files([folder], certificates=CERTIFICATES)
 
 
 def gather_evidence(config: pytest.Config) -> Path:
@@ -156,6 +153,8 @@ def gather_evidence(config: pytest.Config) -> Path:
         CampaignAbortedError: it failed later.
     """
     # Imported here: this plugin is loaded for every pytest run.
+    from dataclasses import replace
+
     from evolution_gate.fixtures.backends.attached_node import NOT_OURS
     from validation.campaigns.lists import ATTACHED, FULL
     from validation.campaigns.log import FILE as LOG
@@ -166,8 +165,9 @@ def gather_evidence(config: pytest.Config) -> Path:
     from validation.plugin_loading import load
     from validation.reporting import reporters
     from validation.run_folder import OUT, stamp
+    from validation.signing.attestation import FILE as ENVELOPE
+    from validation.signing.attestation import read_again, sign, signed_by
     from validation.stages.environment import environment
-    from validation.stages.exposure import withdraw
     from validation.stages.scale import FULL as FULL_SCALE
     from validation.stages.scale import SHORT
     from validation.targets import OwnStack, target_of
@@ -211,18 +211,40 @@ def gather_evidence(config: pytest.Config) -> Path:
                 log=log,
             ),
         )
-        result, evidence = decide_from(config, folder), [read_evidence(gathered.evidence)]
-    end_judged(log, result)
+        judged, evidence = _judged(config, folder), [read_evidence(gathered.evidence)]
+    end_judged(log, judged.result)
+    signer = config.stash.get(_SIGNER, None)
+    if signer is not None:
+        judged = signed_by(signer, judged)
+    pages = _pages(writing, judged, evidence, folder, gathered.secrets)
+    if signer is not None:
+        # The log has the run's end by now.
+        judged = replace(judged, logs=read_again(judged.logs))
+        say(f"signed by {signer.public.id}: {sign(judged, signer, folder / ENVELOPE, pages=pages)}")
+    return folder
+
+
+def _pages(
+    writing: Sequence[Reporter],
+    judged: Judged,
+    evidence: Sequence[Evidence],
+    folder: Path,
+    secrets: Mapping[str, str],
+) -> list[Path]:
+    """Write the report, and remove what holds a secret."""
+    from validation.run_folder import OUT
+    from validation.stages.exposure import withdraw
+
     pages = [
         Path(page)
         for reporter in writing
-        for page in reporter.write(result, evidence, folder, runs=OUT)
+        for page in reporter.write(judged.result, evidence, folder, runs=OUT)
     ]
-    if leaked := withdraw(pages, gathered.secrets):
+    if leaked := withdraw(pages, secrets):
         pytest.fail(
             f"pages contained a secret and were removed: {'; '.join(leaked)}", pytrace=False
         )
-    return folder
+    return pages
 
 
 def _progress_printer(config: pytest.Config) -> Callable[[str], None]:
@@ -258,7 +280,16 @@ def pytest_testnodedown(node: Any) -> None:
     config.stash[_TEST_RUN] = node.workerinput["testrunuid"]
     folder = getattr(node, "workeroutput", {}).get(_OUTPUT)
     if folder is not None and _RESULT not in config.stash:
-        publish(config, decide_from(config, Path(folder)), Path(folder))
+        from ga.errors import InputError
+        from validation.evidence.errors import EvidenceError, in_one_line
+        from validation.signing.state import SignatureError
+
+        try:
+            _read_key(config)
+            publish(config, decide_from(config, Path(folder)), Path(folder))
+        except (EvidenceError, InputError, SignatureError, OSError) as error:
+            # Without a decision the status of --gate is never that of GO.
+            print(f"error: {in_one_line(error)}", file=sys.stderr)
 
 
 @pytest.fixture
@@ -319,6 +350,7 @@ def pytest_terminal_summary(
             f" {format_explanation(verdict)}"
         )
     terminalreporter.write_line(f"system {result.system_id}: {result.system}")
+    terminalreporter.write_line(f"signature: {result.signature.text}")
     for line in reservation_lines(result):
         terminalreporter.write_line(line)
     folder = config.stash[_FOLDER]

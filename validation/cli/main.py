@@ -2,19 +2,22 @@
 schedule | error-rates``: verdicts from evidence, and whether they can be trusted.
 
 Exit status of ``gate``, ``report``, ``own`` and ``schedule``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or
-unusable evidence, 70 a defect of the gate itself. That of ``soak``: 0 when uptime passes, 1 when
-any criterion fails, else 2, also when a signal ended it. That of ``error-rates``: 1 when the gate
-erred, else 0. Of any other command that a signal ended: 128 and its number.
+unusable evidence, 3 a signature that ``--verify`` refuses, 70 a defect of the gate itself. That of
+``soak``: 0 when uptime passes, 1 when any criterion fails, else 2, also when a signal ended it.
+That of ``error-rates``: 1 when the gate erred, else 0. Of any other command that a signal ended:
+128 and its number.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -32,15 +35,11 @@ from validation.cli.output import (
 from validation.cli.parser import RUNS, make_parser
 from validation.contract import CriterionPlugin
 from validation.criteria.registry import CRITERIA
-from validation.decision import Decision, GateResult, decide
+from validation.decision import Decision, GateResult, as_object, decide
 from validation.diff import difference
 from validation.error_rates import command as error_rates
-from validation.evidence.log import (
-    FILE,
-    Evidence,
-    EvidenceError,
-    pool,
-)
+from validation.evidence.errors import EvidenceError, in_one_line
+from validation.evidence.log import FILE, Evidence, pool
 from validation.extension import (
     all_criteria,
     all_mutants,
@@ -49,18 +48,31 @@ from validation.extension import (
     run_plugin,
     valid_certificates,
 )
-from validation.judging import decide_files
+from validation.judging import Judged, decide_files
 from validation.left_out import read_any
 from validation.mutation.runner import CERTIFICATES, certify
 from validation.plugin_loading import load
 from validation.plugin_process import describe
 from validation.reporting import reporters
 from validation.run_folder import stamp
+from validation.signing.attestation import (
+    VERDICT,
+    place_of,
+    require_place,
+    said,
+    sign,
+    signed_by,
+    verified,
+)
+from validation.signing.keys import PrivateKey, PublicKey
+from validation.signing.state import SignatureError
 from validation.soak import read_soak
 from validation.soak import run as soak
 from validation.verdict import Status
 
 UNUSABLE: Final = 2
+UNSIGNED: Final = 3
+"""``--verify``: the signature is missing, by another key, or over other bytes."""
 CRASHED: Final = 70
 """``EX_SOFTWARE`` of ``sysexits.h``."""
 
@@ -101,22 +113,46 @@ def _run(options: argparse.Namespace) -> int:
         with _no_collection():
             if options.command == "diff":
                 return _diff(_read(options.before), _read(options.after), as_json=options.json)
-            evidence, result = decide_files(
-                options.files,
-                certificates=options.certificates,
-                named=options.plugins,
-                campaigns=options.campaigns,
-                max_age_days=options.max_age,
-            )
-            _say_open(evidence)
+            judged = _judged(options)
         if options.command == "report":
-            return _report(result, evidence, options.out, options.runs)
-        return _shown(result, as_json=options.json)
-    except (EvidenceError, InputError, RuntimeError) as error:
+            return _report(judged, options.out, options.runs)
+        return _shown(judged.result, as_json=options.json)
+    except SignatureError as error:
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
+        return UNSIGNED
+    except (EvidenceError, InputError, OSError) as error:
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
+    except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
     return UNUSABLE
+
+
+def _judged(options: argparse.Namespace) -> Judged:
+    """The decision on the files of ``gate`` and ``report``; signed, or its signature checked."""
+    # Keys first: a wrong one is refused before minutes of work.
+    signer = PrivateKey(options.sign) if getattr(options, "sign", None) else None
+    checker = PublicKey.read(options.verify) if options.verify else None
+    place = place_of(options.files, options.attestation)
+    if signer is not None or checker is not None:
+        place = require_place(options.files, options.attestation)
+    judged = decide_files(
+        options.files,
+        certificates=options.certificates,
+        named=options.plugins,
+        campaigns=options.campaigns,
+        max_age_days=options.max_age,
+    )
+    _say_open(judged.evidence)
+    if place is not None and checker is not None:
+        return replace(judged, result=verified(judged, place, checker))
+    if place is None or signer is None:
+        return replace(judged, result=replace(judged.result, signature=said(place)))
+    judged = signed_by(signer, judged)
+    page = place.with_name(VERDICT)
+    text = json.dumps(as_object(judged.result), indent=2, ensure_ascii=False, allow_nan=False)
+    page.write_text(text + "\n", encoding="utf-8")
+    _tell(f"signed by {signer.public.id}: {sign(judged, signer, place, pages=[page])}")
+    return judged
 
 
 def _diff(before: Sequence[Evidence], after: Sequence[Evidence], *, as_json: bool) -> int:
@@ -236,11 +272,11 @@ def _soak(options: argparse.Namespace) -> int:
     return 0 if result.verdict("uptime").status is Status.PASS else UNUSABLE
 
 
-def _report(result: GateResult, evidence: Sequence[Evidence], out: Path, runs: Path | None) -> int:
+def _report(judged: Judged, out: Path, runs: Path | None) -> int:
     for reporter in reporters():
-        for path in reporter.write(result, evidence, out, runs=runs):
+        for path in reporter.write(judged.result, judged.evidence, out, runs=runs):
             print(path)
-    return result.exit_code
+    return judged.result.exit_code
 
 
 def _index(folder: Path) -> int:

@@ -55,6 +55,7 @@ def show_result(result: GateResult, *, as_json: bool) -> None:
     console = _console()
     console.print(table)
     console.print(Text(f"system {result.system_id}: {result.system}"), soft_wrap=True)
+    console.print(Text(f"signature: {result.signature.text}"), soft_wrap=True)
     for line in reservation_lines(result):
         console.print(Text(line, "yellow"), soft_wrap=True)
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)

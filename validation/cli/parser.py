@@ -25,7 +25,11 @@ Add = Callable[[str, str], argparse.ArgumentParser]
 
 
 _EXAMPLES: Final = {
-    "gate": ("gate reports/out/20260101-120000", "gate --json evidence.jsonl"),
+    "gate": (
+        "gate reports/out/20260101-120000",
+        "gate --json evidence.jsonl",
+        "gate reports/out/20260101-120000 --verify key.pub",
+    ),
     "criteria": ("criteria --json",),
     "soak": ("soak --hours 48 --out soak",),
     "report": ("report --out page evidence.jsonl",),
@@ -67,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     for command in (gate, report):
         _add_max_age(command)
         _add_campaigns(command)
+        _add_signature(command, signs=command is gate)
     finish(parser, installed="evolution-gate", examples=_EXAMPLES)
     return parser
 
@@ -199,6 +204,31 @@ def _add_campaigns(command: argparse.ArgumentParser) -> None:
         type=Path,
         help="a log of runs, besides those next to the evidence and in "
         f"{RUNS}: shows which runs were left out; may be repeated",
+    )
+
+
+def _add_signature(command: argparse.ArgumentParser, *, signs: bool) -> None:
+    one = command.add_mutually_exclusive_group()
+    if signs:
+        one.add_argument(
+            "--sign",
+            metavar="KEY",
+            type=Path,
+            help="sign the decision with this private Ed25519 key, a PEM file that only you can"
+            " read; the variable GA_SIGN_PASSWORD holds its password",
+        )
+    one.add_argument(
+        "--verify",
+        metavar="PUBLIC_KEY",
+        type=Path,
+        help="decide nothing (exit status 3) unless the decision is signed with the key of this PEM"
+        " file, over these very files",
+    )
+    command.add_argument(
+        "--attestation",
+        metavar="FILE",
+        type=Path,
+        help="where the signature is (default: attestation.json in the folder of the run)",
     )
 
 

@@ -119,7 +119,7 @@ def test_new_process_decides_for_pytest(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(PLUGIN)
     run = write(tmp_path / "run" / "evidence.jsonl", EVENTS)
-    result = decide_apart([run], certificates=tmp_path / "none", named=[str(file)])
+    result = decide_apart([run], certificates=tmp_path / "none", named=[str(file)]).result
     assert result.decision is Decision.INCONCLUSIVE
     assert len(result.criteria) == len(result.verdicts) == 25
     assert result.plugins[0].criteria == ("mine",)
