@@ -21,7 +21,7 @@ VALUES: Final[Mapping[str, str]] = {
     "largest number": "1.7e308",
     "largest negative number": "-1.7e308",
     "NaN": "NaN",
-    "nesting": "[" * 300 + "]" * 300,
+    "nesting": "[" * 470 + "]" * 470,
     "deep nesting": "[" * 100_000 + "]" * 100_000,
     "list": "[]",
     "object": "{}",

@@ -14,6 +14,8 @@ from tests.support.evidence_records import T0, Timed, workload
 from validation.cli import main as command
 from validation.criteria.no_data_loss import no_data_loss
 from validation.decision import decide
+from validation.evidence.chained_lines import MOST_DEPTH, read_object
+from validation.evidence.errors import EvidenceError
 from validation.evidence.log import read_evidence
 from validation.evidence.records import Invocation, Workload
 from validation.evidence.records_ledger import Individuals, Refusal
@@ -95,3 +97,11 @@ def test_defect_of_the_gate_is_no_verdict(
     monkeypatch.setattr(command, "decide_files", broken)
     assert command.main(["gate", str(file)]) == command.CRASHED == 70
     assert "a defect of the gate, and no verdict" in capsys.readouterr().err
+
+
+def test_nesting_is_limited_below_any_recursion() -> None:
+    """Python's own limit differs from version to version."""
+    inner = MOST_DEPTH - 1
+    assert read_object(b'{"a":' + b"[" * inner + b"]" * inner + b"}")
+    with pytest.raises(EvidenceError, match="levels deep"):
+        read_object(b'{"a":' + b"[" * (inner + 1) + b"]" * (inner + 1) + b"}")
