@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from validation.pytest_options import add_options, target_from
+
 if TYPE_CHECKING:
     from validation.decision import GateResult
 
@@ -34,62 +36,13 @@ _OUTPUT: Final = "gate"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the gate."""
-    group = parser.getgroup("gate", "the validation gate (pytest -m validation)")
-    group.addoption("--stack", choices=["auto", "processes", "containers"], default="auto")
-    group.addoption(
-        "--seed", type=_seed, help="fixes workloads and faults (default: random, printed)"
-    )
-    group.addoption("--replay", type=_seed, metavar="SEED", help="repeat the campaign of that seed")
-    group.addoption(
-        "--gate",
-        choices=["phase2"],
-        help="exit with the gate's status: 0 GO, 1 NO-GO, 2 INCONCLUSIVE",
-    )
-    group.addoption(
-        "--address",
-        metavar="HOST:PORT",
-        help="address of a Ray cluster that you started: it gets work and is monitored, without"
-        " faults; GA_STORE, GA_CACHE_URL and RAY_AUTH_TOKEN_PATH apply, too",
-    )
-    group.addoption(
-        "--dashboard",
-        metavar="URL",
-        help="Ray dashboard of the cluster of --address (default: port 8265 on its host)",
-    )
-    group.addoption(
-        "--prometheus",
-        metavar="URL",
-        help="base URL of the Prometheus server that scrapes the cluster of --address",
-    )
-    group.addoption(
-        "--with",
-        action="append",
-        default=[],
-        dest="own_files",
-        metavar="FILE",
-        help="custom criteria next to the built-in ones: a file, or the name of an installed entry"
-        " point, see docs/extending.md; may be repeated",
-    )
-    group.addoption(
-        "--keep-files",
-        action="store_true",
-        help="keep ledgers, backups and their copies in the folder of the run, about 110 MB",
-    )
-    group.addoption(
-        "--short", action="store_true", help="gather less evidence, in about half the time"
-    )
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, also where this project's configuration is not read."""
     text = "validation: starts the real stack, injects faults, and gathers evidence for the gate"
     config.addinivalue_line("markers", text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdigit() or int(text) >= 2**63:
-        raise pytest.UsageError(f"seed must be a whole number 0..2^63-1, not {text!r}")
-    return int(text)
 
 
 @pytest.fixture(scope="session")
@@ -170,22 +123,17 @@ def gather_evidence(config: pytest.Config) -> Path:
     from validation.stages.exposure import withdraw
     from validation.stages.scale import FULL as FULL_SCALE
     from validation.stages.scale import SHORT
-    from validation.targets import OwnStack, target_of
+    from validation.targets import AttachedCluster
 
     seed = config.getoption("--replay")
     if seed is None:
         seed = config.getoption("--seed")
     if seed is None:
         seed = secrets.randbelow(2**31)
-    target = target_of(
-        backend=config.getoption("--stack"),
-        address=config.getoption("--address"),
-        dashboard=config.getoption("--dashboard"),
-        prometheus=config.getoption("--prometheus"),
-    )
+    target = target_from(config, _progress_printer(config))
     # Checked before minutes of work, not at their end.
     writing = list(reporters())
-    ours, short = isinstance(target, OwnStack), config.getoption("--short")
+    ours, short = not isinstance(target, AttachedCluster), config.getoption("--short")
     plugins = tuple(load(named) for named in config.getoption("own_files"))
     replay = f"pytest -m validation {target.option} --replay {seed}"
     replay += " --short" * short + "".join(f" --with {plugin.argument}" for plugin in plugins)
@@ -311,6 +259,8 @@ def pytest_terminal_summary(
 
     units = {criterion.id: criterion.unit for criterion in result.criteria}
     terminalreporter.section(f"gate: {result.decision.value}")
+    for line in result.not_undone:
+        terminalreporter.write_line(f"!!! {line}", red=True, bold=True)
     for criterion, verdict in result.verdicts.items():
         between = bounds(verdict, units.get(criterion, ""))
         measured = f"{verdict.measured} ({between})" if between else verdict.measured

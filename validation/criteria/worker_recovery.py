@@ -12,7 +12,7 @@ from validation import statistics
 from validation.contract import CLOCK, HARNESS_CPU, RECEIPTS, Criterion, CriterionPlugin, Mutant
 from validation.criteria.plan import METRICS
 from validation.evidence.log import Evidence
-from validation.evidence.queries import was_repeated
+from validation.evidence.queries import replaced_by, was_repeated
 from validation.evidence.records import Fault, Gap, Recovery, Workload
 from validation.mutation import injectors
 from validation.mutation.patches import LOST, patch
@@ -102,7 +102,8 @@ def worker_recovery(records: Records) -> Verdict:
         status=Status.PASS,
         measured=measured,
         interval=interval,
-        reason=f"95 % of recoveries within {bound:.1f} s if log-normal; {free}",
+        reason=f"95 % of recoveries within {bound:.1f} s if log-normal, each replacement started"
+        f" by {replaced_by(records)}; {free}",
         budget=budget,
     )
     return downgrade(verdict, found.problems, needs="a confirmed receipt for every recovery")
@@ -272,6 +273,14 @@ PLUGIN: Final = CriterionPlugin(
                 CLOCK,
                 RECEIPTS,
             ),
+            measures=(
+                "seconds from the kill of a node until the control service has given it up, its"
+                " work runs elsewhere and gave a result, and a node is alive in its place. In a"
+                " laboratory stack the gate itself starts the replacement as soon as the node is"
+                " given up; in a deployed Compose project Docker's restart policy starts it, and"
+                " the gate only waits"
+            ),
+            limits="on a laboratory stack, that anything but the gate starts a replacement",
             timed=True,
             position=20,
         ),

@@ -97,7 +97,8 @@ def _as_fault(drain: Drain) -> Fault:
 
 def _drain(stack: Stack, node: str, workload: str, notice: float) -> Drain:
     asked = time.time()
-    argv = [sys.executable, "-c", _DRAIN.read_text(), stack.endpoints.ray, node, str(notice)]
+    which = _id_of(stack, node)
+    argv = [sys.executable, "-c", _DRAIN.read_text(), stack.endpoints.ray, which, str(notice)]
     # Inside the stack, because the control service requires the token.
     with stack.driver(argv, stack.endpoints.env) as process:
         try:
@@ -117,6 +118,14 @@ def _drain(stack: Stack, node: str, workload: str, notice: float) -> Drain:
         confirmed=bool(answer.get("confirmed", False)),
         detail=str(answer.get("detail", "")),
     )
+
+
+def _id_of(stack: Stack, node: str) -> str:
+    """Ray's id of a node, whose name in Ray may be another one; the name if it is not known."""
+    try:
+        return next(iter(stack.alive_ids().get(node, ())), node)
+    except StackError:
+        return node
 
 
 def autoscale(context: Context) -> None:

@@ -1,0 +1,127 @@
+"""Options of the pytest plug-in, and the target that they select."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from validation.targets import Target
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add them to pytest's own."""
+    group = parser.getgroup("gate", "the validation gate (pytest -m validation)")
+    group.addoption("--stack", choices=["auto", "processes", "containers"], default="auto")
+    group.addoption(
+        "--seed", type=_seed, help="fixes workloads and faults (default: random, printed)"
+    )
+    group.addoption("--replay", type=_seed, metavar="SEED", help="repeat the campaign of that seed")
+    group.addoption(
+        "--gate",
+        choices=["phase2"],
+        help="exit with the gate's status: 0 GO, 1 NO-GO, 2 INCONCLUSIVE",
+    )
+    group.addoption(
+        "--target",
+        default="stack",
+        metavar="stack|compose[:FILE]",
+        help="what is validated: a laboratory stack that the gate starts (--stack), or the Compose"
+        " project that `ga cluster up` deployed (FILE: another Compose file); default: stack",
+    )
+    group.addoption(
+        "--allow-faults",
+        metavar="KIND[,KIND]|all|none",
+        help="faults that may be injected into a deployed target: kill, kill_worker, pause,"
+        " partition, memory, drain, service, head",
+    )
+    group.addoption(
+        "--confirm",
+        metavar="NAME",
+        help="name of the deployed target that --allow-faults is meant for",
+    )
+    group.addoption(
+        "--allow-other-jobs",
+        action="store_true",
+        help="inject faults although Ray jobs of somebody else run on the target",
+    )
+    group.addoption(
+        "--dry-run",
+        action="store_true",
+        help="print which faults would be injected, what each affects, and how long it takes",
+    )
+    group.addoption(
+        "--address",
+        metavar="HOST:PORT",
+        help="address of a Ray cluster that you started: it gets work and is monitored, without"
+        " faults; GA_STORE, GA_CACHE_URL and RAY_AUTH_TOKEN_PATH apply, too",
+    )
+    group.addoption(
+        "--dashboard",
+        metavar="URL",
+        help="Ray dashboard of the cluster of --address (default: port 8265 on its host)",
+    )
+    group.addoption(
+        "--prometheus",
+        metavar="URL",
+        help="base URL of the Prometheus server that scrapes the cluster of --address",
+    )
+    group.addoption(
+        "--with",
+        action="append",
+        default=[],
+        dest="own_files",
+        metavar="FILE",
+        help="custom criteria next to the built-in ones: a file, or the name of an installed entry"
+        " point, see docs/extending.md; may be repeated",
+    )
+    group.addoption(
+        "--keep-files",
+        action="store_true",
+        help="keep ledgers, backups and their copies in the folder of the run, about 110 MB",
+    )
+    group.addoption(
+        "--short", action="store_true", help="gather less evidence, in about half the time"
+    )
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit() or int(text) >= 2**63:
+        raise pytest.UsageError(f"seed must be a whole number 0..2^63-1, not {text!r}")
+    return int(text)
+
+
+def target_from(config: pytest.Config, say: Callable[[str], None]) -> Target:
+    """The target of the options. With ``--dry-run`` its plan of faults is printed instead.
+
+    Raises:
+        StackError: as ``target_of``.
+    """
+    from validation.campaigns.lists import ATTACHED, FULL
+    from validation.safety.plan import fault_plan
+    from validation.stages.registry import STAGES
+    from validation.targets import AttachedCluster, TargetOptions, target_of
+
+    dry = config.getoption("--dry-run")
+    target = target_of(
+        TargetOptions(
+            target=config.getoption("--target"),
+            backend=config.getoption("--stack"),
+            address=config.getoption("--address"),
+            dashboard=config.getoption("--dashboard"),
+            prometheus=config.getoption("--prometheus"),
+            allow_faults=config.getoption("--allow-faults"),
+            confirm=config.getoption("--confirm"),
+            other_jobs=config.getoption("--allow-other-jobs"),
+            dry_run=dry,
+        )
+    )
+    if not dry:
+        return target
+    steps = ATTACHED if isinstance(target, AttachedCluster) else FULL
+    names = dict.fromkeys(name for step in steps for name in (step.stage, *step.alongside))
+    for line in fault_plan(target, [STAGES[name] for name in names]):
+        say(line)
+    pytest.exit("dry run: nothing was broken", returncode=pytest.ExitCode.OK)
