@@ -182,8 +182,9 @@ class Guard:
 
 def others_text(name: str, jobs: Sequence[str]) -> str:
     """The refusal because of other jobs, with the remedy."""
+    what = "another job runs" if len(jobs) == 1 else f"{len(jobs)} other jobs run"
     more = f" and {len(jobs) - 2} more" if len(jobs) > 2 else ""
     return (
-        f"{len(jobs)} other job{'s'[: len(jobs) != 1]} run on {name} ({', '.join(jobs[:2])}{more}):"
-        " wait for their end, or add --allow-other-jobs"
+        f"{what} on {name} ({', '.join(jobs[:2])}{more}): wait for the end, or add"
+        " --allow-other-jobs"
     )
