@@ -37,6 +37,8 @@ class Container:
     cpus: int = 0
     head: bool = False
     health: str = "healthy"
+    restarting: bool = False
+    """It waits for its restart: the engine says that it runs."""
     done: bool = False
     """It has done its task, as one that prepares volumes."""
     calls: list[str] = field(default_factory=list)
@@ -80,7 +82,8 @@ class Container:
             "State": {
                 "Running": running,
                 "Paused": self.paused,
-                "Status": "running" if running else "exited",
+                "Restarting": self.restarting,
+                "Status": "restarting" if self.restarting else "running" if running else "exited",
                 "ExitCode": 0 if self.done or running else 137,
                 "Pid": self.process.pid if running and self.process is not None else 0,
                 "StartedAt": f"start {self.starts}",
