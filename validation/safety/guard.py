@@ -92,8 +92,10 @@ class Guard:
             if other := [name for name in self._broken if name != target]:
                 why = f"{other[0]} is still broken, and one at a time is allowed"
                 return self._refused(fault, target, why)
-            self._require_steady(fault, target)
-            self._require_alone(fault, target)
+            if target not in self._broken:
+                # What is broken already may be broken further: a node that drains is then killed.
+                self._require_steady(fault, target)
+                self._require_alone(fault, target)
             self._struck = True
             if undo is not None:
                 # Before it is done: a signal may come in between.

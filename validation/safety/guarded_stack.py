@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -163,6 +163,10 @@ class GuardedStack:
     def head_usage(self) -> NodeUsage | None:
         """What the head uses."""
         return self._stack.head_usage()
+
+    def drain(self, node: GuardedNode, do: Callable[[], Receipt]) -> Receipt:
+        """Drain a node by a program of the caller's; its undo is the node's start."""
+        return self._guard.strike(Capability.DRAIN, "drain", node.name, do, node.start)
 
     def kill_head(self) -> Receipt:
         """SIGKILL the head."""

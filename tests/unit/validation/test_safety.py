@@ -145,6 +145,23 @@ def test_second_node_waits_for_the_first() -> None:
     assert system.done == ["kill n1", "start n1", "kill n2", "start n2"]
 
 
+def test_drained_node_may_be_killed() -> None:
+    system = System()
+    with system.guarded() as safe:
+        node = safe.nodes[0]
+        assert safe.drain(node, lambda: system.nodes[0].act("drain")).target == "n1"
+        # It is missing in the cluster because it drains.
+        system.trouble = ["n1 is not ALIVE"]
+        assert node.kill().confirmed
+        system.trouble = []
+        assert node.start().confirmed
+    assert system.done == ["drain n1", "kill n1", "start n1"]
+    with system.guarded(Consent(kinds=frozenset({Capability.KILL_NODE}))) as safe:
+        refused = safe.drain(safe.nodes[0], lambda: system.nodes[0].act("drain"))
+    assert not refused.confirmed
+    assert system.done == ["drain n1", "kill n1", "start n1"]
+
+
 def test_unsteady_target_stops_the_campaign() -> None:
     system = System(trouble=["redis is unhealthy"])
     with system.guarded() as safe, pytest.raises(GuardError, match="redis is unhealthy"):
