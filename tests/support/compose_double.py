@@ -56,6 +56,8 @@ class Container:
         }
         self.restarts, self.starts, self.paused = 0, 0, False
         self.stopped = self.registered = True
+        self.joins_again = False
+        """Its next start joins the cluster, whatever became of this one."""
         self.process: subprocess.Popen[bytes] | None = None
         self.networks: dict[str, Any] = {
             NETWORK: {"IPAddress": self.address, "Aliases": [self.service, self.id[:12]]}
@@ -68,6 +70,7 @@ class Container:
     def _begin(self) -> None:
         self.process = subprocess.Popen(["sleep", "600"])
         self.starts, self.stopped = self.starts + 1, False
+        self.registered = self.registered or self.joins_again
 
     def _ended(self) -> bool:
         return self.process is None or self.process.poll() is not None
