@@ -253,9 +253,10 @@ PLUGIN: Final = CriterionPlugin(
             measures=(
                 "seconds from the request of a node's kill to the last of four moments: Ray's "
                 "control service reports the node dead, its batches run elsewhere, the first "
-                "result arrives, and the node is alive again; on this stack the gate starts the "
-                "node again, so that the last moment includes the start but nobody's decision "
-                "to start it"
+                "result arrives, and the node is alive again. On a laboratory stack the gate "
+                "itself starts the replacement: the last moment includes the start but nobody's "
+                "decision to start it; in a deployed Compose project Docker's restart policy "
+                "starts it, and the gate only waits"
             ),
             clock=(
                 "the gate's, for the kill, the node's death and its return; that of the "
@@ -273,14 +274,6 @@ PLUGIN: Final = CriterionPlugin(
                 CLOCK,
                 RECEIPTS,
             ),
-            measures=(
-                "seconds from the kill of a node until the control service has given it up, its"
-                " work runs elsewhere and gave a result, and a node is alive in its place. In a"
-                " laboratory stack the gate itself starts the replacement as soon as the node is"
-                " given up; in a deployed Compose project Docker's restart policy starts it, and"
-                " the gate only waits"
-            ),
-            limits="on a laboratory stack, that anything but the gate starts a replacement",
             timed=True,
             position=20,
         ),
