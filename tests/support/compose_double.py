@@ -185,6 +185,7 @@ class Engine:
     def __init__(self) -> None:
         self.version, self.jobs = ray.__version__, list[dict[str, Any]]()
         self.network, self.closed = Network(), 0
+        self.listed = ["127.0.0.2:44217", "127.0.0.2:9101", "127.0.0.3:9101", "127.0.0.9:9101"]
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -240,8 +241,7 @@ class Engine:
         if path.startswith("/api/jobs"):
             return self.jobs
         if path.startswith("/api/prometheus/sd"):
-            places = ["127.0.0.2:44217", "127.0.0.2:9101", "127.0.0.3:9101", "127.0.0.9:9101"]
-            return [{"labels": {}, "targets": places}]
+            return [{"labels": {}, "targets": self.listed}]
         return None
 
     def close(self) -> None:

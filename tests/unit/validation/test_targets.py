@@ -196,7 +196,7 @@ def test_faults_of_stages_need_consent() -> None:
     """A stage that breaks something says so, or consent would not cover it."""
     breaking = {name for name, stage in STAGES.items() if set(stage.needs) & FAULTS.keys()}
     assert breaking == {
-        *("alert", "head alert", "recovery", "preemption", "rollback", "safety"),
+        *("alert", "alerts at work", "head alert", "recovery", "preemption", "rollback", "safety"),
     }
     assert Stage(name="x", run=lambda _: None).needs == ()
     assert Capability.LIMITS not in FAULTS
