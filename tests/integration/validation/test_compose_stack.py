@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import sqlalchemy as sa
 
 from evolution_gate.fixtures.backends.compose.deployment import Deployment
 from evolution_gate.fixtures.backends.compose.stack import ComposeStack
+from evolution_gate.fixtures.system import termination
 from tests.support.production import production
 from tests.support.waiting import wait_until
 from validation.campaigns.run import Options, Step, run_campaign
@@ -20,6 +24,8 @@ from validation.decision import decide
 from validation.evidence.log import read_evidence
 from validation.evidence.records import Fault, Recovery
 from validation.safety.consent import EVERY_KIND
+from validation.safety.guard import Guard
+from validation.safety.guarded_stack import GuardedStack
 from validation.stages.scale import SHORT
 from validation.targets import ComposeTarget
 from validation.verdict import Status
@@ -48,6 +54,17 @@ def databases(deployed: Deployment) -> list[str]:
         found = [str(row[0]) for row in connection.execute(sa.text(_DATABASES))]
     engine.dispose()
     return found
+
+
+def interrupted(stack: ComposeStack) -> None:
+    """A campaign that SIGTERM ends while a node is paused."""
+    guard = Guard(
+        EVERY_KIND, name=PROJECT, trouble=stack.trouble, others=tuple, add=print, say=print
+    )
+    with termination.by_signal(), GuardedStack(stack, guard) as safe:
+        assert safe.nodes[0].pause().confirmed
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(60)
 
 
 @pytest.mark.nightly
@@ -89,7 +106,9 @@ def test_every_part_comes_back_with_data(deployed: Deployment, tmp_path: Path) -
         after = stack.services()
         broken = {"head", node.name, "redis", "postgres", "prometheus"}
         assert all(after[name] not in (None, before[name]) for name in broken)
-    # A client that is closed connects anew.
+        with pytest.raises(termination.EndedError):
+            interrupted(stack)
+    # A paused container would not be healthy.
     again = Deployment()
     left = {container.name for container in again.client.containers.list(all=True)}
     assert left == names
