@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Final
 
+import docker.errors
 import ray
 
 from evolution_gate.fixtures.images import SOURCE, source_hash
@@ -37,6 +38,7 @@ class Container:
     cpus: int = 0
     head: bool = False
     health: str = "healthy"
+    removed: bool = False
     restarting: bool = False
     """It waits for its restart: the engine says that it runs."""
     done: bool = False
@@ -76,6 +78,8 @@ class Container:
         return self.process is None or self.process.poll() is not None
 
     def reload(self) -> None:
+        if self.removed:
+            raise docker.errors.NotFound("no such container")
         if self._ended() and not self.stopped and self.policy != "no":
             self._begin()
             self.restarts += 1

@@ -119,7 +119,7 @@ class Guard:
                 self._undo(target, broken)
             self._broken.clear()
             if self._struck and not wait(self._steady, self._seconds, every=_EVERY):
-                what = "; ".join(self._trouble()) or "it changes all the time"
+                what = "; ".join(self._now()) or "it changes all the time"
                 self._event("unsteady", "", self._name, what)
                 self._say(
                     f"!!! NOT STEADY: {self._name} did not return to its steady state in"
@@ -154,7 +154,7 @@ class Guard:
     def _require_steady(self, fault: str, target: str) -> None:
         if wait(self._steady, self._seconds, every=_EVERY):
             return
-        what = "; ".join(self._trouble()) or "it changes all the time"
+        what = "; ".join(self._now()) or "it changes all the time"
         self._stop(
             fault,
             target,
@@ -170,7 +170,14 @@ class Guard:
         raise GuardError(f"no {fault} of {target}: {why}")
 
     def _steady(self) -> bool:
-        return not self._trouble()
+        return not self._now()
+
+    def _now(self) -> Sequence[str]:
+        try:
+            return self._trouble()
+        except Exception as error:
+            # Who cannot look does not know that all is well; and what is broken must be undone.
+            return [f"its state is not known: {type(error).__name__}: {error}"]
 
     def _refused(self, fault: str, target: str, why: str) -> Receipt:
         self._event("refused", fault, target, why)

@@ -68,7 +68,7 @@ class System:
 
     def guarded(self, consent: Consent = EVERY_KIND) -> GuardedStack:
         guard = Guard(
-            consent, name="mine", trouble=lambda: self.trouble, others=lambda: self.jobs,
+            consent, name="mine", trouble=lambda: [*self.trouble], others=lambda: self.jobs,
             add=self.records.append, say=self.said.append, seconds=0.0,
         )  # fmt: skip
         return GuardedStack(self, guard)  # type: ignore[arg-type]
@@ -242,6 +242,16 @@ def test_failed_undo_is_tried_again_at_end() -> None:
         system.nodes[0].undo_works = True
     assert system.done == ["kill n1", "start n1", "start n1"]
     assert system.events == ["undone"]
+
+
+def test_unreadable_state_is_no_steady_state() -> None:
+    system = System()
+    with system.guarded() as safe:
+        safe.nodes[0].pause()
+        system.trouble = None  # type: ignore[assignment]
+        assert "is still broken" in safe.nodes[1].pause().detail
+    assert system.done == ["pause n1", "resume n1"]
+    assert system.events == ["refused", "undone", "unsteady"]
 
 
 def test_target_that_stays_unsteady_is_told() -> None:
