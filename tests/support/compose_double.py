@@ -58,6 +58,8 @@ class Container:
         }
         self.restarts, self.starts, self.paused = 0, 0, False
         self.stopped = self.registered = True
+        self.given_up = True
+        """The head notices the end of an incarnation at once."""
         self.joins_again = False
         """Its next start joins the cluster, whatever became of this one."""
         self.process: subprocess.Popen[bytes] | None = None
@@ -156,7 +158,7 @@ class Container:
         return {
             "raylet": {
                 "nodeName": self.address,
-                "nodeId": f"{self.service}{self.number}@{self.starts}",
+                "nodeId": f"{self.service}{self.number}@{self.starts if self.given_up else 1}",
                 "state": "ALIVE" if alive and self.networks else "DEAD",
                 "nodeManagerAddress": self.address,
                 "resourcesTotal": {"CPU": float(self.cpus)} if self.cpus else {},

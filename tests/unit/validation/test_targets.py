@@ -18,6 +18,7 @@ from validation.contract import Stage
 from validation.criteria.registry import CRITERIA
 from validation.decision import decide
 from validation.evidence.records import Recovery
+from validation.evidence.records_network import Drain
 from validation.evidence.records_target import NotRun
 from validation.safety.plan import fault_plan
 from validation.stages.registry import STAGES
@@ -171,12 +172,16 @@ def test_other_jobs_are_refused_before_work(engine: Engine) -> None:
 def test_verdict_names_the_missing_capability() -> None:
     why = "at most one node\nat a time"
     lacks = NotRun(stage="recovery", criteria=("worker_recovery",), missing={"kill": why})
-    events = [event for event in passing() if not isinstance(event[1], Recovery)]
+    events = [event for event in passing() if not isinstance(event[1], Recovery | Drain)]
     result = decide([evidence([*events, (events[-1][0] + 1, lacks)])])
     verdict = result.verdict("worker_recovery")
     assert verdict.status is Status.INCONCLUSIVE
     expected = "stage 'recovery' was not run, for the target lacks 'kill': at most one node at a"
     assert expected in verdict.reason
+    # Another criterion without evidence is not explained by it.
+    other = result.verdict("preemption")
+    assert other.status is Status.INCONCLUSIVE
+    assert "was not run" not in other.reason
     # What was measured all the same is not touched.
     whole = decide([evidence([*passing(), (passing()[-1][0] + 1, lacks)])])
     assert "was not run" not in whole.verdict("worker_recovery").reason
