@@ -177,7 +177,7 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
                 progress.begin(step.stage)
                 _run(step, context)
                 if step.custom:
-                    _custom(options.plugins, context)
+                    _custom(options.plugins, context, target)
         if on and not done:
             _ended(context, webhook)
         return Gathered(evidence=evidence, secrets=secrets_of(stack.endpoints))
@@ -189,12 +189,9 @@ def possible(target: Target, steps: Sequence[Step]) -> tuple[list[Step], list[No
     left_out: list[NotRun] = []
 
     def fits(name: str) -> bool:
-        stage = STAGES[name]
-        lacks = target.lacks(stage)
-        if lacks:
-            missing = {str(kind): why for kind, why in lacks.items()}
-            left_out.append(NotRun(stage=name, criteria=stage.feeds, missing=missing))
-        return not lacks
+        lacks = not_run(target, STAGES[name])
+        left_out.extend([] if lacks is None else [lacks])
+        return lacks is None
 
     for step in steps:
         alongside = tuple(name for name in step.alongside if fits(name))
@@ -219,11 +216,20 @@ def _run(step: Step, context: Context) -> None:
             other.result()
 
 
-def _custom(plugins: Sequence[CriterionPlugin], context: Context) -> None:
+def _custom(plugins: Sequence[CriterionPlugin], context: Context, target: Target) -> None:
     for plugin in plugins:
         for stage in plugin.stages:
+            if lacks := not_run(target, stage):
+                context.add(lacks)
+                continue
             context.say(f"stage {stage.name} of {plugin.argument}")
             stage.run(context)
+
+
+def not_run(target: Target, stage: Stage) -> NotRun | None:
+    """Why a stage is left out on the target; None: it is run."""
+    missing = {str(kind): why for kind, why in target.lacks(stage).items()}
+    return NotRun(stage=stage.name, criteria=stage.feeds, missing=missing) if missing else None
 
 
 def _ended(context: Context, webhook: Webhook) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from evolution_gate.fixtures.protocols import StackError
 from tests.support.compose_double import NAME, Engine
 from tests.support.evidence_builders import evidence, passing
 from validation.campaigns.lists import FULL
-from validation.campaigns.run import Step, possible
+from validation.campaigns.run import Step, not_run, possible
 from validation.contract import Stage
 from validation.criteria.registry import CRITERIA
 from validation.decision import decide
@@ -151,6 +152,16 @@ def test_stage_without_capability_is_left_out(engine: Engine) -> None:
     assert missing["recovery"] == {"kill": "--allow-faults does not name it"}
     assert missing["autoscaling"] == {"autoscaler": "a Compose project has no autoscaler"}
     assert set(missing["alert"]) == {"alerts", "kill"}
+
+
+def test_stage_of_plugin_states_its_needs(engine: Engine) -> None:
+    del engine
+    target = target_of(compose(allow_faults="kill", confirm=NAME))
+    mine = Stage(name="mine", run=print, feeds=("own",), needs=(Capability.PAUSE,))
+    left_out = not_run(target, mine)
+    assert left_out is not None
+    assert (left_out.stage, left_out.criteria) == ("mine", ("own",))
+    assert not_run(target, replace(mine, needs=(Capability.KILL_NODE,))) is None
 
 
 def test_step_without_replacement_disappears(engine: Engine) -> None:
