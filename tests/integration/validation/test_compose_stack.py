@@ -128,12 +128,13 @@ def test_campaign_measures_dockers_own_recovery(
     options = Options(
         seed=3, run="compose", folder=tmp_path / "run", scale=scale, replay="pytest", say=print
     )
-    steps = [Step(stage="reference"), Step(stage="recovery"), Step(stage="rollback")]
+    steps = [Step(stage=name) for name in ("reference", "recovery", "preemption", "rollback")]
     record = read_evidence(run_campaign(target, steps, options).evidence)
     (recovery,) = record.all(Recovery)
     assert recovery.total_s is not None, recovery
     faults = {(one.fault, one.confirmed): one.detail for one in record.all(Fault)}
-    assert faults == {("kill", True): "", ("start", True): "by Docker's restart policy"}
+    by_docker = "by Docker's restart policy"
+    assert faults == {("drain", True): "", ("kill", True): "", ("start", True): by_docker}
     found = decide([record]).verdicts
     assert [name for name, one in found.items() if one.status is Status.FAIL] == []
     assert "was not run, for the target lacks 'cluster'" in found["rollback"].reason
