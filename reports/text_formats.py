@@ -24,6 +24,8 @@ def junit(result: GateResult) -> str:
     """JUnit XML: one test case per criterion; FAIL is a failure, INCONCLUSIVE is skipped."""
     suite = TestSuite("gate")
     suite.add_property("decision", result.decision.value)
+    for line in result.not_undone:
+        suite.add_property("not undone", _xml(line))
     for plugin in result.plugins:
         suite.add_property("plug-in", _xml(plugin.text))
     suite.add_property("system", _xml(f"{result.system_id}: {result.system}"))
@@ -57,7 +59,8 @@ def junit(result: GateResult) -> str:
 def summary(result: GateResult) -> str:
     """Markdown, short enough for a job summary or a comment."""
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
-    lines = [f"# Gate for Phase 2: {result.decision.value}", "", counts, ""]
+    lines = [f"# {_markdown(line)}" for line in result.not_undone]
+    lines += [f"# Gate for Phase 2: {result.decision.value}", "", counts, ""]
     lines += [f"System {_code(result.system_id)}: {_markdown(result.system)}", ""]
     lines += [f"Signature: {_markdown(result.signature.text)}", ""]
     lines += ["| Criterion | System | Target | Measured | 95 % bounds | Verdict | Why |"]

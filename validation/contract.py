@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from evolution_gate.fixtures.capabilities import Capability
 from validation.verdict import VerdictFunction
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Stage:
     """Ids of the criteria for which it gathers evidence."""
     seconds: float = 60.0
     """About how long it takes on two cores."""
+    needs: tuple[Capability, ...] = ()
+    """What its target must be capable of; without it the stage is not run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,10 @@ from validation.evidence.identity import (
 )
 from validation.evidence.log import Evidence, pool
 from validation.evidence.records import Environment
+from validation.evidence.records_target import GuardEvent
 from validation.left_out import LeftOut, left_out, open_if_left_out
 from validation.left_out import reservations as reservations_of_log
+from validation.missing_capabilities import with_missing
 from validation.self_check import EvidenceSource, assess_sources, downgrade_untrusted
 from validation.signing.state import Signature
 from validation.verdict import Records, Status, Verdict, judge
@@ -101,6 +103,8 @@ class GateResult:
     """Records that contradict each other; the criteria that read them are open."""
     reservations: tuple[str, ...] = ()
     """Why there is no GO, whatever the verdicts: a simulated run, or one of another time."""
+    not_undone: tuple[str, ...] = ()
+    """Faults that a deployed target still suffers from; the loudest lines of every output."""
     left_out: tuple[LeftOut, ...] = ()
     """Runs of the same system that the campaign log lists, and that were not judged."""
     system_id: str = ""
@@ -156,6 +160,7 @@ def as_object(result: GateResult) -> dict[str, object]:
         "system": result.system,
         "system_id": result.system_id,
         "signature": {"state": result.signature.state.value, "key_id": result.signature.key_id},
+        "not_undone": list(result.not_undone),
         "reservations": list(result.reservations),
         "uncertified": list(result.uncertified),
         "false_alarms": result.false_alarms,
@@ -235,7 +240,9 @@ def decide(
     }
     if not criteria or len(verdicts) != len(criteria):
         raise ValueError("a gate needs criteria with unique ids")
+    broken = not_undone(records)
     reservations = _reservations(records, now=now, days=max_age_days)
+    reservations += ("a fault was not undone",) if broken else ()
     others: tuple[LeftOut, ...] = ()
     if campaigns is not None:
         failed = partial(_failed, criteria=criteria)
@@ -260,6 +267,7 @@ def decide(
         certificates=tuple(certificates),
         violations=contradictions,
         reservations=reservations,
+        not_undone=broken,
         left_out=others,
         system_id=system_id(records),
         plugins=tuple(map(_described, plugins)),
@@ -267,6 +275,19 @@ def decide(
         refused=tuple(refused),
         certified=done,
     )
+
+
+def not_undone(records: Records) -> tuple[str, ...]:
+    """What the guard could not undo, and targets that did not become steady again."""
+    found = []
+    for record in records:
+        for event in record.all(GuardEvent):
+            where = f"in run {record.run}: {event.detail}"
+            if event.event == "not undone":
+                found.append(f"NOT UNDONE: {event.fault} of {event.target} {where}")
+            elif event.event == "unsteady":
+                found.append(f"NOT STEADY AGAIN: {event.target} {where}")
+    return tuple(" ".join(text.split()) for text in found)
 
 
 def _described(plugin: CriterionPlugin) -> Plugin:
@@ -329,7 +350,10 @@ def _judged(
     read = ReadKinds(records)
     verdict = judge(criterion.verdict, read.records)
     verdict = open_if_disturbed(criterion, verdict, records)
-    return open_if_violated(downgrade_untrusted(criterion, verdict, aspects), read, contradictions)
+    verdict = open_if_violated(
+        downgrade_untrusted(criterion, verdict, aspects), read, contradictions
+    )
+    return with_missing(criterion, verdict, records)
 
 
 def _failed(record: Evidence, *, criteria: Sequence[Criterion]) -> list[str]:

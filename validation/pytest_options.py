@@ -1,14 +1,19 @@
-"""Options of ``pytest -m validation``."""
+"""Options of the pytest plug-in, and the target that they select."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from validation.targets import Target
+
 
 def add_options(parser: pytest.Parser) -> None:
-    """Add the options of the gate."""
+    """Add them to pytest's own."""
     group = parser.getgroup("gate", "the validation gate (pytest -m validation)")
     group.addoption("--stack", choices=["auto", "processes", "containers"], default="auto")
     group.addoption(
@@ -20,22 +25,7 @@ def add_options(parser: pytest.Parser) -> None:
         choices=["phase2"],
         help="exit with the gate's status: 0 GO, 1 NO-GO, 2 INCONCLUSIVE",
     )
-    group.addoption(
-        "--address",
-        metavar="HOST:PORT",
-        help="address of a Ray cluster that you started: it gets work and is monitored, without"
-        " faults; GA_STORE, GA_CACHE_URL and RAY_AUTH_TOKEN_PATH apply, too",
-    )
-    group.addoption(
-        "--dashboard",
-        metavar="URL",
-        help="Ray dashboard of the cluster of --address (default: port 8265 on its host)",
-    )
-    group.addoption(
-        "--prometheus",
-        metavar="URL",
-        help="base URL of the Prometheus server that scrapes the cluster of --address",
-    )
+    _add_target(group)
     group.addoption(
         "--with",
         action="append",
@@ -62,7 +52,88 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
+def _add_target(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--target",
+        default="stack",
+        metavar="stack|compose[:FILE]",
+        help="what is validated: a laboratory stack that the gate starts (--stack), or the Compose"
+        " project that `ga cluster up` deployed (FILE: another Compose file); default: stack",
+    )
+    group.addoption(
+        "--allow-faults",
+        metavar="KIND[,KIND]|all|none",
+        help="faults that may be injected into a deployed target: kill, kill_worker, pause,"
+        " partition, memory, drain, service, head",
+    )
+    group.addoption(
+        "--confirm",
+        metavar="NAME",
+        help="name of the deployed target that --allow-faults is meant for",
+    )
+    group.addoption(
+        "--allow-other-jobs",
+        action="store_true",
+        help="inject faults although Ray jobs of somebody else run on the target",
+    )
+    group.addoption(
+        "--dry-run",
+        action="store_true",
+        help="print which faults would be injected, what each affects, and how long it takes",
+    )
+    group.addoption(
+        "--address",
+        metavar="HOST:PORT",
+        help="address of a Ray cluster that you started: it gets work and is monitored, without"
+        " faults; GA_STORE, GA_CACHE_URL and RAY_AUTH_TOKEN_PATH apply, too",
+    )
+    group.addoption(
+        "--dashboard",
+        metavar="URL",
+        help="Ray dashboard of the cluster of --address (default: port 8265 on its host)",
+    )
+    group.addoption(
+        "--prometheus",
+        metavar="URL",
+        help="base URL of the Prometheus server that scrapes the cluster of --address",
+    )
+
+
 def _seed(text: str) -> int:
     if not text.isdigit() or int(text) >= 2**63:
         raise pytest.UsageError(f"seed must be a whole number 0..2^63-1, not {text!r}")
     return int(text)
+
+
+def target_from(config: pytest.Config, say: Callable[[str], None]) -> Target:
+    """The target of the options. With ``--dry-run`` its plan of faults is printed instead.
+
+    Raises:
+        StackError: as ``target_of``.
+    """
+    from validation.campaigns.lists import ATTACHED, FULL
+    from validation.safety.plan import fault_plan
+    from validation.stages.registry import STAGES
+    from validation.targets import AttachedCluster, TargetOptions, target_of
+
+    dry = config.getoption("--dry-run")
+    target = target_of(
+        TargetOptions(
+            target=config.getoption("--target"),
+            backend=config.getoption("--stack"),
+            address=config.getoption("--address"),
+            dashboard=config.getoption("--dashboard"),
+            prometheus=config.getoption("--prometheus"),
+            allow_faults=config.getoption("--allow-faults"),
+            confirm=config.getoption("--confirm"),
+            other_jobs=config.getoption("--allow-other-jobs"),
+            dry_run=dry,
+        )
+    )
+    if not dry:
+        return target
+    steps = ATTACHED if isinstance(target, AttachedCluster) else FULL
+    names = dict.fromkeys(name for step in steps for name in (step.stage, *step.alongside))
+    for line in fault_plan(target, [STAGES[name] for name in names]):
+        say(line)
+    pytest.exit("dry run: nothing was broken", returncode=pytest.ExitCode.OK)

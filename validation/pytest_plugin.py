@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from validation.pytest_options import add_options
+from validation.pytest_options import add_options, target_from
 
 if TYPE_CHECKING:
     from validation.decision import GateResult
@@ -170,22 +170,17 @@ def gather_evidence(config: pytest.Config) -> Path:
     from validation.stages.environment import environment
     from validation.stages.scale import FULL as FULL_SCALE
     from validation.stages.scale import SHORT
-    from validation.targets import OwnStack, target_of
+    from validation.targets import AttachedCluster
 
     seed = config.getoption("--replay")
     if seed is None:
         seed = config.getoption("--seed")
     if seed is None:
         seed = secrets.randbelow(2**31)
-    target = target_of(
-        backend=config.getoption("--stack"),
-        address=config.getoption("--address"),
-        dashboard=config.getoption("--dashboard"),
-        prometheus=config.getoption("--prometheus"),
-    )
+    target = target_from(config, _progress_printer(config))
     # Checked before minutes of work, not at their end.
     writing = list(reporters())
-    ours, short = isinstance(target, OwnStack), config.getoption("--short")
+    ours, short = not isinstance(target, AttachedCluster), config.getoption("--short")
     plugins = tuple(load(named) for named in config.getoption("own_files"))
     replay = f"pytest -m validation {target.option} --replay {seed}"
     replay += " --short" * short + "".join(f" --with {plugin.argument}" for plugin in plugins)
@@ -342,6 +337,8 @@ def pytest_terminal_summary(
 
     units = {criterion.id: criterion.unit for criterion in result.criteria}
     terminalreporter.section(f"gate: {result.decision.value}")
+    for line in result.not_undone:
+        terminalreporter.write_line(f"!!! {line}", red=True, bold=True)
     for criterion, verdict in result.verdicts.items():
         between = bounds(verdict, units.get(criterion, ""))
         measured = f"{verdict.measured} ({between})" if between else verdict.measured

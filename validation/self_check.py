@@ -28,6 +28,7 @@ from validation.criteria.service_load import SATURATED
 from validation.disturbance import describe
 from validation.evidence.log import Evidence
 from validation.evidence.queries import (
+    COMPOSE,
     is_excused,
     longest_gap,
     overlap,
@@ -212,13 +213,20 @@ def _scrapes(records: Records) -> _Found:
                     doubts.append(f"{target}: {silence!r} s without a sample (run {record.run})")
                 elif silence <= FRESH_S:
                     worst = max(worst, silence)
-                elif not is_excused(record, ("prometheus",), reading.at):
+                elif not is_excused(record, _silenced_by(record, target), reading.at):
                     worst = max(worst, silence)
                     doubts.append(f"no sample of {target} for {silence:.0f} s (run {record.run})")
         if record.all(HarnessReading):
             doubts += [f"no sample of {name} (run {record.run})" for name in sorted(asked - known)]
         targets |= known
     return (f"longest {worst:.1f} s of {plural(len(targets), 'target')}" if targets else ""), doubts
+
+
+def _silenced_by(record: Evidence, target: str) -> tuple[str, ...]:
+    """What may be down when a target has no sample: in a deployed project also the node itself,
+    because Ray lists only living nodes to Prometheus.
+    """
+    return ("prometheus", target) if record.opening.backend == COMPOSE else ("prometheus",)
 
 
 def _prometheus(records: Records) -> _Found:
@@ -278,7 +286,13 @@ def _stretches(record: Evidence, target: str) -> list[tuple[float, float, object
     """Begin, last reading and incarnation (None: gone) of every segment of a node's life."""
     faults = [f for f in record.all(Fault) if f.target == target]
     # Until a start is confirmed, the exporter may be up before the node, or the reverse.
-    starts = [(f.requested_at, f.confirmed_at) for f in faults if f.fault == "start"]
+    kills = [(f.requested_at, f.confirmed_at) for f in faults if f.fault == "kill" and f.confirmed]
+    # A replacement by something else than the gate is due from the kill on: the kill comes first.
+    starts = [
+        (max([f.requested_at, *(end for at, end in kills if at <= f.requested_at)]), f.confirmed_at)
+        for f in faults
+        if f.fault == "start"
+    ]
     words: list[tuple[float, object]] = [
         *(
             (reading.at, reading.incarnations[target])
@@ -286,7 +300,7 @@ def _stretches(record: Evidence, target: str) -> list[tuple[float, float, object
             if target in reading.incarnations
             and not any(begin <= reading.at <= end for begin, end in starts)
         ),
-        *((f.confirmed_at, None) for f in faults if f.fault == "kill" and f.confirmed),
+        *((end, None) for _, end in kills),
         *((begin, _UNKNOWN) for begin, _ in starts),
     ]
     found: list[tuple[float, float, object]] = []

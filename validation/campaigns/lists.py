@@ -13,7 +13,7 @@ FULL: Final = (
     Step(stage="sockets", watched=False),
     # The cluster has no work during the reference: its alert costs no time.
     Step(stage="backup", alongside=("alert",)),
-    Step(stage="recovery"),
+    Step(stage="recovery", instead="cluster"),
     Step(stage="sockets at work"),
     Step(stage="preemption"),
     Step(stage="population", custom=True),
@@ -29,7 +29,9 @@ FULL: Final = (
     Step(stage="service", watched=False),
     Step(stage="secrets", watched=False),
 )
-"""Also used for the quick campaign, which gathers less of the same evidence."""
+"""Also used for the quick campaign, which gathers less of the same evidence, and for a deployed
+target: there each stage is left out that needs what the target lacks.
+"""
 
 ATTACHED: Final = (
     Step(stage="bad input"),

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from validation.campaigns.progress import Progress
 from validation.contract import CriterionPlugin, Stage
 from validation.evidence.log import FILE, EvidenceWriter
 from validation.evidence.records import Environment, Note
+from validation.evidence.records_target import NotRun
 from validation.monitors.alert_webhook import Webhook
 from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
 from validation.monitors.harness import HarnessMonitor
@@ -53,6 +54,8 @@ class Step:
     """Whether the cluster monitor runs. Before, the cluster is quiet; afterwards it may be gone."""
     custom: bool = False
     """Whether the stages of custom criteria follow."""
+    instead: str = ""
+    """The stage that takes its place where the target lacks what it needs; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +114,7 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
         # A monitor runs once: stages of a second stretch would run without it.
         raise ValueError("the watched steps of a campaign must follow one another")
     say, folder = options.say, options.folder
+    steps, left_out = possible(target, steps)
     say(f"seed {options.seed}; evidence goes to {folder}")
     progress = Progress(say, stages=[_STARTING, *(STAGES[step.stage] for step in steps)])
     progress.begin(_STARTING.name)
@@ -120,26 +124,28 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
         # While the stack starts: under a node's quota it would take minutes.
         beside([sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL) as compiling,
         Webhook() as webhook,
-        target.start(alert_webhook=webhook.url, say=say) as stack,
+        target.start(alert_webhook=webhook.url, say=say) as reached,
         fail_with_context(),
         # The writer makes the folder: a stack that could not be started leaves none.
         EvidenceWriter(
             evidence,
             run=options.run,
             seed=options.seed,
-            backend=stack.backend,
-            nodes=len(stack.nodes),
+            backend=reached.backend,
+            nodes=len(reached.nodes),
             cpus_per_node=target.cpus_per_node,
             replay=options.replay,
         ) as writer,
+        # Left before the evidence is closed: it tells what was undone.
+        target.guarded(reached, add=writer.add, say=say) as stack,
         HarnessMonitor(stack, writer),
     ):
         if options.log is not None:
             gathering(options.log, options.run, writer.system)
         work.mkdir()
         writer.add(Environment(values={**environment(), **digests_of(options.plugins)}))
-        for note in options.notes:
-            writer.add(Note(text=note))
+        for record in (*target.records, *left_out, *(Note(text=note) for note in options.notes)):
+            writer.add(record)
         outages = ExcusedOutages()
         watch = ClusterMonitor(stack, writer, outages)
         say("waiting for a steady state: every Prometheus target up")
@@ -171,10 +177,31 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
                 progress.begin(step.stage)
                 _run(step, context)
                 if step.custom:
-                    _custom(options.plugins, context)
+                    _custom(options.plugins, context, target)
         if on and not done:
             _ended(context, webhook)
         return Gathered(evidence=evidence, secrets=secrets_of(stack.endpoints))
+
+
+def possible(target: Target, steps: Sequence[Step]) -> tuple[list[Step], list[NotRun]]:
+    """The steps that the target is capable of, and the stages that are left out."""
+    found: list[Step] = []
+    left_out: list[NotRun] = []
+
+    def fits(name: str) -> bool:
+        lacks = not_run(target, STAGES[name])
+        left_out.extend([] if lacks is None else [lacks])
+        return lacks is None
+
+    for step in steps:
+        alongside = tuple(name for name in step.alongside if fits(name))
+        if fits(step.stage):
+            found.append(replace(step, alongside=alongside))
+            continue
+        names = [*([step.instead] if step.instead else ()), *alongside]
+        if names:
+            found.append(replace(step, stage=names[0], alongside=tuple(names[1:])))
+    return found, left_out
 
 
 def _run(step: Step, context: Context) -> None:
@@ -189,11 +216,20 @@ def _run(step: Step, context: Context) -> None:
             other.result()
 
 
-def _custom(plugins: Sequence[CriterionPlugin], context: Context) -> None:
+def _custom(plugins: Sequence[CriterionPlugin], context: Context, target: Target) -> None:
     for plugin in plugins:
         for stage in plugin.stages:
+            if lacks := not_run(target, stage):
+                context.add(lacks)
+                continue
             context.say(f"stage {stage.name} of {plugin.argument}")
             stage.run(context)
+
+
+def not_run(target: Target, stage: Stage) -> NotRun | None:
+    """Why a stage is left out on the target; None: it is run."""
+    missing = {str(kind): why for kind, why in target.lacks(stage).items()}
+    return NotRun(stage=stage.name, criteria=stage.feeds, missing=missing) if missing else None
 
 
 def _ended(context: Context, webhook: Webhook) -> None:

@@ -35,6 +35,9 @@ def show_result(result: GateResult, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(as_object(result), indent=2, ensure_ascii=False, allow_nan=False))
         return
+    console = _console()
+    for line in result.not_undone:
+        console.print(Text(f"!!! {line}", "bold white on red"), soft_wrap=True)
     table = Table(show_lines=False, pad_edge=False)
     for name in ("Criterion", "System", "Target", "Verdict", "Measured", "Why"):
         table.add_column(name, overflow="fold", no_wrap=name in ("Criterion", "System", "Verdict"))
@@ -52,7 +55,6 @@ def show_result(result: GateResult, *, as_json: bool) -> None:
             Text(measured),
             Text(format_explanation(verdict)),
         )
-    console = _console()
     console.print(table)
     console.print(Text(f"system {result.system_id}: {result.system}"), soft_wrap=True)
     console.print(Text(f"signature: {result.signature.text}"), soft_wrap=True)

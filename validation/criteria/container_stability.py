@@ -15,7 +15,7 @@ from validation.evidence.log import Evidence
 from validation.evidence.queries import HEAD, is_excused, longest_gap
 from validation.evidence.records import Fault, Services
 from validation.evidence.records_self_check import ContainerExit
-from validation.mutation import injectors
+from validation.mutation import guard_injectors, injectors
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -229,6 +229,27 @@ PLUGIN: Final = CriterionPlugin(
             criterion="container_stability",
             stages=("watch",),
             injector=injectors.node_restarted,
+            on_containers=True,
+        ),
+        Mutant(
+            name="a fault without consent",
+            criterion="container_stability",
+            stages=("watch", "safety"),
+            injector=guard_injectors.consent_ignored,
+            on_containers=True,
+        ),
+        Mutant(
+            name="a fault on a cluster that is not steady",
+            criterion="container_stability",
+            stages=("watch", "safety"),
+            injector=guard_injectors.steady_state_ignored,
+            on_containers=True,
+        ),
+        Mutant(
+            name="a fault that is not undone at the end",
+            criterion="container_stability",
+            stages=("watch", "safety"),
+            injector=guard_injectors.nothing_undone,
             on_containers=True,
         ),
     ),

@@ -12,7 +12,7 @@ from validation import statistics
 from validation.contract import CLOCK, HARNESS_CPU, RECEIPTS, Criterion, CriterionPlugin, Mutant
 from validation.criteria.plan import METRICS
 from validation.evidence.log import Evidence
-from validation.evidence.queries import was_repeated
+from validation.evidence.queries import replaced_by, was_repeated
 from validation.evidence.records import Fault, Gap, Recovery, Workload
 from validation.mutation import injectors
 from validation.mutation.patches import LOST, patch
@@ -102,7 +102,8 @@ def worker_recovery(records: Records) -> Verdict:
         status=Status.PASS,
         measured=measured,
         interval=interval,
-        reason=f"95 % of recoveries within {bound:.1f} s if log-normal; {free}",
+        reason=f"95 % of recoveries within {bound:.1f} s if log-normal, each replacement started"
+        f" by {replaced_by(records)}; {free}",
         budget=budget,
     )
     return downgrade(verdict, found.problems, needs="a confirmed receipt for every recovery")
@@ -252,9 +253,10 @@ PLUGIN: Final = CriterionPlugin(
             measures=(
                 "seconds from the request of a node's kill to the last of four moments: Ray's "
                 "control service reports the node dead, its batches run elsewhere, the first "
-                "result arrives, and the node is alive again; on this stack the gate starts the "
-                "node again, so that the last moment includes the start but nobody's decision "
-                "to start it"
+                "result arrives, and the node is alive again. On a laboratory stack the gate "
+                "itself starts the replacement: the last moment includes the start but nobody's "
+                "decision to start it; in a deployed Compose project Docker's restart policy "
+                "starts it, and the gate only waits"
             ),
             clock=(
                 "the gate's, for the kill, the node's death and its return; that of the "

@@ -20,6 +20,7 @@ from validation.evidence.records import (
     Workload,
 )
 from validation.evidence.records_ledger import Generation
+from validation.evidence.records_target import DeployedTarget
 
 SIMULATED: Final = "simulated"
 """Backend of a run whose clock and cluster were simulated."""
@@ -53,6 +54,8 @@ def identity(record: Evidence) -> Mapping[str, object]:
         "nodes": opening.nodes,
         "cpus_per_node": opening.cpus_per_node,
     }
+    for target in record.all(DeployedTarget):
+        known["target"] = f"{target.kind} {target.name}"
     for environment in record.all(Environment):
         known.update(facts_of(environment.values))
     return known
@@ -63,7 +66,7 @@ def described(record: Evidence) -> str:
     known = identity(record)
     words = [
         f"{record.opening.nodes} nodes of {record.opening.cpus_per_node:g} CPU"
-        f" ({record.opening.backend})"
+        f" ({known.get('target', record.opening.backend)})"
     ]
     if "ray" in known:
         words.append(f"Ray {known['ray']}")

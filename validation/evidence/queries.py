@@ -15,6 +15,10 @@ from validation.verdict import InconclusiveError
 
 ATTACHED: Final = "attached"
 """Backend of a run on an attached cluster."""
+COMPOSE: Final = "compose"
+"""Backend of a run on a Compose project that a team deployed."""
+BY_GATE: Final = "the gate itself"
+BY_DOCKER: Final = "Docker's restart policy"
 HEAD: Final = "head"
 """Name of the head node in usage and scrape events."""
 _RETURN_S: Final = 60.0
@@ -28,6 +32,12 @@ _UNDO: Final = {
     "partition": "heal",
     "one_way": "mend",
 }
+
+
+def replaced_by(records: Iterable[Evidence]) -> str:
+    """What started killed nodes again in some runs."""
+    deployed = [record.opening.backend == COMPOSE for record in records]
+    return BY_DOCKER if deployed and all(deployed) else BY_GATE
 
 
 def workloads(record: Evidence) -> dict[str, Workload]:

@@ -49,6 +49,7 @@ from validation.evidence.records_network import (
 )
 from validation.evidence.records_price import NodePrice
 from validation.evidence.records_self_check import ContainerExit, HarnessReading, MachineReading
+from validation.evidence.records_target import DeployedTarget, GuardEvent, NotRun
 from validation.evidence.schema import Facts, Schema
 
 SCHEMA_VERSION: Final = 1
@@ -328,6 +329,9 @@ RECORDS: Final[dict[str, type[Record]]] = {
         ContainerExit,
         HarnessReading,
         MachineReading,
+        DeployedTarget,
+        NotRun,
+        GuardEvent,
         Note,
         Close,
     )

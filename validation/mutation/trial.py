@@ -42,7 +42,17 @@ _SOAK: Final = "soak"
 """The only simulated stage, which needs no stack."""
 _LAST: Final = "rollback"
 STAGE_ORDER: Final = (
-    *("bad input", "reference", "backup", "restore", "recovery", "speedup", "watch", "panels"),
+    *(
+        "bad input",
+        "reference",
+        "backup",
+        "restore",
+        "recovery",
+        "speedup",
+        "watch",
+        "panels",
+        "safety",
+    ),
     *(
         "alert",
         "alerts at work",

@@ -40,11 +40,11 @@ def main(address: str, name: str, seconds: float) -> dict[str, object]:
 
 
 def _alive(client: Any, name: str) -> set[str]:
-    """Ids of the live nodes with a name."""
+    """Ids of the live nodes with a name, or with that id."""
     return {
         node.hex()
         for node, info in client.get_all_node_info().items()
-        if info.node_name == name and info.state == _ALIVE
+        if name in (info.node_name, node.hex()) and info.state == _ALIVE
     }
 
 

@@ -1,8 +1,8 @@
-"""A stack's receipts as evidence."""
+"""A stack's receipts: as evidence, and what the cluster has noticed of a fault."""
 
 from __future__ import annotations
 
-from evolution_gate.fixtures.protocols import Receipt
+from evolution_gate.fixtures.protocols import Receipt, Stack
 from validation.evidence.records import Fault
 
 
@@ -19,3 +19,13 @@ def as_fault(receipt: Receipt, workload: str | None) -> Fault:
         detail=receipt.detail,
         workload=workload,
     )
+
+
+def lost(stack: Stack, node: str, killed: Receipt) -> bool:
+    """Whether the control service has given up the killed incarnation of a node.
+
+    Where something else than the gate replaces it, the next one may be there already.
+    """
+    ids = stack.alive_ids().get(node, frozenset())
+    known = killed.before.get("node_id")
+    return not ids if known is None else known not in ids

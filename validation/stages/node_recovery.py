@@ -9,7 +9,7 @@ from evolution_gate.fixtures.ray.gcs import wait_until_true
 from validation.evidence.log import Sink
 from validation.evidence.records import Recovery
 from validation.monitors.cluster import ExcusedOutages
-from validation.stages.fault_records import as_fault
+from validation.stages.fault_records import as_fault, lost
 
 RECOVERY_WINDOW: Final = 120.0
 """Seconds for which a recovery is watched."""
@@ -30,7 +30,7 @@ def kill_and_restore(
     writer.add(as_fault(killed, workload))
     fault_at = killed.requested_at
     deadline = fault_at + RECOVERY_WINDOW
-    detected = wait_until_true(lambda: node.name not in stack.alive_nodes(), deadline)
+    detected = wait_until_true(lambda: lost(stack, node.name, killed), deadline)
     started = node.start()
     writer.add(as_fault(started, workload))
     back = wait_until_true(lambda: node.name in stack.alive_nodes(), deadline)

@@ -9,6 +9,7 @@ from itertools import count
 from types import MappingProxyType
 from typing import Final
 
+from evolution_gate.fixtures.capabilities import Capability
 from evolution_gate.fixtures.protocols import StackError
 from validation.contract import Stage
 from validation.evidence.records import Note
@@ -19,6 +20,7 @@ from validation.stages.context import Context
 from validation.stages.exposure import search, survey
 from validation.stages.network_latency import actor_round_trips, round_trips
 from validation.stages.node_price import node_price
+from validation.stages.safety_drill import drill
 from validation.stages.scaling import autoscale, preempt
 from validation.stages.service_load import service_load
 
@@ -124,16 +126,35 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
     {
         stage.name: stage
         for stage in (
-            Stage(name="network", feeds=("network_latency",), run=_network, seconds=8.0),
+            Stage(
+                name="network",
+                feeds=("network_latency",),
+                run=_network,
+                needs=(Capability.NETWORKS,),
+                seconds=8.0,
+            ),
             Stage(name="actors", feeds=("network_latency",), run=_actors, seconds=35.0),
-            Stage(name="sockets", feeds=("exposure",), run=_sockets, seconds=8.0),
+            Stage(
+                name="sockets",
+                feeds=("exposure",),
+                run=_sockets,
+                needs=(Capability.SOCKETS,),
+                seconds=8.0,
+            ),
             Stage(
                 name="sockets at work",
                 feeds=("exposure", "reproducibility"),
                 run=_sockets_at_work,
+                needs=(Capability.SOCKETS,),
                 seconds=35.0,
             ),
-            Stage(name="secrets", feeds=("exposure",), run=_secrets, seconds=2.0),
+            Stage(
+                name="secrets",
+                feeds=("exposure",),
+                run=_secrets,
+                needs=(Capability.LOGS,),
+                seconds=2.0,
+            ),
             Stage(
                 name="reference",
                 feeds=("reproducibility",),
@@ -146,9 +167,33 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
                 run=_backup,
                 seconds=95.0,
             ),
-            Stage(name="alert", feeds=("alerting",), run=_alert, seconds=130.0),
-            Stage(name="alerts at work", feeds=("alerting",), run=_alerts_at_work, seconds=70.0),
-            Stage(name="head alert", feeds=("alerting",), run=_head_alert, seconds=15.0),
+            Stage(
+                name="alert",
+                feeds=("alerting",),
+                run=_alert,
+                needs=(
+                    Capability.ALERTS,
+                    Capability.KILL_NODE,
+                ),
+                seconds=130.0,
+            ),
+            Stage(
+                name="alerts at work",
+                feeds=("alerting",),
+                run=_alerts_at_work,
+                needs=(Capability.ALERTS, Capability.KILL_WORKER, Capability.SERVICE),
+                seconds=70.0,
+            ),
+            Stage(
+                name="head alert",
+                feeds=("alerting",),
+                run=_head_alert,
+                needs=(
+                    Capability.ALERTS,
+                    Capability.HEAD,
+                ),
+                seconds=15.0,
+            ),
             Stage(
                 name="cluster",
                 feeds=("reproducibility", "no_data_loss", "cycle_completion", "cost_per_day"),
@@ -159,9 +204,19 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
                 name="recovery",
                 feeds=("worker_recovery", "no_data_loss", "cycle_completion"),
                 run=lambda context: context.workloads.recoveries(),
+                needs=(Capability.KILL_NODE,),
                 seconds=170.0,
             ),
-            Stage(name="preemption", feeds=("preemption",), run=preempt, seconds=40.0),
+            Stage(
+                name="preemption",
+                feeds=("preemption",),
+                run=preempt,
+                needs=(
+                    Capability.DRAIN,
+                    Capability.KILL_NODE,
+                ),
+                seconds=40.0,
+            ),
             Stage(
                 name="population",
                 feeds=("population_load",),
@@ -173,12 +228,14 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
                 name="speedup",
                 feeds=("speedup", "cpu_efficiency", "cost_per_day"),
                 run=lambda context: context.workloads.speedup(),
+                needs=(Capability.LIMITS,),
                 seconds=190.0,
             ),
             Stage(
                 name="rollback",
                 feeds=("rollback",),
                 run=lambda context: context.drills.rollback(),
+                needs=(Capability.CLUSTER,),
                 seconds=45.0,
             ),
             Stage(
@@ -187,7 +244,13 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
                 run=lambda context: context.drills.bad_input(),
                 seconds=30.0,
             ),
-            Stage(name="autoscaling", feeds=("autoscaling",), run=autoscale, seconds=60.0),
+            Stage(
+                name="autoscaling",
+                feeds=("autoscaling",),
+                run=autoscale,
+                needs=(Capability.AUTOSCALER,),
+                seconds=60.0,
+            ),
             Stage(
                 name="restore",
                 feeds=("backup_restore",),
@@ -195,6 +258,13 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
                 seconds=30.0,
             ),
             Stage(name="service", feeds=("service_load",), run=_service, seconds=60.0),
+            Stage(
+                name="safety",
+                feeds=("container_stability",),
+                run=drill,
+                needs=(Capability.KILL_NODE, Capability.PAUSE),
+                seconds=60.0,
+            ),
             Stage(
                 name="watch",
                 feeds=("prometheus_collection", "container_stability", "dashboard"),

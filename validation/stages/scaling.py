@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evolution_gate.fixtures.backends.autoscaling import ElasticCluster
-from evolution_gate.fixtures.protocols import Stack, StackError
+from evolution_gate.fixtures.protocols import Node, Receipt, Stack, StackError
 from evolution_gate.fixtures.ray.gcs import LOOK_SECONDS, wait_until_true
 from validation.criteria.autoscaling import SCALING_S
 from validation.evidence.records import Fault, Note
 from validation.evidence.records_load import Scaling
 from validation.evidence.records_network import Drain
+from validation.safety.guarded_stack import GuardedNode, GuardedStack
 from validation.stages.fault_records import as_fault
 from validation.stages.scale import REPEATS
 from validation.stages.workloads import WORKLOAD_SECONDS
@@ -60,14 +61,15 @@ def _preempted(context: Context, notice: float) -> bool:
             time.sleep(_AFTER_READY)
             outages.down(node.name)
             deadline = time.monotonic() + notice
-            drain = _drain(stack, node.name, name, notice)
-            writer.add(drain)
-            writer.add(_as_fault(drain))
-            time.sleep(max(0.0, deadline - time.monotonic()))
-            running = evolve.running
-            killed = node.kill()
-            writer.add(as_fault(killed, name))
-            confirmed = drain.accepted and drain.confirmed and killed.confirmed and running
+            drain = _permitted_drain(stack, node, name, notice)
+            if drain is not None:
+                writer.add(drain)
+                writer.add(_as_fault(drain))
+                time.sleep(max(0.0, deadline - time.monotonic()))
+                running = evolve.running
+                killed = node.kill()
+                writer.add(as_fault(killed, name))
+                confirmed = drain.accepted and drain.confirmed and killed.confirmed and running
         ended = evolve.finish(WORKLOAD_SECONDS)
     writer.add(as_fault(node.start(), name))
     wait_until_true(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
@@ -78,6 +80,26 @@ def _preempted(context: Context, notice: float) -> bool:
         nodes=nodes, workers=nodes,
     )  # fmt: skip
     return confirmed
+
+
+def _permitted_drain(stack: Stack, node: Node, workload: str, notice: float) -> Drain | None:
+    """Drain a node; None if the guard of a deployed target refuses."""
+    found: list[Drain] = []
+
+    def do() -> Receipt:
+        found.append(_drain(stack, node.name, workload, notice))
+        fault = _as_fault(found[0])
+        return Receipt(
+            fault=fault.fault, target=fault.target, requested_at=fault.requested_at,
+            confirmed_at=fault.confirmed_at, confirmed=fault.confirmed, before=fault.before,
+            after=fault.after, detail=fault.detail,
+        )  # fmt: skip
+
+    if isinstance(stack, GuardedStack) and isinstance(node, GuardedNode):
+        stack.drain(node, do)
+    else:
+        do()
+    return found[0] if found else None
 
 
 def _as_fault(drain: Drain) -> Fault:
@@ -97,7 +119,8 @@ def _as_fault(drain: Drain) -> Fault:
 
 def _drain(stack: Stack, node: str, workload: str, notice: float) -> Drain:
     asked = time.time()
-    argv = [sys.executable, "-c", _DRAIN.read_text(), stack.endpoints.ray, node, str(notice)]
+    which = _id_of(stack, node)
+    argv = [sys.executable, "-c", _DRAIN.read_text(), stack.endpoints.ray, which, str(notice)]
     # Inside the stack, because the control service requires the token.
     with stack.driver(argv, stack.endpoints.env) as process:
         try:
@@ -117,6 +140,14 @@ def _drain(stack: Stack, node: str, workload: str, notice: float) -> Drain:
         confirmed=bool(answer.get("confirmed", False)),
         detail=str(answer.get("detail", "")),
     )
+
+
+def _id_of(stack: Stack, node: str) -> str:
+    """Ray's id of a node, whose name in Ray may be another one; the name if it is not known."""
+    try:
+        return next(iter(stack.alive_ids().get(node, ())), node)
+    except StackError:
+        return node
 
 
 def autoscale(context: Context) -> None:

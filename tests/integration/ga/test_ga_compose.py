@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import stat
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -270,25 +268,6 @@ def test_missing_compose_file_or_docker_is_reported(
     file.touch()
     assert main(["cluster", "--file", str(file), "status"]) == 2
     assert "no docker on PATH" in capsys.readouterr().err
-
-
-@pytest.fixture
-def production(tmp_path: Path) -> Iterator[Path]:
-    """The real stack from a copy of the checkout's ``deploy/``; gone afterwards."""
-    from evolution_gate.fixtures.backends.container import stack
-
-    if missing := stack.available():
-        pytest.skip(missing)
-    shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets"))
-    file = tmp_path / "deploy" / "docker-compose.yml"
-    try:
-        yield file
-    finally:
-        subprocess.run(
-            [sys.executable, "-m", "ga", "cluster", "--file", str(file), "down", "--volumes"],
-            check=True,
-            capture_output=True,
-        )
 
 
 @pytest.mark.stack

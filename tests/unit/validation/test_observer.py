@@ -177,6 +177,47 @@ def test_outage_seen_by_prometheus_is_no_doubt() -> None:
     assert PROMETHEUS not in doubted(says(NODES[3], 300, 304, up=False))
 
 
+def fault(kind: str, *, asked: float, confirmed: float) -> Fault:
+    """A confirmed fault of the first node, or its undo."""
+    return Fault(
+        fault=kind, target=NODES[0], requested_at=asked, confirmed_at=confirmed, confirmed=True,
+        before={"pid": 1}, after={"pid": 2}, detail="", workload=None,
+    )  # fmt: skip
+
+
+def test_replacement_due_from_kill_is_no_doubt() -> None:
+    """Something else than the gate starts the node; its exporter is up before the gate knows."""
+    killed = fault("kill", asked=T0 + 400, confirmed=T0 + 400.1)
+    # It was there again a second later, and Prometheus never missed a sample.
+    begun = fault("start", asked=T0 + 400, confirmed=T0 + 418)
+    quiet = [(at, r) for at, r in HEALTHY if not isinstance(r, Fault) or r.target != NODES[0]]
+    quiet = [one for one in quiet if not isinstance(one[1], Services | Scrape)]
+    watched: list[Timed] = []
+    for at in range(390, 431, 2):
+        id_ = "first" if at < 400 else "second"
+        watched.append((T0 + at, Services(at=T0 + at, incarnations={NODES[0]: id_}, excused=())))
+        watched.append((T0 + at, Scrape(target=NODES[0], up=True, age_s=1.0, excused=False)))
+    events = sorted([*quiet, (T0 + 401, killed), (T0 + 419, begun), *watched], key=lambda e: e[0])
+    assert "its process had ended" not in str(doubted(events).get(PROMETHEUS))
+
+
+@pytest.mark.parametrize(
+    ("backend", "at", "trusted"), [("compose", 0, True), ("compose", -90, False), ("x", 0, False)]
+)
+def test_lost_node_leaves_service_discovery(backend: str, at: int, trusted: bool) -> None:
+    """Ray lists only living nodes, so that a deployed Prometheus asks a lost one no more."""
+    killed = next(r for _, r in HEALTHY if isinstance(r, Fault) and r.fault == "kill")
+
+    def silent(reading: HarnessReading) -> Record:
+        near = 0 < reading.at - killed.requested_at - at < 20
+        silence = {**reading.silence_s, killed.target: 18.0} if near else reading.silence_s
+        return dataclasses.replace(reading, silence_s=silence)
+
+    record = evidence(readings(silent), backend=backend)
+    found = {a.source: a.doubts for a in assess_sources([record], CRITERIA)}
+    assert (found[SCRAPES] == ()) is trusted
+
+
 def test_fail_is_never_downgraded() -> None:
     events = change(HEALTHY, HarnessReading, lambda _: None)
     events = change(events, Audit, lambda r: dataclasses.replace(r, lost=1))

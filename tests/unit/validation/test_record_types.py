@@ -69,7 +69,7 @@ def accepts(name: str, spelling: str, value: Any) -> bool:
     if plain == "Facts":
         return isinstance(value, dict) and finite(value)
     # One of a few words, of which none is among the values.
-    assert plain in ("Arm", "Purpose", "Via", "Reach", "Access")
+    assert plain in ("Arm", "Purpose", "Via", "Reach", "Access", "GuardWord")
     return False
 
 
@@ -79,7 +79,7 @@ def example(spelling: str) -> object:
         "str": "x", "str | None": "x", "bool": True, "Facts": {"a": 1}, "tuple[str, ...]": ["x"],
         "tuple[NonNegativeInt, ...] | None": [1], "tuple[NonNegativeInt, ...]": [1],
         "Arm": "local", "Purpose": "speedup",
-        "Reach": "stack", "Access": "open",
+        "Reach": "stack", "Access": "open", "GuardWord": "undone",
         "tuple[str, ...] | None": ["x"], "Counts": {"a": 1},
     }.get(spelling, [0.5] if spelling.startswith("tuple") else 1)  # fmt: skip
 

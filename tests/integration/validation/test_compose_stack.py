@@ -1,0 +1,140 @@
+"""The deployed Compose project, broken for real: Docker brings every part back, with its data."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import redis
+import sqlalchemy as sa
+
+from evolution_gate.fixtures.backends.compose.deployment import Deployment
+from evolution_gate.fixtures.backends.compose.stack import ComposeStack
+from evolution_gate.fixtures.system import termination
+from tests.support.production import production
+from tests.support.waiting import wait_until
+from validation.campaigns.run import Options, Step, run_campaign
+from validation.decision import decide
+from validation.evidence.log import read_evidence
+from validation.evidence.records import Fault, Recovery
+from validation.safety.consent import EVERY_KIND
+from validation.safety.guard import Guard
+from validation.safety.guarded_stack import GuardedStack
+from validation.stages.scale import SHORT
+from validation.targets import ComposeTarget
+from validation.verdict import Status
+
+__all__ = ["production"]
+PROJECT = "evolution-gate"
+_DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE 'gate_%'"
+
+
+@pytest.fixture
+def deployed(production: Path) -> Deployment:
+    argv = [sys.executable, "-m", "ga", "cluster", "--file", str(production), "up"]
+    subprocess.run(argv, check=True, capture_output=True)
+    return Deployment(production)
+
+
+def steady(stack: ComposeStack) -> None:
+    wait_until(lambda: not stack.trouble(), seconds=180, what=stack.trouble, every=0.5)
+
+
+def databases(deployed: Deployment) -> list[str]:
+    url = deployed.postgres()
+    assert url is not None
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        found = [str(row[0]) for row in connection.execute(sa.text(_DATABASES))]
+    engine.dispose()
+    return found
+
+
+def interrupted(stack: ComposeStack) -> None:
+    """A campaign that SIGTERM ends while a node is paused."""
+    guard = Guard(
+        EVERY_KIND, name=PROJECT, trouble=stack.trouble, others=tuple, add=print, say=print
+    )
+    with termination.by_signal(), GuardedStack(stack, guard) as safe:
+        assert safe.nodes[0].pause().confirmed
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(60)
+
+
+@pytest.mark.nightly
+@pytest.mark.stack
+def test_every_part_comes_back_with_data(deployed: Deployment, tmp_path: Path) -> None:
+    names = {container.name for container in deployed.client.containers.list(all=True)}
+    with ComposeStack(deployed, shared=tmp_path, on_progress=print).start() as stack:
+        ends = stack.endpoints
+        assert ends.redis is not None
+        assert ends.postgres is not None
+        assert len(databases(deployed)) == 1
+        ledger = sa.create_engine(ends.postgres, pool_pre_ping=True)
+        with ledger.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE kept (value int)"))
+            connection.execute(sa.text("INSERT INTO kept VALUES (7)"))
+        with redis.Redis.from_url(ends.redis) as cache:
+            cache.set("gate:kept", "7")
+            # The append-only file is written once a second.
+            cache.waitaof(1, 0, 5000)
+        before = stack.services()
+        for name in ("redis", "postgres", "prometheus"):
+            killed, back = stack.kill_service(name), stack.start_service(name)
+            assert (killed.confirmed, back.confirmed) == (True, True), (killed, back)
+            assert back.detail == "by Docker's restart policy"
+        with ledger.connect() as connection:
+            assert connection.execute(sa.text("SELECT value FROM kept")).scalar_one() == 7
+        ledger.dispose()
+        with redis.Redis.from_url(ends.redis) as cache:
+            assert cache.get("gate:kept") == b"7"
+            cache.delete("gate:kept")
+        steady(stack)
+        node = stack.nodes[0]
+        killed, back = node.kill(), node.start()
+        assert (killed.confirmed, back.confirmed) == (True, True), (killed, back)
+        steady(stack)
+        killed, back = stack.kill_head(), stack.start_head()
+        assert (killed.confirmed, back.confirmed) == (True, True), (killed, back)
+        steady(stack)
+        after = stack.services()
+        broken = {"head", node.name, "redis", "postgres", "prometheus"}
+        assert all(after[name] not in (None, before[name]) for name in broken)
+        with pytest.raises(termination.EndedError):
+            interrupted(stack)
+    # A paused container would not be healthy.
+    again = Deployment()
+    left = {container.name for container in again.client.containers.list(all=True)}
+    assert left == names
+    assert databases(again) == []
+    again.client.close()
+
+
+@pytest.mark.nightly
+@pytest.mark.stack
+def test_campaign_measures_dockers_own_recovery(
+    deployed: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the gate's engines may write to.
+    monkeypatch.chdir(tmp_path)
+    target = ComposeTarget(deployed, EVERY_KIND, option="--target compose")
+    scale = dataclasses.replace(SHORT, evolution=(300, 30), recoveries=1)
+    options = Options(
+        seed=3, run="compose", folder=tmp_path / "run", scale=scale, replay="pytest", say=print
+    )
+    steps = [Step(stage=name) for name in ("reference", "recovery", "preemption", "rollback")]
+    record = read_evidence(run_campaign(target, steps, options).evidence)
+    (recovery,) = record.all(Recovery)
+    assert recovery.total_s is not None, recovery
+    faults = {(one.fault, one.confirmed): one.detail for one in record.all(Fault)}
+    by_docker = "by Docker's restart policy"
+    assert faults == {("drain", True): "", ("kill", True): "", ("start", True): by_docker}
+    found = decide([record]).verdicts
+    assert [name for name, one in found.items() if one.status is Status.FAIL] == []
+    assert "was not run, for the target lacks 'cluster'" in found["rollback"].reason
