@@ -363,9 +363,11 @@ def test_killed_writer_leaves_its_records(tmp_path: Path) -> None:
 
 
 def test_soak_is_listed_from_begin_to_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failing soak that is left out opens what it failed, whether it ended or was killed."""
+    # The usual log of this folder may list other runs.
+    monkeypatch.chdir(tmp_path)
     for name, defect in (("good", "healthy"), ("bad", "lost")):
         argv = ["soak", "--hours", "2", "--simulate", defect, "--seed", "3", "--faults", "1"]
         main([*argv, "--out", str(tmp_path / name)])

@@ -231,7 +231,11 @@ HOLES: dict[str, tuple[str, list[Timed]]] = {
         "bad_input",
         change(HEALTHY, Refusal, lambda r: None if _is(input="one bar")(r) else r),
     ),
-    "kill without receipt": ("worker_recovery", edited(Fault, _is(fault="kill"), confirmed=False)),
+    "kill without receipt": (
+        "worker_recovery",
+        # The last one, which was not tried again.
+        edited(Fault, _is(fault="kill", workload="recovery-4"), confirmed=False),
+    ),
     "kill of another node": ("worker_recovery", edited(Fault, _is(fault="kill"), target="node-4")),
     "receipt of another time": (
         "worker_recovery",
