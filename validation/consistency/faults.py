@@ -186,11 +186,16 @@ def _drains(record: Evidence) -> Iterator[str]:
         own = [fault for fault in faults if fault.target == drain.target]
         if drain.deadline_s < _LEAST_NOTICE_S:
             yield f"{shown}: a notice is longer"
-        if not any(
-            fault.fault == "drain" and abs(fault.requested_at - drain.requested_at) <= TOLERANCE_S
+        receipts = [
+            fault
             for fault in own
-        ):
+            if fault.fault == "drain"
+            and abs(fault.requested_at - drain.requested_at) <= TOLERANCE_S
+        ]
+        if not receipts:
             yield f"{shown}: no receipt of it"
+        if any(fault.confirmed != (drain.accepted and drain.confirmed) for fault in receipts):
+            yield f"{shown}: its receipt says another thing about its confirmation"
         kills = [
             fault.requested_at - drain.requested_at
             for fault in own

@@ -65,6 +65,18 @@ def _fields(record: Evidence) -> Iterator[str]:
             yield f"{quote(event, 'workload', 'final_strategies', 'winners')}: all are winners"
 
 
+def _wrong(record: Evidence) -> Iterator[str]:
+    """What is lost is what is expected and not committed, and all that is wrong has witnesses."""
+    for event, audit in events(record, Audit):
+        if audit.lost != audit.expected - audit.committed:
+            yield f"{quote(event, 'workload', 'expected', 'committed', 'lost')}: not the difference"
+        counts = (audit.lost, audit.doubled, audit.failed, audit.mismatched)
+        later = (audit.independent_differing or 0, audit.irregular or 0)
+        if any((*counts, *later)) != bool(audit.witnesses):
+            shown = quote(event, "workload", "lost", "doubled", "failed", "mismatched")
+            yield f"{shown}: it names {len(audit.witnesses)} witnesses"
+
+
 def _evaluated(record: Evidence) -> Iterator[str]:
     """A workload that finished evaluated its first generation, or found it in the cache."""
     cached = {audit.workload: audit.from_cache for _, audit in events(record, Audit)}
@@ -143,6 +155,7 @@ def _count(ranges: str) -> int:
 RULES: Final = (
     Rule(name="generations are numbered in order", kinds=kinds(Generation), check=_numbers),
     Rule(name="an audit is complete", kinds=kinds(Audit), check=_fields),
+    Rule(name="what is wrong has witnesses", kinds=kinds(Audit), check=_wrong),
     Rule(
         name="a first generation was evaluated",
         kinds=kinds(Workload, Audit),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from typing import Final
@@ -128,11 +127,9 @@ def _workloads(record: Evidence, kind: type[Record]) -> Iterator[str]:
 
 
 def _plans(record: Evidence) -> Iterator[str]:
-    """Equal histories are of equal plans, and equal contents of equal histories."""
+    """Equal histories are of equal plans."""
     first: dict[str, tuple[Event, tuple[object, ...]]] = {}
-    digests: dict[str, str | None] = {}
     for event, work in events(record, Workload):
-        digests[work.id] = work.digest
         if work.digest is None:
             continue
         plan = (work.market, work.seed, work.population_size, work.generations)
@@ -142,13 +139,16 @@ def _plans(record: Evidence) -> Iterator[str]:
                 f"{quote(event, 'id', 'market', 'population_size', 'generations')}: the same"
                 f" history as line {other.seq + 1}, which had another plan"
             )
-    contents: defaultdict[str, set[str | None]] = defaultdict(set)
-    for _, audit in events(record, Audit):
-        if audit.content is not None:
-            contents[audit.content].add(digests.get(audit.workload))
-    for content, found in contents.items():
-        if len(found) > 1:
-            yield f"{len(found)} different histories have the content {content[:10]}"
+
+
+def _contents(record: Evidence) -> Iterator[str]:
+    """Equal contents of the ledger are of equal histories."""
+    histories: dict[str, str | None] = {}
+    for event, audit in events(record, Audit):
+        if audit.content is None:
+            continue
+        if histories.setdefault(audit.content, audit.digest) != audit.digest:
+            yield f"{quote(event, 'workload', 'content')}: that of another history"
 
 
 def _histories(record: Evidence) -> Iterator[str]:
@@ -158,6 +158,11 @@ def _histories(record: Evidence) -> Iterator[str]:
             yield f"{quote(event, 'id', 'digest')}: no digest"
         if not work.market:
             yield f"{quote(event, 'id', 'market')}: no market"
+        shown = quote(event, "id", "exit_code", "error")
+        if work.exit_code and work.error is None:
+            yield f"{shown}: it failed without an error"
+        if work.exit_code == 0 and (work.error is None) != (work.digest is not None):
+            yield f"{shown}: it ended well, and said its digest or why there is none"
 
 
 def _audits(record: Evidence) -> Iterator[str]:
@@ -252,7 +257,8 @@ RULES: Final = (
         )
         for kind in _WITH_WORKLOAD
     ),
-    Rule(name="equal histories have equal plans", kinds=kinds(Workload, Audit), check=_plans),
+    Rule(name="equal histories have equal plans", kinds=kinds(Workload), check=_plans),
+    Rule(name="equal contents are of equal histories", kinds=kinds(Audit), check=_contents),
     Rule(name="histories have digests", kinds=kinds(Workload), check=_histories),
     Rule(name="audits have digests", kinds=kinds(Audit), check=_audits),
     Rule(name="numerics are checked on nodes", kinds=kinds(NodeCheck), check=_checks),

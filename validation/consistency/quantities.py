@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -52,6 +53,12 @@ _LEAST_USEFUL: Final = 1e-3
 """Ray's daemons use less than a core: evaluations are a thousandth of a node's CPU time or more."""
 _EXACT: Final = 1.02
 """Kernels state quotas in whole microseconds of a period."""
+_SAID: Final = {
+    "dashboard": re.compile("HTTP 200"),
+    "grafana": re.compile("HTTP 200"),
+    "cluster": re.compile(r"[1-9]\d* nodes alive"),
+}
+"""What the gate notes of a good answer."""
 _FEW: Final = 3
 _MANY: Final = 10
 
@@ -151,6 +158,9 @@ def _samples(record: Evidence) -> Iterator[str]:
 
 def _answers(record: Evidence) -> Iterator[str]:
     for event, probe in events(record, Probe):
+        said = _SAID.get(probe.probe)
+        if said is not None and probe.ok and not said.fullmatch(probe.detail):
+            yield f"{quote(event, 'probe', 'ok', 'detail')}: this is no good answer"
         if probe.excused and probe.ok:
             yield f"{quote(event, 'probe', 'ok')}: an answer needs no excuse"
 
@@ -308,7 +318,7 @@ RULES: Final = (
     Rule(name="nodes have the quota of the stack", kinds=kinds(Usage), check=_quotas),
     Rule(name="CPU time is counted twice alike", kinds=kinds(CpuWindow), check=_windows),
     Rule(name="only bad readings are excused", kinds=kinds(Scrape), check=_samples),
-    Rule(name="only bad answers are excused", kinds=kinds(Probe), check=_answers),
+    Rule(name="good answers are noted as such", kinds=kinds(Probe), check=_answers),
     *(
         Rule(name="measured values differ", kinds=kinds(kind), check=partial(_differ, kind=kind))
         for kind in (Probe, Job, Load, Usage, CpuWindow, Recovery)

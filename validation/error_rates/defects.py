@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from validation.evidence.base import Record
-from validation.evidence.records import CpuWindow, Recovery, Services, Usage, Workload
+from validation.evidence.records import CpuWindow, Fault, Recovery, Services, Usage, Workload
 from validation.evidence.records_ledger import (
     Audit,
     Fallback,
@@ -213,7 +213,8 @@ def _open_socket(events: list[Timed], dice: random.Random) -> list[Timed]:
     """A socket that serves a stranger, or a secret in a file."""
     if dice.random() < 0.3:
         at = next(at for at, r in events if isinstance(r, Listener))
-        return [*events, (at, Leak(secret="ray", file=dice.choice(["run.log", "report.html"])))]
+        found = [*events, (at, Leak(secret="ray", file=dice.choice(["run.log", "report.html"])))]
+        return sorted(found, key=lambda event: event[0])
     return _some(Listener, lambda _, __: {"access": "open"}, when=lambda r: r.reach != "loopback")(
         events, dice
     )
@@ -227,6 +228,16 @@ def _another_digest(purpose: str) -> Plant:
     )
 
 
+def _silent_drain(events: list[Timed], _: random.Random) -> list[Timed]:
+    """The cluster does not say that it drains a node."""
+    return [
+        (at, dataclasses.replace(record, confirmed=False))
+        if isinstance(record, Drain) or (isinstance(record, Fault) and record.fault == "drain")
+        else (at, record)
+        for at, record in events
+    ]
+
+
 def _trips(record: RoundTrips, dice: random.Random) -> dict[str, Any]:
     share, slow = dice.uniform(0.04, 1.0), dice.uniform(0.012, 0.2)
     return {"seconds": tuple(slow if dice.random() < share else one for one in record.seconds)}
@@ -237,12 +248,28 @@ def _slow_service(record: Load, dice: random.Random) -> dict[str, Any]:
     return {"reads": tuple(slow if dice.random() < share else one for one in record.reads)}
 
 
+def _lost(record: Audit, dice: random.Random) -> dict[str, Any]:
+    count = dice.randint(1, 20)
+    return {
+        "lost": record.lost + count,
+        "committed": record.committed - count,
+        "witnesses": ("lost: generation 1 index 2",),
+    }
+
+
+def _wrong(name: str) -> Callable[[Audit, random.Random], dict[str, Any]]:
+    return lambda record, dice: {
+        name: getattr(record, name) + dice.randint(1, 20),
+        "witnesses": (f"{name}: generation 1 index 2",),
+    }
+
+
+_FAILED: Final = {"exit_code": 1, "error": "it failed", "digest": None, "evaluations": 0}
+"""Fields of an evolution that failed."""
+
+
 def _is(purpose: str) -> Callable[[Any], bool]:
     return lambda record: record.workload.startswith(purpose)
-
-
-def _count(record: Any, name: str, dice: random.Random) -> dict[str, Any]:
-    return {name: getattr(record, name) + dice.randint(1, 20)}
 
 
 DEFECTS: Final[dict[str, dict[str, Plant]]] = {
@@ -321,9 +348,9 @@ DEFECTS: Final[dict[str, dict[str, Plant]]] = {
         )
     },
     "no_data_loss": {
-        "1 to 20 individuals lost": _some(Audit, lambda r, d: _count(r, "lost", d), most=5),
-        "1 to 20 individuals twice": _some(Audit, lambda r, d: _count(r, "doubled", d), most=5),
-        "1 to 20 other results": _some(Audit, lambda r, d: _count(r, "mismatched", d), most=5),
+        "1 to 20 individuals lost": _some(Audit, _lost, most=5),
+        "1 to 20 individuals twice": _some(Audit, _wrong("doubled"), most=5),
+        "1 to 20 other results": _some(Audit, _wrong("mismatched"), most=5),
     },
     "reproducibility": {
         "another history on the cluster": _another_digest("recovery"),
@@ -332,10 +359,12 @@ DEFECTS: Final[dict[str, dict[str, Plant]]] = {
     },
     "rollback": {
         "the run fails": _some(
-            Workload, lambda _, __: {"exit_code": 1}, when=lambda r: r.purpose == "rollback"
+            Workload, lambda _, __: _FAILED, when=lambda r: r.purpose == "rollback"
         ),
-        "individuals lost": _some(Audit, lambda r, d: _count(r, "lost", d), when=_is("rollback")),
-        "no failover": _some(Fallback, lambda _, __: {"count": 0}, when=_is("rollback")),
+        "individuals lost": _some(Audit, _lost, when=_is("rollback")),
+        "no failover": _some(
+            Fallback, lambda _, __: {"count": 0, "generations": (), "at": ()}, when=_is("rollback")
+        ),
     },
     "backup_restore": {
         "another history": _some(Restore, lambda _, __: {"digest_after": "f" * 64}),
@@ -345,7 +374,7 @@ DEFECTS: Final[dict[str, dict[str, Plant]]] = {
         "a damaged copy accepted": _some(Restore, lambda _, __: {"damaged_refused": False}),
     },
     "bad_input": {
-        "an input accepted": _some(Refusal, lambda _, __: {"exit_code": 0}, most=16),
+        "an input accepted": _some(Refusal, lambda _, __: {"exit_code": 0, "message": ""}, most=16),
         "the ledger changed": _some(Refusal, lambda _, __: {"ledger_changed": True}, most=16),
         "a message without a name": _some(Refusal, lambda _, __: {"message": "bad"}, most=16),
     },
@@ -362,15 +391,15 @@ DEFECTS: Final[dict[str, dict[str, Plant]]] = {
         "another history": _another_digest("autoscaling"),
     },
     "preemption": {
-        "individuals lost": _some(Audit, lambda r, d: _count(r, "lost", d), when=_is("preemption")),
+        "individuals lost": _some(Audit, _lost, when=_is("preemption")),
         "another history": _another_digest("preemption"),
-        "a drain that is not confirmed": _some(Drain, lambda _, __: {"confirmed": False}),
+        "a drain that is not confirmed": _silent_drain,
     },
     "population_load": {
         "a population fails": _some(
-            Workload, lambda _, __: {"exit_code": 1}, when=lambda r: r.purpose == "population"
+            Workload, lambda _, __: _FAILED, when=lambda r: r.purpose == "population"
         ),
-        "individuals lost": _some(Audit, lambda r, d: _count(r, "lost", d), when=_is("population")),
+        "individuals lost": _some(Audit, _lost, when=_is("population")),
     },
     "service_load": {
         "8 to 100 % of reads take 60 ms to 2 s": _some(Load, _slow_service),

@@ -21,12 +21,16 @@ def jitter(at: float) -> float:
     return (at * 0.618034 % 1) / 1000
 
 
+def _said(probe: str) -> str:
+    return "4 nodes alive" if probe == "cluster" else "HTTP 200"
+
+
 def answered(probe: str, *, ok: bool = True, at: float = 0.0) -> Probe:
     return Probe(
         probe=probe,
         ok=ok,
         latency_s=0.01 + jitter(at),
-        detail="4 nodes alive" if ok else "",
+        detail=_said(probe) if ok else "",
         excused=False,
     )
 

@@ -17,7 +17,6 @@ from typing import Any, Final
 from tests.support.evidence_fuzz.values import OPERATIONS, UNCHANGED, shape
 from validation.evidence.base import Record
 from validation.evidence.chained_lines import GENESIS, write_line
-from validation.evidence.errors import EvidenceError
 from validation.evidence.log import Event, read_evidence
 from validation.evidence.records import RECORDS, Close, Environment, Open, parse
 
@@ -300,18 +299,15 @@ def applied(edit: Edit, lines: Lines) -> list[Line] | None:
         # What no record shows alone: the schema, and the number of lines.
         with TemporaryDirectory() as folder:
             path = Path(folder) / "evidence.jsonl"
-            write(changed, path)
+            write_file(changed, path)
             read_evidence(path)
     return changed
 
 
-def write(lines: Sequence[Line], path: Path) -> None:
+def write_file(lines: Sequence[Line], path: Path) -> None:
     """The lines as a file, with a right chain of hashes."""
     chain, text = GENESIS, []
     for seq, (at, record) in enumerate(lines):
         line, chain = write_line(seq, record.KIND, at, record.data(), chain)
         text.append(line)
     path.write_text("".join(text))
-
-
-__all__ = ["Edit", "EvidenceError", "Line", "Lines", "all_edits", "applied", "counted"]
