@@ -52,8 +52,6 @@ def _no_effect(fault: Fault) -> str:
         return "the process afterwards is the one from before"
     if fault.fault == "start" and after.get("running") is False:
         return "its process does not run"
-    if fault.fault == "start" and before.get("running") is True:
-        return "its process ran before"
     if fault.fault == "kill" and before.get("processes") == 0:
         return "there was no process before"
     return next((why for facts in (before, after) if (why := _impossible(facts))), "")

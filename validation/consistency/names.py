@@ -50,6 +50,7 @@ _NAMING: Final[tuple[type[Record], ...]] = (
     *(Fault, Recovery, Drain, AlertWatch, Scrape),
     *(Job, RoundTrips, Listener, Services),
 )
+_OF_PARTS: Final = frozenset({"kill", "start", "pause", "resume", "partition", "heal", "drain"})
 _UNRELATED: Final = frozenset({"fault", "phases", "memory_error"})
 """Kinds whose workload may be one of a custom criterion, which has no record of its own."""
 _WITH_WORKLOAD: Final[tuple[type[Record], ...]] = tuple(
@@ -91,7 +92,11 @@ def _known(record: Evidence) -> frozenset[str]:
 def _names(event: Event) -> Iterator[str]:
     """The parts of the stack that a record names."""
     record = event.record
-    if isinstance(record, Fault | Recovery | Drain | AlertWatch | Scrape):
+    if isinstance(record, Fault):
+        # Others are of a link, a process or a disk.
+        if record.fault in _OF_PARTS:
+            yield record.target
+    elif isinstance(record, Recovery | Drain | AlertWatch | Scrape):
         yield record.target
     elif isinstance(record, Job):
         yield from (*record.right, *record.wrong, *record.missing)

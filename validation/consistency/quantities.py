@@ -49,8 +49,9 @@ _LEAST_SHARE: Final = 1e-3
 _ADDRESS_HOUR: Final = 1.0
 _TRAFFIC_GB: Final = 1.0
 """Dollars; all large clouds take a tenth or less."""
-_LEAST_USEFUL: Final = 1e-3
-"""Ray's daemons use less than a core: evaluations are a thousandth of a node's CPU time or more."""
+_LEAST_USEFUL: Final = 0.01
+"""Speed-up workloads evaluate for tens of milliseconds each: a hundredth of a node's CPU time, or
+more. Those of other workloads take microseconds, which Ray's daemons may outdo by far."""
 _EXACT: Final = 1.02
 """Kernels state quotas in whole microseconds of a period."""
 _SAID: Final = {
@@ -59,6 +60,7 @@ _SAID: Final = {
     "cluster": re.compile(r"[1-9]\d* nodes alive"),
 }
 """What the gate notes of a good answer."""
+_IDLE: Final = 100
 _FEW: Final = 3
 _MANY: Final = 10
 
@@ -110,7 +112,8 @@ def _windows(record: Evidence) -> Iterator[str]:
             shown = quote(event, "workload", "node", "used_s")
             yield f"{shown}: the node's counter rose by {rise:.1f} s"
     for name, seconds in used.items():
-        if name in works and works[name].evaluations and useful[name] < _LEAST_USEFUL * seconds:
+        heavy = name in works and works[name].purpose == "speedup" and works[name].evaluations
+        if heavy and useful[name] < _LEAST_USEFUL * seconds:
             yield f"nodes evaluated for {useful[name]:.3f} s of {seconds:.1f} s in {name}"
 
 
@@ -182,6 +185,8 @@ def _differ(record: Evidence, kind: type[Record]) -> Iterator[str]:
         elif isinstance(one, Job):
             found["jobs"].append(one.seconds)
         elif isinstance(one, Usage):
+            # The memory of an idle node may stand still for a while.
+            least = _IDLE
             found[f"readings of memory of {one.node}"].append(one.memory_bytes)
         elif isinstance(one, CpuWindow):
             least = _FEW
