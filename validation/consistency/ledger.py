@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from validation.consistency.rule import TOLERANCE_S, Rule, events, kinds, quote
 from validation.consistency.work import SAMPLED
+from validation.evidence.base import Record
 from validation.evidence.identity import SIMULATED
 from validation.evidence.log import Evidence
 from validation.evidence.queries import ATTACHED
@@ -91,20 +93,23 @@ def _evaluated(record: Evidence) -> Iterator[str]:
             )
 
 
-def _written(record: Evidence) -> Iterator[str]:
-    """A workload on the cluster is written with its failovers and its coordinator's memory, and
-    one that evaluated with the numerics check of a node."""
-    works = [work for _, work in events(record, Workload) if work.exit_code == 0]
-    if record.opening.backend == SIMULATED:
+def _written(record: Evidence, kind: type[Record]) -> Iterator[str]:
+    """A workload on the cluster is written with its failovers and its coordinator's memory."""
+    named = {event.data["workload"] for event in record.of(kind.KIND)}
+    if record.opening.backend == SIMULATED or not named:
         return
-    for kind in (Fallback, Coordinator):
-        named = {event.data["workload"] for event in record.of(kind.KIND)}
-        for work in works if named else ():
-            if work.arm == "distributed" and work.id not in named:
-                yield f"{work.id} used the cluster and has no record of kind {kind.KIND}"
+    for _, work in events(record, Workload):
+        if work.exit_code == 0 and work.arm == "distributed" and work.id not in named:
+            yield f"{work.id} used the cluster and has no record of kind {kind.KIND}"
+
+
+def _checked(record: Evidence) -> Iterator[str]:
+    """A node is checked before it evaluates."""
     checked = {check.workload for _, check in events(record, NodeCheck)}
-    for work in works if checked else ():
-        if work.evaluations and work.id not in checked:
+    if record.opening.backend == SIMULATED or not checked:
+        return
+    for _, work in events(record, Workload):
+        if work.exit_code == 0 and work.evaluations and work.id not in checked:
             yield f"{work.id} evaluated, and no node was checked for it"
 
 
@@ -113,11 +118,11 @@ def _progress(record: Evidence) -> Iterator[str]:
     ended: defaultdict[str, list[float]] = defaultdict(list)
     for _, one in events(record, Generation):
         ended[one.workload].append(one.finished_at)
-    for event, one in events(record, Coordinator):
-        times = ended.get(one.workload)
+    for event, held in events(record, Coordinator):
+        times = ended.get(held.workload)
         if not times or record.opening.backend == ATTACHED:
             continue
-        for at, done in zip(one.at, one.generations, strict=False):
+        for at, done in zip(held.at, held.generations, strict=False):
             least = sum(end < at - TOLERANCE_S for end in times)
             most = sum(end < at + TOLERANCE_S for end in times)
             if not least - _BEHIND <= done <= most + _BEHIND:
@@ -161,11 +166,15 @@ RULES: Final = (
         kinds=kinds(Workload, Audit),
         check=_evaluated,
     ),
-    Rule(
-        name="workloads have all their records",
-        kinds=kinds(Fallback, Coordinator, NodeCheck),
-        check=_written,
+    *(
+        Rule(
+            name="workloads have all their records",
+            kinds=kinds(kind),
+            check=partial(_written, kind=kind),
+        )
+        for kind in (Fallback, Coordinator)
     ),
+    Rule(name="nodes are checked before they evaluate", kinds=kinds(NodeCheck), check=_checked),
     Rule(
         name="coordinators report committed generations",
         kinds=kinds(Coordinator, Generation),
