@@ -12,6 +12,7 @@ from validation.consistency import (
     identity,
     ledger,
     names,
+    nodes,
     quantities,
     times,
     work,
@@ -29,6 +30,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *identity.RULES,
     *names.RULES,
     *ledger.RULES,
+    *nodes.RULES,
     *quantities.RULES,
 )
 _NEEDS: Final = "evidence that does not contradict itself"

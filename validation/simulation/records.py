@@ -19,7 +19,6 @@ from validation.evidence.records_ledger import (
     Audit,
     Fallback,
     Generation,
-    Individuals,
     LedgerCopy,
     NodeCheck,
     Refusal,
@@ -42,7 +41,7 @@ from validation.evidence.records_network import (
 )
 from validation.monitors.dashboards import checked_in
 from validation.monitors.panel_expectations import EXPECTATIONS
-from validation.simulation.resources import coordinator
+from validation.simulation.resources import coordinator, places
 
 T0 = 1_760_000_000.0
 NODES = ("node-1", "node-2", "node-3", "node-4")
@@ -120,16 +119,6 @@ def ledger(work: Workload) -> list[Record]:
         )
         for number in range(work.generations)
     ]
-    places: list[Record] = [
-        Individuals(
-            workload=work.id,
-            generation=number,
-            acknowledged=True,
-            found=f"0-{work.population_size - 1}",
-            again="",
-        )
-        for number in range(work.generations)
-    ]
     audit = Audit(
         workload=work.id,
         expected=expected,
@@ -158,7 +147,7 @@ def ledger(work: Workload) -> list[Record]:
         at = (work.started_at + 3,)
         elsewhere = [Fallback(workload=work.id, count=1, generations=after, at=at)]
     held = [] if local else [coordinator(work)]
-    return [*generations, *places, audit, *checks, *elsewhere, *held]
+    return [*generations, *places(work), audit, *checks, *elsewhere, *held]
 
 
 def receipt(

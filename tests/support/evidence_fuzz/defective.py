@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Final
 
 from tests.support.evidence_fuzz.edits import Lines
-from validation.error_rates.defects import DEFECTS, Plant
+from validation.error_rates.defects import DEFECTS
+from validation.error_rates.planting import Plant
 from validation.evidence.base import Record
 from validation.evidence.records import Gap, MemoryFailure, Note
 from validation.evidence.records_faults import Phases

@@ -46,13 +46,13 @@ class Tracked(Evidence):
         return self.inner.of(kind)
 
     @property
-    def opening(self) -> Open:  # type: ignore[override]
+    def opening(self) -> Open:
         """As ``Evidence.opening``."""
         self.reads.add(Open.KIND)
         return self.inner.opening
 
     @property
-    def not_finite(self) -> str:  # type: ignore[override]
+    def not_finite(self) -> str:
         """As ``Evidence.not_finite``; an edit cannot make one, since a file cannot hold it."""
         return ""
 
@@ -108,10 +108,12 @@ class Judge:
 
     def can_change(self, kind: str) -> bool:
         """Whether an edit of one kind can open or close what is not PASS."""
-        for seen in self._verdicts:
-            if seen.value.status is not Status.PASS and not seen.is_stale([kind]):
-                return False
-        return True
+        kept = [seen for seen in self._verdicts if not seen.is_stale([kind])]
+        if any(seen.value.status is not Status.PASS for seen in kept):
+            return False
+        # A violation that stays leaves those criteria open that read the same as before.
+        stays = [v for seen in self._rules if not seen.is_stale([kind]) for v in seen.value]
+        return not any(not one.kinds or one.kinds & seen.reads for one in stays for seen in kept)
 
     def gives_go(self, lines: Sequence[Line], changed: Collection[str] | None) -> bool:
         """Whether these lines give GO.
