@@ -13,7 +13,7 @@ from validation.consistency.rule import Rule, events, kinds, quote
 from validation.evidence.base import Record
 from validation.evidence.identity import SIMULATED
 from validation.evidence.log import Event, Evidence
-from validation.evidence.queries import ATTACHED, HEAD
+from validation.evidence.queries import ATTACHED, COMPOSE, HEAD
 from validation.evidence.records import (
     RECORDS,
     Environment,
@@ -30,7 +30,7 @@ from validation.evidence.records_network import Drain, Listener, RoundTrips
 from validation.evidence.records_price import NodePrice
 from validation.monitors.panel_expectations import EXPECTATIONS
 
-_BACKENDS: Final = OWN_STACKS | {ATTACHED, SIMULATED}
+_BACKENDS: Final = OWN_STACKS | {ATTACHED, COMPOSE, SIMULATED}
 _NETWORKS: Final = frozenset({"host", "of its own"})
 """Networks of sockets that are no node's."""
 _ADDRESS: Final = re.compile(r"(?:\[[0-9a-fA-F:.%\w]*\]|[\w.:*-]+):\d{1,5}")
