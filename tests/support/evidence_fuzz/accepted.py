@@ -19,8 +19,8 @@ CLASSES: Final[Mapping[str, str]] = {
     "fewer": "some records or values are left out, and the rest is enough for the verdict",
     "unjudged": "no verdict reads it: a text or a figure for the reader, or the other load of the"
     " machine, which can only withdraw a FAIL",
-    "plausible": "a possible value, or a finding left out, in a single place; only a signature shows"
-    " that it was changed",
+    "plausible": "a possible value, or a finding left out, in a single place; only a signature"
+    " shows that it was changed",
     UNSORTED: "look at it",
 }
 
