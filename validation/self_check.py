@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final, TypeAlias
 
 from validation.contract import (
@@ -31,14 +30,14 @@ from validation.evidence.queries import (
     COMPOSE,
     is_excused,
     longest_gap,
-    overlap,
     used_cluster,
     was_repeated,
 )
-from validation.evidence.records import Fault, Gap, Services, Workload
+from validation.evidence.records import Fault, Services, Workload
 from validation.evidence.records_load import Load
 from validation.evidence.records_monitoring import Probe, Scrape
 from validation.evidence.records_self_check import HarnessReading
+from validation.harness_readings import impossible_cpu, impossible_silence, pairs
 from validation.verdict import Records, Verdict, downgrade, format_list, plural
 
 OVERHEAD: Final = 0.02
@@ -154,14 +153,14 @@ def _cpu(records: Records) -> _Found:
     doubts: list[str] = []
     said: list[str] = []
     for record in records:
-        doubts += _silent(record)
+        doubts += [*_silent(record), *impossible_cpu(record)]
         work = sorted(
             (w.started_at, w.finished_at)
             for w in record.all(Workload)
             if used_cluster(w) or w.purpose == "speedup"
         )
         used = looked = seconds = 0.0
-        for a, b in _pairs(record):
+        for a, b in pairs(record):
             place = bisect_right(work, (a.at, math.inf)) - 1
             if place >= 0 and b.at <= work[place][1]:
                 used += b.harness_cpu_s - a.harness_cpu_s
@@ -187,7 +186,7 @@ def _clock(records: Records) -> _Found:
     worst, count = 0.0, 0
     for record in records:
         doubts += _silent(record)
-        for a, b in _pairs(record):
+        for a, b in pairs(record):
             step = (b.at - a.at) - (b.monotonic_s - a.monotonic_s)
             worst, count = max(worst, abs(step)), count + 1
             if not abs(step) <= STEP_S:
@@ -201,7 +200,7 @@ def _scrapes(records: Records) -> _Found:
     worst = 0.0
     targets: set[str] = set()
     for record in records:
-        doubts += _silent(record)
+        doubts += [*_silent(record), *impossible_silence(record)]
         asked = {scrape.target for scrape in record.all(Scrape)}
         if not asked:
             doubts.append(f"Prometheus was not queried (run {record.run})")
@@ -353,14 +352,6 @@ def _silent(record: Evidence) -> list[str]:
     end = max([*(w.finished_at for w in work), *seen], default=times[-1])
     unwatched = longest_gap(record, times, "the harness monitor", hours=(begin, end))
     return [unwatched] if unwatched else []
-
-
-def _pairs(record: Evidence) -> Iterator[tuple[HarnessReading, HarnessReading]]:
-    """Consecutive readings of one process, without pairs that a known gap separates."""
-    away = [(absent.begin, absent.end) for absent in record.all(Gap)]
-    for a, b in pairwise(record.all(HarnessReading)):
-        if not away or not overlap(a.at, b.at, away):
-            yield a, b
 
 
 _USES: Final[dict[str, Callable[[Fault, str | None], bool]]] = {

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from validation.consistency import coverage, engine, faults, identity, times, work
+from validation.consistency import (
+    coverage,
+    engine,
+    faults,
+    identity,
+    ledger,
+    names,
+    nodes,
+    quantities,
+    times,
+    work,
+)
 from validation.consistency.rule import Rule, Violation
 from validation.evidence.log import Event, Evidence
 from validation.verdict import Records, Status, Verdict, format_list, inconclusive
@@ -17,6 +28,10 @@ RULES: Final[tuple[Rule, ...]] = (
     *engine.RULES,
     *coverage.RULES,
     *identity.RULES,
+    *names.RULES,
+    *ledger.RULES,
+    *nodes.RULES,
+    *quantities.RULES,
 )
 _NEEDS: Final = "evidence that does not contradict itself"
 

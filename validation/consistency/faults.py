@@ -16,7 +16,11 @@ _IDENTITY: Final = ("pid", "start_time", "node_id", "id", "started_at")
 _EFFECTS: Final = frozenset({"kill", "start", "pause", "partition", "drain"})
 """Faults that change what is observed. The undo of a pause or a partition need not: the node may
 have ended meanwhile."""
+_COUNTS: Final = {"pid": 2**22, "processes": 2**22}
+"""Facts that are counts, and the most that Linux has."""
 _LEAST_NOTICE_S: Final = 1.0
+_LOOK_S: Final = 0.1
+"""The gate looks for the loss only after the kill was confirmed; both are read by one thread."""
 _LATE_S: Final = 60.0
 """A node whose notice has ended is killed at once; on a busy machine, later."""
 
@@ -46,7 +50,50 @@ def _no_effect(fault: Fault) -> str:
             return "its process still ran"
     if fault.fault == "start" and _same_process(before, after):
         return "the process afterwards is the one from before"
+    if fault.fault == "start" and after.get("running") is False:
+        return "its process does not run"
+    if fault.fault == "kill" and before.get("processes") == 0:
+        return "there was no process before"
+    return next((why for facts in (before, after) if (why := _impossible(facts))), "")
+
+
+def _impossible(facts: Mapping[str, object]) -> str:
+    """What no kernel says of a process; empty if there is nothing."""
+    for name, most in _COUNTS.items():
+        value = facts.get(name)
+        if isinstance(value, int | float) and not 0 <= value <= most:
+            return f"{name} is {value}"
     return ""
+
+
+def _lives(record: Evidence) -> Iterator[str]:
+    """A node that was started is the process that is killed next, and receipts show the same
+    facts before and after.
+    """
+    if record.opening.backend == ATTACHED:
+        return
+    nodes = {recovery.target for _, recovery in events(record, Recovery)}
+    nodes |= {drain.target for _, drain in events(record, Drain)}
+    last: dict[str, Fault] = {}
+    for event, fault in sorted(events(record, Fault), key=lambda pair: pair[1].requested_at):
+        before, last[fault.target] = last.get(fault.target), fault
+        if not fault.confirmed or fault.fault not in ("kill", "start"):
+            continue
+        shown = quote(event, "fault", "target")
+        if fault.target in nodes and fault.before.keys() != fault.after.keys():
+            yield f"{shown}: other facts afterwards than before"
+        if fault.fault != "kill" or before is None or before.fault != "start":
+            continue
+        if before.confirmed and _another_process(before.after, fault.before):
+            yield f"{shown}: the process is not the one that was started"
+
+
+def _another_process(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    return any(
+        one[name] != other[name]
+        for name in _IDENTITY
+        if one.get(name) is not None and other.get(name) is not None
+    )
 
 
 def _same_process(before: Mapping[str, object], after: Mapping[str, object]) -> bool:
@@ -105,6 +152,10 @@ def _recoveries(record: Evidence) -> Iterator[str]:
         if kill is None:
             yield f"{shown}: no receipt of its kill"
             continue
+        detected = recovery.detected_s
+        gone = kill.confirmed_at - kill.requested_at - _LOOK_S
+        if kill.confirmed and detected is not None and detected < gone:
+            yield f"{shown}: noticed after {detected:.2f} s, before its kill was confirmed"
         back = min(
             (
                 fault.confirmed_at
@@ -133,11 +184,16 @@ def _drains(record: Evidence) -> Iterator[str]:
         own = [fault for fault in faults if fault.target == drain.target]
         if drain.deadline_s < _LEAST_NOTICE_S:
             yield f"{shown}: a notice is longer"
-        if not any(
-            fault.fault == "drain" and abs(fault.requested_at - drain.requested_at) <= TOLERANCE_S
+        receipts = [
+            fault
             for fault in own
-        ):
+            if fault.fault == "drain"
+            and abs(fault.requested_at - drain.requested_at) <= TOLERANCE_S
+        ]
+        if not receipts:
             yield f"{shown}: no receipt of it"
+        if any(fault.confirmed != (drain.accepted and drain.confirmed) for fault in receipts):
+            yield f"{shown}: its receipt says another thing about its confirmation"
         kills = [
             fault.requested_at - drain.requested_at
             for fault in own
@@ -166,6 +222,11 @@ RULES: Final = (
         name="a confirmed fault had an effect",
         kinds=kinds(Fault, Recovery, Drain),
         check=_effects,
+    ),
+    Rule(
+        name="receipts of one node follow each other",
+        kinds=kinds(Fault, Recovery, Drain),
+        check=_lives,
     ),
     Rule(
         name="the monitor saw what receipts say",

@@ -272,15 +272,16 @@ def _scaling(record: Evidence) -> Iterator[str]:
 
 
 def _same_bits(record: Evidence) -> Iterator[str]:
-    """Nodes that got work of one workload computed the same bits; the engine refuses any other.
+    """Nodes that got work of equal histories computed the same bits; the engine refuses any other.
 
-    The digest covers the families of the workload, so that two workloads may differ.
+    The digest covers the families of the workload, so that two histories may differ.
     """
+    histories = {work.id: work.digest for _, work in events(record, Workload)}
     first: dict[str, NodeCheck] = {}
     for event, check in events(record, NodeCheck):
         if not check.digest or check.refused is not None:
             continue
-        other = first.setdefault(check.workload, check)
+        other = first.setdefault(histories.get(check.workload) or check.workload, check)
         if check.digest != other.digest:
             yield (
                 f"{quote(event, 'workload', 'node', 'digest')}: {other.node} has"

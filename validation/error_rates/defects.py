@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from validation.evidence.base import Record
-from validation.evidence.records import CpuWindow, Recovery, Services, Usage, Workload
+from validation.error_rates.planting import WORK_S, Plant, every, lasting, some
+from validation.evidence.records import CpuWindow, Fault, Recovery, Services, Usage, Workload
 from validation.evidence.records_ledger import (
     Audit,
     Fallback,
@@ -22,79 +22,6 @@ from validation.evidence.records_monitoring import Job, Notification, Panel, Pro
 from validation.evidence.records_network import Drain, Leak, Listener, RoundTrips
 from validation.evidence.records_price import NodePrice
 from validation.simulation.records import T0, Timed
-
-Plant = Callable[[list[Timed], random.Random], list[Timed]]
-"""Makes the events of a defective system of those of a healthy one."""
-R = TypeVar("R", bound=Record)
-_WORK_S: Final = 450.0
-"""A defect that lasts begins in this part of the work, so that it shows."""
-
-
-def _some(
-    kind: type[R],
-    fields: Callable[[R, random.Random], dict[str, Any]],
-    *,
-    when: Callable[[R], bool] = lambda _: True,
-    least: int = 1,
-    most: int = 1,
-) -> Plant:
-    """Change some records of a kind, between ``least`` and ``most``."""
-
-    def plant(events: list[Timed], dice: random.Random) -> list[Timed]:
-        places = [n for n, (_, r) in enumerate(events) if isinstance(r, kind) and when(r)]
-        chosen = dice.sample(places, min(len(places), dice.randint(least, most)))
-        changed = list(events)
-        for place in chosen:
-            at, record = events[place]
-            assert isinstance(record, kind)
-            changed[place] = (at, dataclasses.replace(record, **fields(record, dice)))
-        return changed
-
-    return plant
-
-
-def _all(
-    kind: type[R],
-    draw: Callable[[random.Random], Any],
-    fields: Callable[[R, Any], dict[str, Any]],
-    *,
-    when: Callable[[R], bool] = lambda _: True,
-) -> Plant:
-    """Change all records of a kind by a size that is drawn once."""
-
-    def plant(events: list[Timed], dice: random.Random) -> list[Timed]:
-        size = draw(dice)
-        return [
-            (at, dataclasses.replace(r, **fields(r, size)))
-            if isinstance(r, kind) and when(r)
-            else (at, r)
-            for at, r in events
-        ]
-
-    return plant
-
-
-def _lasting(
-    kind: type[R],
-    seconds: tuple[float, float],
-    fields: Callable[[R, float], dict[str, Any]],
-    *,
-    when: Callable[[R], bool] = lambda _: True,
-    within: float = _WORK_S,
-) -> Plant:
-    """Change all records of a kind for some time; ``fields`` gets the seconds since it began."""
-
-    def plant(events: list[Timed], dice: random.Random) -> list[Timed]:
-        begin = T0 + dice.uniform(10.0, within)
-        end = begin + dice.uniform(*seconds)
-        return [
-            (at, dataclasses.replace(r, **fields(r, at - begin)))
-            if isinstance(r, kind) and begin <= at <= end and when(r)
-            else (at, r)
-            for at, r in events
-        ]
-
-    return plant
 
 
 def _late_recovery(events: list[Timed], dice: random.Random) -> list[Timed]:
@@ -163,7 +90,7 @@ def _failed_cycles(events: list[Timed], dice: random.Random) -> list[Timed]:
 def _restart(events: list[Timed], dice: random.Random) -> list[Timed]:
     """A service that was started again, or is down for a while, without a fault of the gate."""
     name = dice.choice(["head", "postgres", "redis", "prometheus", "alertmanager", "node-4"])
-    begin = T0 + dice.uniform(60, _WORK_S)
+    begin = T0 + dice.uniform(60, WORK_S)
     end = begin + dice.choice([1e9, dice.uniform(5, 100)])
     value = dice.choice(["another", None])
 
@@ -213,18 +140,29 @@ def _open_socket(events: list[Timed], dice: random.Random) -> list[Timed]:
     """A socket that serves a stranger, or a secret in a file."""
     if dice.random() < 0.3:
         at = next(at for at, r in events if isinstance(r, Listener))
-        return [*events, (at, Leak(secret="ray", file=dice.choice(["run.log", "report.html"])))]
-    return _some(Listener, lambda _, __: {"access": "open"}, when=lambda r: r.reach != "loopback")(
+        found = [*events, (at, Leak(secret="ray", file=dice.choice(["run.log", "report.html"])))]
+        return sorted(found, key=lambda event: event[0])
+    return some(Listener, lambda _, __: {"access": "open"}, when=lambda r: r.reach != "loopback")(
         events, dice
     )
 
 
 def _another_digest(purpose: str) -> Plant:
-    return _some(
+    return some(
         Workload,
         lambda _, dice: {"digest": f"{dice.getrandbits(256):064x}"},
         when=lambda r: r.purpose == purpose,
     )
+
+
+def _silent_drain(events: list[Timed], _: random.Random) -> list[Timed]:
+    """The cluster does not say that it drains a node."""
+    return [
+        (at, dataclasses.replace(record, confirmed=False))
+        if isinstance(record, Drain) or (isinstance(record, Fault) and record.fault == "drain")
+        else (at, record)
+        for at, record in events
+    ]
 
 
 def _trips(record: RoundTrips, dice: random.Random) -> dict[str, Any]:
@@ -237,17 +175,33 @@ def _slow_service(record: Load, dice: random.Random) -> dict[str, Any]:
     return {"reads": tuple(slow if dice.random() < share else one for one in record.reads)}
 
 
+def _lost(record: Audit, dice: random.Random) -> dict[str, Any]:
+    count = dice.randint(1, 20)
+    return {
+        "lost": record.lost + count,
+        "committed": record.committed - count,
+        "witnesses": ("lost: generation 1 index 2",),
+    }
+
+
+def _wrong(name: str) -> Callable[[Audit, random.Random], dict[str, Any]]:
+    return lambda record, dice: {
+        name: getattr(record, name) + dice.randint(1, 20),
+        "witnesses": (f"{name}: generation 1 index 2",),
+    }
+
+
+_FAILED: Final = {"exit_code": 1, "error": "it failed", "digest": None, "evaluations": 0}
+"""Fields of an evolution that failed."""
+
+
 def _is(purpose: str) -> Callable[[Any], bool]:
     return lambda record: record.workload.startswith(purpose)
 
 
-def _count(record: Any, name: str, dice: random.Random) -> dict[str, Any]:
-    return {name: getattr(record, name) + dice.randint(1, 20)}
-
-
 DEFECTS: Final[dict[str, dict[str, Plant]]] = {
     "uptime": {
-        "an outage of 2 to 20 hours": _lasting(
+        "an outage of 2 to 20 hours": lasting(
             Job,
             (7_200, 72_000),
             lambda r, _: {"right": r.right[1:], "missing": (*r.missing, *r.right[:1])},
@@ -257,7 +211,7 @@ DEFECTS: Final[dict[str, dict[str, Plant]]] = {
     },
     "worker_recovery": {"a node comes back after 2 minutes, or never": _late_recovery},
     "dashboard": {
-        "no answer for 10 to 200 s": _lasting(
+        "no answer for 10 to 200 s": lasting(
             Probe,
             (10, 200),
             lambda _, __: {"ok": False, "detail": "refused"},
@@ -266,19 +220,19 @@ DEFECTS: Final[dict[str, dict[str, Plant]]] = {
     },
     "cycle_completion": {"2 to 5 runs fail": _failed_cycles},
     "generation_time": {
-        "generations of 310 to 2000 s": _all(
+        "generations of 310 to 2000 s": every(
             Generation, lambda dice: dice.uniform(310, 2000), lambda _, size: {"seconds": size}
         )
     },
     "speedup": {"0.6 to 1.85 times as fast": _slow_cluster},
     "prometheus_collection": {
-        "a target down for 60 to 200 s": _lasting(
+        "a target down for 60 to 200 s": lasting(
             Scrape,
             (60, 200),
             lambda _, __: {"up": False},
             when=lambda r: not r.excused and r.target == "node-1",
         ),
-        "40 to 400 samples 16 to 100 s old": _some(
+        "40 to 400 samples 16 to 100 s old": some(
             Scrape,
             lambda _, dice: {"age_s": dice.uniform(16, 100)},
             when=lambda r: not r.excused,
@@ -287,29 +241,29 @@ DEFECTS: Final[dict[str, dict[str, Plant]]] = {
         ),
     },
     "grafana_functional": {
-        "1 to 9 panels without data": _some(
+        "1 to 9 panels without data": some(
             Panel, lambda _, __: {"points": 0, "detail": "no data"}, most=9
         )
     },
     "container_stability": {"a service restarts, or is away": _restart},
     "cpu_efficiency": {
-        "nodes use 20 to 70 % of what they used": _all(
+        "nodes use 20 to 70 % of what they used": every(
             CpuWindow,
             lambda dice: dice.uniform(0.2, 0.7),
             lambda r, size: {"used_s": r.used_s * size, "useful_s": r.useful_s * size},
         )
     },
     "memory_stability": {
-        "1 to 3 kills by the kernel": _lasting(
+        "1 to 3 kills by the kernel": lasting(
             Usage, (1e6, 1e6), lambda _, __: {"oom_kills": 2}, when=lambda r: r.node == "node-1"
         ),
         "a leak of 8 to 100 MB a minute": _leak,
     },
     "network_latency": {
-        "1 to 5 slow links": _some(RoundTrips, _trips, when=lambda r: r.via == "tcp", most=5)
+        "1 to 5 slow links": some(RoundTrips, _trips, when=lambda r: r.via == "tcp", most=5)
     },
     "cost_per_day": {
-        "machines of 4 to 20 times the price": _all(
+        "machines of 4 to 20 times the price": every(
             NodePrice,
             lambda dice: dice.uniform(4, 20),
             lambda r, size: {
@@ -321,38 +275,40 @@ DEFECTS: Final[dict[str, dict[str, Plant]]] = {
         )
     },
     "no_data_loss": {
-        "1 to 20 individuals lost": _some(Audit, lambda r, d: _count(r, "lost", d), most=5),
-        "1 to 20 individuals twice": _some(Audit, lambda r, d: _count(r, "doubled", d), most=5),
-        "1 to 20 other results": _some(Audit, lambda r, d: _count(r, "mismatched", d), most=5),
+        "1 to 20 individuals lost": some(Audit, _lost, most=5),
+        "1 to 20 individuals twice": some(Audit, _wrong("doubled"), most=5),
+        "1 to 20 other results": some(Audit, _wrong("mismatched"), most=5),
     },
     "reproducibility": {
         "another history on the cluster": _another_digest("recovery"),
         "another history on this machine": _another_digest("reproducibility"),
-        "a node with other bits": _some(NodeCheck, lambda _, __: {"digest": "f" * 16}),
+        "a node with other bits": some(NodeCheck, lambda _, __: {"digest": "f" * 16}),
     },
     "rollback": {
-        "the run fails": _some(
-            Workload, lambda _, __: {"exit_code": 1}, when=lambda r: r.purpose == "rollback"
+        "the run fails": some(
+            Workload, lambda _, __: _FAILED, when=lambda r: r.purpose == "rollback"
         ),
-        "individuals lost": _some(Audit, lambda r, d: _count(r, "lost", d), when=_is("rollback")),
-        "no failover": _some(Fallback, lambda _, __: {"count": 0}, when=_is("rollback")),
+        "individuals lost": some(Audit, _lost, when=_is("rollback")),
+        "no failover": some(
+            Fallback, lambda _, __: {"count": 0, "generations": (), "at": ()}, when=_is("rollback")
+        ),
     },
     "backup_restore": {
-        "another history": _some(Restore, lambda _, __: {"digest_after": "f" * 64}),
-        "1 to 20 individuals less": _some(
+        "another history": some(Restore, lambda _, __: {"digest_after": "f" * 64}),
+        "1 to 20 individuals less": some(
             Restore, lambda r, d: {"individuals_after": r.individuals_after - d.randint(1, 20)}
         ),
-        "a damaged copy accepted": _some(Restore, lambda _, __: {"damaged_refused": False}),
+        "a damaged copy accepted": some(Restore, lambda _, __: {"damaged_refused": False}),
     },
     "bad_input": {
-        "an input accepted": _some(Refusal, lambda _, __: {"exit_code": 0}, most=16),
-        "the ledger changed": _some(Refusal, lambda _, __: {"ledger_changed": True}, most=16),
-        "a message without a name": _some(Refusal, lambda _, __: {"message": "bad"}, most=16),
+        "an input accepted": some(Refusal, lambda _, __: {"exit_code": 0, "message": ""}, most=16),
+        "the ledger changed": some(Refusal, lambda _, __: {"ledger_changed": True}, most=16),
+        "a message without a name": some(Refusal, lambda _, __: {"message": "bad"}, most=16),
     },
     "alerting": {"an alert late, missing, or not cleared": _alert},
     "exposure": {"a socket without authentication, or a secret": _open_socket},
     "autoscaling": {
-        "130 s or more": _some(
+        "130 s or more": some(
             Scaling,
             lambda _, dice: {
                 dice.choice(["up_s", "down_s"]): dice.choice([None, dice.uniform(121, 500)]),
@@ -362,24 +318,24 @@ DEFECTS: Final[dict[str, dict[str, Plant]]] = {
         "another history": _another_digest("autoscaling"),
     },
     "preemption": {
-        "individuals lost": _some(Audit, lambda r, d: _count(r, "lost", d), when=_is("preemption")),
+        "individuals lost": some(Audit, _lost, when=_is("preemption")),
         "another history": _another_digest("preemption"),
-        "a drain that is not confirmed": _some(Drain, lambda _, __: {"confirmed": False}),
+        "a drain that is not confirmed": _silent_drain,
     },
     "population_load": {
-        "a population fails": _some(
-            Workload, lambda _, __: {"exit_code": 1}, when=lambda r: r.purpose == "population"
+        "a population fails": some(
+            Workload, lambda _, __: _FAILED, when=lambda r: r.purpose == "population"
         ),
-        "individuals lost": _some(Audit, lambda r, d: _count(r, "lost", d), when=_is("population")),
+        "individuals lost": some(Audit, _lost, when=_is("population")),
     },
     "service_load": {
-        "8 to 100 % of reads take 60 ms to 2 s": _some(Load, _slow_service),
-        "unexpected answers": _some(Load, lambda _, __: {"errors": ("HTTP 500: 3 times",)}),
-        "runs lost": _some(
+        "8 to 100 % of reads take 60 ms to 2 s": some(Load, _slow_service),
+        "unexpected answers": some(Load, lambda _, __: {"errors": ("HTTP 500: 3 times",)}),
+        "runs lost": some(
             ServiceRestart,
             lambda r, d: {"lost": (n := d.randint(1, 10)), "finished": r.finished - n},
         ),
-        "another history": _some(ServiceRestart, lambda _, d: {"differing": d.randint(1, 5)}),
+        "another history": some(ServiceRestart, lambda _, d: {"differing": d.randint(1, 5)}),
     },
 }
 """Criterion to its defects, each by name."""

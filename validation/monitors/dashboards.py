@@ -215,8 +215,10 @@ def ask_all(
     server: Prometheus | Grafana = source
     if grafana is not None:
         server = Grafana(grafana)
+        began = time.monotonic()
         well, detail = server.health()
-        writer.add(Probe(probe="grafana", ok=well, latency_s=0.0, detail=detail, excused=False))
+        took = time.monotonic() - began
+        writer.add(Probe(probe="grafana", ok=well, latency_s=took, detail=detail, excused=False))
         try:
             held, why = server.dashboards(wanted), "Grafana does not have this panel"
         except (OSError, ValueError, KeyError) as error:

@@ -255,19 +255,36 @@ def _passing(seed: int) -> tuple[Timed, ...]:
     at = T0 + 1
     events.append((T0, start_up()))
     while at < T0 + clock + 5:
-        events.append((at, answered("cluster")))
+        events.append((at, answered("cluster", at=at)))
         events.extend([(at, observer(at)), (at, machine(at))])
         events.append((at, job(at, missing=[n for n, a, b in down if a <= at <= b - 15])))
         events += turn(at, dice, down)
         at += 2
     while at < T0 + clock + 49 * 3600:
-        events.append((at, answered("cluster")))
+        events.append((at, answered("cluster", at=at)))
         events.extend([(at, observer(at)), (at, machine(at)), (at, job(at))])
         at += 60
     events.sort(key=lambda event: event[0])
+    events = _lived(events)
     for seq, (when, record) in enumerate(events, start=1):
         _EVENTS[id(record), seq, when] = _event(seq, when, record)
     return tuple(events)
+
+
+def _lived(events: list[Timed]) -> list[Timed]:
+    """The same with receipts in which a node that is killed is the process that was started."""
+    pids: dict[str, object] = {}
+    found: list[Timed] = []
+    for at, record in events:
+        if isinstance(record, Fault) and record.fault == "start":
+            pids[record.target] = record.after["pid"]
+        elif isinstance(record, Fault) and record.fault == "kill" and record.target in pids:
+            same = {"pid": pids[record.target]}
+            record = dataclasses.replace(
+                record, before={**record.before, **same}, after={**record.after, **same}
+            )
+        found.append((at, record))
+    return found
 
 
 def change(

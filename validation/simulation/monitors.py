@@ -16,9 +16,22 @@ from validation.evidence.records_self_check import HarnessReading, MachineReadin
 from validation.simulation.records import LIMIT, NODES, T0, Timed
 
 
-def answered(probe: str, *, ok: bool = True) -> Probe:
+def jitter(at: float) -> float:
+    """Up to a millisecond, as a clock shows it; the same at the same time."""
+    return (at * 0.618034 % 1) / 1000
+
+
+def _said(probe: str) -> str:
+    return "4 nodes alive" if probe == "cluster" else "HTTP 200"
+
+
+def answered(probe: str, *, ok: bool = True, at: float = 0.0) -> Probe:
     return Probe(
-        probe=probe, ok=ok, latency_s=0.01, detail="4 nodes alive" if ok else "", excused=False
+        probe=probe,
+        ok=ok,
+        latency_s=0.01 + jitter(at),
+        detail=_said(probe) if ok else "",
+        excused=False,
     )
 
 
@@ -73,7 +86,7 @@ def serving(faults: Sequence[Fault], at: float) -> Services:
 
 def job(at: float, *, missing: Sequence[str] = (), **changes: Any) -> Job:
     """A job that ended at a time, right on all nodes that are not missing."""
-    seconds = 10.0 if missing else 0.05
+    seconds = (10.0 if missing else 0.05) + jitter(at)
     base = Job(
         asked_at=at - seconds,
         seconds=seconds,
@@ -115,10 +128,12 @@ def turn(
         Usage(
             node=node,
             at=at,
-            cpu_seconds=0.3 * (at - T0),
+            cpu_seconds=0.4 * (at - T0),
             memory_bytes=int(400e6 + dice.gauss(0, 2e6)),
             oom_kills=0,
             limit_bytes=LIMIT,
+            cpus=0.4,
+            throttled_s=0.02 * (at - T0),
         )
         for node in NODES
     ]

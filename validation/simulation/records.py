@@ -40,7 +40,8 @@ from validation.evidence.records_network import (
     Via,
 )
 from validation.monitors.dashboards import checked_in
-from validation.simulation.resources import coordinator
+from validation.monitors.panel_expectations import EXPECTATIONS
+from validation.simulation.resources import coordinator, places
 
 T0 = 1_760_000_000.0
 NODES = ("node-1", "node-2", "node-3", "node-4")
@@ -146,7 +147,7 @@ def ledger(work: Workload) -> list[Record]:
         at = (work.started_at + 3,)
         elsewhere = [Fallback(workload=work.id, count=1, generations=after, at=at)]
     held = [] if local else [coordinator(work)]
-    return [*generations, audit, *checks, *elsewhere, *held]
+    return [*generations, *places(work), audit, *checks, *elsewhere, *held]
 
 
 def receipt(
@@ -179,7 +180,7 @@ def recovery(work: Workload, target: str, at: float, total: float, **changes: An
         workload=work.id,
         target=target,
         fault_at=at,
-        detected_s=1.2,
+        detected_s=1.1 + total / 100,
         rescheduled_s=total / 3,
         first_result_s=total / 2,
         node_back_s=total,
@@ -281,7 +282,7 @@ def load(**changes: Any) -> Load:
         users=50,
         seconds=21.0,
         reads=tuple(dice.uniform(0.002, 0.03) for _ in range(1200)),
-        submits=(0.02,) * 20,
+        submits=tuple(dice.uniform(0.01, 0.03) for _ in range(20)),
         streams=5,
         errors=(),
         generator_share=0.2,
@@ -364,18 +365,20 @@ def monitoring(kill: float) -> list[Timed]:
     health = Probe(probe="grafana", ok=True, latency_s=0.01, detail="HTTP 200", excused=False)
     shipped = checked_in()
     shown: dict[str, Any] = {"via": "grafana", "points": 40, "detail": "", "of": len(shipped)}
-    shown |= {"mean": 3.0, "last": 3.0, "expected_mean": 3.0, "tolerance": 0.02}
+    shown |= {"mean": 3.0, "last": 3.0, "expected_mean": 3.0}
     panels = [
         Panel(
             dashboard=query.dashboard,
             panel=query.panel,
             query=query.query,
             unit=query.unit,
-            expected_unit=query.unit,
-            own=3.0 if query.panel == "Workers" else None,
+            expected_unit=wanted.unit,
+            tolerance=wanted.tolerance,
+            own=None if wanted.own is None else 3.0,
             **shown,
         )
         for query in shipped
+        for wanted in [EXPECTATIONS[query.dashboard, query.panel][query.number]]
     ]
     return [
         (kill, receipt("kill", node, kill, None)),

@@ -1,4 +1,4 @@
-"""The memory of a healthy coordinator, and the prices of a day."""
+"""The memory of a healthy coordinator, the places of individuals, and the prices of a day."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from validation.evidence.records import Workload
-from validation.evidence.records_ledger import Coordinator
+from validation.evidence.records_ledger import Coordinator, Individuals
 from validation.evidence.records_price import NodePrice
 
 
@@ -19,6 +19,20 @@ def coordinator(work: Workload) -> Coordinator:
         memory_bytes=tuple(200_000_000 + 1000 * (n % 3) for n in range(count)),
         generations=tuple(n // 2 for n in range(count)),
     )
+
+
+def places(work: Workload) -> list[Individuals]:
+    """Every individual of every generation is there once."""
+    return [
+        Individuals(
+            workload=work.id,
+            generation=number,
+            acknowledged=True,
+            found=f"0-{work.population_size - 1}",
+            again="",
+        )
+        for number in range(work.generations)
+    ]
 
 
 def price(**changes: Any) -> NodePrice:
