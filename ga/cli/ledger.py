@@ -16,6 +16,8 @@ from ga.ledger import open_ledger
 from ga.ledger.backup import back_up, checked
 from ga.ledger.backup import restore as restore_from
 
+_JUDGED: Final = ("runs", "generations", "evaluations", "individuals", "attempts", "nodes")
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -56,6 +58,8 @@ def _verify(options: argparse.Namespace) -> int:
     if options.sample < 0:
         raise InputError(f"--sample must not be negative, not {options.sample}")
     with closing(open_ledger(options.store, create=False)) as ledger:
+        # What is read of the others is compared with the anchor, and reported with it.
+        ledger.require_sound(*_JUDGED, related=False)
         history = ledger.history(options.run)
         anchored = ledger.anchored(history.record.run)
     try:

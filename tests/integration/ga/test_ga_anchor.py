@@ -72,7 +72,7 @@ def test_ended_run_matches_its_anchor(copy, capsys):
 
 @pytest.mark.parametrize(("table", "column"), COLUMNS)
 def test_change_of_any_column_is_found(copy, capsys, table, column):
-    kind = metadata.tables[table].columns[column].type
+    kind = metadata.tables[table].columns[column].type.impl
     if isinstance(kind, sa.JSON):
         value = "'[1]'" if column in ("families", "genes") else "'{\"folds\": 3}'"
     elif isinstance(kind, sa.Text | sa.String):
