@@ -140,7 +140,7 @@ def _require_values(connection: sa.Connection, table: sa.Table, run: str | None)
 def _wrong(column: sa.Column[Any], *, lite: bool) -> sa.ColumnElement[bool]:
     kind = column.type
     assert isinstance(kind, Checked)
-    conditions = []
+    conditions: list[sa.ColumnElement[bool]] = []
     if lite:
         # Also finds NULL, whose storage class is called null.
         classes = (*kind.stored, "null") if column.nullable else kind.stored
