@@ -171,3 +171,12 @@ def test_run_without_individuals_is_not_equal(copy, capsys):
     assert "nothing to compare: the run has no individual" in told
     assert "no anchor yet" in told
     assert "equal;" not in told
+
+
+def test_anchor_noted_elsewhere_is_compared(copy, capsys):
+    noted = verified(copy, capsys)[1]["anchor"]
+    assert verified(copy, capsys, "--anchor", noted)[0] == 0
+    status, found = verified(copy, capsys, "--anchor", "0" * 64)
+    assert (status, found["equal"]) == (1, False)
+    assert found["altered"] == [f"anchor: {noted} is not the given one"]
+    assert main.main(["verify", RUN, "--anchor", "x", "--store", str(copy)]) == 2
