@@ -162,6 +162,7 @@ def test_damaged_value_changes_no_result(run, stores, tmp_path, case):
     judge(run, stores, tmp_path, (command, table, column, value))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(("table", "column"), COLUMNS)
