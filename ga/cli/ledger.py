@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ from ga.errors import InputError
 from ga.ledger import open_ledger
 from ga.ledger.backup import back_up, checked
 from ga.ledger.backup import restore as restore_from
+
+_JUDGED: Final = ("runs", "generations", "evaluations", "individuals", "attempts", "nodes")
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -38,6 +41,9 @@ def register(
         action="store_true",
         help="check digest and counts only; works for earlier engines and without the market",
     )
+    verify.add_argument(
+        "--anchor", metavar="DIGEST", help="anchor of the run that was noted elsewhere, to compare"
+    )
     store(verify)
     backup = add("backup", "Write a consistent copy of the ledger to a file, also during a run.")
     backup.add_argument("file", type=Path, help="file to write")
@@ -55,9 +61,16 @@ def register(
 def _verify(options: argparse.Namespace) -> int:
     if options.sample < 0:
         raise InputError(f"--sample must not be negative, not {options.sample}")
+    if options.anchor is not None and not re.fullmatch("[0-9a-f]{64}", options.anchor):
+        raise InputError("--anchor: must be the 64 hexadecimal digits that `verify` printed")
     with closing(open_ledger(options.store, create=False)) as ledger:
+        # What is read of the others is compared with the anchor, and reported with it.
+        ledger.require_sound(*_JUDGED, related=False)
         history = ledger.history(options.run)
         anchored = ledger.anchored(history.record.run)
+    if options.anchor not in (None, anchored.anchor):
+        other = f"anchor: {anchored.anchor or 'none'} is not the given one"
+        anchored = replace(anchored, altered=(*anchored.altered, other))
     try:
         market = None if options.stored else verification.market_of(history)
     except InputError as error:

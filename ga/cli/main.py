@@ -41,13 +41,14 @@ from ga.execution.numerics_check import require_coordinator
 from ga.execution.protocol import Evaluator
 from ga.execution.ray.reconnect import Reconnector
 from ga.families import FAMILIES, usable_families
-from ga.ledger import Ledger, RunRecord, StrategyRecord, open_ledger
+from ga.ledger import Ledger, StrategyRecord, open_ledger
 from ga.ledger.connection import told_of_database
 from ga.market import Market
 from ga.metrics import MetricsServer, Telemetry, check_port, depends_on
 from ga.ops import preflight
 from ga.redaction import redact, refuse_passwords
 from ga.result_cache import Cache, check_cache, open_cache
+from ga.resumption import resumed
 from ga.runner import Runner, Summary
 
 
@@ -149,6 +150,7 @@ def _resume(options: argparse.Namespace) -> int:
     _check_log(options.log)
     _check_services(options)
     with closing(open_ledger(options.store, create=False)) as ledger:
+        ledger.require_sound("runs")
         record = ledger.run(options.run)
         record.check_version()
         require_coordinator()
@@ -161,7 +163,7 @@ def _resume(options: argparse.Namespace) -> int:
         # Take ownership before reading: a previous owner can no longer commit.
         options.begun = record.run
         with ledger.own(record.run):
-            evolution = _restore(ledger, record)
+            evolution = resumed(ledger, record, visible(market, record.settings).hash)
             choice = make_evaluator(
                 options.mode,
                 market=visible(market, record.settings),
@@ -179,20 +181,6 @@ def _resume(options: argparse.Namespace) -> int:
                 return _drive(
                     options, ledger, record.run, evolution, market, record.settings, choice
                 )
-
-
-def _restore(ledger: Ledger, record: RunRecord) -> Evolution:
-    last = ledger.last(record.run)
-    if last is None:
-        return Evolution(record.plan)
-    return Evolution.resumed(
-        record.plan,
-        generation=last.generation,
-        digest_before=last.digest_before,
-        population=last.population,
-        outcomes=last.outcomes,
-        earlier=last.best,
-    )
 
 
 def _drive(

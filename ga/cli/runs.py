@@ -29,10 +29,12 @@ from ga.cli.equity_page import page, sparkline
 from ga.cli.render import print_strategies
 from ga.cli.tables import table
 from ga.errors import InputError
+from ga.evaluation.folds import visible
 from ga.evaluation.settings import Settings
 from ga.families import FAMILIES, KERNEL_VERSION, get_family
 from ga.genome import Genome
 from ga.ledger import RunRecord, Sharpes, StrategyRecord, open_ledger
+from ga.ledger.soundness import require_genomes, require_key
 from ga.market import Market
 from ga.sources import MarketSpec
 from ga.verification import processors
@@ -100,6 +102,8 @@ def _named(genome: Genome) -> dict[str, float]:
 def runs(options: argparse.Namespace) -> int:
     """``runs``: list the runs of a store."""
     with closing(open_ledger(options.store, create=False)) as ledger:
+        small = ("runs", "generations", "nodes")
+        ledger.require_sound(*small, complete=True, anchored=small)
         records = ledger.runs()
         used = {r.run: processors(ledger.nodes(r.run)) for r in records}
     rows = [
@@ -132,8 +136,11 @@ def strategies(options: argparse.Namespace) -> int:
     if not 1 <= options.limit <= 100_000:
         raise InputError(f"--limit must be 1..100000, not {options.limit}")
     with closing(open_ledger(options.store, create=False)) as ledger:
+        ledger.require_sound("runs")
         run = ledger.run(options.run).run if options.run else None
+        ledger.require_sound("runs", run=run, anchored=("strategies",))
         found = ledger.strategies(run, options.limit)
+    require_genomes(found)
     if options.json:
         print(json.dumps([{"run": s.run, **strategy_row(s), **sharpe_row(s)} for s in found]))
     else:
@@ -166,9 +173,12 @@ def families(options: argparse.Namespace) -> int:
 
 def _kept(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord]:
     with closing(open_ledger(options.store, create=False)) as ledger:
+        ledger.require_sound("runs", "evaluations")
         strategy = ledger.strategy(options.strategy)
         record = ledger.run(strategy.run)
+        ledger.require_sound("runs", run=record.run, anchored=("runs",))
     record.check_kernels()
+    require_genomes([strategy])
     return strategy, record
 
 
@@ -180,6 +190,7 @@ def _found(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord, Mark
             f"strategy {options.strategy}: market {record.market.spec} has changed since the run;"
             " restore the data it was evolved on"
         )
+    require_key(strategy, visible(market, record.settings).hash, record.settings)
     return strategy, record, market
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import sqlalchemy as sa
 
 from ga.errors import LedgerError
+from ga.ledger.decoding import undamaged
+from ga.ledger.records import filled
 from ga.ledger.schema import (
     anchors,
     attempts,
@@ -78,9 +80,8 @@ def compare(connection: sa.Connection, run: str) -> Anchored:
         query = sa.select(runs.c.finished_at).where(runs.c.run == run)
         ended = connection.execute(query).scalar() is not None
         tables = _digests(connection, run) if stored is not None and stored[0] else {}
-    except (ValueError, TypeError) as error:
-        why = " ".join(str(error).split())
-        return Anchored(anchor=None, note="", altered=(f"rows that cannot be read ({why})",))
+    except LedgerError as error:
+        return Anchored(anchor=None, note="", altered=(str(error),))
     if stored is None:
         if ended:
             return Anchored(anchor=None, note="", altered=("anchor: its row is missing",))
@@ -97,31 +98,60 @@ def compare(connection: sa.Connection, run: str) -> Anchored:
     return Anchored(anchor=digest, note="", altered=tuple(altered))
 
 
+def require_anchored(
+    connection: sa.Connection, names: Collection[str], *, run: str | None = None
+) -> None:
+    """Compare some tables, which should have few rows, with the anchors of a run, or of all.
+
+    Raises:
+        LedgerError: one differs.
+    """
+    query = sa.select(anchors.c.run).where(anchors.c.digest != "")
+    if run is not None:
+        query = query.where(anchors.c.run == run)
+    for one in connection.execute(query).scalars().all():
+        stored = _stored(connection, one)
+        assert stored is not None
+        found = _digests(connection, one, names)
+        differ = [name for name in found if stored[1].get(name) != found[name]]
+        if differ:
+            raise LedgerError(
+                f"run {one}: {', '.join(differ)} were altered after it ended: restore a backup into"
+                f" a new ledger; see: python -m ga verify {one}"
+            )
+
+
 def _stored(connection: sa.Connection, run: str) -> tuple[str, dict[str, str]] | None:
-    row = connection.execute(sa.select(anchors).where(anchors.c.run == run)).first()
-    if row is None:
-        return None
-    if not isinstance(row.tables, dict):
-        raise ValueError("anchors.tables is no object")
-    return str(row.digest), row.tables
+    with undamaged(run):
+        row = connection.execute(sa.select(anchors).where(anchors.c.run == run)).first()
+        if row is None:
+            return None
+        filled(anchors, row)
+    return row.digest, row.tables
 
 
-def _digests(connection: sa.Connection, run: str) -> dict[str, str]:
+def _digests(connection: sa.Connection, run: str, only: Collection[str] = ()) -> dict[str, str]:
     """Table -> digest of its rows of the run. It does not depend on their order, because databases
     sort texts differently.
+
+    Args:
+        only: these tables (none: all).
     """
     found = {}
     for table in _TABLES:
+        if only and table.name not in only:
+            continue
         left_out = _CHANGING.get(table.name, ())
         columns = [column for column in table.columns if column.name not in left_out]
         # An option of the statement: as one of the connection it would hold for later statements,
         # and PostgreSQL has no cursor for DELETE.
         query = sa.select(*columns).where(table.c.run == run).execution_options(yield_per=_CHUNK)
         total = count = 0
-        for row in connection.execute(query):
-            line = json.dumps([_plain(value) for value in row], sort_keys=True)
-            total += int.from_bytes(hashlib.sha256(line.encode()).digest(), "big")
-            count += 1
+        with undamaged(run):
+            for row in connection.execute(query):
+                line = json.dumps([_plain(value) for value in row], sort_keys=True)
+                total += int.from_bytes(hashlib.sha256(line.encode()).digest(), "big")
+                count += 1
         names = [column.name for column in columns]
         text = json.dumps([table.name, names, count, f"{total % 2**256:064x}"])
         found[table.name] = hashlib.sha256(text.encode()).hexdigest()

@@ -12,16 +12,18 @@ import json
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Iterator
 from io import BufferedRandom
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from ga.errors import InputError, LedgerError
 from ga.ledger.bulk_insert import insert
+from ga.ledger.columns import Checked, DamagedError, Json
 from ga.ledger.connection import snapshot
 from ga.ledger.run_history import read
 from ga.ledger.schema import (
@@ -35,6 +37,7 @@ from ga.ledger.schema import (
     runs,
     strategies,
 )
+from ga.ledger.soundness import require_sound
 
 _FORMAT: Final = b"evolution-gate/backup/1 "
 _HEAD: Final = len(_FORMAT) + 65
@@ -113,12 +116,17 @@ def restore(engine: Engine, file: IO[bytes], path: Path) -> dict[str, int]:
                 insert(connection, table, rows)
                 counts[table.name] += len(rows)
             _check(connection, f"{path}: restored nothing")
+    except InputError:
+        raise
     except sa.exc.DBAPIError as error:
-        raise InputError(
-            f"{path}: cannot be restored ({error.orig}); nothing was restored"
-        ) from None
+        raise _unrestorable(path, str(error.orig)) from None
+    except DamagedError as error:
+        reason = f"table {error.table}, column {error.column}: {error.reason}"
+        raise _unrestorable(path, reason) from None
     except LedgerError as error:
         raise InputError(str(error)) from None
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise _unrestorable(path, str(error)) from None
     return counts
 
 
@@ -143,13 +151,21 @@ def checked(path: Path) -> IO[bytes]:
         problem = "damaged: its SHA-256 does not match; nothing was restored"
     else:
         file.seek(_HEAD)
-        with gzip.open(file) as content:
-            if json.loads(content.readline()) != _COLUMNS:
-                problem = "written by another version of evolution-gate; restore it with that one"
+        if _columns(file) != _COLUMNS:
+            problem = "written by another version of evolution-gate; restore it with that one"
     if problem is not None:
         file.close()
         raise InputError(f"{path}: {problem}")
     return file
+
+
+def _columns(file: IO[bytes]) -> object:
+    """The first line of a backup; None if it has none."""
+    try:
+        with gzip.open(file) as content:
+            return json.loads(content.readline())
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError):
+        return None
 
 
 def _write(engine: Engine, file: BufferedRandom) -> dict[str, int]:
@@ -177,7 +193,8 @@ def _line(digest: str) -> bytes:
 
 
 def _check(connection: sa.Connection, consequence: str) -> None:
-    """Check that the stored digests of every run match its rows."""
+    """Check all values, and that the stored digests of every run match its rows."""
+    require_sound(connection)
     for run in connection.execute(sa.select(runs.c.run)).scalars().all():
         generation = read(connection, run).first_difference()
         if generation is not None:
@@ -193,17 +210,40 @@ def _chunks(file: IO[bytes]) -> Iterator[tuple[sa.Table, list[tuple[object, ...]
     last = runs
     with gzip.open(file) as content:
         content.readline()
-        for line in content:
-            name, values = json.loads(line)
-            table = _TABLES[name]
+        for number, line in enumerate(content, 2):
+            table, values = _row(line, number)
             if table is not last or len(rows) == _CHUNK:
                 yield last, rows
                 last, rows = table, []
-            for at, column in enumerate(table.columns):
-                if isinstance(column.type, sa.JSON):
-                    values[at] = json.dumps(values[at])
-            rows.append(tuple(values))
+            rows.append(values)
     yield last, rows
+
+
+def _row(line: bytes, number: int) -> tuple[sa.Table, tuple[object, ...]]:
+    """One row, checked as when it is read from a ledger.
+
+    Raises:
+        ValueError: it is not one.
+        DamagedError: a value is not what its column may hold.
+    """
+    try:
+        name, values = json.loads(line)
+        table = _TABLES[name]
+        checked = [
+            _checked(column, value) for column, value in zip(table.columns, values, strict=True)
+        ]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        raise ValueError(f"line {number} is not a row of a table") from None
+    return table, tuple(checked)
+
+
+def _checked(column: sa.Column[Any], value: object) -> object:
+    kind = column.type
+    assert isinstance(kind, Checked)
+    if value is None and not column.nullable:
+        raise DamagedError(column.table.name, column.name, "there is no value")
+    kind.check(value)
+    return json.dumps(value) if isinstance(kind, Json) else value
 
 
 def _rotate(path: Path, keep: int) -> None:
@@ -237,6 +277,13 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _unrestorable(path: Path, reason: str) -> InputError:
+    why = " ".join(reason.split())[:300]
+    return InputError(
+        f"{path}: cannot be restored ({why}); nothing was restored: give another backup"
+    )
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

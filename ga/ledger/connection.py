@@ -16,6 +16,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from ga.errors import LedgerError
+from ga.ledger.decoding import undecodable
 from ga.store_url import url_of
 
 PATIENCE: Final = 60.0
@@ -91,6 +92,9 @@ def told_of_database(store: str) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
+        damaged = undecodable(error)
+        if damaged is not None:
+            raise damaged from None
         url = url_of(store)
         shown = url.render_as_string(hide_password=True)
         raise LedgerError(f"--store {shown}: failed {problem(error, url)}") from None

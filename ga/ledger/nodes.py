@@ -9,7 +9,7 @@ from dataclasses import asdict
 import sqlalchemy as sa
 
 from ga.ledger.bulk_insert import text
-from ga.ledger.records import NodeRecord
+from ga.ledger.records import NodeRecord, filled
 from ga.ledger.schema import nodes
 
 
@@ -24,7 +24,10 @@ def keep_nodes(connection: sa.Connection, run: str, checked: Sequence[NodeRecord
 
 def nodes_of(connection: sa.Connection, run: str) -> list[NodeRecord]:
     """The nodes of a run, in the order in which they were first checked."""
-    rows = connection.execute(sa.select(nodes).where(nodes.c.run == run).order_by(nodes.c.at))
+    query = sa.select(nodes).where(nodes.c.run == run).order_by(nodes.c.at)
+    rows = connection.execute(query).all()
+    for row in rows:
+        filled(nodes, row)
     return [
         NodeRecord(
             id=row.id,

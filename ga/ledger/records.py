@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
 from ga.backtest.simulation import Costs
-from ga.errors import InputError, LedgerError
+from ga.errors import InputError
 from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import GENESIS, SEARCH_VERSION, Plan
 from ga.families import KERNEL_VERSION
 from ga.genome import Genome
-from ga.ledger.schema import generations
+from ga.ledger.columns import DamagedError
+from ga.ledger.schema import evaluations, generations, runs
 from ga.sources import MarketSpec
 
 VERSIONS: Final = {"kernels": KERNEL_VERSION, "search": SEARCH_VERSION}
@@ -132,33 +132,31 @@ class StrategyRecord:
     """Measured at the end of the run for its final strategies; None for others."""
 
 
-@contextmanager
-def undamaged(what: str) -> Iterator[None]:
-    """Convert the errors of rows that cannot be read, for example because they were altered.
+def record_of(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> RunRecord:
+    """The record of a row of ``runs``, with its progress.
 
     Raises:
-        LedgerError: instead of them.
+        DamagedError: its values are damaged.
     """
-    try:
-        yield
-    except InputError:
-        raise
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise LedgerError(
-            f"run {what}: its rows are damaged ({reason}); restore a backup into a new ledger"
-        ) from None
-
-
-def record_of(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> RunRecord:
-    """The record of a row of ``runs``, with its progress."""
+    filled(runs, row)
     query = sa.select(generations.c.generation, generations.c.digest)
     order = generations.c.generation.desc()
     last = connection.execute(
         query.where(generations.c.run == row.run).order_by(order).limit(1)
     ).first()
     settings = dict(row.settings)
-    costs = Costs(**settings.pop("costs"))
+    column = "settings"
+    try:
+        read = Settings(costs=Costs(**settings.pop("costs")), **settings)
+        column = "families" if int(row.seed) < 2**63 else "seed"
+        plan = Plan(
+            seed=int(row.seed),
+            population_size=row.population_size,
+            generations=row.generations,
+            families=tuple(row.families),
+        )
+    except InputError as error:
+        raise DamagedError("runs", column, str(error), row.run) from None
     return RunRecord(
         run=row.run,
         created_at=row.created_at,
@@ -166,17 +164,25 @@ def record_of(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> Run
         market=MarketSpec(spec=row.market, **_selection(row.selection)),
         market_hash=row.market_hash,
         made_by=row.made_by or {},
-        plan=Plan(
-            seed=int(row.seed),
-            population_size=row.population_size,
-            generations=row.generations,
-            families=tuple(row.families),
-        ),
-        settings=Settings(costs=costs, **settings),
+        plan=plan,
+        settings=read,
         mode=row.mode,
         committed=0 if last is None else int(last.generation) + 1,
         digest=GENESIS if last is None else str(last.digest),
     )
+
+
+def filled(table: sa.Table, row: sa.Row[Any]) -> None:
+    """Check that a row has a value in each column of a table that must have one.
+
+    Raises:
+        DamagedError: it has none.
+    """
+    # Not as attributes: ``index`` is a method of every row.
+    values = row._mapping
+    for column in table.columns:
+        if not column.nullable and values[column.name] is None:
+            raise DamagedError(table.name, column.name, "there is no value", values["run"])
 
 
 def _selection(stored: Mapping[str, object]) -> dict[str, Any]:
@@ -187,19 +193,36 @@ def _selection(stored: Mapping[str, object]) -> dict[str, Any]:
 
 
 def genome_of(row: sa.Row[tuple[object, ...]]) -> Genome:
-    """The genome of a row of ``evaluations``."""
-    return Genome(str(row.family), tuple(float(v) for v in cast(Sequence[float], row.genes)))
+    """The genome of a row of ``evaluations``.
+
+    Raises:
+        DamagedError: it has none.
+    """
+    if row.family is None or row.genes is None:
+        column = "genes" if row.genes is None else "family"
+        raise DamagedError("evaluations", column, "there is no value")
+    return Genome(row.family, tuple(map(float, row.genes)))
 
 
 def strategy_of(row: sa.Row[tuple[object, ...]]) -> StrategyRecord:
-    """The strategy of a row of ``evaluations``."""
+    """The strategy of a row of ``evaluations``.
+
+    Raises:
+        DamagedError: its values are damaged.
+    """
     return StrategyRecord(
         run=row.run, genome=genome_of(row), outcome=outcome_of(row), generation=row.generation
     )
 
 
 def outcome_of(row: sa.Row[tuple[object, ...]]) -> Outcome:
-    """The outcome of a row of ``evaluations``."""
+    """The outcome of a row of ``evaluations``.
+
+    Raises:
+        DamagedError: its values are damaged.
+    """
+    if None in (row.key, row.trades, row.max_drawdown, row.generation):
+        filled(evaluations, row)
     return Outcome(
         key=row.key,
         fitness=row.fitness,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -11,17 +13,21 @@ from ga.errors import InputError
 from ga.evaluation.settings import Outcome
 from ga.evolution import GENESIS, advance_digest
 from ga.genome import Genome
+from ga.ledger.columns import DamagedError
+from ga.ledger.decoding import undamaged
 from ga.ledger.nodes import nodes_of
 from ga.ledger.records import (
     Attempt,
     NodeRecord,
     RunRecord,
+    filled,
     genome_of,
     outcome_of,
     record_of,
-    undamaged,
 )
 from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
+
+_CHUNK: Final = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +81,27 @@ class History:
         return next(differing, None)
 
 
+def first_difference(connection: sa.Connection, run: str) -> int | None:
+    """The first generation whose stored digest does not match its rows; None if all match. Unlike
+    ``read`` it needs no memory for the rows.
+    """
+    rows = sa.select(generations.c.generation, generations.c.digest)
+    rows = rows.where(generations.c.run == run).order_by(generations.c.generation)
+    stored = {row.generation: row.digest for row in connection.execute(rows)}
+    order = (individuals.c.generation, individuals.c["index"])
+    same = sa.and_(individuals.c.run == evaluations.c.run, individuals.c.key == evaluations.c.key)
+    query = sa.select(order[0], evaluations.c.key, evaluations.c.fitness)
+    query = query.select_from(individuals.join(evaluations, same)).order_by(*order)
+    query = query.where(individuals.c.run == run).execution_options(yield_per=_CHUNK)
+    digest, found = GENESIS, set()
+    for generation, members in groupby(connection.execute(query), key=lambda row: row[0]):
+        digest = advance_digest(digest, [Outcome(key=key, fitness=f) for _, key, f in members])
+        if stored.get(generation) != digest:
+            return int(generation)
+        found.add(generation)
+    return next((number for number in stored if number not in found), None)
+
+
 def read(connection: sa.Connection, run: str) -> History:
     """Read a run; use a snapshot if it is being evolved.
 
@@ -91,23 +118,27 @@ def _read(connection: sa.Connection, run: str) -> History:
     if row is None:
         raise InputError(f"run {run}: no such run; list them with: python -m ga runs")
     own = {table: table.c.run == run for table in (generations, evaluations, individuals, attempts)}
-    stored = {
-        int(one.generation): Generation(failed=int(one.failed), digest=str(one.digest))
-        for one in connection.execute(sa.select(generations).where(own[generations]))
-    }
+    stored = {}
+    for one in connection.execute(sa.select(generations).where(own[generations])):
+        filled(generations, one)
+        stored[one.generation] = Generation(failed=one.failed, digest=one.digest)
     order = (individuals.c.generation, individuals.c["index"])
     members: dict[int, list[tuple[int, str]]] = {}
     query = sa.select(*order, individuals.c.key).where(own[individuals]).order_by(*order)
     for generation, index, key in connection.execute(query):
+        if None in (generation, index, key):
+            raise DamagedError("individuals", "key", "a row has empty columns", run)
         members.setdefault(generation, []).append((index, key))
     evaluated = {
-        str(one.key): Evaluation(
-            genome=genome_of(one), outcome=outcome_of(one), generation=int(one.generation)
+        one.key: Evaluation(
+            genome=genome_of(one), outcome=outcome_of(one), generation=one.generation
         )
         for one in connection.execute(sa.select(evaluations).where(own[evaluations]))
     }
     query = sa.select(attempts).where(own[attempts])
-    tries = connection.execute(query.order_by(attempts.c.generation, attempts.c.number))
+    tries = connection.execute(query.order_by(attempts.c.generation, attempts.c.number)).all()
+    for one in tries:
+        filled(attempts, one)
     return History(
         record=record_of(connection, row),
         generations=stored,
@@ -115,7 +146,7 @@ def _read(connection: sa.Connection, run: str) -> History:
         evaluations=evaluated,
         attempts=tuple(
             (
-                int(one.generation),
+                one.generation,
                 Attempt(
                     key=one.key,
                     attempt=one.attempt,

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Final, cast
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -16,9 +16,10 @@ from ga.errors import InputError, LedgerError
 from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import ARCHIVE, GENESIS, Plan
 from ga.genome import Genome
-from ga.ledger.anchor import Anchored, compare, write_anchor
+from ga.ledger.anchor import Anchored, compare, require_anchored, write_anchor
 from ga.ledger.bulk_insert import insert, text
 from ga.ledger.connection import file_of, snapshot
+from ga.ledger.decoding import undamaged
 from ga.ledger.nodes import keep_nodes, nodes_of
 from ga.ledger.ownership import RunOwner
 from ga.ledger.records import (
@@ -32,11 +33,11 @@ from ga.ledger.records import (
     outcome_of,
     record_of,
     strategy_of,
-    undamaged,
 )
-from ga.ledger.run_history import History, read
-from ga.ledger.schema import attempts, evaluations, generations, individuals, runs
-from ga.ledger.strategies import best, best_of_families, keep
+from ga.ledger.run_history import History, first_difference, read
+from ga.ledger.schema import attempts, evaluations, generations, individuals, metadata, runs
+from ga.ledger.soundness import require_complete, require_sound
+from ga.ledger.strategies import best, best_of_families, family_counts, keep, trials, with_key
 from ga.market import Market
 from ga.sources import MarketSpec
 
@@ -219,14 +220,17 @@ class Ledger:
 
     def nodes(self, run: str) -> list[NodeRecord]:
         """The nodes of a run, in the order in which they were first checked."""
-        with self._engine.connect() as connection:
+        with self._engine.connect() as connection, undamaged(run):
             return nodes_of(connection, run)
 
     def runs(self) -> list[RunRecord]:
         """All runs, newest first."""
-        with self._engine.connect() as connection, undamaged("list"):
-            rows = connection.execute(sa.select(runs).order_by(runs.c.created_at.desc())).all()
-            return [record_of(connection, row) for row in rows]
+        with self._engine.connect() as connection, undamaged():
+            found = []
+            for row in connection.execute(sa.select(runs).order_by(runs.c.created_at.desc())).all():
+                with undamaged(row.run):
+                    found.append(record_of(connection, row))
+            return found
 
     def run(self, run: str) -> RunRecord:
         """One run by its id or a prefix of it.
@@ -236,17 +240,17 @@ class Ledger:
         """
         with self._engine.connect() as connection:
             query = sa.select(runs).where(runs.c.run.startswith(run, autoescape=True))
-            with undamaged(run):
+            with undamaged():
                 rows = connection.execute(query).all()
             if len(rows) != 1:
                 what = "no such run" if not rows else f"ambiguous, matches {len(rows)} runs"
                 raise InputError(f"run {run}: {what}; list them with: python -m ga runs")
-            with undamaged(run):
+            with undamaged(rows[0].run):
                 return record_of(connection, rows[0])
 
     def last(self, run: str) -> Committed | None:
         """The last committed generation; None before the first."""
-        with self._engine.connect() as connection:
+        with self._engine.connect() as connection, undamaged(run):
             order = generations.c.generation.desc()
             query = sa.select(generations.c.generation, generations.c.digest)
             rows = connection.execute(
@@ -265,6 +269,43 @@ class Ledger:
             best=tuple(foremost),
         )
 
+    def best_of_families(
+        self, run: str, limit: int, *, before: int | None = None
+    ) -> list[tuple[Genome, Outcome]]:
+        """See ``ga.ledger.strategies``."""
+        with self._engine.connect() as connection, undamaged(run):
+            return best_of_families(connection, run, limit, before=before)
+
+    def require_sound(
+        self,
+        *tables: str,
+        run: str | None = None,
+        complete: bool = False,
+        anchored: Sequence[str] = (),
+        related: bool = True,
+    ) -> None:
+        """Check values of tables (none: of all), see ``ga.ledger.soundness``.
+
+        Args:
+            complete: also check that no generation is missing.
+            anchored: small tables that are also compared with the anchors of ended runs.
+
+        Raises:
+            LedgerError: one is damaged.
+        """
+        chosen = [metadata.tables[name] for name in tables] or metadata.sorted_tables
+        with snapshot(self._engine) as connection, undamaged(run):
+            require_sound(connection, chosen, run=run, related=related)
+            if complete:
+                require_complete(connection, run)
+            if anchored:
+                require_anchored(connection, anchored, run=run)
+
+    def first_difference(self, run: str) -> int | None:
+        """The first generation whose digest does not match its rows; None if all match."""
+        with self._engine.connect() as connection, undamaged(run):
+            return first_difference(connection, run)
+
     def history(self, run: str) -> History:
         """All rows of a run, as a snapshot.
 
@@ -282,7 +323,7 @@ class Ledger:
 
     def individuals(self, run: str, generation: int) -> list[tuple[Genome, Outcome]]:
         """A generation's individuals in index order."""
-        with self._engine.connect() as connection:
+        with self._engine.connect() as connection, undamaged(run):
             return self._individuals(connection, run, generation)
 
     def evaluated(self, run: str) -> dict[str, Outcome]:
@@ -309,7 +350,7 @@ class Ledger:
 
     def strategies(self, run: str | None, limit: int) -> list[StrategyRecord]:
         """The best strategies of one run, or of all; see ``ga.ledger.strategies``."""
-        with self._engine.connect() as connection, undamaged(run or "of any"):
+        with self._engine.connect() as connection, undamaged(run):
             return best(connection, run, limit)
 
     def strategy(self, key: str) -> StrategyRecord:
@@ -318,61 +359,25 @@ class Ledger:
         Raises:
             InputError: no match, or several.
         """
-        table = evaluations
-        query = (
-            sa.select(table)
-            .join(runs, runs.c.run == table.c.run)
-            .where(table.c.key.startswith(key, autoescape=True), table.c.fitness.is_not(None))
-            .order_by(runs.c.created_at.desc())
-        )
-        with self._engine.connect() as connection:
-            rows = connection.execute(query).all()
+        with self._engine.connect() as connection, undamaged():
+            rows = with_key(connection, key)
         if len(key) < 4 or len({row.key for row in rows}) != 1:
             what = "ambiguous, matches several keys" if rows else "no such strategy"
             raise InputError(
                 f"strategy {key}: {what}; list their keys with: python -m ga strategies"
             )
-        row = rows[0]
-        return strategy_of(row)
+        with undamaged(rows[0].run):
+            return strategy_of(rows[0])
 
     def trials(self, run: str, sample: int) -> tuple[int, list[Genome]]:
-        """The number of strategies that a run evaluated, and a random sample: keys are hashes, so
-        the first by key are random.
-        """
-        mine = sa.and_(evaluations.c.run == run, evaluations.c.fitness.is_not(None))
-        query = sa.select(evaluations.c.family, evaluations.c.genes).where(mine)
-        with self._engine.connect() as connection:
-            count = connection.execute(
-                sa.select(sa.func.count()).select_from(evaluations).where(mine)
-            ).scalar_one()
-            rows = connection.execute(query.order_by(evaluations.c.key).limit(sample)).all()
-        return int(count), [genome_of(cast(sa.Row[tuple[object, ...]], row)) for row in rows]
+        """The number of evaluated strategies, and a random sample: the first by key, a hash."""
+        with self._engine.connect() as connection, undamaged(run):
+            return trials(connection, run, sample)
 
     def family_counts(self, run: str) -> dict[str, int]:
-        """Individuals of each family in a run's last committed generation, the largest number
-        first.
-        """
-        last = (
-            sa.select(sa.func.max(generations.c.generation))
-            .where(generations.c.run == run)
-            .scalar_subquery()
-        )
-        count = sa.func.count().label("count")
-        query = (
-            sa.select(evaluations.c.family, count)
-            .select_from(individuals)
-            .join(
-                evaluations,
-                sa.and_(
-                    individuals.c.run == evaluations.c.run, individuals.c.key == evaluations.c.key
-                ),
-            )
-            .where(individuals.c.run == run, individuals.c.generation == last)
-            .group_by(evaluations.c.family)
-            .order_by(count.desc(), evaluations.c.family)
-        )
-        with self._engine.connect() as connection:
-            return {str(row.family): int(row[1]) for row in connection.execute(query)}
+        """Individuals of each family in the last committed generation, most first."""
+        with self._engine.connect() as connection, undamaged(run):
+            return family_counts(connection, run)
 
     def _individuals(
         self, connection: sa.Connection, run: str, generation: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, replace
+from typing import cast
 
 import sqlalchemy as sa
 
@@ -15,7 +16,8 @@ from ga.evaluation.settings import Outcome
 from ga.genome import Genome
 from ga.ledger.bulk_insert import insert
 from ga.ledger.records import Sharpes, StrategyRecord, genome_of, outcome_of, strategy_of
-from ga.ledger.schema import evaluations, strategies
+from ga.ledger.schema import evaluations, generations, individuals, runs, strategies
+from ga.ledger.soundness import require_sound
 
 
 def best(connection: sa.Connection, run: str | None, limit: int) -> list[StrategyRecord]:
@@ -23,6 +25,7 @@ def best(connection: sa.Connection, run: str | None, limit: int) -> list[Strateg
 
     The order is by in-sample fitness, because a selection by out-of-sample results would be biased.
     """
+    require_sound(connection, (evaluations, strategies), run=run)
     table = evaluations
     alike = (table.c.run, table.c.fitness, table.c.trades, table.c.max_drawdown)
     first = sa.select(sa.func.min(table.c.key).label("key"), table.c.run, table.c.fitness)
@@ -42,14 +45,21 @@ def best(connection: sa.Connection, run: str | None, limit: int) -> list[Strateg
 
 
 def best_of_families(
-    connection: sa.Connection, run: str, limit: int
+    connection: sa.Connection, run: str, limit: int, *, before: int | None = None
 ) -> list[tuple[Genome, Outcome]]:
-    """A number of the best evaluations of every family of a run; one of each fitness."""
+    """A number of the best evaluations of every family of a run; one of each fitness.
+
+    Args:
+        before: only evaluations of generations before this one.
+    """
     table = evaluations
     alike = (table.c.family, table.c.fitness)
     rank = sa.func.row_number().over(partition_by=table.c.family, order_by=table.c.fitness.desc())
     ranked = sa.select(sa.func.min(table.c.key).label("key"), rank.label("rank")).group_by(*alike)
-    found = ranked.where(table.c.run == run, table.c.fitness.is_not(None)).subquery()
+    ranked = ranked.where(table.c.run == run, table.c.fitness.is_not(None))
+    if before is not None:
+        ranked = ranked.where(table.c.generation < before)
+    found = ranked.subquery()
     query = sa.select(table).join(found, table.c.key == found.c.key)
     query = query.where(table.c.run == run, found.c.rank <= limit)
     return [(genome_of(row), outcome_of(row)) for row in connection.execute(query)]
@@ -64,6 +74,44 @@ def keep(connection: sa.Connection, run: str, kept: Sequence[StrategyRecord]) ->
         if one.sharpes is not None
     ]
     insert(connection, strategies, rows)
+
+
+def with_key(connection: sa.Connection, key: str) -> Sequence[sa.Row[tuple[object, ...]]]:
+    """The evaluations whose key begins with ``key``, of the latest run first."""
+    query = (
+        sa.select(evaluations)
+        .join(runs, runs.c.run == evaluations.c.run)
+        .where(evaluations.c.key.startswith(key, autoescape=True))
+        .where(evaluations.c.fitness.is_not(None))
+        .order_by(runs.c.created_at.desc())
+    )
+    return connection.execute(query).all()
+
+
+def trials(connection: sa.Connection, run: str, sample: int) -> tuple[int, list[Genome]]:
+    """See ``Ledger.trials``."""
+    mine = sa.and_(evaluations.c.run == run, evaluations.c.fitness.is_not(None))
+    query = sa.select(evaluations.c.family, evaluations.c.genes).where(mine)
+    count = sa.select(sa.func.count()).select_from(evaluations).where(mine)
+    rows = connection.execute(query.order_by(evaluations.c.key).limit(sample)).all()
+    genomes = [genome_of(cast(sa.Row[tuple[object, ...]], row)) for row in rows]
+    return int(connection.execute(count).scalar_one()), genomes
+
+
+def family_counts(connection: sa.Connection, run: str) -> dict[str, int]:
+    """See ``Ledger.family_counts``."""
+    one, member = evaluations.c, individuals.c
+    last = sa.select(sa.func.max(generations.c.generation)).where(generations.c.run == run)
+    count = sa.func.count().label("count")
+    query = (
+        sa.select(one.family, count)
+        .select_from(individuals)
+        .join(evaluations, sa.and_(member.run == one.run, member.key == one.key))
+        .where(member.run == run, member.generation == last.scalar_subquery())
+        .group_by(one.family)
+        .order_by(count.desc(), one.family)
+    )
+    return {row.family: int(row[1]) for row in connection.execute(query)}
 
 
 def _sharpes(row: sa.Row[tuple[object, ...]]) -> Sharpes:

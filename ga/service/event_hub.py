@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ga.errors import LedgerError
 from ga.service.database_watch import ERRORS, DatabaseWatch
 from ga.service.job_store import GenerationEvent, Job, JobStore
 from ga.service.models import OPEN
@@ -146,14 +147,24 @@ class EventHub:
         """Push what is new to all watchers."""
         with self._lock:
             after = {run: t.after for run, t in self._topics.items() if t.after is not None}
-        if not after or self._watch.away is not None:
-            return
+        if after and self._watch.away is None:
+            self._poll(after)
+
+    def _poll(self, after: Mapping[str, int]) -> None:
         try:
             # The states first: what a run had committed when it ended is then in the events.
             jobs = {job.run: job for job in self._store.jobs(list(after))}
             events = self._store.events_of(after)
         except ERRORS:
             self._watch.suspect()
+            return
+        except LedgerError:
+            # The rows of one are damaged; the watchers of the others go on.
+            if len(after) > 1:
+                for run, number in after.items():
+                    self._poll({run: number})
+            else:
+                self._drop(*after)
             return
         for run in after:
             news: list[GenerationEvent | End | None] = [*events.get(run, ())]
@@ -174,6 +185,12 @@ class EventHub:
             if news:
                 for one in watchers:
                     one.push(news)
+
+    def _drop(self, run: str) -> None:
+        with self._lock:
+            topic = self._topics.pop(run, None)
+        for one in [] if topic is None else topic.watchers:
+            one.push([None])
 
     def _run(self) -> None:
         idle = 0

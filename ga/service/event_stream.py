@@ -13,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ga.errors import LedgerError
 from ga.service.context import Context
 from ga.service.database_watch import ERRORS
 from ga.service.event_hub import DroppedError, End
@@ -42,7 +43,7 @@ def add_events(routes: APIRouter, context: Context) -> None:
                 "content": {"text/event-stream": {"schema": Event.model_json_schema()}},
                 "description": "An event `generation` for each, its number as id; then `end`",
             },
-            **described(401, 403, 404, 422, 429, 503),
+            **described(401, 403, 404, 422, 429, 500, 503),
         },
     )
     async def events(
@@ -51,9 +52,15 @@ def add_events(routes: APIRouter, context: Context) -> None:
     ) -> StreamingResponse:
         """Watch an evolution: its generations so far, and each new one; goes on after
         Last-Event-ID."""
-        await run_in_threadpool(context.job, run)
+        await run_in_threadpool(_readable, context, run)
         after = int(last_event_id) if last_event_id else -1
         return watchers.stream(_generations(context, run, after))
+
+
+def _readable(context: Context, run: str) -> None:
+    """Refuse before the stream begins what would end it."""
+    context.job(run)
+    context.ledger.require_sound("generations", run=run)
 
 
 class Watchers:
@@ -119,7 +126,8 @@ async def _generations(context: Context, run: str, after: int) -> AsyncIterator[
             elif found.generation > after:
                 after = found.generation
                 yield _event("generation", asdict(found), str(after))
-    except DroppedError:
+    except (DroppedError, LedgerError):
+        # Damaged rows: what the client asks next is answered with 500.
         # The client connects again, and goes on after the last event that it has.
         return
     finally:

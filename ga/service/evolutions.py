@@ -6,10 +6,13 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import ValidationError
 
 from ga.cli.runs import sharpe_row, strategy_row
 from ga.errors import InputError
 from ga.families import get_family
+from ga.ledger.columns import DamagedError
+from ga.ledger.soundness import require_genomes
 from ga.service.context import Context
 from ga.service.guards import plain_json
 from ga.service.job_store import ConflictError, FullError, Job
@@ -42,7 +45,7 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
         response_model=EvolutionState,
         responses={
             200: {"model": EvolutionState, "description": "Submitted before with this key"},
-            **described(400, 401, 403, 408, 409, 413, 422, 429, 503),
+            **described(400, 401, 403, 408, 409, 413, 422, 429, 500, 503),
         },
     )
     def submit(
@@ -77,7 +80,7 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
         "/v1/evolutions/{run}",
         operation_id="getEvolution",
         response_model=EvolutionState,
-        responses=described(401, 403, 404, 422, 429, 503),
+        responses=described(401, 403, 404, 422, 429, 500, 503),
     )
     def shown(run: RunId) -> EvolutionState:
         """One evolution."""
@@ -87,7 +90,7 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
         "/v1/evolutions/{run}",
         operation_id="cancelEvolution",
         response_model=EvolutionState,
-        responses=described(401, 403, 404, 408, 409, 413, 422, 429, 503),
+        responses=described(401, 403, 404, 408, 409, 413, 422, 429, 500, 503),
     )
     def cancel(run: RunId) -> EvolutionState:
         """Cancel an evolution that has not ended; what it has in the ledger stays."""
@@ -103,7 +106,7 @@ def _add_list(routes: APIRouter, context: Context) -> None:
         "/v1/evolutions",
         operation_id="listEvolutions",
         response_model=Evolutions,
-        responses=described(401, 403, 422, 429, 503),
+        responses=described(401, 403, 422, 429, 500, 503),
     )
     def listed(
         limit: Limit = 20,
@@ -137,12 +140,14 @@ def add_strategies(routes: APIRouter, context: Context) -> None:
         "/v1/evolutions/{run}/strategies",
         operation_id="listStrategies",
         response_model=Strategies,
-        responses=described(401, 403, 404, 422, 429, 503),
+        responses=described(401, 403, 404, 422, 429, 500, 503),
     )
     def strategies(run: RunId, limit: Limit = 20) -> Strategies:
         """The best strategies of an evolution so far."""
         context.job(run)
+        context.ledger.require_sound("runs", run=run, anchored=("strategies",))
         found = context.ledger.strategies(run, limit)
+        require_genomes(found)
         rows = [{**strategy_row(one), **sharpe_row(one)} for one in found]
         return Strategies(strategies=[Strategy.model_validate(row) for row in rows])
 
@@ -150,13 +155,15 @@ def add_strategies(routes: APIRouter, context: Context) -> None:
         "/v1/evolutions/{run}/strategies/{key}",
         operation_id="getStrategy",
         response_model=Strategy,
-        responses=described(401, 403, 404, 422, 429, 503),
+        responses=described(401, 403, 404, 422, 429, 500, 503),
     )
     def strategy(run: RunId, key: Annotated[str, Path(pattern="^[0-9a-f]{8,64}$")]) -> Strategy:
         """One strategy by its key, or by the first eight letters of it."""
         context.job(run)
+        context.ledger.require_sound("runs", run=run, anchored=("strategies",))
         for one in context.ledger.strategies(run, 100):
             if one.outcome.key.startswith(key):
+                require_genomes([one])
                 return Strategy.model_validate({**strategy_row(one), **sharpe_row(one)})
         raise ProblemError(404, f"no strategy {key} among the 100 best of {run}")
 
@@ -178,11 +185,20 @@ def _check(request: EvolutionRequest, limits: Limits) -> None:
 
 
 def evolution_state(job: Job) -> EvolutionState:
-    """As the service shows it."""
+    """As the service shows it.
+
+    Raises:
+        LedgerError: its stored request is none.
+    """
+    try:
+        request = EvolutionRequest.model_validate(job.body)
+    except ValidationError as error:
+        reason = f"{error.error_count()} fields are not those of a request"
+        raise DamagedError("requests", "body", reason, job.run) from None
     return EvolutionState(
         id=job.run,
         state=job.state,
-        request=EvolutionRequest.model_validate(job.body),
+        request=request,
         generation=job.generation,
         digest=job.digest,
         error=job.error,

@@ -6,15 +6,20 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from ga.errors import LedgerError
 from ga.ledger import new_run
-from ga.ledger.schema import generations, requests, runs
+from ga.ledger.columns import DamagedError
+from ga.ledger.decoding import undamaged
+from ga.ledger.records import filled
+from ga.ledger.schema import generations, individuals, requests, runs
 from ga.service.models import OPEN, State
 
 _ACCEPT_LOCK: Final = 0x6A_5E12_7E
@@ -130,7 +135,7 @@ class JobStore:
         if state is not None:
             query = query.where(requests.c.state == state)
         if market is not None:
-            query = query.where(requests.c.body["market"].as_string() == market)
+            query = query.where(_market(requests.c.body) == market)
         if since is not None:
             query = query.where(requests.c.created_at >= since)
         if after is not None:
@@ -140,9 +145,22 @@ class JobStore:
         return self._jobs(query)
 
     def unfinished(self, limit: int) -> list[Job]:
-        """Unfinished jobs, oldest first."""
+        """Unfinished jobs, oldest first; those with damaged rows are left out, so that they do not
+        block the others.
+        """
         query = _query().where(requests.c.state.in_(OPEN)).order_by(requests.c.created_at)
-        return self._jobs(query.limit(limit))
+        query = query.limit(limit)
+        try:
+            return self._jobs(query)
+        except LedgerError:
+            with self._engine.connect() as connection:
+                name = sa.type_coerce(requests.c.run, sa.String)
+                names = connection.execute(query.with_only_columns(name)).scalars().all()
+        found = []
+        for one in names:
+            with suppress(LedgerError):
+                found += self._jobs(query.where(requests.c.run == one))
+        return found
 
     def counts(self) -> dict[str, int]:
         """state -> number of jobs."""
@@ -191,6 +209,7 @@ class JobStore:
                 )
                 query = sa.select(generations).where(sa.or_(*newer))
                 for row in connection.execute(query.order_by(generations.c.generation)):
+                    filled(generations, row)
                     found.setdefault(row.run, []).append(
                         GenerationEvent(
                             generation=row.generation,
@@ -203,8 +222,11 @@ class JobStore:
         return found
 
     def _jobs(self, query: sa.Select[Any]) -> list[Job]:
-        with self._engine.connect() as connection:
+        with self._engine.connect() as connection, undamaged():
             rows: Sequence[Any] = connection.execute(query).all()
+        for row in rows:
+            filled(requests, row)
+            _check(row)
         return [
             Job(
                 run=row.run,
@@ -221,6 +243,30 @@ class JobStore:
         ]
 
 
+def _check(row: sa.Row[Any]) -> None:
+    """Check what a request's row says against itself, and against its generations.
+
+    Raises:
+        DamagedError: it cannot be so.
+    """
+    if row.state not in get_args(State):
+        raise DamagedError("requests", "state", f"{row.state} is no state", row.run)
+    if (row.state in OPEN) != (row.ended_at is None):
+        reason = f"of a request that is {row.state}"
+        raise DamagedError("requests", "ended_at", reason, row.run)
+    committed = 0 if row.generation is None else row.generation + 1
+    if row.generation is not None and row.digest is None:
+        raise DamagedError("generations", "digest", "there is no value", row.run)
+    if row.number != committed or row.bred != row.generation:
+        reason = f"{row.number} rows for {committed} generations"
+        raise DamagedError("generations", "generation", reason, row.run)
+
+
+def _market(body: sa.Column[Any]) -> sa.ColumnElement[str]:
+    market: sa.ColumnElement[str] = sa.type_coerce(body, sa.JSON)["market"].as_string()
+    return market
+
+
 @cache
 def _query() -> sa.Select[Any]:
     last = (
@@ -231,5 +277,13 @@ def _query() -> sa.Select[Any]:
     )
     on = sa.and_(generations.c.run == requests.c.run, generations.c.generation == last)
     joined = requests.outerjoin(generations, on)
-    columns = (generations.c.generation, generations.c.digest)
+    number = sa.select(sa.func.count()).where(generations.c.run == requests.c.run)
+    bred = sa.select(sa.func.max(individuals.c.generation))
+    bred = bred.where(individuals.c.run == requests.c.run)
+    columns = (
+        generations.c.generation,
+        generations.c.digest,
+        number.correlate(requests).scalar_subquery().label("number"),
+        bred.correlate(requests).scalar_subquery().label("bred"),
+    )
     return sa.select(requests, *columns).select_from(joined)

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ga.errors import LedgerError
 from ga.metrics import Reachable
 from ga.service.database_watch import ERRORS, DatabaseWatch
 from ga.service.job_store import JobStore
@@ -129,6 +130,9 @@ class _Jobs(Collector):
             counts = self._store.counts()
         except ERRORS:
             self._watch.suspect()
+            return
+        except LedgerError:
+            # A state is damaged; whoever asks for evolutions is told.
             return
         for state, count in sorted(counts.items()):
             family.add_metric([state], count)

@@ -9,9 +9,11 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
-from ga.errors import InputError
+from ga.errors import InputError, LedgerError
+from ga.ledger.decoding import undecodable
 from ga.redaction import redact
 from ga.service.database_watch import ERRORS
 from ga.service.models import Problem
@@ -75,6 +77,10 @@ def register(app: FastAPI, suspect: Callable[[], None]) -> None:
     async def _input(_request: Request, error: InputError) -> JSONResponse:
         return problem(422, redact(" ".join(str(error).split())))
 
+    @app.exception_handler(LedgerError)
+    async def _damaged(_request: Request, error: LedgerError) -> JSONResponse:
+        return problem(500, redact(" ".join(str(error).split())))
+
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         faults = error.errors()
@@ -91,7 +97,10 @@ def register(app: FastAPI, suspect: Callable[[], None]) -> None:
         headers = None if error.headers is None else dict(error.headers)
         return problem(error.status_code, str(error.detail), headers)
 
-    async def _database(_request: Request, _error: Exception) -> JSONResponse:
+    async def _database(_request: Request, error: Exception) -> JSONResponse:
+        damaged = undecodable(error) if isinstance(error, DBAPIError) else None
+        if damaged is not None:
+            return problem(500, str(damaged))
         suspect()
         away = database_away()
         return problem(away.status, away.detail, away.headers)

@@ -72,7 +72,7 @@ def test_ended_run_matches_its_anchor(copy, capsys):
 
 @pytest.mark.parametrize(("table", "column"), COLUMNS)
 def test_change_of_any_column_is_found(copy, capsys, table, column):
-    kind = metadata.tables[table].columns[column].type
+    kind = metadata.tables[table].columns[column].type.impl
     if isinstance(kind, sa.JSON):
         value = "'[1]'" if column in ("families", "genes") else "'{\"folds\": 3}'"
     elif isinstance(kind, sa.Text | sa.String):
@@ -171,3 +171,12 @@ def test_run_without_individuals_is_not_equal(copy, capsys):
     assert "nothing to compare: the run has no individual" in told
     assert "no anchor yet" in told
     assert "equal;" not in told
+
+
+def test_anchor_noted_elsewhere_is_compared(copy, capsys):
+    noted = verified(copy, capsys)[1]["anchor"]
+    assert verified(copy, capsys, "--anchor", noted)[0] == 0
+    status, found = verified(copy, capsys, "--anchor", "0" * 64)
+    assert (status, found["equal"]) == (1, False)
+    assert found["altered"] == [f"anchor: {noted} is not the given one"]
+    assert main.main(["verify", RUN, "--anchor", "x", "--store", str(copy)]) == 2

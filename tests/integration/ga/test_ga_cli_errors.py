@@ -191,6 +191,14 @@ def test_changed_market_is_not_resumed(ga, store, tmp_path, make_frame):
         assert ga("verify", run, "--stored")[0] == 0
 
 
+def renew_anchor(store: Path, run: str) -> None:
+    """Write the anchor again, as that of a version that wrote the changed row."""
+    engine = sa.create_engine(f"sqlite:///{store}")
+    with engine.begin() as session:
+        write_anchor(session, run, earlier=False)
+    engine.dispose()
+
+
 @pytest.mark.parametrize(
     "made_by",
     [
@@ -215,10 +223,7 @@ def test_run_of_other_version_is_not_resumed(ga, store, made_by, monkeypatch):
     run = next(r["run"] for r in json.loads(out) if r["state"] == "unfinished")
     with closing(sqlite3.connect(store)) as connection, connection:
         connection.execute("UPDATE runs SET made_by = ?", [made_by and json.dumps(made_by)])
-    engine = sa.create_engine(f"sqlite:///{store}")
-    with engine.begin() as session:
-        write_anchor(session, over, earlier=False)  # that version wrote it for its own row
-    engine.dispose()
+    renew_anchor(store, over)
     before = store.read_bytes()
     said = ", ".join(f"{k} {v}" for k, v in (made_by or {}).items()) or "unknown"
     result = ga("resume", run, "--mode", "local")
@@ -235,7 +240,8 @@ def test_run_of_other_version_is_not_resumed(ga, store, made_by, monkeypatch):
 @pytest.mark.parametrize("command", ["show", "export", "signals"])
 def test_strategy_of_other_kernels_is_not_reevaluated(ga, store, command):
     """Its figures would not be those that it was kept for, and the export's stamp a lie."""
-    key = evolved(ga)["best"][0]["key"]
+    found = evolved(ga)
+    run, key = found["run"], found["best"][0]["key"]
     argv = [command, key, *(("--market", MARKET) if command == "signals" else ())]
     for made_by, allowed in (
         ({"kernels": KERNEL_VERSION, "search": 1}, True),
@@ -243,6 +249,7 @@ def test_strategy_of_other_kernels_is_not_reevaluated(ga, store, command):
     ):
         with closing(sqlite3.connect(store)) as connection, connection:
             connection.execute("UPDATE runs SET made_by = ?", [json.dumps(made_by)])
+        renew_anchor(store, run)
         before, result = store.read_bytes(), ga(*argv)
         if allowed:
             assert result[0] == 0, result

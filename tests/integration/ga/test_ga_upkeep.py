@@ -167,6 +167,8 @@ def cut(store: str, generations: int) -> None:
     """Leave what a coordinator had committed that was killed after so many generations."""
     for table in ("individuals", "generations", "evaluations"):
         change(store, f"DELETE FROM {table} WHERE generation >= {generations}")
+    for table in ("strategies", "anchors"):
+        change(store, f"DELETE FROM {table}")
     change(store, "UPDATE runs SET finished_at = NULL")
 
 
