@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ga.api.results import Run
 
 
-class _Shown(Figure):
+class RunFigure(Figure):
     """A figure that a notebook shows by itself, without matplotlib's state of open figures."""
 
     def _repr_png_(self) -> bytes:
@@ -34,7 +34,7 @@ def plot(run: Run, ax: Axes | None) -> Figure:
     """See ``Run.plot``."""
     curves = run.equity
     if ax is None:
-        ax = _Shown(figsize=(9, 4), layout="constrained").add_subplot()
+        ax = RunFigure(figsize=(9, 4), layout="constrained").add_subplot()
     ax.plot(curves.index, curves["strategy"], label=run.best.name)
     ax.plot(curves.index, curves["buy and hold"], label="buy and hold", linewidth=1)
     last = curves.index[curves["part"] == PARTS[2]]
