@@ -120,22 +120,16 @@ def evolve(
         )
         start_forkserver()
         loaded = market if isinstance(market, Market) else load_market(market)
-        try:
+        with _resumable(listener, None if store is None else ledger) as kept:
             _, result = workflow.evolve(
                 lambda: loaded,
-                pin=lambda one: pin(one, None if store is None else ledger),
+                pin=lambda one: pin(one, kept),
                 plan=plan,
                 families=names,
                 settings=settings,
                 options=options,
                 listener=listener,
             )
-        except KeyboardInterrupt as error:
-            if listener.run is not None and store is not None:
-                shown = url_of(ledger).render_as_string() if "://" in ledger else ledger
-                command = ["python", "-m", "ga", "resume", listener.run, "--store", shown]
-                error.add_note(f"continue with: {shlex.join(command)}")
-            raise
     return make_run(result, loaded, None if store is None else str(store))
 
 
@@ -164,6 +158,19 @@ def _ledger(store: str | Path | None) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="ga-") as folder:
         yield str(Path(folder) / "ga.db")
+
+
+@contextmanager
+def _resumable(listener: _Listener, store: str | None) -> Iterator[str | None]:
+    """Say how to continue a run in a store that is interrupted; gives the store."""
+    try:
+        yield store
+    except KeyboardInterrupt as error:
+        if listener.run is not None and store is not None:
+            shown = url_of(store).render_as_string() if "://" in store else store
+            command = ["python", "-m", "ga", "resume", listener.run, "--store", shown]
+            error.add_note(f"continue with: {shlex.join(command)}")
+        raise
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 import ga
 from ga.cli import main
@@ -141,7 +143,7 @@ def test_plot_draws_both_curves_and_holdout(run: ga.Run, tmp_path: Path) -> None
     assert labels == [run.best.name, "buy and hold", "hold-out"]
     figure.savefig(tmp_path / "run.png")
     assert (tmp_path / "run.png").stat().st_size > 5000
-    assert figure._repr_png_()[1:4] == b"PNG"
+    assert DisplayFormatter().format(figure)[0]["image/png"]
     assert run.plot(axes) is figure
     assert len(axes.lines) == 4
 
@@ -212,13 +214,15 @@ except KeyboardInterrupt as error:
     assert json.loads(out)["digest"] == run.digest
 
 
-def test_run_without_store_leaves_no_file(
+def test_run_without_store_leaves_no_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: ga.Run
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    gc.unfreeze()
     assert evolve().digest == run.digest
     assert run.store is None
+    assert gc.get_freeze_count() == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -262,6 +266,22 @@ def test_bad_arguments_are_refused_by_name(case: str) -> None:
 def test_ledger_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ga.InputError, match=r"^store .*no such file; run an evolution first"):
         ga.load_run(tmp_path / "none.db", "1f0c")
+
+
+_CHEAP = """
+import sys
+before = set(sys.modules)
+import ga
+import json
+print(json.dumps(sorted(set(sys.modules) - before)))
+print(ga.InputError.__name__, "numba" in sys.modules)
+"""
+
+
+def test_import_loads_no_other_module() -> None:
+    first, second = script_of("-c", _CHEAP).stdout.splitlines()
+    assert not {"numpy", "pandas", "numba", "ga.api", "ga.errors"} & set(json.loads(first))
+    assert second == "InputError True"
 
 
 SCRIPT = f"""
