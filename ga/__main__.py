@@ -3,7 +3,6 @@
 
 def run() -> None:
     """Run one command and exit with its status."""
-    # All imports are here, because worker processes also load this file and need none of them.
     # Before any slow import, because Ctrl-C may come at any moment.
     from ga.cli.interrupts import Signals
 

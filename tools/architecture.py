@@ -22,7 +22,10 @@ PROGRAM: Final = "tools.architecture"
 BEGIN: Final = f"<!-- begin: written by python -m {PROGRAM} -->"
 END: Final = f"<!-- end: written by python -m {PROGRAM} -->"
 WHERE: Final = (
-    ("reads prices from a file, an exchange or a generator", "ga", "load_market"),
+    ("reads prices from a file, an exchange or a generator", "ga", "MarketSpec"),
+    ("makes a market of data frames", "ga", "load_frames"),
+    ("opens a stored run from Python", "ga", "load_run"),
+    ("does what the command line and the Python API share", "ga", "Listener"),
     ("aligns assets, and finds gaps in their bars", "ga", "align"),
     ("describes a strategy family and its genes", "ga", "Family"),
     ("breeds the next generation", "ga", "Evolution"),

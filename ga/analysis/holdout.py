@@ -16,6 +16,7 @@ from ga.analysis.overfitting import (
 )
 from ga.backtest import simulation
 from ga.backtest.panel import panels
+from ga.errors import InputError
 from ga.evaluation.evaluate import measure
 from ga.evaluation.folds import split
 from ga.evaluation.scoring import sharpe
@@ -109,12 +110,22 @@ def measure_performance(
 
 
 def positions(market: Market, genome: Genome) -> Floats:
-    """(T, A) target positions at the close of every bar."""
+    """(T, A) target positions at the close of every bar, as fractions of equity from -1 to 1.
+
+    Raises:
+        InputError: the market is too short for the family.
+    """
+    family = get_family(genome.family)
+    if market.bars <= family.history:
+        raise InputError(
+            f"market {market.name}: {market.bars} bars, {family.name} needs more than"
+            f" {family.history}; give a longer history"
+        )
     genes = np.array([genome.genes])
     out = np.empty((market.bars, len(market.assets)))
     for asset, panel in enumerate(panels(market)):
         changes = Changes.empty(1, market.bars)
-        get_family(genome.family).signals(panel, genes, changes)
+        family.signals(panel, genes, changes)
         out[:, asset] = changes.positions(market.bars)[:, 0]
     return out
 
@@ -126,6 +137,16 @@ def equity(market: Market, settings: Settings, genome: Genome) -> Floats:
     for asset, panel in enumerate(panels(market)):
         changes = Changes.empty(1, market.bars)
         get_family(genome.family).signals(panel, genes, changes)
+        out[:, asset] = simulation.curve(panel, changes, settings.costs)
+    return out
+
+
+def buy_and_hold(market: Market, settings: Settings) -> Floats:
+    """(T, A) equity of buying each asset at the second bar's open and holding it, net of costs."""
+    out = np.empty((market.bars, len(market.assets)))
+    for asset, panel in enumerate(panels(market)):
+        changes = Changes.empty(1, market.bars)
+        changes.put(0, np.ones(market.bars))
         out[:, asset] = simulation.curve(panel, changes, settings.costs)
     return out
 

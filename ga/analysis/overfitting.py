@@ -170,6 +170,9 @@ class Edge:
             and self.overfitting < 0.5
         )
 
+    def __str__(self) -> str:
+        return self.statement
+
     @property
     def statement(self) -> str:
         """One line with the conclusion and its numbers."""

@@ -184,7 +184,7 @@ class Compiling:
     def __init__(self, families: int) -> None:
         place = folder()
         # Making or reading a market also compiles some kernels.
-        self._cold = place is None or not any(place.glob("accounts.*.kernel"))
+        self._cold = place is None or not any(place.glob("kernel.*.kernel"))
         self._families, self._done = families, 0
         self._began = self._told = time.monotonic()
         if self._cold:

@@ -4,52 +4,35 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
 
-from ga.analysis.holdout import test_for_edge
-from ga.analysis.overfitting import Edge
+from ga import workflow
+from ga.appraisal import Result
 from ga.backtest.simulation import Costs
 from ga.cli import cluster, data, runs, serve
 from ga.cli import compile as compilation
 from ga.cli import ledger as upkeep
 from ga.cli import plan as capacity
 from ga.cli.exit_status import status_of
-from ga.cli.parser import _SAMPLE, DEFAULT_STORE, default_store, make_parser
-from ga.cli.render import (
-    ProgressLine,
-    gap_lines,
-    print_families,
-    print_strategies,
-)
-from ga.cli.runs import appraised, sharpe_row, spec_of, strategy_row
-from ga.errors import ClusterError, InputError
-from ga.evaluation.folds import visible
+from ga.cli.parser import DEFAULT_STORE, default_store, make_parser
+from ga.cli.render import print_families, print_strategies
+from ga.cli.runs import spec_of
+from ga.errors import InputError
 from ga.evaluation.settings import Settings
-from ga.event_log import BatchLog
-from ga.evolution import Evolution, Plan
+from ga.evolution import Plan
 from ga.execution import numerics_check
-from ga.execution.auto import Choice, make_evaluator
-from ga.execution.local import LocalEvaluator
-from ga.execution.numerics_check import require_coordinator
-from ga.execution.protocol import Evaluator
-from ga.execution.ray.reconnect import Reconnector
-from ga.families import FAMILIES, usable_families
-from ga.ledger import Ledger, StrategyRecord, open_ledger
+from ga.families import FAMILIES
 from ga.ledger.connection import told_of_database
 from ga.market import Market
-from ga.metrics import MetricsServer, Telemetry, check_port, depends_on
 from ga.ops import preflight
-from ga.redaction import redact, refuse_passwords
-from ga.result_cache import Cache, check_cache, open_cache
-from ga.resumption import resumed
-from ga.runner import Runner, Summary
+from ga.presentation import sharpe_row, strategy_row
+from ga.progress import ProgressLine
+from ga.redaction import refuse_passwords
+from ga.runner import Progress, Summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,6 +75,27 @@ def _how_to_go_on(options: argparse.Namespace) -> str:
     return shlex.join(["python", "-m", "ga", "resume", run, *stored])
 
 
+class _Terminal:
+    """The listener of a command: information and progress on stderr."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        print(text, file=sys.stderr)
+
+    def begun(self, run: str) -> None:
+        """Keep the run for the hint on how to continue it."""
+        self._options.begun = run
+
+    @contextmanager
+    def watching(self) -> Iterator[Callable[[Progress], None]]:
+        """A bar or lines."""
+        with ProgressLine() as line:
+            yield line.show
+
+
 def _evolve(options: argparse.Namespace) -> int:
     named = tuple(options.families.split(",")) if options.families else None
     # Refused before a market is read, if a number or a name is wrong already.
@@ -104,214 +108,60 @@ def _evolve(options: argparse.Namespace) -> int:
     settings = Settings(
         costs=Costs(fee=options.fee, slippage=options.slippage), folds=options.folds
     )
-    _check_top(options.top)
-    _check_run_id(options.run_id)
-    require_coordinator()
+
     spec = spec_of(options)
-    market = spec.load()
-    if options.max_cells is not None and market.bars * len(market.assets) > options.max_cells:
-        raise InputError(
-            f"--market {options.market}: {market.bars:,} bars of {len(market.assets)} assets are"
-            f" over the limit of {options.max_cells:,}; select fewer"
-        )
-    seen = visible(market, settings)
-    usable, left_out = usable_families(seen, named)
-    plan = replace(plan, families=usable)
-    # The store is opened last of all that can be refused, so that bad input leaves it untouched;
-    # and only then is anything printed, so that a refusal is one line.
-    _check_log(options.log)
-    _check_services(options)
-    choice = make_evaluator(
-        options.mode,
-        market=seen,
-        settings=settings,
+
+    def load() -> Market:
+        market = spec.load()
+        if options.max_cells is not None and market.bars * len(market.assets) > options.max_cells:
+            raise InputError(
+                f"--market {options.market}: {market.bars:,} bars of {len(market.assets)} assets"
+                f" are over the limit of {options.max_cells:,}; select fewer"
+            )
+        return market
+
+    done = workflow.evolve(
+        load,
+        pin=spec.pinned,
         plan=plan,
-        workers=options.workers,
-        address=options.address,
+        families=named,
+        settings=settings,
+        options=_options(options),
+        listener=_Terminal(options),
+        run=options.run_id,
     )
-    with closing(choice.evaluator), closing(open_ledger(options.store, create=True)) as ledger:
-        for line in (*gap_lines(market), *left_out):
-            print(line, file=sys.stderr)
-        print(f"mode: {choice.reason}; seed {plan.seed}", file=sys.stderr)
-        run = options.begun = ledger.begin(
-            market=market,
-            spec=spec.pinned(market),
-            plan=plan,
-            settings=settings,
-            mode=choice.evaluator.mode,
-            run=options.run_id,
-        )
-        with ledger.own(run):
-            return _drive(options, ledger, run, Evolution(plan), market, settings, choice, left_out)
+    return _print_result(options, *done)
 
 
 def _resume(options: argparse.Namespace) -> int:
-    _check_top(options.top)
-    _check_log(options.log)
-    _check_services(options)
-    with closing(open_ledger(options.store, create=False)) as ledger:
-        ledger.require_sound("runs")
-        record = ledger.run(options.run)
-        record.check_version()
-        require_coordinator()
-        market = record.market.load()
-        if market.hash != record.market_hash:
-            raise InputError(
-                f"run {record.run}: market {record.market.spec} has changed since the run began;"
-                " restore the data it was started on"
-            )
-        # Take ownership before reading: a previous owner can no longer commit.
-        options.begun = record.run
-        with ledger.own(record.run):
-            evolution = resumed(ledger, record, visible(market, record.settings).hash)
-            choice = make_evaluator(
-                options.mode,
-                market=visible(market, record.settings),
-                settings=record.settings,
-                plan=record.plan,
-                workers=options.workers,
-                address=options.address,
-            )
-            print(
-                f"resuming run {record.run} at generation {evolution.generation + 1} of"
-                f" {record.plan.generations}; mode: {choice.reason}",
-                file=sys.stderr,
-            )
-            with closing(choice.evaluator):
-                return _drive(
-                    options, ledger, record.run, evolution, market, record.settings, choice
-                )
+    done = workflow.resume(options.run, options=_options(options), listener=_Terminal(options))
+    return _print_result(options, *done)
 
 
-def _drive(
-    options: argparse.Namespace,
-    ledger: Ledger,
-    run: str,
-    evolution: Evolution,
-    market: Market,
-    settings: Settings,
-    choice: Choice,
-    left_out: Sequence[str] = (),
-) -> int:
-    """Evolve to the end, then appraise what was found and print it."""
-    families = evolution.plan.families
+def _options(options: argparse.Namespace) -> workflow.Options:
+    names = [field.name for field in fields(workflow.Options)]
+    return workflow.Options(**{name: getattr(options, name) for name in names})
 
-    def fall_back(error: ClusterError) -> Evaluator:
-        print(f"ga: {error}; continuing on this machine", file=sys.stderr)
-        return LocalEvaluator(
-            market=visible(market, settings),
-            settings=settings,
-            families=families,
-            workers=options.workers or os.cpu_count() or 1,
-        )
 
-    def connect() -> Evaluator:
-        return make_evaluator(
-            "distributed",
-            market=visible(market, settings),
-            settings=settings,
-            plan=evolution.plan,
-            workers=options.workers,
-            address=options.address,
-        ).evaluator
-
-    with (
-        ProgressLine() as progress,
-        BatchLog(options.log, run) as log,
-        _services(options, run, log) as (cache, telemetry),
-    ):
-        log.write(
-            "choice",
-            mode=choice.evaluator.mode,
-            reason=redact(choice.reason),
-            costs={mode: asdict(cost) for mode, cost in choice.costs.items()},
-        )
-        for line in left_out:
-            log.write("left_out", level="warning", text=line)
-        runner = Runner(
-            run=run,
-            evolution=evolution,
-            market=visible(market, settings),
-            settings=settings,
-            ledger=ledger,
-            evaluator=choice.evaluator,
-            fall_back=fall_back,
-            log=log,
-            on_progress=progress.show,
-            known=ledger.evaluated(run),
-            cache=cache,
-            telemetry=telemetry,
-            stand_by=lambda: Reconnector(connect),
-        )
-        try:
-            summary = runner.go()
-        finally:
-            runner.evaluator.close()
-    _appraise(options, ledger, run, market, settings, summary)
+def _print_result(options: argparse.Namespace, summary: Summary, result: Result) -> int:
+    if options.json:
+        print(json.dumps(_json(summary, result)))
+        return 0
+    edge = result.edge
+    print_strategies(result.best, runs=False)
+    print_families(result.families_at_end)
+    print(f"{edge.statement}" if edge else "no strategy has a fitness: nothing to appraise")
+    print(
+        f"run {result.run}: {summary.evaluations:,} evaluations in {summary.seconds:.1f} s"
+        f" ({summary.evaluations_per_second:,.0f}/s, {summary.mode}, {summary.workers} workers)"
+        + (f"; {summary.cached:,} more from the cache" if summary.cached else "")
+    )
+    print(f"history digest {summary.digest}")
     return 0
 
 
-def _appraise(
-    options: argparse.Namespace,
-    ledger: Ledger,
-    run: str,
-    market: Market,
-    settings: Settings,
-    summary: Summary,
-) -> None:
-    """Measure the best strategies on the hold-out, store that, and print the result of the run."""
-    best = appraised(ledger.strategies(run, options.top), market, settings)
-    ledger.keep(run, best)
-    edge = _edge(ledger, run, market, settings)
-    families_at_end = ledger.family_counts(run)
-    ledger.close()
-    if options.json:
-        print(json.dumps(_json(summary, market, best, edge, families_at_end)))
-    else:
-        print_strategies(best, runs=False)
-        print_families(families_at_end)
-        print(f"{edge.statement}" if edge else "no strategy has a fitness: nothing to appraise")
-        print(
-            f"run {run}: {summary.evaluations:,} evaluations in {summary.seconds:.1f} s"
-            f" ({summary.evaluations_per_second:,.0f}/s, {summary.mode}, {summary.workers} workers)"
-            + (f"; {summary.cached:,} more from the cache" if summary.cached else "")
-        )
-        print(f"history digest {summary.digest}")
-
-
-@contextmanager
-def _services(
-    options: argparse.Namespace, run: str, log: BatchLog
-) -> Iterator[tuple[Cache | None, Telemetry]]:
-    """The result cache and the metrics of a run, as the options request them."""
-    telemetry = Telemetry(run, depends_on(options.store, options.cache))
-    with ExitStack() as opened:
-        if options.metrics_port is not None:
-            server = MetricsServer(telemetry.registry, options.metrics_port, options.metrics_host)
-            opened.enter_context(server)
-            log.write("metrics", url=server.url)
-            print(f"metrics: {server.url}", file=sys.stderr)
-        cache = open_cache(options.cache, warn=lambda text: log.warn("cache", text))
-        if cache is not None:
-            opened.callback(cache.close)
-        yield cache, telemetry
-
-
-def _edge(ledger: Ledger, run: str, market: Market, settings: Settings) -> Edge | None:
-    best = ledger.strategies(run, 1)
-    if not best:
-        return None
-    trials, sample = ledger.trials(run, _SAMPLE)
-    return test_for_edge(market, settings, best[0].genome, sample, trials)
-
-
-def _json(
-    summary: Summary,
-    market: Market,
-    best: Sequence[StrategyRecord],
-    edge: Edge | None,
-    families_at_end: Mapping[str, int],
-) -> dict[str, object]:
+def _json(summary: Summary, result: Result) -> dict[str, object]:
+    market, edge = result.market, result.edge
     return {
         **asdict(summary),
         "evaluations_per_second": summary.evaluations_per_second,
@@ -323,29 +173,7 @@ def _json(
             "gaps": len(market.report.gaps),
             "missing_bars": market.report.missing,
         },
-        "best": [{**strategy_row(s), **sharpe_row(s)} for s in best],
-        "families": dict(families_at_end),
+        "best": [{**strategy_row(s), **sharpe_row(s)} for s in result.best],
+        "families": dict(result.families_at_end),
         "edge": None if edge is None else {**asdict(edge), "shown": edge.shown},
     }
-
-
-def _check_top(top: int) -> None:
-    if not 0 <= top <= 1000:
-        raise InputError(f"--top must be 0..1000, not {top}")
-
-
-def _check_run_id(run: str | None) -> None:
-    if run is not None and not re.fullmatch("[0-9a-f]{12}", run):
-        raise InputError(f"--run-id {run}: must be 12 hexadecimal digits (0-9a-f); or omit it")
-
-
-def _check_services(options: argparse.Namespace) -> None:
-    if options.cache:
-        check_cache(options.cache)
-    if options.metrics_port is not None:
-        check_port(options.metrics_port, options.metrics_host)
-
-
-def _check_log(path: Path | None) -> None:
-    with BatchLog(path):
-        return

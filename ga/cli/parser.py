@@ -17,12 +17,9 @@ from ga.environment import command_name, setting
 from ga.errors import InputError
 from ga.metrics import LOOPBACK
 from ga.ops import preflight
+from ga.workflow import MODES
 
 DEFAULT_STORE = "sqlite:///ga.db"
-
-
-_SAMPLE = 64
-"""Strategies drawn from all that were tried, for the probability of overfitting."""
 
 
 _RUN = "the start of its id, as `runs` lists it"
@@ -144,7 +141,7 @@ def _add_execution(command: argparse.ArgumentParser) -> None:
     """Where and how a run is evaluated."""
     command.add_argument(
         "--mode",
-        choices=["auto", "local", "distributed"],
+        choices=MODES,
         default="auto",
         help="on this machine, or on a cluster; auto takes what is estimated to be faster",
     )

@@ -8,9 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TextIO
@@ -30,12 +28,12 @@ from ga.cli.render import print_strategies
 from ga.cli.tables import table
 from ga.errors import InputError
 from ga.evaluation.folds import visible
-from ga.evaluation.settings import Settings
 from ga.families import FAMILIES, KERNEL_VERSION, get_family
 from ga.genome import Genome
-from ga.ledger import RunRecord, Sharpes, StrategyRecord, open_ledger
+from ga.ledger import RunRecord, StrategyRecord, open_ledger
 from ga.ledger.soundness import require_genomes, require_key
 from ga.market import Market
+from ga.presentation import named_genes, sharpe_row, strategy_row
 from ga.sources import MarketSpec
 from ga.verification import processors
 
@@ -57,46 +55,6 @@ def spec_of(options: argparse.Namespace) -> MarketSpec:
         symbol=options.symbol,
         decimal=options.decimal,
     )
-
-
-def strategy_row(strategy: StrategyRecord) -> dict[str, object]:
-    """A strategy as a JSON object."""
-    return {
-        "key": strategy.outcome.key,
-        "family": strategy.genome.family,
-        "genes": _named(strategy.genome),
-        "fitness": strategy.outcome.fitness,
-        "trades": strategy.outcome.trades,
-        "max_drawdown": strategy.outcome.max_drawdown,
-        "generation": strategy.generation,
-    }
-
-
-def appraised(
-    strategies: Sequence[StrategyRecord], market: Market, settings: Settings
-) -> list[StrategyRecord]:
-    """Strategies with their Sharpe ratios on all parts of a *whole* market."""
-    appraisals = measure_performance(market, settings, [s.genome for s in strategies])
-    return [
-        replace(strategy, sharpes=_sharpes(appraisal))
-        for strategy, appraisal in zip(strategies, appraisals, strict=True)
-    ]
-
-
-def _sharpes(appraisal: Performance) -> Sharpes:
-    in_sample, out_of_sample, holdout = map(appraisal.sharpe, PARTS)
-    return Sharpes(in_sample=in_sample, out_of_sample=out_of_sample, holdout=holdout)
-
-
-def sharpe_row(strategy: StrategyRecord) -> dict[str, float | None]:
-    """Sharpe ratios of a strategy at the end of its run, as a JSON object."""
-    found = strategy.sharpes or Sharpes(in_sample=None, out_of_sample=None, holdout=None)
-    return {f"{part}_sharpe": value for part, value in asdict(found).items()}
-
-
-def _named(genome: Genome) -> dict[str, float]:
-    names = [gene.name for gene in get_family(genome.family).genes]
-    return dict(zip(names, genome.genes, strict=True))
 
 
 def runs(options: argparse.Namespace) -> int:
@@ -222,7 +180,9 @@ def show(options: argparse.Namespace) -> int:
     ]
     if options.out is not None:
         title = f"{strategy.genome.family} on {market.name}"
-        text = page(title, _named(strategy.genome), market.times, curve, rows, _parts(appraisal))
+        text = page(
+            title, named_genes(strategy.genome), market.times, curve, rows, _parts(appraisal)
+        )
         _write(options.out, text)
         print(f"written: {options.out}", file=sys.stderr)
     if options.json:
@@ -239,7 +199,7 @@ def show(options: argparse.Namespace) -> int:
             )
         )
         return 0
-    genes = ", ".join(f"{name} {value:.6g}" for name, value in _named(strategy.genome).items())
+    genes = ", ".join(f"{name} {value:.6g}" for name, value in named_genes(strategy.genome).items())
     print(f"{strategy.genome.family} ({strategy.outcome.key[:10]}) of run {strategy.run}\n{genes}")
     numbers = ("fold", "sharpe", "growth", "drawdown", "trades", "exposure")
     table("Sharpe ratio annualised, net of costs", rows, right=numbers)
@@ -316,12 +276,6 @@ def signals(options: argparse.Namespace) -> int:
     path = Path(options.strategy)
     genome = _exported(path) if os.path.exists(path) else _kept(options)[0].genome
     market = spec_of(options).load()
-    family = get_family(genome.family)
-    if market.bars <= family.history:
-        raise InputError(
-            f"market {market.name}: {market.bars} bars, {family.name} needs more than"
-            f" {family.history}; give a longer history"
-        )
     targets = positions(market, genome)
     before = np.vstack([np.zeros(targets.shape[1]), targets[:-1]])
     rows = [

@@ -3,12 +3,17 @@
 Loading takes more than a second and is done once, while the program starts. The program itself must
 not fork, because it has threads (progress, database) whose locks a fork would copy. This module
 imports only the standard library.
+
+Neither the clean process nor a worker loads the main module of the program. ``multiprocessing``
+loads it in each process that it starts, because a function may be defined there. Ours never is, and
+to load a script without ``if __name__ == "__main__"`` would run it again in each worker.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import multiprocessing
 import os
 import shutil
@@ -18,8 +23,16 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker, util
-from multiprocessing.context import SpawnProcess
+from multiprocessing import (
+    context,
+    forkserver,
+    popen_forkserver,
+    reduction,
+    resource_tracker,
+    spawn,
+    util,
+)
+from multiprocessing import process as processes
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +43,52 @@ ONE_THREAD: Final = dict.fromkeys(
 )
 """One thread per worker: more threads would use other workers' cores and add in another order."""
 
-CONTEXT: Final = multiprocessing.get_context("forkserver")
+_MAIN: Final = ("init_main_from_name", "init_main_from_path")
+"""What tells a new process to load the main module of the program."""
+
+
+class _Popen(popen_forkserver.Popen):
+    """Starts a process that does not load the main module of the program."""
+
+    _fds: list[int]
+
+    def _launch(self, process_obj: processes.BaseProcess) -> None:
+        # The method of the base class, except for the main module.
+        told = spawn.get_preparation_data(process_obj.name)
+        buffer = io.BytesIO()
+        context.set_spawning_popen(self)
+        try:
+            reduction.dump({k: v for k, v in told.items() if k not in _MAIN}, buffer)
+            reduction.dump(process_obj, buffer)
+        finally:
+            context.set_spawning_popen(None)
+        self.sentinel, pipe = forkserver.connect_to_new_process(self._fds)
+        # The process ends with this one, when the other end of its pipe is closed.
+        ours = os.dup(pipe)
+        self.finalizer = util.Finalize(self, _close, (ours, self.sentinel))
+        with open(pipe, "wb", closefd=True) as file:
+            file.write(buffer.getbuffer())
+        self.pid = forkserver.read_signed(self.sentinel)
+
+
+def _close(*held: int) -> None:
+    for one in held:
+        os.close(one)
+
+
+class WorkerProcess(context.ForkServerProcess):
+    """A process that is forked from the clean process."""
+
+    @staticmethod
+    def _Popen(process_obj: processes.BaseProcess) -> _Popen:  # noqa: N802
+        return _Popen(process_obj)
+
+
+class _Context(context.ForkServerContext):
+    Process = WorkerProcess
+
+
+CONTEXT: Final = _Context()
 CONTEXT.set_forkserver_preload(["ga.execution.preload"])
 
 
@@ -101,7 +159,7 @@ def end_children() -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(held._forkserver_pid, signal.SIGKILL)
     for child in multiprocessing.active_children():
-        if isinstance(child, SpawnProcess) and child.pid is not None:
+        if isinstance(child, context.SpawnProcess) and child.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 # Its group does not exist yet, or has ended.
                 os.killpg(child.pid, signal.SIGKILL)

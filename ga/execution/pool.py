@@ -78,8 +78,14 @@ class _Worker:
             name="ga-worker",
             daemon=True,
         )
-        with single_threaded_env():
-            self.process.start()
+        try:
+            with single_threaded_env():
+                self.process.start()
+        except BaseException:
+            # Ctrl-C, which waits until the process has started: nobody else knows it.
+            if self.process.pid is not None:
+                self.process.kill()
+            raise
         theirs.close()
         self.up = False
         self.task: _Task | None = None
@@ -119,7 +125,13 @@ class Pool:
         self._clock = SuspendAwareClock()
         self.abandoned: UnansweredAttempts = {}
         """See ``Evaluator``."""
-        self._workers = [_Worker(market, settings) for _ in range(workers)]
+        self._workers: list[_Worker] = []
+        try:
+            for _ in range(workers):
+                self._workers.append(_Worker(market, settings))
+        except BaseException:
+            self.close()
+            raise
 
     def wait_up(self) -> None:
         """Return when all workers are up."""

@@ -8,11 +8,11 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import ValidationError
 
-from ga.cli.runs import sharpe_row, strategy_row
 from ga.errors import InputError
 from ga.families import get_family
 from ga.ledger.columns import DamagedError
 from ga.ledger.soundness import require_genomes
+from ga.presentation import sharpe_row, strategy_row
 from ga.service.context import Context
 from ga.service.guards import plain_json
 from ga.service.job_store import ConflictError, FullError, Job

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ga.errors import InputError
-from ga.market import Market, align
+from ga.market import Market
 from ga.sources.files import file_source, load_files
+from ga.sources.frames import Frames, frame_source
 from ga.sources.hyperliquid import PREFIX, hyperliquid_source
 from ga.sources.reading import ReadOptions, parse_options
 from ga.sources.samples import SAMPLES, load_sample, sample_source
@@ -22,7 +23,7 @@ from ga.sources.synthetic import parse_synthetic, synthetic, synthetic_source
 
 _DEFAULT = ReadOptions()
 
-__all__ = ["MarketSpec", "load_files", "load_market", "load_sample", "synthetic"]
+__all__ = ["MarketSpec", "load_files", "load_frames", "load_market", "load_sample", "synthetic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +99,31 @@ def load_market(
             column), or an option is invalid or leaves no bar.
     """
     selection = parse_selection(assets=assets, start=start, end=end, timeframe=timeframe)
-    source = _source(spec, selection, options)
-    return align(selection.name(source.name), selection.series(source))
+    return selection.market(_source(spec, selection, options))
+
+
+def load_frames(
+    frames: Frames,
+    *,
+    name: str | None = None,
+    assets: Sequence[str] | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    timeframe: str | None = None,
+    options: ReadOptions = _DEFAULT,
+) -> Market:
+    """Make a market of data frames, with the checks that files get.
+
+    Args:
+        frames: Bars of one asset, or of each asset by its name.
+        name: Name of the market; if it has one frame, also of its asset.
+        assets, start, end, timeframe, options: See ``load_market``.
+
+    Raises:
+        InputError: a frame's content or an option is invalid, or leaves no bar.
+    """
+    selection = parse_selection(assets=assets, start=start, end=end, timeframe=timeframe)
+    return selection.market(frame_source(frames, options, name=name))
 
 
 def _source(spec: str, selection: Selection, options: ReadOptions) -> Source:

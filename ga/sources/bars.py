@@ -41,7 +41,16 @@ def read_bars(path: Path, options: ReadOptions, *, asset: str) -> Bars:
     Raises:
         InputError: the message names the invalid file, row and column, and the remedy.
     """
-    table = open_table(path)
+    return read_table(open_table(path), options, asset=asset)
+
+
+def read_table(table: Table, options: ReadOptions, *, asset: str) -> Bars:
+    """Read and check one table.
+
+    Raises:
+        InputError: the message names the invalid row and column, and the remedy.
+    """
+    path = table.path
     roles = find_roles(path, table.names, options)
     if roles.by_order:
         roles = arrange(path, table.sample)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ga.market import Market, Series, align
+from ga.market import Market, Series
 from ga.sources.bars import read_bars
 from ga.sources.folders import Asset, assets_of, read_asset
 from ga.sources.reading import ReadOptions
@@ -25,8 +25,7 @@ def load_files(path: Path, options: ReadOptions = _DEFAULT) -> Market:
     Raises:
         InputError: the message names the invalid file, row and column, and the remedy.
     """
-    source = file_source(path, options)
-    return align(source.name, Selection().series(source))
+    return Selection().market(file_source(path, options))
 
 
 def file_source(path: Path, options: ReadOptions = _DEFAULT) -> Source:

@@ -66,16 +66,16 @@ def assets_of(path: Path, options: ReadOptions) -> list[Asset]:
     if not path.is_dir():
         return [
             Asset(name=symbol or path.stem, files=(path,), options=one)
-            for symbol, one in _by_symbol(options)
+            for symbol, one in by_symbol(options)
         ]
     return [
         replace(asset, name=symbol or asset.name)
-        for symbol, one in _by_symbol(options)
+        for symbol, one in by_symbol(options)
         for asset in _in_folder(path, one)
     ]
 
 
-def _by_symbol(options: ReadOptions) -> list[tuple[str | None, ReadOptions]]:
+def by_symbol(options: ReadOptions) -> list[tuple[str | None, ReadOptions]]:
     if not options.symbols:
         return [(None, options)]
     return [(symbol, replace(options, symbols=(symbol,))) for symbol in options.symbols]

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from ga.errors import InputError
-from ga.market import Series
+from ga.market import Market, Series, align
 from ga.sources.resample import parse_timeframe, resample
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,6 +51,14 @@ class Selection:
     def name(self, source: str) -> str:
         """The market's name: that of the source, and the selection if there is one."""
         return f"{source}[{self.label}]" if self.label else source
+
+    def market(self, source: Source) -> Market:
+        """Read, select and align a source.
+
+        Raises:
+            InputError: see ``series`` and ``align``.
+        """
+        return align(self.name(source.name), self.series(source))
 
     def series(self, source: Source) -> list[Series]:
         """Read the selected assets and cut them to the selected bars.

@@ -37,7 +37,7 @@ JSONS: Final = (".json", ".jsonl")
 SUFFIXES: Final = (".csv", ".parquet", ".feather")
 READABLE: Final = (*SUFFIXES, *TEXTS, *JSONS, *COMPRESSED)
 _SHEETS: Final = (".xlsx", ".xls", ".ods")
-_SAMPLE_ROWS: Final = 200
+SAMPLE_ROWS: Final = 200
 _CHUNK: Final = 250_000
 """Rows that the parser holds as Python objects."""
 _NAMES_OF_EMPTY: Final = ["", "null", "NULL", "None", "nan", "NaN", "NA", "N/A", "n/a", "#N/A", "-"]
@@ -125,7 +125,7 @@ def _delimited(text: Text, suffix: str) -> Table:
         path=text.path,
         kind=suffix[1:] + text.compression,
         names=layout.names,
-        sample=tuple(row[:width] for row in layout.cells[:_SAMPLE_ROWS]),
+        sample=tuple(row[:width] for row in layout.cells[:SAMPLE_ROWS]),
         texts=texts,
         read=read,
         line=line,
@@ -201,7 +201,7 @@ def _json(text: Text, suffix: str) -> Table:
     names, rows = _json_rows(text.path, content)
     frame = pd.DataFrame(rows, dtype=object)
     series = {i: frame[column].infer_objects() for i, column in enumerate(frame.columns)}
-    sample = tuple(tuple(map(str, row)) for row in frame.head(_SAMPLE_ROWS).itertuples(index=False))
+    sample = tuple(tuple(map(str, row)) for row in frame.head(SAMPLE_ROWS).itertuples(index=False))
     return Table(
         path=text.path,
         kind=suffix[1:] + text.compression,
@@ -248,7 +248,7 @@ def _parquet(path: Path) -> Table:
     schema = file.schema_arrow
     if file.metadata.num_rows == 0:
         raise InputError(f"{path}: no bars, only a header; give a file with bars")
-    head = next(file.iter_batches(batch_size=_SAMPLE_ROWS))
+    head = next(file.iter_batches(batch_size=SAMPLE_ROWS))
     unique = len(set(schema.names)) == len(schema.names)
 
     def read(wanted: Sequence[int]) -> pa.Table:
@@ -276,7 +276,7 @@ def _feather(path: Path) -> Table:
     if table.num_rows == 0:
         raise InputError(f"{path}: no bars, only a header; give a file with bars")
     return _stored(
-        path, "feather", table.schema, table.slice(0, _SAMPLE_ROWS), lambda i: table.select(list(i))
+        path, "feather", table.schema, table.slice(0, SAMPLE_ROWS), lambda i: table.select(list(i))
     )
 
 

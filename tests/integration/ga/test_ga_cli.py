@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ga import workflow
 from ga.cli import main
 from ga.execution.auto import Cost, make_evaluator
 from ga.families import FAMILIES
+from ga.ledger import Ledger
 from tests.support.command_line import MARKET, ONE, SMALL, CommandLine, evolved
 
 
@@ -123,7 +125,7 @@ def test_interrupted_run_resumes_to_same_digest(ga, monkeypatch):
 
 def test_crashed_run_resumes_to_same_digest(ga, monkeypatch):
     whole = evolved(ga)["digest"]
-    commit, calls = main.Ledger.commit, []
+    commit, calls = Ledger.commit, []
 
     def crash(self, *args, **kwargs):
         calls.append(kwargs["generation"])
@@ -132,7 +134,7 @@ def test_crashed_run_resumes_to_same_digest(ga, monkeypatch):
         commit(self, *args, **kwargs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(main.Ledger, "commit", crash)
+        patched.setattr(Ledger, "commit", crash)
         status, _, err = ga("evolve", "--market", MARKET, *ONE)
     assert status == 1
     assert err.splitlines()[-1] == "ga: planted: disk full"
@@ -170,7 +172,7 @@ def test_choice_of_mode_is_logged(ga, tmp_path, monkeypatch):
     def make(*argv, **options):
         return replace(make_evaluator(*argv, **options), reason="numbers", costs=costs)
 
-    monkeypatch.setattr(main, "make_evaluator", make)
+    monkeypatch.setattr(workflow, "make_evaluator", make)
     log = tmp_path / "log"
     run = evolved(ga, "--log", str(log))["run"]
     first = json.loads(log.read_text().splitlines()[0])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ga import workflow
 from ga.cli import main
 from ga.cli.exit_status import Ended, line_of, status_of
 from ga.errors import InputError, LedgerError
@@ -158,7 +159,7 @@ def test_resume_hint_names_run_and_store(tmp_path, monkeypatch, capsys):
     assert hint("--store", "my own.db") == f"{go_on} --store 'my own.db'"
     monkeypatch.setenv("GA_STORE", "third.db")
     assert hint() == go_on
-    monkeypatch.setattr(main, "make_evaluator", interrupt)
+    monkeypatch.setattr(workflow, "make_evaluator", interrupt)
     assert hint("--store", "fourth.db") == "ga: interrupted"
 
 

@@ -146,6 +146,24 @@ def test_workers_that_cannot_start_raise_cluster_error(seen, settings, monkeypat
         list(workers.run([Genome("ema_crossover", (8.0, 20.0, 0.01, 0.5, 0.01))], [(0,)]))
 
 
+def test_interrupted_start_leaves_no_worker(seen, settings, monkeypatch):
+    start, started = CONTEXT.Process.start, []
+
+    def start_and_interrupt(process) -> None:
+        start(process)
+        started.append(process)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(CONTEXT.Process, "start", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Pool(market=seen, settings=settings, workers=3)
+    for process in started:
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+    assert len(started) == 2
+
+
 def test_abandoned_results_are_not_mixed_up(seen, poisonous):
     group = dosed("crash", 300, deadly_at=-1)
     workers = Pool(market=seen, settings=poisonous, workers=2)

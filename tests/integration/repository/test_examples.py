@@ -23,6 +23,12 @@ EXPECTED = {
         r"^(\w{10} -?\d+\.\d{3} \w+: \w+ [^\n]*\n){3}",
         r"^history digest [0-9a-f]{64}$",
     ],
+    "python_api": [
+        r"^ +key +family +in-sample +out-of-sample +hold-out +drawdown +trades\n(\w{10} .*\n){5}",
+        r"^(no )?evidence of an edge",
+        r"^2024-03-03 11:00:00\+00:00 +\d\.\d{3} +0\.505 +hold-out$",
+        r"^refused: data frame asset: 2 columns can be close",
+    ],
     "resume_run": [r"^interrupted: exit status 130$", r"digest +([0-9a-f]{64})\n.* \1\nequal$"],
     "read_ledger": [r"^generation +best +median +failed$", r"^ +8 +-?\d+\.\d{3} .*#*$"],
     "verify_run": [

@@ -8,9 +8,10 @@ import sys
 import pytest
 from rich.console import Console
 
-from ga.cli import render, tables
-from ga.cli.render import ProgressLine
+from ga import progress as progress_module
+from ga.cli import tables
 from ga.cli.tables import table
+from ga.progress import ProgressLine
 from ga.runner import Progress
 
 ROWS = [
@@ -76,7 +77,9 @@ def test_progress_lines_become_rarer_in_logs(capsys):
 def test_terminal_gets_progress_bar(monkeypatch):
     terminal = io.StringIO()
     monkeypatch.setattr(
-        render, "Console", lambda stderr: Console(file=terminal, force_terminal=stderr, width=100)
+        progress_module,
+        "Console",
+        lambda stderr: Console(file=terminal, force_terminal=stderr, width=100),
     )
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with ProgressLine() as progress:
