@@ -134,7 +134,7 @@ def _progress(record: Evidence) -> Iterator[str]:
 
 
 def _places(record: Evidence) -> Iterator[str]:
-    """The places of a generation are as many as its individuals."""
+    """The places of a generation are as many as its individuals, and each generation has them."""
     sound = {audit.workload for _, audit in events(record, Audit) if not audit.lost + audit.doubled}
     held = {
         (one.workload, one.generation): one.individuals for _, one in events(record, Generation)
@@ -146,6 +146,10 @@ def _places(record: Evidence) -> Iterator[str]:
         shown = quote(event, "workload", "generation", "found", "again")
         if _count(one.found) != expected or one.again:
             yield f"{shown}: its generation holds {expected} individuals"
+    known = {(one.workload, one.generation) for _, one in events(record, Individuals)}
+    for event, generation in events(record, Generation):
+        if (generation.workload, generation.generation) not in known:
+            yield f"{quote(event, 'workload', 'generation')} has no record of its individuals"
 
 
 def _count(ranges: str) -> int:
@@ -181,7 +185,7 @@ RULES: Final = (
         check=_progress,
     ),
     Rule(
-        name="places are as many as individuals",
+        name="every individual of a generation has its place",
         kinds=kinds(Individuals, Generation),
         check=_places,
     ),
