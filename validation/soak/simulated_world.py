@@ -161,7 +161,7 @@ class SimulatedWorld:
                     generations=tuple(n // 2 for n in count),
                 )
             )
-        there = ["local"] if arm == "local" else [f"node-{n + 1}" for n in range(workers)]
+        there = ["local"] if arm == "local" else [f"10.0.0.{n + 1}" for n in range(workers)]
         self._ledger(name, digest, seconds, there)
 
     def _ledger(self, name: str, digest: str, seconds: float, nodes: Sequence[str]) -> None:
@@ -195,6 +195,7 @@ class SimulatedWorld:
                 )
             )
         missing = int(lost is not None)
+        places = "" if lost is None else f"generation {lost[0]} index {lost[1]}"
         add(
             Audit(
                 workload=name,
@@ -203,7 +204,7 @@ class SimulatedWorld:
                 lost=missing,
                 doubled=0,
                 failed=0,
-                witnesses=(),
+                witnesses=(f"lost: {places} (not in the ledger)",) if missing else (),
                 digest=digest,
                 recomputed_digest=digest,
                 sampled=60,
@@ -318,11 +319,15 @@ class SimulatedWorld:
         )
 
 
+_GOOD: Final = {"dashboard": "HTTP 200", "cluster": "4 nodes alive"}
+"""What the monitor notes of good answers."""
+
+
 def _answer(probe: str, *, ok: bool) -> Probe:
     return Probe(
         probe=probe,
         ok=ok,
         latency_s=0.01,
-        detail="simulated" if ok else "simulated outage",
+        detail=_GOOD.get(probe, "simulated") if ok else "simulated outage",
         excused=False,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -176,9 +176,23 @@ def fill(store: str) -> None:
         engine.dispose()
 
 
+_LIMITED: Final[Mapping[str, Callable[[int], object]]] = {
+    "run": lambda number: f"{0xFA0 + number:012x}",
+    "generation": lambda number: 103 + number,
+    "fingerprint": lambda number: f"{0xFA0 + number:064x}",
+    "key": lambda number: f"{0xFA0 + number:064x}",
+    "idempotency_key": lambda number: f"idempotency key {number} '\\",
+    "outcome": lambda number: f"made {number}",
+    "state": lambda number: "queued" if number else "finished",
+}
+"""Columns whose values the ledger limits, and what makes one."""
+
+
 def _made(column: sa.Column[Any], number: int) -> object:
     """A value that no default gives and that uses the whole precision."""
     kind = column.type
+    if column.name in _LIMITED:
+        return _LIMITED[column.name](number)
     if isinstance(kind, sa.JSON):
         made: Mapping[str, object] = {"made": [0.1 + number, None, "é"], "number": number}
         return made

@@ -29,7 +29,7 @@ PLUGIN = CriterionPlugin(criteria=(
     Criterion(id="mine", statement="Mine", target="1", clause="", evidence_needed="", verdict=fine),
 ))
 """
-FACTS = {"python": "3.11.2", "ray": "2", "cores": 2, "memory_bytes": 2**34, "commit": "c" * 40}
+FACTS = {"python": "3.11.2", "ray": "2.60.0", "cores": 2, "memory_bytes": 2**34, "commit": "c" * 40}
 EVENTS: list[Timed] = [(T0, Environment(values=FACTS))]
 # One file, because each test starts a process: replaces the decision, the verdict functions, their
 # code, the registry and the certification, prints a decision, and ends with the status of GO.

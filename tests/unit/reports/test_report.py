@@ -81,7 +81,18 @@ def test_page_is_complete_and_offline(tmp_path: Path) -> None:
 
 
 def test_junit(tmp_path: Path) -> None:
-    events = change(HEALTHY, Audit, lambda r: dataclasses.replace(r, lost=1))
+    lost = ("lost: generation 0 index 0 (known to nobody)",)
+    events = change(
+        HEALTHY,
+        Audit,
+        lambda r: dataclasses.replace(
+            r,
+            lost=1,
+            committed=r.committed - 1,
+            from_cache=min(r.from_cache, r.committed - 1),
+            witnesses=lost,
+        ),
+    )
     events = [(at, record) for at, record in events if not isinstance(record, Survey)]
     _, junit, _ = written(tmp_path, events)
     suite = ElementTree.fromstring(junit)[0]
