@@ -13,6 +13,7 @@ from tests.support.engine_fixtures import (
     store,
     write_csv,
 )
+from tests.support.production import production
 
 __all__ = [
     "history",
@@ -20,6 +21,7 @@ __all__ = [
     "market",
     "poisonous",
     "postgres",
+    "production",
     "server",
     "settings",
     "store",

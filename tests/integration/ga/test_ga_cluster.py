@@ -249,7 +249,11 @@ def test_failover_and_failback_keep_the_history(connect, market, seen, settings,
         BatchLog(tmp_path / "log") as log,
     ):
         run = ledger.begin(
-            market=market, spec=MarketSpec(spec="-"), plan=PLAN, settings=settings, mode="-"
+            market=market,
+            spec=MarketSpec(spec="-"),
+            plan=PLAN,
+            settings=settings,
+            mode="distributed",
         )
         runner = Runner(
             run=run,
