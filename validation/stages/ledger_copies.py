@@ -199,7 +199,7 @@ def _made(column: sa.Column[Any], number: int) -> object:
     if isinstance(kind, sa.Float):
         return 1.0 / 3.0 + number
     if isinstance(kind, sa.Integer):
-        return 1_000_003 + number
+        return 1_003 + number
     text = f"{column.name} {number} é\n\t'\\"
     length = getattr(kind, "length", None)
     return text if length is None else text[-length:]
