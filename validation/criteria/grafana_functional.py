@@ -11,6 +11,7 @@ from validation.evidence.records_monitoring import (
     Panel,
     Probe,
 )
+from validation.evidence.records_target import NotRun
 from validation.mutation.patches import patch
 from validation.verdict import (
     InconclusiveError,
@@ -55,6 +56,11 @@ def grafana_functional(records: Records) -> Verdict:
             problems += [f"{name}: {what}" for what in unknown]
             counted += panel.own is not None
         empty += [f"Grafana: {probe.detail}" for probe in health if not probe.ok]
+        problems += [
+            f"{one.stage}: not asked"
+            for one in record.all(NotRun)
+            if "grafana_functional" in one.criteria
+        ]
         count += len(panels)
         for via in {panel.via for panel in panels}:
             asked = {(p.dashboard, p.panel, p.query) for p in panels if p.via == via}

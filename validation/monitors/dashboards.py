@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from evolution_gate.fixtures.deploy_files import DEPLOY
 from evolution_gate.fixtures.system.http_client import session
 from validation.evidence.log import Sink
 from validation.evidence.records_monitoring import Panel, Probe, Via
+from validation.evidence.records_target import NotRun
 from validation.monitors.panel_expectations import EXPECTATIONS
 
 DASHBOARDS: Final = DEPLOY / "grafana" / "dashboards"
@@ -88,6 +90,15 @@ def checked_in() -> list[Query]:
         for path in sorted(DASHBOARDS.glob("*.json"))
         for query in queries(json.loads(path.read_text()))
     ]
+
+
+ENGINE_PANELS: Final = "panels of the engine"
+"""Name of the part that is left out where Prometheus does not scrape the engines of a run."""
+
+
+def is_of_engine(query: str) -> bool:
+    """Whether a query asks for series of an engine."""
+    return re.search(r"\bga[_:]", query) is not None
 
 
 class Prometheus:
@@ -198,6 +209,7 @@ def ask_all(
     grafana: str | None,
     since: float,
     nodes: int | None = None,
+    engine: bool = True,
 ) -> None:
     """Send every query over the time from ``since`` to now, and record the results.
 
@@ -206,8 +218,18 @@ def ask_all(
 
     Args:
         nodes: Nodes alive by the control service; None if it does not answer.
+        engine: Whether this Prometheus scrapes the engines of the run. If not, the panels of their
+            series are left out, and the record says so.
     """
-    wanted = checked_in()
+    wanted = [query for query in checked_in() if engine or not is_of_engine(query.query)]
+    if not engine:
+        writer.add(
+            NotRun(
+                stage=ENGINE_PANELS,
+                criteria=("grafana_functional",),
+                missing={"engine metrics": "its Prometheus does not scrape the gate's engines"},
+            )
+        )
     source = Prometheus(prometheus)
     # A scrape that is going on now would be in one of two answers only.
     now = time.time() - _SETTLED_S

@@ -115,6 +115,7 @@ def _panels(context: Context) -> None:
             grafana=grafana,
             since=context.began,
             nodes=nodes,
+            engine=ends.engine_metrics_port is not None,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
+from validation.consistency.coverage import RULES
 from validation.evidence.log import EvidenceWriter, read_evidence
 from validation.evidence.records_monitoring import Panel, Probe
+from validation.evidence.records_target import NotRun
 from validation.monitors.alert_webhook import Webhook
 from validation.monitors.dashboards import Query, ask_all, checked_in, queries
 from validation.monitors.panel_expectations import EXPECTATIONS
@@ -166,7 +169,12 @@ def servers() -> Iterator[tuple[Servers, str]]:
 
 
 def asked(
-    folder: Path, *, prometheus: str, grafana: str | None, nodes: int | None = None
+    folder: Path,
+    *,
+    prometheus: str,
+    grafana: str | None,
+    nodes: int | None = None,
+    engine: bool = True,
 ) -> tuple[list[Panel], list[Probe]]:
     with EvidenceWriter(
         folder / "e.jsonl",
@@ -177,9 +185,24 @@ def asked(
         cpus_per_node=1,
         replay="x",
     ) as writer:
-        ask_all(writer, prometheus=prometheus, grafana=grafana, since=1.0, nodes=nodes)
+        ask_all(
+            writer, prometheus=prometheus, grafana=grafana, since=1.0, nodes=nodes, engine=engine
+        )
     evidence = read_evidence(folder / "e.jsonl")
     return list(evidence.all(Panel)), list(evidence.all(Probe))
+
+
+def test_panels_of_unscraped_engines_are_left_out(
+    servers: tuple[Servers, str], tmp_path: Path
+) -> None:
+    panels, _ = asked(tmp_path, prometheus=servers[1], grafana=None, engine=False)
+    assert 20 < len(panels) < len(WANTED)
+    assert not [panel for panel in panels if re.search("ga[_:]", panel.query)]
+    record = read_evidence(tmp_path / "e.jsonl")
+    (said,) = record.all(NotRun)
+    assert said.criteria == ("grafana_functional",)
+    (rule,) = (rule for rule in RULES if rule.name == "all shipped panels are asked")
+    assert list(rule.check(record)) == []
 
 
 def test_prometheus_gets_every_query(servers: tuple[Servers, str], tmp_path: Path) -> None:

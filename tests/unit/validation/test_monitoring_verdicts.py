@@ -21,6 +21,7 @@ from validation.evidence.records_monitoring import (
     Panel,
     Probe,
 )
+from validation.evidence.records_target import NotRun
 from validation.verdict import Status, Verdict, VerdictFunction, judge
 
 KILL = T0 + 100.0
@@ -169,6 +170,13 @@ def test_each_provoked_alert_has_its_time(fault: str, target: str, alert: str) -
     assert said(alerting, [*GOOD, *unknown[:-1]]).status is Status.INCONCLUSIVE
     # A lone watch of an alert that need not clear shows nothing of the killed node.
     assert said(alerting, provoked(fault, target, alert, 9, until=60)).status is not Status.PASS
+
+
+def test_panels_left_out_are_inconclusive() -> None:
+    out = NotRun(stage="panels of the engine", criteria=("grafana_functional",), missing={"x": "y"})
+    verdict = said(grafana_functional, [*GOOD, (KILL, out)])
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "panels of the engine: not asked" in verdict.reason
 
 
 @given(st.sets(st.integers(0, len(GOOD) - 1), min_size=1))
