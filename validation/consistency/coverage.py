@@ -11,15 +11,13 @@ from evolution_gate.fixtures.protocols import SERVICES
 from validation.consistency.rule import TOLERANCE_S, Rule, events, kinds, quote
 from validation.evidence.identity import SIMULATED
 from validation.evidence.log import Event, Evidence
-from validation.evidence.queries import HEAD
+from validation.evidence.queries import HEAD, OWN_STACKS
 from validation.evidence.records import Services, Usage
 from validation.evidence.records_monitoring import Job, Panel, Probe, Scrape, StartUp
 from validation.evidence.records_network import Listener, RoundTrips, Search, Survey
 from validation.evidence.records_target import NotRun
 from validation.monitors.dashboards import ENGINE_PANELS, checked_in, is_of_engine
 
-OWN_STACKS: Final = frozenset({"processes", "containers"})
-"""Backends of stacks that the gate started, and whose parts it therefore knows."""
 _SHARE: Final = 0.8
 """The monitor reads all parts in turn: each has as many readings as any other. One that fails is
 written too, so that only the first and the last turn can be incomplete."""

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from validation.consistency.coverage import OWN_STACKS
 from validation.consistency.rule import Rule, events, kinds, quote
 from validation.evidence.base import Record
 from validation.evidence.log import Evidence
+from validation.evidence.queries import OWN_STACKS
 from validation.evidence.records import (
     CpuWindow,
     Environment,

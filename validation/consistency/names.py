@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from validation.consistency.coverage import OWN_STACKS
 from validation.consistency.rule import Rule, events, kinds, quote
 from validation.evidence.base import Record
 from validation.evidence.identity import SIMULATED
 from validation.evidence.log import Event, Evidence
-from validation.evidence.queries import ATTACHED, COMPOSE, HEAD
+from validation.evidence.queries import ATTACHED, COMPOSE, HEAD, OWN_STACKS
 from validation.evidence.records import (
     RECORDS,
     Environment,

@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
-from validation.consistency.coverage import OWN_STACKS
 from validation.consistency.rule import TOLERANCE_S, Rule, events, kinds, quote
 from validation.evidence.log import Evidence
-from validation.evidence.queries import HEAD
+from validation.evidence.queries import HEAD, OWN_STACKS
 from validation.evidence.records import CpuWindow, Usage, Workload
 from validation.evidence.records_self_check import MachineReading
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from validation.consistency.coverage import OWN_STACKS
 from validation.consistency.nodes import MOST_CORES, SLACK_S, cores_of
 from validation.consistency.rule import TOLERANCE_S, Rule, events, kinds, quote
 from validation.evidence.base import Record
 from validation.evidence.identity import SIMULATED
 from validation.evidence.log import Evidence
+from validation.evidence.queries import OWN_STACKS
 from validation.evidence.records import (
     CpuWindow,
     Environment,

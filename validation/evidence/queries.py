@@ -19,6 +19,8 @@ COMPOSE: Final = "compose"
 """Backend of a run on a Compose project that a team deployed."""
 BY_GATE: Final = "the gate itself"
 BY_DOCKER: Final = "Docker's restart policy"
+OWN_STACKS: Final = frozenset({"processes", "containers"})
+"""Backends of stacks that the gate started, and whose parts it therefore knows."""
 HEAD: Final = "head"
 """Name of the head node in usage and scrape events."""
 _RETURN_S: Final = 60.0

@@ -58,7 +58,11 @@ class ExposesProcesses(Protocol):
         ...
 
     def leads_out(self, pid: int) -> bool:
-        """Whether the network of a process is reachable from other machines."""
+        """Whether the network of a process is reachable from other machines.
+
+        Raises:
+            OSError: that cannot be seen, for example because the process has ended.
+        """
         ...
 
 
@@ -100,11 +104,14 @@ def survey(
     written = 0
     services = _services(stack.endpoints)
     for some, answer in zip(by_network.values(), answers, strict=True):
-        out = _leads_out(stack, some[0])
+        out = reached_by_others(stack, [one.pid for one in some])
         for one in some:
             network = names.get(one.namespace, "of its own")
             service = services.get((network, one.port), _KNOWN.get(one.program, one.program))
             access, attempt = _access(stack.endpoints, service, answer.get(one.text))
+            if out is None and access == "metrics":
+                access = "unknown"
+                attempt += "; whether other machines reach its network was not seen"
             if access in ("unknown", "not tried") and (one.namespace, one.text) not in left:
                 continue
             written += 1
@@ -113,7 +120,7 @@ def survey(
                     service=service,
                     network=network,
                     address=one.text,
-                    reach=_reach(one, leads_out=out),
+                    reach=_reach(one, leads_out=bool(out)),
                     access=access,
                     attempt=attempt,
                     at_work=at_work,
@@ -146,6 +153,19 @@ def _evaluating(stack: ExposesProcesses) -> int:
 def _left(stack: ExposesProcesses) -> set[tuple[int, str]]:
     """Network and address of every socket that listens now."""
     return {(one.namespace, one.text) for one in sockets.listening(stack.pids())[0]}
+
+
+def reached_by_others(stack: ExposesProcesses, pids: Sequence[int]) -> bool | None:
+    """Whether other machines reach a network, by any of its processes; None: none could be asked.
+
+    One process may end meanwhile, as a worker does.
+    """
+    for pid in dict.fromkeys(pids):
+        try:
+            return stack.leads_out(pid)
+        except OSError:
+            continue
+    return None
 
 
 def search(stack: Stack, writer: Sink, folder: Path) -> None:
@@ -211,13 +231,6 @@ def _services(ends: Endpoints) -> dict[tuple[str, int], str]:
         if url is not None and (port := urlsplit(url).port) is not None:
             known["host", port] = name
     return known
-
-
-def _leads_out(stack: ExposesProcesses, one: Socket) -> bool:
-    try:
-        return stack.leads_out(one.pid)
-    except OSError:
-        return True
 
 
 def _reach(one: Socket, *, leads_out: bool) -> Reach:

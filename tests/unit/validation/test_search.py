@@ -7,10 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from evolution_gate.fixtures.protocols import Endpoints, Stack
 from validation.evidence.base import Record
 from validation.evidence.records_network import Leak, Search
-from validation.stages.exposure import search, secrets_of, withdraw
+from validation.stages.exposure import reached_by_others, search, secrets_of, withdraw
 
 ENDS = Endpoints(
     ray="127.0.0.1:1",
@@ -54,3 +56,28 @@ def test_page_with_secret_is_removed_and_named(tmp_path: Path) -> None:
     assert withdraw([good, bad], secrets_of(ENDS)) == ["report.html: Grafana's password"]
     assert good.exists()
     assert not bad.exists()
+
+
+@pytest.mark.parametrize(
+    ("answers", "reached"),
+    [
+        ({7: False}, False),
+        ({7: True}, True),
+        ({7: None, 8: False}, False),
+        ({7: None, 8: True}, True),
+        ({7: None, 8: None}, None),
+    ],
+)
+def test_ended_process_does_not_decide_the_reach(
+    answers: dict[int, bool | None], reached: bool | None
+) -> None:
+    """A worker may end while its network is looked at: that is no finding."""
+
+    def leads_out(pid: int) -> bool:
+        found = answers[pid]
+        if found is None:
+            raise FileNotFoundError(f"/proc/{pid}/ns/net")
+        return found
+
+    stack = SimpleNamespace(pids=lambda: set(answers), leads_out=leads_out)
+    assert reached_by_others(stack, [*answers, *answers]) is reached
