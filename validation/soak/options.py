@@ -69,6 +69,12 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help=f"folder of the soak (default: {OUT}/soak-...)"
     )
     parser.add_argument(
+        "--background",
+        action="store_true",
+        help="go on in a separate process, which outlives the terminal; its output goes to"
+        " console.log in the folder of the soak",
+    )
+    parser.add_argument(
         "--simulate",
         nargs="?",
         const="healthy",
