@@ -59,7 +59,7 @@ def test_plan_selects_the_deployed_target_again(engine: Engine, tmp_path: Path) 
     assert engine.calls == []
 
 
-def test_soak_without_target_has_a_stack_of_its_own(tmp_path: Path) -> None:
+def test_soak_without_target_has_own_stack(tmp_path: Path) -> None:
     plan = begun(tmp_path / "s", "--stack", "processes").plan
     target = target_of_plan(plan)
     assert isinstance(target, OwnStack)
@@ -126,7 +126,7 @@ def test_resume_on_another_target_is_refused(
 @pytest.mark.parametrize(
     "change", [{"nodes": 3}, {"cpus_per_node": 2.0}, {"backend": "containers"}], ids=str
 )
-def test_resumed_soak_must_find_the_cluster_that_it_left(change: dict[str, object]) -> None:
+def test_resumed_soak_requires_the_same_cluster(change: dict[str, object]) -> None:
     plan = Plan(
         name="s", seed=1, hours=1.0, faults=0.0, backend="compose", nodes=2,
         cpus_per_node=1.0, replay="",
