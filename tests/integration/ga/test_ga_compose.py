@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -284,8 +288,9 @@ def test_production_stack_evolves_scales_drains_and_stops(production: Path) -> N
         return [node["address"] for node in nodes]
 
     before = _left()
-    up = ga("up")
-    assert up.returncode == 0, up.stderr
+    with _rules_of_forwarding() as rules:
+        up = ga("up")
+    assert up.returncode == 0, f"{up.stderr}\nrules of forwarding meanwhile: {rules}"
     nodes = alive()
     assert len(nodes) == 3
     evolve = ["python", "-m", "ga", "evolve", "--market", "synthetic:assets=2,bars=1500,seed=1"]
@@ -321,6 +326,32 @@ def test_half_started_production_stack_is_removed(
     assert "redis-server: not found" in done.stderr, done.stderr
     assert "it was removed again" in done.stderr
     _nothing_is_left_since(before)
+
+
+@contextmanager
+def _rules_of_forwarding() -> Iterator[list[tuple[str, str]]]:
+    """Every change of the host's rules for bridged packets, with its time.
+
+    If containers do not reach each other, these say why; afterwards they are gone."""
+    seen: list[tuple[str, str]] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(1.0):
+            told = subprocess.run(
+                ["iptables", "-w", "-S", "FORWARD"], capture_output=True, text=True, check=False
+            )
+            rules = told.stdout or told.stderr
+            if not seen or seen[-1][1] != rules:
+                seen.append((time.strftime("%H:%M:%S"), rules))
+
+    watcher = threading.Thread(target=watch if shutil.which("iptables") else ended.wait)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _left() -> set[str]:
