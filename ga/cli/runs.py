@@ -31,9 +31,11 @@ from ga.evaluation.folds import visible
 from ga.families import FAMILIES, KERNEL_VERSION, get_family
 from ga.genome import Genome
 from ga.ledger import RunRecord, StrategyRecord, open_ledger
+from ga.ledger.connection import snapshot
+from ga.ledger.sizes import NOTHING, ledger_size, run_sizes
 from ga.ledger.soundness import require_genomes, require_key
 from ga.market import Market
-from ga.presentation import named_genes, sharpe_row, strategy_row
+from ga.presentation import named_genes, sharpe_row, shown_bytes, strategy_row
 from ga.sources import MarketSpec
 from ga.verification import processors
 
@@ -64,6 +66,8 @@ def runs(options: argparse.Namespace) -> int:
         ledger.require_sound(*small, complete=True, anchored=small)
         records = ledger.runs()
         used = {r.run: processors(ledger.nodes(r.run)) for r in records}
+        with snapshot(ledger.engine) as connection:
+            sizes, whole = run_sizes(connection), ledger_size(connection)
     rows = [
         {
             "run": r.run,
@@ -79,13 +83,21 @@ def runs(options: argparse.Namespace) -> int:
                 else ", ".join(f"{len(nodes)} x {name}" for name, nodes in used[r.run].items())
             ),
             "digest": r.digest if options.json else r.digest[:12],
+            "rows": sizes.get(r.run, NOTHING).rows,
+            "bytes": sizes.get(r.run, NOTHING).bytes,
         }
         for r in records
     ]
     if options.json:
         print(json.dumps(rows))
     else:
-        table("Runs", rows, right=("seed", "population", "generations"))
+        shown = [
+            {**row, "bytes": shown_bytes(sizes.get(r.run, NOTHING).bytes)}
+            for row, r in zip(rows, records, strict=True)
+        ]
+        table("Runs", shown, right=("seed", "population", "generations", "rows", "bytes"))
+        free = f", {shown_bytes(whole.free)} of them free" if whole.free else ""
+        print(f"ledger: {shown_bytes(whole.used + whole.free)}{free}")
     return 0
 
 
