@@ -92,6 +92,9 @@ def back_up(engine: Engine, path: Path, *, keep: int | None = None, force: bool 
         LedgerError: a run does not match its digests or its anchor. Then nothing is written, so
             that a bad backup does not replace a good one.
     """
+    if path.exists() and not path.is_file():
+        # It would be replaced: as root, even a device such as /dev/null.
+        raise InputError(f"{path}: is a folder, a pipe or a device; give a file")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
@@ -123,7 +126,6 @@ def restore(store: str, file: IO[bytes], path: Path) -> Copied:
             store is as before.
     """
     counts = dict.fromkeys(_TABLES, 0)
-    file.seek(_HEAD)
     _, altered = _header(file)
 
     def fill(connection: sa.Connection) -> None:
@@ -182,7 +184,6 @@ def checked(path: Path, *, force: bool = False) -> IO[bytes]:
     elif head != _line(found):
         problem = "damaged: its SHA-256 does not match; nothing was restored"
     else:
-        file.seek(_HEAD)
         columns, altered = _header(file)
         if columns != _COLUMNS:
             problem = "written by another version of evolution-gate; restore it with that one"
@@ -201,6 +202,7 @@ def _header(file: IO[bytes]) -> tuple[object, list[str]]:
     """Columns of each table and what was altered, by the first line of a backup; None and nothing
     if it has no such line.
     """
+    file.seek(_HEAD)
     try:
         with gzip.open(file) as content:
             found = json.loads(content.readline(_LONGEST_HEADER))
@@ -265,6 +267,7 @@ def _chunks(file: IO[bytes]) -> Iterator[tuple[sa.Table, list[tuple[object, ...]
     """The rows of a backup, at most ``_CHUNK`` at once, ready to be inserted."""
     rows: list[tuple[object, ...]] = []
     last = runs
+    file.seek(_HEAD)
     with gzip.open(file) as content:
         content.readline()
         for number, line in enumerate(content, 2):

@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 import uuid
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Set
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 HEAD: Final = VERSIONS[-1]
 _LOCK: Final = 0x6A_1ED6E4
 """The advisory lock for creating or upgrading a ledger."""
-_VERSION_TABLE: Final = "alembic_version"
+VERSION_TABLE: Final = "alembic_version"
 _COLUMNS_OF_RUNS: Final = frozenset({"run", "market_hash", "population_size"})
 """Columns by which the table ``runs`` of every version of a ledger is known."""
 _NAMED: Final = 5
@@ -60,7 +60,7 @@ def migrate(connection: sa.Connection, shown: str, *, create: bool) -> None:
         config = Config()
         config.set_main_option("script_location", "ga.ledger:migrations")
         config.attributes["connection"] = connection
-        if found is not None and not sa.inspect(connection).has_table(_VERSION_TABLE):
+        if found is not None and not sa.inspect(connection).has_table(VERSION_TABLE):
             command.stamp(config, found)
         command.upgrade(config, HEAD)
 
@@ -95,14 +95,14 @@ def make_file(path: Path, shown: str, fill: Callable[[Engine], None] = lambda _:
     return True
 
 
-def others_tables(names: Set[str]) -> bool:
-    """Whether tables with these names are certainly not a ledger's."""
-    return bool(names - {_VERSION_TABLE}) and "runs" not in names
+def is_foreign(names: Set[str], columns_of_runs: Set[str], versions: Collection[str]) -> bool:
+    """Whether a database with these tables, columns and versions is another program's."""
+    return bool(names - {VERSION_TABLE} or versions) and not columns_of_runs >= _COLUMNS_OF_RUNS
 
 
 def foreign_tables(shown: str, names: Set[str]) -> InputError:
     """The error for a database with tables of another program."""
-    some = ", ".join(sorted(names - {_VERSION_TABLE})[:_NAMED]) or _VERSION_TABLE
+    some = ", ".join(sorted(names - {VERSION_TABLE})[:_NAMED]) or VERSION_TABLE
     return InputError(
         f"--store {shown}: holds tables of another program ({some}); nothing was written to it:"
         " give another file, or a PostgreSQL database that is empty"
@@ -114,15 +114,15 @@ def _version(connection: sa.Connection, shown: str, *, create: bool) -> str | No
     seen = sa.inspect(connection)
     names = set(seen.get_table_names())
     versions = None
-    if _VERSION_TABLE in names:
-        query = sa.text(f"SELECT version_num FROM {_VERSION_TABLE}")
+    if VERSION_TABLE in names:
+        query = sa.text(f"SELECT version_num FROM {VERSION_TABLE}")
         versions = [str(found) for found in connection.execute(query).scalars()]
-    if not names - {_VERSION_TABLE} and not versions:
+    if not names - {VERSION_TABLE} and not versions:
         if not create:
             raise InputError(f"--store {shown}: holds no ledger; run an evolution first")
         return None
     columns = {column["name"] for column in seen.get_columns("runs")} if "runs" in names else set()
-    if not columns >= _COLUMNS_OF_RUNS:
+    if is_foreign(names, columns, versions or ()):
         raise foreign_tables(shown, names)
     if versions is None:
         if "selection" not in columns:
@@ -130,7 +130,7 @@ def _version(connection: sa.Connection, shown: str, *, create: bool) -> str | No
         return VERSIONS[0]
     if not versions:
         raise InputError(
-            f"--store {shown}: its table {_VERSION_TABLE} is empty, so the version of the ledger's"
+            f"--store {shown}: its table {VERSION_TABLE} is empty, so the version of the ledger's"
             " tables is not known; restore a backup into a new ledger"
         )
     if versions[0] not in VERSIONS:

@@ -14,7 +14,14 @@ from sqlalchemy.engine import URL, Engine
 
 from ga.errors import InputError
 from ga.ledger.connection import engine_of, file_of, problem, wait_for_restarts
-from ga.ledger.migrate import foreign_tables, make_file, migrate, others_tables, upgrade
+from ga.ledger.migrate import (
+    VERSION_TABLE,
+    foreign_tables,
+    is_foreign,
+    make_file,
+    migrate,
+    upgrade,
+)
 from ga.ledger.store import Ledger
 from ga.store_url import url_of
 
@@ -90,27 +97,34 @@ def _located(store: str) -> tuple[URL, str, Path | None]:
         if not path.parent.is_dir():
             raise InputError(f"--store {shown}: folder {path.parent} does not exist; make it")
         # Before it is opened as a ledger, which changes how its journal is written.
-        others = _tables_of_file(path)
-        if others_tables(others):
+        others = _foreign_tables(path)
+        if others:
             raise foreign_tables(shown, others)
     return url, shown, path
 
 
-def _tables_of_file(path: Path) -> set[str]:
-    """The tables of a file of SQLite, read without any change; empty if they cannot be read."""
+def _foreign_tables(path: Path) -> set[str]:
+    """The tables of a file of SQLite that is another program's, read without any change; else, or
+    if it cannot be read, none.
+    """
     name = quote(os.path.abspath(path))
-    found: set[str] = set()
+    names: set[str] = set()
     # Without its locks, which make files next to it, what is being written may be read in part.
     for how in ("mode=ro&immutable=1", "mode=ro"):
         try:
             with closing(sqlite3.connect(f"file:{name}?{how}", uri=True)) as connection:
-                rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-                found = {str(row[0]) for row in rows}
+                read = connection.execute
+                rows = read("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+                names = {str(row[0]) for row in rows}
+                columns = {str(row[1]) for row in read("PRAGMA table_info(runs)")}
+                versions: list[str] = []
+                if VERSION_TABLE in names:
+                    versions = [str(row) for row in read(f"SELECT * FROM {VERSION_TABLE}")]
         except sqlite3.Error:
             return set()
-        if not others_tables(found):
-            break
-    return found
+        if not is_foreign(names, columns, versions):
+            return set()
+    return names
 
 
 def _made(path: Path, shown: str) -> None:

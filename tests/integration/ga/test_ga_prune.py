@@ -140,7 +140,7 @@ def test_old_ended_runs_are_removed_whole(store, history, ga):
     unfinished=st.booleans(),
 )
 def test_exactly_the_expected_runs_are_removed(empty, history, tmp_path_factory, plan, unfinished):
-    store = shutil.copy(empty, tmp_path_factory.mktemp("prune") / "ledger.db")
+    store = str(shutil.copy(empty, tmp_path_factory.mktemp("prune") / "ledger.db"))
     keeps = set()
     for days, committed, ended in plan:
         run = made(store, history, committed)
@@ -260,6 +260,7 @@ def test_space_is_returned_to_the_volume(tmp_path, history):
         assert shrink(ledger.engine) is None
 
 
+@pytest.mark.stack
 def test_postgresql_gets_a_hint_only(postgres):
     with closing(open_ledger(postgres, create=True)) as ledger:
         assert "VACUUM FULL" in str(shrink(ledger.engine))
