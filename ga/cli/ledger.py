@@ -17,6 +17,8 @@ from ga.errors import InputError
 from ga.ledger import open_ledger
 from ga.ledger.backup import Copied, back_up, checked
 from ga.ledger.backup import restore as restore_from
+from ga.ledger.connection import snapshot
+from ga.ledger.request_check import compare_request
 
 _JUDGED: Final = ("runs", "generations", "evaluations", "individuals", "attempts", "nodes")
 
@@ -79,6 +81,9 @@ def _verify(options: argparse.Namespace) -> int:
         ledger.require_sound(*_JUDGED, related=False)
         history = ledger.history(options.run)
         anchored = ledger.anchored(history.record.run)
+        with snapshot(ledger.engine) as connection:
+            request = compare_request(connection, history.record.run)
+    anchored = replace(anchored, altered=(*anchored.altered, *request))
     if options.anchor not in (None, anchored.anchor):
         other = f"anchor: {anchored.anchor or 'none'} is not the given one"
         anchored = replace(anchored, altered=(*anchored.altered, other))

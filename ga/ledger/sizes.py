@@ -9,7 +9,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from ga.ledger.schema import metadata
+from ga.ledger.columns import DamagedError
+from ga.ledger.schema import metadata, requests, runs
 
 _ROW_BYTES: Final[Mapping[str, int]] = {"evaluations": 340, "individuals": 200}
 """What a row takes on average with its indexes, measured on a ledger of 2 million evaluations."""
@@ -54,14 +55,20 @@ def ledger_size(connection: sa.Connection) -> LedgerSize:
 
 
 def run_sizes(connection: sa.Connection) -> dict[str, RunSize]:
-    """Run -> its size, also of runs that only have a request of the service."""
+    """Run -> its size, also of runs that only have a request of the service.
+
+    Raises:
+        DamagedError: a row's run does not exist.
+    """
+    known = set(connection.execute(sa.select(runs.c.run)).scalars())
     rows: Counter[str] = Counter()
     weights: Counter[str] = Counter()
     for table in metadata.sorted_tables:
-        # Not ``table.c.run`` itself, because a damaged id is reported where its row is read.
-        name = sa.type_coerce(table.c.run, sa.String)
-        query = sa.select(name, sa.func.count()).group_by(table.c.run)
+        query = sa.select(table.c.run, sa.func.count()).group_by(table.c.run)
         for run, count in connection.execute(query):
+            # A request waits until its run begins.
+            if run not in known and table is not requests:
+                raise DamagedError(table.name, "run", "a row's run is not in the table runs")
             rows[run] += count
             weights[run] += count * _ROW_BYTES.get(table.name, _OTHER_ROW_BYTES)
     used, total = ledger_size(connection).used, weights.total()

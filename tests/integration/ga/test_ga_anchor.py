@@ -15,6 +15,7 @@ from ga.cli import main
 from ga.errors import LedgerError
 from ga.ledger import open_ledger
 from ga.ledger.backup import back_up
+from ga.ledger.request_check import fingerprint_of
 from ga.ledger.schema import metadata
 from tests.support.ledger_stores import PLAN, change, rows
 
@@ -231,3 +232,41 @@ def test_force_of_whole_ledger_writes_the_same_backup(copy, capsys):
     assert main.main(["backup", str(two), "--force", "--store", str(copy)]) == 0
     assert one.read_bytes() == two.read_bytes()
     assert "altered" not in "".join(capsys.readouterr())
+
+
+BODY = {"market": "m", "seed": 0, "population_size": 8, "generations": 2, "folds": 2, "fee": 0.0004}
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        (None, None),
+        ("UPDATE requests SET body = replace(body, '\"m\"', '\"n\"')", "its fingerprint"),
+        ("UPDATE requests SET fingerprint = '{zeros}'", "its fingerprint"),
+        ({"seed": 1}, "its seed is not that of the run"),
+        ({"population_size": 9}, "its population_size is not"),
+        ({"generations": 3}, "its generations is not"),
+        ({"folds": 3}, "its folds is not"),
+        ({"fee": 0.5}, "its fee is not"),
+        ("UPDATE runs SET finished_at = NULL", "is finished, but its run has not ended"),
+    ],
+)
+def test_altered_request_is_found(copy, capsys, statement, found):
+    with closing(sqlite3.connect(copy)) as there, there:
+        (settings,) = there.execute("SELECT settings FROM runs").fetchone()
+        # Also the fee that the run has, whatever the default is.
+        body = {**BODY, "fee": json.loads(settings)["costs"]["fee"]}
+        if isinstance(statement, dict):
+            body |= statement
+        there.execute(
+            "INSERT INTO requests VALUES (?, 'one', ?, ?, 'finished', 1, NULL, 1.5, 2.5)",
+            (RUN, fingerprint_of(body), json.dumps(body)),
+        )
+        if isinstance(statement, str):
+            there.execute(statement.format(zeros="0" * 64))
+    status, said = verified(copy, capsys)
+    if found is None:
+        assert (status, said["altered"]) == (0, [])
+    else:
+        assert status == 1
+        assert any(found in one for one in said["altered"])
