@@ -131,7 +131,7 @@ def test_ledger_with_empty_version_is_refused(store, capsys, monkeypatch, comman
     refused(capsys, command, "alembic_version is empty", "restore a backup into a new ledger")
 
 
-def test_database_with_nothing_but_an_empty_version_is_new(store, capsys, monkeypatch):
+def test_empty_version_alone_is_a_new_database(store, capsys, monkeypatch):
     monkeypatch.setenv("GA_STORE", store)
     plant(store, ["CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"])
     refused(capsys, "runs", "holds no ledger")
