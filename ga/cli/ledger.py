@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ga import verification
+from ga.cli.waiting import told_if_large
 from ga.errors import InputError
 from ga.ledger import open_ledger
 from ga.ledger.backup import Copied, back_up, checked
@@ -76,7 +77,7 @@ def _verify(options: argparse.Namespace) -> int:
         raise InputError(f"--sample must not be negative, not {options.sample}")
     if options.anchor is not None and not re.fullmatch("[0-9a-f]{64}", options.anchor):
         raise InputError("--anchor: must be the 64 hexadecimal digits that `verify` printed")
-    with closing(open_ledger(options.store, create=False)) as ledger:
+    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
         # What is read of the others is compared with the anchor, and reported with it.
         ledger.require_sound(*_JUDGED, related=False)
         history = ledger.history(options.run)
@@ -125,7 +126,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _backup(options: argparse.Namespace) -> int:
     if options.keep is not None and not 1 <= options.keep <= 10_000:
         raise InputError(f"--keep must be 1..10000, not {options.keep}")
-    with closing(open_ledger(options.store, create=False)) as ledger:
+    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
         written = back_up(ledger.engine, options.file, keep=options.keep, force=options.force)
     _say(options, written, "written")
     return 0

@@ -26,6 +26,7 @@ from ga.analysis.holdout import (
 from ga.cli.equity_page import page, sparkline
 from ga.cli.render import print_strategies
 from ga.cli.tables import table
+from ga.cli.waiting import told_if_large
 from ga.errors import InputError
 from ga.evaluation.folds import visible
 from ga.families import FAMILIES, KERNEL_VERSION, get_family
@@ -105,7 +106,7 @@ def strategies(options: argparse.Namespace) -> int:
     """``strategies``: list the best of a run, or of all."""
     if not 1 <= options.limit <= 100_000:
         raise InputError(f"--limit must be 1..100000, not {options.limit}")
-    with closing(open_ledger(options.store, create=False)) as ledger:
+    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
         ledger.require_sound("runs")
         run = ledger.run(options.run).run if options.run else None
         ledger.require_sound("runs", run=run, anchored=("strategies",))
@@ -142,7 +143,7 @@ def families(options: argparse.Namespace) -> int:
 
 
 def _kept(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord]:
-    with closing(open_ledger(options.store, create=False)) as ledger:
+    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
         ledger.require_sound("runs", "evaluations")
         strategy = ledger.strategy(options.strategy)
         record = ledger.run(strategy.run)

@@ -66,6 +66,8 @@ def run_sizes(connection: sa.Connection) -> dict[str, RunSize]:
     for table in metadata.sorted_tables:
         query = sa.select(table.c.run, sa.func.count()).group_by(table.c.run)
         for run, count in connection.execute(query):
+            if run is None:
+                raise DamagedError(table.name, "run", "there is no value")
             # A request waits until its run begins.
             if run not in known and table is not requests:
                 raise DamagedError(table.name, "run", "a row's run is not in the table runs")

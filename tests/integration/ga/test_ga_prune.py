@@ -20,7 +20,7 @@ from ga.evolution import GENESIS
 from ga.ledger import open_ledger, ownership
 from ga.ledger.retention import OldRun, old_runs, remove, shrink
 from ga.ledger.schema import anchors, metadata, requests, runs
-from tests.support.ledger_stores import PLAN, History, change, rows
+from tests.support.ledger_stores import PLAN, History, change, keys, rows
 
 DAY = 86_400.0
 
@@ -314,3 +314,41 @@ def test_damaged_time_is_refused(tmp_path, history, capsys):
 def _raw(store: str, table: sa.Table) -> int:
     with closing(open_ledger(store, create=False)) as ledger, ledger.engine.connect() as there:
         return int(there.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
+
+@seed(22)
+@hypothesis_settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    values=st.lists(
+        st.tuples(st.sampled_from([None, -1.5, 0.0, 0.25, 3.5]), st.integers(0, 1)),
+        min_size=PLAN.population_size,
+        max_size=PLAN.population_size,
+    ),
+    limit=st.integers(1, 30),
+    one=st.booleans(),
+)
+def test_best_strategies_are_those_of_all_rows(
+    empty, history, tmp_path_factory, values, limit, one
+):
+    store = str(shutil.copy(empty, tmp_path_factory.mktemp("best") / "ledger.db"))
+    names = [made(store, history, 1) for _ in range(2)]
+    for key, (fitness, trades) in zip(keys(0), values, strict=True):
+        value, error = ("NULL", "'x'") if fitness is None else (fitness, "NULL")
+        change(
+            store,
+            f"UPDATE evaluations SET fitness = {value}, error = {error}, trades = {trades}"
+            f" WHERE key = '{key}'",
+        )
+    run = names[0] if one else None
+    # One of each run, fitness, trades: the first key. The best first, then by key.
+    firsts: dict[tuple[object, ...], str] = {}
+    for name in [run] if run else names:
+        for key, (fitness, trades) in sorted(zip(keys(0), values, strict=True)):
+            if fitness is not None:
+                firsts.setdefault((name, fitness, trades), key)
+    expected = sorted((-of[1], key) for of, key in firsts.items())[:limit]
+    with closing(open_ledger(store, create=False)) as ledger:
+        found = ledger.strategies(run, limit)
+    assert [(-one.outcome.fitness, one.outcome.key) for one in found] == expected
