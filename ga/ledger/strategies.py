@@ -16,6 +16,7 @@ from ga.evaluation.settings import Outcome
 from ga.genome import Genome
 from ga.ledger.bulk_insert import insert
 from ga.ledger.records import Sharpes, StrategyRecord, genome_of, outcome_of, strategy_of
+from ga.ledger.scanning import of_run
 from ga.ledger.schema import evaluations, generations, individuals, runs, strategies
 from ga.ledger.soundness import require_sound
 
@@ -29,7 +30,7 @@ def best(connection: sa.Connection, run: str | None, limit: int) -> list[Strateg
     table = evaluations
     alike = (table.c.run, table.c.fitness, table.c.trades, table.c.max_drawdown)
     first = sa.select(sa.func.min(table.c.key).label("key"), table.c.run, table.c.fitness)
-    mine = _scanned(connection, run)
+    mine = of_run(connection, run)
     least = _least(connection, mine, limit)
     first = first.where(mine, table.c.fitness.is_not(None)).group_by(*alike)
     if least is not None:
@@ -63,19 +64,6 @@ def _least(connection: sa.Connection, mine: sa.ColumnElement[bool], limit: int) 
         if len(found) < count:
             return None
         count *= 8
-
-
-def _scanned(connection: sa.Connection, run: str | None) -> sa.ColumnElement[bool]:
-    """The condition that an evaluation is of a run (None: of any).
-
-    On SQLite, without the index on the run: its order is that of the keys, which are hashes, so
-    that every row would be read from another page.
-    """
-    if run is None:
-        return sa.true()
-    if connection.dialect.name == "sqlite":
-        return sa.type_coerce(evaluations.c.run, sa.String).op("||")("") == run
-    return evaluations.c.run == run
 
 
 def best_of_families(
