@@ -28,6 +28,14 @@ TABLE_COLUMNS: Final = (
 _SHOWN_GAPS: Final = 3
 
 
+def shown_bytes(count: int) -> str:
+    """A number of bytes in words: 1.5 GiB."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count} bytes"
+
+
 def strategy_row(strategy: StrategyRecord) -> dict[str, object]:
     """A strategy as a JSON object."""
     return {

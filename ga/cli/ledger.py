@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -12,10 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from ga import verification
+from ga.cli.waiting import told_if_large
 from ga.errors import InputError
 from ga.ledger import open_ledger
-from ga.ledger.backup import back_up, checked
+from ga.ledger.backup import Copied, back_up, checked
 from ga.ledger.backup import restore as restore_from
+from ga.ledger.connection import snapshot
+from ga.ledger.request_check import compare_request
 
 _JUDGED: Final = ("runs", "generations", "evaluations", "individuals", "attempts", "nodes")
 
@@ -52,9 +56,19 @@ def register(
         type=int,
         help="keep N rotated backups: FILE, the previous one as FILE.1, and so on (default: 1)",
     )
+    backup.add_argument(
+        "--force",
+        action="store_true",
+        help="write it even if rows were altered after their run ended; the backup says so",
+    )
     store(backup)
     restore = add("restore", "Read a backup into an empty or new ledger.")
     restore.add_argument("file", type=Path, help="file that `backup` wrote")
+    restore.add_argument(
+        "--force",
+        action="store_true",
+        help="also a file that `backup --force` wrote from an altered ledger",
+    )
     store(restore)
 
 
@@ -63,11 +77,14 @@ def _verify(options: argparse.Namespace) -> int:
         raise InputError(f"--sample must not be negative, not {options.sample}")
     if options.anchor is not None and not re.fullmatch("[0-9a-f]{64}", options.anchor):
         raise InputError("--anchor: must be the 64 hexadecimal digits that `verify` printed")
-    with closing(open_ledger(options.store, create=False)) as ledger:
+    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
         # What is read of the others is compared with the anchor, and reported with it.
         ledger.require_sound(*_JUDGED, related=False)
         history = ledger.history(options.run)
         anchored = ledger.anchored(history.record.run)
+        with snapshot(ledger.engine) as connection:
+            request = compare_request(connection, history.record.run)
+    anchored = replace(anchored, altered=(*anchored.altered, *request))
     if options.anchor not in (None, anchored.anchor):
         other = f"anchor: {anchored.anchor or 'none'} is not the given one"
         anchored = replace(anchored, altered=(*anchored.altered, other))
@@ -109,26 +126,29 @@ def _verify(options: argparse.Namespace) -> int:
 def _backup(options: argparse.Namespace) -> int:
     if options.keep is not None and not 1 <= options.keep <= 10_000:
         raise InputError(f"--keep must be 1..10000, not {options.keep}")
-    with closing(open_ledger(options.store, create=False)) as ledger:
-        rows = back_up(ledger.engine, options.file, keep=options.keep)
-    _say(options, rows, "written")
+    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
+        written = back_up(ledger.engine, options.file, keep=options.keep, force=options.force)
+    _say(options, written, "written")
     return 0
 
 
 def _restore(options: argparse.Namespace) -> int:
     # Before the store is opened.
-    with checked(options.file) as file, closing(open_ledger(options.store, create=True)) as ledger:
-        rows = restore_from(ledger.engine, file, options.file)
-    _say(options, rows, "restored, every digest checked")
+    with checked(options.file, force=options.force) as file:
+        done = restore_from(options.store, file, options.file)
+    _say(options, done, "restored" if done.altered else "restored, every digest and anchor checked")
     return 0
 
 
-def _say(options: argparse.Namespace, rows: Mapping[str, int], done: str) -> None:
+def _say(options: argparse.Namespace, done: Copied, how: str) -> None:
+    for problem in done.altered:
+        print(f"altered: {problem}", file=sys.stderr)
     if options.json:
-        print(json.dumps({"file": str(options.file), "rows": dict(rows)}))
+        found = {"file": str(options.file), "rows": dict(done.rows), "altered": done.altered}
+        print(json.dumps(found))
     else:
-        listed = ", ".join(f"{count:,} {name}" for name, count in rows.items())
-        print(f"{options.file} {done}: {listed}")
+        listed = ", ".join(f"{count:,} {name}" for name, count in done.rows.items())
+        print(f"{options.file} {how}: {listed}")
 
 
 COMMANDS: Final[Mapping[str, Command]] = {

@@ -13,7 +13,7 @@ from dataclasses import asdict, fields
 from ga import workflow
 from ga.appraisal import Result
 from ga.backtest.simulation import Costs
-from ga.cli import cluster, data, runs, serve
+from ga.cli import cluster, data, prune, runs, serve
 from ga.cli import compile as compilation
 from ga.cli import ledger as upkeep
 from ga.cli import plan as capacity
@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "export": runs.export,
         "signals": runs.signals,
         **upkeep.COMMANDS,
+        "prune": prune.command,
         "plan": capacity.command,
         "serve": serve.command,
         "compile": compilation.command,

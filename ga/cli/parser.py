@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from ga import __version__
 from ga.backtest.simulation import Costs
-from ga.cli import cluster, data, serve
+from ga.cli import cluster, data, prune, serve
 from ga.cli import ledger as upkeep
 from ga.cli import plan as capacity
 from ga.cli.help import finish
@@ -37,6 +37,7 @@ _EXAMPLES = {
     "verify": ("verify 1f0c",),
     "backup": ("backup ledger.backup --keep 3",),
     "restore": ("restore ledger.backup --store new.db",),
+    "prune": ("prune --older-than 90", "prune --older-than 90 --keep-best 3 --yes"),
     "plan": ("plan --population 500 --generations 50 --assets 2 --bars 20000 --deadline 8h",),
     "data": ("data check prices.csv", "data check prices/ --out check.html"),
     "serve": ("serve --port 8000 --markets prices/",),
@@ -70,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_runs(add)
     _add_readers(add)
     upkeep.register(add, _add_store)
+    prune.register(add, _add_store)
     capacity.add_parser(add)
     serve.register(add, _add_store)
     add("compile", "Compile all kernels now, instead of at their first use.")

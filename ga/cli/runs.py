@@ -26,14 +26,17 @@ from ga.analysis.holdout import (
 from ga.cli.equity_page import page, sparkline
 from ga.cli.render import print_strategies
 from ga.cli.tables import table
+from ga.cli.waiting import told_if_large
 from ga.errors import InputError
 from ga.evaluation.folds import visible
 from ga.families import FAMILIES, KERNEL_VERSION, get_family
 from ga.genome import Genome
 from ga.ledger import RunRecord, StrategyRecord, open_ledger
+from ga.ledger.connection import snapshot
+from ga.ledger.sizes import NOTHING, ledger_size, run_sizes
 from ga.ledger.soundness import require_genomes, require_key
 from ga.market import Market
-from ga.presentation import named_genes, sharpe_row, strategy_row
+from ga.presentation import named_genes, sharpe_row, shown_bytes, strategy_row
 from ga.sources import MarketSpec
 from ga.verification import processors
 
@@ -64,6 +67,8 @@ def runs(options: argparse.Namespace) -> int:
         ledger.require_sound(*small, complete=True, anchored=small)
         records = ledger.runs()
         used = {r.run: processors(ledger.nodes(r.run)) for r in records}
+        with snapshot(ledger.engine) as connection:
+            sizes, whole = run_sizes(connection), ledger_size(connection)
     rows = [
         {
             "run": r.run,
@@ -79,13 +84,21 @@ def runs(options: argparse.Namespace) -> int:
                 else ", ".join(f"{len(nodes)} x {name}" for name, nodes in used[r.run].items())
             ),
             "digest": r.digest if options.json else r.digest[:12],
+            "rows": sizes.get(r.run, NOTHING).rows,
+            "bytes": sizes.get(r.run, NOTHING).bytes,
         }
         for r in records
     ]
     if options.json:
         print(json.dumps(rows))
     else:
-        table("Runs", rows, right=("seed", "population", "generations"))
+        shown = [
+            {**row, "bytes": shown_bytes(sizes.get(r.run, NOTHING).bytes)}
+            for row, r in zip(rows, records, strict=True)
+        ]
+        table("Runs", shown, right=("seed", "population", "generations", "rows", "bytes"))
+        free = f", {shown_bytes(whole.free)} of them free" if whole.free else ""
+        print(f"ledger: {shown_bytes(whole.used + whole.free)}{free}")
     return 0
 
 
@@ -93,7 +106,7 @@ def strategies(options: argparse.Namespace) -> int:
     """``strategies``: list the best of a run, or of all."""
     if not 1 <= options.limit <= 100_000:
         raise InputError(f"--limit must be 1..100000, not {options.limit}")
-    with closing(open_ledger(options.store, create=False)) as ledger:
+    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
         ledger.require_sound("runs")
         run = ledger.run(options.run).run if options.run else None
         ledger.require_sound("runs", run=run, anchored=("strategies",))
@@ -130,7 +143,7 @@ def families(options: argparse.Namespace) -> int:
 
 
 def _kept(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord]:
-    with closing(open_ledger(options.store, create=False)) as ledger:
+    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
         ledger.require_sound("runs", "evaluations")
         strategy = ledger.strategy(options.strategy)
         record = ledger.run(strategy.run)

@@ -1,7 +1,8 @@
 """Backup of a whole ledger to one file, and restore; equal for both databases.
 
 The file is one line, ``evolution-gate/backup/1 SHA256`` with the hash of all bytes after it, and
-then compressed JSON Lines: first the columns of each table, then each row as [table, [values]].
+then compressed JSON Lines: first the columns of each table, then each row as [table, [values]]. If
+``--force`` wrote the backup, its first such line also has ``altered``: what did not match.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 from typing import IO, Any, Final
@@ -22,10 +24,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from ga.errors import InputError, LedgerError
+from ga.ledger.anchor import compare
 from ga.ledger.bulk_insert import insert
 from ga.ledger.columns import Checked, DamagedError, Json
 from ga.ledger.connection import snapshot
-from ga.ledger.run_history import read
+from ga.ledger.opening import fill_new
+from ga.ledger.run_history import first_difference
 from ga.ledger.schema import (
     anchors,
     attempts,
@@ -57,21 +61,40 @@ _TABLES: Final = {
 }
 """Tables in an order in which each row's run precedes it."""
 _COLUMNS: Final = {name: [c.name for c in table.columns] for name, table in _TABLES.items()}
+_ALTERED: Final = "altered"
+_MOST_NAMED: Final = 100
+_LONGEST_HEADER: Final = 1_000_000
 _CHUNK: Final = 5000
 """Rows held in memory at once."""
 
 
-def back_up(engine: Engine, path: Path, *, keep: int | None = None) -> dict[str, int]:
-    """Write a consistent snapshot of all runs to ``path``; returns the rows of each table.
+@dataclass(frozen=True, kw_only=True)
+class Copied:
+    """A backup that was written or restored."""
+
+    rows: Mapping[str, int]
+    """Table -> rows."""
+    altered: tuple[str, ...]
+    """What did not match its digest or anchor; empty unless written with ``force``."""
+
+
+def back_up(engine: Engine, path: Path, *, keep: int | None = None, force: bool = False) -> Copied:
+    """Write a consistent snapshot of all runs to ``path``.
 
     The file is written atomically. With ``keep``, the previous backup becomes ``path.1``, the one
     before ``path.2``, and only the newest ``keep`` remain; without, it is replaced.
 
+    Args:
+        force: also if rows do not match digests or anchors. The backup says so.
+
     Raises:
         InputError: the file cannot be written.
-        LedgerError: a run does not match its digest. Then nothing is written, so that a bad backup
-            does not replace a good one.
+        LedgerError: a run does not match its digests or its anchor. Then nothing is written, so
+            that a bad backup does not replace a good one.
     """
+    if path.exists() and not path.is_file():
+        # It would be replaced: as root, even a device such as /dev/null.
+        raise InputError(f"{path}: is a folder, a pipe or a device; give a file")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
@@ -79,7 +102,7 @@ def back_up(engine: Engine, path: Path, *, keep: int | None = None) -> dict[str,
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w+b") as file:
-            rows = _write(engine, file)
+            written = _write(engine, file, force=force)
             file.flush()
             os.fsync(file.fileno())
         if keep is not None:
@@ -92,30 +115,37 @@ def back_up(engine: Engine, path: Path, *, keep: int | None = None) -> dict[str,
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return rows
+    return written
 
 
-def restore(engine: Engine, file: IO[bytes], path: Path) -> dict[str, int]:
-    """Read a file that ``checked`` has passed into an empty ledger, in one transaction.
-
-    Returns:
-        The rows of each table.
+def restore(store: str, file: IO[bytes], path: Path) -> Copied:
+    """Read a file that ``checked`` has passed into an empty or new ledger, in one transaction.
 
     Raises:
-        InputError: the ledger is not empty, or the file's rows are not a valid ledger.
+        InputError: the ledger is not empty, or the file's rows are not a valid ledger. Then the
+            store is as before.
     """
     counts = dict.fromkeys(_TABLES, 0)
-    file.seek(_HEAD)
-    try:
-        with engine.execution_options(begin="IMMEDIATE").begin() as connection:
-            if connection.execute(sa.select(sa.func.count()).select_from(runs)).scalar_one():
+    _, altered = _header(file)
+
+    def fill(connection: sa.Connection) -> None:
+        for table in (runs, requests):
+            if connection.execute(sa.select(table.c.run).limit(1)).first() is not None:
                 raise InputError(
-                    "--store: holds runs already; a backup is restored into an empty or new ledger"
+                    f"--store: holds {table.name} already; a backup is restored into an empty or"
+                    " new ledger"
                 )
-            for table, rows in _chunks(file):
-                insert(connection, table, rows)
-                counts[table.name] += len(rows)
-            _check(connection, f"{path}: restored nothing")
+        counts.update(dict.fromkeys(_TABLES, 0))
+        for table, rows in _chunks(file):
+            insert(connection, table, rows)
+            counts[table.name] += len(rows)
+        require_sound(connection)
+        problem = None if altered else next(_differences(connection), None)
+        if problem is not None:
+            raise LedgerError(f"{problem}, so {path}: restored nothing")
+
+    try:
+        fill_new(store, fill)
     except InputError:
         raise
     except sa.exc.DBAPIError as error:
@@ -127,14 +157,18 @@ def restore(engine: Engine, file: IO[bytes], path: Path) -> dict[str, int]:
         raise InputError(str(error)) from None
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise _unrestorable(path, str(error)) from None
-    return counts
+    return Copied(rows=counts, altered=tuple(altered))
 
 
-def checked(path: Path) -> IO[bytes]:
+def checked(path: Path, *, force: bool = False) -> IO[bytes]:
     """Open a backup after every byte of it was checked.
 
+    Args:
+        force: also one that was written with ``--force``.
+
     Raises:
-        InputError: it cannot be read, is not a backup, is damaged, or is of another version.
+        InputError: it cannot be read, is not a backup, is damaged, is of another version, or was
+            written with ``--force``.
     """
     try:
         file = path.open("rb")
@@ -150,31 +184,53 @@ def checked(path: Path) -> IO[bytes]:
     elif head != _line(found):
         problem = "damaged: its SHA-256 does not match; nothing was restored"
     else:
-        file.seek(_HEAD)
-        if _columns(file) != _COLUMNS:
+        columns, altered = _header(file)
+        if columns != _COLUMNS:
             problem = "written by another version of evolution-gate; restore it with that one"
+        elif altered and not force:
+            problem = (
+                f"written by `backup --force`, because the ledger was altered ({altered[0]});"
+                " give another backup, or --force to restore it as it is"
+            )
     if problem is not None:
         file.close()
         raise InputError(f"{path}: {problem}")
     return file
 
 
-def _columns(file: IO[bytes]) -> object:
-    """The first line of a backup; None if it has none."""
+def _header(file: IO[bytes]) -> tuple[object, list[str]]:
+    """Columns of each table and what was altered, by the first line of a backup; None and nothing
+    if it has no such line.
+    """
+    file.seek(_HEAD)
     try:
         with gzip.open(file) as content:
-            return json.loads(content.readline())
+            found = json.loads(content.readline(_LONGEST_HEADER))
     except (OSError, EOFError, zlib.error, ValueError, RecursionError):
-        return None
+        return None, []
+    if not isinstance(found, dict):
+        return found, []
+    altered = found.pop(_ALTERED, [])
+    if not isinstance(altered, list) or not all(isinstance(one, str) for one in altered):
+        return None, []
+    return found, altered
 
 
-def _write(engine: Engine, file: BufferedRandom) -> dict[str, int]:
+def _write(engine: Engine, file: BufferedRandom, *, force: bool) -> Copied:
     counts = dict.fromkeys(_TABLES, 0)
     file.write(_line("0" * 64))
     with snapshot(engine) as connection:
-        _check(connection, "nothing was backed up")
+        require_sound(connection)
+        altered = []
+        for problem in _differences(connection):
+            if not force:
+                raise LedgerError(
+                    f"{problem}, so nothing was backed up; --force writes it nevertheless"
+                )
+            altered.append(problem)
+        header = {**_COLUMNS, _ALTERED: altered[:_MOST_NAMED]} if altered else _COLUMNS
         with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6, mtime=0) as content:
-            content.write(json.dumps(_COLUMNS).encode() + b"\n")
+            content.write(json.dumps(header).encode() + b"\n")
             for name, table in _TABLES.items():
                 query = sa.select(table).order_by(*table.primary_key)
                 stream = connection.execution_options(yield_per=_CHUNK).execute(query)
@@ -185,29 +241,33 @@ def _write(engine: Engine, file: BufferedRandom) -> dict[str, int]:
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(0)
     file.write(_line(digest))
-    return counts
+    return Copied(rows=counts, altered=tuple(altered))
 
 
 def _line(digest: str) -> bytes:
     return _FORMAT + digest.encode() + b"\n"
 
 
-def _check(connection: sa.Connection, consequence: str) -> None:
-    """Check all values, and that the stored digests of every run match its rows."""
-    require_sound(connection)
+def _differences(connection: sa.Connection) -> Iterator[str]:
+    """What does not match a stored digest or an anchor: at most one for each run."""
     for run in connection.execute(sa.select(runs.c.run)).scalars().all():
-        generation = read(connection, run).first_difference()
+        generation = first_difference(connection, run)
         if generation is not None:
-            raise LedgerError(
-                f"run {run}: generation {generation} does not agree with its digest, so"
-                f" {consequence}; see: python -m ga verify {run}"
+            yield (
+                f"run {run}: generation {generation} does not agree with its digest (see:"
+                f" python -m ga verify {run})"
             )
+            continue
+        altered = compare(connection, run).altered
+        if altered:
+            yield f"run {run}: {'; '.join(altered)} (see: python -m ga verify {run})"
 
 
 def _chunks(file: IO[bytes]) -> Iterator[tuple[sa.Table, list[tuple[object, ...]]]]:
     """The rows of a backup, at most ``_CHUNK`` at once, ready to be inserted."""
     rows: list[tuple[object, ...]] = []
     last = runs
+    file.seek(_HEAD)
     with gzip.open(file) as content:
         content.readline()
         for number, line in enumerate(content, 2):

@@ -51,7 +51,7 @@ class RunOwner:
         self._file: FileLock | None = None
         self._session: sa.Connection | None = None
         if beside is not None:
-            self._file = FileLock.take(beside.with_name(f"{beside.name}.{run}.lock"))
+            self._file = FileLock.take(_lock_file(beside, run))
             if self._file is None:
                 raise self._refused()
         try:
@@ -176,6 +176,31 @@ class RunOwner:
             f"run {self.run}: another process evolves it now ({how}); this one has stopped, and"
             " has written nothing since"
         )
+
+
+def is_owned(engine: Engine, run: str, beside: Path | None) -> bool:
+    """Whether a process owns a run now. The run itself is not changed."""
+    if beside is not None:
+        path = _lock_file(beside, run)
+        if not path.exists():
+            return False
+        lock = FileLock.take(path)
+        if lock is not None:
+            lock.release()
+        return lock is None
+    if engine.dialect.name != "postgresql":
+        return False
+    with engine.connect() as session:
+        try:
+            with session.begin():
+                return not take_in_session(session, run)
+        finally:
+            # The lock ends with the session.
+            session.invalidate()
+
+
+def _lock_file(beside: Path, run: str) -> Path:
+    return beside.with_name(f"{beside.name}.{run}.lock")
 
 
 def _passes(error: sa.exc.DBAPIError) -> bool:

@@ -13,6 +13,7 @@ from ga.evaluation.settings import Settings, evaluation_key
 from ga.families import FAMILIES
 from ga.ledger.columns import Checked, DamagedError, Words
 from ga.ledger.records import StrategyRecord
+from ga.ledger.scanning import of_run
 from ga.ledger.schema import (
     anchors,
     attempts,
@@ -129,12 +130,16 @@ def _require_values(connection: sa.Connection, table: sa.Table, run: str | None)
     first = sa.case(*((condition, column.name) for column, condition in wrong.items()))
     query = sa.select(first).where(sa.or_(*wrong.values())).limit(1)
     if run is not None:
-        query = query.where(table.c.run == run)
+        query = query.where(_of(connection, table, run))
     found = connection.execute(query).scalar()
     if found is not None:
         kind = table.columns[found].type
         assert isinstance(kind, Checked)
         raise DamagedError(table.name, found, f"a value is not {kind.needed}", run)
+
+
+def _of(connection: sa.Connection, table: sa.Table, run: str) -> sa.ColumnElement[bool]:
+    return of_run(connection, run) if table is evaluations else table.c.run == run
 
 
 def _wrong(column: sa.Column[Any], *, lite: bool) -> sa.ColumnElement[bool]:
@@ -157,7 +162,7 @@ def _require_related(connection: sa.Connection, table: sa.Table, run: str | None
     if table is evaluations:
         query = sa.select(table.c.run).where(table.c.fitness.is_(None) == table.c.error.is_(None))
         if run is not None:
-            query = query.where(table.c.run == run)
+            query = query.where(_of(connection, table, run))
         found = connection.execute(query.limit(1)).scalar()
         if found is not None:
             reason = "there must be a fitness or an error, one of them"

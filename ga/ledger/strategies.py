@@ -16,6 +16,7 @@ from ga.evaluation.settings import Outcome
 from ga.genome import Genome
 from ga.ledger.bulk_insert import insert
 from ga.ledger.records import Sharpes, StrategyRecord, genome_of, outcome_of, strategy_of
+from ga.ledger.scanning import of_run
 from ga.ledger.schema import evaluations, generations, individuals, runs, strategies
 from ga.ledger.soundness import require_sound
 
@@ -29,9 +30,11 @@ def best(connection: sa.Connection, run: str | None, limit: int) -> list[Strateg
     table = evaluations
     alike = (table.c.run, table.c.fitness, table.c.trades, table.c.max_drawdown)
     first = sa.select(sa.func.min(table.c.key).label("key"), table.c.run, table.c.fitness)
-    first = first.where(table.c.fitness.is_not(None)).group_by(*alike)
-    if run is not None:
-        first = first.where(table.c.run == run)
+    mine = of_run(connection, run)
+    least = _least(connection, mine, limit)
+    first = first.where(mine, table.c.fitness.is_not(None)).group_by(*alike)
+    if least is not None:
+        first = first.where(table.c.fitness >= least)
     found = first.order_by(table.c.fitness.desc(), sa.text("key")).limit(limit).subquery()
     kept = strategies
     joined = table.join(found, sa.and_(table.c.run == found.c.run, table.c.key == found.c.key))
@@ -42,6 +45,25 @@ def best(connection: sa.Connection, run: str | None, limit: int) -> list[Strateg
         replace(strategy_of(row), sharpes=None if row.rank is None else _sharpes(row))
         for row in connection.execute(query)
     ]
+
+
+def _least(connection: sa.Connection, mine: sa.ColumnElement[bool], limit: int) -> float | None:
+    """A fitness below which none of the ``limit`` best is; None if there is none.
+
+    Evaluations of another fitness are another strategy, so enough different values are enough
+    strategies. To find the highest values takes a twentieth of the time of grouping all rows.
+    """
+    query = sa.select(evaluations.c.fitness).where(mine, evaluations.c.fitness.is_not(None))
+    query = query.order_by(evaluations.c.fitness.desc())
+    count = 4 * limit
+    while True:
+        found = connection.execute(query.limit(count)).scalars().all()
+        values = sorted(set(found), reverse=True)
+        if len(values) >= limit:
+            return float(values[limit - 1])
+        if len(found) < count:
+            return None
+        count *= 8
 
 
 def best_of_families(

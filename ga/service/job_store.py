@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +17,7 @@ from ga.ledger import new_run
 from ga.ledger.columns import DamagedError
 from ga.ledger.decoding import undamaged
 from ga.ledger.records import filled
+from ga.ledger.request_check import fingerprint_of
 from ga.ledger.schema import generations, individuals, requests, runs
 from ga.service.models import OPEN, State
 
@@ -79,8 +78,7 @@ class JobStore:
             ConflictError: ``key`` was used with another body.
             FullError: there are ``most`` unfinished jobs.
         """
-        text = json.dumps(body, sort_keys=True)
-        fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        fingerprint = fingerprint_of(body)
         run = new_run()
         with self._writing.begin() as connection:
             if connection.dialect.name == "postgresql":

@@ -15,6 +15,7 @@ from ga.cli import main
 from ga.errors import LedgerError
 from ga.ledger import open_ledger
 from ga.ledger.backup import back_up
+from ga.ledger.request_check import fingerprint_of
 from ga.ledger.schema import metadata
 from tests.support.ledger_stores import PLAN, change, rows
 
@@ -180,3 +181,92 @@ def test_anchor_noted_elsewhere_is_compared(copy, capsys):
     assert (status, found["equal"]) == (1, False)
     assert found["altered"] == [f"anchor: {noted} is not the given one"]
     assert main.main(["verify", RUN, "--anchor", "x", "--store", str(copy)]) == 2
+
+
+ALTERATIONS = [
+    "UPDATE evaluations SET trades = trades + 1",
+    "UPDATE strategies SET holdout = 9.5",
+    "DELETE FROM strategies WHERE rank = 0",
+    "UPDATE runs SET created_at = created_at + 1",
+    "UPDATE generations SET seconds = seconds + 1",
+    "DELETE FROM anchors",
+]
+
+
+@pytest.mark.parametrize("statement", ALTERATIONS)
+def test_altered_ledger_is_backed_up_only_with_force(copy, capsys, statement):
+    file, kept = copy.with_name("b"), copy.with_name("b.1")
+    backup = ("backup", str(file), "--keep", "2", "--store", str(copy))
+    assert main.main([*backup]) == 0
+    good = file.read_bytes()
+    change(str(copy), statement)
+    capsys.readouterr()
+    assert main.main([*backup]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert f"run {RUN}: " in told.err
+    assert "--force" in told.err
+    assert (file.read_bytes(), kept.exists()) == (good, False)
+
+    assert main.main([*backup, "--force", "--json"]) == 0
+    told = capsys.readouterr()
+    (altered,) = json.loads(told.out)["altered"]
+    assert f"altered: {altered}" in told.err
+    assert kept.read_bytes() == good
+    target = copy.with_name("target.db")
+    assert main.main(["restore", str(file), "--store", str(target)]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n"), target.exists()) == ("", 1, False)
+    assert "written by `backup --force`" in told.err
+    assert altered in told.err
+    assert main.main(["restore", str(file), "--force", "--store", str(target), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["altered"] == [altered]
+    for table in metadata.sorted_tables:
+        assert rows(str(target), table) == rows(str(copy), table)
+    assert verified(target, capsys)[0] == 1
+
+
+def test_force_of_whole_ledger_writes_the_same_backup(copy, capsys):
+    one, two = copy.with_name("one"), copy.with_name("two")
+    assert main.main(["backup", str(one), "--store", str(copy)]) == 0
+    assert main.main(["backup", str(two), "--force", "--store", str(copy)]) == 0
+    assert one.read_bytes() == two.read_bytes()
+    assert "altered" not in "".join(capsys.readouterr())
+
+
+BODY = {"market": "m", "seed": 0, "population_size": 8, "generations": 2, "folds": 2, "fee": 0.0004}
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        (None, None),
+        ("UPDATE requests SET body = replace(body, '\"m\"', '\"n\"')", "its fingerprint"),
+        ("UPDATE requests SET fingerprint = '{zeros}'", "its fingerprint"),
+        ({"seed": 1}, "its seed is not that of the run"),
+        ({"population_size": 9}, "its population_size is not"),
+        ({"generations": 3}, "its generations is not"),
+        ({"folds": 3}, "its folds is not"),
+        ({"fee": 0.5}, "its fee is not"),
+        ("UPDATE runs SET finished_at = NULL", "is finished, but its run has not ended"),
+    ],
+)
+def test_altered_request_is_found(copy, capsys, statement, found):
+    with closing(sqlite3.connect(copy)) as there, there:
+        (settings,) = there.execute("SELECT settings FROM runs").fetchone()
+        # Also the fee that the run has, whatever the default is.
+        body = {**BODY, "fee": json.loads(settings)["costs"]["fee"]}
+        if isinstance(statement, dict):
+            body |= statement
+        there.execute(
+            "INSERT INTO requests VALUES (?, 'one', ?, ?, 'finished', 1, NULL, 1.5, 2.5)",
+            (RUN, fingerprint_of(body), json.dumps(body)),
+        )
+        if isinstance(statement, str):
+            there.execute(statement.format(zeros="0" * 64))
+    status, said = verified(copy, capsys)
+    if found is None:
+        assert (status, said["altered"]) == (0, [])
+    else:
+        assert status == 1
+        assert any(found in one for one in said["altered"])

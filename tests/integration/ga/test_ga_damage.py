@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from ga.cli import main
 from ga.ledger import open_ledger
+from ga.ledger.request_check import fingerprint_of
 from tests.support.damages import COLUMNS, VALUES, damage, loosen, plausible
 from tests.support.service_app import GOOD, Service
 
@@ -41,7 +42,9 @@ class Stores:
         self.ended, self.cut = folder / "ledger.db", folder / "cut" / "ledger.db"
         self.cut.parent.mkdir()
         assert main.main([*EVOLVE, "--store", str(self.ended)]) == 0
-        body = json.dumps({**GOOD, "mode": "local"})
+        # What is compared with the run is left to it.
+        request = {"market": GOOD["market"], "mode": "local"}
+        body = json.dumps(request)
         with closing(sqlite3.connect(self.ended)) as there, there:
             self.key = there.execute("SELECT key FROM strategies WHERE rank = 0").fetchone()[0]
             last = there.execute("SELECT max(rowid) FROM evaluations").fetchone()[0]
@@ -57,7 +60,7 @@ class Stores:
             )
             there.execute(
                 "INSERT INTO requests VALUES (?, 'one', ?, ?, 'finished', 1, NULL, 1.5, 2.5)",
-                (RUN, self.key, body),
+                (RUN, fingerprint_of(request), body),
             )
             there.execute("DELETE FROM anchors")
         with closing(open_ledger(str(self.ended), create=False)) as ledger:
@@ -98,6 +101,9 @@ def result(command: str, out: str) -> object:
     found = json.loads(out)
     if command == "resume":
         return {name: found[name] for name in ("digest", "best", "families", "edge")}
+    if command == "runs":
+        # The size is what the rows take, damaged ones, too.
+        return [{name: value for name, value in one.items() if name != "bytes"} for one in found]
     return None if command == "backup" else found
 
 
