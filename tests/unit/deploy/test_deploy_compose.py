@@ -50,6 +50,7 @@ def test_services_have_healthcheck_limits_and_restart(name: str) -> None:
     assert service["healthcheck"]["test"]
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
     assert service["restart"] == "unless-stopped"
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
     # A head needs nothing; all others wait for what they need to be well, not only to be there.
     waits = service.get("depends_on", {})
     assert bool(waits) == (name != "ray-head")
@@ -98,6 +99,11 @@ def test_secrets_are_written_by_init_only() -> None:
             if re.search("PASSWORD|TOKEN|SECRET|KEY", name):
                 assert str(value).startswith("/run/secrets/"), name
             assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), name
+
+
+def test_stored_series_are_limited() -> None:
+    command = SERVICES["prometheus"]["command"]
+    assert {"--storage.tsdb.retention.time=15d", "--storage.tsdb.retention.size=5GB"} <= {*command}
 
 
 def test_monitoring_requires_and_sends_the_password() -> None:
