@@ -410,7 +410,7 @@ def _watched_and_served(production: Path) -> None:
             found.setdefault(one["labels"]["job"], set()).add(one["health"])
         return found
 
-    others = ("ray", "service", "prometheus", "alertmanager")
+    others = ("ray", "service", "prometheus", "alertmanager", "backup")
     expected = {"ga": {"down"}, **{name: {"up"} for name in others}}
     wait_until(lambda: states() == expected, seconds=90, what=states, every=1.0)
     began = time.time() - 60

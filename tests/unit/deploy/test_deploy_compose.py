@@ -32,7 +32,7 @@ VOLUMES: Final = {
 def test_compose_has_the_planned_services() -> None:
     assert set(LASTING) == {
         "ray-head", "ray-worker-cpu", "ray-worker-memory", "genetic-pool", "postgres", "redis",
-        "prometheus", "alertmanager", "grafana",
+        "prometheus", "alertmanager", "grafana", "backup",
     }  # fmt: skip
     (network,) = COMPOSE["networks"].values()
     assert network["ipam"]["config"] == [{"subnet": "172.20.0.0/16"}]
