@@ -16,7 +16,6 @@ import yaml
 from evolution_gate.fixtures.services.monitoring import DEPLOY
 from ga.capacity.prices import EXTRAS, NODE
 from ga.cli.parser import make_parser as _parser
-from tests.support.promtools import promtool
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -321,31 +320,6 @@ def test_nightly_backup_is_watched(job: dict[str, Any]) -> None:
     assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
     submitter = job["spec"]["submitterPodTemplate"]["spec"]["containers"][0]
     assert container["image"] == submitter["image"]
-
-
-def test_backup_alert_fires_when_backup_is_old_or_missing(tmp_path: Path) -> None:
-    (rules,) = documents("alerts.yaml")
-    _, backup = documents("backup.yaml")
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules["spec"]))
-    labels = f'namespace="evolution-gate",cronjob="{backup["metadata"]["name"]}"'
-    series = f"kube_cronjob_status_last_successful_time{{{labels}}}"
-    rule = rules["spec"]["groups"][0]["rules"][0]
-    expected = {"exp_labels": rule["labels"], "exp_annotations": rule["annotations"]}
-    other = {"namespace": "evolution-gate", "cronjob": backup["metadata"]["name"]}
-    missing = {**expected, "exp_labels": {**rule["labels"], **other}}
-    old = [{"series": series, "values": "0x4320"}]
-
-    def at(time: str, alerts: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"eval_time": time, "alertname": rule["alert"], "exp_alerts": alerts}
-
-    cases = [
-        {"input_series": old, "alert_rule_test": [at("35h", []), at("37h", [expected])]},
-        {"input_series": [], "alert_rule_test": [at("20m", []), at("40m", [missing])]},
-    ]
-    tests = {"rule_files": ["rules.yml"], "tests": [{"interval": "1m", **one} for one in cases]}
-    (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests))
-    done = promtool("test", "rules", tmp_path / "tests.yml")
-    assert done.returncode == 0, done.stdout
 
 
 def test_ray_accepts_the_aws_configuration(aws: dict[str, Any]) -> None:
