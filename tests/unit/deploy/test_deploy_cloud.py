@@ -282,6 +282,26 @@ def test_only_needed_connections_are_allowed() -> None:
                 assert found == expected, (source, target, port)
 
 
+def test_only_head_and_backup_leave_the_namespace() -> None:
+    policies = [one["spec"] for one in documents("network.yaml")]
+    # A rule without peers allows every address.
+    outside = {
+        name: sorted(
+            port["port"]
+            for policy in policies
+            if "Egress" in policy["policyTypes"] and _selects(policy["podSelector"], pod["labels"])
+            for rule in policy.get("egress", ())
+            if "to" not in rule
+            for port in rule["ports"]
+        )
+        for name, pod in _pods().items()
+    }
+    nothing: list[int] = []
+    assert outside == {
+        **dict.fromkeys(_pods(), nothing), "head": [443, 5432, 6443], "backup": [5432],
+    }  # fmt: skip
+
+
 def test_pods_are_confined_and_probed() -> None:
     for name, pod in _pods().items():
         spec = pod["spec"]
