@@ -41,16 +41,9 @@ def test_every_accepted_finding_has_a_reason() -> None:
 def test_every_pod_is_given_to_the_checkers() -> None:
     documents = [one for some in manifests(FOLDER / KUBERNETES).values() for one in some]
     assert {one["metadata"]["namespace"] for one in documents} == {"evolution-gate"}
-    written = yaml.safe_dump(documents)
-    images = [
-        line.strip()
-        for file in sorted((FOLDER / KUBERNETES).glob("*.yaml"))
-        for line in file.read_text().splitlines()
-        if line.strip().startswith("image: ")
-    ]
-    assert len(images) == 6
-    for image in set(images):
-        assert written.count(image) == images.count(image)
+    # The head, two groups of workers, and the pod that submits a job.
+    made = [one["metadata"]["name"] for one in documents if one["kind"] in ("Pod", "Job")]
+    assert made == [*(f"genetic-cluster-{number}" for number in range(3)), "evolution"]
     assert {"Pod", "Job", "CronJob", "StatefulSet"} <= {one["kind"] for one in documents}
     assert not {"RayCluster", "RayJob"} & {one["kind"] for one in documents}
 
