@@ -179,6 +179,8 @@ def _data_sources() -> object:
         return {
             "name": name, "uid": kind, "type": kind, "access": "proxy", "url": url,
             "isDefault": kind == _SOURCE, "editable": False, "jsonData": settings,
+            "basicAuth": True, "basicAuthUser": "ga",
+            "secureJsonData": {"basicAuthPassword": "$__file{/run/secrets/monitoring_password}"},
         }  # fmt: skip
 
     return {

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,8 @@ from ga.ledger.backup import Copied, back_up, checked
 from ga.ledger.backup import restore as restore_from
 from ga.ledger.connection import snapshot
 from ga.ledger.request_check import compare_request
+from ga.metrics import LOOPBACK, MetricsServer
+from ga.ops import backups
 
 _JUDGED: Final = ("runs", "generations", "evaluations", "individuals", "attempts", "nodes")
 
@@ -60,6 +62,19 @@ def register(
         "--force",
         action="store_true",
         help="write it even if rows were altered after their run ended; the backup says so",
+    )
+    backup.add_argument(
+        "--every", type=float, metavar="HOURS", help="do not end: a backup every HOURS"
+    )
+    backup.add_argument(
+        "--metrics-port",
+        type=int,
+        help="with --every: serve the time of the newest backup to Prometheus on this port",
+    )
+    backup.add_argument(
+        "--metrics-host",
+        default=LOOPBACK,
+        help="address to serve it on; 0.0.0.0 lets others ask (default: %(default)s)",
     )
     store(backup)
     restore = add("restore", "Read a backup into an empty or new ledger.")
@@ -126,10 +141,29 @@ def _verify(options: argparse.Namespace) -> int:
 def _backup(options: argparse.Namespace) -> int:
     if options.keep is not None and not 1 <= options.keep <= 10_000:
         raise InputError(f"--keep must be 1..10000, not {options.keep}")
+    if options.every is None:
+        if options.metrics_port is not None:
+            raise InputError("--metrics-port needs --every: a single backup ends at once")
+        _back_up(options)
+        return 0
+    if not 0.01 <= options.every <= 8760:
+        raise InputError(f"--every must be 0.01..8760 hours, not {options.every:g}")
+    if not options.file.parent.is_dir():
+        raise InputError(f"{options.file.parent}: no such folder; create it")
+    with ExitStack() as serving:
+        if options.metrics_port is not None:
+            registry = backups.series(options.file)
+            server = MetricsServer(registry, options.metrics_port, options.metrics_host)
+            serving.enter_context(server)
+        backups.repeat(options.file, options.every * 3600, lambda: _back_up(options))
+    return 0
+
+
+def _back_up(options: argparse.Namespace) -> None:
+    # Opened for each backup: the database may have been started again.
     with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
         written = back_up(ledger.engine, options.file, keep=options.keep, force=options.force)
     _say(options, written, "written")
-    return 0
 
 
 def _restore(options: argparse.Namespace) -> int:

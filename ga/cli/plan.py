@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from ga.capacity.budget import DOLLARS_A_DAY, day, most_workers
 from ga.capacity.calibration import measure
 from ga.capacity.calibration_file import (
     Baseline,
@@ -125,7 +126,7 @@ def _prices(options: argparse.Namespace) -> int:
             )
         )
     else:
-        low, high = NODE.spot
+        (low, high), most = NODE.spot, most_workers()
         print(
             f"{NODE.instance}, {NODE.vcpus} vCPU, {NODE.memory_gib:g} GiB, {NODE.region}:"
             f" ${NODE.on_demand:g} an hour on demand, ${low:g} to ${high:g} spot\n"
@@ -134,7 +135,10 @@ def _prices(options: argparse.Namespace) -> int:
             f" month) and a public address (${EXTRAS.address_hour:g} an hour); at most"
             f" ${EXTRAS.spot_cap:g} an hour is paid for a spot machine;"
             f" {EXTRAS.traffic_gb_day:g} GB a day between zones cost ${EXTRAS.traffic_gb:g} each\n"
-            f"read on {EXTRAS.as_of} in {EXTRAS.source}; check them"
+            f"read on {EXTRAS.as_of} in {EXTRAS.source}; check them\n"
+            f"less than ${DOLLARS_A_DAY:g} a day pays {most} spot workers and the head:"
+            f" ${day(most).total:.2f} at most, and each further worker adds"
+            f" ${day(most + 1).total - day(most).total:.2f}"
         )
     return 0
 

@@ -18,12 +18,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from ga.capacity import budget
 from ga.cli.tables import table
 from ga.environment import home
 from ga.errors import InputError
 from ga.ops.compose import COMPOSE_FILE, Compose, existing, limits_of
 from ga.ops.ports import PORTS, taken
-from ga.ops.secrets import SECRETS
+from ga.ops.secrets import SECRETS, WEB_CONFIG
 
 FOLDERS: Final = ("data", "logs", "results")
 OLDEST_ENGINE: Final = (20, 10)
@@ -73,6 +74,8 @@ class Machine:
     limits: tuple[Limit, ...]
     aws: bool | None
     """Whether AWS credentials exist; None: not checked."""
+    aws_workers: int | None = None
+    """Most workers that ``aws/cluster.yaml`` allows; None: not checked, or it states none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +158,16 @@ def judge(machine: Machine) -> list[Check]:
                 "`aws configure`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             )
         )  # fmt: skip
+    if machine.aws_workers is not None:
+        most, cost = budget.most_workers(), budget.day(machine.aws_workers).total
+        checks.append(
+            check(
+                "aws: dollars", machine.aws_workers <= most,
+                f"{machine.aws_workers} workers and the head cost up to ${cost:.2f} a day",
+                f"less than ${budget.DOLLARS_A_DAY:.0f} pays {most}: lower max_workers in"
+                " deploy/aws/cluster.yaml, or plan for the cost",
+            )
+        )  # fmt: skip
     return checks
 
 
@@ -184,11 +197,12 @@ def look(
         disk=shutil.disk_usage(root).free,
         ports_taken=taken(PORTS),
         unwritable=tuple(f"./{name}" for name in FOLDERS if not _writable(root / name)),
-        secrets_missing=tuple(name for name in SECRETS if not _filled(place / name)),
+        secrets_missing=tuple(name for name in (*SECRETS, WEB_CONFIG) if not _filled(place / name)),
         secrets_open=place.is_dir() and bool(stat.S_IMODE(place.stat().st_mode) & 0o077),
         images_chosen=(file.parent / ".env").is_file(),
         limits=limits,
         aws=_aws(environment) if aws else None,
+        aws_workers=_aws_workers(readable.parent) if aws else None,
     )
 
 
@@ -197,7 +211,9 @@ def add_parser(commands: Any) -> None:
     text = "Check whether this machine meets the needs of the production stack."
     parser = commands.add_parser("preflight", help=text, description=text)
     parser.add_argument("--file", type=Path, default=COMPOSE_FILE, help=f"default: {COMPOSE_FILE}")
-    parser.add_argument("--aws", action="store_true", help="also check for AWS credentials")
+    parser.add_argument(
+        "--aws", action="store_true", help="also check AWS credentials and the budget"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON value on stdout")
 
 
@@ -296,6 +312,11 @@ def _aws(environment: Mapping[str, str]) -> bool:
         return _filled(Path(named))
     at_home = home()
     return at_home is not None and _filled(at_home / ".aws" / "credentials")
+
+
+def _aws_workers(folder: Path) -> int | None:
+    file = folder / "aws" / "cluster.yaml"
+    return budget.configured_workers(file.read_text(errors="replace")) if file.is_file() else None
 
 
 def _listed(what: str, items: Sequence[object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import subprocess
 from collections.abc import Mapping
@@ -9,12 +10,23 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+import bcrypt
+
+from ga.errors import InputError
+
 IMAGES: Final = ("engine", "postgres", "redis", "prometheus", "alertmanager", "grafana")
 SECRETS: Final = (
     "ray_token", "postgres_password", "redis_password", "grafana_password", "service_token",
+    "monitoring_password",
 )  # fmt: skip
+MONITORING_USER: Final = "ga"
+"""The user name at Prometheus and Alertmanager; the password is ``monitoring_password``."""
+WEB_CONFIG: Final = "monitoring_web_config"
+"""The secret file in which Prometheus and Alertmanager find the hash of that password."""
 NOBODY_LISTENS: Final = "http://127.0.0.1:9/"
 """Placeholder webhook: alerts are not delivered until one is given."""
+_ROUNDS: Final = 10
+"""Cost of a hash, as a power of two. A random password needs no more, and each request pays it."""
 _PROFILES: Final = "COMPOSE_PROFILES"
 _GRAFANA: Final = "grafana"
 _STAND_INS: Final = {f"GA_IMAGE_{name.upper()}": f"evolution-gate/{name}:local" for name in IMAGES}
@@ -48,6 +60,8 @@ def init(
         password = (place / "postgres_password").read_text()
         (place / "pgpass").write_text(f"postgres:5432:ga:ga:{password}\n")
         written.append("pgpass")
+    if _write_web_config(place):
+        written.append(WEB_CONFIG)
     file = folder / ".env"
     before = file.read_text() if file.exists() else None
     after = "".join(f"{line}\n" for line in _chosen((before or "").splitlines(), environment))
@@ -55,6 +69,36 @@ def init(
         file.write_text(after)
         written.append(file.name)
     return written
+
+
+def _write_web_config(place: Path) -> bool:
+    """Write the configuration that makes Prometheus and Alertmanager ask for the password, unless
+    it is there and has the hash of this password; returns whether it was written.
+
+    Raises:
+        InputError: bcrypt hashes no password longer than 72 bytes.
+    """
+    source, file = place / "monitoring_password", place / WEB_CONFIG
+    password = source.read_bytes()
+    if not 0 < len(password) <= 72:
+        raise InputError(
+            f"{source}: a password of {len(password)} bytes, must be 1 to 72; remove the file for"
+            " a random one"
+        )
+    if file.exists() and _accepts(file.read_text(), password):
+        return False
+    hashed = bcrypt.hashpw(password, bcrypt.gensalt(_ROUNDS)).decode()
+    file.write_text(json.dumps({"basic_auth_users": {MONITORING_USER: hashed}}) + "\n")
+    return True
+
+
+def _accepts(configuration: str, password: bytes) -> bool:
+    """Whether a configuration that ``_write_web_config`` wrote has the hash of a password."""
+    try:
+        hashed = json.loads(configuration)["basic_auth_users"][MONITORING_USER]
+        return bcrypt.checkpw(password, hashed.encode())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _chosen(lines: list[str], environment: Mapping[str, str]) -> list[str]:

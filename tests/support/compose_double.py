@@ -221,6 +221,8 @@ class Engine:
             make("genetic-pool", 1, "127.0.0.5"),
             make("redis", 1, "127.0.0.6", files={"/run/secrets/redis_password": "p/w"},
                  ports={"6379/tcp": [{"HostIp": "", "HostPort": "16379"}]}),
+            make("prometheus", 1, "127.0.0.7", files={"/run/secrets/monitoring_password": "p@ss"},
+                 ports={"9090/tcp": [{"HostIp": "", "HostPort": "19090"}]}),
         ]  # fmt: skip
         self.containers = SimpleNamespace(list=self.list)
         self.networks = SimpleNamespace(get=lambda _: self.network)

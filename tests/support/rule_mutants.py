@@ -14,7 +14,9 @@ import yaml
 from tests.support.promtools import RULES, promtool
 
 Rule = Mapping[str, Any]
-FILES: Final = (RULES / "recording.yml", RULES / "alerts.yml")
+EVERYWHERE: Final = (RULES / "recording.yml", RULES / "alerts.yml")
+"""Rules of production that the gate's own stack has too."""
+FILES: Final = (*EVERYWHERE, RULES / "backup.yml")
 TESTS: Final = sorted((RULES / "tests").glob("*.yml"))
 _FACTOR: Final = 10
 _WAIT_FACTOR: Final = 3

@@ -216,6 +216,7 @@ def _secrets(ends: Endpoints) -> Iterator[tuple[str, str]]:
     for name, url in (
         ("PostgreSQL", ends.postgres),
         ("Redis", ends.redis),
+        ("Prometheus", ends.prometheus),
         ("Grafana", ends.grafana),
     ):
         password = urlsplit(url).password if url is not None else None
@@ -338,6 +339,12 @@ def _let_in(ends: Endpoints) -> dict[str, object]:
         found["dashboard"] = answer.status_code == 200
     except requests.RequestException:
         found["dashboard"] = False
+    if ends.prometheus is not None and urlsplit(ends.prometheus).password:
+        try:
+            ready = client.get(f"{ends.prometheus}/-/ready", timeout=_TIMEOUT)
+            found["prometheus"] = ready.status_code == 200
+        except requests.RequestException:
+            found["prometheus"] = False
     if ends.postgres is not None:
         try:
             _connect(ends.postgres, password=unquote(urlsplit(ends.postgres).password or ""))

@@ -18,8 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
+import yaml
 
+from evolution_gate.fixtures.system.http_client import session
 from ga.cli.main import main
 from ga.ops import compose as cluster
 from ga.ops import secrets
@@ -27,6 +30,7 @@ from tests.support.waiting import wait_until
 from validation.monitors import dashboards
 
 ROOT = Path(__file__).parents[3]
+PROMETHEUS = "http://127.0.0.1:9090"
 ENGINE = "evolution-gate/engine:local"
 ROWS = [
     {"Service": "volumes", "Name": "x-volumes-1", "State": "exited", "Health": "", "ExitCode": 0},
@@ -87,6 +91,48 @@ def test_secrets_are_random_private_and_never_overwritten(compose: Path) -> None
     # A new webhook is the one thing that is meant to be replaced.
     assert secrets.init(compose.parent, webhook="http://there/") == ["alert_webhook_url"]
     assert (place / "alert_webhook_url").read_text() == "http://there/"
+
+
+def test_monitoring_accepts_only_its_password(compose: Path) -> None:
+    secrets.init(compose.parent)
+    place = compose.parent / "secrets"
+    password = (place / "monitoring_password").read_bytes()
+
+    def hashed() -> bytes:
+        text = (place / secrets.WEB_CONFIG).read_text()
+        users = yaml.safe_load(text)["basic_auth_users"]
+        assert set(users) == {secrets.MONITORING_USER}
+        assert password.decode() not in text
+        found: str = users[secrets.MONITORING_USER]
+        return found.encode()
+
+    first = hashed()
+    assert bcrypt.checkpw(password, first)
+    assert not bcrypt.checkpw(password[:-1], first)
+    # The hash follows the password, also after the file was damaged.
+    (place / "monitoring_password").write_bytes(b"another")
+    assert secrets.init(compose.parent) == [secrets.WEB_CONFIG]
+    assert bcrypt.checkpw(b"another", hashed())
+    for damaged in (
+        "",
+        "[]",
+        '{"basic_auth_users": {"ga": 1}}',
+        '{"basic_auth_users": {"ga": ""}}',
+    ):
+        (place / secrets.WEB_CONFIG).write_text(damaged)
+        assert secrets.init(compose.parent) == [secrets.WEB_CONFIG]
+        assert bcrypt.checkpw(b"another", hashed())
+
+
+@pytest.mark.parametrize("password", ["", "x" * 73])
+def test_unusable_monitoring_password_is_refused(
+    compose: Path, password: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    secrets.init(compose.parent)
+    (compose.parent / "secrets" / "monitoring_password").write_text(password)
+    assert main(["cluster", "--file", str(compose), "init"]) == 2
+    (said,) = capfd.readouterr().err.strip().splitlines()
+    assert "must be 1 to 72; remove the file" in said
 
 
 def test_without_registry_local_images_are_used(compose: Path, tmp_path: Path) -> None:
@@ -378,11 +424,15 @@ def _watched_and_served(production: Path) -> None:
     """Every target is up but that of an engine, Ray's panels have data, the service evolves."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
+    watched = _monitoring_needs_the_password(production)
+
     def answer(url: str, token: str | None = None, body: dict[str, object] | None = None) -> Any:
         headers = {"Content-Type": "application/json", "Idempotency-Key": "one"}
         if token is not None:
             secret = (production.parent / "secrets" / token).read_text()
             headers["Authorization"] = f"Bearer {secret}"
+        elif url.startswith(PROMETHEUS):
+            headers["Authorization"] = watched
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, headers=headers, data=data)
         with opener.open(request, timeout=10) as found:
@@ -390,15 +440,15 @@ def _watched_and_served(production: Path) -> None:
 
     def states() -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
-        for one in answer("http://127.0.0.1:9090/api/v1/targets")["data"]["activeTargets"]:
+        for one in answer(f"{PROMETHEUS}/api/v1/targets")["data"]["activeTargets"]:
             found.setdefault(one["labels"]["job"], set()).add(one["health"])
         return found
 
-    others = ("ray", "service", "prometheus", "alertmanager")
+    others = ("ray", "service", "prometheus", "alertmanager", "backup")
     expected = {"ga": {"down"}, **{name: {"up"} for name in others}}
     wait_until(lambda: states() == expected, seconds=90, what=states, every=1.0)
     began = time.time() - 60
-    prometheus = dashboards.Prometheus("http://127.0.0.1:9090")
+    prometheus = dashboards.Prometheus(_with_password(production))
     cluster = [query for query in dashboards.checked_in() if query.dashboard == "Cluster"]
     assert len(cluster) >= 10
 
@@ -419,6 +469,29 @@ def _watched_and_served(production: Path) -> None:
 
     wait_until(finished, seconds=90, what=lambda: last, every=1.0)
     assert last["state"] == "finished", last
+
+
+def _with_password(production: Path) -> str:
+    """Prometheus' URL with the password."""
+    password = (production.parent / "secrets" / "monitoring_password").read_text()
+    return PROMETHEUS.replace("//", f"//{secrets.MONITORING_USER}:{password}@")
+
+
+def _monitoring_needs_the_password(production: Path) -> str:
+    """Nobody else is answered, and Alertmanager gets Prometheus' alerts; returns the header."""
+    with session() as client:
+        assert client.get(f"{PROMETHEUS}/metrics", timeout=5).status_code == 401
+        wrong = client.get(f"{PROMETHEUS}/metrics", auth=("ga", "wrong"), timeout=5)
+        assert wrong.status_code == 401
+        found = client.get(f"{_with_password(production)}/-/ready", timeout=5)
+        assert found.status_code == 200
+
+        def sent() -> bool:
+            url = f"{_with_password(production)}/api/v1/alertmanagers"
+            return bool(client.get(url, timeout=5).json()["data"]["activeAlertmanagers"])
+
+        wait_until(sent, seconds=60, what="Prometheus finds Alertmanager", every=1.0)
+        return str(found.request.headers["Authorization"])
 
 
 def _wrong_secrets_are_told(compose: list[str]) -> None:

@@ -23,6 +23,7 @@ from validation.campaigns.run import Options, Step, run_campaign
 from validation.decision import decide
 from validation.evidence.log import read_evidence
 from validation.evidence.records import Fault, Recovery
+from validation.evidence.records_network import Listener, Survey
 from validation.safety.consent import EVERY_KIND
 from validation.safety.guard import Guard
 from validation.safety.guarded_stack import GuardedStack
@@ -142,3 +143,36 @@ def test_campaign_measures_dockers_own_recovery(
     found = decide([record]).verdicts
     assert [name for name, one in found.items() if one.status is Status.FAIL] == []
     assert "was not run, for the target lacks 'cluster'" in found["rollback"].reason
+
+
+@pytest.mark.nightly
+@pytest.mark.stack
+def test_project_serves_no_client_without_credentials(
+    deployed: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root reads the sockets of a container")
+    monkeypatch.chdir(tmp_path)
+    target = ComposeTarget(deployed, EVERY_KIND, option="--target compose")
+    options = Options(
+        seed=3, run="compose", folder=tmp_path / "run", scale=SHORT, replay="pytest", say=print
+    )
+    steps = [Step(stage=name) for name in ("sockets", "sockets at work", "secrets")]
+    record = read_evidence(run_campaign(target, steps, options).evidence)
+    found = decide([record]).verdicts["exposure"]
+    # On a slow machine the work may end before the survey, and the verdict is then INCONCLUSIVE.
+    assert found.status is not Status.FAIL, found.reason
+    monitoring = [
+        one for one in record.all(Listener) if one.address.endswith((":9090", ":9093", ":9094"))
+    ]
+    beyond = [one for one in monitoring if one.reach != "loopback"]
+    # Both at both surveys, and no port for other Alertmanagers.
+    assert sorted(one.address.rpartition(":")[2] for one in beyond) == [
+        "9090",
+        "9090",
+        "9093",
+        "9093",
+    ]
+    assert {one.access for one in beyond} == {"refused"}
+    for survey in record.all(Survey):
+        assert survey.credentials["prometheus"] is True

@@ -165,7 +165,8 @@ def test_manifests_contain_no_secret() -> None:
     """A password comes by reference; nothing of kind Secret is checked in."""
     files = sorted((DEPLOY / "kuberay").glob("*.yaml"))
     assert [file.name for file in files] == [
-        "cluster.yaml", "job.yaml", "network.yaml", "redis.yaml",
+        "alerts.yaml", "backup.yaml", "cluster.yaml", "disruption.yaml", "job.yaml",
+        "network.yaml", "redis.yaml",
     ]  # fmt: skip
     every = [one for file in files for one in documents(file.name)]
     assert "Secret" not in {one["kind"] for one in every}
@@ -186,7 +187,7 @@ def test_network_policy_covers_all_cluster_pods(
     policies = {one["metadata"]["name"]: one["spec"] for one in documents("network.yaml")}
     policy, name = policies["genetic-cluster"], cluster["metadata"]["name"]
     assert policy["podSelector"] == {"matchLabels": {"ray.io/cluster": name}}
-    assert policy["policyTypes"] == ["Ingress"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
     for rule in policy["ingress"]:
         # An empty `from` lets everybody in.
         assert rule["from"]
@@ -203,6 +204,142 @@ def test_network_policy_covers_all_cluster_pods(
     assert policies["gcs-redis"]["podSelector"] == {"matchLabels": labels}
     address = cluster["spec"]["gcsFaultToleranceOptions"]["redisAddress"]
     assert address == f"{redis['metadata']['name']}:6379"
+
+
+def _pods() -> dict[str, dict[str, Any]]:
+    """Labels and specification of every pod of the manifests, by the name of what makes it."""
+    (cluster,), (job,) = documents("cluster.yaml"), documents("job.yaml")
+    name, spec = cluster["metadata"]["name"], cluster["spec"]
+    found = {}
+    for kind, group in [
+        ("head", spec["headGroupSpec"]),
+        *(("worker", one) for one in spec["workerGroupSpecs"]),
+    ]:
+        # KubeRay adds these labels.
+        labels = {"ray.io/cluster": name, "ray.io/node-type": kind}
+        own = group["template"]["metadata"]["labels"]
+        found[group.get("groupName", kind)] = {
+            "labels": own | labels, "spec": group["template"]["spec"],
+        }  # fmt: skip
+    submitter = job["spec"]["submitterPodTemplate"]
+    found["submitter"] = {"labels": {"job-name": job["metadata"]["name"]}, **submitter}
+    _, redis = documents("redis.yaml")
+    _, backup = documents("backup.yaml")
+    for one in (redis["spec"]["template"], backup["spec"]["jobTemplate"]["spec"]["template"]):
+        (container,) = one["spec"]["containers"]
+        found[container["name"]] = {"labels": one["metadata"]["labels"], "spec": one["spec"]}
+    return found
+
+
+def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    return set(selector.get("matchLabels", {}).items()) <= set(labels.items())
+
+
+def _allowed(policies: list[dict[str, Any]], source: str, target: str, port: int) -> bool:
+    """Whether pods of this namespace may connect, as Kubernetes reads the policies."""
+    pods = _pods()
+
+    def passes(direction: str, of: dict[str, Any], other: dict[str, Any]) -> bool:
+        ends = {"Ingress": "from", "Egress": "to"}
+        for policy in policies:
+            if direction not in policy["policyTypes"] or not _selects(
+                policy["podSelector"], of["labels"]
+            ):
+                continue
+            for rule in policy.get(direction.lower(), ()):
+                peers = rule.get(ends[direction])
+                ports = rule.get("ports")
+                peer = peers is None or any(
+                    "namespaceSelector" not in one
+                    and _selects(one.get("podSelector", {}), other["labels"])
+                    for one in peers
+                )
+                if peer and (ports is None or port in [one["port"] for one in ports]):
+                    return True
+        return False
+
+    assert any(one["podSelector"] == {} for one in policies)
+    return passes("Egress", pods[source], pods[target]) and passes(
+        "Ingress", pods[target], pods[source]
+    )
+
+
+def test_only_needed_connections_are_allowed() -> None:
+    policies = [one["spec"] for one in documents("network.yaml")]
+    denied = policies[0]
+    assert denied == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    needed = {
+        *(("head", "redis", 6379), ("cpu", "redis", 6379), ("memory", "redis", 6379)),
+        ("submitter", "head", 8265),
+    }
+    for source in _pods():
+        for target in _pods():
+            for port in (22, 6379, 8265, 10001):
+                inside = {source, target} <= {"head", "cpu", "memory"}
+                submits = source == "submitter" and port == 8265 and target in ("cpu", "memory")
+                expected = inside or submits or (source, target, port) in needed
+                found = _allowed(policies, source, target, port)
+                assert found == expected, (source, target, port)
+
+
+def test_only_head_and_backup_leave_the_namespace() -> None:
+    policies = [one["spec"] for one in documents("network.yaml")]
+    # A rule without peers allows every address.
+    outside = {
+        name: sorted(
+            port["port"]
+            for policy in policies
+            if "Egress" in policy["policyTypes"] and _selects(policy["podSelector"], pod["labels"])
+            for rule in policy.get("egress", ())
+            if "to" not in rule
+            for port in rule["ports"]
+        )
+        for name, pod in _pods().items()
+    }
+    nothing: list[int] = []
+    assert outside == {
+        **dict.fromkeys(_pods(), nothing), "head": [443, 5432, 6443], "backup": [5432],
+    }  # fmt: skip
+
+
+def test_pods_are_confined_and_probed() -> None:
+    for name, pod in _pods().items():
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["automountServiceAccountToken"] == (name == "head")
+        volumes = {one["name"] for one in spec["volumes"]}
+        if name == "redis":
+            volumes.add("data")
+        for container in spec["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert {one["name"] for one in container["volumeMounts"]} == volumes
+            assert container["resources"].keys() == {"requests", "limits"}
+            finite = name in ("submitter", "backup")
+            assert ({"readinessProbe", "livenessProbe"} <= container.keys()) != finite
+
+
+def test_disruption_budgets_select_pods() -> None:
+    pods = _pods()
+    selected = []
+    for budget in documents("disruption.yaml"):
+        # For pods of a custom resource Kubernetes accepts an integer minimum only.
+        assert isinstance(budget["spec"]["minAvailable"], int)
+        selector = budget["spec"]["selector"]
+        selected.append({name for name, pod in pods.items() if _selects(selector, pod["labels"])})
+    assert selected == [{"head"}, {"cpu", "memory"}, {"redis"}]
+
+
+def test_nightly_backup_is_watched(job: dict[str, Any]) -> None:
+    claim, backup = documents("backup.yaml")
+    pod = backup["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"][:3] == ["python", "-m", "ga"]
+    options = _parser().parse_args(container["command"][3:])
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == "backups"]
+    assert options.file.is_relative_to(mount["mountPath"])
+    assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    submitter = job["spec"]["submitterPodTemplate"]["spec"]["containers"][0]
+    assert container["image"] == submitter["image"]
 
 
 def test_ray_accepts_the_aws_configuration(aws: dict[str, Any]) -> None:

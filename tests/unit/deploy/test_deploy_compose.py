@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import yaml
 from evolution_gate.fixtures.images import IMAGES, PYTHON
 from evolution_gate.fixtures.services.monitoring import DEPLOY
 from ga.ops.ports import PORTS
-from ga.ops.secrets import SECRETS
+from ga.ops.secrets import MONITORING_USER, SECRETS, WEB_CONFIG
 
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
@@ -31,7 +32,7 @@ VOLUMES: Final = {
 def test_compose_has_the_planned_services() -> None:
     assert set(LASTING) == {
         "ray-head", "ray-worker-cpu", "ray-worker-memory", "genetic-pool", "postgres", "redis",
-        "prometheus", "alertmanager", "grafana",
+        "prometheus", "alertmanager", "grafana", "backup",
     }  # fmt: skip
     (network,) = COMPOSE["networks"].values()
     assert network["ipam"]["config"] == [{"subnet": "172.20.0.0/16"}]
@@ -49,6 +50,7 @@ def test_services_have_healthcheck_limits_and_restart(name: str) -> None:
     assert service["healthcheck"]["test"]
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
     assert service["restart"] == "unless-stopped"
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
     # A head needs nothing; all others wait for what they need to be well, not only to be there.
     waits = service.get("depends_on", {})
     assert bool(waits) == (name != "ray-head")
@@ -89,7 +91,7 @@ def test_images_are_pinned_and_overridable() -> None:
 def test_secrets_are_written_by_init_only() -> None:
     files = {name: one["file"] for name, one in COMPOSE["secrets"].items()}
     assert files == {name: f"./secrets/{name}" for name in files}
-    assert files.keys() == {*SECRETS, "pgpass", "alert_webhook_url"}
+    assert files.keys() == {*SECRETS, WEB_CONFIG, "pgpass", "alert_webhook_url"}
     used = {name for service in SERVICES.values() for name in service.get("secrets", ())}
     assert used == files.keys()
     for service in SERVICES.values():
@@ -97,3 +99,37 @@ def test_secrets_are_written_by_init_only() -> None:
             if re.search("PASSWORD|TOKEN|SECRET|KEY", name):
                 assert str(value).startswith("/run/secrets/"), name
             assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), name
+
+
+def test_stored_series_are_limited() -> None:
+    command = SERVICES["prometheus"]["command"]
+    assert {"--storage.tsdb.retention.time=15d", "--storage.tsdb.retention.size=5GB"} <= {*command}
+
+
+def test_monitoring_requires_and_sends_the_password() -> None:
+    password = "/run/secrets/monitoring_password"
+    expected = {"username": MONITORING_USER, "password_file": password}
+    for name in ("prometheus", "alertmanager"):
+        service = SERVICES[name]
+        command = " ".join([*service.get("entrypoint", ()), *service.get("command", ())])
+        assert f"--web.config.file=/run/secrets/{WEB_CONFIG}" in command
+        assert {WEB_CONFIG, "monitoring_password"} <= set(service["secrets"])
+        client = yaml.safe_load((DEPLOY / name / "client.yml").read_text())
+        assert client == {"basic_auth": expected}
+        assert f"--http.config.file=/etc/{name}/client.yml" in " ".join(
+            service["healthcheck"]["test"]
+        )
+    # Alertmanager's port for other Alertmanagers has no authentication.
+    assert "--cluster.listen-address= " in f"{' '.join(SERVICES['alertmanager']['entrypoint'])} "
+    settings = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    jobs = {job["job_name"]: job for job in settings["scrape_configs"]}
+    (sending,) = settings["alerting"]["alertmanagers"]
+    for one in (jobs["prometheus"], jobs["alertmanager"], sending):
+        assert one["basic_auth"] == expected
+    sources = json.loads((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())[
+        "datasources"
+    ]
+    for source in sources:
+        assert (source["basicAuth"], source["basicAuthUser"]) == (True, MONITORING_USER)
+        assert source["secureJsonData"] == {"basicAuthPassword": f"$__file{{{password}}}"}
+    assert "monitoring_password" in SERVICES["grafana"]["secrets"]

@@ -13,7 +13,7 @@ import pytest
 from ga.cli.main import main
 from ga.ops import preflight
 from ga.ops.preflight import Limit, Machine, judge, look
-from ga.ops.secrets import SECRETS
+from ga.ops.secrets import SECRETS, WEB_CONFIG
 
 GIB = 1 << 30
 FINE = Machine(
@@ -39,7 +39,7 @@ def missed(machine: Machine) -> dict[str, str]:
 
 def test_complete_machine_passes_all_checks() -> None:
     assert missed(FINE) == {}
-    assert missed(replace(FINE, aws=True)) == {}
+    assert missed(replace(FINE, aws=True, aws_workers=4)) == {}
     assert all(not one.remedy for one in judge(FINE))
 
 
@@ -70,6 +70,7 @@ def test_complete_machine_passes_all_checks() -> None:
             "GA_WORKER_CPUS to 8",
         ),
         ({"aws": False}, "aws", "aws configure"),
+        ({"aws": True, "aws_workers": 5}, "aws: dollars", "pays 4: lower max_workers"),
     ],
 )
 def test_each_failure_has_a_remedy(change: dict[str, object], name: str, remedy: str) -> None:
@@ -101,7 +102,7 @@ def test_checks_without_container_engine_change_nothing(checkout: Path) -> None:
     assert "no docker" in machine.compose_problem
     assert machine.memory > GIB
     assert machine.cores >= 1
-    assert machine.secrets_missing == SECRETS
+    assert machine.secrets_missing == (*SECRETS, WEB_CONFIG)
     assert not machine.images_chosen
 
 
@@ -118,7 +119,7 @@ def test_occupied_port_is_reported(checkout: Path, monkeypatch: pytest.MonkeyPat
 def test_world_readable_secrets_are_reported(checkout: Path) -> None:
     folder = checkout.parent / "secrets"
     folder.mkdir(mode=0o700)
-    for name in SECRETS:
+    for name in (*SECRETS, WEB_CONFIG):
         (folder / name).write_text("x")
     assert not look(checkout).secrets_open
     assert look(checkout).secrets_missing == ()
