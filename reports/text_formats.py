@@ -77,6 +77,7 @@ def summary(result: GateResult) -> str:
             _markdown(format_explanation(verdict)),
         )
         lines.append("| " + " | ".join(cells) + " |")
+    lines += _open(result)
     lines += ["", "## Measurement quality", ""]
     for aspect in result.observer:
         why = (
@@ -118,6 +119,25 @@ def summary(result: GateResult) -> str:
         lines.append(f"  sha256 `{source.sha256}`  ")
         lines.append(f"  replay: {_code(source.replay)}")
     return "\n".join(lines) + "\n"
+
+
+def _open(result: GateResult) -> list[str]:
+    """What is still open for GO, by cause."""
+    lines = ["", "## Still open for GO", ""]
+    if not result.open_points:
+        return [*lines, "Nothing."]
+    for group in result.open_points:
+        lines.append(f"- **{_markdown(group.heading)}**")
+        lines += [
+            f"  - {_code(point.criterion) if point.criterion else 'all criteria'}:"
+            f" {_markdown(point.text)}"
+            for point in group.points
+        ]
+        if group.before:
+            lines.append(f"  - first: {_markdown(group.before)}")
+        lines += [f"  - run: {_code(command)}" for command in group.commands]
+        lines.append(f"  - duration: {_markdown(group.duration)}")
+    return lines
 
 
 def _xml(text: str) -> str:

@@ -73,6 +73,8 @@ class Criterion:
     """
     position: int = 1000
     """Place in lists and reports, smallest first."""
+    soak_s: float = 0.0
+    """Seconds of a soak that let it be judged where a campaign is too short; 0: none is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,8 @@ class Stage:
     """Ids of the criteria for which it gathers evidence."""
     seconds: float = 60.0
     """About how long it takes on two cores."""
+    after: tuple[str, ...] = ()
+    """Stages whose results it uses, which therefore must be run before it."""
     needs: tuple[Capability, ...] = ()
     """What its target must be capable of; without it the stage is not run."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
@@ -33,6 +32,7 @@ from validation.evidence.records_target import GuardEvent
 from validation.left_out import LeftOut, left_out, open_if_left_out
 from validation.left_out import reservations as reservations_of_log
 from validation.missing_capabilities import with_missing
+from validation.open_points import OpenPoints, Standing, open_for_go
 from validation.self_check import EvidenceSource, assess_sources, downgrade_untrusted
 from validation.signing.state import Signature
 from validation.verdict import Records, Status, Verdict, judge
@@ -128,6 +128,9 @@ class GateResult:
     certified: frozenset[str] = frozenset()
     """Criteria all of whose mutants were detected on this backend."""
 
+    open_points: tuple[OpenPoints, ...] = ()
+    """What is still open for GO, grouped by cause."""
+
     @property
     def uncertified(self) -> tuple[str, ...]:
         """Uncertified criteria; each of them blocks GO."""
@@ -150,52 +153,6 @@ class GateResult:
     def count(self, status: Status) -> int:
         """How many criteria have a status."""
         return sum(1 for verdict in self.verdicts.values() if verdict.status is status)
-
-
-def as_object(result: GateResult) -> dict[str, object]:
-    """A result as JSON-serialisable values; infinite bounds become ``null``."""
-    return {
-        "decision": result.decision.value,
-        "exit_code": result.exit_code,
-        "system": result.system,
-        "system_id": result.system_id,
-        "signature": {"state": result.signature.state.value, "key_id": result.signature.key_id},
-        "not_undone": list(result.not_undone),
-        "reservations": list(result.reservations),
-        "uncertified": list(result.uncertified),
-        "false_alarms": result.false_alarms,
-        "verdicts": [
-            {
-                "criterion": criterion.id,
-                "status": result.verdicts[criterion.id].status.value,
-                "target": criterion.target,
-                "unit": criterion.unit,
-                "measured": result.verdicts[criterion.id].measured,
-                "interval": _bounds(result.verdicts[criterion.id]),
-                "reason": result.verdicts[criterion.id].reason,
-                "needs": result.verdicts[criterion.id].needs,
-                "budget": result.verdicts[criterion.id].budget,
-                "system": result.system_id,
-            }
-            for criterion in result.criteria
-        ],
-        "observer": [asdict(aspect) for aspect in result.observer],
-        "violations": [
-            {"rule": violation.rule, "run": violation.run, "text": violation.text}
-            for violation in result.violations
-        ],
-        "refused_certificates": list(result.refused),
-        "plugins": [asdict(one) for one in result.plugins],
-        "foreign_code": list(result.foreign_code),
-        "left_out": [{**asdict(one), "text": one.text} for one in result.left_out],
-        "sources": [asdict(source) for source in result.sources],
-    }
-
-
-def _bounds(verdict: Verdict) -> list[float | None] | None:
-    if verdict.interval is None:
-        return None
-    return [bound if math.isfinite(bound) else None for bound in verdict.interval]
 
 
 def decide(
@@ -247,7 +204,8 @@ def decide(
     if campaigns is not None:
         failed = partial(_failed, criteria=criteria)
         others = left_out(campaigns, records, now=now, days=max_age_days, failed=failed)
-        verdicts = open_if_left_out(verdicts, others)
+        before, verdicts = verdicts, open_if_left_out(verdicts, others)
+        verdicts = {name: _with_doubt(v, before[name].status) for name, v in verdicts.items()}
         reservations += reservations_of_log(campaigns, records, others)
     statuses = {verdict.status for verdict in verdicts.values()}
     first = records[0].opening
@@ -258,7 +216,7 @@ def decide(
         decision = Decision.GO
     else:
         decision = Decision.INCONCLUSIVE
-    return GateResult(
+    result = GateResult(
         decision=decision,
         criteria=tuple(criteria),
         verdicts=MappingProxyType(verdicts),
@@ -275,6 +233,28 @@ def decide(
         refused=tuple(refused),
         certified=done,
     )
+    return _with_open_points(result, records, mutants, campaigns, plugins)
+
+
+def _with_open_points(
+    result: GateResult,
+    records: Records,
+    mutants: Sequence[Mutant],
+    campaigns: CampaignLog | None,
+    plugins: Sequence[CriterionPlugin],
+) -> GateResult:
+    standing = Standing(
+        criteria=result.criteria,
+        verdicts=result.verdicts,
+        records=tuple(records),
+        reservations=result.reservations,
+        certified=result.certified,
+        certificates=result.certificates,
+        mutants=tuple(mutants),
+        campaigns=campaigns,
+        plugins=tuple(plugins),
+    )
+    return replace(result, open_points=open_for_go(standing))
 
 
 def not_undone(records: Records) -> tuple[str, ...]:
@@ -350,10 +330,17 @@ def _judged(
     read = ReadKinds(records)
     verdict = judge(criterion.verdict, read.records)
     verdict = open_if_disturbed(criterion, verdict, records)
+    before = verdict.status
     verdict = open_if_violated(
         downgrade_untrusted(criterion, verdict, aspects), read, contradictions
     )
-    return with_missing(criterion, verdict, records)
+    return with_missing(criterion, _with_doubt(verdict, before), records)
+
+
+def _with_doubt(verdict: Verdict, before: Status) -> Verdict:
+    """Mark what is INCONCLUSIVE only because its evidence is not trusted."""
+    opened = verdict.status is Status.INCONCLUSIVE and before is not Status.INCONCLUSIVE
+    return replace(verdict, doubted=True) if opened else verdict
 
 
 def _failed(record: Evidence, *, criteria: Sequence[Criterion]) -> list[str]:

@@ -26,7 +26,7 @@ from validation.certificates import refused, stored
 from validation.decision import GateResult, decide
 from validation.evidence.errors import EvidenceError, in_one_line
 from validation.evidence.files import FileContent
-from validation.evidence.identity import MAX_AGE_DAYS
+from validation.evidence.identity import MAX_AGE_DAYS, difference
 from validation.evidence.log import Evidence, pool
 from validation.extension import all_criteria, all_mutants, codes_of, valid_certificates
 from validation.left_out import read_any
@@ -91,6 +91,26 @@ def decide_files(
         refused=refused(certificates, codes=codes_of(plugins), content=kept.content),
     )
     return Judged(result=result, evidence=evidence, certificates=kept, logs=log.files)
+
+
+def latest_runs(folder: Path) -> list[Path]:
+    """Evidence of the finished runs in a folder that are of the same system as the last one.
+
+    Raises:
+        InputError: there is none, or the campaign log is damaged.
+    """
+    log = read_logs([folder / LOG])
+    if log.problems:
+        raise InputError(f"{log.problems[0]}; name the runs: python -m validation status FILE")
+    ended = [one for one in log.campaigns if one.ended and one.ended.status == "finished"]
+    there = [one for one in ended if one.evidence.exists()]
+    if not there:
+        raise InputError(
+            f"no finished run in {folder}; begin with: pytest -m validation validation, or name the"
+            " evidence: python -m validation status FILE"
+        )
+    last = there[-1]
+    return [one.evidence for one in there if difference(one.system, last.system) is None]
 
 
 def decide_apart(files: Sequence[Path], *, certificates: Path, named: Sequence[str]) -> Judged:

@@ -332,7 +332,7 @@ def pytest_terminal_summary(
     result = config.stash.get(_RESULT, None)
     if result is None:
         return
-    from validation.cli.output import reservation_lines
+    from validation.cli.output import open_lines, reservation_lines
     from validation.verdict import bounds, format_explanation
 
     units = {criterion.id: criterion.unit for criterion in result.criteria}
@@ -349,6 +349,8 @@ def pytest_terminal_summary(
     terminalreporter.write_line(f"system {result.system_id}: {result.system}")
     terminalreporter.write_line(f"signature: {result.signature.text}")
     for line in reservation_lines(result):
+        terminalreporter.write_line(line)
+    for line in open_lines(result):
         terminalreporter.write_line(line)
     folder = config.stash[_FOLDER]
     terminalreporter.write_line(f"report: {folder / 'report.html'}")

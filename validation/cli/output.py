@@ -13,8 +13,10 @@ from rich.text import Text
 
 from validation.certificates import HEALTHY, Certificate
 from validation.contract import Criterion
-from validation.decision import Decision, GateResult, as_object
+from validation.decision import Decision, GateResult
+from validation.decision_json import as_object
 from validation.diff import Change
+from validation.open_points import as_lines
 from validation.self_check import distrust_reasons
 from validation.verdict import Status, bounds, format_explanation
 
@@ -69,6 +71,32 @@ def show_result(result: GateResult, *, as_json: bool) -> None:
             Text(f"GO is not possible, uncertified: {', '.join(result.uncertified)}"),
             soft_wrap=True,
         )
+    for line in open_lines(result):
+        console.print(Text(line), soft_wrap=True)
+
+
+def show_open(result: GateResult, *, as_json: bool) -> None:
+    """Print what is still open for GO."""
+    if as_json:
+        whole = as_object(result)
+        shown = {name: whole[name] for name in _STATUS}
+        print(json.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    console = _console()
+    for line in (*(f"!!! {one}" for one in result.not_undone), *open_lines(result)):
+        console.print(Text(line), soft_wrap=True)
+
+
+_STATUS: Final = ("decision", "exit_code", "system", "system_id", "signature", "not_undone", "open")
+"""Parts of a decision that ``status --json`` prints."""
+
+
+def open_lines(result: GateResult) -> list[str]:
+    """What is still open for GO, in lines; the same everywhere."""
+    system = f"on system {result.system_id}: {result.system}"
+    if not result.open_points:
+        return [f"{result.decision.value} {system}; nothing is open"]
+    return [f"{result.decision.value} {system}; still open for GO:", *as_lines(result.open_points)]
 
 
 def reservation_lines(result: GateResult) -> list[str]:

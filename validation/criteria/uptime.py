@@ -125,6 +125,7 @@ def uptime(records: Records) -> Verdict:
             measured=measured,
             interval=interval,
             budget=budget,
+            more_s=missing_s,
         )
     verdict = Verdict(
         status=Status.PASS, measured=measured, interval=interval, reason=words, budget=budget
@@ -285,6 +286,7 @@ PLUGIN: Final = CriterionPlugin(
             trusts=(CLOCK,),
             timed=True,
             position=10,
+            soak_s=WATCHED_S,
         ),
     ),
     mutants=(

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from ga import __version__
 from validation.certificates import code_hash
-from validation.decision import GateResult, Source, as_object
+from validation.decision import GateResult, Source
+from validation.decision_json import as_object
 from validation.evidence.chained_lines import canonical
 from validation.evidence.errors import EvidenceError
 from validation.evidence.files import FileContent, parse_document
