@@ -23,7 +23,7 @@ def interval(criterion: Criterion, verdict: Verdict) -> str:
 def junit(result: GateResult) -> str:
     """JUnit XML: one test case per criterion; FAIL is a failure, INCONCLUSIVE is skipped."""
     suite = TestSuite("gate")
-    suite.add_property("decision", result.decision.value)
+    suite.add_property("decision", _xml(result.decision_text))
     for line in result.not_undone:
         suite.add_property("not undone", _xml(line))
     for plugin in result.plugins:
@@ -60,7 +60,8 @@ def summary(result: GateResult) -> str:
     """Markdown, short enough for a job summary or a comment."""
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
     lines = [f"# {_markdown(line)}" for line in result.not_undone]
-    lines += [f"# Gate for Phase 2: {result.decision.value}", "", counts, ""]
+    lines += [f"# Gate for Phase 2: {_markdown(result.decision_text)}", "", counts, ""]
+    lines += [f"Warning: {_markdown(one)}  " for one in result.warnings]
     lines += [f"System {_code(result.system_id)}: {_markdown(result.system)}", ""]
     lines += [f"Signature: {_markdown(result.signature.text)}", ""]
     lines += ["| Criterion | System | Target | Measured | 95 % bounds | Verdict | Why |"]

@@ -45,6 +45,7 @@ _MOST_SHOWN: Final = 60
 """Characters of a dependency's version that are shown."""
 _CODE: Final = (
     ("validation", "*.py"),
+    ("validation", "*.toml"),
     ("fixtures", "*.py"),
     ("deploy", "*.yml"),
     ("deploy", "*.json"),

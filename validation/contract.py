@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from validation.evidence.base import Record
     from validation.stages.context import Context
+    from validation.thresholds import Threshold
 
 HARNESS_CPU: Final = "harness CPU"
 CLOCK: Final = "clock"
@@ -73,6 +74,8 @@ class Criterion:
     """
     position: int = 1000
     """Place in lists and reports, smallest first."""
+    thresholds: tuple[Threshold, ...] = ()
+    """The numbers of its target, which a file of ``--thresholds`` may change."""
     soak_s: float = 0.0
     """Seconds of a soak that let it be judged where a campaign is too short; 0: none is."""
 

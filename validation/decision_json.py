@@ -16,13 +16,20 @@ if TYPE_CHECKING:
 def as_object(result: GateResult) -> dict[str, object]:
     """A result as JSON-serialisable values; infinite bounds become ``null``."""
     return {
-        "decision": result.decision.value,
+        "decision": result.decision_text,
+        "outcome": result.decision.value,
         "exit_code": result.exit_code,
         "system": result.system,
         "system_id": result.system_id,
         "signature": {"state": result.signature.state.value, "key_id": result.signature.key_id},
         "not_undone": list(result.not_undone),
         "reservations": list(result.reservations),
+        "targets": {
+            "file": result.targets.name,
+            "sha256": result.targets.sha256,
+            "differences": list(result.differences),
+            "warnings": list(result.warnings),
+        },
         "uncertified": list(result.uncertified),
         "open": as_objects(result.open_points),
         "false_alarms": result.false_alarms,
@@ -31,6 +38,7 @@ def as_object(result: GateResult) -> dict[str, object]:
                 "criterion": criterion.id,
                 "status": result.verdicts[criterion.id].status.value,
                 "target": criterion.target,
+                "tier": result.targets.tier(criterion.id).value,
                 "unit": criterion.unit,
                 "measured": result.verdicts[criterion.id].measured,
                 "interval": _bounds(result.verdicts[criterion.id]),

@@ -3,9 +3,9 @@ schedule | error-rates``: verdicts from evidence, and whether they can be truste
 
 Exit status of ``gate``, ``status``, ``report``, ``own`` and ``schedule``: 0 GO, 1 NO-GO,
 2 INCONCLUSIVE or unusable evidence, 3 a signature that ``--verify`` refuses, 70 a defect of the
-gate itself. That of ``soak``: 0 when uptime passes, 1 when any criterion fails, else 2, also when a signal ended it.
-That of ``error-rates``: 1 when the gate erred, else 0. Of any other command that a signal ended:
-128 and its number.
+gate itself. That of ``soak``: 0 when uptime passes, 1 when any criterion fails, else 2, also when a
+signal ended it. That of ``error-rates``: 1 when the gate erred, else 0. Of any other command that a
+signal ended: 128 and its number.
 """
 
 from __future__ import annotations
@@ -148,6 +148,7 @@ def _judged(options: argparse.Namespace) -> Judged:
         named=options.plugins,
         campaigns=options.campaigns,
         max_age_days=options.max_age,
+        thresholds=options.thresholds,
     )
     _say_open(judged.evidence)
     if place is not None and checker is not None:

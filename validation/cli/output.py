@@ -63,7 +63,10 @@ def show_result(result: GateResult, *, as_json: bool) -> None:
     for line in reservation_lines(result):
         console.print(Text(line, "yellow"), soft_wrap=True)
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
-    console.print(Text(f"{result.decision.value}: {counts}", _DECISION_STYLES[result.decision]))
+    console.print(
+        Text(f"{result.decision_text}: {counts}", _DECISION_STYLES[result.decision]),
+        soft_wrap=True,
+    )
     for reservation in result.reservations:
         console.print(Text(f"no GO, because {reservation}"), soft_wrap=True)
     if result.uncertified:
@@ -87,7 +90,16 @@ def show_open(result: GateResult, *, as_json: bool) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-_STATUS: Final = ("decision", "exit_code", "system", "system_id", "signature", "not_undone", "open")
+_STATUS: Final = (
+    "decision",
+    "targets",
+    "exit_code",
+    "system",
+    "system_id",
+    "signature",
+    "not_undone",
+    "open",
+)
 """Parts of a decision that ``status --json`` prints."""
 
 
@@ -95,13 +107,14 @@ def open_lines(result: GateResult) -> list[str]:
     """What is still open for GO, in lines; the same everywhere."""
     system = f"on system {result.system_id}: {result.system}"
     if not result.open_points:
-        return [f"{result.decision.value} {system}; nothing is open"]
-    return [f"{result.decision.value} {system}; still open for GO:", *as_lines(result.open_points)]
+        return [f"{result.decision_text} {system}; nothing is open"]
+    return [f"{result.decision_text} {system}; still open for GO:", *as_lines(result.open_points)]
 
 
 def reservation_lines(result: GateResult) -> list[str]:
     """What speaks against the evidence, a line each."""
     return [
+        *(f"warning: {one}" for one in result.warnings),
         *(f"contradiction in run {one.run}: {one.text} ({one.rule})" for one in result.violations),
         *(f"left out: {one.text}" for one in result.left_out),
         *(f"plug-in: {one.text}" for one in result.plugins),

@@ -71,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     for command in (gate, status, report, certifying):
         _add_certificates(command)
     for command in (gate, status, report):
+        _add_thresholds(command)
         _add_max_age(command)
         _add_campaigns(command)
         _add_signature(command, signs=command is gate)
@@ -197,6 +198,16 @@ def _add_certificates(command: argparse.ArgumentParser) -> None:
         default=CERTIFICATES,
         type=Path,
         help=f"what `certify` found (default: {CERTIFICATES})",
+    )
+
+
+def _add_thresholds(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--thresholds",
+        metavar="FILE",
+        type=Path,
+        help="hold the criteria to the targets of this TOML file, see docs/verdicts.md; every"
+        " output names each difference from the plan",
     )
 
 
