@@ -196,10 +196,7 @@ def decide(
     aspects = assess_sources(records, criteria)
     contradictions = violations(records)
     with targets.in_force():
-        verdicts = {
-            criterion.id: _judged(criterion, records, aspects, contradictions)
-            for criterion in criteria
-        }
+        verdicts = {one.id: _judged(one, records, aspects, contradictions) for one in criteria}
     if not criteria or len(verdicts) != len(criteria):
         raise ValueError("a gate needs criteria with unique ids")
     broken = not_undone(records)
@@ -215,18 +212,11 @@ def decide(
         before, verdicts = verdicts, open_if_left_out(verdicts, others)
         verdicts = {name: _with_doubt(v, before[name].status) for name, v in verdicts.items()}
         reservations += reservations_of_log(campaigns, records, others)
-    required = {one.id for one in _required(criteria, targets)}
-    statuses = {verdicts[name].status for name in required}
+    required = {one.id: verdicts[one.id] for one in _required(criteria, targets)}
     first = records[0].opening
     done = certified(certificates, mutants, backend=first.backend, at=first.started_at)
-    if Status.FAIL in statuses:
-        decision = Decision.NO_GO
-    elif statuses == {Status.PASS} and required <= done and not reservations:
-        decision = Decision.GO
-    else:
-        decision = Decision.INCONCLUSIVE
     result = GateResult(
-        decision=decision,
+        decision=_decided(required, unreserved=required.keys() <= done and not reservations),
         criteria=tuple(_held_to(targets, criterion) for criterion in criteria),
         verdicts=MappingProxyType(verdicts),
         targets=targets,
@@ -244,6 +234,18 @@ def decide(
         certified=done,
     )
     return _with_open_points(result, records, mutants, campaigns, plugins)
+
+
+def _decided(required: Mapping[str, Verdict], *, unreserved: bool) -> Decision:
+    """The decision from the verdicts on the required criteria.
+
+    Args:
+        unreserved: Whether all are certified, and nothing else rules out GO.
+    """
+    statuses = {verdict.status for verdict in required.values()}
+    if Status.FAIL in statuses:
+        return Decision.NO_GO
+    return Decision.GO if statuses == {Status.PASS} and unreserved else Decision.INCONCLUSIVE
 
 
 def _required(criteria: Sequence[Criterion], targets: Targets) -> tuple[Criterion, ...]:

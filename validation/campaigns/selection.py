@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from ga.errors import InputError
 from validation.campaigns.run import START_SECONDS, Step
-from validation.contract import Criterion
+from validation.contract import Criterion, CriterionPlugin
 from validation.stages.registry import STAGES
 
 
@@ -48,6 +49,26 @@ def steps_for(only: Collection[str], steps: Sequence[Step]) -> list[Step]:
     wanted |= {name for name in feeding & replacing if left & set(STAGES[name].feeds)}
     wanted |= {before for name in wanted for before in _before(name)} & (planned | replacing)
     return [one for step in steps for one in _needed(step, wanted)]
+
+
+def with_custom(
+    only: Collection[str], steps: Sequence[Step], plugins: Sequence[CriterionPlugin]
+) -> list[Step]:
+    """``steps_for``, and the stages of custom criteria where one of these is named."""
+    found = steps_for(only, steps)
+    if not any({criterion.id for criterion in one.criteria} & set(only) for one in plugins):
+        return [replace(step, custom=False) for step in found]
+    if any(step.custom for step in found):
+        return found
+    before = sum(not step.watched for step in takewhile(lambda one: not one.watched, found))
+    if before == len(found):
+        # No stage of the selection is watched: the custom ones must be.
+        quiet = {step.stage for step in takewhile(lambda one: not one.watched, steps)}
+        before = sum(step.stage in quiet for step in found)
+        return [*found[:before], Step(stage="watch", custom=True), *found[before:]]
+    last = max(number for number, step in enumerate(found) if step.watched)
+    found[last] = replace(found[last], custom=True)
+    return found
 
 
 def _needed(step: Step, wanted: Collection[str]) -> Iterator[Step]:

@@ -94,9 +94,8 @@ def cost_per_day(records: Records) -> Verdict:
     needed = _nodes(price, most)
     measured = f"${point:.2f} for {validated} worker nodes and {price.heads} for the coordinator"
     budget = (
-        f"${DOLLARS.value:g} pays {_affordable(price)} worker nodes at the cap; "
-        f"the planned work needs {needed} at most, which it keeps busy "
-        f"{most / (needed * price.vcpus * GENERATION_S):.0%}"
+        f"${DOLLARS.value:g} pays {_affordable(price)} worker nodes at the cap; the planned work "
+        f"needs {needed} at most, which it keeps busy {most / _capacity(price, needed):.0%}"
     )
     reason = _reason(price, validated, work, markets)
     if low >= DOLLARS.value:
@@ -223,6 +222,11 @@ def _dollars(price: NodePrice, nodes: int, spot: float) -> float:
     hourly = nodes * spot + price.heads * price.on_demand + machines * _known(price.address_hour)
     disks = machines * _known(price.disk_gb) * _known(price.disk_gb_month) * 12 / 365
     return 24 * hourly + disks + _known(price.traffic_gb_day) * _known(price.traffic_gb)
+
+
+def _capacity(price: NodePrice, nodes: int) -> float:
+    """Seconds of a vCPU that some nodes have for a generation."""
+    return nodes * price.vcpus * GENERATION_S
 
 
 def _affordable(price: NodePrice) -> int:

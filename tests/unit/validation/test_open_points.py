@@ -92,7 +92,7 @@ def test_failed_criterion_is_first_and_must_be_corrected() -> None:
     assert "--only no_data_loss" in first.commands[0]
 
 
-def test_missing_capability_is_told_from_what_was_not_measured() -> None:
+def test_missing_capability_is_a_cause_apart() -> None:
     lacks = NotRun(
         stage="recovery",
         criteria=STAGES["recovery"].feeds,
@@ -162,7 +162,7 @@ def test_uncertified_criterion_names_its_command(criterion: str) -> None:
     assert group.seconds >= declared
 
 
-def test_duration_is_that_of_the_same_command_in_the_log(tmp_path: Path) -> None:
+def test_duration_comes_from_the_same_command(tmp_path: Path) -> None:
     record = without(Recovery)
     (declared,) = judged(record).open_points
     (command,) = declared.commands
@@ -235,7 +235,7 @@ def test_status_command(
     assert bool(named["open"]) == (status != 0)
 
 
-def test_status_reads_the_finished_runs_of_the_usual_folder(
+def test_status_reads_finished_runs_by_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
