@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from evolution_gate.fixtures.backends.attached_node import NOT_OURS
+from ga.errors import InputError
 from validation.campaigns import run as campaigns
 from validation.campaigns.attempts import most_attempts, repeat, write_attempts
 from validation.campaigns.lists import ATTACHED, FULL
@@ -131,8 +132,17 @@ class _Campaign:
 
     @property
     def first_steps(self) -> Sequence[Step]:
-        """The steps of the first attempt."""
-        return with_custom(self.only, self.steps, self.plugins) if self.only else self.steps
+        """The steps of the first attempt.
+
+        Raises:
+            InputError: the target has no stage for the named criteria.
+        """
+        if not self.only:
+            return self.steps
+        found = with_custom(self.only, self.steps, self.plugins)
+        if not found:
+            raise InputError(f"--only {self.only[0]}: {self.target.name} has no stage for it")
+        return found
 
     def run(self, number: int, only: Sequence[str], steps: Sequence[Step]) -> Path:
         """Make one attempt, and write its end into the campaign log; returns its folder.

@@ -39,7 +39,8 @@ def steps_for(only: Collection[str], steps: Sequence[Step]) -> list[Step]:
     """The steps of a campaign, in their order, without the stages that no named criterion needs.
 
     A stage brings those whose results it uses (``Stage.after``). A stage that is only named as the
-    replacement of another one (``Step.instead``) is run for criteria that no other stage feeds.
+    replacement of another one (``Step.instead``) is run for criteria that no other stage feeds. If
+    none of them is watched, the stage ``watch`` is added.
     """
     feeding = set(stages_of(only))
     planned = {name for step in steps for name in (step.stage, *step.alongside)}
@@ -48,7 +49,8 @@ def steps_for(only: Collection[str], steps: Sequence[Step]) -> list[Step]:
     replacing = {step.instead for step in steps if step.instead} - planned
     wanted |= {name for name in feeding & replacing if left & set(STAGES[name].feeds)}
     wanted |= {before for name in wanted for before in _before(name)} & (planned | replacing)
-    return [one for step in steps for one in _needed(step, wanted)]
+    found = [one for step in steps for one in _needed(step, wanted)]
+    return _with_watch(found, steps) if found else []
 
 
 def with_custom(
@@ -60,15 +62,21 @@ def with_custom(
         return [replace(step, custom=False) for step in found]
     if any(step.custom for step in found):
         return found
-    before = sum(not step.watched for step in takewhile(lambda one: not one.watched, found))
-    if before == len(found):
-        # No stage of the selection is watched: the custom ones must be.
-        quiet = {step.stage for step in takewhile(lambda one: not one.watched, steps)}
-        before = sum(step.stage in quiet for step in found)
-        return [*found[:before], Step(stage="watch", custom=True), *found[before:]]
+    found = _with_watch(found, steps)
     last = max(number for number, step in enumerate(found) if step.watched)
     found[last] = replace(found[last], custom=True)
     return found
+
+
+def _with_watch(found: list[Step], steps: Sequence[Step]) -> list[Step]:
+    """The steps, at least one of them watched: a run without monitors that is pooled with others
+    would leave all criteria open that read them.
+    """
+    if any(step.watched for step in found):
+        return found
+    first = {step.stage for step in takewhile(lambda one: not one.watched, steps)}
+    place = sum(step.stage in first for step in found)
+    return [*found[:place], Step(stage="watch"), *found[place:]]
 
 
 def _needed(step: Step, wanted: Collection[str]) -> Iterator[Step]:

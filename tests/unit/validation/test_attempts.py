@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ga.errors import InputError
-from tests.support.evidence_builders import certificates, evidence, passing
+from tests.support.evidence_builders import certificates, evidence, passing, shifted
+from tests.support.evidence_records import T0
 from validation.campaigns.attempts import (
     attempts_of,
     most_attempts,
@@ -25,9 +26,9 @@ from validation.campaigns.selection import declared_seconds, require_known, step
 from validation.contract import CriterionPlugin
 from validation.criteria.registry import CRITERIA
 from validation.decision import GateResult, decide
-from validation.evidence.records import Recovery
-from validation.evidence.records_load import Load
-from validation.evidence.records_monitoring import Job
+from validation.evidence.records import Environment, Recovery
+from validation.evidence.records_load import Load, ServiceRestart
+from validation.evidence.records_monitoring import Job, StartUp
 from validation.stages.registry import STAGES
 
 HEALTHY = passing()
@@ -51,8 +52,8 @@ def test_every_measured_criterion_has_stages(criterion: str) -> None:
     [
         ("speedup", ["speedup"]),
         ("worker_recovery", ["recovery"]),
-        ("service_load", ["service"]),
-        ("network_latency", ["network", "actors"]),
+        ("service_load", ["watch", "service"]),
+        ("network_latency", ["network", "actors", "watch"]),
         # A restore needs the backup before it, an alert of the head the rollback that kills it.
         ("backup_restore", ["backup", "restore"]),
         ("alerting", ["backup", "alert", "alerts at work", "rollback", "head alert"]),
@@ -77,10 +78,12 @@ def test_selection_keeps_order_and_dependencies(only: list[str]) -> None:
             assert found.index(before) < found.index(name)
     # As ``run_campaign`` demands: the watched steps follow one another.
     watched = "".join("w" if step.watched else " " for step in chosen)
+    assert "w" in watched
     assert " " not in watched.strip(" ")
     for criterion in only:
         assert any(criterion in STAGES[name].feeds for name in found)
-    assert declared_seconds(chosen) <= declared_seconds(FULL) + STAGES["cluster"].seconds
+    extra = STAGES["cluster"].seconds + STAGES["watch"].seconds
+    assert declared_seconds(chosen) <= declared_seconds(FULL) + extra
 
 
 def test_all_criteria_need_the_whole_campaign() -> None:
@@ -90,6 +93,31 @@ def test_all_criteria_need_the_whole_campaign() -> None:
 def test_stages_of_an_attached_cluster() -> None:
     assert names(steps_for(["bad_input"], ATTACHED)) == ["bad input"]
     assert names(steps_for(["worker_recovery"], ATTACHED)) == []
+
+
+_MONITORS: Final = ("HarnessReading", "MachineReading", "Probe", "Scrape", "Services", "Usage")
+
+
+def test_pooled_part_leaves_other_criteria_alone() -> None:
+    """The stages ``watch`` and ``service``: monitors for 50 s without a workload, then users."""
+    short = [(at, record) for at, record in HEALTHY if at < T0 + 1200]
+    first = [(at, record) for at, record in short if not isinstance(record, Load)]
+    part: list[Any] = [
+        (at, record)
+        for at, record in short
+        if isinstance(record, Environment | StartUp)
+        or (type(record).__name__ in _MONITORS and T0 + 555 < at < T0 + 605)
+    ]
+    users = [(T0 + 606, r) for _, r in short if isinstance(r, Load | ServiceRestart)]
+    alone = decide([evidence(first, run="a")])
+    second = evidence(shifted([*part, *users], 7200), run="b", began=T0 + 7200)
+    both = decide([evidence(first, run="a"), second])
+    changed = {n for n, v in alone.verdicts.items() if v.status is not both.verdicts[n].status}
+    assert changed == {"service_load"}, [both.verdicts[name].reason for name in changed]
+    # Without its monitors, the part would leave others open.
+    blind = evidence(shifted([*part[:1], *users], 7200), run="b", began=T0 + 7200)
+    pooled = decide([evidence(first, run="a"), blind])
+    assert pooled.verdict("container_stability").status == "INCONCLUSIVE"
 
 
 @pytest.mark.parametrize(
