@@ -30,6 +30,8 @@ _SENTENCES: Final = {
     Decision.INCONCLUSIVE: "No criterion is proven to fail, but not all are proven to hold.",
 }
 
+_OTHER_TARGETS: Final = "This is no decision on the plan: the criteria were held to other targets."
+
 
 def render_index(folder: Path, found: tuple[Sequence[Run], Sequence[str]] | None = None) -> str:
     """The page that lists and compares the decided runs in the folders of ``folder``.
@@ -66,7 +68,7 @@ def render_page(result: GateResult, evidence: Sequence[Evidence], runs: Sequence
         "report.html.j2",
         trend=trend(runs),
         result=result,
-        sentence=_SENTENCES[result.decision],
+        sentence=_OTHER_TARGETS if result.differences else _SENTENCES[result.decision],
         counts=[(status, result.count(status)) for status in Status],
         decisive=[
             (status.value, names)

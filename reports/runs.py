@@ -56,6 +56,8 @@ class Run:
     verdicts: Mapping[str, Said]
     uncertified: int
     """Criteria without a certificate."""
+    differences: tuple[str, ...] = ()
+    """Thresholds and tiers that differed from the plan's, in words."""
 
     def count(self, status: Status) -> int:
         """How many criteria have a status."""
@@ -136,7 +138,7 @@ def _run(folder: str, found: Any) -> Run:
         folder=folder,
         name=datetime.fromtimestamp(source["started_at"], UTC).strftime("%m-%d %H:%M"),
         started_at=float(source["started_at"]),
-        decision=Decision(found["decision"]).value,
+        decision=Decision(found.get("outcome", found["decision"])).value,
         backend=str(source["backend"]),
         nodes=int(source["nodes"]),
         verdicts={
@@ -149,6 +151,7 @@ def _run(folder: str, found: Any) -> Run:
             for one in found["verdicts"]
         },
         uncertified=len(found.get("uncertified", ())),
+        differences=tuple(map(str, found.get("targets", {}).get("differences", ()))),
     )
 
 

@@ -23,7 +23,7 @@ def interval(criterion: Criterion, verdict: Verdict) -> str:
 def junit(result: GateResult) -> str:
     """JUnit XML: one test case per criterion; FAIL is a failure, INCONCLUSIVE is skipped."""
     suite = TestSuite("gate")
-    suite.add_property("decision", result.decision.value)
+    suite.add_property("decision", _xml(result.decision_text))
     for line in result.not_undone:
         suite.add_property("not undone", _xml(line))
     for plugin in result.plugins:
@@ -60,7 +60,8 @@ def summary(result: GateResult) -> str:
     """Markdown, short enough for a job summary or a comment."""
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
     lines = [f"# {_markdown(line)}" for line in result.not_undone]
-    lines += [f"# Gate for Phase 2: {result.decision.value}", "", counts, ""]
+    lines += [f"# Gate for Phase 2: {_markdown(result.decision_text)}", "", counts, ""]
+    lines += [f"Warning: {_markdown(one)}  " for one in result.warnings]
     lines += [f"System {_code(result.system_id)}: {_markdown(result.system)}", ""]
     lines += [f"Signature: {_markdown(result.signature.text)}", ""]
     lines += ["| Criterion | System | Target | Measured | 95 % bounds | Verdict | Why |"]
@@ -77,6 +78,7 @@ def summary(result: GateResult) -> str:
             _markdown(format_explanation(verdict)),
         )
         lines.append("| " + " | ".join(cells) + " |")
+    lines += _open(result)
     lines += ["", "## Measurement quality", ""]
     for aspect in result.observer:
         why = (
@@ -118,6 +120,25 @@ def summary(result: GateResult) -> str:
         lines.append(f"  sha256 `{source.sha256}`  ")
         lines.append(f"  replay: {_code(source.replay)}")
     return "\n".join(lines) + "\n"
+
+
+def _open(result: GateResult) -> list[str]:
+    """What is still open for GO, by cause."""
+    lines = ["", "## Still open for GO", ""]
+    if not result.open_points:
+        return [*lines, "Nothing."]
+    for group in result.open_points:
+        lines.append(f"- **{_markdown(group.heading)}**")
+        lines += [
+            f"  - {_code(point.criterion) if point.criterion else 'all criteria'}:"
+            f" {_markdown(point.text)}"
+            for point in group.points
+        ]
+        if group.before:
+            lines.append(f"  - first: {_markdown(group.before)}")
+        lines += [f"  - run: {_code(command)}" for command in group.commands]
+        lines.append(f"  - duration: {_markdown(group.duration)}")
+    return lines
 
 
 def _xml(text: str) -> str:

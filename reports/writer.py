@@ -11,7 +11,8 @@ from pathlib import Path
 from evolution_gate.reports.html import render_index, render_page
 from evolution_gate.reports.runs import RESULT, read_runs
 from evolution_gate.reports.text_formats import junit, summary
-from validation.decision import GateResult, as_object
+from validation.decision import GateResult
+from validation.decision_json import as_object
 from validation.evidence.log import Evidence
 
 

@@ -45,6 +45,7 @@ _MOST_SHOWN: Final = 60
 """Characters of a dependency's version that are shown."""
 _CODE: Final = (
     ("validation", "*.py"),
+    ("validation", "*.toml"),
     ("fixtures", "*.py"),
     ("deploy", "*.yml"),
     ("deploy", "*.json"),
@@ -252,14 +253,37 @@ def certified(
     backend: str = "processes",
     at: float | None = None,
 ) -> frozenset[str]:
-    """Criteria all of whose mutants were detected, and that did not fail on the healthy system.
+    """Criteria all of whose mutants were detected, and that did not fail on the healthy system;
+    see ``undetected``, also for the arguments.
+    """
+    planted = tuple(mutants)
+    left = undetected(certificates, planted, backend=backend, at=at)
+    return frozenset({one.criterion for one in planted} - {one.criterion for one in left})
+
+
+def stack_of(mutant: Mutant, backend: str) -> str:
+    """The kind of stack on which a mutant must be detected for evidence of a backend.
+
+    For ``containers``, mutants of the engine's code must be detected on ``processes``, because an
+    image holds the engine.
+    """
+    return "containers" if backend == "containers" and mutant.fits_containers else "processes"
+
+
+def undetected(
+    certificates: Iterable[Certificate],
+    mutants: Iterable[Mutant],
+    *,
+    backend: str = "processes",
+    at: float | None = None,
+) -> tuple[Mutant, ...]:
+    """Mutants that were not detected, or whose criterion failed on the healthy system.
 
     A mutant that removes evidence proves nothing if the healthy system was INCONCLUSIVE too.
 
     Args:
         mutants: Of all criteria; one without a mutant is not certified.
-        backend: Where the evidence was gathered. On ``containers``, mutants of the engine's code
-            must be detected on ``processes``, because an image holds the engine.
+        backend: Where the evidence was gathered; see ``stack_of``.
         at: Time of the evidence, Unix seconds. Certificates of ``MAX_AGE_DAYS`` before or after it
             do not count. None: all count.
     """
@@ -270,9 +294,9 @@ def certified(
         key = one.criterion, one.defect, one.stack
         if oldest <= one.at <= newest and (key not in latest or latest[key].at <= one.at):
             latest[key] = one
-    found: dict[str, bool] = {}
+    found: list[Mutant] = []
     for mutant in mutants:
-        stack = "containers" if backend == "containers" and mutant.fits_containers else "processes"
+        stack = stack_of(mutant, backend)
         tried = latest.get((mutant.criterion, mutant.name, stack))
         healthy = latest.get((mutant.criterion, HEALTHY, stack))
         good = (
@@ -282,8 +306,9 @@ def certified(
             and not healthy.detected
             and (mutant.expects != _OPEN or healthy.verdict == _PASS)
         )
-        found[mutant.criterion] = found.get(mutant.criterion, True) and good
-    return frozenset(name for name, good in found.items() if good)
+        if not good:
+            found.append(mutant)
+    return tuple(found)
 
 
 def false_alarms(certificates: Iterable[Certificate]) -> str:

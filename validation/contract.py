@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from validation.evidence.base import Record
     from validation.stages.context import Context
+    from validation.thresholds import Threshold
 
 HARNESS_CPU: Final = "harness CPU"
 CLOCK: Final = "clock"
@@ -73,6 +74,10 @@ class Criterion:
     """
     position: int = 1000
     """Place in lists and reports, smallest first."""
+    thresholds: tuple[Threshold, ...] = ()
+    """The numbers of its target, which a file of ``--thresholds`` may change."""
+    soak_s: float = 0.0
+    """Seconds of a soak that let it be judged where a campaign is too short; 0: none is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +90,8 @@ class Stage:
     """Ids of the criteria for which it gathers evidence."""
     seconds: float = 60.0
     """About how long it takes on two cores."""
+    after: tuple[str, ...] = ()
+    """Stages whose results it uses, which therefore must be run before it."""
     needs: tuple[Capability, ...] = ()
     """What its target must be capable of; without it the stage is not run."""
 

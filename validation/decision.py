@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
@@ -20,21 +18,27 @@ from validation.criteria.registry import CRITERIA, MUTANTS
 from validation.disturbance import open_if_disturbed
 from validation.evidence.identity import (
     MAX_AGE_DAYS,
-    PLUGIN,
     SIMULATED,
-    described,
     require_one_system,
     system_id,
     too_old,
 )
 from validation.evidence.log import Evidence, pool
-from validation.evidence.records import Environment
-from validation.evidence.records_target import GuardEvent
 from validation.left_out import LeftOut, left_out, open_if_left_out
 from validation.left_out import reservations as reservations_of_log
 from validation.missing_capabilities import with_missing
+from validation.open_points import OpenPoints, Standing, open_for_go
+from validation.provenance import (
+    Plugin,
+    Source,
+    described_plugin,
+    foreign_code,
+    not_undone,
+    source_of,
+)
 from validation.self_check import EvidenceSource, assess_sources, downgrade_untrusted
 from validation.signing.state import Signature
+from validation.thresholds import PLAN, Targets, Tier
 from validation.verdict import Records, Status, Verdict, judge
 
 
@@ -47,43 +51,6 @@ class Decision(StrEnum):
 
 
 _EXIT_CODES = {Decision.GO: 0, Decision.NO_GO: 1, Decision.INCONCLUSIVE: 2}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """An evidence file that the decision is based on."""
-
-    path: str
-    run: str
-    seed: int
-    sha256: str
-    events: int
-    closed: bool
-    replay: str
-    """Shell command that repeats the run."""
-    started_at: float
-    """Unix seconds."""
-    backend: str
-    nodes: int
-    system: str
-    """What it was made on, in words."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plugin:
-    """A file of custom criteria."""
-
-    argument: str
-    """What ``--with`` names it by."""
-    sha256: str
-    """Digest of its content."""
-    criteria: tuple[str, ...]
-    """Ids of its criteria."""
-
-    @property
-    def text(self) -> str:
-        """It in words, in one line."""
-        return f"{self.argument} (sha256 {self.sha256[:16]}): {', '.join(self.criteria)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +95,46 @@ class GateResult:
     certified: frozenset[str] = frozenset()
     """Criteria all of whose mutants were detected on this backend."""
 
+    open_points: tuple[OpenPoints, ...] = ()
+    """What is still open for GO, grouped by cause."""
+
+    targets: Targets = PLAN
+    """Thresholds and tiers that the criteria were held to."""
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """Each threshold and tier that differs from the plan's, in words."""
+        return self.targets.differences(self.criteria)
+
+    @property
+    def decision_text(self) -> str:
+        """The decision, with the targets that it is on where they are not the plan's."""
+        if not self.differences:
+            return self.decision.value
+        return (
+            f"{self.decision.value} against {self.targets.name}'s targets, which differ from the"
+            f" plan's in {'; '.join(self.differences)}"
+        )
+
+    @property
+    def required(self) -> tuple[Criterion, ...]:
+        """Criteria that decide; the verdicts on the others are only shown."""
+        return _required(self.criteria, self.targets)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Criteria of the tier ``warn`` that are not PASS, in words."""
+        return tuple(
+            f"{one.id} is {self.verdicts[one.id].status.value}, and its tier is warn"
+            for one in self.criteria
+            if self.targets.tier(one.id) is Tier.WARN
+            and self.verdicts[one.id].status is not Status.PASS
+        )
+
     @property
     def uncertified(self) -> tuple[str, ...]:
         """Uncertified criteria; each of them blocks GO."""
-        return tuple(name for name in self.verdicts if name not in self.certified)
+        return tuple(one.id for one in self.required if one.id not in self.certified)
 
     @property
     def false_alarms(self) -> str:
@@ -152,52 +155,6 @@ class GateResult:
         return sum(1 for verdict in self.verdicts.values() if verdict.status is status)
 
 
-def as_object(result: GateResult) -> dict[str, object]:
-    """A result as JSON-serialisable values; infinite bounds become ``null``."""
-    return {
-        "decision": result.decision.value,
-        "exit_code": result.exit_code,
-        "system": result.system,
-        "system_id": result.system_id,
-        "signature": {"state": result.signature.state.value, "key_id": result.signature.key_id},
-        "not_undone": list(result.not_undone),
-        "reservations": list(result.reservations),
-        "uncertified": list(result.uncertified),
-        "false_alarms": result.false_alarms,
-        "verdicts": [
-            {
-                "criterion": criterion.id,
-                "status": result.verdicts[criterion.id].status.value,
-                "target": criterion.target,
-                "unit": criterion.unit,
-                "measured": result.verdicts[criterion.id].measured,
-                "interval": _bounds(result.verdicts[criterion.id]),
-                "reason": result.verdicts[criterion.id].reason,
-                "needs": result.verdicts[criterion.id].needs,
-                "budget": result.verdicts[criterion.id].budget,
-                "system": result.system_id,
-            }
-            for criterion in result.criteria
-        ],
-        "observer": [asdict(aspect) for aspect in result.observer],
-        "violations": [
-            {"rule": violation.rule, "run": violation.run, "text": violation.text}
-            for violation in result.violations
-        ],
-        "refused_certificates": list(result.refused),
-        "plugins": [asdict(one) for one in result.plugins],
-        "foreign_code": list(result.foreign_code),
-        "left_out": [{**asdict(one), "text": one.text} for one in result.left_out],
-        "sources": [asdict(source) for source in result.sources],
-    }
-
-
-def _bounds(verdict: Verdict) -> list[float | None] | None:
-    if verdict.interval is None:
-        return None
-    return [bound if math.isfinite(bound) else None for bound in verdict.interval]
-
-
 def decide(
     evidence: Sequence[Evidence],
     *,
@@ -209,12 +166,14 @@ def decide(
     campaigns: CampaignLog | None = None,
     plugins: Sequence[CriterionPlugin] = (),
     refused: Sequence[str] = (),
+    targets: Targets = PLAN,
 ) -> GateResult:
-    """Judge every criterion on the pooled records.
+    """Judge every criterion on the pooled records, by the thresholds of ``targets``.
 
-    What passes on a source of evidence that is doubted is INCONCLUSIVE, and so is what rests on
-    records that contradict each other. One FAIL makes it NO-GO; GO takes a PASS of every criterion,
-    each certified, on a real system, with evidence of today; all else is INCONCLUSIVE.
+    Criteria that ``targets`` does not require decide nothing. What passes on a source of evidence
+    that is doubted is INCONCLUSIVE, and so is what rests on records that contradict each other. One
+    FAIL makes it NO-GO; GO takes a PASS of every criterion, each certified, on a real system, with
+    evidence of today; all else is INCONCLUSIVE.
     What failed in a run of the same system that was left out does not pass (``left_out``).
 
     Args:
@@ -226,6 +185,7 @@ def decide(
             GO.
         plugins: Where custom criteria come from; they are named in every output.
         refused: Why other certificates do not count, as ``certificates.refused`` says.
+        targets: What the criteria are held to.
 
     Raises:
         EvidenceError: no record, the same run twice, or runs of different systems.
@@ -235,9 +195,8 @@ def decide(
     require_one_system(records)
     aspects = assess_sources(records, criteria)
     contradictions = violations(records)
-    verdicts = {
-        criterion.id: _judged(criterion, records, aspects, contradictions) for criterion in criteria
-    }
+    with targets.in_force():
+        verdicts = {one.id: _judged(one, records, aspects, contradictions) for one in criteria}
     if not criteria or len(verdicts) != len(criteria):
         raise ValueError("a gate needs criteria with unique ids")
     broken = not_undone(records)
@@ -245,24 +204,23 @@ def decide(
     reservations += ("a fault was not undone",) if broken else ()
     others: tuple[LeftOut, ...] = ()
     if campaigns is not None:
-        failed = partial(_failed, criteria=criteria)
-        others = left_out(campaigns, records, now=now, days=max_age_days, failed=failed)
-        verdicts = open_if_left_out(verdicts, others)
+        failed = partial(_failed, criteria=criteria, targets=targets)
+        others = left_out(
+            campaigns, records, now=now, days=max_age_days, failed=failed,
+            rejudge=bool(targets.differences(criteria)),
+        )  # fmt: skip
+        before, verdicts = verdicts, open_if_left_out(verdicts, others)
+        verdicts = {name: _with_doubt(v, before[name].status) for name, v in verdicts.items()}
         reservations += reservations_of_log(campaigns, records, others)
-    statuses = {verdict.status for verdict in verdicts.values()}
+    required = {one.id: verdicts[one.id] for one in _required(criteria, targets)}
     first = records[0].opening
     done = certified(certificates, mutants, backend=first.backend, at=first.started_at)
-    if Status.FAIL in statuses:
-        decision = Decision.NO_GO
-    elif statuses == {Status.PASS} and set(verdicts) <= done and not reservations:
-        decision = Decision.GO
-    else:
-        decision = Decision.INCONCLUSIVE
-    return GateResult(
-        decision=decision,
-        criteria=tuple(criteria),
+    result = GateResult(
+        decision=_decided(required, unreserved=required.keys() <= done and not reservations),
+        criteria=tuple(_held_to(targets, criterion) for criterion in criteria),
         verdicts=MappingProxyType(verdicts),
-        sources=tuple(map(_source, records)),
+        targets=targets,
+        sources=tuple(map(source_of, records)),
         observer=aspects,
         certificates=tuple(certificates),
         violations=contradictions,
@@ -270,62 +228,56 @@ def decide(
         not_undone=broken,
         left_out=others,
         system_id=system_id(records),
-        plugins=tuple(map(_described, plugins)),
-        foreign_code=_foreign_code(records),
+        plugins=tuple(map(described_plugin, plugins)),
+        foreign_code=foreign_code(records),
         refused=tuple(refused),
         certified=done,
     )
+    return _with_open_points(result, records, mutants, campaigns, plugins)
 
 
-def not_undone(records: Records) -> tuple[str, ...]:
-    """What the guard could not undo, and targets that did not become steady again."""
-    found = []
-    for record in records:
-        for event in record.all(GuardEvent):
-            where = f"in run {record.run}: {event.detail}"
-            if event.event == "not undone":
-                found.append(f"NOT UNDONE: {event.fault} of {event.target} {where}")
-            elif event.event == "unsteady":
-                found.append(f"NOT STEADY AGAIN: {event.target} {where}")
-    return tuple(" ".join(text.split()) for text in found)
+def _decided(required: Mapping[str, Verdict], *, unreserved: bool) -> Decision:
+    """The decision from the verdicts on the required criteria.
+
+    Args:
+        unreserved: Whether all are certified, and nothing else rules out GO.
+    """
+    statuses = {verdict.status for verdict in required.values()}
+    if Status.FAIL in statuses:
+        return Decision.NO_GO
+    return Decision.GO if statuses == {Status.PASS} and unreserved else Decision.INCONCLUSIVE
 
 
-def _described(plugin: CriterionPlugin) -> Plugin:
-    content = b"" if plugin.file is None else plugin.file.read_bytes()
-    return Plugin(
-        argument=plugin.argument,
-        sha256=hashlib.sha256(content).hexdigest(),
-        criteria=tuple(criterion.id for criterion in plugin.criteria),
+def _required(criteria: Sequence[Criterion], targets: Targets) -> tuple[Criterion, ...]:
+    return tuple(one for one in criteria if targets.tier(one.id) is Tier.REQUIRED)
+
+
+def _held_to(targets: Targets, criterion: Criterion) -> Criterion:
+    """The criterion with the target that it was held to, and the hours that this takes."""
+    hours = [one for one in criterion.thresholds if one.unit == "h"]
+    long = targets.values[hours[0].key] * 3600 if hours else criterion.soak_s
+    return replace(criterion, target=targets.target_of(criterion), soak_s=long)
+
+
+def _with_open_points(
+    result: GateResult,
+    records: Records,
+    mutants: Sequence[Mutant],
+    campaigns: CampaignLog | None,
+    plugins: Sequence[CriterionPlugin],
+) -> GateResult:
+    standing = Standing(
+        criteria=result.required,
+        verdicts=result.verdicts,
+        records=tuple(records),
+        reservations=result.reservations,
+        certified=result.certified,
+        certificates=result.certificates,
+        mutants=tuple(mutants),
+        campaigns=campaigns,
+        plugins=tuple(plugins),
     )
-
-
-def _foreign_code(records: Records) -> tuple[str, ...]:
-    """Files of ``--with`` that ran with the stages of some runs, as these say."""
-    found = []
-    for record in records:
-        for environment in record.all(Environment):
-            found += [
-                f"{name.removeprefix(PLUGIN)} (sha256 {str(digest)[:16]}) in run {record.run}"
-                for name, digest in environment.values.items()
-                if name.startswith(PLUGIN)
-            ]
-    return tuple(found)
-
-
-def _source(record: Evidence) -> Source:
-    return Source(
-        path=record.source,
-        run=record.run,
-        seed=record.opening.seed,
-        sha256=record.sha256,
-        events=len(record.events),
-        closed=record.closed,
-        replay=record.opening.replay,
-        started_at=record.opening.started_at,
-        backend=record.opening.backend,
-        nodes=record.opening.nodes,
-        system=described(record),
-    )
+    return replace(result, open_points=open_for_go(standing))
 
 
 def _reservations(records: Records, *, now: float | None, days: float) -> tuple[str, ...]:
@@ -350,17 +302,25 @@ def _judged(
     read = ReadKinds(records)
     verdict = judge(criterion.verdict, read.records)
     verdict = open_if_disturbed(criterion, verdict, records)
+    before = verdict.status
     verdict = open_if_violated(
         downgrade_untrusted(criterion, verdict, aspects), read, contradictions
     )
-    return with_missing(criterion, verdict, records)
+    return with_missing(criterion, _with_doubt(verdict, before), records)
 
 
-def _failed(record: Evidence, *, criteria: Sequence[Criterion]) -> list[str]:
+def _with_doubt(verdict: Verdict, before: Status) -> Verdict:
+    """Mark what is INCONCLUSIVE only because its evidence is not trusted."""
+    opened = verdict.status is Status.INCONCLUSIVE and before is not Status.INCONCLUSIVE
+    return replace(verdict, doubted=True) if opened else verdict
+
+
+def _failed(record: Evidence, *, criteria: Sequence[Criterion], targets: Targets) -> list[str]:
     """Ids of the criteria that fail on one run alone."""
     aspects, contradictions = assess_sources([record], criteria), violations([record])
-    return [
-        criterion.id
-        for criterion in criteria
-        if _judged(criterion, [record], aspects, contradictions).status is Status.FAIL
-    ]
+    with targets.in_force():
+        return [
+            criterion.id
+            for criterion in criteria
+            if _judged(criterion, [record], aspects, contradictions).status is Status.FAIL
+        ]

@@ -26,12 +26,13 @@ from validation.certificates import refused, stored
 from validation.decision import GateResult, decide
 from validation.evidence.errors import EvidenceError, in_one_line
 from validation.evidence.files import FileContent
-from validation.evidence.identity import MAX_AGE_DAYS
+from validation.evidence.identity import MAX_AGE_DAYS, difference
 from validation.evidence.log import Evidence, pool
 from validation.extension import all_criteria, all_mutants, codes_of, valid_certificates
 from validation.left_out import read_any
 from validation.plugin_process import Unchanged, judge
 from validation.run_folder import OUT
+from validation.thresholds import read_targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ def decide_files(
     named: Sequence[str] = (),
     campaigns: Sequence[Path] = (),
     max_age_days: float = MAX_AGE_DAYS,
+    thresholds: Path | None = None,
 ) -> Judged:
     """Judge evidence files, run folders and soaks together.
 
@@ -62,6 +64,7 @@ def decide_files(
         named: Files of custom criteria; they are judged in another process.
         campaigns: Logs of runs, besides those next to the evidence and the usual one.
         max_age_days: Older evidence allows no GO.
+        thresholds: File of targets; None: the plan's.
 
     Raises:
         EvidenceError, InputError, OSError: something cannot be read.
@@ -73,6 +76,8 @@ def decide_files(
     logs = [*map(log_of, files), OUT / LOG, *campaigns]
     unchanged = Unchanged([*files, certificates, *logs]) if named else None
     plugins = judge(named, files)
+    criteria = all_criteria(plugins)
+    targets = read_targets(thresholds, criteria)
     evidence = pool([read_any(path) for path in files])
     log = read_logs(logs)
     kept = FileContent(path=certificates, content=stored(certificates))
@@ -81,7 +86,7 @@ def decide_files(
         unchanged.check()
     result = decide(
         evidence,
-        criteria=all_criteria(plugins),
+        criteria=criteria,
         certificates=found,
         mutants=all_mutants(plugins),
         now=time.time(),
@@ -89,11 +94,38 @@ def decide_files(
         campaigns=log,
         plugins=plugins,
         refused=refused(certificates, codes=codes_of(plugins), content=kept.content),
+        targets=targets,
     )
     return Judged(result=result, evidence=evidence, certificates=kept, logs=log.files)
 
 
-def decide_apart(files: Sequence[Path], *, certificates: Path, named: Sequence[str]) -> Judged:
+def latest_runs(folder: Path) -> list[Path]:
+    """Evidence of the finished runs in a folder that are of the same system as the last one.
+
+    Raises:
+        InputError: there is none, or the campaign log is damaged.
+    """
+    log = read_logs([folder / LOG])
+    if log.problems:
+        raise InputError(f"{log.problems[0]}; name the runs: python -m validation status FILE")
+    ended = [one for one in log.campaigns if one.ended and one.ended.status == "finished"]
+    there = [one for one in ended if one.evidence.exists()]
+    if not there:
+        raise InputError(
+            f"no finished run in {folder}; begin with: pytest -m validation validation, or name the"
+            " evidence: python -m validation status FILE"
+        )
+    last = there[-1]
+    return [one.evidence for one in there if difference(one.system, last.system) is None]
+
+
+def decide_apart(
+    files: Sequence[Path],
+    *,
+    certificates: Path,
+    named: Sequence[str],
+    thresholds: Path | None = None,
+) -> Judged:
     """``decide_files`` in a new process, which loads no custom code.
 
     Raises:
@@ -103,6 +135,7 @@ def decide_apart(files: Sequence[Path], *, certificates: Path, named: Sequence[s
         "files": [str(one) for one in files],
         "certificates": str(certificates),
         "named": list(named),
+        "thresholds": None if thresholds is None else str(thresholds),
     }
     reading, writing = os.pipe()
     with (
@@ -130,12 +163,14 @@ def decide_apart(files: Sequence[Path], *, certificates: Path, named: Sequence[s
 
 def _main(descriptor: int) -> None:
     request = json.loads(sys.stdin.read())
+    stated = request["thresholds"]
     found: tuple[GateResult, FileContent, tuple[FileContent, ...]] | str
     try:
         judged = decide_files(
             [Path(one) for one in request["files"]],
             certificates=Path(request["certificates"]),
             named=request["named"],
+            thresholds=None if stated is None else Path(stated),
         )
         # Views of mappings cannot be pickled, and no class of this module, which is __main__ here.
         result = replace(judged.result, verdicts=dict(judged.result.verdicts))

@@ -73,6 +73,7 @@ def left_out(
     now: float | None,
     days: float,
     failed: FailedCriteria,
+    rejudge: bool = False,
 ) -> tuple[LeftOut, ...]:
     """Runs of the same system that are not judged, the oldest first.
 
@@ -81,13 +82,14 @@ def left_out(
         records: The runs that are judged.
         now: Unix seconds; older runs than ``days`` before it do not count. None: all count.
         failed: Judges the evidence of a run that has no end.
+        rejudge: Judge every run so, because the log holds verdicts by other thresholds.
     """
     system: dict[str, object] = {}
     for record in records:
         system |= identity(record)
     judged = {record.run for record in records}
     return tuple(
-        _left_out(campaign, failed)
+        _left_out(campaign, failed, rejudge=rejudge)
         for campaign in log.campaigns
         if campaign.run not in judged
         and difference(campaign.system, system) is None
@@ -95,7 +97,7 @@ def left_out(
     )
 
 
-def _left_out(campaign: Campaign, failed: FailedCriteria) -> LeftOut:
+def _left_out(campaign: Campaign, failed: FailedCriteria, *, rejudge: bool) -> LeftOut:
     ended = campaign.ended
     found = LeftOut(
         run=campaign.run,
@@ -105,7 +107,7 @@ def _left_out(campaign: Campaign, failed: FailedCriteria) -> LeftOut:
         why="" if ended is None else ended.reason,
         unknown=False,
     )
-    if ended is not None and ended.status == "finished":
+    if ended is not None and ended.status == "finished" and not rejudge:
         names = [name for name, status in ended.verdicts.items() if status == Status.FAIL.value]
         return replace(found, failed=tuple(names))
     if not campaign.gathering:

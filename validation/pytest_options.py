@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from validation.campaigns.run import Step
     from validation.targets import Target
 
 
@@ -46,6 +47,33 @@ def add_options(parser: pytest.Parser) -> None:
         type=Path,
         help="sign evidence and decision with this private Ed25519 key, a PEM file that only you"
         " can read; the variable GA_SIGN_PASSWORD holds its password",
+    )
+    group.addoption(
+        "--only",
+        action="append",
+        default=[],
+        metavar="CRITERION",
+        help="run only the stages that this criterion needs; may be repeated",
+    )
+    group.addoption(
+        "--attempts",
+        type=int,
+        metavar="N",
+        help="repeat the stages whose criteria came out INCONCLUSIVE, up to N attempts in all; they"
+        " are judged together (default: 1, or with --time-budget as many as fit)",
+    )
+    group.addoption(
+        "--time-budget",
+        type=float,
+        metavar="MINUTES",
+        help="begin no further attempt that would end after that many minutes",
+    )
+    group.addoption(
+        "--thresholds",
+        metavar="FILE",
+        type=Path,
+        help="hold the criteria to the targets of this TOML file, see docs/verdicts.md; every"
+        " output names each difference from the plan",
     )
     group.addoption(
         "--short", action="store_true", help="gather less evidence, in about half the time"
@@ -112,6 +140,7 @@ def target_from(config: pytest.Config, say: Callable[[str], None]) -> Target:
         StackError: as ``target_of``.
     """
     from validation.campaigns.lists import ATTACHED, FULL
+    from validation.campaigns.selection import steps_for
     from validation.safety.plan import fault_plan
     from validation.stages.registry import STAGES
     from validation.targets import AttachedCluster, TargetOptions, target_of
@@ -132,7 +161,9 @@ def target_from(config: pytest.Config, say: Callable[[str], None]) -> Target:
     )
     if not dry:
         return target
-    steps = ATTACHED if isinstance(target, AttachedCluster) else FULL
+    steps: Sequence[Step] = ATTACHED if isinstance(target, AttachedCluster) else FULL
+    if only := config.getoption("--only"):
+        steps = steps_for(only, steps)
     names = dict.fromkeys(name for step in steps for name in (step.stage, *step.alongside))
     for line in fault_plan(target, [STAGES[name] for name in names]):
         say(line)

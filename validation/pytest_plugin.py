@@ -6,23 +6,19 @@ workloads and faults, evidence closed, verdicts computed from the file, report w
 
 from __future__ import annotations
 
-import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from validation.pytest_options import add_options, target_from
+from validation.pytest_options import add_options
 
 if TYPE_CHECKING:
     from validation.decision import GateResult
-    from validation.evidence.log import Evidence
-    from validation.judging import Judged
-    from validation.reporting import Reporter
     from validation.signing.keys import PrivateKey
 
 _TESTS: Final = "validation.test_criteria"
@@ -106,6 +102,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for every registered criterion, built-in or custom."""
     if "criterion" in metafunc.fixturenames and metafunc.module.__name__ == _TESTS:
         from ga.errors import InputError
+        from validation.campaigns.selection import require_known
         from validation.extension import all_criteria
         from validation.plugin_process import describe
 
@@ -113,7 +110,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             found = all_criteria(describe(metafunc.config.getoption("own_files")))
         except InputError as error:
             raise pytest.UsageError(f"--with {error}") from error
-        metafunc.parametrize("criterion", [criterion.id for criterion in found])
+        only = metafunc.config.getoption("--only")
+        try:
+            require_known(only, found)
+        except InputError as error:
+            raise pytest.UsageError(str(error)) from error
+        ids = [criterion.id for criterion in found if criterion.id in only or not only]
+        metafunc.parametrize("criterion", ids)
 
 
 def decide_from(config: pytest.Config, folder: Path) -> GateResult:
@@ -123,123 +126,29 @@ def decide_from(config: pytest.Config, folder: Path) -> GateResult:
     """
     from dataclasses import replace
 
+    from validation.campaigns.attempts import attempts_of
+    from validation.pytest_campaign import judged_runs
     from validation.signing.attestation import require_place, said, verified
 
-    judged, signer = _judged(config, folder), config.stash.get(_SIGNER, None)
+    judged, signer = judged_runs(config, attempts_of(folder)), config.stash.get(_SIGNER, None)
     place = require_place([folder], None)
     if signer is not None:
         return verified(judged, place, signer.public)
     return replace(judged.result, signature=said(place))
 
 
-def _judged(config: pytest.Config, folder: Path) -> Judged:
-    """With custom criteria a new process decides: this one runs their stages, so it holds foreign
-    code.
-    """
-    from validation.judging import decide_apart, decide_files
-    from validation.mutation.runner import CERTIFICATES
-
-    named = config.getoption("own_files")
-    if named:
-        return decide_apart([folder], certificates=CERTIFICATES, named=named)
-    return decide_files([folder], certificates=CERTIFICATES)
-
-
 def gather_evidence(config: pytest.Config) -> Path:
     """Run the campaign and write its report; returns the folder of both.
 
     Raises:
+        InputError: an option cannot be used.
         StackError: the stack cannot be started, or the cluster of ``--address`` is not reachable.
         CampaignAbortedError: it failed later.
     """
     # Imported here: this plugin is loaded for every pytest run.
-    from dataclasses import replace
+    from validation.pytest_campaign import run_attempts
 
-    from evolution_gate.fixtures.backends.attached_node import NOT_OURS
-    from validation.campaigns.lists import ATTACHED, FULL
-    from validation.campaigns.log import FILE as LOG
-    from validation.campaigns.log import end_judged, logged
-    from validation.campaigns.run import Options, run_campaign
-    from validation.evidence.identity import facts_of
-    from validation.evidence.log import FILE, read_evidence
-    from validation.plugin_loading import load
-    from validation.reporting import reporters
-    from validation.run_folder import OUT, stamp
-    from validation.signing.attestation import FILE as ENVELOPE
-    from validation.signing.attestation import read_again, sign, signed_by
-    from validation.stages.environment import environment
-    from validation.stages.scale import FULL as FULL_SCALE
-    from validation.stages.scale import SHORT
-    from validation.targets import AttachedCluster
-
-    seed = config.getoption("--replay")
-    if seed is None:
-        seed = config.getoption("--seed")
-    if seed is None:
-        seed = secrets.randbelow(2**31)
-    target = target_from(config, _progress_printer(config))
-    # Checked before minutes of work, not at their end.
-    writing = list(reporters())
-    ours, short = not isinstance(target, AttachedCluster), config.getoption("--short")
-    plugins = tuple(load(named) for named in config.getoption("own_files"))
-    replay = f"pytest -m validation {target.option} --replay {seed}"
-    replay += " --short" * short + "".join(f" --with {plugin.argument}" for plugin in plugins)
-    run, say = f"{stamp()}-{seed}", _progress_printer(config)
-    folder = OUT / run
-    if not ours:
-        say(f"{NOT_OURS}: criteria that need faults are INCONCLUSIVE")
-    log = OUT / LOG
-    with logged(log, run, evidence=folder / FILE, command=replay, system=facts_of(environment())):
-        gathered = run_campaign(
-            target,
-            FULL if ours else ATTACHED,
-            Options(
-                seed=seed,
-                run=run,
-                folder=folder,
-                scale=SHORT if short else FULL_SCALE,
-                replay=replay,
-                say=say,
-                plugins=plugins,
-                keep_files=config.getoption("--keep-files"),
-                notes=() if ours else (f"{NOT_OURS}: no fault is injected, nothing is stopped",),
-                log=log,
-            ),
-        )
-        judged, evidence = _judged(config, folder), [read_evidence(gathered.evidence)]
-    end_judged(log, judged.result)
-    signer = config.stash.get(_SIGNER, None)
-    if signer is not None:
-        judged = signed_by(signer, judged)
-    pages = _pages(writing, judged, evidence, folder, gathered.secrets)
-    if signer is not None:
-        # The log has the run's end by now.
-        judged = replace(judged, logs=read_again(judged.logs))
-        say(f"signed by {signer.public.id}: {sign(judged, signer, folder / ENVELOPE, pages=pages)}")
-    return folder
-
-
-def _pages(
-    writing: Sequence[Reporter],
-    judged: Judged,
-    evidence: Sequence[Evidence],
-    folder: Path,
-    secrets: Mapping[str, str],
-) -> list[Path]:
-    """Write the report, and remove what holds a secret."""
-    from validation.run_folder import OUT
-    from validation.stages.exposure import withdraw
-
-    pages = [
-        Path(page)
-        for reporter in writing
-        for page in reporter.write(judged.result, evidence, folder, runs=OUT)
-    ]
-    if leaked := withdraw(pages, secrets):
-        pytest.fail(
-            f"pages contained a secret and were removed: {'; '.join(leaked)}", pytrace=False
-        )
-    return pages
+    return run_attempts(config, config.stash.get(_SIGNER, None), _progress_printer(config))
 
 
 def _progress_printer(config: pytest.Config) -> Callable[[str], None]:
@@ -332,11 +241,11 @@ def pytest_terminal_summary(
     result = config.stash.get(_RESULT, None)
     if result is None:
         return
-    from validation.cli.output import reservation_lines
+    from validation.cli.output import open_lines, reservation_lines
     from validation.verdict import bounds, format_explanation
 
     units = {criterion.id: criterion.unit for criterion in result.criteria}
-    terminalreporter.section(f"gate: {result.decision.value}")
+    terminalreporter.section(f"gate: {result.decision_text}")
     for line in result.not_undone:
         terminalreporter.write_line(f"!!! {line}", red=True, bold=True)
     for criterion, verdict in result.verdicts.items():
@@ -349,6 +258,8 @@ def pytest_terminal_summary(
     terminalreporter.write_line(f"system {result.system_id}: {result.system}")
     terminalreporter.write_line(f"signature: {result.signature.text}")
     for line in reservation_lines(result):
+        terminalreporter.write_line(line)
+    for line in open_lines(result):
         terminalreporter.write_line(line)
     folder = config.stash[_FOLDER]
     terminalreporter.write_line(f"report: {folder / 'report.html'}")

@@ -38,6 +38,11 @@ class Verdict:
     """What evidence is missing, and how long it takes to gather; empty when nothing is."""
     budget: str = ""
     """What the target allows, and how much of it was used: "99 % allows 14 min a day; 0 s used"."""
+    more_s: float | None = None
+    """Seconds that must still be watched for a PASS; None: not known, or time is not what it lacks.
+    """
+    doubted: bool = False
+    """Whether it is INCONCLUSIVE only because its evidence is not trusted: it was PASS or FAIL."""
 
 
 Records: TypeAlias = Sequence[Evidence]
@@ -60,6 +65,7 @@ def inconclusive(
     measured: str = "",
     interval: tuple[float, float] | None = None,
     budget: str = "",
+    more_s: float | None = None,
 ) -> Verdict:
     """An INCONCLUSIVE verdict."""
     return Verdict(
@@ -69,6 +75,7 @@ def inconclusive(
         reason=reason,
         needs=needs,
         budget=budget,
+        more_s=more_s,
     )
 
 

@@ -102,6 +102,10 @@ class Campaign:
     """Whether an evidence file was ever opened."""
     ended: Ended | None = None
     """None: abandoned, killed, or still going."""
+    command: str = ""
+    """Command that repeats the run."""
+    ended_at: float | None = None
+    """Unix seconds at which ``ended`` was written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +219,7 @@ def _campaigns(file: FileContent) -> list[Campaign]:
                 evidence=path.parent / record.evidence,
                 system=record.system if before is None else {**before.system, **record.system},
                 gathering=before is not None and before.gathering,
+                command=record.command,
             )
             continue
         run = cast("Gathering | Ended", record).run
@@ -225,7 +230,7 @@ def _campaigns(file: FileContent) -> list[Campaign]:
                 found[run], system={**found[run].system, **record.system}, gathering=True
             )
         elif isinstance(record, Ended):
-            found[run] = replace(found[run], ended=record)
+            found[run] = replace(found[run], ended=record, ended_at=line.at)
     return list(found.values())
 
 

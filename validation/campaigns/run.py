@@ -35,7 +35,11 @@ from validation.stages.scale import Scale
 from validation.targets import Target
 
 STEADY_SECONDS: Final = 60.0
-_STARTING: Final = Stage(name="start", run=lambda _: None, feeds=("the stack",), seconds=40.0)
+START_SECONDS: Final = 40.0
+"""About how long a stack takes to start on two cores."""
+_STARTING: Final = Stage(
+    name="start", run=lambda _: None, feeds=("the stack",), seconds=START_SECONDS
+)
 
 
 class CampaignAbortedError(Exception):

@@ -1,11 +1,11 @@
-"""``python -m validation gate | criteria | report | index | diff | certify | soak | own |
+"""``python -m validation gate | status | criteria | report | index | diff | certify | soak | own |
 schedule | error-rates``: verdicts from evidence, and whether they can be trusted.
 
-Exit status of ``gate``, ``report``, ``own`` and ``schedule``: 0 GO, 1 NO-GO, 2 INCONCLUSIVE or
-unusable evidence, 3 a signature that ``--verify`` refuses, 70 a defect of the gate itself. That of
-``soak``: 0 when uptime passes, 1 when any criterion fails, else 2, also when a signal ended it.
-That of ``error-rates``: 1 when the gate erred, else 0. Of any other command that a signal ended:
-128 and its number.
+Exit status of ``gate``, ``status``, ``report``, ``own`` and ``schedule``: 0 GO, 1 NO-GO,
+2 INCONCLUSIVE or unusable evidence, 3 a signature that ``--verify`` refuses, 70 a defect of the
+gate itself. That of ``soak``: 0 when uptime passes, 1 when any criterion fails, else 2, also when a
+signal ended it. That of ``error-rates``: 1 when the gate erred, else 0. Of any other command that a
+signal ended: 128 and its number.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ from validation.cli.output import (
     show_certificates,
     show_criteria,
     show_differences,
+    show_open,
     show_result,
 )
 from validation.cli.parser import RUNS, make_parser
 from validation.contract import CriterionPlugin
 from validation.criteria.registry import CRITERIA
-from validation.decision import Decision, GateResult, as_object, decide
+from validation.decision import Decision, GateResult, decide
+from validation.decision_json import as_object
 from validation.diff import difference
 from validation.error_rates import command as error_rates
 from validation.evidence.errors import EvidenceError, in_one_line
@@ -48,7 +50,7 @@ from validation.extension import (
     run_plugin,
     valid_certificates,
 )
-from validation.judging import Judged, decide_files
+from validation.judging import Judged, decide_files, latest_runs
 from validation.left_out import read_any
 from validation.mutation.runner import CERTIFICATES, certify
 from validation.plugin_loading import load
@@ -115,7 +117,12 @@ def _run(options: argparse.Namespace) -> int:
         with _no_collection():
             if options.command == "diff":
                 return _diff(_read(options.before), _read(options.after), as_json=options.json)
+            if options.command == "status" and not options.files:
+                options.files = latest_runs(RUNS)
             judged = _judged(options)
+        if options.command == "status":
+            show_open(judged.result, as_json=options.json)
+            return judged.result.exit_code
         if options.command == "report":
             return _report(judged, options.out, options.runs)
         return _shown(judged.result, as_json=options.json)
@@ -143,6 +150,7 @@ def _judged(options: argparse.Namespace) -> Judged:
         named=options.plugins,
         campaigns=options.campaigns,
         max_age_days=options.max_age,
+        thresholds=options.thresholds,
     )
     _say_open(judged.evidence)
     if place is not None and checker is not None:

@@ -13,8 +13,10 @@ from rich.text import Text
 
 from validation.certificates import HEALTHY, Certificate
 from validation.contract import Criterion
-from validation.decision import Decision, GateResult, as_object
+from validation.decision import Decision, GateResult
+from validation.decision_json import as_object
 from validation.diff import Change
+from validation.open_points import as_lines
 from validation.self_check import distrust_reasons
 from validation.verdict import Status, bounds, format_explanation
 
@@ -61,7 +63,10 @@ def show_result(result: GateResult, *, as_json: bool) -> None:
     for line in reservation_lines(result):
         console.print(Text(line, "yellow"), soft_wrap=True)
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
-    console.print(Text(f"{result.decision.value}: {counts}", _DECISION_STYLES[result.decision]))
+    console.print(
+        Text(f"{result.decision_text}: {counts}", _DECISION_STYLES[result.decision]),
+        soft_wrap=True,
+    )
     for reservation in result.reservations:
         console.print(Text(f"no GO, because {reservation}"), soft_wrap=True)
     if result.uncertified:
@@ -69,11 +74,47 @@ def show_result(result: GateResult, *, as_json: bool) -> None:
             Text(f"GO is not possible, uncertified: {', '.join(result.uncertified)}"),
             soft_wrap=True,
         )
+    for line in open_lines(result):
+        console.print(Text(line), soft_wrap=True)
+
+
+def show_open(result: GateResult, *, as_json: bool) -> None:
+    """Print what is still open for GO."""
+    if as_json:
+        whole = as_object(result)
+        shown = {name: whole[name] for name in _STATUS}
+        print(json.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    console = _console()
+    for line in (*(f"!!! {one}" for one in result.not_undone), *open_lines(result)):
+        console.print(Text(line), soft_wrap=True)
+
+
+_STATUS: Final = (
+    "decision",
+    "targets",
+    "exit_code",
+    "system",
+    "system_id",
+    "signature",
+    "not_undone",
+    "open",
+)
+"""Parts of a decision that ``status --json`` prints."""
+
+
+def open_lines(result: GateResult) -> list[str]:
+    """What is still open for GO, in lines; the same everywhere."""
+    system = f"on system {result.system_id}: {result.system}"
+    if not result.open_points:
+        return [f"{result.decision_text} {system}; nothing is open"]
+    return [f"{result.decision_text} {system}; still open for GO:", *as_lines(result.open_points)]
 
 
 def reservation_lines(result: GateResult) -> list[str]:
     """What speaks against the evidence, a line each."""
     return [
+        *(f"warning: {one}" for one in result.warnings),
         *(f"contradiction in run {one.run}: {one.text} ({one.rule})" for one in result.violations),
         *(f"left out: {one.text}" for one in result.left_out),
         *(f"plug-in: {one.text}" for one in result.plugins),

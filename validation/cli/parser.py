@@ -30,6 +30,7 @@ _EXAMPLES: Final = {
         "gate --json evidence.jsonl",
         "gate reports/out/20260101-120000 --verify key.pub",
     ),
+    "status": ("status", "status reports/out/20260101-120000 soak", "status --json"),
     "criteria": ("criteria --json",),
     "soak": ("soak --hours 48 --out soak",),
     "report": ("report --out page evidence.jsonl",),
@@ -54,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text)
 
     gate = _add_gate(add)
+    status = _add_status(add)
     criteria = add("criteria", "list every criterion")
     criteria.add_argument("--json", action="store_true", help="a list of objects on stdout")
     soak.register(add("soak", "gather evidence for hours or days"))
@@ -64,11 +66,12 @@ def make_parser() -> argparse.ArgumentParser:
     error_rates.register(add("error-rates", "how often the gate errs, on simulated campaigns"))
     for command in (*started, certifying):
         _add_stack(command)
-    for command in (gate, criteria, report, certifying):
+    for command in (gate, status, criteria, report, certifying):
         _add_with(command)
-    for command in (gate, report, certifying):
+    for command in (gate, status, report, certifying):
         _add_certificates(command)
-    for command in (gate, report):
+    for command in (gate, status, report):
+        _add_thresholds(command)
         _add_max_age(command)
         _add_campaigns(command)
         _add_signature(command, signs=command is gate)
@@ -87,6 +90,19 @@ def _add_gate(add: Add) -> argparse.ArgumentParser:
     )
     gate.add_argument("--json", action="store_true", help="one object on stdout")
     return gate
+
+
+def _add_status(add: Add) -> argparse.ArgumentParser:
+    status = add("status", "what is still open for GO, and the commands that close it")
+    status.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        type=Path,
+        help=f"as for `gate` (default: the finished runs in {RUNS} on the system of the last one)",
+    )
+    status.add_argument("--json", action="store_true", help="one object on stdout")
+    return status
 
 
 def _add_report(add: Add) -> argparse.ArgumentParser:
@@ -182,6 +198,16 @@ def _add_certificates(command: argparse.ArgumentParser) -> None:
         default=CERTIFICATES,
         type=Path,
         help=f"what `certify` found (default: {CERTIFICATES})",
+    )
+
+
+def _add_thresholds(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--thresholds",
+        metavar="FILE",
+        type=Path,
+        help="hold the criteria to the targets of this TOML file, see docs/verdicts.md; every"
+        " output names each difference from the plan",
     )
 
 

@@ -26,6 +26,7 @@ from validation.evidence.records_monitoring import (
 )
 from validation.mutation import injectors
 from validation.mutation.patches import patch
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -36,11 +37,15 @@ from validation.verdict import (
     plural,
 )
 
-FIRES_S: Final = 60.0
+FIRES: Final = Threshold(
+    criterion="alerting", name="fires", unit="s", stricter="lower", sensible=300.0
+)
 """From the request of a node's kill until the webhook received the alert."""
 
 
-CLEARS_S: Final = 60.0
+CLEARS: Final = Threshold(
+    criterion="alerting", name="clears", unit="s", stricter="lower", sensible=300.0
+)
 """From the receipt of the node's start until the webhook received that the alert is resolved."""
 
 
@@ -166,10 +171,10 @@ def _watched(
     if fired is None or fired.received_at >= held:
         waited = min(held, watch.until) - fault.requested_at
         words = f"{name} did not fire within {waited:.0f} s of the {watch.fault}"
-        (misses if waited >= FIRES_S else problems).append(words)
+        (misses if waited >= FIRES.value else problems).append(words)
         return
     took = fired.received_at - fault.requested_at
-    if not took <= FIRES_S:
+    if not took <= FIRES.value:
         misses.append(f"{name} fired after {took:.0f} s")
     elif back is None or not watch.clears:
         times.append((watch.alert, took, None))
@@ -193,13 +198,13 @@ def _cleared(
     if cleared is None:
         waited = watch.until - back.confirmed_at
         words = f"{name} did not clear within {waited:.0f} s of the node's return"
-        (misses if waited >= CLEARS_S else problems).append(words)
+        (misses if waited >= CLEARS.value else problems).append(words)
         return
     if cleared.received_at < back.requested_at:
         misses.append(f"{name} cleared while the node was down")
         return
     after = cleared.received_at - back.confirmed_at
-    if not after <= CLEARS_S:
+    if not after <= CLEARS.value:
         misses.append(f"{name} cleared {after:.0f} s after the node's return")
     else:
         # An alert may clear in the moment between the node's start and its receipt.
@@ -245,6 +250,7 @@ PLUGIN: Final = CriterionPlugin(
             ),
             timed=True,
             position=160,
+            thresholds=(FIRES, CLEARS),
         ),
     ),
     mutants=(

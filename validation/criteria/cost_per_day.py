@@ -18,6 +18,7 @@ from validation.evidence.records import CpuWindow, Workload
 from validation.evidence.records_ledger import Generation
 from validation.evidence.records_price import NodePrice
 from validation.mutation.patches import patch
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -29,7 +30,9 @@ from validation.verdict import (
     plural,
 )
 
-DOLLARS: Final = 30.0
+DOLLARS: Final = Threshold(
+    criterion="cost_per_day", name="dollars", unit="$", stricter="lower", sensible=100.0
+)
 
 
 PRICE_DAYS: Final = 400.0
@@ -91,19 +94,19 @@ def cost_per_day(records: Records) -> Verdict:
     needed = _nodes(price, most)
     measured = f"${point:.2f} for {validated} worker nodes and {price.heads} for the coordinator"
     budget = (
-        f"${DOLLARS:g} pays {_affordable(price)} worker nodes at the cap; the planned work needs "
-        f"{needed} at most, which it keeps busy {most / (needed * price.vcpus * GENERATION_S):.0%}"
+        f"${DOLLARS.value:g} pays {_affordable(price)} worker nodes at the cap; the planned work "
+        f"needs {needed} at most, which it keeps busy {most / _capacity(price, needed):.0%}"
     )
     reason = _reason(price, validated, work, markets)
-    if low >= DOLLARS:
+    if low >= DOLLARS.value:
         return Verdict(
             status=Status.FAIL,
             measured=measured,
             interval=(low, high),
-            reason=f"not below ${DOLLARS:g}; {reason}",
+            reason=f"not below ${DOLLARS.value:g}; {reason}",
             budget=budget,
         )
-    if high >= DOLLARS:
+    if high >= DOLLARS.value:
         return inconclusive(
             f"may be up to ${high:.2f}; {reason}",
             needs="fewer or cheaper nodes, a lower cap of the spot price, or a measurement on the "
@@ -221,11 +224,16 @@ def _dollars(price: NodePrice, nodes: int, spot: float) -> float:
     return 24 * hourly + disks + _known(price.traffic_gb_day) * _known(price.traffic_gb)
 
 
+def _capacity(price: NodePrice, nodes: int) -> float:
+    """Seconds of a vCPU that some nodes have for a generation."""
+    return nodes * price.vcpus * GENERATION_S
+
+
 def _affordable(price: NodePrice) -> int:
     """Worker nodes that cost less than the budget at the cap."""
     cap = _known(price.spot_cap)
     each = _dollars(price, 1, cap) - _dollars(price, 0, cap)
-    return max(0, math.ceil((DOLLARS - _dollars(price, 0, cap)) / each) - 1)
+    return max(0, math.ceil((DOLLARS.value - _dollars(price, 0, cap)) / each) - 1)
 
 
 def _known(value: float | None) -> float:
@@ -276,6 +284,7 @@ PLUGIN: Final = CriterionPlugin(
             ),
             timed=True,
             position=130,
+            thresholds=(DOLLARS,),
         ),
     ),
     mutants=(

@@ -12,6 +12,7 @@ from validation.criteria.plan import METRICS
 from validation.evidence.queries import HEAD, workload_of, workloads
 from validation.evidence.records import CpuWindow
 from validation.mutation.patches import EVALUATES, ON_CLUSTER, WORKER, patch
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -24,7 +25,9 @@ from validation.verdict import (
     plural,
 )
 
-CPU_SHARE: Final = 0.70
+CPU_SHARE: Final = Threshold(
+    criterion="cpu_efficiency", name="used", unit="%", stricter="higher", sensible=30.0, most=99.99
+)
 
 
 _ROUNDING: Final = 1.1
@@ -77,23 +80,23 @@ def cpu_efficiency(records: Records) -> Verdict:
     measured = f"{100 * share.point:.1f} % over {len(shares)} workloads"
     interval = (100 * share.lower, 100 * share.upper)
     budget = (
-        f"{100 * CPU_SHARE:.0f} % allows nodes to idle {100 * (1 - CPU_SHARE):.0f} % of the time; "
-        f"they idled {100 * (1 - share.point):.1f} %"
+        f"{100 * CPU_SHARE.value:g} % allows nodes to idle {100 * (1 - CPU_SHARE.value):g} % "
+        f"of the time; they idled {100 * (1 - share.point):.1f} %"
     )
     reason = f"{100 * math.fsum(useful) / len(useful):.1f} % inside evaluations"
-    if share.upper <= CPU_SHARE:
+    if share.upper <= CPU_SHARE.value:
         return Verdict(
             status=Status.FAIL,
             measured=measured,
             interval=interval,
-            reason=f"not above {100 * CPU_SHARE:.0f} %; {reason}",
+            reason=f"not above {100 * CPU_SHARE.value:g} %; {reason}",
             budget=budget,
         )
-    if share.lower <= CPU_SHARE:
+    if share.lower <= CPU_SHARE.value:
         return inconclusive(
             f"only {100 * share.lower:.1f} % is shown; {reason}",
             needs=format_shortfall(
-                statistics.values_needed(shares, CPU_SHARE, above=True),
+                statistics.values_needed(shares, CPU_SHARE.value, above=True),
                 "distributed workload",
                 each_s=wall_s / len(shares),
             ),
@@ -154,6 +157,7 @@ PLUGIN: Final = CriterionPlugin(
             ),
             timed=True,
             position=100,
+            thresholds=(CPU_SHARE,),
         ),
     ),
     mutants=(

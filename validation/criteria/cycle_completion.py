@@ -15,6 +15,7 @@ from validation.criteria.helpers import (
 )
 from validation.criteria.plan import METRICS
 from validation.mutation.patches import CLUSTER_LOST_AGAIN, DRIVER, patch
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -26,7 +27,14 @@ from validation.verdict import (
     inconclusive,
 )
 
-CYCLE_RATE: Final = 0.95
+CYCLE_RATE: Final = Threshold(
+    criterion="cycle_completion",
+    name="completed",
+    unit="%",
+    stricter="higher",
+    sensible=80.0,
+    most=99.99,
+)
 
 
 _EXACT: Final = 1e-9
@@ -70,10 +78,10 @@ def cycle_completion(records: Records) -> Verdict:
     measured = f"{100 * rate.point:.1f} % ({complete} of {planned})"
     interval = (100 * rate.lower, 100 * rate.upper)
     budget = (
-        f"{100 * CYCLE_RATE:g} % allows {int((1 - CYCLE_RATE) * planned + _EXACT)} failed of "
-        f"{planned}; {planned - complete} failed"
+        f"{100 * CYCLE_RATE.value:g} % allows {int((1 - CYCLE_RATE.value) * planned + _EXACT)} "
+        f"failed of {planned}; {planned - complete} failed"
     )
-    if rate.upper < CYCLE_RATE:
+    if rate.upper < CYCLE_RATE.value:
         return Verdict(
             status=Status.FAIL,
             measured=measured,
@@ -82,12 +90,12 @@ def cycle_completion(records: Records) -> Verdict:
             budget=budget,
         )
     shown = f"{complete} of {planned} cycles show at least {100 * rate.lower:.1f} %"
-    if rate.lower >= CYCLE_RATE:
+    if rate.lower >= CYCLE_RATE.value:
         verdict = Verdict(
             status=Status.PASS, measured=measured, interval=interval, reason=shown, budget=budget
         )
         return downgrade(verdict, problems, needs="the record of failovers of every workload")
-    more = statistics.successes_needed(complete, planned, CYCLE_RATE)
+    more = statistics.successes_needed(complete, planned, CYCLE_RATE.value)
     return inconclusive(
         "; ".join([shown, *short[:3], *problems[:3]]),
         needs=f"{format_shortfall(more, 'cycle', each_s=wall_s / planned)}, without a failure",
@@ -121,6 +129,7 @@ PLUGIN: Final = CriterionPlugin(
             "are counted as independent, though those of one workload share its cluster",
             verdict=cycle_completion,
             position=40,
+            thresholds=(CYCLE_RATE,),
         ),
     ),
     mutants=(

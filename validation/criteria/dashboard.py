@@ -13,6 +13,7 @@ from validation.evidence.outages import UptimeTracker
 from validation.evidence.queries import HEAD, is_excused, longest_gap
 from validation.evidence.records_monitoring import Probe
 from validation.mutation import injectors
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -28,7 +29,9 @@ from validation.verdict import (
 PROBE_SPAN_S: Final = 30.0
 
 
-ANSWERED: Final = 0.99
+ANSWERED: Final = Threshold(
+    criterion="dashboard", name="answered", unit="%", stricter="higher", sensible=95.0, most=99.99
+)
 """Share of requests, as the plan demands it of the cluster's uptime."""
 
 
@@ -49,19 +52,19 @@ def dashboard(records: Records) -> Verdict:
     for record in records:
         own = _requests(record)
         every.add(own)
-        if own.count and own.share.upper < ANSWERED:
+        if own.count and own.share.upper < ANSWERED.value:
             wrong.append(f"run {record.run}: {own.words}")
     needs = f"requests over {PROBE_SPAN_S:.0f} s, throughout the work"
     if not every.count:
         raise InconclusiveError(format_list(["no request was made", *every.problems]), needs=needs)
     share = every.share
     interval = (100 * share.lower, 100 * share.upper)
-    allowed = (1 - ANSWERED) * every.count
+    allowed = (1 - ANSWERED.value) * every.count
     budget = (
-        f"{100 * ANSWERED:g} % allows {allowed:.1f} of {every.count} requests to fail; "
+        f"{100 * ANSWERED.value:g} % allows {allowed:.1f} of {every.count} requests to fail; "
         f"{len(every.failures)} did"
     )
-    if wrong or share.upper < ANSWERED:
+    if wrong or share.upper < ANSWERED.value:
         return Verdict(
             status=Status.FAIL,
             measured=every.words,
@@ -69,8 +72,10 @@ def dashboard(records: Records) -> Verdict:
             reason=format_list([*wrong, *every.failures], most=4),
             budget=budget,
         )
-    if share.lower < ANSWERED or every.seconds < PROBE_SPAN_S:
-        more = statistics.successes_needed(every.count - len(every.failures), every.count, ANSWERED)
+    if share.lower < ANSWERED.value or every.seconds < PROBE_SPAN_S:
+        more = statistics.successes_needed(
+            every.count - len(every.failures), every.count, ANSWERED.value
+        )
         return inconclusive(
             format_list([f"{every.words} in {span(every.seconds)}", *every.problems]),
             needs=f"{plural(more, 'more request')} that is answered, {needs}",
@@ -178,6 +183,7 @@ PLUGIN: Final = CriterionPlugin(
             trusts=(CLOCK,),
             timed=True,
             position=30,
+            thresholds=(ANSWERED,),
         ),
     ),
     mutants=(

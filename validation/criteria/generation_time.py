@@ -15,6 +15,7 @@ from validation.criteria.helpers import (
 )
 from validation.criteria.plan import METRICS
 from validation.mutation.patches import CLUSTER_LOST_AGAIN, patch
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -28,6 +29,10 @@ from validation.verdict import (
 )
 
 GENERATION_S: Final = 300.0
+"""The plan's pace of generations, by which work is planned."""
+MEAN: Final = Threshold(
+    criterion="generation_time", name="mean", unit="s", stricter="lower", sensible=3600.0
+)
 
 
 GENERATION_POPULATION: Final = 500
@@ -78,23 +83,23 @@ def generation_time(records: Records) -> Verdict:
     measured = f"{time.point:.1f} s over {len(seconds)} generations"
     interval = (time.lower, time.upper)
     budget = (
-        f"{GENERATION_S:.0f} s allows generations {GENERATION_S / time.point:.3g} times as long"
+        f"{MEAN.value:.0f} s allows generations {MEAN.value / time.point:.3g} times as long"
         if time.point > 0
-        else f"{GENERATION_S:.0f} s a generation are allowed; no time was measured"
+        else f"{MEAN.value:.0f} s a generation are allowed; no time was measured"
     )
-    if time.lower >= GENERATION_S:
+    if time.lower >= MEAN.value:
         return Verdict(
             status=Status.FAIL,
             measured=measured,
             interval=interval,
-            reason=f"the mean is not below {GENERATION_S:.0f} s; slowest {max(seconds):.1f} s",
+            reason=f"the mean is not below {MEAN.value:.0f} s; slowest {max(seconds):.1f} s",
             budget=budget,
         )
-    if time.upper >= GENERATION_S:
+    if time.upper >= MEAN.value:
         return inconclusive(
             f"the mean may be as high as {time.upper:.1f} s",
             needs=format_shortfall(
-                statistics.values_needed(seconds, GENERATION_S, above=False),
+                statistics.values_needed(seconds, MEAN.value, above=False),
                 "generation",
                 each_s=time.point,
             ),
@@ -137,6 +142,7 @@ PLUGIN: Final = CriterionPlugin(
             trusts=(HARNESS_CPU,),
             timed=True,
             position=50,
+            thresholds=(MEAN,),
         ),
     ),
     mutants=(

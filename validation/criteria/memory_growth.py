@@ -111,6 +111,13 @@ class Growth:
         return self.slope.lower > 0 and self.least >= self.limit
 
 
+def missing_seconds(open_ones: Sequence[Growth]) -> float | None:
+    """Seconds of steady load after which none of these parts is open; None: not known."""
+    seconds = [one.missing for one in open_ones if one.timed]
+    known = [s for s in seconds if s is not None]
+    return max(known) if known and len(known) == len(open_ones) else None
+
+
 def missing(open_ones: Sequence[Growth]) -> str:
     """What is missing to exclude that these parts grow beyond their limits."""
     seconds = [one.missing for one in open_ones if one.timed]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from validation import statistics
@@ -19,6 +19,7 @@ from validation.criteria.memory_growth import (
     Stretch,
     cut_at_starts,
     missing,
+    missing_seconds,
 )
 from validation.criteria.plan import METRICS
 from validation.evidence.log import Evidence
@@ -148,11 +149,12 @@ def memory_stability(records: Records) -> Verdict:
         reason=fullest.words,
         budget=budget,
     )
-    return downgrade(
+    verdict = downgrade(
         verdict,
         [*(f"{one.words}: a leak cannot be excluded" for one in open_ones), *found.problems],
         needs=missing(open_ones),
     )
+    return replace(verdict, more_s=missing_seconds(open_ones))
 
 
 def _percent(share: float) -> str:
@@ -302,6 +304,7 @@ PLUGIN: Final = CriterionPlugin(
             verdict=memory_stability,
             trusts=(CLOCK,),
             position=110,
+            soak_s=STEADY_S,
         ),
     ),
     mutants=(

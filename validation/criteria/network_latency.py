@@ -11,6 +11,7 @@ from validation.criteria.plan import METRICS
 from validation.evidence.records_network import RoundTrips
 from validation.mutation import injectors
 from validation.statistics import CONFIDENCE, quantile_bounds, samples_for_quantile
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -21,7 +22,9 @@ from validation.verdict import (
     plural,
 )
 
-LIMIT_S: Final = 0.010
+LIMIT: Final = Threshold(
+    criterion="network_latency", name="p99", unit="ms", stricter="lower", sensible=100.0
+)
 
 
 SHARE: Final = 0.99
@@ -54,15 +57,15 @@ def network_latency(records: Records) -> Verdict:
     if calls:
         measured += f", {_ms(_share(calls, SHARE))} over {plural(len(calls), 'call')}"
     interval = (1000 * bounds[worst].lower, 1000 * bounds[worst].upper)
-    over = sum(value >= LIMIT_S for value in (*trips, *calls))
+    over = sum(value >= LIMIT.value for value in (*trips, *calls))
     budget = (
-        f"{1 - SHARE:.0%} of round trips and calls may take {_ms(LIMIT_S)} or more; "
+        f"{1 - SHARE:.0%} of round trips and calls may take {_ms(LIMIT.value)} or more; "
         f"{over} of {len(trips) + len(calls):,} did"
     )
     slow = [
         f"{what}: p99 at least {_ms(lower)}"
         for (_, what), values in taken.items()
-        if (lower := quantile_bounds(values, SHARE, confidence=careful).lower) >= LIMIT_S
+        if (lower := quantile_bounds(values, SHARE, confidence=careful).lower) >= LIMIT.value
     ]
     if slow:
         return Verdict(
@@ -75,7 +78,7 @@ def network_latency(records: Records) -> Verdict:
     doubtful = [
         f"{key[1]}: p99 may be {_ms(found.upper)} after {plural(len(taken[key]), 'round trip')}"
         for key, found in bounds.items()
-        if not found.upper < LIMIT_S
+        if not found.upper < LIMIT.value
     ]
     if doubtful or missing:
         return inconclusive(
@@ -169,6 +172,7 @@ PLUGIN: Final = CriterionPlugin(
             trusts=(HARNESS_CPU,),
             timed=True,
             position=120,
+            thresholds=(LIMIT,),
         ),
     ),
     mutants=(

@@ -13,6 +13,7 @@ from validation.evidence.records import Usage, Workload
 from validation.evidence.records_ledger import Generation
 from validation.mutation import injectors
 from validation.mutation.patches import patch
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -27,7 +28,13 @@ from validation.verdict import (
 GENERATION_S: Final = 300.0
 
 
-LEAST_POPULATION: Final = 500
+LEAST_POPULATION: Final = Threshold(
+    criterion="population_load",
+    name="individuals",
+    unit="individuals",
+    stricter="higher",
+    sensible=100.0,
+)
 
 
 def population_load(records: Records) -> Verdict:
@@ -70,10 +77,10 @@ def population_load(records: Records) -> Verdict:
     if wrong:
         return failed(wrong)
     largest = max(said, default=0)
-    if largest < LEAST_POPULATION or len(said) < 2:
+    if largest < LEAST_POPULATION.value or len(said) < 2:
         raise InconclusiveError(
             format_list(problems or [f"{plural(len(said), 'population')} tried"]),
-            needs=f"runs of two populations of {LEAST_POPULATION} or more, about 30 s",
+            needs=f"runs of two populations of {LEAST_POPULATION.value:.0f} or more, about 30 s",
         )
     verdict = Verdict(
         status=Status.PASS,
@@ -131,6 +138,7 @@ PLUGIN: Final = CriterionPlugin(
             ),
             timed=True,
             position=210,
+            thresholds=(LEAST_POPULATION,),
         ),
     ),
     mutants=(

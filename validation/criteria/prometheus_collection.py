@@ -20,6 +20,7 @@ from validation.evidence.records import (
 )
 from validation.evidence.records_monitoring import Scrape
 from validation.mutation import injectors
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -34,7 +35,14 @@ from validation.verdict import (
 FRESH_S: Final = 15.0
 
 
-FRESH: Final = 0.99
+FRESH: Final = Threshold(
+    criterion="prometheus_collection",
+    name="fresh",
+    unit="%",
+    stricter="higher",
+    sensible=95.0,
+    most=99.99,
+)
 """Share of readings of a target that must be fresh, as the plan demands it of the uptime."""
 
 
@@ -62,11 +70,12 @@ def prometheus_collection(records: Records) -> Verdict:
     interval = (100 * bad.lower, 100 * bad.upper)
     measured = f"{len(misses)} of {count} readings of {len(every.targets)} targets bad"
     budget = (
-        f"{100 * (1 - FRESH):.0f} % of the readings may be bad, {(1 - FRESH) * count:.1f}; "
+        f"{100 * (1 - FRESH.value):g} % of the readings may be bad, "
+        f"{(1 - FRESH.value) * count:.1f}; "
         f"{len(misses)} were; of the others the oldest sample was {every.oldest:.1f} s old"
     )
     seen = sorted(set(misses))
-    if wrong or fresh.upper < FRESH:
+    if wrong or fresh.upper < FRESH.value:
         return Verdict(
             status=Status.FAIL,
             measured=measured,
@@ -75,10 +84,10 @@ def prometheus_collection(records: Records) -> Verdict:
             budget=budget,
         )
     problems = sorted(set(every.problems))
-    if fresh.lower < FRESH:
-        more = statistics.successes_needed(count - len(misses), count, FRESH)
+    if fresh.lower < FRESH.value:
+        more = statistics.successes_needed(count - len(misses), count, FRESH.value)
         return inconclusive(
-            format_list([f"{measured}, too few to show {100 * FRESH:.0f} %", *seen, *problems]),
+            format_list([f"{measured}, too few to show {100 * FRESH.value:g} %", *seen, *problems]),
             needs=f"{plural(more, 'more reading')} that is fresh; {needs}",
             measured=measured,
             interval=interval,
@@ -125,7 +134,7 @@ class _Readings:
         for name, of in counts:
             bad = self.bad.total() if name == "all targets" else self.bad[name]
             share = statistics.proportion(of - bad, of, confidence=confidence) if of else None
-            if share is not None and share.upper < FRESH:
+            if share is not None and share.upper < FRESH.value:
                 found.append(f"{bad} of {of} readings of {name} were bad")
         return found
 
@@ -240,6 +249,7 @@ PLUGIN: Final = CriterionPlugin(
             ),
             timed=True,
             position=70,
+            thresholds=(FRESH,),
         ),
     ),
     mutants=(

@@ -9,6 +9,7 @@ from validation import statistics
 from validation.contract import HARNESS_CPU, LOAD_GENERATOR, Criterion, CriterionPlugin, Mutant
 from validation.evidence.records_load import Load, ServiceRestart
 from validation.mutation.patches import patch
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -19,7 +20,9 @@ from validation.verdict import (
     plural,
 )
 
-READ_S: Final = 0.050
+READ: Final = Threshold(
+    criterion="service_load", name="p95", unit="ms", stricter="lower", sensible=500.0
+)
 
 
 USERS: Final = 50
@@ -59,8 +62,8 @@ def service_load(records: Records) -> Verdict:
         f"p95 {1000 * p95.point:.1f} ms, p99 {1000 * p99:.1f} ms over {plural(len(reads), 'read')}"
     )
     interval = (1000 * p95.lower, 1000 * p95.upper)
-    over = sum(value > READ_S for value in reads)
-    budget = f"{1 - SHARE:.0%} of reads may take more than {1000 * READ_S:.0f} ms; "
+    over = sum(value > READ.value for value in reads)
+    budget = f"{1 - SHARE:.0%} of reads may take more than {1000 * READ.value:.0f} ms; "
     budget += f"{over} of {len(reads):,} did"
     users = min(load.users for load in loads)
     share = max(load.generator_share for load in loads)
@@ -70,7 +73,7 @@ def service_load(records: Records) -> Verdict:
         doubts.append(f"{users} users, not {USERS}")
     if share > SATURATED:
         doubts.append(f"the generator used {share:.0%} of a core: it may itself be the bottleneck")
-    if others > OTHERS and p95.upper > READ_S:
+    if others > OTHERS and p95.upper > READ.value:
         doubts.append(f"other work used {others:.1f} cores: it may have slowed the answers")
     if not sum(load.streams for load in loads):
         doubts.append("no event stream was read")
@@ -88,7 +91,7 @@ def service_load(records: Records) -> Verdict:
         if count
     ]
     # A slow answer of a starved generator or machine is no finding about the service.
-    if p95.lower > READ_S and share <= SATURATED and others <= OTHERS:
+    if p95.lower > READ.value and share <= SATURATED and others <= OTHERS:
         wrong.append(f"p95 of reads is at least {1000 * p95.lower:.0f} ms")
     if wrong:
         return Verdict(
@@ -98,7 +101,7 @@ def service_load(records: Records) -> Verdict:
             reason=format_list(wrong),
             budget=budget,
         )
-    if not p95.upper <= READ_S:
+    if not p95.upper <= READ.value:
         doubts.insert(0, f"p95 of reads may be {1000 * p95.upper:.0f} ms")
     accepted = sum(restart.accepted for restart in restarts)
     verdict = Verdict(
@@ -149,6 +152,7 @@ PLUGIN: Final = CriterionPlugin(
             ),
             timed=True,
             position=220,
+            thresholds=(READ,),
         ),
     ),
     mutants=(

@@ -17,6 +17,7 @@ from validation.evidence.queries import workloads
 from validation.evidence.records import Workload
 from validation.evidence.records_ledger import Generation
 from validation.mutation.patches import EVALUATES, ON_CLUSTER, WORKER, patch
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -28,7 +29,9 @@ from validation.verdict import (
     plural,
 )
 
-SPEEDUP: Final = 2.0
+SPEEDUP: Final = Threshold(
+    criterion="speedup", name="factor", unit="×", stricter="higher", sensible=1.0
+)
 LOOKS: Final = 2
 """How often a campaign may look at its pairs. It adds as many again if the first decide nothing."""
 CONFIDENCE: Final = 1 - 0.05 / LOOKS
@@ -52,7 +55,7 @@ def decided(ratios: Sequence[float]) -> bool:
     if len(ratios) < FEWEST:
         return False
     gain = statistics.geometric_mean(ratios, confidence=CONFIDENCE)
-    return gain.lower >= SPEEDUP or gain.upper < SPEEDUP
+    return gain.lower >= SPEEDUP.value or gain.upper < SPEEDUP.value
 
 
 def speedup(records: Records) -> Verdict:
@@ -84,15 +87,15 @@ def speedup(records: Records) -> Verdict:
     gain = statistics.geometric_mean(ratios, confidence=CONFIDENCE)
     status = Status.INCONCLUSIVE
     reason, needs = f"only {gain.lower:.2f}× is shown", ""
-    if gain.upper < SPEEDUP:
+    if gain.upper < SPEEDUP.value:
         status, reason = Status.FAIL, f"at most {gain.upper:.2f}×"
-    elif gain.lower >= SPEEDUP:
+    elif gain.lower >= SPEEDUP.value:
         status, reason = Status.PASS, f"at least {gain.lower:.2f}×"
     else:
         missing = statistics.values_needed(
             [math.log(ratio) for ratio in ratios],
-            math.log(SPEEDUP),
-            above=gain.point >= SPEEDUP,
+            math.log(SPEEDUP.value),
+            above=gain.point >= SPEEDUP.value,
             confidence=CONFIDENCE,
         )
         needs = format_shortfall(missing, "pair", each_s=each_s)
@@ -103,8 +106,8 @@ def speedup(records: Records) -> Verdict:
         reason="; ".join([reason, *_details(records, pairs)]),
         needs=needs,
         budget=(
-            f"{SPEEDUP:g}× allows the cluster {100 / SPEEDUP:.0f} % of one node's time; "
-            f"it took {100 / gain.point:.0f} %"
+            f"{SPEEDUP.value:g}× allows the cluster {100 / SPEEDUP.value:.0f} % of one "
+            f"node's time; it took {100 / gain.point:.0f} %"
         ),
     )
     return downgrade(
@@ -242,6 +245,7 @@ PLUGIN: Final = CriterionPlugin(
             ),
             timed=True,
             position=60,
+            thresholds=(SPEEDUP,),
         ),
     ),
     mutants=(

@@ -15,6 +15,7 @@ from validation.evidence.outages import LONGEST_GAP_S, Outage, UptimeTracker, me
 from validation.evidence.queries import HEAD, explained, longest_gap, overlap
 from validation.evidence.records import Fault, Gap
 from validation.evidence.records_monitoring import Job, StartUp
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -38,10 +39,14 @@ waiting for a batch after 8 s and sends it again, so a slower cluster is one tha
 """
 
 
-AVAILABILITY: Final = 0.99
+AVAILABILITY: Final = Threshold(
+    criterion="uptime", name="availability", unit="%", stricter="higher", sensible=95.0, most=99.99
+)
 
 
-WATCHED_S: Final = 48 * 3600.0
+WATCHED: Final = Threshold(
+    criterion="uptime", name="watched", unit="h", stricter="higher", sensible=24.0
+)
 
 
 _SHORTEST_S: Final = 1.0
@@ -88,14 +93,14 @@ def uptime(records: Records) -> Verdict:
     if watched_s <= 0:
         raise InconclusiveError(
             format_list(["no job was submitted to the cluster", *problems]),
-            needs=f"{span(WATCHED_S)} of jobs on every node (python -m validation soak)",
+            needs=f"{span(WATCHED.value)} of jobs on every node (python -m validation soak)",
         )
     lengths = [max(outage.seconds, _SHORTEST_S) for outage in outages]
     down_s = math.fsum(lengths)
     hours = f"{watched_s / 3600:.2f} h watched"
     budget = (
-        f"{100 * AVAILABILITY:g} % allows {span(allowed(watched_s))} down in "
-        f"{max(watched_s, WATCHED_S) / 3600:.0f} h; {span(down_s)} used"
+        f"{100 * AVAILABILITY.value:g} % allows {span(allowed(watched_s))} down in "
+        f"{max(watched_s, WATCHED.value) / 3600:.0f} h; {span(down_s)} used"
     )
     if down_s >= watched_s:
         # Down all the time: there is no ratio to bound.
@@ -108,7 +113,7 @@ def uptime(records: Records) -> Verdict:
         interval = (100 * lower, 100 * upper)
         words = _words(found, outages)
     words = _with_reservations(words, records)
-    if upper < AVAILABILITY or spent:
+    if upper < AVAILABILITY.value or spent:
         return Verdict(
             status=Status.FAIL,
             measured=measured,
@@ -118,13 +123,14 @@ def uptime(records: Records) -> Verdict:
         )
     missing_s = _missing_s(lengths, watched_s, longest_s)
     needs = f"{max(missing_s / 3600, 0.01):.2f} more hours watched without an outage"
-    if missing_s > 0 or lower < AVAILABILITY:
+    if missing_s > 0 or lower < AVAILABILITY.value:
         return inconclusive(
             format_list([_of_one_run(longest_s), words, *problems], most=4),
             needs=needs,
             measured=measured,
             interval=interval,
             budget=budget,
+            more_s=missing_s,
         )
     verdict = Verdict(
         status=Status.PASS, measured=measured, interval=interval, reason=words, budget=budget
@@ -142,7 +148,7 @@ def _once(outages: Sequence[Outage]) -> list[Outage]:
 
 
 def _of_one_run(seconds: float) -> str:
-    return f"{seconds / 3600:.2f} h of one run watched, of {WATCHED_S / 3600:.0f} h"
+    return f"{seconds / 3600:.2f} h of one run watched, of {WATCHED.value / 3600:.0f} h"
 
 
 def _missing_s(lengths: Sequence[float], watched_s: float, longest_s: float) -> float:
@@ -151,11 +157,13 @@ def _missing_s(lengths: Sequence[float], watched_s: float, longest_s: float) -> 
     Args:
         longest_s: The longest time watched in one record.
     """
-    missing_s = max(WATCHED_S - longest_s, 0.0)
+    missing_s = max(WATCHED.value - longest_s, 0.0)
     if math.fsum(lengths) >= watched_s:
         # There is no ratio yet that more watching could improve.
         return missing_s
-    more_s = statistics.more_watching(lengths, watched_s, AVAILABILITY, unseen_s=UNSEEN_OUTAGE_S)
+    more_s = statistics.more_watching(
+        lengths, watched_s, AVAILABILITY.value, unseen_s=UNSEEN_OUTAGE_S
+    )
     return max(missing_s, more_s)
 
 
@@ -181,7 +189,7 @@ def _with_reservations(words: str, records: Records) -> str:
 
 def allowed(watched_s: float) -> float:
     """Seconds that a record of so many watched seconds may have been down."""
-    return (1 - AVAILABILITY) * max(watched_s, WATCHED_S)
+    return (1 - AVAILABILITY.value) * max(watched_s, WATCHED.value)
 
 
 def watch(record: Evidence) -> UptimeTracker:
@@ -285,6 +293,8 @@ PLUGIN: Final = CriterionPlugin(
             trusts=(CLOCK,),
             timed=True,
             position=10,
+            thresholds=(AVAILABILITY, WATCHED),
+            soak_s=WATCHED.planned,
         ),
     ),
     mutants=(

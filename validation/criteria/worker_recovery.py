@@ -16,6 +16,7 @@ from validation.evidence.queries import replaced_by, was_repeated
 from validation.evidence.records import Fault, Gap, Recovery, Workload
 from validation.mutation import injectors
 from validation.mutation.patches import LOST, patch
+from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -29,7 +30,9 @@ from validation.verdict import (
     span,
 )
 
-RECOVERY_S: Final = 120.0
+RECOVERY: Final = Threshold(
+    criterion="worker_recovery", name="recovery", unit="s", stricter="lower", sensible=600.0
+)
 
 
 FEWEST_RECOVERIES: Final = 4
@@ -60,7 +63,7 @@ def worker_recovery(records: Records) -> Verdict:
             measured=f"{len(slow)} of {len(slow) + len(totals)} too slow",
             interval=(min(totals + late), max(late)),
             reason=format_list(slow),
-            budget=f"every recovery must end within {RECOVERY_S:.0f} s; {len(slow)} did not",
+            budget=f"every recovery must end within {RECOVERY.value:.0f} s; {len(slow)} did not",
         )
     if len(totals) < FEWEST_RECOVERIES:
         raise InconclusiveError(
@@ -85,11 +88,11 @@ def worker_recovery(records: Records) -> Verdict:
         f"at {span(usual)} a recovery, 99 % allows a lost node every "
         f"{span(usual / (1 - AVAILABILITY))}"
     )
-    if bound >= RECOVERY_S:
+    if bound >= RECOVERY.value:
         return inconclusive(
             f"95 % of recoveries may take up to {bound:.0f} s; {free}",
             needs=format_shortfall(
-                statistics.more_for_tolerance(totals, RECOVERY_S),
+                statistics.more_for_tolerance(totals, RECOVERY.value),
                 "recovery",
                 "recoveries",
                 each_s=each_s,
@@ -167,11 +170,11 @@ def _judge(
     elif failed_status is not None:
         found.slow.append(f"{name}: the run ended with exit status {failed_status}")
         found.late.append(math.inf)
-    elif any(s is not None and s >= RECOVERY_S for s in recovery.phases.values()):
+    elif any(s is not None and s >= RECOVERY.value for s in recovery.phases.values()):
         slowest = max(s for s in recovery.phases.values() if s is not None)
         found.slow.append(f"{name} took {slowest:.1f} s")
         found.late.append(slowest)
-    elif total is None and recovery.window_s >= RECOVERY_S:
+    elif total is None and recovery.window_s >= RECOVERY.value:
         found.slow.append(f"{name}: {', '.join(open_phases)} not seen in {recovery.window_s:.0f} s")
         found.late.append(math.inf)
     elif total is None:
@@ -211,7 +214,7 @@ def _each_s(records: Sequence[Evidence], totals: Sequence[float]) -> float:
         if w.purpose == "recovery"
     ]
     known = walls or totals
-    return math.fsum(known) / len(known) if known else RECOVERY_S
+    return math.fsum(known) / len(known) if known else RECOVERY.value
 
 
 def _receipt(recovery: Recovery, kills: Sequence[Fault]) -> Fault | None:
@@ -276,6 +279,7 @@ PLUGIN: Final = CriterionPlugin(
             ),
             timed=True,
             position=20,
+            thresholds=(RECOVERY,),
         ),
     ),
     mutants=(

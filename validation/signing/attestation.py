@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ga.errors import InputError
-from validation.decision import Decision, GateResult, Source
+from validation.decision import Decision, GateResult
 from validation.evidence.errors import EvidenceError, in_one_line
 from validation.evidence.files import FileContent, read_document, read_file
 from validation.judging import Judged
+from validation.provenance import Source
 from validation.signing.keys import PrivateKey, PublicKey
 from validation.signing.state import Signature, SignatureError, State
 from validation.signing.statement import (
@@ -22,6 +23,7 @@ from validation.signing.statement import (
     EVIDENCE,
     LOG,
     PAGE,
+    THRESHOLDS,
     Statement,
     Subject,
     read_statement,
@@ -92,6 +94,7 @@ def sign(judged: Judged, key: PrivateKey, place: Path, *, pages: Sequence[Path] 
     growing = {
         CERTIFICATES: [judged.certificates] if judged.certificates.content else [],
         LOG: judged.logs,
+        THRESHOLDS: _thresholds(judged),
     }
     shown = [FileContent(path=page, content=page.read_bytes()) for page in pages]
     payload = write_statement(judged.result, growing, shown, place.parent)
@@ -131,11 +134,12 @@ def verified(judged: Judged, place: Path, key: PublicKey) -> GateResult:
         certificates = [judged.certificates] if judged.certificates.content else []
         _require_prefixes(statement.of(CERTIFICATES), certificates)
         _require_prefixes(statement.of(LOG), judged.logs)
+        _require_prefixes(statement.of(THRESHOLDS), _thresholds(judged))
         _require_pages(statement.of(PAGE), place.parent)
     except SignatureError as error:
         raise SignatureError(f"{place}: {error}") from None
     result = judged.result
-    if result.decision is Decision.GO and statement.decision != Decision.GO.value:
+    if result.decision is Decision.GO and statement.decision != result.decision_text:
         result = replace(
             result,
             decision=Decision.INCONCLUSIVE,
@@ -145,6 +149,11 @@ def verified(judged: Judged, place: Path, key: PublicKey) -> GateResult:
             ),
         )
     return replace(result, signature=Signature(state=State.VERIFIED, key_id=key.id))
+
+
+def _thresholds(judged: Judged) -> list[FileContent]:
+    file = judged.result.targets.file
+    return [] if file is None else [file]
 
 
 def _envelope(place: Path) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from typing import Any, Final
 
 from ga import __version__
 from validation.certificates import code_hash
-from validation.decision import GateResult, Source, as_object
+from validation.decision import GateResult
+from validation.decision_json import as_object
 from validation.evidence.chained_lines import canonical
 from validation.evidence.errors import EvidenceError
 from validation.evidence.files import FileContent, parse_document
+from validation.provenance import Source
 from validation.signing.state import SignatureError
 from validation.soak.segments import MANIFEST, Folder
 from validation.stages.environment import environment
@@ -29,6 +31,7 @@ EVIDENCE: Final = "evidence"
 SEGMENT: Final = "segment of a soak"
 CERTIFICATES: Final = "certificates"
 LOG: Final = "campaign log"
+THRESHOLDS: Final = "file of thresholds"
 PAGE: Final = "page"
 _ROLE, _BYTES = "role", "bytes"
 
@@ -116,7 +119,7 @@ def write_statement(
         "subject": [one.data() for one in subjects],
         "predicateType": PREDICATE,
         "predicate": {
-            **{name: decided[name] for name in ("decision", "system", "system_id")},
+            **{name: decided[name] for name in ("decision", "system", "system_id", "targets")},
             **{name: decided[name] for name in ("verdicts", "uncertified", "reservations")},
             **{name: decided[name] for name in ("plugins", "left_out")},
             "runs": [

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from validation.criteria.no_data_loss import no_data_loss
-from validation.criteria.uptime import AVAILABILITY, WATCHED_S, allowed, count
+from validation.criteria.uptime import AVAILABILITY, WATCHED, allowed, count
 from validation.criteria.worker_recovery import worker_recovery
 from validation.evidence.base import Record
 from validation.evidence.log import Evidence
@@ -110,9 +110,9 @@ class Live:
         """The verdict on uptime if the rest is like the time so far."""
         if self.decided():
             return "FAIL"
-        if self.wanted_s < WATCHED_S:
-            return f"INCONCLUSIVE (uptime takes {WATCHED_S / 3600:.0f} h)"
+        if self.wanted_s < WATCHED.planned:
+            return f"INCONCLUSIVE (uptime takes {WATCHED.planned / 3600:.0f} h)"
         watched = self.seen.watched_s
-        if watched and self.seen.down_s / watched > 1 - AVAILABILITY:
+        if watched and self.seen.down_s / watched > 1 - AVAILABILITY.planned:
             return "FAIL"
         return "PASS"

@@ -10,9 +10,9 @@ from evolution_gate.fixtures.protocols import Receipt, Stack
 from evolution_gate.fixtures.ray.gcs import wait_until_true
 from validation.criteria.alerting import (
     CACHE_DOWN,
-    CLEARS_S,
+    CLEARS,
     DATABASE_DOWN,
-    FIRES_S,
+    FIRES,
     HEAD_LOST,
     NODE_LOST,
     NODE_RESTARTED,
@@ -61,14 +61,14 @@ def plant_alert(
     outages.down(node.name)
     killed = node.kill()
     writer.add(as_fault(killed, None))
-    webhook.wait(NODE_LOST, node.name, firing=True, seconds=FIRES_S)
+    webhook.wait(NODE_LOST, node.name, firing=True, seconds=FIRES.planned)
     started = node.start()
     writer.add(as_fault(started, None))
     wait_until_true(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_SECONDS)
     outages.up(node.name)
-    webhook.wait(NODE_LOST, node.name, firing=False, seconds=CLEARS_S)
+    webhook.wait(NODE_LOST, node.name, firing=False, seconds=CLEARS.planned)
     if rested:
-        left = started.requested_at + FIRES_S - time.time()
+        left = started.requested_at + FIRES.planned - time.time()
         webhook.wait(NODE_RESTARTED, node.name, firing=True, seconds=max(left, 0.0))
         writer.add(_watch(NODE_RESTARTED, started))
     writer.add(
@@ -116,7 +116,7 @@ def alert_at_work(
         try:
             watched = [(CACHE_DOWN, killed["redis"]), (DATABASE_DOWN, killed["postgres"])]
             for alert, fault in [*([(WORKER_KILLED, worker)] if rested else []), *watched]:
-                left = fault.requested_at + FIRES_S - time.time()
+                left = fault.requested_at + FIRES.planned - time.time()
                 webhook.wait(alert, fault.target, firing=True, seconds=max(left, 0.0))
                 writer.add(_watch(alert, fault))
         finally:
@@ -127,7 +127,7 @@ def alert_at_work(
 
 def await_head_alert(killed: Receipt, writer: Sink, webhook: Webhook) -> None:
     """Wait for the alert of a head that was killed and stays away, and record what came since."""
-    left = killed.requested_at + FIRES_S - time.time()
+    left = killed.requested_at + FIRES.planned - time.time()
     webhook.wait(HEAD_LOST, "", firing=True, seconds=max(left, 0.0))
     writer.add(_watch(HEAD_LOST, killed))
     for notification in webhook.notifications:

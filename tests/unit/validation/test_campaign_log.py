@@ -21,7 +21,8 @@ from validation.campaigns.log import CampaignLog, read_logs
 from validation.cli.output import reservation_lines
 from validation.criteria.registry import CRITERIA
 from validation.criteria.uptime import uptime
-from validation.decision import Decision, GateResult, as_object, decide
+from validation.decision import Decision, GateResult, decide
+from validation.decision_json import as_object
 from validation.evidence.identity import DAY_S
 from validation.evidence.log import Evidence
 from validation.evidence.records import Environment
