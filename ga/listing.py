@@ -19,7 +19,7 @@ from ga.analysis.statistics import Statistics
 from ga.evaluation.folds import visible
 from ga.evaluation.settings import Settings
 from ga.ledger import Ledger, Sharpes, StrategyRecord
-from ga.ledger.soundness import require_genomes
+from ga.ledger.soundness import require_genomes, require_key
 from ga.ledger.strategies import candidates
 from ga.market import Market
 
@@ -79,6 +79,10 @@ def list_strategies(
     unique = list({one.outcome.key: one for one in reversed(found)}.values())
     ordered = sorted(unique, key=lambda one: (-(one.outcome.fitness or 0.0), one.outcome.key))
     chosen = ordered[:limit] if all_alike else _distinct(ordered, market, settings, limit)
+    # A damaged gene would show statistics of another strategy.
+    seen = visible(market, settings).hash
+    for one in chosen:
+        require_key(one, seen, settings)
     return Listing(
         strategies=tuple(_listed(one, market, settings) for one in chosen),
         benchmarks=benchmarks(market, settings),

@@ -179,5 +179,5 @@ def test_for_edge(
         trials=trials,
         deflated=deflated_sharpe(own[seen], trials=trials),
         overfitting=backtest_overfitting(table),
-        holdout=probabilistic_sharpe(own[last]) if last.sum() > 2 else None,
+        holdout_probability=probabilistic_sharpe(own[last]) if last.sum() > 2 else None,
     )

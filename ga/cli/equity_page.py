@@ -75,12 +75,13 @@ def chart(
         return _TOP + plot * (1.0 - (value - low) / span)
 
     at = np.unique(np.linspace(0, size - 1, min(960, size)).astype(np.int64)).tolist()
-    drawn = []
+    drawn: list[str] = []
     for line in lines:
         points = [f"{x(i):.1f},{y(float(line.values[i])):.1f}" for i in at if
                   np.isfinite(line.values[i])]  # fmt: skip
         if points:
-            drawn.append(f'<path class="{line.kind}" d="M{"L".join(points)}"/>')
+            # The first line is drawn last, on top of the others.
+            drawn.insert(0, f'<path class="{line.kind}" d="M{"L".join(points)}"/>')
     if shaded is not None:
         left, right = x(shaded[0]), x(shaded[1] - 1)
         drawn.insert(

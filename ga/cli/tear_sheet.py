@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ga.analysis.benchmark import Benchmark, Report
+from ga.analysis.benchmark import BEST_CONSTANT, BUY_AND_HOLD, Benchmark, Report
 from ga.analysis.holdout import PARTS, ranges
 from ga.analysis.periods import monthly_returns, rolling_sharpe, rolling_window
 from ga.analysis.statistics import drawdowns
 from ga.cli.equity_page import STYLE, Line, chart, html_table
-from ga.cli.render import benchmark_name, statistics_rows
+from ga.cli.render import benchmark_name, ratio, shown
 from ga.evaluation.settings import Settings
 from ga.ledger import StrategyRecord
 from ga.market import Market
@@ -51,10 +51,13 @@ def page(
     """
     family, key = strategy.genome.family, strategy.outcome.key[:SHORT_KEY]
     title = f"{family} on {market.name}"
-    named = [
-        (family, report.accounts),
-        *((benchmark_name(b), b.report.accounts) for b in compared),
-    ]
+    named = [(family, report.accounts)]
+    for benchmark in compared:
+        if benchmark.name != BEST_CONSTANT or benchmark.position != 1.0:
+            named.append((benchmark_name(benchmark), benchmark.report.accounts))
+        else:
+            # The two benchmarks are one: their lines would hide each other.
+            named[-1] = (f"{BUY_AND_HOLD}, also the best constant position", named[-1][1])
     held_out = next(
         ((a, b) for part, _, a, b in ranges(market, settings) if part == PARTS[2]), None
     )
@@ -80,15 +83,27 @@ def page(
         " and of funding. The hold-out is shaded.</p>"
         f"<h2>Equity</h2>{drawn('Equity over time', [a.curve for _, a in named])}"
         f"<h2>Drawdown</h2>"
-        f"{drawn('Drawdown over time', [-drawdowns(a.curve) for _, a in named], '%')}"
+        f"{drawn('Drawdown over time', [0.0 - drawdowns(a.curve) for _, a in named], '%')}"
         f"<h2>Rolling Sharpe ratio, annualised, of the last {window:,} bars</h2>"
         f"{drawn('Rolling Sharpe ratio over time', sharpes)}"
         f"<h2>Return by month, of the strategy</h2>"
         f"{_months(monthly_returns(market.times, report.accounts.curve))}"
-        f"<h2>Statistics by part</h2>{html_table(statistics_rows(family, report, compared))}"
+        f"<h2>Statistics by part</h2>{html_table(_statistics(family, report, compared))}"
         f"<h2>By fold and asset, of the strategy</h2>{html_table(rows)}"
         f"<h2>Genes</h2>{html_table(genes)}</html>\n"
     )
+
+
+def _statistics(
+    family: str, report: Report, compared: Sequence[Benchmark]
+) -> list[dict[str, object]]:
+    """A row for each part, of the strategy and of each benchmark."""
+    named = [(family, report), *((benchmark_name(b), b.report) for b in compared)]
+    return [
+        {"part": part, "of": name, "Sharpe": ratio(one.parts[part].sharpe)} | shown(one.parts[part])
+        for part in report.parts
+        for name, one in named
+    ]
 
 
 def _months(returns: Mapping[tuple[int, int], float]) -> str:
