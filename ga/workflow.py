@@ -267,6 +267,8 @@ def _drive(
             summary = runner.go()
         finally:
             runner.evaluator.close()
+    # The learned families take seconds, and at the first run some kernels are compiled.
+    listener.say("measuring the best strategies on all parts of the history")
     # What is stored does not depend on how strategies are listed.
     ledger.keep(run, appraised(ledger.strategies(run, options.top), market, settings))
     return summary, result_of(

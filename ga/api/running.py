@@ -119,13 +119,9 @@ def evolve(
         )
         settings = Settings(costs=Costs(fee=fee, slippage=slippage), folds=folds)
         options = workflow.Options(
-            store=ledger,
-            mode=mode,
-            workers=workers,
-            address=address,
-            top=top,
+            store=ledger, mode=mode, workers=workers, address=address, top=top,
             all_alike=not distinct,
-        )
+        )  # fmt: skip
         start_forkserver()
         loaded = market if isinstance(market, Market) else load_market(market)
         with _resumable(listener, None if store is None else ledger) as kept:

@@ -206,7 +206,7 @@ def test_rolling_sharpe_equals_pandas(returns, window):
     np.testing.assert_allclose(found[moved], expected, rtol=1e-6, atol=1e-6)
 
 
-def test_rolling_window_is_half_a_year_or_a_quarter():
+def test_rolling_window_is_half_year_or_quarter():
     assert rolling_window(10_000, 252.0) == 126
     assert rolling_window(200, 252.0) == 50
     assert rolling_window(5, 252.0) == 2
