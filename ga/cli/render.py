@@ -153,9 +153,9 @@ def shown(one: Statistics | None) -> dict[str, object]:
         if value is None
         else str(value)
         if name == "trades"
-        else f"{value:,.1f}"
+        else f"{value:.1f}"
         if name == "turnover"
-        else f"{value:,.1%}"
+        else f"{value:.1%}"
         for name, value in columns.items()
     }
 
