@@ -9,6 +9,7 @@ from typing import Final
 from ga.appraisal import load_again
 from ga.errors import InputError
 from ga.ledger import Ledger
+from ga.ledger.columns import DamagedError
 from ga.listing import list_strategies
 from ga.presentation import benchmark_rows, listed_row
 from ga.service.models import Strategies
@@ -33,13 +34,16 @@ class Listings:
         generation.
 
         Raises:
+            DamagedError: the run has strategies, but no row of its own.
             ProblemError: 409, the market cannot be loaded again, or another engine began the run.
         """
         # One list at a time, because it takes seconds on a large market.
         with self._lock:
             try:
                 record = self._ledger.run(run)
-            except InputError:
+            except InputError as error:
+                if self._ledger.strategies(run, 1):
+                    raise DamagedError("runs", "run", str(error), run) from None
                 # It is queued, and not yet begun.
                 return Strategies(strategies=[])
             if not record.committed:
