@@ -13,6 +13,7 @@ from ga.errors import InputError
 from ga.evaluation.settings import Settings
 from ga.evolution import Plan
 from ga.ledger import Ledger, RunRecord, Sharpes, StrategyRecord, open_ledger
+from ga.listing import Listing, list_strategies
 from ga.market import Market
 from ga.sources import MarketSpec
 
@@ -30,8 +31,8 @@ class Result:
     plan: Plan
     settings: Settings
     digest: str
-    best: tuple[StrategyRecord, ...]
-    """The best strategies with their Sharpe ratios, best first."""
+    listing: Listing
+    """The best strategies with their statistics, best first, and the benchmarks."""
     edge: Edge | None
     """None if no strategy has a fitness."""
     families_at_end: Mapping[str, int]
@@ -63,11 +64,12 @@ def load_again(record: RunRecord) -> Market:
     return market
 
 
-def stored(store: str, run: str, *, top: int) -> tuple[MarketSpec, Result]:
+def stored(store: str, run: str, *, top: int, all_alike: bool = False) -> tuple[MarketSpec, Result]:
     """The result of a run in a ledger, and the source of its market.
 
     Args:
-        run: the start of its id. top: number of strategies to appraise.
+        run: the start of its id. top: number of strategies to appraise. all_alike: see
+            ``list_strategies``.
 
     Raises:
         InputError: there is no such run, it is not finished, its market has changed, or this
@@ -83,10 +85,15 @@ def stored(store: str, run: str, *, top: int) -> tuple[MarketSpec, Result]:
                 f" are done; finish it with: python -m ga resume {record.run}"
             )
         market = load_again(record)
-        best = appraised(ledger.strategies(record.run, top), market, record.settings)
-        plan, settings = record.plan, record.settings
         return record.market, result_of(
-            ledger, record.run, record.digest, plan, settings, market, best
+            ledger,
+            record.run,
+            record.digest,
+            record.plan,
+            record.settings,
+            market,
+            top=top,
+            all_alike=all_alike,
         )
 
 
@@ -97,16 +104,18 @@ def result_of(
     plan: Plan,
     settings: Settings,
     market: Market,
-    best: Sequence[StrategyRecord],
+    *,
+    top: int,
+    all_alike: bool = False,
 ) -> Result:
-    """The result of a run whose best strategies are appraised."""
+    """The result of a finished run, with its ``top`` best strategies on a *whole* market."""
     return Result(
         run=run,
         market=market,
         plan=plan,
         settings=settings,
         digest=digest,
-        best=tuple(best),
+        listing=list_strategies(ledger, [run], market, settings, limit=top, all_alike=all_alike),
         edge=_edge(ledger, run, market, settings),
         families_at_end=ledger.family_counts(run),
     )

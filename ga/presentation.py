@@ -5,26 +5,24 @@ show.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Final
 
+from ga.analysis.benchmark import Benchmark
+from ga.analysis.statistics import Statistics
 from ga.families import get_family
 from ga.genome import Genome
 from ga.ledger import Sharpes, StrategyRecord
+from ga.listing import Listed
 from ga.market import Market
 
 SHORT_KEY: Final = 10
 """Characters of a strategy's key that are shown."""
-TABLE_COLUMNS: Final = (
-    "key",
-    "family",
-    "in-sample",
-    "out-of-sample",
-    "hold-out",
-    "drawdown",
-    "trades",
-)
+SHARPE_COLUMNS: Final = ("in-sample", "out-of-sample", "hold-out")
+"""Columns of Sharpe ratios, one for each part of the history."""
+STATISTICS_COLUMNS: Final = ("CAGR", "volatility", "drawdown", "turnover", "exposure", "trades")
+"""Columns of other statistics, all of one part."""
 _SHOWN_GAPS: Final = 3
 
 
@@ -59,19 +57,41 @@ def sharpes_of(strategy: StrategyRecord) -> Sharpes:
     return strategy.sharpes or Sharpes(in_sample=None, out_of_sample=None, holdout=None)
 
 
-def table_row(strategy: StrategyRecord) -> dict[str, str | float | int | None]:
-    """A strategy as a row of the table of the best: ``TABLE_COLUMNS`` -> value."""
-    outcome, sharpes = strategy.outcome, sharpes_of(strategy)
+def part_rows(parts: Mapping[str, Statistics]) -> dict[str, dict[str, float | int]]:
+    """Statistics by part, as a JSON object: all are net of costs, on the portfolio."""
+    return {
+        part: {name: value for name, value in asdict(one).items() if name != "part"}
+        for part, one in parts.items()
+    }
+
+
+def listed_row(listed: Listed) -> dict[str, object]:
+    """A strategy of a list as a JSON object."""
+    record = listed.record
+    return {**strategy_row(record), **sharpe_row(record), "statistics": part_rows(listed.parts)}
+
+
+def benchmark_rows(benchmarks: Iterable[Benchmark]) -> list[dict[str, object]]:
+    """Benchmarks as JSON objects."""
+    return [
+        {"name": b.name, "position": b.position, "statistics": part_rows(b.report.parts)}
+        for b in benchmarks
+    ]
+
+
+def sharpe_columns(parts: Mapping[str, Statistics]) -> dict[str, float | None]:
+    """Annualised net Sharpe ratios by part; None for a part that the market lacks."""
+    return {name: parts[name].sharpe if name in parts else None for name in SHARPE_COLUMNS}
+
+
+def statistics_columns(one: Statistics | None) -> dict[str, float | int | None]:
+    """Statistics of one part: ``STATISTICS_COLUMNS`` -> value; fractions, not per cent."""
+    if one is None:
+        return dict.fromkeys(STATISTICS_COLUMNS)
     values = (
-        outcome.key[:SHORT_KEY],
-        strategy.genome.family,
-        outcome.fitness,
-        sharpes.out_of_sample,
-        sharpes.holdout,
-        outcome.max_drawdown,
-        outcome.trades,
-    )
-    return dict(zip(TABLE_COLUMNS, values, strict=True))
+        one.cagr, one.volatility, one.max_drawdown, one.turnover, one.exposure, one.trades
+    )  # fmt: skip
+    return dict(zip(STATISTICS_COLUMNS, values, strict=True))
 
 
 def named_genes(genome: Genome) -> dict[str, float]:

@@ -46,6 +46,8 @@ class Options:
     address: str | None = None
     top: int = 5
     """Number of strategies to appraise."""
+    all_alike: bool = False
+    """List the best strategies even if they are alike; see ``ga.listing``."""
     log: Path | None = None
     cache: str | None = None
     metrics_port: int | None = None
@@ -265,9 +267,20 @@ def _drive(
             summary = runner.go()
         finally:
             runner.evaluator.close()
-    best = appraised(ledger.strategies(run, options.top), market, settings)
-    ledger.keep(run, best)
-    return summary, result_of(ledger, run, summary.digest, plan, settings, market, best)
+    # The learned families take seconds, and at the first run some kernels are compiled.
+    listener.say("measuring the best strategies on all parts of the history")
+    # What is stored does not depend on how strategies are listed.
+    ledger.keep(run, appraised(ledger.strategies(run, options.top), market, settings))
+    return summary, result_of(
+        ledger,
+        run,
+        summary.digest,
+        plan,
+        settings,
+        market,
+        top=options.top,
+        all_alike=options.all_alike,
+    )
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ga.analysis.accounts import accounts_of, across
 from ga.analysis.overfitting import (
     Edge,
     backtest_overfitting,
     deflated_sharpe,
     probabilistic_sharpe,
 )
-from ga.backtest import simulation
 from ga.backtest.panel import panels
 from ga.errors import InputError
 from ga.evaluation.evaluate import measure
@@ -24,7 +24,7 @@ from ga.evaluation.settings import Settings
 from ga.families import Changes, get_family
 from ga.genome import Genome
 from ga.market import Market
-from ga.numerics import mean, totals
+from ga.numerics import mean
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -61,8 +61,13 @@ class Performance:
 
     def sharpe(self, part: str) -> float | None:
         """Mean annualised Sharpe ratio over a part's folds and assets; None if it has none."""
-        found = [m.sharpe for m in self.measured if m.part == part]
-        return mean(found) if found else None
+        return sharpe_of(self.measured, part)
+
+
+def sharpe_of(measured: Sequence[Measured], part: str) -> float | None:
+    """Mean annualised Sharpe ratio over a part's folds and assets; None if it has none."""
+    found = [m.sharpe for m in measured if m.part == part]
+    return mean(found) if found else None
 
 
 def ranges(market: Market, settings: Settings) -> list[tuple[str, int, int, int]]:
@@ -86,27 +91,35 @@ def measure_performance(
     for genome in genomes:
         genes = np.array([genome.genes])
         statistics = measure(market, settings, genome.family, genes, bounds)[0]
-        ratios = sharpe(statistics, market.bars_per_year)
-        rows = []
-        for at, (part, fold, start, stop) in enumerate(stretches):
-            for asset, name in enumerate(market.assets):
-                _, _, growth, worst, trades, exposure = statistics[asset, at].tolist()
-                rows.append(
-                    Measured(
-                        part=part,
-                        fold=fold,
-                        asset=name,
-                        start=int(market.times[start]),
-                        stop=int(market.times[stop - 1]),
-                        sharpe=float(ratios[asset, at]),
-                        growth=growth,
-                        max_drawdown=worst,
-                        trades=int(trades),
-                        exposure=exposure,
-                    )
-                )
-        found.append(Performance(genome=genome, measured=tuple(rows)))
+        rows = measured_rows(market, stretches, statistics)
+        found.append(Performance(genome=genome, measured=rows))
     return found
+
+
+def measured_rows(
+    market: Market, stretches: Sequence[tuple[str, int, int, int]], statistics: Floats
+) -> tuple[Measured, ...]:
+    """Statistics (A, F, 6) of one strategy over ``ranges`` as rows."""
+    ratios = sharpe(statistics, market.bars_per_year)
+    rows = []
+    for at, (part, fold, start, stop) in enumerate(stretches):
+        for asset, name in enumerate(market.assets):
+            _, _, growth, worst, trades, exposure = statistics[asset, at].tolist()
+            rows.append(
+                Measured(
+                    part=part,
+                    fold=fold,
+                    asset=name,
+                    start=int(market.times[start]),
+                    stop=int(market.times[stop - 1]),
+                    sharpe=float(ratios[asset, at]),
+                    growth=growth,
+                    max_drawdown=worst,
+                    trades=int(trades),
+                    exposure=exposure,
+                )
+            )
+    return tuple(rows)
 
 
 def positions(market: Market, genome: Genome) -> Floats:
@@ -132,28 +145,7 @@ def positions(market: Market, genome: Genome) -> Floats:
 
 def equity(market: Market, settings: Settings, genome: Genome) -> Floats:
     """(T, A) equity at the close of every bar, one account per asset, starting at 1."""
-    genes = np.array([genome.genes])
-    out = np.empty((market.bars, len(market.assets)))
-    for asset, panel in enumerate(panels(market)):
-        changes = Changes.empty(1, market.bars)
-        get_family(genome.family).signals(panel, genes, changes)
-        out[:, asset] = simulation.curve(panel, changes, settings.costs)
-    return out
-
-
-def buy_and_hold(market: Market, settings: Settings) -> Floats:
-    """(T, A) equity of buying each asset at the second bar's open and holding it, net of costs."""
-    out = np.empty((market.bars, len(market.assets)))
-    for asset, panel in enumerate(panels(market)):
-        changes = Changes.empty(1, market.bars)
-        changes.put(0, np.ones(market.bars))
-        out[:, asset] = simulation.curve(panel, changes, settings.costs)
-    return out
-
-
-def asset_means(table: Floats) -> Floats:
-    """(T,) means over the assets of (T, A)."""
-    return np.asarray(totals(np.ascontiguousarray(table.T)) / table.shape[1])
+    return accounts_of(market, settings, genome).equity
 
 
 def portfolio_returns(market: Market, settings: Settings, genome: Genome) -> Floats:
@@ -161,7 +153,7 @@ def portfolio_returns(market: Market, settings: Settings, genome: Genome) -> Flo
     curves = equity(market, settings, genome)
     before = np.vstack([np.ones(curves.shape[1]), curves[:-1]])
     returns = np.divide(curves, before, out=np.ones_like(curves), where=before > 0.0) - 1.0
-    return asset_means(returns)
+    return across(returns)
 
 
 def test_for_edge(
@@ -187,5 +179,5 @@ def test_for_edge(
         trials=trials,
         deflated=deflated_sharpe(own[seen], trials=trials),
         overfitting=backtest_overfitting(table),
-        holdout=probabilistic_sharpe(own[last]) if last.sum() > 2 else None,
+        holdout_probability=probabilistic_sharpe(own[last]) if last.sum() > 2 else None,
     )

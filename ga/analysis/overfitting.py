@@ -152,11 +152,13 @@ class Edge:
 
     trials: int
     deflated: float
-    """Deflated Sharpe ratio, a probability, over all bars that evolution saw or selection used."""
+    """Probability by the deflated Sharpe ratio, over all bars that evolution saw or selection
+    used."""
     overfitting: float | None
     """Probability of backtest overfitting; None if it cannot be computed."""
-    holdout: float | None
-    """Probability that the true Sharpe ratio is above zero, from the hold-out alone."""
+    holdout_probability: float | None
+    """Probability that the true Sharpe ratio is above zero, from the hold-out alone. The hold-out's
+    Sharpe ratio itself is in the statistics of the strategy."""
 
     @property
     def shown(self) -> bool:
@@ -164,8 +166,8 @@ class Edge:
         selection is more likely right than wrong."""
         return (
             self.deflated > 0.95
-            and self.holdout is not None
-            and self.holdout > 0.95
+            and self.holdout_probability is not None
+            and self.holdout_probability > 0.95
             and self.overfitting is not None
             and self.overfitting < 0.5
         )
@@ -176,11 +178,11 @@ class Edge:
     @property
     def statement(self) -> str:
         """One line with the conclusion and its numbers."""
-        numbers = f"deflated Sharpe {self.deflated:.2f} after {self.trials:,} trials"
+        numbers = f"probabilities: deflated Sharpe {self.deflated:.2f} after {self.trials:,} trials"
         if self.overfitting is not None:
-            numbers += f", probability of overfitting {self.overfitting:.2f}"
-        if self.holdout is not None:
-            numbers += f", hold-out {self.holdout:.2f}"
+            numbers += f", overfitting {self.overfitting:.2f}"
+        if self.holdout_probability is not None:
+            numbers += f", Sharpe above zero on the hold-out {self.holdout_probability:.2f}"
         if self.shown:
             return f"evidence of an edge ({numbers})"
         return f"no evidence of an edge ({numbers}; 0.95, below 0.50 and 0.95 are needed)"

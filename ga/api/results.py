@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from ga.analysis.holdout import PARTS, asset_means, buy_and_hold, equity, positions, ranges
+from ga.analysis.accounts import accounts_of, constant
+from ga.analysis.holdout import PARTS, positions, ranges
 from ga.analysis.overfitting import Edge
 from ga.appraisal import Result
 from ga.errors import InputError
@@ -18,8 +19,17 @@ from ga.evaluation.settings import Settings
 from ga.evolution import Plan
 from ga.genome import Genome
 from ga.ledger import StrategyRecord
+from ga.listing import Listing
 from ga.market import Market
-from ga.presentation import SHORT_KEY, TABLE_COLUMNS, named_genes, sharpes_of, table_row
+from ga.presentation import (
+    SHARPE_COLUMNS,
+    SHORT_KEY,
+    STATISTICS_COLUMNS,
+    named_genes,
+    sharpe_columns,
+    sharpes_of,
+    statistics_columns,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,13 +100,13 @@ class Run:
     settings: Settings
     """Costs, folds and hold-out."""
     ranking: tuple[Strategy, ...]
-    """The best strategies, best first."""
+    """The best strategies, best first; distinct ones unless ``distinct=False`` was given."""
     edge: Edge | None
     """Evidence of an edge after correction for the number of trials: ``str(run.edge)`` is one
     line, ``run.edge.shown`` the conclusion. None if no strategy has a fitness."""
     families_at_end: Mapping[str, int]
     """Individuals of the last generation in each family."""
-    _records: tuple[StrategyRecord, ...] = field(default=())
+    _listing: Listing
 
     @property
     def best(self) -> Strategy:
@@ -114,13 +124,59 @@ class Run:
 
     @property
     def strategies(self) -> pd.DataFrame:
-        """The best strategies, one a row, with the columns of the command line.
+        """The best strategies, one a row, with the numbers of the command line.
 
-        ``key`` (its start), ``family``; ``in-sample`` (the fitness), ``out-of-sample`` and
-        ``hold-out`` (annualised net Sharpe ratios); ``drawdown`` (a fraction); ``trades``.
+        ``key`` (its start), ``family``, ``fitness``; the annualised net Sharpe ratios
+        ``in-sample``, ``out-of-sample`` and ``hold-out``; and on the hold-out, of the portfolio,
+        net of costs: ``CAGR``, ``volatility``, ``drawdown`` and ``exposure`` (fractions),
+        ``turnover`` (a year) and ``trades``. ``statistics`` has them for all parts.
         """
-        rows = [table_row(record) for record in self._records]
-        return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
+        rows = [
+            {
+                "key": one.record.outcome.key[:SHORT_KEY],
+                "family": one.record.genome.family,
+                "fitness": one.record.outcome.fitness,
+                **sharpe_columns(one.parts),
+                **statistics_columns(one.parts.get(PARTS[2])),
+            }
+            for one in self._listing.strategies
+        ]
+        columns = ["key", "family", "fitness", *SHARPE_COLUMNS, *STATISTICS_COLUMNS]
+        return pd.DataFrame(rows, columns=columns)
+
+    @property
+    def benchmarks(self) -> pd.DataFrame:
+        """Buying and holding, and the best constant position, on the same market and costs.
+
+        The columns of ``strategies`` with ``name`` and ``position`` (fraction of equity, -1 to 1)
+        instead of the first three. The best constant position has the highest in-sample Sharpe
+        ratio of the multiples of 0.1 from -1 to 1.
+        """
+        rows = [
+            {
+                "name": one.name,
+                "position": one.position,
+                **sharpe_columns(one.report.parts),
+                **statistics_columns(one.report.parts.get(PARTS[2])),
+            }
+            for one in self._listing.benchmarks
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def statistics(self) -> pd.DataFrame:
+        """All statistics of strategies and benchmarks by part, one part a row.
+
+        Columns: ``name`` (the start of the key, or the benchmark), ``part``, ``bars``,
+        ``sharpe``, ``cagr``, ``volatility``, ``max_drawdown``, ``turnover``, ``exposure``,
+        ``trades``; ``ga.analysis.statistics.Statistics`` defines them.
+        """
+        named = [
+            *((s.record.outcome.key[:SHORT_KEY], s.parts) for s in self._listing.strategies),
+            *((b.name, b.report.parts) for b in self._listing.benchmarks),
+        ]
+        rows = [{"name": name, **asdict(one)} for name, parts in named for one in parts.values()]
+        return pd.DataFrame(rows)
 
     @cached_property
     def equity(self) -> pd.DataFrame:
@@ -141,8 +197,8 @@ class Run:
             parts[start:stop] = [part] * (stop - start)
         return pd.DataFrame(
             {
-                "strategy": asset_means(equity(market, self.settings, genome)),
-                "buy and hold": asset_means(buy_and_hold(market, self.settings)),
+                "strategy": accounts_of(market, self.settings, genome).curve,
+                "buy and hold": constant(market, self.settings, 1.0).curve,
                 "part": pd.Categorical(parts, categories=[*PARTS, UNMEASURED]),
             },
             index=_times(market),
@@ -186,10 +242,10 @@ def make_run(result: Result, market: Market, store: str | None) -> Run:
         market=market,
         plan=result.plan,
         settings=result.settings,
-        ranking=tuple(map(_strategy, result.best)),
+        ranking=tuple(_strategy(one.record) for one in result.listing.strategies),
         edge=result.edge,
         families_at_end=MappingProxyType(dict(result.families_at_end)),
-        _records=result.best,
+        _listing=result.listing,
     )
 
 

@@ -71,6 +71,7 @@ def evolve(
     address: str | None = None,
     store: str | Path | None = None,
     top: int = 5,
+    distinct: bool = True,
     progress: bool | Callable[[Progress], None] = True,
 ) -> Run:
     """Evolve trading strategies on a market, and measure the best on its hold-out.
@@ -94,6 +95,8 @@ def evolve(
         store: The ledger: a file, ``sqlite:///FILE`` or ``postgresql://...``. Commands can
             continue, verify and show the run. By default the run is not kept.
         top: Number of strategies to keep, at most 1000.
+        distinct: Keep the best of each cluster of strategies whose returns correlate by 0.7 or
+            more, at most two of a family; False: the best, even if they are alike.
         progress: True: a bar on a terminal, else lines, on stderr; a function: called with each
             ``Progress``; False: none.
 
@@ -116,8 +119,9 @@ def evolve(
         )
         settings = Settings(costs=Costs(fee=fee, slippage=slippage), folds=folds)
         options = workflow.Options(
-            store=ledger, mode=mode, workers=workers, address=address, top=top
-        )
+            store=ledger, mode=mode, workers=workers, address=address, top=top,
+            all_alike=not distinct,
+        )  # fmt: skip
         start_forkserver()
         loaded = market if isinstance(market, Market) else load_market(market)
         with _resumable(listener, None if store is None else ledger) as kept:
@@ -133,20 +137,21 @@ def evolve(
     return make_run(result, loaded, None if store is None else str(store))
 
 
-def load_run(store: str | Path, run: str, *, top: int = 5) -> Run:
+def load_run(store: str | Path, run: str, *, top: int = 5, distinct: bool = True) -> Run:
     """Open a finished run of a ledger.
 
     Args:
         store: See ``evolve``.
         run: The start of its id, as ``python -m ga runs`` lists it.
         top: Number of strategies to keep, at most 1000.
+        distinct: See ``evolve``.
 
     Raises:
         InputError: there is no such run, it is not finished, or its market has changed.
         LedgerError: the store is unavailable or damaged.
     """
     with python_words(), told_of_database(str(store)):
-        source, result = stored(str(store), run, top=top)
+        source, result = stored(str(store), run, top=top, all_alike=not distinct)
     return make_run(result, with_source(result.market, source), str(store))
 
 

@@ -76,8 +76,20 @@ def simulate(panel: Panel, changes: Changes, ranges: Ints, costs: Costs, out: Fl
     )
 
 
-def curve(panel: Panel, changes: Changes, costs: Costs) -> Floats:
-    """(T,) equity at every close of the first lane, bar by bar."""
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """One account on one asset, bar by bar; each array is (T,)."""
+
+    equity: Floats
+    """Equity at the close."""
+    held: Floats
+    """Units held at the close."""
+    fills: Floats
+    """1 in bars with a fill, else 0."""
+
+
+def trace(panel: Panel, changes: Changes, costs: Costs) -> Trace:
+    """The account of the first lane, bar by bar."""
     count = changes.counts[0]
     found: tuple[Floats, Floats, Floats] = account(
         panel.open,
@@ -88,4 +100,9 @@ def curve(panel: Panel, changes: Changes, costs: Costs) -> Floats:
         costs.fee,
         costs.slippage,
     )
-    return found[0]
+    return Trace(equity=found[0], held=found[1], fills=found[2])
+
+
+def curve(panel: Panel, changes: Changes, costs: Costs) -> Floats:
+    """(T,) equity at every close of the first lane, bar by bar."""
+    return trace(panel, changes, costs).equity

@@ -1,8 +1,9 @@
-"""Shows an equity curve in a terminal and on an HTML page."""
+"""Draws curves in a terminal and on an HTML page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from typing import Final
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 960, 320, 64, 28
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 960, 320, 64, 28, 12
 STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #0b62a8; --rule: #d0d7de }
 @media (prefers-color-scheme: dark) {
@@ -36,57 +37,84 @@ def sparkline(values: Floats, width: int = 72) -> str:
     return "".join(_BARS[int((v - low) / span * (len(_BARS) - 1))] for v in shown.tolist())
 
 
-def page(
-    title: str,
-    genes: Mapping[str, float],
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a chart."""
+
+    name: str
+    values: Floats
+    """(T,); NaN where there is none."""
+    kind: str
+    """Its CSS class: ``strategy``, ``first`` or ``second``."""
+
+
+def chart(
+    label: str,
     times: NDArray[np.int64],
-    curve: Floats,
-    rows: Sequence[Mapping[str, object]],
-    sharpe: Mapping[str, float | None],
+    lines: Sequence[Line],
+    *,
+    unit: str = "",
+    shaded: tuple[int, int] | None = None,
 ) -> str:
-    """One offline HTML page: Sharpe ratios by part, the curve, the table and the genes.
+    """Lines over time as SVG, with a key.
 
     Args:
-        times: (T,) nanoseconds since the epoch. curve: (T,) equity. rows: dicts with equal keys.
+        times: (T,) nanoseconds since the epoch. unit: format of the marks, ``%`` or empty.
+        shaded: range of bars that is shaded.
     """
-    parts = " · ".join(
-        f"{part} {'-' if value is None else format(value, '.3f')}" for part, value in sharpe.items()
-    )
-    head = "".join(f"<th>{escape(name)}</th>" for name in (rows[0] if rows else ()))
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in row.values()) + "</tr>"
-        for row in rows
-    )
-    listed = "".join(f"<tr><th>{escape(k)}</th><td>{v:.6g}</td></tr>" for k, v in genes.items())
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
-        f"<h1>{escape(title)}</h1><p>Annualised net Sharpe ratio: {escape(parts)}</p>"
-        f"{_chart(times, curve)}<div class=wide><table><tr>{head}</tr>{body}</table></div>"
-        f"<h2>Genes</h2><table>{listed}</table></html>\n"
-    )
-
-
-def _chart(times: NDArray[np.int64], curve: Floats) -> str:
-    at = np.unique(np.linspace(0, len(curve) - 1, min(960, len(curve))).astype(np.int64))
-    low, high = float(curve.min()), float(curve.max())
+    size = len(times)
+    finite = np.concatenate([line.values[np.isfinite(line.values)] for line in lines])
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     span = high - low if high > low else 1.0
-    x = _LEFT + (_WIDTH - _LEFT) * at / max(len(curve) - 1, 1)
-    y = (_HEIGHT - _BOTTOM) - (_HEIGHT - _BOTTOM - 12) * (curve[at] - low) / span
-    points = "L".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-    marks = []
-    for value in np.linspace(low, high, 4):
-        level = (_HEIGHT - _BOTTOM) - (_HEIGHT - _BOTTOM - 12) * (value - low) / span
-        marks.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{level:.1f}" y2="{level:.1f}"/>'
-            f'<text x="{_LEFT - 6}" y="{level + 4:.1f}" text-anchor="end">{value:.3g}</text>'
+    plot = _HEIGHT - _BOTTOM - _TOP
+
+    def x(bar: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT) * bar / max(size - 1, 1)
+
+    def y(value: float) -> float:
+        return _TOP + plot * (1.0 - (value - low) / span)
+
+    at = np.unique(np.linspace(0, size - 1, min(960, size)).astype(np.int64)).tolist()
+    drawn: list[str] = []
+    for line in lines:
+        points = [f"{x(i):.1f},{y(float(line.values[i])):.1f}" for i in at if
+                  np.isfinite(line.values[i])]  # fmt: skip
+        if points:
+            # The first line is drawn last, on top of the others.
+            drawn.insert(0, f'<path class="{line.kind}" d="M{"L".join(points)}"/>')
+    if shaded is not None:
+        left, right = x(shaded[0]), x(shaded[1] - 1)
+        drawn.insert(
+            0,
+            f'<rect class="shaded" x="{left:.1f}" y="{_TOP}" width="{right - left:.1f}"'
+            f' height="{plot}"/>',
         )
+    marks = [
+        f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y(v):.1f}" y2="{y(v):.1f}"/>'
+        f'<text x="{_LEFT - 6}" y="{y(v) + 4:.1f}" text-anchor="end">'
+        f"{format(v, '.1%' if unit else '.3g')}</text>"
+        for v in np.linspace(low, high, 4).tolist()
+    ]
+    names = "".join(f'<span class="key {line.kind}"></span>{escape(line.name)}' for line in lines)
     ends = [
         datetime.fromtimestamp(int(t) // 10**9, UTC).strftime("%Y-%m-%d") for t in times[[0, -1]]
     ]
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Equity over time">'
-        f'{"".join(marks)}<path d="M{points}"/>'
+        f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">'
+        f"{''.join(marks)}{''.join(drawn)}"
         f'<text x="{_LEFT}" y="{_HEIGHT - 6}">{ends[0]}</text>'
         f'<text x="{_WIDTH}" y="{_HEIGHT - 6}" text-anchor="end">{ends[-1]}</text></svg>'
+        f"<figcaption>{names}</figcaption></figure>"
     )
+
+
+def html_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows, which are dicts with equal keys, as an HTML table."""
+    if not rows:
+        return "<p>none</p>"
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in row.values()) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'

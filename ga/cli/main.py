@@ -13,14 +13,15 @@ from dataclasses import asdict, fields
 from ga import workflow
 from ga.appraisal import Result
 from ga.backtest.simulation import Costs
-from ga.cli import cluster, data, prune, runs, serve
+from ga.cli import cluster, data, prune, runs, serve, strategies
 from ga.cli import compile as compilation
 from ga.cli import ledger as upkeep
 from ga.cli import plan as capacity
 from ga.cli.exit_status import status_of
 from ga.cli.parser import DEFAULT_STORE, default_store, make_parser
-from ga.cli.render import print_families, print_strategies
+from ga.cli.render import print_families, print_listing
 from ga.cli.runs import spec_of
+from ga.cli.tables import paragraph
 from ga.errors import InputError
 from ga.evaluation.settings import Settings
 from ga.evolution import Plan
@@ -29,7 +30,7 @@ from ga.families import FAMILIES
 from ga.ledger.connection import told_of_database
 from ga.market import Market
 from ga.ops import preflight
-from ga.presentation import sharpe_row, strategy_row
+from ga.presentation import benchmark_rows, listed_row
 from ga.progress import ProgressLine
 from ga.redaction import refuse_passwords
 from ga.runner import Progress, Summary
@@ -41,11 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "evolve": _evolve,
         "resume": _resume,
         "runs": runs.runs,
-        "strategies": runs.strategies,
+        "strategies": strategies.strategies,
         "families": runs.families,
-        "show": runs.show,
-        "export": runs.export,
-        "signals": runs.signals,
+        "show": strategies.show,
+        "export": strategies.export,
+        "signals": strategies.signals,
         **upkeep.COMMANDS,
         "prune": prune.command,
         "plan": capacity.command,
@@ -149,10 +150,10 @@ def _print_result(options: argparse.Namespace, summary: Summary, result: Result)
         print(json.dumps(_json(summary, result)))
         return 0
     edge = result.edge
-    print_strategies(result.best, runs=False)
+    print_listing(result.listing, title="Best strategies")
     print_families(result.families_at_end)
-    print(f"{edge.statement}" if edge else "no strategy has a fitness: nothing to appraise")
-    print(
+    paragraph(edge.statement if edge else "no strategy has a fitness: nothing to appraise")
+    paragraph(
         f"run {result.run}: {summary.evaluations:,} evaluations in {summary.seconds:.1f} s"
         f" ({summary.evaluations_per_second:,.0f}/s, {summary.mode}, {summary.workers} workers)"
         + (f"; {summary.cached:,} more from the cache" if summary.cached else "")
@@ -174,7 +175,8 @@ def _json(summary: Summary, result: Result) -> dict[str, object]:
             "gaps": len(market.report.gaps),
             "missing_bars": market.report.missing,
         },
-        "best": [{**strategy_row(s), **sharpe_row(s)} for s in result.best],
+        "best": [listed_row(s) for s in result.listing.strategies],
+        "benchmarks": benchmark_rows(result.listing.benchmarks),
         "families": dict(result.families_at_end),
         "edge": None if edge is None else {**asdict(edge), "shown": edge.shown},
     }

@@ -123,6 +123,13 @@ def _add_readers(add: Add) -> None:
     strategies = add("strategies", "List the best strategies of a run, or of all.")
     strategies.add_argument("run", nargs="?", help=f"{_RUN} (default: all runs)")
     strategies.add_argument("--limit", type=int, default=20, help="strategies to list")
+    strategies.add_argument(
+        "--all",
+        action="store_true",
+        dest="all_alike",
+        help="also list strategies that are alike, as the ledger has them; needs no market"
+        " (default: distinct ones, at most two of a family)",
+    )
     _add_store(strategies)
     add("families", "List the parameter families and their genes.")
     show = add("show", "Show one strategy by part, fold and asset, with its equity curve.")
@@ -155,6 +162,13 @@ def _add_execution(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--address", help="HOST:PORT of a Ray cluster")
     command.add_argument("--top", type=int, default=5, help="strategies to show (default: 5)")
+    command.add_argument(
+        "--all",
+        action="store_true",
+        dest="all_alike",
+        help="show the best strategies even if they are alike (default: distinct ones, at most"
+        " two of a family)",
+    )
     command.add_argument("--log", type=Path, help="append a JSON line for every batch here")
     command.add_argument(
         "--cache",

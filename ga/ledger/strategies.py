@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ga.evaluation.settings import Outcome
 from ga.genome import Genome
 from ga.ledger.bulk_insert import insert
+from ga.ledger.decoding import undamaged
 from ga.ledger.records import Sharpes, StrategyRecord, genome_of, outcome_of, strategy_of
 from ga.ledger.scanning import of_run
 from ga.ledger.schema import evaluations, generations, individuals, runs, strategies
@@ -64,6 +65,28 @@ def _least(connection: sa.Connection, mine: sa.ColumnElement[bool], limit: int) 
         if len(found) < count:
             return None
         count *= 8
+
+
+def candidates(engine: sa.Engine, run: str, per_family: int) -> list[StrategyRecord]:
+    """The best strategies of each family of a run, ordered by fitness; one of each behaviour.
+
+    Raises:
+        LedgerError: the database is unavailable, or its values are damaged.
+    """
+    table = evaluations
+    alike = (table.c.family, table.c.fitness, table.c.trades, table.c.max_drawdown)
+    first = sa.func.min(table.c.key)
+    rank = sa.func.row_number().over(
+        partition_by=table.c.family, order_by=(table.c.fitness.desc(), first)
+    )
+    ranked = sa.select(first.label("key"), rank.label("rank")).group_by(*alike)
+    found = ranked.where(table.c.run == run, table.c.fitness.is_not(None)).subquery()
+    query = sa.select(table).join(found, table.c.key == found.c.key)
+    query = query.where(table.c.run == run, found.c.rank <= per_family)
+    query = query.order_by(table.c.fitness.desc(), table.c.key)
+    with engine.connect() as connection, undamaged(run):
+        require_sound(connection, (evaluations,), run=run)
+        return [strategy_of(row) for row in connection.execute(query)]
 
 
 def best_of_families(

@@ -12,16 +12,20 @@ from ga.errors import InputError
 from ga.families import get_family
 from ga.ledger.columns import DamagedError
 from ga.ledger.soundness import require_genomes
+from ga.ledger.strategies import candidates
+from ga.listing import CANDIDATES
 from ga.presentation import sharpe_row, strategy_row
 from ga.service.context import Context
 from ga.service.guards import plain_json
 from ga.service.job_store import ConflictError, FullError, Job
 from ga.service.limits import Limits
+from ga.service.listings import Listings
 from ga.service.models import (
     MARKET,
     EvolutionRequest,
     Evolutions,
     EvolutionState,
+    ListedStrategy,
     State,
     Strategies,
     Strategy,
@@ -135,21 +139,29 @@ def _add_list(routes: APIRouter, context: Context) -> None:
 
 def add_strategies(routes: APIRouter, context: Context) -> None:
     """Show what evolutions found."""
+    listings = Listings(context.ledger)
 
     @routes.get(
         "/v1/evolutions/{run}/strategies",
         operation_id="listStrategies",
         response_model=Strategies,
-        responses=described(401, 403, 404, 422, 429, 500, 503),
+        responses=described(401, 403, 404, 409, 422, 429, 500, 503),
     )
-    def strategies(run: RunId, limit: Limit = 20) -> Strategies:
-        """The best strategies of an evolution so far."""
+    def strategies(
+        run: RunId, limit: Limit = 20, every: Annotated[bool, Query(alias="all")] = False
+    ) -> Strategies:
+        """The best strategies of an evolution so far. They are distinct: of strategies whose
+        returns correlate by 0.7 or more the best one, at most two of a family. With ``all``: the
+        best ones as stored, even if they are alike, without statistics and benchmarks."""
         context.job(run)
         context.ledger.require_sound("runs", run=run, anchored=("strategies",))
+        if not every:
+            listed = listings.get(run)
+            return listed.model_copy(update={"strategies": listed.strategies[:limit]})
         found = context.ledger.strategies(run, limit)
         require_genomes(found)
         rows = [{**strategy_row(one), **sharpe_row(one)} for one in found]
-        return Strategies(strategies=[Strategy.model_validate(row) for row in rows])
+        return Strategies(strategies=[ListedStrategy.model_validate(row) for row in rows])
 
     @routes.get(
         "/v1/evolutions/{run}/strategies/{key}",
@@ -161,11 +173,14 @@ def add_strategies(routes: APIRouter, context: Context) -> None:
         """One strategy by its key, or by the first eight letters of it."""
         context.job(run)
         context.ledger.require_sound("runs", run=run, anchored=("strategies",))
-        for one in context.ledger.strategies(run, 100):
+        best = context.ledger.strategies(run, 100)
+        # A distinct list also has strategies of families that are not among the best.
+        best += candidates(context.ledger.engine, run, CANDIDATES)
+        for one in best:
             if one.outcome.key.startswith(key):
                 require_genomes([one])
                 return Strategy.model_validate({**strategy_row(one), **sharpe_row(one)})
-        raise ProblemError(404, f"no strategy {key} among the 100 best of {run}")
+        raise ProblemError(404, f"no strategy {key} among the best of {run}")
 
 
 def _check(request: EvolutionRequest, limits: Limits) -> None:

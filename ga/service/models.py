@@ -89,10 +89,45 @@ class Strategy(BaseModel):
     holdout_sharpe: float | None
 
 
-class Strategies(BaseModel):
-    """The best strategies of a run, best first."""
+class Statistics(BaseModel):
+    """Statistics of a portfolio on one part of the history, net of costs; fractions, not per cent.
 
-    strategies: list[Strategy]
+    ``sharpe`` is annualised, a mean over folds and assets; ``turnover`` is a year's; ``exposure``
+    is the share of bars with a position.
+    """
+
+    bars: int
+    sharpe: float
+    cagr: float
+    volatility: float
+    max_drawdown: float
+    turnover: float
+    exposure: float
+    trades: int
+
+
+class ListedStrategy(Strategy):
+    """A strategy of a list."""
+
+    statistics: dict[str, Statistics] | None = None
+    """By part: ``in-sample``, ``out-of-sample``, ``hold-out``; None in a list of ``all``."""
+
+
+class Benchmark(BaseModel):
+    """A position that never changes, on the same market and costs."""
+
+    name: str
+    position: float
+    """Fraction of equity in each asset, from -1 (short) to 1 (long)."""
+    statistics: dict[str, Statistics]
+
+
+class Strategies(BaseModel):
+    """The best strategies of a run, best first, and the benchmarks of its market."""
+
+    strategies: list[ListedStrategy]
+    benchmarks: list[Benchmark] = []
+    """Empty in a list of ``all``, and before the first generation."""
 
 
 class AuditEntry(BaseModel):

@@ -15,7 +15,10 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 import ga
+from ga.analysis.holdout import equity
 from ga.cli import main
+from ga.evaluation.folds import visible
+from ga.genome import Genome
 from ga.sources import synthetic
 
 MARKET = "synthetic:bars=600"
@@ -79,15 +82,65 @@ def test_strategies_have_columns_of_command_line(
 ) -> None:
     store = str(tmp_path / "ga.db")
     kept = evolve(store=store)
-    heading, first = command(capsys, "strategies", "--limit", "1", "--store", store).splitlines()[
-        1:3
-    ]
-    columns = [column for column in heading.split() if column != "run"]
+    lines = command(capsys, "strategies", "--limit", "1", "--store", store).splitlines()
+    sharpes, statistics = (at for at, line in enumerate(lines) if line.split()[-1:] in
+                           (["hold-out"], ["trades"]))  # fmt: skip
+    columns = [*lines[sharpes].split(), *lines[statistics].split()[1:]]
     assert list(run.strategies.columns) == columns
     row = run.strategies.iloc[0]
-    assert first.split()[0] == row["key"]
-    assert float(first.split()[3]) == round(row["in-sample"], 3)
+    first = lines[sharpes + 1].split()
+    assert first[:2] == [row["key"], row["family"]]
+    numbers = [row[name] for name in columns[2:6]]
+    assert [float(text) for text in first[2:]] == [round(number, 3) for number in numbers]
+    first = lines[statistics + 1].split()
+    assert first[0] == row["key"]
+    assert float(first[4]) == round(row["turnover"], 1)
+    assert int(first[6]) == row["trades"]
     assert kept.strategies.equals(run.strategies)
+
+
+def test_in_sample_is_sharpe_ratio_and_not_fitness(run: ga.Run) -> None:
+    for strategy, (_, row) in zip(run.ranking, run.strategies.iterrows(), strict=True):
+        assert row["fitness"] == strategy.fitness
+        assert row["in-sample"] == strategy.in_sample
+        assert row["hold-out"] == strategy.holdout
+    assert any(one.fitness != one.in_sample for one in run.ranking)
+
+
+def test_benchmarks_are_next_to_strategies(run: ga.Run) -> None:
+    held = run.benchmarks.set_index("name").loc["buy and hold"]
+    curve = run.equity["buy and hold"]
+    returns = curve.pct_change()[(run.equity["part"] == "hold-out").to_numpy()]
+    per_year = run.market.bars_per_year
+    growth = (1 + returns).prod() ** (per_year / len(returns)) - 1
+    assert held["CAGR"] == pytest.approx(growth, rel=1e-9)
+    assert held["volatility"] == pytest.approx(returns.std() * per_year**0.5, rel=1e-9)
+    assert (held["position"], held["exposure"], held["turnover"]) == (1.0, 1.0, 0.0)
+    names = set(run.statistics["name"])
+    assert names == {*run.strategies["key"], "buy and hold", "constant position"}
+    assert len(run.statistics) == 3 * len(names)
+
+
+def test_strategies_are_distinct_unless_requested() -> None:
+    few = evolve(families="ema_crossover,rsi_filter", top=10)
+    returns = pd.DataFrame(
+        {one.key: _returns(few, one) for one in few.ranking}
+    ).corr().to_numpy()  # fmt: skip
+    assert (returns[~np.eye(len(returns), dtype=bool)] < 0.7).all()
+    assert few.strategies["family"].value_counts().max() <= 2
+    every = evolve(families="ema_crossover,rsi_filter", top=10, distinct=False)
+    assert every.digest == few.digest
+    assert every.best == few.best
+    assert len(every.ranking) == 10
+    fitness = [one.fitness for one in every.ranking]
+    assert fitness == sorted(fitness, reverse=True)
+
+
+def _returns(run: ga.Run, strategy: ga.Strategy) -> np.ndarray:
+    """Returns before the hold-out, by the reference account."""
+    genome = Genome(strategy.family, tuple(strategy.genes.values()))
+    curve = equity(visible(run.market, run.settings), run.settings, genome).mean(axis=1)
+    return np.diff(curve, prepend=1.0) / np.concatenate([[1.0], curve[:-1]])
 
 
 def test_equity_is_that_of_best_strategy(run: ga.Run) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,14 +188,67 @@ def test_choice_of_mode_is_logged(ga, tmp_path, monkeypatch):
 
 def test_final_strategies_are_stored_with_sharpe_ratios(ga):
     found = evolved(ga, "--top", "3")
-    shown = [{"run": found["run"], **one} for one in found["best"]]
-    assert all(one["holdout_sharpe"] is not None for one in shown)
-    _, out, _ = ga("strategies", found["run"], "--json", "--limit", "5")
+    _, out, _ = ga("strategies", found["run"], "--json", "--limit", "5", "--all")
     listed = json.loads(out)
-    assert listed[:3] == shown
-    assert [one["holdout_sharpe"] for one in listed[3:]] == [None, None]
-    _, out, _ = ga("strategies", found["run"])
-    assert f"{shown[0]['holdout_sharpe']:.3f}" in out
+    assert [one["holdout_sharpe"] is None for one in listed] == [False] * 3 + [True] * 2
+    assert found["best"][0].items() > {k: v for k, v in listed[0].items() if k != "run"}.items()
+    _, out, _ = ga("strategies", found["run"], "--all")
+    assert f"{listed[0]['holdout_sharpe']:.3f}" in out
+
+
+def test_strategies_lists_what_evolve_printed(ga):
+    found = evolved(ga, "--top", "3")
+    _, out, _ = ga("strategies", found["run"], "--json", "--limit", "3")
+    same = {"run": found["run"], "benchmarks": found["benchmarks"]}
+    assert json.loads(out) == [one | same for one in found["best"]]
+    for one in (*found["best"], *found["benchmarks"]):
+        assert set(one["statistics"]) == {"in-sample", "out-of-sample", "hold-out"}
+    for one in found["best"]:
+        assert one["statistics"]["hold-out"]["sharpe"] == one["holdout_sharpe"]
+    assert [b["name"] for b in found["benchmarks"]] == ["buy and hold", "constant position"]
+
+
+def test_listing_changes_nothing_that_is_stored(ga, store):
+    found = evolved(ga, "--top", "3")
+    _, before, _ = ga("verify", found["run"], "--json")
+    other = evolved(ga, "--top", "3", "--all")
+    _, after, _ = ga("verify", other["run"], "--json")
+    assert json.loads(before)["digest"] == json.loads(after)["digest"]
+    with closing(sqlite3.connect(store)) as db:
+        query = "SELECT rank, key, in_sample, out_of_sample, holdout FROM strategies WHERE run = ?"
+        one, two = (db.execute(query, (r["run"],)).fetchall() for r in (found, other))
+    assert one == two
+    assert [row[1] for row in two] == [s["key"] for s in other["best"]]
+
+
+def test_runs_on_one_market_share_a_list(ga):
+    one, two = evolved(ga), evolved(ga, "--seed", "9")
+    _, out, _ = ga("strategies", "--json")
+    listed = json.loads(out)
+    keys = [s["key"] for s in listed]
+    assert len(set(keys)) == len(keys)
+    families = [s["family"] for s in listed]
+    assert max(families.count(name) for name in families) <= 2
+    assert {s["run"] for s in listed} <= {one["run"], two["run"]}
+    best = max(one["best"] + two["best"], key=lambda s: s["fitness"])
+    assert listed[0]["key"] == best["key"]
+
+
+def test_missing_market_names_option_that_lists_without_it(ga, write_csv):
+    path = write_csv("prices.csv")
+    status, out, _ = ga("evolve", "--market", str(path), *ONE, "--json")
+    assert status == 0
+    run = json.loads(out)["run"]
+    path.unlink()
+    status, out, err = ga("strategies", run)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "strategies --all" in err
+    status, out, err = ga("strategies")
+    assert status == 0
+    assert "left out" in err
+    status, out, _ = ga("strategies", run, "--all")
+    assert status == 0
+    assert "fitness" in out
 
 
 def test_gaps_of_folder_market_are_reported(ga, tmp_path, make_frame):

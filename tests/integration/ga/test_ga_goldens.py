@@ -116,7 +116,7 @@ def come_to(tmp_path: Path, *arguments: str, **env: str) -> tuple[object, ...]:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     edge = found["edge"]
-    statistics = (edge["deflated"], edge["overfitting"], edge["holdout"])
+    statistics = (edge["deflated"], edge["overfitting"], edge["holdout_probability"])
     return found["market"]["hash"], found["digest"], statistics
 
 

@@ -106,13 +106,15 @@ def test_more_trials_never_raise_significance():
     [
         ({}, True),
         ({"deflated": 0.9}, False),
-        ({"holdout": 0.9}, False),
-        ({"holdout": None}, False),
+        ({"holdout_probability": 0.9}, False),
+        ({"holdout_probability": None}, False),
         ({"overfitting": 0.6}, False),
         ({"overfitting": None}, False),
     ],
 )
 def test_edge_needs_agreement_of_all_statistics(change, shown):
-    edge = Edge(**{"trials": 9, "deflated": 0.99, "overfitting": 0.1, "holdout": 0.99, **change})
+    edge = Edge(
+        **{"trials": 9, "deflated": 0.99, "overfitting": 0.1, "holdout_probability": 0.99, **change}
+    )
     assert edge.shown is shown
     assert edge.statement.startswith("evidence" if shown else "no evidence of an edge")

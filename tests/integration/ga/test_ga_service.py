@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -143,6 +144,39 @@ def test_unknown_id_is_not_found(service, rest):
     refused(service.http.get(f"/v1/evolutions/0123456789ab{rest}"), 404, "0123456789ab")
     refused(service.http.get(f"/v1/evolutions/nosuch{rest}"), 422)
     refused(service.http.get("/nosuch"), 404)
+
+
+def test_strategies_are_distinct_and_have_benchmarks(service, tmp_path, capsys):
+    run = service.submit().json()["id"]
+    path = f"/v1/evolutions/{run}/strategies"
+    assert service.http.get(path).json() == {"strategies": [], "benchmarks": []}
+    store = str(tmp_path / "ledger.db")
+    evolve = ("evolve", "--market", "synthetic:bars=600", "--population-size", "20", "--json")
+    options = ("--generations", "2", "--families", "ema_crossover,rsi_filter", "--workers", "1")
+    assert main.main([*evolve, *options, "--run-id", run, "--store", store, "--top", "3"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    found = service.http.get(path, params={"limit": 3}).json()
+    assert found["strategies"] == printed["best"]
+    assert found["benchmarks"] == printed["benchmarks"]
+    every = service.http.get(path, params={"all": "true"}).json()
+    assert len(every["strategies"]) == 20
+    assert every["benchmarks"] == []
+    assert {one["statistics"] for one in every["strategies"]} == {None}
+    for one in found["strategies"]:
+        shown = service.http.get(f"{path}/{one['key'][:10]}").json()
+        assert shown.items() <= one.items()
+
+
+def test_lost_market_names_parameter_without_it(service, tmp_path, write_csv):
+    run = service.submit().json()["id"]
+    prices = write_csv("prices.csv")
+    evolve = ("evolve", "--market", str(prices), "--population-size", "8", "--generations", "1")
+    options = ("--families", "ema_crossover", "--workers", "1", "--run-id", run)
+    assert main.main([*evolve, *options, "--store", str(tmp_path / "ledger.db")]) == 0
+    prices.unlink()
+    path = f"/v1/evolutions/{run}/strategies"
+    refused(service.http.get(path), 409, "all=true")
+    assert service.http.get(path, params={"all": "true"}).json()["strategies"]
 
 
 def test_ended_evolution_cannot_be_cancelled(service):

@@ -24,7 +24,8 @@ EXPECTED = {
         r"^history digest [0-9a-f]{64}$",
     ],
     "python_api": [
-        r"^ +key +family +in-sample +out-of-sample +hold-out +drawdown +trades\n(\w{10} .*\n){5}",
+        r"^ +key +family +fitness +in-sample +out-of-sample +hold-out +CAGR +volatility +drawdown"
+        r" +turnover +exposure +trades\n(\w{10} .*\n){5}",
         r"^(no )?evidence of an edge",
         r"^2024-03-03 11:00:00\+00:00 +\d\.\d{3} +0\.505 +hold-out$",
         r"^refused: data frame asset: 2 columns can be close",

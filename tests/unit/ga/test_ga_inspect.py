@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -58,6 +59,10 @@ def test_show_has_every_section_and_html(ga, best, folder):
     assert found["sharpe"]["in-sample"] == pytest.approx(best["in_sample_sharpe"])
     assert len(found["measured"]) == 2 * (4 + 4 + 1)
     assert found["equity"][0]["equity"] == 1.0
+    for part, value in found["sharpe"].items():
+        assert found["statistics"][part]["sharpe"] == value
+    assert [b["name"] for b in found["benchmarks"]] == ["buy and hold", "constant position"]
+    assert found["benchmarks"][0]["statistics"]["hold-out"]["exposure"] == 1.0
     status, out, err = ga("show", key, "--out", "page.html")
     assert status == 0
     assert "written: page.html" in err
@@ -66,9 +71,29 @@ def test_show_has_every_section_and_html(ga, best, folder):
     assert "<svg" in page
     assert "http" not in page
     assert best["family"] in page
+    for label in ("Equity", "Drawdown", "Rolling Sharpe ratio"):
+        assert f'aria-label="{label} over time"' in page
+    assert page.count('class="shaded"') == 3
+    assert "buy and hold" in page
+    assert "<script" not in page
+    months = re.search(r"<h2>Return by month.*?</table>", page, re.DOTALL)
+    assert months is not None
+    assert months[0].count("<tr>") == 2  # The heading, and the only year.
     status, _, err = ga("show", key, "--out", "page.bmp")
     assert (status, err.count("\n")) == (2, 1)
     assert ".html" in err
+
+
+def test_tables_of_strategies_fit_80_columns(ga, best):
+    for command in (("strategies",), ("strategies", "--all"), ("show", best["key"][:10])):
+        status, out, _ = ga(*command)
+        assert status == 0
+        # Genes and the curve are no tables.
+        rows = [line for line in out.splitlines() if "  " in line]
+        assert rows
+        assert max(map(len, rows)) <= 80
+    widest = max(FAMILIES, key=len)
+    assert len(widest) <= len("linear_svc_classifier")
 
 
 def test_exported_strategy_gives_same_signals(ga, best, folder):
@@ -77,6 +102,8 @@ def test_exported_strategy_gives_same_signals(ga, best, folder):
     document = json.loads((folder / "one.json").read_text())
     assert document["genes"] == best["genes"]
     assert document["format"] == "evolution-gate/strategy/1"
+    assert document["statistics"]["hold-out"]["sharpe"] == document["sharpe"]["hold-out"]
+    assert len(document["benchmarks"]) == 2
     status, out, _ = ga("signals", key, "--market", MARKET)
     assert status == 0
     status, again, _ = ga("signals", "one.json", "--market", MARKET, "--store", "missing.db")
@@ -156,5 +183,5 @@ def test_families_without_data_are_skipped_and_reported(ga):
 def test_result_reports_overfitting_statistics(ga):
     status, out, _ = ga("evolve", "--market", MARKET, "--seed", "5", *EVOLVE[:-1])
     assert status == 0
-    assert "evidence of an edge (deflated Sharpe" in out
+    assert "evidence of an edge (probabilities: deflated Sharpe" in out
     assert "families at the end: " in out

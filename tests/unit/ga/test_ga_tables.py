@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from ga import progress as progress_module
 from ga.cli import tables
-from ga.cli.tables import table
+from ga.cli.tables import paragraph, table
 from ga.progress import ProgressLine
 from ga.runner import Progress
 
@@ -47,6 +50,56 @@ def test_ids_are_never_truncated(monkeypatch, capsys, width):
     if drawn.getvalue():
         assert max(map(len, drawn.getvalue().splitlines())) <= width
         assert "[red]" in shown
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """The text that a terminal of 80 columns gets."""
+    drawn = io.StringIO()
+    monkeypatch.setattr(
+        tables,
+        "Console",
+        lambda: Console(file=drawn, width=80, force_terminal=True, color_system=None),
+    )
+    return drawn
+
+
+@given(
+    numbers=st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=8),
+    text=st.text("ab ", max_size=120),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_terminal_breaks_no_number(terminal, numbers, text):
+    terminal.seek(0)
+    terminal.truncate()
+    names = [f"number {i}" for i in range(len(numbers))]
+    row = {"text": text, **dict(zip(names, numbers, strict=True))}
+    table("Numbers", [row], right=names)
+    shown = terminal.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    for number in numbers:
+        assert re.search(rf"(?<![\d-]){number}(?!\d)", shown)
+
+
+def test_too_wide_table_is_printed_by_row(terminal):
+    rows = [{"key": "0123456789ab", **{f"column {i}": 10**9 for i in range(8)}}] * 2
+    table("Wide", rows, right=[f"column {i}" for i in range(8)])
+    lines = terminal.getvalue().splitlines()
+    assert lines[:4] == ["Wide", "", "key       0123456789ab", "column 0  1000000000"]
+    assert len(lines) == 1 + 2 * 10
+
+
+def test_paragraph_is_wrapped_on_terminal(terminal):
+    text = ", ".join(f"gene{i} {i / 7:.4g}" for i in range(30))
+    paragraph(text)
+    lines = terminal.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert " ".join(line.strip() for line in lines) == text
+
+
+def test_paragraph_is_one_line_in_pipe(capsys):
+    paragraph("word " * 40 + "end")
+    assert capsys.readouterr().out == "word " * 40 + "end\n"
 
 
 def at(done: int) -> Progress:

@@ -1,0 +1,285 @@
+"""Commands about strategies: list, show, export, and their signals."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TextIO
+
+import numpy as np
+
+from ga.analysis.benchmark import Report, benchmarks, report_of
+from ga.analysis.holdout import PARTS, positions
+from ga.appraisal import load_again
+from ga.cli.equity_page import sparkline
+from ga.cli.render import print_listing, print_records, print_report
+from ga.cli.runs import spec_of
+from ga.cli.tear_sheet import page
+from ga.errors import InputError
+from ga.evaluation.folds import visible
+from ga.families import KERNEL_VERSION, get_family
+from ga.genome import Genome
+from ga.ledger import Ledger, RunRecord, StrategyRecord, open_ledger
+from ga.ledger.soundness import require_genomes, require_key
+from ga.listing import Listing, list_strategies
+from ga.market import Market
+from ga.presentation import (
+    benchmark_rows,
+    listed_row,
+    part_rows,
+    sharpe_row,
+    strategy_row,
+)
+
+FORMAT: Final = "evolution-gate/strategy/1"
+
+
+def strategies(options: argparse.Namespace) -> int:
+    """``strategies``: list the best of a run, or of all; distinct ones unless ``--all``."""
+    if not 1 <= options.limit <= 100_000:
+        raise InputError(f"--limit must be 1..100000, not {options.limit}")
+    with closing(open_ledger(options.store, create=False)) as ledger:
+        ledger.require_sound("runs")
+        run = ledger.run(options.run).run if options.run else None
+        ledger.require_sound("runs", run=run, anchored=("strategies",))
+        if options.all_alike:
+            found = ledger.strategies(run, options.limit)
+            require_genomes(found)
+            if options.json:
+                rows = [{"run": s.run, **strategy_row(s), **sharpe_row(s)} for s in found]
+                print(json.dumps(rows))
+            else:
+                print_records(found)
+            return 0
+        listings = _listings(ledger, run, options.limit)
+    if options.json:
+        print(json.dumps([row for listing in listings.values() for row in _rows(listing)]))
+        return 0
+    for name, listing in listings.items():
+        print_listing(listing, title=f"Distinct strategies on {name}", runs=True)
+    if not listings:
+        print("Distinct strategies: none")
+    return 0
+
+
+def _listings(ledger: Ledger, run: str | None, limit: int) -> dict[str, Listing]:
+    """Lists by market. Runs on one market with the same settings share a list, so that a strategy
+    that several of them found is in it once.
+    """
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in [ledger.run(run)] if run else ledger.runs():
+        groups.setdefault((record.market_hash, record.settings.hash), []).append(record)
+    found = {}
+    for number, records in enumerate(groups.values(), 1):
+        try:
+            for record in records:
+                record.check_kernels()
+            market = load_again(records[0])
+        except InputError as error:
+            hint = f"{error}; what is stored can be listed: strategies --all"
+            if run:
+                raise InputError(hint) from None
+            print(f"left out: {hint}", file=sys.stderr)
+            continue
+        name = market.name if len(groups) == 1 else f"{market.name} ({number})"
+        found[name] = list_strategies(
+            ledger, [r.run for r in records], market, records[0].settings, limit=limit
+        )
+    return found
+
+
+def _rows(listing: Listing) -> list[dict[str, object]]:
+    compared = benchmark_rows(listing.benchmarks)
+    return [
+        {"run": one.record.run, **listed_row(one), "benchmarks": compared}
+        for one in listing.strategies
+    ]
+
+
+def _kept(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord]:
+    with closing(open_ledger(options.store, create=False)) as ledger:
+        ledger.require_sound("runs", "evaluations")
+        strategy = ledger.strategy(options.strategy)
+        record = ledger.run(strategy.run)
+        ledger.require_sound("runs", run=record.run, anchored=("runs",))
+    record.check_kernels()
+    require_genomes([strategy])
+    return strategy, record
+
+
+def _found(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord, Market]:
+    strategy, record = _kept(options)
+    market = record.market.load()
+    if market.hash != record.market_hash:
+        raise InputError(
+            f"strategy {options.strategy}: market {record.market.spec} has changed since the run;"
+            " restore the data it was evolved on"
+        )
+    require_key(strategy, visible(market, record.settings).hash, record.settings)
+    return strategy, record, market
+
+
+def show(options: argparse.Namespace) -> int:
+    """``show``: one strategy by part, fold and asset, next to its benchmarks."""
+    if options.out is not None and options.out.suffix.lower() != ".html":
+        raise InputError(f"--out {options.out}: give a file that ends in .html")
+    strategy, record, market = _found(options)
+    report = report_of(market, record.settings, strategy.genome)
+    compared = benchmarks(market, record.settings)
+    rows = [
+        {
+            "part": m.part,
+            "fold": m.fold + 1,
+            "asset": m.asset,
+            "from": _day(m.start),
+            "to": _day(m.stop),
+            "sharpe": round(m.sharpe, 3),
+            "growth": round(m.growth, 4),
+            "drawdown": round(m.max_drawdown, 4),
+            "trades": m.trades,
+            "exposure": round(m.exposure, 3),
+        }
+        for m in report.measured
+    ]
+    if options.out is not None:
+        _write(options.out, page(strategy, market, record.settings, report, compared, rows))
+        print(f"written: {options.out}", file=sys.stderr)
+    curve = report.accounts.curve
+    if options.json:
+        points = [{"time": _iso(t), "equity": e} for t, e in _thin(market, curve)]
+        print(
+            json.dumps(
+                {
+                    "run": strategy.run,
+                    **strategy_row(strategy),
+                    "sharpe": _sharpes(report),
+                    "statistics": part_rows(report.parts),
+                    "benchmarks": benchmark_rows(compared),
+                    "measured": rows,
+                    "equity": points,
+                }
+            )
+        )
+        return 0
+    print_report(strategy, report, compared, rows)
+    print(f"equity {curve.min():.3f}..{curve.max():.3f}, mean of the assets\n{sparkline(curve)}")
+    return 0
+
+
+def _sharpes(report: Report) -> dict[str, float | None]:
+    return {part: report.parts[part].sharpe if part in report.parts else None for part in PARTS}
+
+
+def _thin(market: Market, curve: np.ndarray, most: int = 500) -> list[tuple[int, float]]:
+    at = np.unique(np.linspace(0, len(curve) - 1, min(most, len(curve))).astype(np.int64))
+    return [(int(market.times[i]), float(curve[i])) for i in at]
+
+
+def export(options: argparse.Namespace) -> int:
+    """``export``: one strategy as JSON that needs no ledger."""
+    strategy, record, market = _found(options)
+    report = report_of(market, record.settings, strategy.genome)
+    costs = record.settings.costs
+    document = {
+        "format": FORMAT,
+        **strategy_row(strategy),
+        "kernel_version": KERNEL_VERSION,
+        "costs": {"fee": costs.fee, "slippage": costs.slippage},
+        "evolved_on": {
+            "market": record.market.spec,
+            "hash": record.market_hash,
+            "assets": list(market.assets),
+            "from": _iso(int(market.times[0])),
+            "to": _iso(int(market.times[-1])),
+            "bars": market.bars,
+            "run": strategy.run,
+            "seed": record.plan.seed,
+        },
+        "sharpe": _sharpes(report),
+        "statistics": part_rows(report.parts),
+        "benchmarks": benchmark_rows(benchmarks(market, record.settings)),
+    }
+    text = json.dumps(document, indent=2) + "\n"
+    if options.out is None:
+        print(text, end="")
+    else:
+        _write(options.out, text)
+    return 0
+
+
+def _exported(path: Path) -> Genome:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); export it again") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f"{path}: not a strategy of format {FORMAT}; write one with: ga export")
+    if document.get("kernel_version") != KERNEL_VERSION:
+        raise InputError(
+            f"{path}: exported for kernels of version {document.get('kernel_version')}, these are"
+            f" {KERNEL_VERSION}: its signals may differ; evolve and export it again"
+        )
+    family = get_family(str(document.get("family")))
+    genes = document.get("genes")
+    names = [gene.name for gene in family.genes]
+    if not isinstance(genes, dict) or sorted(genes) != sorted(names):
+        raise InputError(f"{path}: genes must be {', '.join(names)}; export it again")
+    values = []
+    for gene in family.genes:
+        value = genes[gene.name]
+        if not isinstance(value, int | float) or value != gene.clip(float(value)):
+            raise InputError(
+                f"{path}: gene {gene.name} is {value}, outside {gene.low:g}..{gene.high:g};"
+                " export it again"
+            )
+        values.append(float(value))
+    return Genome(family.name, tuple(values))
+
+
+def signals(options: argparse.Namespace) -> int:
+    """``signals``: list the changes of a strategy's target position on any market."""
+    path = Path(options.strategy)
+    genome = _exported(path) if os.path.exists(path) else _kept(options)[0].genome
+    market = spec_of(options).load()
+    targets = positions(market, genome)
+    before = np.vstack([np.zeros(targets.shape[1]), targets[:-1]])
+    rows = [
+        {"time": _iso(int(market.times[t])), "asset": market.assets[a], "position": targets[t, a]}
+        for t, a in np.argwhere(targets != before).tolist()
+    ]
+    if options.json:
+        now = dict(zip(market.assets, targets[-1].tolist(), strict=True))
+        print(json.dumps({"changes": rows, "now": now, "as_of": _iso(int(market.times[-1]))}))
+    else:
+        _print_csv(rows, sys.stdout)
+    return 0
+
+
+def _print_csv(rows: list[dict[str, object]], file: TextIO) -> None:
+    writer = csv.DictWriter(file, ["time", "asset", "position"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"--out {path}: cannot be written ({error.strerror}); give a file in a folder that"
+            " exists"
+        ) from None
+
+
+def _iso(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _day(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%d")
