@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -164,9 +164,9 @@ class _InstantFleet:
         self._sizes[handle] = len(genomes)
         return handle
 
-    def wait(self, handles: Sequence[int], seconds: float) -> Sequence[int]:
-        del seconds
-        return handles[:1]
+    def wait(self, handles: Collection[int], seconds: float) -> Sequence[int]:
+        del handles, seconds
+        return [next(iter(self._sizes))]
 
     def result(self, handle: int) -> Sequence[BatchResult]:
         size = self._sizes.pop(handle)
