@@ -38,7 +38,7 @@ COMPETE_FROM = 0.6
 """Share of the generations after which families compete for the rest."""
 SEARCH_VERSION = 3
 """Increases with every change after which equal plans with equal outcomes breed other genomes."""
-_PART: Final = 4096
+PART: Final = 4096
 """Children that are bred at a time."""
 GENESIS = hashlib.sha256(b"genesis").hexdigest()
 """The digest of a history before its first generation."""
@@ -242,8 +242,8 @@ class Evolution:
         last = len(members) - 1
         made = np.empty((count, width))
         # In parts that fit into the processor's cache.
-        for at in range(0, count, _PART):
-            part = slice(at, at + _PART)
+        for at in range(0, count, PART):
+            part = slice(at, at + PART)
             within, draw, spread = self._bounds.of(rows[part]), picks[part], uniform[part]
             near = tournament(there[part], draw[:, :TOURNAMENT_SIZE])
             near = np.minimum(begins[part] + near, last)

@@ -105,7 +105,7 @@ def test_histories_of_arrays_and_objects_are_equal(seed, size, generations, fami
     plan = Plan(seed=seed, population_size=size, generations=generations, families=tuple(families))
     before, now = ObjectEvolution(plan), Evolution(plan)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ga.evolution._PART", part)
+        patch.setattr("ga.evolution.PART", part)
         while not before.done:
             population = before.ask()
             assert now.ask() == population
