@@ -40,6 +40,7 @@ SUITES: Final = (
     "null",
     "growth",
     "storage",
+    "coordinator",
     "overhead",
     "service",
     "scaleout",

@@ -6,7 +6,7 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from struct import Struct
+from typing import Final
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from ga.genome import Genome
 from ga.operators import (
     RESET_RATE,
     TOURNAMENT_SIZE,
-    Floats,
     Ints,
     Purpose,
     bounds,
@@ -28,9 +27,9 @@ from ga.operators import (
     scatter,
     tournament,
 )
+from ga.population import Fitnesses, Population, hex_keys
 
 MAX_GENES = max(len(family.genes) for family in FAMILIES.values())
-_DOUBLE = Struct("<d")
 ARCHIVE = 8
 """Number of best individuals of each family, over all generations, that may be parents."""
 QUOTA = 0.1
@@ -39,6 +38,8 @@ COMPETE_FROM = 0.6
 """Share of the generations after which families compete for the rest."""
 SEARCH_VERSION = 3
 """Increases with every change after which equal plans with equal outcomes breed other genomes."""
+PART: Final = 4096
+"""Children that are bred at a time."""
 GENESIS = hashlib.sha256(b"genesis").hexdigest()
 """The digest of a history before its first generation."""
 
@@ -81,12 +82,11 @@ class Plan:
 
 def advance_digest(digest: str, outcomes: Sequence[Outcome]) -> str:
     """Extend a history's digest by one generation, in index order, from the exact bits."""
-    sha = hashlib.sha256(bytes.fromhex(digest))
-    for outcome in outcomes:
-        fitness = outcome.fitness
-        sha.update(bytes.fromhex(outcome.key))
-        sha.update(b"failed" if fitness is None else _DOUBLE.pack(fitness))
-    return sha.hexdigest()
+    return _advanced(digest, Fitnesses.of(outcomes))
+
+
+def _advanced(digest: str, results: Fitnesses) -> str:
+    return hashlib.sha256(bytes.fromhex(digest) + results.packed).hexdigest()
 
 
 _Ranked = tuple[float, str, Genome]
@@ -108,7 +108,8 @@ class Evolution:
         self._width = self._bounds.low.shape[1]
         self.digest = GENESIS
         self._archive: dict[str, list[_Ranked]] = {name: [] for name in plan.families}
-        self._population = self._newcomers(0)
+        self.population = self._newcomers(0)
+        """The current generation."""
 
     @classmethod
     def resumed(
@@ -130,8 +131,10 @@ class Evolution:
         evolution = cls(plan)
         evolution.generation = generation
         evolution.digest = digest_before
-        evolution._remember(earlier)
-        evolution._population = list(population)
+        for genome, (key, fitness, *_) in earlier:
+            if fitness is not None:
+                evolution._rank(genome.family, (-fitness, key, genome))
+        evolution.population = Population.of(plan.families, population, evolution._width)
         evolution.tell(outcomes)
         return evolution
 
@@ -146,7 +149,7 @@ class Evolution:
 
     def ask(self) -> tuple[Genome, ...]:
         """The genomes of the current generation; equal genomes may have several indices."""
-        return tuple(self._population)
+        return self.population.genomes
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Take the outcomes of ``ask``'s genomes and move to the next generation.
@@ -154,52 +157,65 @@ class Evolution:
         Raises:
             ValueError: the number of outcomes differs from that of the genomes.
         """
-        if len(outcomes) != len(self._population):
-            raise ValueError(f"{len(outcomes)} outcomes for {len(self._population)} genomes")
-        self.digest = advance_digest(self.digest, outcomes)
+        self.tell_arrays(Fitnesses.of(outcomes))
+
+    def tell_arrays(self, results: Fitnesses) -> None:
+        """Like ``tell``, from arrays.
+
+        Raises:
+            ValueError: the number of results differs from that of the genomes.
+        """
+        if len(results) != len(self.population):
+            raise ValueError(f"{len(results)} outcomes for {len(self.population)} genomes")
+        self.digest = _advanced(self.digest, results)
         self.generation += 1
         if not self.done:
-            self._remember(zip(self._population, outcomes, strict=True))
-            self._population = self._breed()
+            self._remember(results)
+            self.population = self._breed()
 
-    def _newcomers(self, generation: int) -> list[Genome]:
+    def _newcomers(self, generation: int) -> Population:
         """A random population, with the families in equal numbers."""
         size = self.plan.population_size
         uniform = keyed(self.plan.seed, Purpose.INITIAL, generation).random((size, MAX_GENES))
         families = np.arange(size) % len(self.plan.families)
         genes = scatter(self._bounds.of(families), uniform[:, : self._width])
-        return self._genomes(families.tolist(), genes)
+        return Population(names=self.plan.families, families=families, genes=genes)
 
-    def _genomes(self, families: Sequence[int], genes: Floats) -> list[Genome]:
-        """Genome objects from genes (N, G) and the family's number of each row."""
-        names = self.plan.families
-        counts = [len(get_family(name).genes) for name in names]
-        return [
-            Genome._make((names[number], tuple(row[: counts[number]])))
-            for number, row in zip(families, genes.tolist(), strict=True)
-        ]
-
-    def _remember(self, evaluated: Iterable[tuple[Genome, Outcome]]) -> None:
+    def _remember(self, results: Fitnesses) -> None:
         """Keep the best of each family. Of genomes with equal fitness only the first by key is
         kept, so that equal behaviour counts as one parent. Failed genomes are not kept.
         """
-        for genome, (key, fitness, *_) in evaluated:
-            if fitness is None:
-                continue
-            best = self._archive[genome.family]
-            if len(best) == ARCHIVE and -fitness > best[-1][0]:
-                continue
-            ranked = (-fitness, key, genome)
-            at = bisect_left(best, ranked)
-            if at and best[at - 1][0] == ranked[0]:
-                continue
-            if at < len(best) and best[at][0] == ranked[0]:
-                best[at] = ranked
-            elif at < ARCHIVE:
-                best.insert(at, ranked)
-                del best[ARCHIVE:]
+        population, losses = self.population, -results.values
+        for number, best in enumerate(self._archive.values()):
+            rows = np.flatnonzero((population.families == number) & ~results.failed)
+            own = losses[rows]
+            if len(best) == ARCHIVE:
+                rows = rows[~(own > best[-1][0])]
+            elif not np.isnan(own).any():
+                # Those after the first ARCHIVE different ones cannot be among them.
+                rows = rows[own <= np.unique(own)[:ARCHIVE].max(initial=-np.inf)]
+            name = population.names[number]
+            keys = hex_keys(results.keys[rows])
+            for loss, key, genome in zip(
+                losses[rows].tolist(), keys, population.some(rows), strict=True
+            ):
+                self._rank(name, (loss, key, genome))
 
-    def _breed(self) -> list[Genome]:
+    def _rank(self, family: str, ranked: _Ranked) -> None:
+        """Put an individual into its place, if it is among the best."""
+        best = self._archive[family]
+        if len(best) == ARCHIVE and ranked[0] > best[-1][0]:
+            return
+        at = bisect_left(best, ranked)
+        if at and best[at - 1][0] == ranked[0]:
+            return
+        if at < len(best) and best[at][0] == ranked[0]:
+            best[at] = ranked
+        elif at < ARCHIVE:
+            best.insert(at, ranked)
+            del best[ARCHIVE:]
+
+    def _breed(self) -> Population:
         plan, width = self.plan, self._width
         # Families in the order of the plan, the members of each with the best first.
         members = [ranked for best in self._archive.values() for ranked in best]
@@ -219,39 +235,45 @@ class Evolution:
         ranks = np.array(sorted(range(len(members)), key=lambda i: members[i][:2]))
         best = ranks[tournament(len(members), picks[:, :TOURNAMENT_SIZE])]
         rows = self._quotas(kinds[best])
-        within = self._bounds.of(rows)
         # The winner is a parent. If a quota moved the child to another family, the winner of the
         # same draws within that family is. The other parent is always of the child's family.
         begins, there = (np.cumsum(sizes) - sizes)[rows], sizes[rows, None]
         # A family without members has no parents: its children are random.
         last = len(members) - 1
-        near = np.minimum(begins + tournament(there, picks[:, :TOURNAMENT_SIZE]), last)
-        near = np.where(kinds[best] == rows, best, near)
-        draws = picks[:, TOURNAMENT_SIZE : 2 * TOURNAMENT_SIZE]
-        far = np.minimum(begins + tournament(there, draws), last)
-        happens, reset = picks[:, -2], picks[:, -1]
-        made = crossover(table[near], table[far], uniform[:, :width], happens)
-        choice = uniform[:, MAX_GENES : MAX_GENES + width]
-        made = mutate(within, made, choice, steps[:, :width], scale)
-        fresh = np.flatnonzero((reset < RESET_RATE) | (there[:, 0] == 0))
-        numbers = uniform[fresh, 2 * MAX_GENES : 2 * MAX_GENES + width]
-        made[fresh] = scatter(self._bounds.of(rows[fresh]), numbers)
-        return self._genomes(rows.tolist(), made)
+        made = np.empty((count, width))
+        # In parts that fit into the processor's cache.
+        for at in range(0, count, PART):
+            part = slice(at, at + PART)
+            within, draw, spread = self._bounds.of(rows[part]), picks[part], uniform[part]
+            near = tournament(there[part], draw[:, :TOURNAMENT_SIZE])
+            near = np.minimum(begins[part] + near, last)
+            near = np.where(kinds[best[part]] == rows[part], best[part], near)
+            far = tournament(there[part], draw[:, TOURNAMENT_SIZE : 2 * TOURNAMENT_SIZE])
+            far = np.minimum(begins[part] + far, last)
+            genes = crossover(table[near], table[far], spread[:, :width], draw[:, -2])
+            choice = spread[:, MAX_GENES : MAX_GENES + width]
+            genes = mutate(within, genes, choice, steps[part, :width], scale)
+            fresh = np.flatnonzero((draw[:, -1] < RESET_RATE) | (there[part, 0] == 0))
+            numbers = spread[fresh, 2 * MAX_GENES : 2 * MAX_GENES + width]
+            genes[fresh] = scatter(within.of(fresh), numbers)
+            made[part] = genes
+        return Population(names=plan.families, families=rows, genes=made)
 
     def _quotas(self, wanted: Ints) -> Ints:
         """The family of every child: by the tournament, but with at least the quota of each
         family.
         """
         quota = self.plan.quota(self.generation)
-        have = np.bincount(wanted, minlength=len(self.plan.families)).tolist()
-        given, spare = wanted.tolist(), len(wanted) - 1
-        for family in range(len(have)):
-            while have[family] < quota and spare >= 0:
-                # Replace a child of the family with the largest surplus; later children first.
-                taken = given[spare]
-                if have[taken] > quota:
-                    given[spare] = family
-                    have[taken] -= 1
-                    have[family] += 1
-                spare -= 1
-        return np.array(given)
+        have = np.bincount(wanted, minlength=len(self.plan.families))
+        lacking = np.repeat(np.arange(have.size), np.maximum(quota - have, 0))
+        if not lacking.size:
+            return wanted
+        # Later children are replaced first, and of each family at most its surplus.
+        behind = np.empty(wanted.size, np.int64)
+        for family, surplus in enumerate((have - quota).tolist()):
+            own = np.flatnonzero(wanted == family)
+            behind[own] = np.arange(own.size) >= own.size - max(surplus, 0)
+        spare = np.flatnonzero(behind)[::-1][: lacking.size]
+        given = wanted.copy()
+        given[spare] = lacking[: spare.size]
+        return given

@@ -31,6 +31,11 @@ class Genome(NamedTuple):
         return hashlib.sha256(self.packed).hexdigest()
 
 
+def family_prefix(family: str) -> bytes:
+    """What ``packed`` begins with."""
+    return family.encode() + b"\x00"
+
+
 @lru_cache(maxsize=64)
 def _packing(family: str, genes: int) -> tuple[bytes, Struct]:
-    return family.encode() + b"\x00", Struct(f"<{genes}d")
+    return family_prefix(family), Struct(f"<{genes}d")

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
 from ga.errors import ClusterError, MachineError
-from ga.evaluation.settings import Outcome, Settings, evaluation_keys
+from ga.evaluation.settings import Outcome, Settings
 from ga.event_log import BatchLog
 from ga.evolution import Evolution
 from ga.execution.protocol import BatchResult, Evaluator, FailedAttempt, NodeReport
@@ -19,6 +19,7 @@ from ga.genome import Genome
 from ga.ledger import Attempt, Ledger, NodeRecord
 from ga.market import Market
 from ga.metrics import Telemetry
+from ga.population import Fitnesses, hex_keys
 from ga.redaction import redact
 from ga.result_cache import Cache
 
@@ -197,8 +198,8 @@ class Runner:
         """Evaluate the current generation and advance; returns a function that commits it."""
         evolution = self._evolution
         began, generation = time.perf_counter(), evolution.generation
-        population = evolution.ask()
-        keys = evaluation_keys(population, self._market_hash, self._settings)
+        packed = evolution.population.keys(self._market_hash, self._settings)
+        keys, population = hex_keys(packed), evolution.ask()
         wanted: dict[str, Genome] = {}
         for key, genome in zip(keys, population, strict=True):
             if key not in self._known:
@@ -207,7 +208,7 @@ class Runner:
         attempts |= self._evaluate({k: g for k, g in wanted.items() if k not in attempts})
         self._remember(attempts)
         outcomes = [self._known[key] for key in keys]
-        evolution.tell(outcomes)
+        evolution.tell_arrays(Fitnesses.of(outcomes, packed))
         seconds = time.perf_counter() - began
         digest, mode, last = evolution.digest, self._evaluator.mode, evolution.done
         best = self._best

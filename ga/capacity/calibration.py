@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ import numpy as np
 from ga.capacity.calibration_file import Baseline, FamilyCost, this_machine
 from ga.evaluation.evaluate import Batch, evaluate
 from ga.evaluation.folds import visible
-from ga.evaluation.settings import Outcome, Settings, evaluation_key
+from ga.evaluation.settings import Outcome, Settings
 from ga.evolution import Evolution, Plan
 from ga.execution.pool import Pool
 from ga.execution.protocol import BatchResult, CostModel, warmup_genomes
@@ -24,6 +24,7 @@ from ga.genome import Genome
 from ga.ledger import open_ledger
 from ga.market import Market
 from ga.operators import Purpose, keyed, scatter
+from ga.population import Fitnesses, hex_keys
 from ga.sources import MarketSpec, synthetic
 
 REPEATS: Final = 7
@@ -115,21 +116,23 @@ def _coordinator(
             known: set[str] = set()
             for generation in range(repeats):
                 began = time.perf_counter()
-                population = evolution.ask()
-                keys = [evaluation_key(g, market.hash, settings) for g in population]
+                population, values = evolution.population, dice.random(size)
+                packed = population.keys(market.hash, settings)
+                failed = np.zeros(size, np.bool_)
+                evolution.tell_arrays(Fitnesses(keys=packed, values=values, failed=failed))
+                bred.append(time.perf_counter() - began)
+                keys = hex_keys(packed)
                 outcomes = [
                     Outcome(key=key, fitness=fitness)
-                    for key, fitness in zip(keys, dice.random(size).tolist(), strict=True)
+                    for key, fitness in zip(keys, values.tolist(), strict=True)
                 ]
-                evolution.tell(outcomes)
-                bred.append(time.perf_counter() - began)
                 fresh = {key: 1 for key in keys if key not in known}
                 known.update(keys)
                 began = time.perf_counter()
                 ledger.commit(
                     run,
                     generation=generation,
-                    population=population,
+                    population=population.genomes,
                     outcomes=outcomes,
                     fresh=fresh,
                     digest=evolution.digest,
@@ -164,9 +167,9 @@ class _InstantFleet:
         self._sizes[handle] = len(genomes)
         return handle
 
-    def wait(self, handles: Sequence[int], seconds: float) -> Sequence[int]:
-        del seconds
-        return handles[:1]
+    def wait(self, handles: Collection[int], seconds: float) -> Sequence[int]:
+        del handles, seconds
+        return [next(iter(self._sizes))]
 
     def result(self, handle: int) -> Sequence[BatchResult]:
         size = self._sizes.pop(handle)

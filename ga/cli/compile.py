@@ -14,6 +14,7 @@ from ga.evaluation.settings import Settings
 from ga.execution.pool import Pool
 from ga.execution.protocol import warmup_genomes
 from ga.families import FAMILIES
+from ga.hashing import check
 from ga.sources import synthetic
 
 _BARS: Final = 2000
@@ -35,6 +36,7 @@ def compile_kernels() -> float:
     market = visible(synthetic(assets=1, bars=_BARS, seed=0), settings)
     genomes, workers = warmup_genomes(tuple(FAMILIES)), os.cpu_count() or 1
     pool = Pool(market=market, settings=settings, workers=workers, patience=_PATIENCE)
+    check()
     with closing(pool):
         for result in pool.run(genomes, [(index,) for index in range(len(genomes))]):
             for outcome in result.batch.outcomes:

@@ -96,6 +96,11 @@ def evaluation_key(genome: Genome, market_hash: str, settings: Settings) -> str:
     return evaluation_keys([genome], market_hash, settings)[0]
 
 
+def key_prefix(market_hash: str, settings_hash: str) -> bytes:
+    """What the message that a key is the SHA-256 of begins with, before the packed genome."""
+    return f"{market_hash}\x00{settings_hash}\x00".encode()
+
+
 @lru_cache(maxsize=64)
 def _key_base(market_hash: str, settings_hash: str) -> hashlib._Hash:
-    return hashlib.sha256(f"{market_hash}\x00{settings_hash}\x00".encode())
+    return hashlib.sha256(key_prefix(market_hash, settings_hash))

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
+from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.engine.interfaces import DBAPICursor, Dialect
+
+_TOGETHER: Final = 64
+"""Rows of one statement on SQLite, which would otherwise be run again for each row. Any release
+accepts 999 values, more than ten columns have.
+"""
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
     """Insert rows with values in the order of the table's columns, JSON as text.
 
     SQLAlchemy's own processing of each value takes longer than the rest of a commit, so the values
-    go to the driver unchanged: ``COPY`` for PostgreSQL, ``executemany`` for SQLite.
+    go to the driver unchanged: ``COPY`` for PostgreSQL, many rows in a statement for SQLite.
 
     Raises:
         sqlalchemy.exc.DBAPIError: the driver refused them.
@@ -29,7 +36,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[obje
                 for row in rows:
                     copy.write_row(row)
         else:
-            cursor.executemany(statement, rows)
+            _insert_together(cursor, statement, rows)
     except dbapi.Error as error:
         # Raise the same error as SQLAlchemy itself.
         raise sa.exc.DBAPIError.instance(
@@ -37,6 +44,19 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[obje
         ) from error
     finally:
         cursor.close()
+
+
+def _insert_together(
+    cursor: DBAPICursor, statement: str, rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Insert rows with the statement of one row."""
+    whole = len(rows) - len(rows) % _TOGETHER
+    if whole:
+        into, values = statement.split(" VALUES ")
+        many = f"{into} VALUES {', '.join([values] * _TOGETHER)}"
+        for at in range(0, whole, _TOGETHER):
+            cursor.execute(many, list(chain.from_iterable(rows[at : at + _TOGETHER])))
+    cursor.executemany(statement, rows[whole:])
 
 
 @lru_cache(maxsize=64)

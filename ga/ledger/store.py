@@ -20,6 +20,7 @@ from ga.ledger.anchor import Anchored, compare, require_anchored, write_anchor
 from ga.ledger.bulk_insert import insert, text
 from ga.ledger.connection import file_of, snapshot
 from ga.ledger.decoding import undamaged
+from ga.ledger.evaluation_rows import evaluation_rows
 from ga.ledger.nodes import keep_nodes, nodes_of
 from ga.ledger.ownership import RunOwner
 from ga.ledger.records import (
@@ -158,13 +159,7 @@ class Ledger:
             LedgerError: the database stayed unreachable, another process owns the run, or the
                 previous generation is missing.
         """
-        new: dict[str, tuple[object, ...]] = {}
-        for (family, genes), outcome in zip(population, outcomes, strict=True):
-            key, fitness, trades, drawdown, error = outcome
-            if key in fresh:
-                # For finite floats the JSON of a list equals its repr, which is five times faster.
-                values = repr([*genes]), fitness, trades, drawdown, text(error)
-                new[key] = (run, key, family, *values, generation, fresh[key])
+        new = evaluation_rows(run, generation, population, outcomes, fresh)
         members = [(run, generation, i, outcome.key) for i, outcome in enumerate(outcomes)]
         failures = [
             (
@@ -193,7 +188,7 @@ class Ledger:
                     f"run {run}: generation {generation} cannot be committed before"
                     f" {generation - 1}; nothing was written"
                 )
-            insert(connection, evaluations, list(new.values()))
+            insert(connection, evaluations, new)
             insert(connection, individuals, members)
             insert(connection, attempts, failures)
             keep_nodes(connection, run, checked)

@@ -9,8 +9,8 @@ failures are never attributed to a genome.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import ceil
@@ -31,6 +31,7 @@ from ga.execution.protocol import (
     quarantined,
     too_slow,
 )
+from ga.execution.ray.node_load import Deadlines, NodeLoads
 from ga.genome import Genome
 
 BEAT_SECONDS: Final = 0.2
@@ -63,7 +64,10 @@ class ClusterBackend(Protocol[H]):
     """The nodes of a cluster."""
 
     def nodes(self) -> Mapping[str, int]:
-        """Ready node -> number of batches that it can run concurrently."""
+        """Ready node -> number of batches that it can run concurrently.
+
+        A change gives another mapping; the same one counts as unchanged.
+        """
         ...
 
     def address(self, node: str) -> str:
@@ -74,7 +78,7 @@ class ClusterBackend(Protocol[H]):
         """Start a batch on a node, or on another one if it is gone."""
         ...
 
-    def wait(self, handles: Sequence[H], seconds: float) -> Sequence[H]:
+    def wait(self, handles: Collection[H], seconds: float) -> Sequence[H]:
         """Wait until at least one batch has ended; returns all that have."""
         ...
 
@@ -88,7 +92,7 @@ class ClusterBackend(Protocol[H]):
 
 
 @dataclass(eq=False, kw_only=True)
-class _Job:
+class _Job(Generic[H]):
     indices: tuple[int, ...]
     limit: float
     """Seconds allowed for one flight."""
@@ -98,18 +102,33 @@ class _Job:
     """When its genomes were first dispatched."""
     tried: list[FailedAttempt] = field(default_factory=list)
     """The ended attempts of all its flights."""
-    flying: int = 0
+    flights: dict[H, _InFlight[H]] = field(default_factory=dict)
+    """Its flights that have not ended, by handle, oldest first."""
     faults: list[tuple[BatchFailure, str]] = field(default_factory=list)
     """Lost flights that no known node failure explains, with their nodes."""
     done: bool = False
 
+    @property
+    def newest(self) -> _InFlight[H] | None:
+        """The flight that was started last, if it has not ended."""
+        flight = next(reversed(self.flights.values()), None)
+        return flight if flight is not None and flight.copy == self.launched - 1 else None
 
-@dataclass(frozen=True, kw_only=True)
-class _InFlight:
-    job: _Job
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _InFlight(Generic[H]):
+    job: _Job[H]
+    handle: H
     copy: int
     node: str
     since: float
+    number: int
+    """Number of earlier flights of this dispatcher."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether its result is still needed."""
+        return not self.job.done and self.handle in self.job.flights
 
 
 class Dispatcher(Generic[H]):
@@ -138,8 +157,15 @@ class Dispatcher(Generic[H]):
         self._key, self._patience, self._beat = key, patience, beat
         self._handed_out = handed_out
         self._clock, self._sleep = clock or SuspendAwareClock(), sleep
-        self._todo: deque[_Job] = deque()
-        self._flying: dict[H, _InFlight] = {}
+        self._todo: deque[_Job[H]] = deque()
+        self._flying: dict[H, _InFlight[H]] = {}
+        self._started = 0
+        self._loads = NodeLoads()
+        """Without overtaken flights, which may never end."""
+        self._limits, self._slow = (
+            Deadlines[_InFlight[H]](lambda f: f.wanted, lambda f: f.number) for _ in range(2)
+        )
+        """When flights may be started a second time."""
         self._open = 0
 
     def run(self) -> Iterator[BatchResult]:
@@ -155,13 +181,14 @@ class Dispatcher(Generic[H]):
         fed = self._clock()
         while self._open:
             now, nodes = self._clock(), self._fleet.nodes()
+            self._loads.follow(nodes)
             if nodes:
                 fed = now
             elif now - fed > STARVED_SECONDS:
                 raise TimeoutError(f"no worker node for {STARVED_SECONDS:.0f} s")
-            while self._todo and (node := self._free_node(nodes)) is not None:
+            while self._todo and (node := self._free_node()) is not None:
                 self._launch(self._todo.popleft(), node)
-            if len(self._todo) <= sum(nodes.values()):
+            if len(self._todo) <= self._loads.slots:
                 # The last batches wait for free slots, so that a stuck flight does not block them.
                 self._duplicate(nodes, now)
             if not self._flying:
@@ -169,7 +196,7 @@ class Dispatcher(Generic[H]):
                 self._beat()
                 self._sleep(BEAT_SECONDS)
                 continue
-            ready = self._fleet.wait(list(self._flying), BEAT_SECONDS)
+            ready = self._fleet.wait(self._flying.keys(), BEAT_SECONDS)
             if not ready:
                 self._beat()
             for handle in ready:
@@ -180,7 +207,7 @@ class Dispatcher(Generic[H]):
         for handle in self._flying:
             self._fleet.cancel(handle, force=False)
 
-    def _add(self, indices: tuple[int, ...], *, part_of: _Job | None = None) -> None:
+    def _add(self, indices: tuple[int, ...], *, part_of: _Job[H] | None = None) -> None:
         """Queue genomes; with ``part_of`` (a failed batch) apart and before all others."""
         limit = batch_timeout([self._genomes[i] for i in indices], self._costs, self._patience)
         self._open += 1
@@ -200,39 +227,51 @@ class Dispatcher(Generic[H]):
             )
         )
 
-    def _free_node(self, nodes: Mapping[str, int]) -> str | None:
+    def _free_node(self) -> str | None:
         """The least busy node; None if all have enough batches."""
-        most = max_in_flight(sum(nodes.values()), len(self._todo))
-        # Overtaken flights may never end.
-        busy = Counter(f.node for f in self._flying.values() if not f.job.done)
-        load = {node: busy[node] / slots for node, slots in nodes.items()}
-        node = min(load, key=load.__getitem__, default=None)
-        return node if node is not None and load[node] < most else None
+        return self._loads.least_busy(max_in_flight(self._loads.slots, len(self._todo)))
 
-    def _launch(self, job: _Job, node: str) -> None:
+    def _launch(self, job: _Job[H], node: str) -> None:
         group = [self._genomes[i] for i in job.indices]
         now = self._clock()
         handle = self._fleet.launch(group, node, apart=job.apart)
         self._handed_out(job.indices, self._fleet.address(node))
-        self._flying[handle] = _InFlight(job=job, copy=job.launched, node=node, since=now)
+        flight = _InFlight(
+            job=job, handle=handle, copy=job.launched, node=node, since=now, number=self._started
+        )
+        self._started += 1
+        self._flying[handle] = job.flights[handle] = flight
+        self._loads.add(node)
         job.since = now if job.since is None else job.since
         job.launched += 1
-        job.flying += 1
+        self._limits.add(now + job.limit, flight)
+        self._may_duplicate(job)
+
+    def _duplicate_after(self, job: _Job[H]) -> float:
+        """Seconds after which the newest flight of a job is started again."""
+        # Evaluated apart, a batch takes longer: a process must start, and may hang.
+        return (3 * self._patience if job.apart else _DUPLICATE_AFTER) * len(job.flights)
+
+    def _may_duplicate(self, job: _Job[H]) -> None:
+        """Note when the newest flight of a job is due to be started again."""
+        flight = job.newest
+        if flight is not None and len(job.flights) < _COPIES:
+            self._slow.add(flight.since + self._duplicate_after(job), flight)
 
     def _duplicate(self, nodes: Mapping[str, int], now: float) -> None:
-        for flight in list(self._flying.values()):
+        for flight in self._slow.due(now):
             job = flight.job
-            # Evaluated apart, a batch takes longer: a process must start, and may hang.
-            after = (3 * self._patience if job.apart else _DUPLICATE_AFTER) * job.flying
-            newest = flight.copy == job.launched - 1
-            if not job.done and newest and job.flying < _COPIES and now - flight.since > after:
+            if job.newest is not flight or len(job.flights) >= _COPIES:
+                continue
+            if now - flight.since > self._duplicate_after(job):
                 others = [node for node in nodes if node != flight.node]
                 self._launch(job, others[flight.copy % len(others)] if others else flight.node)
+            else:
+                self._may_duplicate(job)
 
     def _landed(self, handle: H) -> Iterator[BatchResult]:
-        flight = self._flying.pop(handle)
+        flight = self._remove(handle)
         job = flight.job
-        job.flying -= 1
         if job.done:
             return
         reply = self._fleet.result(handle)
@@ -256,7 +295,7 @@ class Dispatcher(Generic[H]):
                 tried=(*job.tried, *part.tried),
             )
 
-    def _failed(self, job: _Job) -> Iterator[BatchResult]:
+    def _failed(self, job: _Job[H]) -> Iterator[BatchResult]:
         """Handle a failed flight of a job."""
         if len(job.faults) >= (TRIES_ALONE if job.apart else _TRIES):
             if not job.apart or len(job.indices) > 1:
@@ -275,29 +314,33 @@ class Dispatcher(Generic[H]):
                 return
         self._again(job)
 
-    def _again(self, job: _Job) -> None:
+    def _again(self, job: _Job[H]) -> None:
         if job.launched >= _LAUNCHES:
             raise RuntimeError(f"a batch was started {job.launched} times and never came back")
-        if not job.flying:
+        if not job.flights:
             self._todo.appendleft(job)
 
     def _end_overdue(self) -> None:
         now = self._clock()
-        for handle, flight in list(self._flying.items()):
+        for flight in self._limits.due(now):
             job = flight.job
-            if job.done or now - flight.since <= job.limit or handle not in self._flying:
+            if not flight.wanted:
+                # It was withdrawn with another flight of its batch.
                 continue
-            self._withdraw(handle, "hung", too_slow(job.limit))
+            if now - flight.since <= job.limit:
+                self._limits.add(flight.since + job.limit, flight)
+                continue
+            self._withdraw(flight, "hung", too_slow(job.limit))
             if not job.apart:
                 self._split(job)
                 continue
             # The pool would have ended a hanging genome, so the node itself hangs.
             self._again(job)
 
-    def _split(self, job: _Job) -> None:
+    def _split(self, job: _Job[H]) -> None:
         """Evaluate the genomes of a suspect batch apart, on as many nodes as possible."""
-        for handle in [h for h, flight in self._flying.items() if flight.job is job]:
-            self._withdraw(handle, "withdrawn", "another try at its batch failed")
+        for flight in list(job.flights.values()):
+            self._withdraw(flight, "withdrawn", "another try at its batch failed")
         self._close(job)
         count = len(job.indices)
         slots = max(sum(self._fleet.nodes().values()), 1)
@@ -305,7 +348,7 @@ class Dispatcher(Generic[H]):
         for at in range(0, count, size):
             self._add(job.indices[at : at + size], part_of=job)
 
-    def _quarantine(self, job: _Job) -> BatchResult:
+    def _quarantine(self, job: _Job[H]) -> BatchResult:
         # The outcome itself reports it.
         node = job.tried.pop().node
         self._close(job)
@@ -320,23 +363,32 @@ class Dispatcher(Generic[H]):
             tried=tuple(job.tried),
         )
 
-    def _withdraw(self, handle: H, outcome: str, error: str) -> None:
-        flight = self._flying.pop(handle)
-        flight.job.flying -= 1
+    def _withdraw(self, flight: _InFlight[H], outcome: str, error: str) -> None:
+        self._remove(flight.handle)
         self._give_up(flight, outcome, error)
-        self._fleet.cancel(handle, force=True)
+        self._fleet.cancel(flight.handle, force=True)
 
-    def _give_up(self, flight: _InFlight, outcome: str, error: str) -> None:
+    def _remove(self, handle: H) -> _InFlight[H]:
+        """Forget a flight that has ended."""
+        flight = self._flying.pop(handle)
+        job = flight.job
+        del job.flights[handle]
+        if not job.done:
+            self._loads.remove(flight.node)
+            self._may_duplicate(job)
+        return flight
+
+    def _give_up(self, flight: _InFlight[H], outcome: str, error: str) -> None:
         flight.job.tried.append(failed_attempt(self._fleet.address(flight.node), outcome, error))
 
-    def _close(self, job: _Job) -> None:
+    def _close(self, job: _Job[H]) -> None:
         """Close a job; its remaining flights are recorded as overtaken."""
         job.done = True
         self._open -= 1
-        for flight in self._flying.values():
-            if flight.job is job:
-                self._give_up(flight, "overtaken", "another try at its batch was faster")
+        for flight in job.flights.values():
+            self._loads.remove(flight.node)
+            self._give_up(flight, "overtaken", "another try at its batch was faster")
 
-    def _seconds(self, job: _Job) -> float:
+    def _seconds(self, job: _Job[H]) -> float:
         now = self._clock()
         return now - (now if job.since is None else job.since)

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from ga.errors import ClusterError
@@ -272,9 +272,15 @@ class RayFleet:
         more = (self._spec.patience,) if apart else ()
         return self._placed[node, apart].remote(self._market, self._spec.settings, genomes, *more)
 
-    def wait(self, handles: Sequence[Any], seconds: float) -> Sequence[Any]:
-        """See ``Fleet``."""
-        ready, _ = self._ray.wait(list(handles), num_returns=1, timeout=seconds)
+    def wait(self, handles: Collection[Any], seconds: float) -> Sequence[Any]:
+        """See ``Fleet``. Ray reads every handle in each call, so one more call takes all that are
+        ready, and not one after the other.
+        """
+        refs = list(handles)
+        ready, rest = self._ray.wait(refs, num_returns=1, timeout=seconds)
+        if ready and rest:
+            more, _ = self._ray.wait(rest, num_returns=len(rest), timeout=0)
+            ready = [*ready, *more]
         return list(ready)
 
     def result(self, handle: Any) -> Sequence[BatchResult] | BatchFailure:
