@@ -16,7 +16,7 @@ from ga.presentation import shown_bytes
 
 LARGE: Final = 64 * 2**20
 """Bytes of a ledger that is read in less than two seconds."""
-_PAUSE: Final = 2.0
+PAUSE: Final = 2.0
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def told_if_large(ledger: Ledger) -> Iterator[None]:
 
     def tell() -> None:
         began = time.monotonic()
-        while not done.wait(_PAUSE):
+        while not done.wait(PAUSE):
             seconds = time.monotonic() - began
             print(f"reading a ledger of {shown_bytes(used)}: {seconds:.0f} s", file=sys.stderr)
 

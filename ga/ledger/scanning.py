@@ -24,11 +24,9 @@ def of_run(connection: sa.Connection, run: str | None) -> sa.ColumnElement[bool]
     if connection.dialect.name != "sqlite":
         return mine
     count = sa.select(sa.func.count()).select_from(evaluations).where(mine)
+    rows = connection.execute(count).scalar_one()
     # The highest row number is found without a scan.
-    every: sa.Select[tuple[int]] = sa.select(
-        sa.func.max(sa.literal_column("rowid", sa.Integer))
-    ).select_from(evaluations)
-    rows, total = (connection.execute(q).scalar() or 0 for q in (count, every))
+    total = connection.exec_driver_sql("SELECT max(rowid) FROM evaluations").scalar() or 0
     if rows * _SHARE < total:
         return mine
     return sa.type_coerce(evaluations.c.run, sa.String).op("||")("") == run

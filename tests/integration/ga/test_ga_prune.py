@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -14,13 +15,14 @@ from hypothesis import HealthCheck, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ga.cli import main
+from ga.cli import main, waiting
 from ga.errors import LedgerError
 from ga.evolution import GENESIS
 from ga.ledger import open_ledger, ownership
 from ga.ledger.retention import OldRun, old_runs, remove, shrink
 from ga.ledger.schema import anchors, metadata, requests, runs
 from tests.support.ledger_stores import PLAN, History, change, keys, rows
+from tests.support.waiting import wait_until
 
 DAY = 86_400.0
 
@@ -352,3 +354,21 @@ def test_best_strategies_are_those_of_all_rows(
     with closing(open_ledger(store, create=False)) as ledger:
         found = ledger.strategies(run, limit)
     assert [(-one.outcome.fitness, one.outcome.key) for one in found] == expected
+
+
+def test_only_large_ledger_is_announced(empty, monkeypatch, capsys):
+    said: list[str] = []
+
+    def announced() -> bool:
+        said.append(capsys.readouterr().err)
+        return "".join(said).count("reading a ledger of ") >= 2
+
+    monkeypatch.setattr(waiting, "PAUSE", 0.01)
+    before = threading.active_count()
+    with closing(open_ledger(str(empty), create=False)) as ledger:
+        with waiting.told_if_large(ledger):
+            assert threading.active_count() == before
+        monkeypatch.setattr(waiting, "LARGE", 0)
+        with waiting.told_if_large(ledger):
+            wait_until(announced, seconds=30, what="the ledger is announced")
+        assert threading.active_count() == before
