@@ -21,6 +21,7 @@ from ga.cli.equity_page import sparkline
 from ga.cli.render import print_listing, print_records, print_report
 from ga.cli.runs import spec_of
 from ga.cli.tear_sheet import page
+from ga.cli.waiting import told_if_large
 from ga.errors import InputError
 from ga.evaluation.folds import visible
 from ga.families import KERNEL_VERSION, get_family
@@ -44,7 +45,7 @@ def strategies(options: argparse.Namespace) -> int:
     """``strategies``: list the best of a run, or of all; distinct ones unless ``--all``."""
     if not 1 <= options.limit <= 100_000:
         raise InputError(f"--limit must be 1..100000, not {options.limit}")
-    with closing(open_ledger(options.store, create=False)) as ledger:
+    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
         ledger.require_sound("runs")
         run = ledger.run(options.run).run if options.run else None
         ledger.require_sound("runs", run=run, anchored=("strategies",))
@@ -103,7 +104,7 @@ def _rows(listing: Listing) -> list[dict[str, object]]:
 
 
 def _kept(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord]:
-    with closing(open_ledger(options.store, create=False)) as ledger:
+    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
         ledger.require_sound("runs", "evaluations")
         strategy = ledger.strategy(options.strategy)
         record = ledger.run(strategy.run)
