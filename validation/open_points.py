@@ -26,6 +26,7 @@ from validation.criteria.registry import CRITERIA
 from validation.evidence.identity import SIMULATED
 from validation.evidence.queries import OWN_STACKS
 from validation.evidence.records_target import NotRun
+from validation.soak.options import target_options
 from validation.stages.registry import STAGES
 from validation.verdict import Records, Status, Verdict, format_list, plural, span
 
@@ -274,15 +275,18 @@ def _soak(
     soaks = [record.source for record in standing.records if Path(record.source).is_dir()]
     before, commands = "", [*_GATE.split(), "soak", "--hours", f"{whole_s / 3600:g}"]
     seconds: float | None = whole_s
-    if backend not in {*OWN_STACKS, SIMULATED}:
-        before, commands = "a soak of a deployed target is not built yet", []
-        seconds = None
-    elif soaks and cause is Cause.HOURS:
+    found = (target_options(_words(record.opening.replay)) for record in standing.records)
+    target = next(filter(None, found), [])
+    if backend not in {*OWN_STACKS, SIMULATED} and not (target or soaks):
+        before = "add the options of the target: --target or --address"
+    if soaks and cause is Cause.HOURS:
         commands += ["--resume", "--out", soaks[-1]]
         known = [one for one in more if one is not None]
         seconds = max(known) if len(known) == len(more) else None
     elif backend in OWN_STACKS:
         commands += ["--stack", backend]
+    else:
+        commands += target
     return OpenPoints(
         cause=cause,
         points=tuple(points),

@@ -8,6 +8,7 @@ import secrets
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,7 @@ _HELP: Final = {
     "--dashboard": ("URL", "Ray dashboard of the cluster of --address"),
     "--prometheus": ("URL", "base URL of the Prometheus server that scrapes it"),
 }  # fmt: skip
+_OTHERS: Final = "--allow-other-jobs"
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -127,11 +129,22 @@ def target_of_plan(plan: Plan) -> Target:
     return target
 
 
+def target_options(command: Sequence[str]) -> list[str]:
+    """The options that select a target in a command of a campaign or soak, as words."""
+    found = [
+        word
+        for option, value in pairwise([*command, ""])
+        if option in _HELP
+        for word in (option, value)
+    ]
+    return [*found, *([_OTHERS] if _OTHERS in command else [])]
+
+
 def _register_target(parser: argparse.ArgumentParser) -> None:
     for name, (metavar, text) in _HELP.items():
         parser.add_argument(name, metavar=metavar, help=text)
     parser.add_argument(
-        "--allow-other-jobs",
+        _OTHERS,
         action="store_true",
         help="inject faults although Ray jobs of somebody else run on the target",
     )
@@ -142,7 +155,7 @@ def _target_words(options: argparse.Namespace) -> tuple[str, ...]:
     for name in _HELP:
         value = getattr(options, name.removeprefix("--").replace("-", "_"))
         given += [] if value is None else [name, value]
-    return (*given, *(["--allow-other-jobs"] if options.allow_other_jobs else []))
+    return (*given, *([_OTHERS] if options.allow_other_jobs else []))
 
 
 def _new(options: argparse.Namespace) -> Folder:
