@@ -78,7 +78,7 @@ class Visitor(FastHttpUser):
         """The best strategies of one evolution, if it has any yet."""
         if self.known:
             run = self.dice.choice(self.known)
-            self._ask("read", "GET", f"/v1/evolutions/{run}/strategies?limit=5", 200, 409)
+            self._ask("read", "GET", f"/v1/evolutions/{run}/strategies?limit=5&all=true", 200, 409)
 
     @task(4)
     def watch(self) -> None:
