@@ -68,7 +68,7 @@ class Target(Protocol):
         ...
 
     def start(
-        self, *, alert_webhook: str, say: Callable[[str], None]
+        self, *, alert_webhook: str | None, say: Callable[[str], None]
     ) -> AbstractContextManager[Stack]:
         """The running stack.
 
@@ -123,7 +123,7 @@ class OwnStack(_Unguarded):
         return CPUS_PER_NODE
 
     def start(
-        self, *, alert_webhook: str, say: Callable[[str], None]
+        self, *, alert_webhook: str | None, say: Callable[[str], None]
     ) -> AbstractContextManager[Stack]:
         """See ``Target``."""
         return fixtures.start_stack(
@@ -163,7 +163,7 @@ class AttachedCluster(_Unguarded):
     def start(
         self,
         *,
-        alert_webhook: str,  # noqa: ARG002 (its alerts are not received)
+        alert_webhook: str | None,  # noqa: ARG002 (its alerts are not received)
         say: Callable[[str], None],  # noqa: ARG002
     ) -> AbstractContextManager[Stack]:
         """See ``Target``."""
@@ -231,7 +231,7 @@ class ComposeTarget:
     def start(
         self,
         *,
-        alert_webhook: str,  # noqa: ARG002 (its alerts go where its team receives them)
+        alert_webhook: str | None,  # noqa: ARG002 (its alerts go where its team receives them)
         say: Callable[[str], None],
     ) -> AbstractContextManager[Stack]:
         """See ``Target``.

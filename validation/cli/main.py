@@ -68,6 +68,8 @@ from validation.signing.keys import PrivateKey, PublicKey
 from validation.signing.state import SignatureError
 from validation.soak import read_soak
 from validation.soak import run as soak
+from validation.soak.background import CONSOLE, in_background
+from validation.soak.options import folder_of
 from validation.verdict import Status
 
 UNUSABLE: Final = 2
@@ -262,6 +264,14 @@ def _shown(result: GateResult, *, as_json: bool) -> int:
 
 
 def _soak(options: argparse.Namespace) -> int:
+    if options.background:
+        begun = folder_of(options)
+        pid = in_background(begun)
+        print(f"watching as process {pid}; its output: {begun.path / CONSOLE}")
+        print(
+            f"state: python -m validation gate {begun.path}; end: kill {pid}; then go on: --resume"
+        )
+        return 0
     folder = soak.soak(options)
     result = decide([read_soak(folder)])
     end_judged(log_of(folder), result)

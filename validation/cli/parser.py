@@ -16,7 +16,7 @@ from validation.evidence.identity import MAX_AGE_DAYS
 from validation.extension import NODES
 from validation.mutation.runner import CERTIFICATES
 from validation.run_folder import OUT
-from validation.soak import run as soak
+from validation.soak import options as soak
 
 RUNS: Final = OUT
 

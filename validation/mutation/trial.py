@@ -26,6 +26,7 @@ from validation.evidence.records import Environment
 from validation.monitors.alert_webhook import Webhook
 from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
 from validation.monitors.harness import HarnessMonitor
+from validation.soak import options as soak_options
 from validation.soak import read_soak
 from validation.soak import run as soak_command
 from validation.stages.context import Context
@@ -296,7 +297,7 @@ def _soak(world: str) -> dict[str, tuple[Status, str]]:
     with tempfile.TemporaryDirectory(prefix="ga-trial-") as place:
         folder = str(Path(place) / "soak")
         options = argparse.ArgumentParser()
-        soak_command.register(options)
+        soak_options.register(options)
         argv = ["--hours", "49", "--seed", str(_SEED), "--simulate", world, "--out", folder]
         result = decide([read_soak(soak_command.soak(options.parse_args(argv)))])
     return {name: (v.status, v.reason) for name, v in result.verdicts.items()}

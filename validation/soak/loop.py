@@ -10,11 +10,9 @@ import numpy as np
 
 from validation.evidence.log import read_evidence
 from validation.soak.forecast import Live
-from validation.soak.segments import Segments
+from validation.soak.segments import EVERY_S, Segments
 
 SEGMENT_S: Final = 3600.0
-EVERY_S: Final = 360.0
-"""From the start of one workload to that of the next."""
 REST_S: Final = 15.0
 """Seconds between two iterations of the loop."""
 LEAST_FREE: Final = 10**9
@@ -59,12 +57,13 @@ def run(segments: Segments, world: World, live: Live, tell: Callable[[str], None
         Why it ended.
     """
     plan = segments.folder.plan
-    began = world.now() - EVERY_S
+    every = plan.every_s or EVERY_S
+    began = world.now() - every
     killed = live.kills
     while not (ended := _ended(segments, live)):
         # Counted when requested, so that a kill that fails is not repeated for ever.
         kill = due(plan.seed, plan.faults, live.seen.watched_s) > killed
-        if kill or world.now() >= began + EVERY_S:
+        if kill or world.now() >= began + every:
             began = world.now()
             world.work(kill=kill)
             killed += kill

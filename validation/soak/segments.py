@@ -26,7 +26,7 @@ from validation.evidence.base import Record
 from validation.evidence.errors import EvidenceError
 from validation.evidence.files import MOST_EVIDENCE, MOST_LINE, parse_document, read_file
 from validation.evidence.log import Event, Evidence, EvidenceWriter, read_evidence
-from validation.evidence.records import Close, Environment, Gap, Open
+from validation.evidence.records import Close, Gap, Open
 from validation.evidence.schema import Schema
 
 MANIFEST: Final = "soak.json"
@@ -36,6 +36,10 @@ SCHEMA: Final = 1
 MOST_HOURS: Final = 1000.0
 MOST_FAULTS: Final = 60.0
 """Kills an hour."""
+EVERY_S: Final = 360.0
+"""From the start of one workload to that of the next, by default."""
+SHORTEST_EVERY_S: Final = 10.0
+LONGEST_EVERY_S: Final = 3600.0
 _MOST_NODES: Final = 1000
 _NAME: Final = re.compile(r"segment-[0-9]{4,9}\.jsonl")
 
@@ -56,6 +60,10 @@ class Plan(Record):
     nodes: int
     cpus_per_node: float
     replay: str
+    target: tuple[str, ...] | None = None
+    """The options that select what is watched; empty or None: a stack that the gate starts."""
+    every_s: float | None = None
+    """From the start of one workload to that of the next; None: ``EVERY_S``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +154,7 @@ class Folder:
             "faults": 0 <= plan.faults <= MOST_FAULTS,
             "nodes": 1 <= plan.nodes <= _MOST_NODES,
             "cpus_per_node": 0 < plan.cpus_per_node <= _MOST_NODES,
+            "every_s": plan.every_s is None or SHORTEST_EVERY_S <= plan.every_s <= LONGEST_EVERY_S,
         }
         if wrong := [name for name, good in limits.items() if not good]:
             raise EvidenceError(f"plan: {wrong[0]} is out of range")
@@ -177,7 +186,7 @@ class Segments:
     folder: Folder
     clock: Callable[[], float] = time.time
     heard: Callable[[float, Record], None] | None = None
-    environment: Environment | None = None
+    first: tuple[Record, ...] = ()
     """Written into the first segment that this process begins."""
     began: float = 0.0
     """When the current segment was begun, Unix seconds."""
@@ -207,9 +216,9 @@ class Segments:
             )
             if gap is not None:
                 self.add(gap)
-            if self.environment is not None:
-                self.add(self.environment)
-                self.environment = None
+            for record in self.first:
+                self.add(record)
+            self.first = ()
 
     def add(self, record: Record) -> None:
         """Append one record to the segment that is open."""

@@ -10,6 +10,7 @@ from typing import Final
 from evolution_gate.fixtures.protocols import Stack, StackError
 from validation.evidence.records import Note
 from validation.monitors.cluster import ExcusedOutages
+from validation.safety.guard import GuardError
 from validation.soak.forecast import Live
 from validation.soak.segments import Segments
 from validation.stages.ledger_audit import forget
@@ -74,6 +75,8 @@ class StackWorld:
     def _do(self, task: Callable[[], None]) -> None:
         try:
             task()
+        except GuardError:
+            raise
         except StackError as error:
             # The cluster may be down, which the soak measures by its probes.
             self._segments.add(Note(text=f"a workload could not be run: {error}"))
