@@ -132,13 +132,25 @@ def trend(runs: Sequence[Run]) -> Trend:
     )
 
 
+def _outcome(found: Any) -> Decision:
+    """The decision; its text goes on where targets differ from the plan's.
+
+    Raises:
+        ValueError: the text is not of that decision.
+    """
+    outcome = Decision(found.get("outcome", found["decision"]))
+    if not str(found["decision"]).startswith(outcome.value):
+        raise ValueError(f"{found['decision']!r:.40} is no text of {outcome.value}")
+    return outcome
+
+
 def _run(folder: str, found: Any) -> Run:
     source = found["sources"][0]
     return Run(
         folder=folder,
         name=datetime.fromtimestamp(source["started_at"], UTC).strftime("%m-%d %H:%M"),
         started_at=float(source["started_at"]),
-        decision=Decision(found.get("outcome", found["decision"])).value,
+        decision=_outcome(found).value,
         backend=str(source["backend"]),
         nodes=int(source["nodes"]),
         verdicts={

@@ -57,7 +57,7 @@ def _least(connection: sa.Connection, mine: sa.ColumnElement[bool], limit: int) 
     query = sa.select(evaluations.c.fitness).where(mine, evaluations.c.fitness.is_not(None))
     query = query.order_by(evaluations.c.fitness.desc())
     count = 4 * limit
-    while True:
+    while limit:
         found = connection.execute(query.limit(count)).scalars().all()
         values = sorted(set(found), reverse=True)
         if len(values) >= limit:
@@ -65,6 +65,7 @@ def _least(connection: sa.Connection, mine: sa.ColumnElement[bool], limit: int) 
         if len(found) < count:
             return None
         count *= 8
+    return None
 
 
 def candidates(engine: sa.Engine, run: str, per_family: int) -> list[StrategyRecord]:

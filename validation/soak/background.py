@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from evolution_gate.fixtures.system.launch import detached
 from ga.errors import InputError
 from validation.soak.segments import Folder, Plan
 
@@ -32,19 +33,8 @@ def in_background(folder: Folder) -> int:
         InputError: it ended before; the message has the last line of its output. Its folder stays.
     """
     before = len(folder.segments)
-    argv, console = command_of(folder.plan, folder.path), folder.path / CONSOLE
-    # Not a Popen, which warns when it is forgotten while its process runs.
-    to_console = (
-        os.POSIX_SPAWN_OPEN,
-        1,
-        str(console),
-        os.O_WRONLY | os.O_CREAT | os.O_APPEND,
-        0o600,
-    )
-    files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), to_console]
-    pid = os.posix_spawn(
-        argv[0], argv, os.environ, file_actions=[*files, (os.POSIX_SPAWN_DUP2, 1, 2)], setsid=True
-    )
+    console = folder.path / CONSOLE
+    pid = detached(command_of(folder.plan, folder.path), console)
     try:
         while len(Folder.load(folder.path).segments) == before:
             ended, status = os.waitpid(pid, os.WNOHANG)

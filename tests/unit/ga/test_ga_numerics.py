@@ -215,6 +215,9 @@ _ALLOWED = {
     # Of decimals, of whole numbers, and of seconds to wait.
     ("normal.py", "**"),
     ("families/pca_tree_quantile.py", "**"),
+    # Of whole numbers, modulo 2 to the power of 32.
+    ("hashing.py", "**"),
+    ("hashing.py", "vectors.sum"),
     ("sources/hyperliquid_api.py", "**"),
     ("numerics.py", "np.prod"),
     # Whole numbers: bytes, bars, pages, and how many hold.
