@@ -73,8 +73,8 @@ class DriverJobs:
 
     def _connect(self) -> str:
         """Start the driver; empty, or why it is not connected."""
-        names = [node.name for node in self._stack.nodes]
-        argv = [sys.executable, "-c", _SCRIPT.read_text(), self._stack.endpoints.ray, *names]
+        nodes = json.dumps({node.name: node.address for node in self._stack.nodes})
+        argv = [sys.executable, "-c", _SCRIPT.read_text(), self._stack.endpoints.ray, nodes]
         try:
             self._process = self._stack.driver(
                 argv, self._stack.endpoints.env, stdin=subprocess.PIPE

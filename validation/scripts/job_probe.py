@@ -1,9 +1,10 @@
 """Tiny jobs on every node of a cluster, at request. Run by ``stack.driver`` as ``-c`` text.
 
-``ADDRESS NODE...``: prints ``ready``. For each line ``NONCE SECONDS`` on stdin, one actor on each
-node hashes the nonce and the node's name; after at most that many seconds one line of JSON follows:
-``{"nonce": ..., "answers": {node: hash}}``. Actors stay, because a worker process takes seconds to
-start under a node's quota; one that is lost is started again within the same request.
+``ADDRESS NODES``, of which the second is a JSON object, name of each node to its address: prints
+``ready``. For each line ``NONCE SECONDS`` on stdin, one actor on each node hashes the nonce and the
+node's name; after at most that many seconds one line of JSON follows: ``{"nonce": ..., "answers":
+{node: hash}}``. Actors stay, because a worker process takes seconds to start under a node's quota;
+one that is lost is started again within the same request.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ class Hash:
 class Jobs:
     """One actor on each node."""
 
-    def __init__(self, nodes: list[str]) -> None:
+    def __init__(self, nodes: dict[str, str]) -> None:
         self._nodes = nodes
         self._kind = ray.remote(num_cpus=0, max_restarts=0)(Hash)
         self._actors: dict[str, tuple[str, Any]] = {}
@@ -47,7 +48,7 @@ class Jobs:
         while (left := [n for n in self._nodes if n not in found]) and (
             rest := deadline - time.monotonic()
         ) > 0:
-            alive = {n["NodeName"]: n["NodeID"] for n in ray.nodes() if n["Alive"]}
+            alive = found_nodes(self._nodes, [n for n in ray.nodes() if n["Alive"]])
             asked = {
                 self._actor(node, alive[node]).work.remote(f"{nonce}/{node}"): node
                 for node in left
@@ -77,7 +78,24 @@ class Jobs:
         return known[1]
 
 
-def main(address: str, nodes: list[str]) -> None:
+def found_nodes(nodes: dict[str, str], alive: list[dict[str, Any]]) -> dict[str, str]:
+    """Node to its id in the cluster: by the name that Ray knows, or else by its address.
+
+    Containers that a team deployed were given no name by which Ray knows them; nodes of one machine
+    can have one address.
+    """
+    names = {one["NodeName"]: one["NodeID"] for one in alive}
+    found = {}
+    for node, address in nodes.items():
+        there = [one["NodeID"] for one in alive if one["NodeManagerAddress"] == address]
+        if node in names:
+            found[node] = names[node]
+        elif len(there) == 1:
+            found[node] = there[0]
+    return found
+
+
+def main(address: str, nodes: dict[str, str]) -> None:
     """Serve requests until stdin ends."""
     ray.init(
         address=address,
@@ -95,4 +113,4 @@ def main(address: str, nodes: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1], json.loads(sys.argv[2]))

@@ -12,6 +12,7 @@ from tests.support.waiting import wait_until
 from validation.evidence.base import Record
 from validation.evidence.records_monitoring import Job
 from validation.monitors.jobs import JobMonitor, ask, expected
+from validation.scripts.job_probe import found_nodes
 
 NODES = ("n1", "n2", "n3")
 
@@ -77,3 +78,27 @@ def test_steady_state_needs_every_node() -> None:
     stack: Any = SimpleNamespace(nodes=[SimpleNamespace(name=name) for name in NODES])
     some = Planned(lambda nonce, node: None if node == "n3" else expected(nonce, node))
     assert not JobMonitor(stack, stack, jobs=some).steady(0.01)
+
+
+def _alive(name: str, address: str, identity: str) -> dict[str, Any]:
+    return {"NodeName": name, "NodeManagerAddress": address, "NodeID": identity}
+
+
+def test_nodes_are_found_by_name_or_unique_address() -> None:
+    alive = [
+        _alive("n1", "10.0.0.1", "a"),
+        # Ray calls a node that was given no name by its address.
+        _alive("10.0.0.2", "10.0.0.2", "b"),
+        _alive("n3", "10.0.0.9", "c"),
+        _alive("n4", "10.0.0.9", "d"),
+        _alive("n5", "10.0.0.6", "e"),
+    ]
+    nodes = {
+        "n1": "10.0.0.7",
+        "worker-2": "10.0.0.2",
+        "n3": "10.0.0.9",
+        "worker-9": "10.0.0.9",
+        "n5": "10.0.0.2",
+        "worker-8": "10.0.0.8",
+    }
+    assert found_nodes(nodes, alive) == {"n1": "a", "worker-2": "b", "n3": "c", "n5": "e"}
