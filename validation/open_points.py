@@ -200,11 +200,17 @@ def _campaign(standing: Standing, only: Sequence[str]) -> str:
             break
     else:
         backend = standing.records[0].opening.backend
-        words += [f"--stack={backend}"] if backend in OWN_STACKS else []
+        words += [f"--stack={backend}"] if backend in OWN_STACKS else _target(standing)
     for plugin in standing.plugins:
         if plugin.argument and plugin.argument not in words:
             words += ["--with", plugin.argument]
     return shlex.join([*words, *(word for name in only for word in ("--only", name))])
+
+
+def _target(standing: Standing) -> list[str]:
+    """The options by which the evidence's own command selects a deployed target."""
+    found = (target_options(_words(record.opening.replay)) for record in standing.records)
+    return next(filter(None, found), [])
 
 
 def _words(command: str) -> list[str]:
@@ -275,8 +281,7 @@ def _soak(
     soaks = [record.source for record in standing.records if Path(record.source).is_dir()]
     before, commands = "", [*_GATE.split(), "soak", "--hours", f"{whole_s / 3600:g}"]
     seconds: float | None = whole_s
-    found = (target_options(_words(record.opening.replay)) for record in standing.records)
-    target = next(filter(None, found), [])
+    target = _target(standing)
     if backend not in {*OWN_STACKS, SIMULATED} and not (target or soaks):
         before = "add the options of the target: --target or --address"
     if soaks and cause is Cause.HOURS:

@@ -276,9 +276,7 @@ def _soak(options: argparse.Namespace) -> int:
         begun = folder_of(options)
         pid = in_background(begun)
         print(f"watching as process {pid}; its output: {begun.path / CONSOLE}")
-        print(
-            f"state: python -m validation gate {begun.path}; end: kill {pid}; then go on: --resume"
-        )
+        print(f"its state: python -m validation gate {begun.path}; to end it: kill {pid}")
         return 0
     folder = soak.soak(options)
     result = decide([read_soak(folder)])

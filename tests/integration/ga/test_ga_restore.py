@@ -184,7 +184,8 @@ def _same(lines: list[bytes], before: list[bytes]) -> bool:
 
 @pytest.mark.parametrize("content", [
     b"", b"\n", b"\0" * 5000, b"evolution-gate/backup/1 ", b"evolution-gate/backup/2 " + b"0" * 65,
-    gzip.compress(b"{}", mtime=0), b"PK\3\4" + b"\0" * 100, sealed(b""), sealed(b"\n"), sealed(b"null\n"),
+    gzip.compress(b"{}", mtime=0), b"PK\3\4" + b"\0" * 100,
+    sealed(b""), sealed(b"\n"), sealed(b"null\n"),
     sealed(b"[" * 100_000), sealed(b'{"altered": 5}\n'), sealed(b'{"altered": ["x"]}\n'),
     sealed(b"\xff" * 100),
 ])  # fmt: skip

@@ -291,3 +291,16 @@ def test_every_output_shows_the_same_list(
             assert command in page
         for text in (page, summary, terminal):
             assert group.cause.value in re.sub(r"\\", "", text)
+
+
+def test_soak_of_a_deployed_target_names_its_campaign() -> None:
+    target = "--target compose --allow-faults kill --confirm mine"
+    record = without(Recovery)
+    command = f"python -m validation soak --hours 48 --faults 0 --seed 1 {target}"
+    opening = dataclasses.replace(record.opening, backend="compose", replay=command)
+    first = dataclasses.replace(record.events[0], data=opening.data(), record=opening)
+    record = dataclasses.replace(record, events=(first, *record.events[1:]))
+    found = groups(judged(record)).values()
+    campaigns = [line for group in found for line in group.commands if line.startswith("pytest")]
+    assert campaigns
+    assert all(target in line for line in campaigns)
