@@ -82,12 +82,14 @@ def candidates(engine: sa.Engine, run: str, per_family: int) -> list[StrategyRec
     )
     ranked = sa.select(first.label("key"), rank.label("rank")).group_by(*alike)
     found = ranked.where(table.c.run == run, table.c.fitness.is_not(None)).subquery()
-    query = sa.select(table).join(found, table.c.key == found.c.key)
-    query = query.where(table.c.run == run, found.c.rank <= per_family)
-    query = query.order_by(table.c.fitness.desc(), table.c.key)
+    chosen = sa.select(found.c.key).where(found.c.rank <= per_family)
     with engine.connect() as connection, undamaged(run):
         require_sound(connection, (evaluations,), run=run)
-        return [strategy_of(row) for row in connection.execute(query)]
+        # Not joined: without statistics of a new table PostgreSQL compares every row with each.
+        keys = connection.execute(chosen).scalars().all()
+        rows = sa.select(table).where(table.c.run == run, table.c.key.in_(keys))
+        best = [strategy_of(row) for row in connection.execute(rows)]
+    return sorted(best, key=lambda one: (-(one.outcome.fitness or 0.0), one.outcome.key))
 
 
 def best_of_families(
