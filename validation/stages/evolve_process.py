@@ -189,7 +189,8 @@ class Evolve:
     ) -> None:
         self.spec, self.name = spec, name
         self._log = _Log(folder / f"{name}.batches.jsonl")
-        argv = [sys.executable, "-m", "ga", "evolve", "--json", "--top", "3"]
+        # Which strategies are alike is found on one core: it is no part of the work that is timed.
+        argv = [sys.executable, "-m", "ga", "evolve", "--json", "--top", "3", "--all"]
         argv += ["--market", spec.market, "--seed", str(spec.seed)]
         argv += ["--population-size", str(spec.population_size)]
         argv += ["--generations", str(spec.generations)]
