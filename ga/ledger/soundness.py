@@ -10,7 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ga.evaluation.settings import Settings, evaluation_key
-from ga.families import FAMILIES
+from ga import families
 from ga.ledger.columns import Checked, DamagedError, Words
 from ga.ledger.records import StrategyRecord
 from ga.ledger.scanning import of_run
@@ -99,7 +99,7 @@ def require_genomes(found: Iterable[StrategyRecord]) -> None:
         DamagedError: they are not.
     """
     for one in found:
-        family, genes = FAMILIES.get(one.genome.family), one.genome.genes
+        family, genes = families.FAMILIES.get(one.genome.family), one.genome.genes
         column, reason = "genes", None
         if family is None:
             column, reason = "family", f"{one.genome.family} is not known"
