@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ga.evaluation.settings import Settings, evaluation_key
 from ga import families
+from ga.evaluation.settings import Settings, evaluation_key
 from ga.ledger.columns import Checked, DamagedError, Words
 from ga.ledger.records import StrategyRecord
 from ga.ledger.scanning import of_run
