@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from evolution_gate.fixtures.backends.compose import deployment, project
 from ga.errors import InputError
 from tests.support.compose_double import NAME, Engine
 from validation.cli.main import main
@@ -19,17 +17,6 @@ from validation.soak.run import require_same
 from validation.targets import ComposeTarget, OwnStack
 
 KILLS = ["--target", "compose", "--allow-faults", "kill", "--confirm", NAME]
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    found = Engine()
-    monkeypatch.setattr(deployment, "connect", lambda: found)
-    monkeypatch.setattr(project, "on_this_machine", lambda _: True)
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
-    yield found
-    found.end()
 
 
 def begun(path: Path, *arguments: str) -> Folder:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from evolution_gate.fixtures.backends.compose import deployment, project
+from evolution_gate.fixtures.backends.compose import deployment
 from evolution_gate.fixtures.capabilities import FAULTS, Capability
 from evolution_gate.fixtures.protocols import StackError
 from tests.support.compose_double import NAME, Engine
@@ -27,17 +26,6 @@ from validation.targets import ComposeTarget, OwnStack, TargetOptions, target_of
 from validation.verdict import Status
 
 pytest_plugins = ["pytester"]
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    found = Engine()
-    monkeypatch.setattr(deployment, "connect", lambda: found)
-    monkeypatch.setattr(project, "on_this_machine", lambda _: True)
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
-    yield found
-    found.end()
 
 
 def compose(**options: Any) -> TargetOptions:
