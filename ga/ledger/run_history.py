@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -88,18 +88,32 @@ def first_difference(connection: sa.Connection, run: str) -> int | None:
     rows = sa.select(generations.c.generation, generations.c.digest)
     rows = rows.where(generations.c.run == run).order_by(generations.c.generation)
     stored = {row.generation: row.digest for row in connection.execute(rows)}
-    order = (individuals.c.generation, individuals.c["index"])
-    same = sa.and_(individuals.c.run == evaluations.c.run, individuals.c.key == evaluations.c.key)
-    query = sa.select(order[0], evaluations.c.key, evaluations.c.fitness)
-    query = query.select_from(individuals.join(evaluations, same)).order_by(*order)
-    query = query.where(individuals.c.run == run).execution_options(yield_per=_CHUNK)
     digest, found = GENESIS, set()
-    for generation, members in groupby(connection.execute(query), key=lambda row: row[0]):
+    for generation, members in groupby(_members(connection, run), key=lambda row: row[0]):
         digest = advance_digest(digest, [Outcome(key=key, fitness=f) for _, key, f in members])
         if stored.get(generation) != digest:
             return int(generation)
         found.add(generation)
     return next((number for number in stored if number not in found), None)
+
+
+def _members(connection: sa.Connection, run: str) -> Iterator[tuple[int, str, float | None]]:
+    """Generation, key and fitness of every evaluated individual of a run, in order.
+
+    Not joined: without statistics of a new table PostgreSQL compares every row with each.
+    """
+    one, other = individuals.c, evaluations.c
+    ordered = sa.select(one.generation, one.key).where(one.run == run)
+    ordered = ordered.order_by(one.generation, one["index"]).execution_options(yield_per=_CHUNK)
+    for part in connection.execute(ordered).partitions():
+        wanted = other.key.in_({row.key for row in part})
+        rows = connection.execute(
+            sa.select(other.key, other.fitness).where(other.run == run, wanted)
+        )
+        fitness = {row.key: row.fitness for row in rows}
+        for generation, key in part:
+            if key in fitness:
+                yield generation, key, fitness[key]
 
 
 def read(connection: sa.Connection, run: str) -> History:
