@@ -24,7 +24,7 @@ from evolution_gate.benchmarks.bench_scaleout import ScaleOut, market_of_arms
 from evolution_gate.benchmarks.cluster_arms import measure
 from evolution_gate.benchmarks.page import by_suite, number, write_page
 from evolution_gate.benchmarks.samples import Effort, Measurement, from_pytest
-from evolution_gate.benchmarks.scaling import WITHIN, Foretold, Law
+from evolution_gate.benchmarks.scaling import WITHIN, Law, Predicted
 from ga.capacity.calibration import measure as measure_costs
 from ga.capacity.calibration_file import kept_at, load, save, this_machine
 from ga.capacity.cost_model import Costs, costs_of
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     suites = tuple(s for s in SUITES if not options.only or s in options.only)
-    began, say = time.monotonic(), _speaker()
+    began, say = time.monotonic(), _progress_printer()
     facts = dict(environment())
     facts.update({name: version(name) for name in ("vectorbt", "backtesting")})
     facts.update(niceness=os.nice(0), effort="quick" if options.quick else "full")
@@ -83,14 +83,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     scaleout = ScaleOut(reason="not asked for")
     remarks: list[str] = []
     drawing, law = None, None
-    foretold: tuple[Foretold, ...] = ()
+    predicted: tuple[Predicted, ...] = ()
     if "scaleout" in suites:
         scaleout = measure(effort, say)
         found += scaleout.measurements()
         law = scaleout.law()
         drawing = None if law is None else charts.scale_out(scaleout.by_nodes(), law)
-        foretold = scaleout.foretold(_costs(not options.only, say))
-        remarks += scale_remarks(law, foretold)
+        predicted = scaleout.predicted(_costs(not options.only, say))
+        remarks += scale_remarks(law, predicted)
     facts["load_1m_at_end"] = os.getloadavg()[0]
     facts["seconds"] = round(time.monotonic() - began)
     summary: dict[str, object] = {
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "measurements": [m.as_json() for m in found],
         "scale_out": asdict(scaleout),
         "law": None if law is None else asdict(law),
-        "foretold": [{**asdict(one), "error": one.error} for one in foretold],
+        "foretold": [{**asdict(one), "error": one.error} for one in predicted],
     }
     # Store it before later steps can fail; stored again below with the remarks.
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -130,12 +130,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if status or scaleout.broken else 0
 
 
-def _costs(anew: bool, say: Callable[[str], None]) -> Costs:
-    """This machine's costs for the plan and the simulation; measured and stored with ``anew``, or
+def _costs(force: bool, say: Callable[[str], None]) -> Costs:
+    """This machine's costs for the plan and the simulation; measured and stored with ``force``, or
     if there are none.
     """
     kept = kept_at(this_machine())
-    if anew or not kept.is_file():
+    if force or not kept.is_file():
         say("costs for python -m ga plan")
         save(measure_costs(say), kept)
     assets, bars = market_of_arms()
@@ -146,7 +146,7 @@ def _costs(anew: bool, say: Callable[[str], None]) -> Costs:
     )
 
 
-def scale_remarks(law: Law | None, foretold: Sequence[Foretold]) -> list[str]:
+def scale_remarks(law: Law | None, predicted: Sequence[Predicted]) -> list[str]:
     """Describe the results of the fitted curve and the simulation."""
     found = []
     if law is not None:
@@ -159,14 +159,14 @@ def scale_remarks(law: Law | None, foretold: Sequence[Foretold]) -> list[str]:
             f"universal scalability law: serial part {serial}, coherence {coherence}, 95 % by"
             f" bootstrap over repeats; the curve {peak}"
         )
-    if foretold:
+    if predicted:
         said = ", ".join(
             f"{one.arm} {one.simulated:.1f} s for {one.measured:.1f} s"
             # Adding zero removes the sign of -0.0.
             f" ({round(one.error, 2) + 0.0:+.0%})"
-            for one in foretold
+            for one in predicted
         )
-        worst = max(abs(one.error) for one in foretold)
+        worst = max(abs(one.error) for one in predicted)
         verdict = "within" if worst <= WITHIN else "NOT within"
         found.append(
             f"simulation of ga plan, calibrated with one node: {said}; {verdict} {WITHIN:.0%} of "
@@ -198,13 +198,13 @@ def _compare(arguments: Sequence[str]) -> int:
     )
     compare.add_parser(parser)
     try:
-        return compare.command(parser.parse_args(arguments), _speaker())
+        return compare.command(parser.parse_args(arguments), _progress_printer())
     except BaselineError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
 
 
-def _speaker() -> Callable[[str], None]:
+def _progress_printer() -> Callable[[str], None]:
     began = time.monotonic()
 
     def say(text: str) -> None:

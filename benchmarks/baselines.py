@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from evolution_gate.benchmarks.decide import Shift, shifts
 from ga.capacity.calibration_file import Machine, this_machine
+from ga.environment import cache_home
 
 FORMAT: Final = 1
 
@@ -34,8 +35,7 @@ class Stored:
 
 def folder(machine: Machine) -> Path:
     """Folder of the runs of a machine, in the user's cache."""
-    home = os.environ.get("GA_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "evolution-gate" / "benchmarks" / machine.key
+    return cache_home() / "evolution-gate" / "benchmarks" / machine.key
 
 
 def keep(summary: Mapping[str, object]) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,9 @@ class _NoLedger:
 class _Mute(Telemetry):
     """Telemetry that counts nothing."""
 
-    def watch(self, results: Iterator[BatchResult], asked: int) -> Iterator[BatchResult]:
+    def watch(
+        self, results: Iterator[BatchResult], asked: Sequence[Genome]
+    ) -> Iterator[BatchResult]:
         """Return the results unchanged."""
         del asked
         return results

@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 
 from evolution_gate.benchmarks.samples import Measurement
-from evolution_gate.benchmarks.scaling import Foretold, Law, fit, foretell, slope
+from evolution_gate.benchmarks.scaling import Law, Predicted, fit, predict, slope
 from ga.capacity.cost_model import Costs
 from validation.statistics import Estimate, geometric_mean, tolerance_upper
 
@@ -93,12 +93,12 @@ class ScaleOut:
         """The scalability law through all clusters; ``None`` with fewer than three sizes."""
         return fit(self.by_nodes())
 
-    def foretold(self, costs: Costs) -> tuple[Foretold, ...]:
+    def predicted(self, costs: Costs) -> tuple[Predicted, ...]:
         """Simulated times of the clusters, with the machine's costs."""
         seconds = self.by_nodes()
         if 1 not in seconds or not self.evaluated:
             return ()
-        return foretell(
+        return predict(
             seconds=seconds,
             cpu_seconds={
                 nodes: median(s.cpu_seconds for s in self.samples if s.arm == arm_of(nodes))

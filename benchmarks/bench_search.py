@@ -52,6 +52,7 @@ class Objective:
         return len(self.known) >= self.budget
 
     def __call__(self, group: Sequence[Genome]) -> list[float]:
+        """Their fitnesses; what the budget does not hold is not evaluated."""
         fresh = list(dict.fromkeys(g for g in group if g not in self.known))
         fresh = fresh[: self.budget - len(self.known)]
         for genome, outcome in zip(fresh, evaluate(self.market, SETTINGS, fresh), strict=True):

@@ -1,6 +1,6 @@
-"""Breeding and digest as they were before they used arrays: with a Python object for each genome.
+"""Breeding and digest with a Python object for each genome and each place of a member.
 
-The benchmark of the coordinator measures the present path beside it, and a test compares the
+The benchmark of the coordinator measures the array path beside it, and a test compares the
 histories of both.
 """
 
@@ -9,15 +9,18 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from math import ceil, isfinite
 from struct import Struct
 
 import numpy as np
 
 from ga.evaluation.settings import Outcome
-from ga.evolution import ARCHIVE, GENESIS, MAX_GENES, Plan
+from ga.evolution import ARCHIVE, FOREMOST, GENESIS, LEADING, MAX_GENES, Plan
 from ga.families import get_family
 from ga.genome import Genome
+from ga.members import FEWEST, MEMBERS, SETTLED
 from ga.operators import (
+    MUTANTS,
     RESET_RATE,
     TOURNAMENT_SIZE,
     Floats,
@@ -25,9 +28,10 @@ from ga.operators import (
     Purpose,
     bounds,
     crossover,
+    difference,
     keyed,
     mutate,
-    mutation_scale,
+    mutation_scales,
     scatter,
     tournament,
 )
@@ -47,13 +51,15 @@ def object_digest(digest: str, outcomes: Sequence[Outcome]) -> str:
 
 _Ranked = tuple[float, str, Genome]
 """Negated fitness, key, genome; sorted, the best is first."""
+_Places = list[tuple[float, Genome] | None]
+"""The members of a family, with their negated fitness; None at an empty place."""
 
 
 class ObjectEvolution:
     """The population of one run.
 
     ``ask`` gives the current generation's genomes, ``tell`` takes one outcome for each, in the same
-    order, and breeds the next generation from the best of all so far. Two runs with equal plans and
+    order, and breeds the next generation. Two runs with equal plans and
     equal outcomes have equal histories.
     """
 
@@ -64,6 +70,8 @@ class ObjectEvolution:
         self._width = self._bounds.low.shape[1]
         self.digest = GENESIS
         self._archive: dict[str, list[_Ranked]] = {name: [] for name in plan.families}
+        self._places: dict[str, _Places] = {name: [None] * MEMBERS for name in plan.families}
+        self._born = dict.fromkeys(plan.families, 0)
         self._population = self._newcomers(0)
 
     @property
@@ -72,7 +80,7 @@ class ObjectEvolution:
         return self.generation >= self.plan.generations
 
     def parents(self, family: str) -> tuple[Genome, ...]:
-        """The genomes of a family that the next generation is bred from, best first."""
+        """The best genomes of a family so far, by which families compete, best first."""
         return tuple(genome for _, _, genome in self._archive[family])
 
     def ask(self) -> tuple[Genome, ...]:
@@ -90,6 +98,7 @@ class ObjectEvolution:
         self.digest = object_digest(self.digest, outcomes)
         self.generation += 1
         if not self.done:
+            self._take(zip(self._population, outcomes, strict=True))
             self._remember(zip(self._population, outcomes, strict=True))
             self._population = self._breed()
 
@@ -130,44 +139,86 @@ class ObjectEvolution:
                 best.insert(at, ranked)
                 del best[ARCHIVE:]
 
+    def _take(self, evaluated: Iterable[tuple[Genome, Outcome]]) -> None:
+        """Let the children compete for their places, then restart families that are all alike."""
+        old = {name: list(places) for name, places in self._places.items()}
+        for genome, outcome in evaluated:
+            name, at = genome.family, self._born[genome.family] % MEMBERS
+            self._born[name] += 1
+            fitness = outcome.fitness
+            if fitness is None or not isfinite(fitness):
+                continue
+            before, now = old[name][at], self._places[name][at]
+            # Of equal children the first wins, but a child wins from an equal member.
+            fresh = now is before and (before is None or -fitness <= before[0])
+            if fresh or (now is not before and now is not None and -fitness < now[0]):
+                self._places[name][at] = (-fitness, genome)
+        for name, places in self._places.items():
+            losses = sorted(member[0] for member in places if member is not None)
+            if len(losses) == MEMBERS:
+                best = losses[0]
+                if losses[MEMBERS * 3 // 4] - best <= SETTLED * abs(best):
+                    self._places[name], self._born[name] = [None] * MEMBERS, 0
+
     def _breed(self) -> list[Genome]:
         plan, width = self.plan, self._width
-        # Families in the order of the plan, the members of each with the best first.
-        members = [ranked for best in self._archive.values() for ranked in best]
-        if not members:
+        # Families in the order of the plan, the best of each first.
+        best = [ranked for own in self._archive.values() for ranked in own]
+        if not best:
             return self._newcomers(self.generation)
-        sizes = np.array([len(best) for best in self._archive.values()])
-        kinds = np.repeat(np.arange(sizes.size), sizes)
-        table = np.zeros((len(members), width))
-        for row, (_, _, genome) in zip(table, members, strict=True):
-            row[: len(genome.genes)] = genome.genes
+        kinds = np.array([plan.families.index(genome.family) for _, _, genome in best])
         count = plan.population_size
         rng = keyed(plan.seed, Purpose.BREED, self.generation)
-        picks = rng.random((count, 2 * TOURNAMENT_SIZE + 2))
+        picks = rng.random((count, 2 * TOURNAMENT_SIZE + 8))
         uniform = rng.random((count, 3 * MAX_GENES))
         steps = rng.normal((count, MAX_GENES))
-        scale = mutation_scale(self.generation, plan.generations)
-        ranks = np.array(sorted(range(len(members)), key=lambda i: members[i][:2]))
-        best = ranks[tournament(len(members), picks[:, :TOURNAMENT_SIZE])]
-        rows = self._quotas(kinds[best])
-        within = self._bounds.of(rows)
-        # The winner is a parent. If a quota moved the child to another family, the winner of the
-        # same draws within that family is. The other parent is always of the child's family.
-        begins, there = (np.cumsum(sizes) - sizes)[rows], sizes[rows, None]
-        # A family without members has no parents: its children are random.
-        last = len(members) - 1
-        near = np.minimum(begins + tournament(there, picks[:, :TOURNAMENT_SIZE]), last)
-        near = np.where(kinds[best] == rows, best, near)
-        draws = picks[:, TOURNAMENT_SIZE : 2 * TOURNAMENT_SIZE]
-        far = np.minimum(begins + tournament(there, draws), last)
-        happens, reset = picks[:, -2], picks[:, -1]
-        made = crossover(table[near], table[far], uniform[:, :width], happens)
-        choice = uniform[:, MAX_GENES : MAX_GENES + width]
-        made = mutate(within, made, choice, steps[:, :width], scale)
-        fresh = np.flatnonzero((reset < RESET_RATE) | (there[:, 0] == 0))
-        numbers = uniform[fresh, 2 * MAX_GENES : 2 * MAX_GENES + width]
-        made[fresh] = scatter(self._bounds.of(rows[fresh]), numbers)
-        return self._genomes(rows.tolist(), made)
+        ranks = np.array(sorted(range(len(best)), key=lambda i: best[i][:2]))
+        rows = self._quotas(kinds[ranks[tournament(len(best), picks[:, :TOURNAMENT_SIZE])]])
+        made: list[Floats] = []
+        born = dict(self._born)
+        for index, number in enumerate(rows.tolist()):
+            name = plan.families[number]
+            row = np.array([number])
+            genes = self._child(row, born[name], picks[index], uniform[[index]], steps[[index]])
+            made.append(genes[0])
+            born[name] += 1
+        return self._genomes(rows.tolist(), np.array(made).reshape(count, width))
+
+    def _child(
+        self, family: Ints, number: int, draw: Floats, uniform: Floats, steps: Floats
+    ) -> Floats:
+        """The genes (1, G) of one child, which is the ``number``-th of its family."""
+        width, within = self._width, self._bounds.of(family)
+        choice, other, fresh = (uniform[:, at : at + width] for at in (0, MAX_GENES, 2 * MAX_GENES))
+        places = self._places[self.plan.families[family[0]]]
+        target = places[number % MEMBERS]
+        there = [member for member in places if member is not None]
+        # The sort is stable: equal ones stay in the order of their places.
+        there.sort(key=lambda member: member[0])
+        happens, reset, move, *last = draw[2 * TOURNAMENT_SIZE :].tolist()
+        if len(there) < FEWEST or reset < RESET_RATE:
+            return scatter(within, fresh)
+
+        def padded(rank: int) -> Floats:
+            genes = there[rank][1].genes
+            return np.array([[*genes, *[0.0] * (width - len(genes))]])
+
+        if move < MUTANTS or target is None:
+            most = min(len(there), FOREMOST)
+            near, far = (
+                padded(int(tournament(most, draw[None, at : at + TOURNAMENT_SIZE])[0]))
+                for at in (0, TOURNAMENT_SIZE)
+            )
+            mixed = crossover(near, far, choice, np.array([happens]))
+            return mutate(
+                within, mixed, other, steps[:, :width], mutation_scales(np.array([last[0]]))
+            )
+        lead, one, two, factor, rate = last
+        base = padded(int(lead * ceil(LEADING * len(there))))
+        apart = padded(int(one * len(there))), padded(int(two * len(there)))
+        to = np.array([[*target[1].genes, *[0.0] * (width - len(target[1].genes))]])
+        draws = np.array([factor]), np.array([rate])
+        return difference(within, to, base, apart, choice, other, draws)
 
     def _quotas(self, wanted: Ints) -> Ints:
         """The family of every child: by the tournament, but with at least the quota of each

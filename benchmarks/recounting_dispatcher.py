@@ -74,7 +74,7 @@ class RecountingDispatcher(Generic[H]):
     Args:
         key: the evaluation key of a genome.
         beat: called about every ``BEAT_SECONDS`` while nothing else happens.
-        handed_out: called with the indices of every batch that is started, and the node's address.
+        on_dispatch: called with the indices of every batch that is started, and the node's address.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class RecountingDispatcher(Generic[H]):
         key: Callable[[Genome], str],
         patience: float,
         beat: Callable[[], None],
-        handed_out: Callable[[tuple[int, ...], str], None],
+        on_dispatch: Callable[[tuple[int, ...], str], None],
         clock: Callable[[], float] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._fleet, self._costs, self._genomes = fleet, costs, genomes
         self._key, self._patience, self._beat = key, patience, beat
-        self._handed_out = handed_out
+        self._on_dispatch = on_dispatch
         self._clock, self._sleep = clock or SuspendAwareClock(), sleep
         self._todo: deque[_Job] = deque()
         self._flying: dict[H, _InFlight] = {}
@@ -131,7 +131,7 @@ class RecountingDispatcher(Generic[H]):
             for handle in ready:
                 # The flight belonged to a batch that was split, and was removed with it.
                 if handle in self._flying:
-                    yield from self._landed(handle)
+                    yield from self._on_complete(handle)
             self._end_overdue()
         for handle in self._flying:
             self._fleet.cancel(handle, force=False)
@@ -169,7 +169,7 @@ class RecountingDispatcher(Generic[H]):
         group = [self._genomes[i] for i in job.indices]
         now = self._clock()
         handle = self._fleet.launch(group, node, apart=job.apart)
-        self._handed_out(job.indices, self._fleet.address(node))
+        self._on_dispatch(job.indices, self._fleet.address(node))
         self._flying[handle] = _InFlight(job=job, copy=job.launched, node=node, since=now)
         job.since = now if job.since is None else job.since
         job.launched += 1
@@ -185,7 +185,7 @@ class RecountingDispatcher(Generic[H]):
                 others = [node for node in nodes if node != flight.node]
                 self._launch(job, others[flight.copy % len(others)] if others else flight.node)
 
-    def _landed(self, handle: H) -> Iterator[BatchResult]:
+    def _on_complete(self, handle: H) -> Iterator[BatchResult]:
         flight = self._flying.pop(handle)
         job = flight.job
         job.flying -= 1
@@ -193,7 +193,7 @@ class RecountingDispatcher(Generic[H]):
             return
         reply = self._fleet.result(handle)
         if isinstance(reply, BatchFailure):
-            self._give_up(flight, reply.name.lower(), reply.value)
+            self._record_failed_attempt(flight, reply.name.lower(), reply.value)
             if reply is not BatchFailure.LOST:
                 job.faults.append((reply, flight.node))
             yield from self._failed(job)
@@ -229,9 +229,9 @@ class RecountingDispatcher(Generic[H]):
             if len(job.faults) >= TRIES_ALONE:
                 yield self._quarantine(job)
                 return
-        self._again(job)
+        self._requeue(job)
 
-    def _again(self, job: _Job) -> None:
+    def _requeue(self, job: _Job) -> None:
         if job.launched >= _LAUNCHES:
             raise RuntimeError(f"a batch was started {job.launched} times and never came back")
         if not job.flying:
@@ -248,7 +248,7 @@ class RecountingDispatcher(Generic[H]):
                 self._split(job)
                 continue
             # The pool would have ended a hanging genome, so the node itself hangs.
-            self._again(job)
+            self._requeue(job)
 
     def _split(self, job: _Job) -> None:
         """Evaluate the genomes of a suspect batch apart, on as many nodes as possible."""
@@ -279,10 +279,10 @@ class RecountingDispatcher(Generic[H]):
     def _withdraw(self, handle: H, outcome: str, error: str) -> None:
         flight = self._flying.pop(handle)
         flight.job.flying -= 1
-        self._give_up(flight, outcome, error)
+        self._record_failed_attempt(flight, outcome, error)
         self._fleet.cancel(handle, force=True)
 
-    def _give_up(self, flight: _InFlight, outcome: str, error: str) -> None:
+    def _record_failed_attempt(self, flight: _InFlight, outcome: str, error: str) -> None:
         flight.job.tried.append(failed_attempt(self._fleet.address(flight.node), outcome, error))
 
     def _close(self, job: _Job) -> None:
@@ -291,7 +291,9 @@ class RecountingDispatcher(Generic[H]):
         self._open -= 1
         for flight in self._flying.values():
             if flight.job is job:
-                self._give_up(flight, "overtaken", "another try at its batch was faster")
+                self._record_failed_attempt(
+                    flight, "overtaken", "another try at its batch was faster"
+                )
 
     def _seconds(self, job: _Job) -> float:
         now = self._clock()

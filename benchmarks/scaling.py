@@ -107,7 +107,7 @@ def _fitted(nodes: Floats, rates: Floats) -> tuple[float, float, float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foretold:
+class Predicted:
     """Simulated and measured seconds of one arm."""
 
     arm: str
@@ -121,7 +121,7 @@ class Foretold:
         return self.simulated / self.measured - 1.0
 
 
-def foretell(
+def predict(
     *,
     seconds: Mapping[int, Sequence[float]],
     cpu_seconds: Mapping[int, float],
@@ -129,7 +129,7 @@ def foretell(
     population: int,
     cpus_per_node: float,
     evaluated: Sequence[Mapping[str, int]],
-) -> tuple[Foretold, ...]:
+) -> tuple[Predicted, ...]:
     """Simulate the arms of a scale-out.
 
     Two inputs come from the measurement: the CPU time of each arm's evaluations, which separates
@@ -168,7 +168,7 @@ def foretell(
         left = (low + high) / 2
         low, high = (left, high) if run(1, left) > one else (low, left)
     return tuple(
-        Foretold(
+        Predicted(
             arm=f"{nodes} node{'s' if nodes > 1 else ''}",
             nodes=nodes,
             simulated=run(nodes, left),

@@ -44,6 +44,7 @@ def check(path: Path) -> bool:
 
 
 def main() -> int:
+    """Check the named file, or a good and a bad one."""
     if len(sys.argv) > 1:
         return 0 if check(Path(sys.argv[1])) else 2
     with tempfile.TemporaryDirectory() as folder:

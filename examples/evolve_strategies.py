@@ -19,6 +19,7 @@ FAMILIES = ("ema_crossover", "rsi_filter", "bollinger_bands")
 
 
 def main() -> None:
+    """Evolve, and print the best strategy of each family."""
     settings = Settings()
     # The last 20 % of the bars are the hold-out: evolution never sees them.
     market = visible(load_market("synthetic:assets=2,bars=2000,seed=1"), settings)

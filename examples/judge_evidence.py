@@ -20,6 +20,7 @@ EVIDENCE = Path(__file__).with_name("evidence.jsonl")
 
 
 def main() -> int:
+    """Judge the named evidence, or the stored example."""
     files = [Path(name) for name in sys.argv[1:]] or [EVIDENCE]
     try:
         result = decide([read_evidence(file) for file in files])

@@ -44,6 +44,7 @@ def tabulate(store: str, run: str) -> None:
 
 
 def main() -> None:
+    """Tabulate a run of the named ledger, or of one that is made here."""
     if len(sys.argv) == 3:
         tabulate(sys.argv[1], sys.argv[2])
         return

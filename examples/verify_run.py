@@ -27,6 +27,7 @@ def ga(*arguments: str) -> tuple[int, dict[str, Any]]:
 
 
 def report(status: int, found: dict[str, Any]) -> None:
+    """Print what `verify` found."""
     counts = ", ".join(f"{found[name]} {name}" for name in ("lost", "doubled", "different"))
     print(f"exit status {status}: {found['individuals']} individuals, {counts}")
     for witness in found["witnesses"]:
@@ -34,6 +35,7 @@ def report(status: int, found: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """Verify a run, change one result in the ledger, and verify again."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ledger.db"
         store = ("--store", f"sqlite:///{file}")

@@ -6,7 +6,7 @@ The names of the Python API are loaded at their first use, so that ``import ga``
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ClusterError",

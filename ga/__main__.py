@@ -31,11 +31,11 @@ def run() -> None:
 
         gc.freeze()
         gc.enable()
-        signals.heeded()
+        signals.end_in_order()
         return main()
 
     status = exit_status.status_of(command)
-    signals.ends_at_once()
+    signals.end_at_once()
     forkserver.end_children()
     sys.exit(status)
 

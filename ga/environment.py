@@ -10,8 +10,12 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from ga.errors import InputError
+
+_OLD_CACHE_DIR: Final = "GA_CACHE"
+"""Name of ``GA_CACHE_DIR`` until version 0.1. Version 0.2 still reads it; remove it after that."""
 
 
 def command_name(module: str, installed: str) -> str:
@@ -25,21 +29,21 @@ def setting(name: str) -> str | None:
 
 
 def own_cache() -> Path | None:
-    """The folder in ``GA_CACHE``, if it is set.
+    """The folder in ``GA_CACHE_DIR``, if it is set.
 
     Raises:
         InputError: it is a URL, which belongs in ``GA_CACHE_URL``. The message omits it, because it
             may contain a password.
     """
-    named = setting("GA_CACHE")
-    if named is None:
-        return None
-    if "://" in named:
-        raise InputError(
-            "GA_CACHE: is a URL, but names the folder of downloads and compiled kernels; the URL of"
-            " a Redis server belongs in GA_CACHE_URL"
-        )
-    return Path(named)
+    for variable in ("GA_CACHE_DIR", _OLD_CACHE_DIR):
+        if named := setting(variable):
+            if "://" in named:
+                raise InputError(
+                    f"{variable}: is a URL, but names the folder of downloads and compiled kernels;"
+                    " the URL of a Redis server belongs in GA_CACHE_URL"
+                )
+            return Path(named)
+    return None
 
 
 def home() -> Path | None:
@@ -54,7 +58,7 @@ def home() -> Path | None:
 
 
 def cache_home() -> Path:
-    """Folder for caches: ``GA_CACHE``, ``XDG_CACHE_HOME``, ``~/.cache``, else a private folder.
+    """Folder for caches: ``GA_CACHE_DIR``, ``XDG_CACHE_HOME``, ``~/.cache``, or a private folder.
 
     platformdirs would save no line, because it raises for a user without a home.
 
@@ -79,5 +83,7 @@ def private_folder() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise InputError(f"{folder}: others may write to it; name a folder of yours in GA_CACHE")
+        raise InputError(
+            f"{folder}: others may write to it; name a folder of yours in GA_CACHE_DIR"
+        )
     return folder

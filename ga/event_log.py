@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from ga.errors import InputError, OutputError
+from ga.files import append_lines
 from ga.redaction import redact
 
 
@@ -25,7 +26,7 @@ class BatchLog:
         # The committer and the cache write from separate threads.
         self._lock = threading.Lock()
         try:
-            self._file: IO[str] | None = None if path is None else path.open("a", buffering=1)
+            self._file: IO[str] | None = None if path is None else append_lines(path)
         except OSError as error:
             raise InputError(
                 f"--log {path}: cannot be written ({error.strerror}); give a file in a folder"

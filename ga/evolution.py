@@ -14,16 +14,20 @@ from ga.errors import InputError
 from ga.evaluation.settings import Outcome
 from ga.families import FAMILIES, get_family
 from ga.genome import Genome
+from ga.members import FEWEST, MEMBERS, Members
 from ga.operators import (
+    MUTANTS,
     RESET_RATE,
     TOURNAMENT_SIZE,
+    Floats,
     Ints,
     Purpose,
     bounds,
     crossover,
+    difference,
     keyed,
     mutate,
-    mutation_scale,
+    mutation_scales,
     scatter,
     tournament,
 )
@@ -31,15 +35,22 @@ from ga.population import Fitnesses, Population, hex_keys
 
 MAX_GENES = max(len(family.genes) for family in FAMILIES.values())
 ARCHIVE = 8
-"""Number of best individuals of each family, over all generations, that may be parents."""
+"""Number of best individuals of each family, over all generations, by which families compete."""
+FOREMOST = 8
+"""Number of best members of a family that are parents of mutants."""
+LEADING = 0.2
+"""Share of a family's members that differences are added to: the best."""
 QUOTA = 0.1
 """Final share of the population that is divided evenly among the families."""
 COMPETE_FROM = 0.6
 """Share of the generations after which families compete for the rest."""
-SEARCH_VERSION = 3
+SEARCH_VERSION = 4
 """Increases with every change after which equal plans with equal outcomes breed other genomes."""
 PART: Final = 4096
 """Children that are bred at a time."""
+_OTHERS: Final = 2 * TOURNAMENT_SIZE
+_PICKS: Final = _OTHERS + 8
+"""Uniform numbers of a child besides those for its genes: two tournaments and eight others."""
 GENESIS = hashlib.sha256(b"genesis").hexdigest()
 """The digest of a history before its first generation."""
 
@@ -97,7 +108,7 @@ class Evolution:
     """The population of one run.
 
     ``ask`` gives the current generation's genomes, ``tell`` takes one outcome for each, in the same
-    order, and breeds the next generation from the best of all so far. Two runs with equal plans and
+    order, and breeds the next generation. Two runs with equal plans and
     equal outcomes have equal histories.
     """
 
@@ -108,35 +119,28 @@ class Evolution:
         self._width = self._bounds.low.shape[1]
         self.digest = GENESIS
         self._archive: dict[str, list[_Ranked]] = {name: [] for name in plan.families}
+        self._members = Members(len(plan.families), self._width)
         self.population = self._newcomers(0)
         """The current generation."""
 
     @classmethod
     def resumed(
-        cls,
-        plan: Plan,
-        *,
-        generation: int,
-        digest_before: str,
-        population: Sequence[Genome],
-        outcomes: Sequence[Outcome],
-        earlier: Iterable[tuple[Genome, Outcome]],
+        cls, plan: Plan, history: Iterable[tuple[Sequence[Genome], Sequence[Outcome]]]
     ) -> Evolution:
-        """Continue after ``generation``, the last committed one, with its individuals.
+        """Continue after the committed generations.
 
         Args:
-            earlier: individuals of earlier generations, at least the ``ARCHIVE`` best of each
-                family.
+            history: individuals and outcomes of each, in index order, from the first generation on.
         """
         evolution = cls(plan)
-        evolution.generation = generation
-        evolution.digest = digest_before
-        for genome, (key, fitness, *_) in earlier:
-            if fitness is not None:
-                evolution._rank(genome.family, (-fitness, key, genome))
-        evolution.population = Population.of(plan.families, population, evolution._width)
-        evolution.tell(outcomes)
+        for population, outcomes in history:
+            evolution.adopt(population, outcomes)
         return evolution
+
+    def adopt(self, population: Sequence[Genome], outcomes: Sequence[Outcome]) -> None:
+        """Take a stored generation in place of the current one, with its outcomes."""
+        self.population = Population.of(self.plan.families, population, self._width)
+        self.tell(outcomes)
 
     @property
     def done(self) -> bool:
@@ -144,8 +148,12 @@ class Evolution:
         return self.generation >= self.plan.generations
 
     def parents(self, family: str) -> tuple[Genome, ...]:
-        """The genomes of a family that the next generation is bred from, best first."""
+        """The best genomes of a family so far, by which families compete, best first."""
         return tuple(genome for _, _, genome in self._archive[family])
+
+    def restarts(self, family: str) -> int:
+        """How often a family has restarted with random genomes."""
+        return int(self._members.restarts[self.plan.families.index(family)])
 
     def ask(self) -> tuple[Genome, ...]:
         """The genomes of the current generation; equal genomes may have several indices."""
@@ -170,7 +178,7 @@ class Evolution:
         self.digest = _advanced(self.digest, results)
         self.generation += 1
         if not self.done:
-            self._remember(results)
+            self._keep_best(results)
             self.population = self._breed()
 
     def _newcomers(self, generation: int) -> Population:
@@ -181,11 +189,12 @@ class Evolution:
         genes = scatter(self._bounds.of(families), uniform[:, : self._width])
         return Population(names=self.plan.families, families=families, genes=genes)
 
-    def _remember(self, results: Fitnesses) -> None:
+    def _keep_best(self, results: Fitnesses) -> None:
         """Keep the best of each family. Of genomes with equal fitness only the first by key is
         kept, so that equal behaviour counts as one parent. Failed genomes are not kept.
         """
         population, losses = self.population, -results.values
+        self._members.take(population.families, population.genes, losses, results.failed)
         for number, best in enumerate(self._archive.values()):
             rows = np.flatnonzero((population.families == number) & ~results.failed)
             own = losses[rows]
@@ -217,47 +226,79 @@ class Evolution:
 
     def _breed(self) -> Population:
         plan, width = self.plan, self._width
-        # Families in the order of the plan, the members of each with the best first.
-        members = [ranked for best in self._archive.values() for ranked in best]
-        if not members:
+        # Families in the order of the plan, the best of each first.
+        best = [ranked for own in self._archive.values() for ranked in own]
+        if not best:
             return self._newcomers(self.generation)
-        sizes = np.array([len(best) for best in self._archive.values()])
-        kinds = np.repeat(np.arange(sizes.size), sizes)
-        table = np.zeros((len(members), width))
-        for row, (_, _, genome) in zip(table, members, strict=True):
-            row[: len(genome.genes)] = genome.genes
+        kinds = np.repeat(np.arange(len(self._archive)), [*map(len, self._archive.values())])
         count = plan.population_size
         rng = keyed(plan.seed, Purpose.BREED, self.generation)
-        picks = rng.random((count, 2 * TOURNAMENT_SIZE + 2))
+        picks = rng.random((count, _PICKS))
         uniform = rng.random((count, 3 * MAX_GENES))
         steps = rng.normal((count, MAX_GENES))
-        scale = mutation_scale(self.generation, plan.generations)
-        ranks = np.array(sorted(range(len(members)), key=lambda i: members[i][:2]))
-        best = ranks[tournament(len(members), picks[:, :TOURNAMENT_SIZE])]
-        rows = self._quotas(kinds[best])
-        # The winner is a parent. If a quota moved the child to another family, the winner of the
-        # same draws within that family is. The other parent is always of the child's family.
-        begins, there = (np.cumsum(sizes) - sizes)[rows], sizes[rows, None]
-        # A family without members has no parents: its children are random.
-        last = len(members) - 1
+        ranks = np.array(sorted(range(len(best)), key=lambda i: best[i][:2]))
+        winners = ranks[tournament(len(best), picks[:, :TOURNAMENT_SIZE])]
+        rows = self._quotas(kinds[winners])
+        numbers = self._members.numbers(rows)
         made = np.empty((count, width))
         # In parts that fit into the processor's cache.
         for at in range(0, count, PART):
             part = slice(at, at + PART)
-            within, draw, spread = self._bounds.of(rows[part]), picks[part], uniform[part]
-            near = tournament(there[part], draw[:, :TOURNAMENT_SIZE])
-            near = np.minimum(begins[part] + near, last)
-            near = np.where(kinds[best[part]] == rows[part], best[part], near)
-            far = tournament(there[part], draw[:, TOURNAMENT_SIZE : 2 * TOURNAMENT_SIZE])
-            far = np.minimum(begins[part] + far, last)
-            genes = crossover(table[near], table[far], spread[:, :width], draw[:, -2])
-            choice = spread[:, MAX_GENES : MAX_GENES + width]
-            genes = mutate(within, genes, choice, steps[part, :width], scale)
-            fresh = np.flatnonzero((draw[:, -1] < RESET_RATE) | (there[part, 0] == 0))
-            numbers = spread[fresh, 2 * MAX_GENES : 2 * MAX_GENES + width]
-            genes[fresh] = scatter(within.of(fresh), numbers)
-            made[part] = genes
+            draw, spread = picks[part], uniform[part]
+            made[part] = self._children(rows[part], numbers[part], draw, spread, steps[part])
         return Population(names=plan.families, families=rows, genes=made)
+
+    def _children(
+        self, rows: Ints, numbers: Ints, draw: Floats, spread: Floats, steps: Floats
+    ) -> Floats:
+        """The genes (N, G) of children.
+
+        Args:
+            rows: (N,) their families.
+            numbers: (N,) see ``Members.numbers``.
+            draw: (N, P), spread: (N, 3 G) uniform, steps: (N, G) standard normal numbers.
+        """
+        width, members, within = self._width, self._members, self._bounds.of(rows)
+        choice = spread[:, :width]
+        other = spread[:, MAX_GENES : MAX_GENES + width]
+        genes = scatter(within, spread[:, 2 * MAX_GENES : 2 * MAX_GENES + width])
+        # (F, M): the members of each family, the best first; empty places are last.
+        order = np.argsort(members.losses, axis=1, kind="stable")
+        there = np.count_nonzero(np.isfinite(members.losses), axis=1)[rows]
+        target, happens, reset, move = numbers % MEMBERS, *draw[:, _OTHERS : _OTHERS + 3].T
+        # A family with few members has random children. There is no difference to an empty place.
+        bred = (there >= FEWEST) & (reset >= RESET_RATE)
+        mutant = (move < MUTANTS) | np.isinf(members.losses[rows, target])
+
+        def picked(own: Ints, ranks: Ints) -> Floats:
+            return members.genes[rows[own], order[rows[own], ranks]]
+
+        own = np.flatnonzero(bred & mutant)
+        near, far = (
+            picked(own, tournament(np.minimum(there[own], FOREMOST)[:, None], draw[own][:, which]))
+            for which in (slice(TOURNAMENT_SIZE), slice(TOURNAMENT_SIZE, _OTHERS))
+        )
+        mixed = crossover(near, far, choice[own], happens[own])
+        scales = mutation_scales(draw[own, _OTHERS + 3])
+        genes[own] = mutate(within.of(own), mixed, other[own], steps[own, :width], scales)
+        own = np.flatnonzero(bred & ~mutant)
+        lead, one, two, factor, rate = draw[own, _OTHERS + 3 :].T
+        leading = np.ceil(LEADING * there[own])
+        ranks = (
+            (lead * leading).astype(np.int64),
+            *((u * there[own]).astype(np.int64) for u in (one, two)),
+        )
+        base, first, second = (picked(own, rank) for rank in ranks)
+        genes[own] = difference(
+            within.of(own),
+            members.genes[rows[own], target[own]],
+            base,
+            (first, second),
+            choice[own],
+            other[own],
+            (factor, rate),
+        )
+        return genes
 
     def _quotas(self, wanted: Ints) -> Ints:
         """The family of every child: by the tournament, but with at least the quota of each

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Self
 
@@ -28,6 +28,9 @@ from ga.store_url import url_of
 
 MODES: Final = ("local", "distributed")
 LOOPBACK: Final = "127.0.0.1"
+MOST_NODES: Final = 64
+"""Nodes with series of their own; there are at most 14 for each, one a family."""
+OTHER_NODES: Final = "other"
 _CONNECT_SECONDS: Final = 0.6
 """Below the shortest time-out of a scrape, 1 s."""
 _POSTGRES_PORT: Final = 5432
@@ -89,6 +92,7 @@ class Reachable(Collector):
         self._one = threading.Lock()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Connect to each service, and report which accept a connection."""
         text = "1: the service accepts connections from here; 0: it does not."
         family = GaugeMetricFamily("ga_reachable", text, labels=["run", "service"])
         with self._one:
@@ -134,7 +138,10 @@ class Telemetry:
             ["run", "family", "outcome"],
             registry=registry,
         )
-        text = "From when a batch was first handed out until it was answered."
+        text = "Evaluations that a node answered; what is not in the ledger is among them."
+        self._answered = Counter("ga_answered", text, ["run", "family", "node"], registry=registry)
+        self._nodes: set[str] = set()
+        text = "From the first dispatch of a batch to its answer."
         self._batch_seconds = Histogram(
             "ga_batch_seconds", text, ["run"], buckets=_BUCKETS, registry=registry
         ).labels(run)
@@ -154,16 +161,29 @@ class Telemetry:
         made_of = (_version(), str(KERNEL_VERSION), platform.python_version())
         info.labels(run, *made_of).set(1)
 
-    def watch(self, results: Iterator[BatchResult], asked: int) -> Iterator[BatchResult]:
-        """Yield an evaluator's results, and record batch times and evaluations in flight."""
-        self._in_flight.set(asked)
+    def watch(
+        self, results: Iterator[BatchResult], asked: Sequence[Genome]
+    ) -> Iterator[BatchResult]:
+        """Yield an evaluator's results, and record batch times, evaluations in flight, and which
+        node answered which families.
+        """
+        self._in_flight.set(len(asked))
         try:
             for result in results:
                 self._in_flight.dec(len(result.indices))
                 self._batch_seconds.observe(result.seconds)
+                node = self._label(result.node)
+                for family, count in Tally(asked[at].family for at in result.indices).items():
+                    self._answered.labels(self._run, family, node).inc(count)
                 yield result
         finally:
             self._in_flight.set(0)
+
+    def _label(self, node: str) -> str:
+        """The node, or ``OTHER_NODES`` after ``MOST_NODES``: an autoscaled cluster has no bound."""
+        if len(self._nodes) < MOST_NODES:
+            self._nodes.add(node)
+        return node if node in self._nodes else OTHER_NODES
 
     def mode(self, mode: str) -> None:
         """Record the mode in use from now on."""
@@ -178,7 +198,7 @@ class Telemetry:
         """Record a failover."""
         self._fallbacks.inc()
 
-    def asked_cache(self, *, hits: int, misses: int, damaged: int) -> None:
+    def cache_lookup(self, *, hits: int, misses: int, damaged: int) -> None:
         """Record a query of the cache; damaged values also count as misses."""
         self._hits.inc(hits)
         self._misses.inc(misses)
@@ -212,6 +232,18 @@ class Telemetry:
         self._generations.inc()
 
 
+def check_host(host: str, option: str) -> None:
+    """Check the form of a host's name; ``socket`` would leave a socket open, and no ``OSError``.
+
+    Raises:
+        InputError: no host can have this name; the message names the option.
+    """
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise InputError(f"{option} {host}: not a name of a host ({error}); give another") from None
+
+
 def check_port(port: int, host: str = LOOPBACK) -> None:
     """Check that the address can be bound.
 
@@ -220,6 +252,7 @@ def check_port(port: int, host: str = LOOPBACK) -> None:
     """
     if not 0 <= port <= 65535:
         raise InputError(f"--metrics-port must be 0..65535, not {port}")
+    check_host(host, "--metrics-host")
     try:
         socket.create_server((host, port)).close()
     except socket.gaierror as error:

@@ -200,7 +200,8 @@ def log(values: Floats) -> Floats:
 @kernel()
 def _normal(words: Words) -> Floats:
     """(2 N,) standard normal numbers from (2 N,) random words: the numbers at i and N + i from the
-    words there (Box and Muller, 1958)."""
+    words there (Box and Muller, 1958).
+    """
     half = words.size // 2
     out = np.empty(words.size)
     for i in range(half):
@@ -345,7 +346,8 @@ def eigenvectors(symmetric: Floats) -> Floats:
 @kernel()
 def quantiles(values: Floats, levels: Floats) -> Floats:
     """(Q,) quantiles of (N,) at levels 0..1: between neighbours in proportion (Hyndman and Fan,
-    1996, type 7)."""
+    1996, type 7).
+    """
     ordered = np.sort(values)
     out = np.empty(levels.size)
     for i in range(levels.size):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ga.families import Family
 from ga.genome import Genome
-from ga.numerics import Stream, exp_of, log_of
+from ga.numerics import Stream, exp, log_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -24,10 +24,14 @@ TOURNAMENT_SIZE: Final = 8
 CROSSOVER_RATE: Final = 0.9
 MUTATION_RATE: Final = 0.7
 """Probability that a gene is mutated; at least one is, so that no child is a copy."""
-MUTATION_SCALE: Final = (0.8, 0.1)
-"""Standard deviation of a mutation as a share of the gene's range, in the first and the last
-generation; in between it falls geometrically.
-"""
+MUTATION_SCALE: Final = (0.1, 0.8)
+"""Least and largest standard deviation of a mutation as a share of the gene's range."""
+MUTANTS: Final = 0.5
+"""Probability that a child is bred by crossover and mutation, not by a difference of members."""
+FACTOR: Final = (0.4, 1.0)
+"""Bounds of the factor of a difference."""
+EXCHANGE: Final = (0.3, 0.9)
+"""Probabilities, chosen equally often, that a gene is changed by a difference."""
 RESET_RATE: Final = 0.05
 """Probability that a child is a new random genome of its family."""
 
@@ -91,13 +95,13 @@ def crossover(first: Floats, second: Floats, choice: Floats, happens: Floats) ->
 
 
 def mutate(
-    within: Family | Bounds, genes: Floats, choice: Floats, steps: Floats, scale: float
+    within: Family | Bounds, genes: Floats, choice: Floats, steps: Floats, scale: float | Floats
 ) -> Floats:
     """Mutate genes (N, G) by bounded Gaussian steps; integers by at least one.
 
     Args:
         choice: (N, G) uniform, steps: (N, G) standard normal numbers.
-        scale: standard deviation as a share of the gene's range.
+        scale: standard deviation as a share of the gene's range, for all or (N, 1).
     """
     within = within if isinstance(within, Bounds) else bounds([within])
     shift = steps * scale * (within.high - within.low)
@@ -109,10 +113,43 @@ def mutate(
     return np.clip(moved, within.low, within.high)
 
 
-def mutation_scale(generation: int, generations: int) -> float:
-    """The step size of a generation."""
-    first, last = MUTATION_SCALE
-    return first * float(exp_of(log_of(last / first) * (generation / max(generations - 1, 1))))
+def mutation_scales(draws: Floats) -> Floats:
+    """(N, 1) step sizes of mutations from uniform numbers (N,), each order of magnitude equally
+    often.
+    """
+    least, largest = MUTATION_SCALE
+    return np.asarray(least * exp(draws * log_of(largest / least)))[:, None]
+
+
+def difference(
+    within: Family | Bounds,
+    target: Floats,
+    base: Floats,
+    apart: tuple[Floats, Floats],
+    choice: Floats,
+    rounding: Floats,
+    draws: tuple[Floats, Floats],
+) -> Floats:
+    """Differential evolution (Storn and Price, 1997): some genes of ``target`` (N, G) are replaced
+    by those of base + factor (first - second), reflected at the bounds.
+
+    Args:
+        apart: first and second, each (N, G).
+        choice: (N, G) uniform numbers that choose the genes; at least one is replaced.
+        rounding: (N, G) uniform numbers that round integers up or down, by their fraction.
+        draws: uniform numbers (N,) of the factor and of the probability of a replacement.
+    """
+    within = within if isinstance(within, Bounds) else bounds([within])
+    low, high = within.low, within.high
+    factor = FACTOR[0] + draws[0] * (FACTOR[1] - FACTOR[0])
+    moved = base + factor[:, None] * (apart[0] - apart[1])
+    moved = low + np.abs(moved - low)
+    moved = np.clip(high - np.abs(high - moved), low, high)
+    moved = np.where(within.integer, np.floor(moved + rounding), moved)
+    rate = np.where(draws[1] < 0.5, *EXCHANGE)[:, None]
+    choice = np.where(within.there, choice, np.inf)
+    chosen = (choice < rate) | (choice == choice.min(axis=1, keepdims=True))
+    return np.where(chosen, moved, target)
 
 
 def tournament(count: int | Ints, draws: Floats) -> Ints:

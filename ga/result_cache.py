@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
+from ga.digits import whole
 from ga.environment import setting
 from ga.errors import InputError
 from ga.evaluation.settings import Outcome
 from ga.families import KERNEL_VERSION
+from ga.files import read_text
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -137,12 +139,13 @@ def parse_url(
         raise InputError(f"--cache: not a URL; give {_FORM}") from None
     if parts.scheme not in ("redis", "rediss") or not host or parts.query or parts.fragment:
         raise InputError(f"--cache: not the URL of a Redis server; give {_FORM}")
-    if path and not path.isdecimal():
+    database = whole(path or "0")
+    if database is None:
         raise InputError(f"--cache: the database must be a number; give {_FORM}")
     password = unquote(parts.password) if parts.password else None
     if password is None and password_file:
         try:
-            password = Path(password_file).read_text().strip()
+            password = read_text(Path(password_file)).strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "no text"
             raise InputError(
@@ -152,7 +155,7 @@ def parse_url(
     return CacheServer(
         host=host,
         port=port or 6379,
-        database=int(path or 0),
+        database=database,
         username=unquote(parts.username) if parts.username else None,
         password=password,
         tls=parts.scheme == "rediss",
@@ -224,7 +227,7 @@ class Cache:
                 raise ConnectionError("its answer has not one value for each key")
         except Exception as error:
             # No error of the cache may end a run.
-            self._lose(error)
+            self._mark_lost(error)
             return {}
         found: dict[str, Outcome] = {}
         for key, value in zip(keys, values, strict=True):
@@ -252,19 +255,19 @@ class Cache:
             try:
                 outcomes = self._waiting.get(timeout=self._pause)
             except queue.Empty:
-                self._try_again()
+                self._reconnect()
                 continue
             if outcomes is None:
                 return
             if not self._lost:
                 self._store(outcomes)
 
-    def _try_again(self) -> None:
+    def _reconnect(self) -> None:
         if self._lost:
             try:
                 self._client.ping()
             except Exception as error:
-                self._lose(error)
+                self._mark_lost(error)
             else:
                 self._lost = False
 
@@ -280,9 +283,9 @@ class Cache:
                     if isinstance(answer, Exception):
                         raise answer
         except Exception as error:
-            self._lose(error)
+            self._mark_lost(error)
 
-    def _lose(self, error: Exception) -> None:
+    def _mark_lost(self, error: Exception) -> None:
         self._lost = True
         with self._warning:
             first, self._warned = not self._warned, True

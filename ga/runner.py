@@ -56,7 +56,7 @@ class Summary:
     """Outcomes from the cache; not included in ``evaluations``."""
     fallbacks: int
     """Number of failovers from the cluster to this machine."""
-    takebacks: int
+    failbacks: int
     """Number of failbacks to the cluster."""
     seconds: float
     """Seconds from the first evaluation to the last commit, without loading workers."""
@@ -72,12 +72,12 @@ class Summary:
 
 
 @dataclass
-class _Tally:
+class _Counters:
     evaluations: int = 0
     failed: int = 0
     cached: int = 0
     fallbacks: int = 0
-    takebacks: int = 0
+    failbacks: int = 0
     cpu: dict[str, float] = field(default_factory=dict)
 
 
@@ -87,6 +87,7 @@ class Runner:
     Args:
         fall_back: makes the local evaluator for a failover.
         stand_by: reconnects to the cluster during local work; None: no failback.
+        enough: ends the run before its plan does; see ``ga.stopping.Stopping.enough``.
         known: outcomes by key that are in the ledger already, for a resumed run.
         cache: queried before work is dispatched, and filled with new outcomes; the caller closes
             it.
@@ -109,6 +110,7 @@ class Runner:
         cache: Cache | None = None,
         telemetry: Telemetry | None = None,
         stand_by: Callable[[], Reconnector] | None = None,
+        enough: Callable[[int, float | None], bool] = lambda _generation, _best: False,
     ) -> None:
         self._run, self._evolution = run, evolution
         self._market_hash, self._settings = market.hash, settings
@@ -116,16 +118,16 @@ class Runner:
         self._fall_back, self._log = fall_back, log
         self._on_progress = on_progress
         self._cache, self._telemetry = cache, telemetry or Telemetry(run)
-        self._stand_by = stand_by
+        self._stand_by, self._enough = stand_by, enough
         self._standby: Reconnector | None = None
         self._known = known or {}
         self._best: float | None = max(
             (o.fitness for o in self._known.values() if o.fitness is not None), default=None
         )
-        self._tally = _Tally()
+        self._counters = _Counters()
         self._checked: dict[str, NodeReport] = {}
         """Reported nodes by their id."""
-        self._met: list[NodeRecord] = []
+        self._unrecorded_nodes: list[NodeRecord] = []
         """Nodes of an abandoned evaluator that are not in the ledger yet."""
         self._tried: defaultdict[str, list[Attempt]] = defaultdict(list)
         """Key -> the failed attempts of this generation."""
@@ -141,16 +143,16 @@ class Runner:
         try:
             self._evaluator.warm_up()
         except ClusterError as error:
-            self._take_over(error)
+            self._fail_over(error)
         return time.perf_counter() - started
 
     def go(self) -> Summary:
-        """Run to the last generation."""
+        """Run to the last generation, or until it is enough."""
         try:
             return self._go()
         except MachineError:
             # No commit is running, so record the refused node and its reason in the ledger.
-            self._ledger.keep_nodes(self._run, self._meet())
+            self._ledger.keep_nodes(self._run, self._new_nodes())
             raise
         finally:
             if self._standby is not None:
@@ -158,7 +160,7 @@ class Runner:
 
     def _go(self) -> Summary:
         startup = self.warm_up()
-        self._ledger.keep_nodes(self._run, self._meet())
+        self._ledger.keep_nodes(self._run, self._new_nodes())
         self._log.write("ready", workers=self._evaluator.workers)
         self._telemetry.mode(self._evaluator.mode)
         evolution = self._evolution
@@ -170,7 +172,7 @@ class Runner:
         # is uncommitted, and the run ends only after the last commit.
         with ThreadPoolExecutor(1, thread_name_prefix="ledger") as committer:
             committing: Future[None] | None = None
-            while not evolution.done:
+            while not evolution.done and not self._enough(evolution.generation, self._best):
                 commit = self._generation()
                 if committing is not None:
                     committing.result()
@@ -183,15 +185,15 @@ class Runner:
             mode=self._evaluator.mode,
             workers=self._evaluator.workers,
             generations=evolution.generation,
-            evaluations=self._tally.evaluations,
-            failed=self._tally.failed,
-            cached=self._tally.cached,
-            fallbacks=self._tally.fallbacks,
-            takebacks=self._tally.takebacks,
+            evaluations=self._counters.evaluations,
+            failed=self._counters.failed,
+            cached=self._counters.cached,
+            fallbacks=self._counters.fallbacks,
+            failbacks=self._counters.failbacks,
             seconds=time.perf_counter() - self._started,
             startup_seconds=startup,
-            cpu_seconds=sum(self._tally.cpu.values()),
-            cpu_seconds_by_node=dict(self._tally.cpu),
+            cpu_seconds=sum(self._counters.cpu.values()),
+            cpu_seconds_by_node=dict(self._counters.cpu),
         )
 
     def _generation(self) -> Callable[[], None]:
@@ -204,9 +206,9 @@ class Runner:
         for key, genome in zip(keys, population, strict=True):
             if key not in self._known:
                 wanted.setdefault(key, genome)
-        attempts = self._recall(wanted)
+        attempts = self._read_cache(wanted)
         attempts |= self._evaluate({k: g for k, g in wanted.items() if k not in attempts})
-        self._remember(attempts)
+        self._write_cache(attempts)
         outcomes = [self._known[key] for key in keys]
         evolution.tell_arrays(Fitnesses.of(outcomes, packed))
         seconds = time.perf_counter() - began
@@ -214,7 +216,7 @@ class Runner:
         best = self._best
         tried = [attempt for tries in self._tried.values() for attempt in tries]
         self._tried.clear()
-        checked = self._meet()
+        checked = self._new_nodes()
 
         def commit() -> None:
             self._ledger.commit(
@@ -235,28 +237,28 @@ class Runner:
 
         return commit
 
-    def _recall(self, wanted: dict[str, Genome]) -> dict[str, int]:
+    def _read_cache(self, wanted: dict[str, Genome]) -> dict[str, int]:
         """Take known outcomes from the cache; returns key -> 0 attempts."""
         if self._cache is None:
             return {}
         damaged = self._cache.damaged
         found = self._cache.get_many(list(wanted))
         for outcome in found.values():
-            self._learn(outcome)
-        self._tally.cached += len(found)
-        self._telemetry.asked_cache(
+            self._store_outcome(outcome)
+        self._counters.cached += len(found)
+        self._telemetry.cache_lookup(
             hits=len(found),
             misses=len(wanted) - len(found),
             damaged=self._cache.damaged - damaged,
         )
         return dict.fromkeys(found, 0)
 
-    def _remember(self, attempts: dict[str, int]) -> None:
+    def _write_cache(self, attempts: dict[str, int]) -> None:
         """Store outcomes in the cache that did not come from it."""
         if self._cache is not None:
             self._cache.put_many(self._known[key] for key, tries in attempts.items() if tries)
 
-    def _learn(self, outcome: Outcome) -> None:
+    def _store_outcome(self, outcome: Outcome) -> None:
         self._known[outcome.key] = outcome
         fitness = outcome.fitness
         if fitness is not None and (self._best is None or fitness > self._best):
@@ -266,7 +268,7 @@ class Runner:
         """Evaluate genomes without an outcome; returns key -> attempts."""
         attempts: dict[str, int] = {}
         while True:
-            self._take_back()
+            self._fail_back()
             left = {k: g for k, g in wanted.items() if k not in attempts}
             if not left:
                 self._report(1.0)
@@ -276,25 +278,25 @@ class Runner:
                 genomes = list(left.values())
                 # Only this variable holds the generator, so leaving the loop also ends the
                 # evaluator's side.
-                for result in self._telemetry.watch(self._evaluator.evaluate(genomes), len(left)):
-                    self._take(result, attempts)
+                for result in self._telemetry.watch(self._evaluator.evaluate(genomes), genomes):
+                    self._on_result(result, attempts)
                     self._report(len(attempts) / len(wanted))
                     if self._standby is not None and self._standby.ready:
                         break
             except ClusterError as error:
-                self._abandon(left)
-                self._take_over(error)
+                self._record_unanswered(left)
+                self._fail_over(error)
                 continue
-            self._abandon(left)
+            self._record_unanswered(left)
             missing = sum(key not in attempts for key in wanted)
             if missing and not (self._standby is not None and self._standby.ready):
                 raise RuntimeError(
                     f"evaluator {self._evaluator.mode} ended with {missing} genomes unanswered"
                 )
 
-    def _meet(self) -> list[NodeRecord]:
+    def _new_nodes(self) -> list[NodeRecord]:
         """Report and return the nodes that were checked since the last call."""
-        fresh, self._met = self._met, []
+        fresh, self._unrecorded_nodes = self._unrecorded_nodes, []
         for one in self._evaluator.nodes:
             if self._checked.get(one.id) == one:
                 continue
@@ -306,32 +308,34 @@ class Runner:
             fresh.append(NodeRecord(**asdict(one)))
         return fresh
 
-    def _abandon(self, asked: Mapping[str, Genome]) -> None:
+    def _record_unanswered(self, asked: Mapping[str, Genome]) -> None:
         """Record the attempts of an evaluator that failed or was abandoned."""
         keys = list(asked)
-        for index, tries in self._evaluator.abandoned.items():
-            self._note(keys[index], tries)
+        for index, tries in self._evaluator.unanswered_attempts.items():
+            self._record_attempts(keys[index], tries)
 
-    def _note(self, key: str, tries: Sequence[FailedAttempt]) -> int:
+    def _record_attempts(self, key: str, tries: Sequence[FailedAttempt]) -> int:
         """Record failed attempts at an evaluation; returns their number so far."""
         known = self._tried[key]
         known += [Attempt(key=key, attempt=n, **asdict(t)) for n, t in enumerate(tries, len(known))]
         return len(known)
 
-    def _take(self, result: BatchResult, attempts: dict[str, int]) -> None:
+    def _on_result(self, result: BatchResult, attempts: dict[str, int]) -> None:
         batch = result.batch
         for outcome in batch.outcomes:
             if outcome.key in attempts:
                 continue
             # Usually there are no failed attempts.
-            noted = self._note(outcome.key, result.tried) if result.tried or self._tried else 0
+            noted = 0
+            if result.tried or self._tried:
+                noted = self._record_attempts(outcome.key, result.tried)
             attempts[outcome.key] = noted + 1
-            self._learn(outcome)
-            self._tally.evaluations += 1
+            self._store_outcome(outcome)
+            self._counters.evaluations += 1
             if outcome.fitness is None:
-                self._tally.failed += 1
+                self._counters.failed += 1
                 self._log.write("failed", key=outcome.key, error=outcome.error)
-        cpu = self._tally.cpu
+        cpu = self._counters.cpu
         cpu[result.node] = cpu.get(result.node, 0.0) + batch.cpu_seconds
         self._log.write(
             "batch",
@@ -346,28 +350,28 @@ class Runner:
             finished_at=batch.finished_at,
         )
 
-    def _take_over(self, error: ClusterError) -> None:
+    def _fail_over(self, error: ClusterError) -> None:
         if self._evaluator.mode == "local":
             # There is no failover from this machine: the error would repeat for ever.
             raise error
-        self._tally.fallbacks += 1
+        self._counters.fallbacks += 1
         self._telemetry.fell_back()
         self._log.write("fallback", reason=redact(str(error)))
-        self._met += self._meet()
+        self._unrecorded_nodes += self._new_nodes()
         self._evaluator.close()
         self._evaluator = self._fall_back(error)
         if self._stand_by is not None:
             self._standby = self._stand_by()
         self._evaluator.warm_up()
 
-    def _take_back(self) -> None:
+    def _fail_back(self) -> None:
         """Failback if the cluster answers again; local batches in flight are repeated there."""
-        returned = None if self._standby is None else self._standby.take()
+        returned = None if self._standby is None else self._standby.pop()
         if self._standby is None or returned is None:
             return
         self._standby.close()
         self._standby = None
-        self._tally.takebacks += 1
+        self._counters.failbacks += 1
         reason = (
             f"cluster answered at try {returned.tries}, {returned.seconds:.0f} s after its loss"
         )
@@ -387,9 +391,9 @@ class Runner:
                 generations=plan.generations,
                 done=round(share * plan.population_size),
                 population_size=plan.population_size,
-                evaluations=self._tally.evaluations,
+                evaluations=self._counters.evaluations,
                 best=self._best,
-                evaluations_per_second=self._tally.evaluations / spent if spent > 0 else 0.0,
+                evaluations_per_second=self._counters.evaluations / spent if spent > 0 else 0.0,
                 seconds_left=spent / finished * (total - finished) if finished > 0 else None,
             )
         )

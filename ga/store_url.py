@@ -17,6 +17,12 @@ def url_of(store: str) -> URL:
     if not store.strip():
         # SQLite would open a database in memory, and the history would be lost.
         raise InputError("--store: empty; give a file, sqlite:///FILE or postgresql://...")
+    try:
+        store.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"--store {store}: has bytes that are not UTF-8; rename the file, or give another"
+        ) from None
     if "://" not in store:
         return URL.create("sqlite", database=store)
     if store.startswith("sqlite:"):

@@ -31,6 +31,7 @@ from ga.result_cache import Cache, check_cache, open_cache
 from ga.resumption import resumed
 from ga.runner import Progress, Runner, Summary
 from ga.sources import MarketSpec
+from ga.stopping import Stopping, check_limits
 
 MODES: Final = ("auto", "local", "distributed")
 
@@ -52,6 +53,10 @@ class Options:
     cache: str | None = None
     metrics_port: int | None = None
     metrics_host: str = LOOPBACK
+    time_budget: float | None = None
+    """Seconds after which the run ends, between two generations."""
+    stop_after: int | None = None
+    """Generations without a better fitness after which it ends."""
 
     def check(self) -> None:
         """Check what can be checked before a market is read.
@@ -60,6 +65,7 @@ class Options:
             InputError: the message names the option.
         """
         check_top(self.top)
+        check_limits(self.time_budget, self.stop_after)
         if self.mode not in MODES:
             raise InputError(f"--mode {self.mode}: give one of {', '.join(MODES)}")
 
@@ -85,6 +91,9 @@ class Listener(Protocol):
 
     def begun(self, run: str) -> None:
         """The run is in the ledger: it can be resumed from now on."""
+
+    def reading(self, ledger: Ledger) -> AbstractContextManager[None]:
+        """A stored run is read while the context lasts."""
 
     def watching(self) -> AbstractContextManager[Callable[[Progress], None]]:
         """A function that takes the progress, while the context lasts."""
@@ -146,7 +155,7 @@ def evolve(
             run=run,
         )
         listener.begun(begun)
-        with ledger.own(begun):
+        with ledger.acquire(begun):
             return _drive(
                 options,
                 listener,
@@ -176,8 +185,9 @@ def resume(run: str, *, options: Options, listener: Listener) -> tuple[Summary, 
         market = load_again(record)
         # Take ownership before reading: a previous owner can no longer commit.
         listener.begun(record.run)
-        with ledger.own(record.run):
-            evolution = resumed(ledger, record, visible(market, record.settings).hash)
+        with ledger.acquire(record.run):
+            with listener.reading(ledger):
+                evolution = resumed(ledger, record, visible(market, record.settings).hash)
             choice = _choose(
                 options, visible(market, record.settings), record.settings, record.plan
             )
@@ -222,6 +232,7 @@ def _drive(
 ) -> tuple[Summary, Result]:
     """Evolve to the end, then appraise what was found."""
     plan, seen = evolution.plan, visible(market, settings)
+    stopping = Stopping(time_budget=options.time_budget, stop_after=options.stop_after)
 
     def fall_back(error: ClusterError) -> Evaluator:
         listener.say(f"ga: {error}; continuing on this machine")
@@ -262,11 +273,16 @@ def _drive(
             cache=cache,
             telemetry=telemetry,
             stand_by=lambda: Reconnector(connect),
+            enough=stopping.enough,
         )
         try:
             summary = runner.go()
         finally:
             runner.evaluator.close()
+    if stopping.reason:
+        listener.say(
+            f"ended after generation {summary.generations} of {plan.generations}: {stopping.reason}"
+        )
     # The learned families take seconds, and at the first run some kernels are compiled.
     listener.say("measuring the best strategies on all parts of the history")
     # What is stored does not depend on how strategies are listed.

@@ -341,7 +341,7 @@ def phase_key(index: int) -> Markup:
 
 
 def _phase(index: int, x: float, y: float, title: str) -> Markup:
-    """One phase, told apart by shape as well as by colour."""
+    """One phase, distinguished by shape as well as by colour."""
     name = tag("title", title) if title else Markup("")
     shapes = (
         f"M{x - 5:.1f},{y:.1f}a5,5 0 1,0 10,0a5,5 0 1,0 -10,0Z",

@@ -109,14 +109,14 @@ def render_page(result: GateResult, evidence: Sequence[Evidence], runs: Sequence
 
 def _render(template: str, **values: object) -> str:
     templates = Templates(
-        loader=PackageLoader("evolution_gate.reports", package_path=""),
+        loader=PackageLoader("evolution_gate.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     templates.filters["quoted"] = shlex.quote
-    style = Markup(Path(__file__).with_name("style.css").read_text(encoding="utf-8"))
+    style = Markup((Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8"))
     return templates.get_template(template).render(style=style, **values)
 
 

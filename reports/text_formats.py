@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from evolution_gate.reports.markdown import code, escaped
+from evolution_gate.reports.stage_times import gathering_seconds, wall_seconds
 from validation.certificates import HEALTHY
 from validation.contract import Criterion
 from validation.decision import GateResult
+from validation.evidence.log import Evidence
 from validation.verdict import Status, Verdict, bounds, format_explanation, format_list
 
 _SIGNS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "❔"}
@@ -20,8 +25,12 @@ def interval(criterion: Criterion, verdict: Verdict) -> str:
     return bounds(verdict, criterion.unit) or "–"
 
 
-def junit(result: GateResult) -> str:
-    """JUnit XML: one test case per criterion; FAIL is a failure, INCONCLUSIVE is skipped."""
+def junit(result: GateResult, evidence: Sequence[Evidence] = ()) -> str:
+    """JUnit XML: one test case per criterion; FAIL is a failure, INCONCLUSIVE is skipped.
+
+    The time of a test case is how long its evidence took to gather, so that a stage that feeds
+    several criteria counts for each. The time of the suite is that of the runs.
+    """
     suite = TestSuite("gate")
     suite.add_property("decision", _xml(result.decision_text))
     for line in result.not_undone:
@@ -34,7 +43,8 @@ def junit(result: GateResult) -> str:
         suite.add_property(_xml(f"sha256 of {source.path}"), _xml(source.sha256))
     for criterion in result.criteria:
         verdict = result.verdicts[criterion.id]
-        case = TestCase(criterion.id, classname="validation.decision", time=0)
+        case = TestCase(criterion.id, classname="validation.decision")
+        case.time = round(gathering_seconds(criterion, evidence), 3)
         message = _xml(format_explanation(verdict))
         if verdict.status is Status.FAIL:
             failure = Failure(message)
@@ -52,6 +62,10 @@ def junit(result: GateResult) -> str:
     root = JUnitXml()
     root.add_testsuite(suite)
     root.update_statistics()
+    suite.time = root.time = round(sum(map(wall_seconds, evidence)), 3)
+    if evidence and evidence[0].events:
+        began = datetime.fromtimestamp(evidence[0].events[0].at, tz=UTC)
+        suite.timestamp = began.isoformat(timespec="seconds")
     text = str(root.tostring(), "utf-8")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
 
@@ -59,66 +73,64 @@ def junit(result: GateResult) -> str:
 def summary(result: GateResult) -> str:
     """Markdown, short enough for a job summary or a comment."""
     counts = ", ".join(f"{result.count(status)} {status.value}" for status in Status)
-    lines = [f"# {_markdown(line)}" for line in result.not_undone]
-    lines += [f"# Gate for Phase 2: {_markdown(result.decision_text)}", "", counts, ""]
-    lines += [f"Warning: {_markdown(one)}  " for one in result.warnings]
-    lines += [f"System {_code(result.system_id)}: {_markdown(result.system)}", ""]
-    lines += [f"Signature: {_markdown(result.signature.text)}", ""]
+    lines = [f"# {escaped(line)}" for line in result.not_undone]
+    lines += [f"# Gate for Phase 2: {escaped(result.decision_text)}", "", counts, ""]
+    lines += [f"Warning: {escaped(one)}  " for one in result.warnings]
+    lines += [f"System {code(result.system_id)}: {escaped(result.system)}", ""]
+    lines += [f"Signature: {escaped(result.signature.text)}", ""]
     lines += ["| Criterion | System | Target | Measured | 95 % bounds | Verdict | Why |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for criterion in result.criteria:
         verdict = result.verdicts[criterion.id]
         cells = (
             f"`{criterion.id}`",
-            _code(result.system_id),
-            _markdown(criterion.target),
-            _markdown(verdict.measured or "–"),
-            _markdown(interval(criterion, verdict)),
+            code(result.system_id),
+            escaped(criterion.target),
+            escaped(verdict.measured or "–"),
+            escaped(interval(criterion, verdict)),
             f"{_SIGNS[verdict.status]} {verdict.status.value}",
-            _markdown(format_explanation(verdict)),
+            escaped(format_explanation(verdict)),
         )
         lines.append("| " + " | ".join(cells) + " |")
     lines += _open(result)
     lines += ["", "## Measurement quality", ""]
     for aspect in result.observer:
-        why = (
-            f" — **not trusted**: {_markdown(format_list(aspect.doubts))}" if aspect.doubts else ""
-        )
-        lines.append(f"- {aspect.source}: {_markdown(aspect.measured or '–')}{why}")
+        why = f" — **not trusted**: {escaped(format_list(aspect.doubts))}" if aspect.doubts else ""
+        lines.append(f"- {aspect.source}: {escaped(aspect.measured or '–')}{why}")
         if aspect.doubts:
             lines[-1] += f"; not trusted for {', '.join(aspect.criteria)}"
     if result.violations:
         lines += ["", "## Contradictions in the evidence", ""]
         lines += [
-            f"- run {_code(one.run)}: {_markdown(one.text)} (rule: {_markdown(one.rule)})"
+            f"- run {code(one.run)}: {escaped(one.text)} (rule: {escaped(one.rule)})"
             for one in result.violations
         ]
     if result.plugins or result.foreign_code:
         lines += ["", "## Plug-ins", ""]
-        lines += [f"- {_markdown(one.text)}" for one in result.plugins]
-        lines += [f"- ran with the stages: {_markdown(one)}" for one in result.foreign_code]
+        lines += [f"- {escaped(one.text)}" for one in result.plugins]
+        lines += [f"- ran with the stages: {escaped(one)}" for one in result.foreign_code]
     if result.left_out:
         lines += ["", "## Runs of this system that were left out", ""]
-        lines += [f"- {_markdown(one.text)}" for one in result.left_out]
+        lines += [f"- {escaped(one.text)}" for one in result.left_out]
     if result.reservations:
         lines += ["", "## Reasons for no GO", ""]
-        lines += [f"- {_markdown(one)}" for one in result.reservations]
+        lines += [f"- {escaped(one)}" for one in result.reservations]
     planted = [one for one in result.certificates if one.defect != HEALTHY]
     noticed = sum(one.detected for one in planted)
     lines += ["", "## Certification", ""]
     lines.append(f"- {noticed} of {len(planted)} mutants detected; {result.false_alarms}")
-    lines += [f"- do not count: {_markdown(line)}" for line in result.refused]
+    lines += [f"- do not count: {escaped(line)}" for line in result.refused]
     if result.uncertified:
-        names = ", ".join(map(_code, result.uncertified))
+        names = ", ".join(map(code, result.uncertified))
         lines.append(f"- not certified, so GO is not possible: {names}")
     lines += ["", "## Evidence", ""]
     for source in result.sources:
         state = "" if source.closed else " — **not closed, the run was cut short**"
         lines.append(
-            f"- {_code(source.path)}, run {_code(source.run)}, {source.events} events{state}  "
+            f"- {code(source.path)}, run {code(source.run)}, {source.events} events{state}  "
         )
         lines.append(f"  sha256 `{source.sha256}`  ")
-        lines.append(f"  replay: {_code(source.replay)}")
+        lines.append(f"  replay: {code(source.replay)}")
     return "\n".join(lines) + "\n"
 
 
@@ -128,30 +140,19 @@ def _open(result: GateResult) -> list[str]:
     if not result.open_points:
         return [*lines, "Nothing."]
     for group in result.open_points:
-        lines.append(f"- **{_markdown(group.heading)}**")
+        lines.append(f"- **{escaped(group.heading)}**")
         lines += [
-            f"  - {_code(point.criterion) if point.criterion else 'all criteria'}:"
-            f" {_markdown(point.text)}"
+            f"  - {code(point.criterion) if point.criterion else 'all criteria'}:"
+            f" {escaped(point.text)}"
             for point in group.points
         ]
         if group.before:
-            lines.append(f"  - first: {_markdown(group.before)}")
-        lines += [f"  - run: {_code(command)}" for command in group.commands]
-        lines.append(f"  - duration: {_markdown(group.duration)}")
+            lines.append(f"  - first: {escaped(group.before)}")
+        lines += [f"  - run: {code(command)}" for command in group.commands]
+        lines.append(f"  - duration: {escaped(group.duration)}")
     return lines
 
 
 def _xml(text: str) -> str:
     """Drop characters that XML cannot hold; an error message may contain control characters."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def _markdown(text: str) -> str:
-    """Escape a table cell, so that a message cannot open tags, links or columns."""
-    flat = " ".join(text.split())
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", flat).replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _code(text: str) -> str:
-    flat = " ".join(text.split()).replace("`", "'")
-    return f"`{flat}`"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from evolution_gate.reports.comment import comment
 from evolution_gate.reports.html import render_index, render_page
 from evolution_gate.reports.runs import RESULT, read_runs
 from evolution_gate.reports.text_formats import junit, summary
@@ -22,9 +23,9 @@ def write(
     out_dir: str | os.PathLike[str],
     *,
     runs: Path | None = None,
-) -> tuple[Path, Path, Path]:
-    """Write ``report.html``, ``junit.xml``, ``summary.md`` and ``result.json``; replaces older
-    ones.
+) -> tuple[Path, ...]:
+    """Write ``report.html``, ``junit.xml``, ``summary.md``, ``comment.md`` and ``result.json``;
+    replaces older ones.
 
     Args:
         result: The gate's result on ``evidence``.
@@ -34,7 +35,7 @@ def write(
             rewritten.
 
     Returns:
-        The paths of the first three, in that order.
+        The paths of the first four, in that order.
     """
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,14 +43,15 @@ def write(
     (folder / RESULT).write_text(decided + "\n", encoding="utf-8")
     texts = {
         "report.html": render_page(result, evidence, read_runs(runs)[0] if runs else ()),
-        "junit.xml": junit(result),
+        "junit.xml": junit(result, evidence),
         "summary.md": summary(result),
+        "comment.md": comment(result),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     if runs is not None:
         write_index(runs)
-    return folder / "report.html", folder / "junit.xml", folder / "summary.md"
+    return tuple(folder / name for name in texts)
 
 
 def write_index(folder: Path) -> Path:

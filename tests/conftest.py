@@ -36,15 +36,16 @@ _FIRST = (
     "test_ga_service_process.py",
     "test_ga_pool.py",
     "test_soak.py",
-    "test_ga_telemetry.py",
+    "test_ga_metrics.py",
     "test_ga_faults.py",
     "test_fixtures_stack.py",
+    "test_head_restart.py",
     "test_fixtures_removal.py",
     "test_ga_cluster.py",
-    "test_ga_compose.py",
+    "test_ga_production.py",
     "test_deploy_docs.py",
     "test_schedule.py",
-    "test_own.py",
+    "test_extension.py",
 )
 """Files that take longest, in that order: begun last, they would keep the other workers idle."""
 

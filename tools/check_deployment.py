@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,8 @@ _RAY: Final = "ray.io/"
 _OPERATOR: Final = "monitoring.coreos.com/"
 """Its PrometheusRule is tested by promtool."""
 _NAMESPACE: Final = "evolution-gate"
+_SENT: Final = Path(__file__).parents[1] / "fixtures/backends/kubernetes/manifests.py"
+"""What the gate sends to the Kubernetes API; the module imports nothing of the gate."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -87,6 +90,12 @@ def manifests(folder: Path) -> dict[str, list[dict[str, Any]]]:
             document["metadata"]["namespace"] = _NAMESPACE
         found[file.name] = documents
     return found
+
+
+def sent() -> list[dict[str, Any]]:
+    """Bodies of the gate's own requests to the Kubernetes API, one of each kind."""
+    examples: list[dict[str, Any]] = runpy.run_path(str(_SENT))["examples"]()
+    return examples
 
 
 def judge(
@@ -185,16 +194,21 @@ def main() -> int:
     """Run all checkers, and print what is not accepted."""
     settings = tomllib.loads(ACCEPTED.read_text())
     with tempfile.TemporaryDirectory() as scratch:
-        files = []
+        files, folder = [], Path(scratch) / "kuberay"
+        folder.mkdir()
         for name, documents in manifests(FOLDER / KUBERNETES).items():
-            file = Path(scratch) / name
+            file = folder / name
             file.write_text(yaml.safe_dump_all(documents))
             files.append(file)
+        # Not for checkov: they are no deployment.
+        requests = Path(scratch) / "sent" / "requests.yaml"
+        requests.parent.mkdir()
+        requests.write_text(yaml.safe_dump_all(sent()))
         findings = [
             *hadolint(FOLDER),
             *yamllint(FOLDER, settings.pop("yamllint-rules")),
-            *kubernetes_validate(files),
-            *checkov(FOLDER, Path(scratch)),
+            *kubernetes_validate([*files, requests]),
+            *checkov(FOLDER, folder),
         ]
     errors, accepted = judge(sorted(findings), settings)
     for error in errors:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import json
 import math
 import os
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ga.errors import InputError
 from validation import statistics
-from validation.code_syntax import syntax
+from validation.code_hashes import code_hash, criterion_hash, engine_hash
 from validation.evidence.base import Record
 from validation.evidence.chained_lines import printable, read_object
 from validation.evidence.errors import EvidenceError
@@ -28,8 +26,6 @@ from validation.evidence.schema import Schema
 if TYPE_CHECKING:
     from validation.contract import Mutant
 
-_ROOT: Final = Path(__file__).resolve().parents[__name__.count(".")]
-"""The folder that holds the packages."""
 SHIPPED: Final = Path(__file__).parent / "shipped_certificates.jsonl"
 """Certificates that a release is shipped with, for its unchanged code and dependencies."""
 MAX_AGE_DAYS: Final = 180.0
@@ -43,19 +39,6 @@ _OPEN: Final = "INCONCLUSIVE"
 _VERDICTS: Final = (_PASS, "FAIL", _OPEN)
 _MOST_SHOWN: Final = 60
 """Characters of a dependency's version that are shown."""
-_CODE: Final = (
-    ("validation", "*.py"),
-    ("validation", "*.toml"),
-    ("fixtures", "*.py"),
-    ("deploy", "*.yml"),
-    ("deploy", "*.json"),
-)
-
-
-@cache
-def engine_hash() -> str:
-    """SHA-256 of the engine's code."""
-    return _hash(_ROOT, (("ga", "*.py"),))
 
 
 @cache
@@ -88,7 +71,7 @@ class Certificate(Record):
     """
     reason: str
     code: str
-    """``code_hash`` of the gate that gave the verdict."""
+    """``criterion_hash`` of the gate that gave the verdict, or the hash of a custom file."""
     at: float
     stack: str = "processes"
     """Backend of the trial: ``processes`` or ``containers``."""
@@ -98,57 +81,6 @@ class Certificate(Record):
     """Versions of what the engine runs on, as ``dependencies`` gives them; empty: not known."""
     python: str = field(default_factory=platform.python_version)
     """Version of Python that the trial ran on; it is only stated."""
-
-
-@cache
-def code_hash() -> str:
-    """SHA-256 of the code of gate and fixtures, and of the rules and dashboards that they start
-    with. A changed gate needs new certificates.
-    """
-    return hash_of(_ROOT)
-
-
-def hash_of_installed() -> str:
-    """``code_hash`` of the files as they are now."""
-    return hash_of(_ROOT)
-
-
-def hash_of(root: Path) -> str:
-    """``code_hash`` of the project in a folder.
-
-    A Python file enters with its ``syntax``, any other file with every byte. Tests do not enter.
-    """
-    return _hash(root, _CODE)
-
-
-def _hash(root: Path, parts: Iterable[tuple[str, str]]) -> str:
-    digest = hashlib.sha256()
-    for package, names in parts:
-        folder = _folder(root, package)
-        for file in sorted(folder.rglob(names)):
-            place = package / file.relative_to(folder)
-            content = file.read_bytes()
-            if file.suffix == ".py":
-                if file.name.startswith("test_") or "tests" in place.parts:
-                    continue
-                content = _syntax_of(content)
-            digest.update(f"{place} {len(content)}\n".encode())
-            digest.update(content)
-    return digest.hexdigest()
-
-
-def _folder(root: Path, name: str) -> Path:
-    """Path of a folder of the project, in a checkout or an installed wheel."""
-    places = [root / name, root / "evolution_gate" / name, root / "evolution_gate/fixtures" / name]
-    return next((place for place in places if place.is_dir()), places[0])
-
-
-def _syntax_of(source: bytes) -> bytes:
-    try:
-        return syntax(ast.parse(source)).encode()
-    except SyntaxError:
-        # This Python cannot parse the file. Then every byte counts.
-        return source
 
 
 def stored(path: Path) -> bytes:
@@ -170,7 +102,8 @@ def read_certificates(
 
     Args:
         path: The file.
-        codes: Code hashes to accept instead.
+        codes: Code hashes to accept instead. With ``code_hash`` among them, certificates of a
+            built-in criterion need its ``criterion_hash``.
         content: What the file holds, as ``stored`` gives it; None: read it.
 
     Raises:
@@ -211,8 +144,14 @@ def refused(
 
 def _difference(fields: Mapping[str, object], codes: Collection[str]) -> str:
     """In what a certificate differs from this gate, engine and dependencies; empty: in nothing."""
-    code = fields.get("code")
-    if not isinstance(code, str) or code not in (codes or {code_hash()}):
+    code, criterion = fields.get("code"), fields.get("criterion")
+    hashes = frozenset(codes or {code_hash()})
+    if code_hash() in hashes:
+        if not isinstance(criterion, str):
+            # Damaged, whatever the code: reading it says what is wrong.
+            return ""
+        hashes = hashes - {code_hash()} | {criterion_hash(criterion)}
+    if not isinstance(code, str) or code not in hashes:
         return "another version of the gate"
     if fields.get("engine") != engine_hash():
         return "another engine"

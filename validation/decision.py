@@ -171,9 +171,9 @@ def decide(
     """Judge every criterion on the pooled records, by the thresholds of ``targets``.
 
     Criteria that ``targets`` does not require decide nothing. What passes on a source of evidence
-    that is doubted is INCONCLUSIVE, and so is what rests on records that contradict each other. One
-    FAIL makes it NO-GO; GO takes a PASS of every criterion, each certified, on a real system, with
-    evidence of today; all else is INCONCLUSIVE.
+    that is untrusted is INCONCLUSIVE, and so is what rests on records that contradict each other.
+    One FAIL makes it NO-GO; GO takes a PASS of every criterion, each certified, on a real system,
+    with evidence of today; all else is INCONCLUSIVE.
     What failed in a run of the same system that was left out does not pass (``left_out``).
 
     Args:
@@ -210,7 +210,7 @@ def decide(
             rejudge=bool(targets.differences(criteria)),
         )  # fmt: skip
         before, verdicts = verdicts, open_if_left_out(verdicts, others)
-        verdicts = {name: _with_doubt(v, before[name].status) for name, v in verdicts.items()}
+        verdicts = {name: _with_distrust(v, before[name].status) for name, v in verdicts.items()}
         reservations += reservations_of_log(campaigns, records, others)
     required = {one.id: verdicts[one.id] for one in _required(criteria, targets)}
     first = records[0].opening
@@ -306,13 +306,13 @@ def _judged(
     verdict = open_if_violated(
         downgrade_untrusted(criterion, verdict, aspects), read, contradictions
     )
-    return with_missing(criterion, _with_doubt(verdict, before), records)
+    return with_missing(criterion, _with_distrust(verdict, before), records)
 
 
-def _with_doubt(verdict: Verdict, before: Status) -> Verdict:
+def _with_distrust(verdict: Verdict, before: Status) -> Verdict:
     """Mark what is INCONCLUSIVE only because its evidence is not trusted."""
     opened = verdict.status is Status.INCONCLUSIVE and before is not Status.INCONCLUSIVE
-    return replace(verdict, doubted=True) if opened else verdict
+    return replace(verdict, distrusted=True) if opened else verdict
 
 
 def _failed(record: Evidence, *, criteria: Sequence[Criterion], targets: Targets) -> list[str]:

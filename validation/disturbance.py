@@ -33,7 +33,7 @@ from validation.verdict import Records, Status, Verdict, inconclusive, judge
 OTHER_CORES: Final = 0.25
 """Cores of other programs from which on they disturb, while no core is free."""
 FREE_CORES: Final = 1.0
-"""With so many idle cores other programs take nothing from the system."""
+"""With this many idle cores other programs take nothing from the system."""
 STOLEN: Final = 0.05
 """Share of the cores that the hypervisor took, or of the time that a quota stopped the gate."""
 _SHARE: Final = 0.05

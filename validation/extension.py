@@ -23,10 +23,10 @@ from validation.certificates import (
     HEALTHY,
     Certificate,
     append,
-    code_hash,
     known_certificates,
     read_certificates,
 )
+from validation.code_hashes import code_hash
 from validation.contract import Criterion, CriterionPlugin, Injector, Mutant
 from validation.criteria.registry import CRITERIA, MUTANTS
 from validation.decision import GateResult, decide

@@ -126,14 +126,14 @@ _SEE_REASON: Final = "where the reason names runs or a log, name these files, to
 
 def _missing(verdict: Verdict) -> str:
     """What failed, or what an open verdict needs; its reason is in the table of verdicts."""
-    open_ = verdict.status is Status.INCONCLUSIVE and verdict.needs and not verdict.doubted
+    open_ = verdict.status is Status.INCONCLUSIVE and verdict.needs and not verdict.distrusted
     return f"needs {verdict.needs}" if open_ else verdict.reason
 
 
 def _cause(criterion: Criterion, verdict: Verdict, records: Records) -> Cause:
     if verdict.status is Status.FAIL:
         return Cause.FAILED
-    if verdict.doubted or any(not record.closed for record in records):
+    if verdict.distrusted or any(not record.closed for record in records):
         return Cause.EVIDENCE
     if any(criterion.id in one.criteria for record in records for one in record.all(NotRun)):
         return Cause.CAPABILITY

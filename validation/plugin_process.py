@@ -25,7 +25,7 @@ from typing import Any, Final, NoReturn
 
 from evolution_gate.fixtures.system.launch import spawn
 from ga.errors import InputError
-from validation.certificates import hash_of_installed
+from validation.code_hashes import hash_of_installed
 from validation.contract import Criterion, CriterionPlugin, Mutant
 from validation.criteria.registry import CRITERIA
 from validation.evidence.base import Record

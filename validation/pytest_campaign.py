@@ -21,23 +21,25 @@ from validation.campaigns.lists import ATTACHED, FULL
 from validation.campaigns.log import FILE as LOG
 from validation.campaigns.log import end_judged, logged
 from validation.campaigns.run import Options, Step
-from validation.campaigns.selection import require_known, with_custom
+from validation.campaigns.selection import require_known, with_custom, within
 from validation.contract import CriterionPlugin
 from validation.evidence.identity import facts_of
 from validation.evidence.log import FILE, Evidence, read_evidence
+from validation.exit_policy import PULL_REQUEST_MINUTES, Policy
 from validation.extension import all_criteria
 from validation.judging import Judged, decide_apart, decide_files
 from validation.mutation.runner import CERTIFICATES
 from validation.plugin_loading import load
-from validation.pytest_options import target_from
+from validation.pytest_options import WORKLOAD, target_from
 from validation.reporting import Reporter, reporters
 from validation.run_folder import OUT, stamp
 from validation.signing.attestation import FILE as ENVELOPE
 from validation.signing.attestation import read_again, sign, signed_by
 from validation.stages.environment import environment
+from validation.stages.evolve_process import refusal_of
 from validation.stages.exposure import withdraw
 from validation.stages.scale import FULL as FULL_SCALE
-from validation.stages.scale import SHORT
+from validation.stages.scale import SHORT, Scale
 from validation.targets import AttachedCluster, Target
 from validation.thresholds import read_targets
 
@@ -59,11 +61,17 @@ def run_attempts(
         CampaignAbortedError: it failed later.
     """
     campaign = _Campaign.of(config, say)
+    first_budget_s = math.inf
     # Checked before minutes of work, not at their end.
     writing = list(reporters())
-    budget, began = config.getoption("--time-budget"), time.monotonic()
-    most = most_attempts(config.getoption("--attempts"), budget)
-    first = campaign.run(1, campaign.only, campaign.first_steps)
+    budget, attempts = config.getoption("--time-budget"), config.getoption("--attempts")
+    began = time.monotonic()
+    if config.getoption("--gate") == Policy.PULL_REQUEST:
+        budget = PULL_REQUEST_MINUTES if budget is None else budget
+        first_budget_s = 60 * budget
+        attempts = 1 if attempts is None else attempts
+    most = most_attempts(attempts, budget)
+    first = campaign.run(1, campaign.only, campaign.first_steps(first_budget_s))
     folders: tuple[Path, ...] = (first,)
     if most > 1:
         folders = repeat(
@@ -102,6 +110,7 @@ class _Campaign:
     only: tuple[str, ...]
     """Criteria of ``--only``."""
     plugins: tuple[CriterionPlugin, ...]
+    scale: Scale
     say: Callable[[str], None]
     secrets: dict[str, str]
     """Name -> value of secrets that no page may contain."""
@@ -126,22 +135,26 @@ class _Campaign:
             steps=FULL if ours else ATTACHED,
             only=only,
             plugins=plugins,
+            scale=_scale(config, say),
             say=say,
             secrets={},
         )
 
-    @property
-    def first_steps(self) -> Sequence[Step]:
-        """The steps of the first attempt.
+    def first_steps(self, budget_s: float) -> Sequence[Step]:
+        """The steps of the first attempt; those that do not fit into the budget are named.
 
         Raises:
-            InputError: the target has no stage for the named criteria.
+            InputError: the target has no stage for the named criteria, or nothing fits.
         """
-        if not self.only:
-            return self.steps
-        found = with_custom(self.only, self.steps, self.plugins)
-        if not found:
-            raise InputError(f"--only {self.only[0]}: {self.target.name} has no stage for it")
+        planned: Sequence[Step] = self.steps
+        if self.only:
+            planned = with_custom(self.only, self.steps, self.plugins)
+            if not planned:
+                raise InputError(f"--only {self.only[0]}: {self.target.name} has no stage for it")
+        found = within(planned, budget_s)
+        kept = {step.stage for step in found}
+        if out := [step.stage for step in planned if step.stage not in kept]:
+            self.say(f"left out for the time budget: {', '.join(out)}")
         return found
 
     def run(self, number: int, only: Sequence[str], steps: Sequence[Step]) -> Path:
@@ -153,7 +166,7 @@ class _Campaign:
             steps: What is run.
         """
         seed, config = self.seed + number - 1, self.config
-        run, short = f"{stamp()}-{seed}", config.getoption("--short")
+        run = f"{stamp()}-{seed}"
         folder, replay = OUT / run, self._replay(seed, only)
         notes = [f"{NOT_OURS}: no fault is injected, nothing is stopped"]
         notes = notes if isinstance(self.target, AttachedCluster) else []
@@ -166,7 +179,7 @@ class _Campaign:
                     seed=seed,
                     run=run,
                     folder=folder,
-                    scale=SHORT if short else FULL_SCALE,
+                    scale=self.scale,
                     replay=replay,
                     say=self.say,
                     plugins=self.plugins,
@@ -186,9 +199,43 @@ class _Campaign:
         thresholds = self.config.getoption("--thresholds")
         words = [f"pytest -m validation {self.target.option} --replay {seed}"]
         words += ["--short"] if self.config.getoption("--short") else []
+        for option in WORKLOAD:
+            value = self.config.getoption(option)
+            words += [] if value is None else [f"{option} {shlex.quote(str(value))}"]
         words += [f"--with {plugin.argument}" for plugin in self.plugins]
         words += [f"--thresholds {shlex.quote(str(thresholds))}"] if thresholds else []
         return " ".join([*words, *(f"--only {name}" for name in only)])
+
+
+def _scale(config: pytest.Config, say: Callable[[str], None]) -> Scale:
+    """How much evidence is gathered, and with which workload.
+
+    Raises:
+        InputError: the workload cannot be evolved.
+    """
+    scale = SHORT if config.getoption("--short") else FULL_SCALE
+    market, families, size, generations = (config.getoption(name) for name in WORKLOAD)
+    if (market, families, size, generations) == (None,) * 4:
+        return scale
+    for name in WORKLOAD[2:]:
+        if (number := config.getoption(name)) is not None and number < 1:
+            raise InputError(f"{name} {number}: it must be 1 or more")
+    if market is not None and Path(market).exists():
+        if Path.cwd() not in Path(market).resolve().parents:
+            raise InputError(
+                f"--market {market}: nodes see the current folder only; copy the file into it"
+            )
+        market = str(Path(market).resolve())
+    try:
+        chosen = scale.chosen(
+            market=market, families=families, population_size=size, generations=generations
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    say("two individuals of the chosen workload, to see whether it can be evolved")
+    if why := refusal_of(chosen.market, chosen.families):
+        raise InputError(f"the chosen workload cannot be evolved: {why}")
+    return chosen
 
 
 def judged_runs(config: pytest.Config, folders: Sequence[Path], *, by_plan: bool = False) -> Judged:

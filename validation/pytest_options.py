@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
+
+from ga.digits import whole
+from validation.exit_policy import POLICIES, PULL_REQUEST_MINUTES
 
 if TYPE_CHECKING:
     from validation.campaigns.run import Step
     from validation.targets import Target
+
+
+WORKLOAD: Final = ("--market", "--families", "--population-size", "--generations")
+"""Options that choose what the gate evolves."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -23,8 +30,10 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--replay", type=_seed, metavar="SEED", help="repeat the campaign of that seed")
     group.addoption(
         "--gate",
-        choices=["phase2"],
-        help="exit with the gate's status: 0 GO, 1 NO-GO, 2 INCONCLUSIVE",
+        choices=POLICIES,
+        help="phase2: exit with the gate's status, 0 GO, 1 NO-GO, 2 INCONCLUSIVE; pull-request: 1"
+        " NO-GO, else 0 with a warning unless it is GO, and the time budget"
+        f" (default: {PULL_REQUEST_MINUTES:g}) limits the first attempt, too",
     )
     _add_target(group)
     group.addoption(
@@ -75,8 +84,33 @@ def add_options(parser: pytest.Parser) -> None:
         help="hold the criteria to the targets of this TOML file, see docs/verdicts.md; every"
         " output names each difference from the plan",
     )
+    _add_workload(group)
     group.addoption(
         "--short", action="store_true", help="gather less evidence, in about half the time"
+    )
+
+
+def _add_workload(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--market",
+        metavar="NAME|PATH",
+        help="what the gate evolves on, as `ga evolve --market` reads it; a file must lie below the"
+        " current folder (default: eurusd)",
+    )
+    group.addoption(
+        "--families",
+        metavar="NAME[,NAME]",
+        help="families that the gate evolves, also for the speed-up (default: all; those of each"
+        " measurement)",
+    )
+    group.addoption(
+        "--population-size",
+        type=int,
+        metavar="N",
+        help="individuals of the evolution that is broken and repeated (default: 700)",
+    )
+    group.addoption(
+        "--generations", type=int, metavar="N", help="its generations (default: 24, short: 20)"
     )
 
 
@@ -84,15 +118,16 @@ def _add_target(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--target",
         default="stack",
-        metavar="stack|compose[:FILE]",
-        help="what is validated: a laboratory stack that the gate starts (--stack), or the Compose"
-        " project that `ga cluster up` deployed (FILE: another Compose file); default: stack",
+        metavar="stack|compose[:FILE]|kubernetes[:CONTEXT/NAMESPACE/CLUSTER]",
+        help="what is validated: a laboratory stack that the gate starts (--stack), the Compose"
+        " project that `ga cluster up` deployed (FILE: another Compose file), or a RayCluster of"
+        " KubeRay (an empty part is the kubeconfig's); default: stack",
     )
     group.addoption(
         "--allow-faults",
         metavar="KIND[,KIND]|all|none",
         help="faults that may be injected into a deployed target: kill, kill_worker, pause,"
-        " partition, memory, drain, service, head",
+        " partition, memory, drain, service, head, cluster",
     )
     group.addoption(
         "--confirm",
@@ -105,6 +140,12 @@ def _add_target(group: pytest.OptionGroup) -> None:
         help="inject faults although Ray jobs of somebody else run on the target",
     )
     group.addoption(
+        "--alert-webhook",
+        metavar="HOST:PORT",
+        help="address of this machine that `ga cluster init --webhook http://HOST:PORT/` named: the"
+        " gate receives the alerts of a deployed target there",
+    )
+    group.addoption(
         "--dry-run",
         action="store_true",
         help="print which faults would be injected, what each affects, and how long it takes",
@@ -113,7 +154,8 @@ def _add_target(group: pytest.OptionGroup) -> None:
         "--address",
         metavar="HOST:PORT",
         help="address of a Ray cluster that you started: it gets work and is monitored, without"
-        " faults; GA_STORE, GA_CACHE_URL and RAY_AUTH_TOKEN_PATH apply, too",
+        " faults; GA_STORE, GA_CACHE_URL and RAY_AUTH_TOKEN_PATH apply, too. With --target"
+        " kubernetes: of its head, if its service is not reached",
     )
     group.addoption(
         "--dashboard",
@@ -128,9 +170,10 @@ def _add_target(group: pytest.OptionGroup) -> None:
 
 
 def _seed(text: str) -> int:
-    if not text.isdigit() or int(text) >= 2**63:
-        raise pytest.UsageError(f"seed must be a whole number 0..2^63-1, not {text!r}")
-    return int(text)
+    seed = whole(text)
+    if seed is None or seed >= 2**63:
+        raise pytest.UsageError(f"seed must be a whole number 0..2^63-1, not {text[:40]!r}")
+    return seed
 
 
 def target_from(config: pytest.Config, say: Callable[[str], None]) -> Target:
@@ -156,6 +199,7 @@ def target_from(config: pytest.Config, say: Callable[[str], None]) -> Target:
             allow_faults=config.getoption("--allow-faults"),
             confirm=config.getoption("--confirm"),
             other_jobs=config.getoption("--allow-other-jobs"),
+            alert_webhook=config.getoption("--alert-webhook"),
             dry_run=dry,
         )
     )

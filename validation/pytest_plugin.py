@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from validation.exit_policy import Policy, exit_status, warning
 from validation.pytest_options import add_options
 
 if TYPE_CHECKING:
@@ -198,14 +199,20 @@ def pytest_testnodedown(node: Any) -> None:
 
 @pytest.fixture
 def judge(gate_result: GateResult, request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Turn one criterion's verdict into the outcome of a test."""
+    """Turn one criterion's verdict into the outcome of a test.
 
+    A FAIL of a criterion that is not required, by ``--thresholds``, fails no test (``xfailed``).
+    """
+    from validation.thresholds import Tier
     from validation.verdict import Status
 
     def check(criterion: str) -> None:
-        verdict = gate_result.verdict(criterion)
+        verdict, tier = gate_result.verdict(criterion), gate_result.targets.tier(criterion)
+        said = f"{criterion}: {verdict.measured} -- {verdict.reason}"
+        if verdict.status is Status.FAIL and tier is Tier.REQUIRED:
+            pytest.fail(said, pytrace=False)
         if verdict.status is Status.FAIL:
-            pytest.fail(f"{criterion}: {verdict.measured} -- {verdict.reason}", pytrace=False)
+            pytest.xfail(f"its tier is {tier.value}: {said}")
         if verdict.status is Status.INCONCLUSIVE:
             request.node.stash[_INCONCLUSIVE] = verdict.reason
             pytest.skip(f"{criterion}: INCONCLUSIVE, {verdict.reason}")
@@ -257,6 +264,9 @@ def pytest_terminal_summary(
         )
     terminalreporter.write_line(f"system {result.system_id}: {result.system}")
     terminalreporter.write_line(f"signature: {result.signature.text}")
+    policy = config.getoption("--gate")
+    if policy is not None and (said := warning(result)) and not exit_status(result, Policy(policy)):
+        terminalreporter.write_line(f"warning: {said}", yellow=True)
     for line in reservation_lines(result):
         terminalreporter.write_line(line)
     for line in open_lines(result):
@@ -268,7 +278,7 @@ def pytest_terminal_summary(
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With ``--gate``, the exit status is that of the gate. Without a verdict it is never GO."""
+    """With ``--gate``, the exit status is that of the policy. Without a verdict it is never 0."""
     if _TEST_RUN in session.config.stash:
         from validation.run_folder import OUT
         from validation.run_once import forget
@@ -279,10 +289,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         # As in a shell; for Ctrl-C pytest has its own status.
         session.exitstatus = 128 + ended
         return
-    if session.config.getoption("--gate") is None:
+    policy = session.config.getoption("--gate")
+    if policy is None:
         return
     result = session.config.stash.get(_RESULT, None)
-    status = 2 if result is None else result.exit_code
+    if result is None:
+        # No verdict is no GO. A crash has a status of its own, which is never that of NO-GO.
+        ended = int(session.exitstatus) if policy == Policy.PULL_REQUEST else 0
+        session.exitstatus = max(2, ended)
+        return
+    status = exit_status(result, Policy(policy))
     # Other failed tests of the session still count.
     if status == 0 and session.exitstatus != 0:
         status = int(session.exitstatus)

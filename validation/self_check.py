@@ -22,12 +22,11 @@ from validation.contract import (
     SCRAPE_GAPS,
     Criterion,
 )
-from validation.criteria.prometheus_collection import FRESH_S
-from validation.criteria.service_load import SATURATED
 from validation.disturbance import describe
 from validation.evidence.log import Evidence
 from validation.evidence.queries import (
-    COMPOSE,
+    DEPLOYED,
+    HEAD,
     is_excused,
     longest_gap,
     used_cluster,
@@ -38,6 +37,7 @@ from validation.evidence.records_load import Load
 from validation.evidence.records_monitoring import Probe, Scrape
 from validation.evidence.records_self_check import HarnessReading
 from validation.harness_readings import impossible_cpu, impossible_silence, pairs
+from validation.limits import FRESH_S, SATURATED
 from validation.verdict import Records, Verdict, downgrade, format_list, plural
 
 OVERHEAD: Final = 0.02
@@ -91,8 +91,8 @@ def _rests(criterion: Criterion, source: str, records: Records) -> bool:
         return criterion.timed
     if source not in criterion.trusts:
         return False
-    doubted = any(not f.confirmed for record in records for f in record.all(Fault))
-    if source != RECEIPTS or not doubted or criterion.id not in _USES:
+    unconfirmed = any(not f.confirmed for record in records for f in record.all(Fault))
+    if source != RECEIPTS or not unconfirmed or criterion.id not in _USES:
         return True
     return any(
         _USES[criterion.id](fault, _purpose(record, fault))
@@ -222,10 +222,11 @@ def _scrapes(records: Records) -> _Found:
 
 
 def _silenced_by(record: Evidence, target: str) -> tuple[str, ...]:
-    """What may be down when a target has no sample: in a deployed project also the node itself,
-    because Ray lists only living nodes to Prometheus.
+    """What may be down when a target has no sample: in a deployed project also the node itself and
+    the head, because the head lists its living nodes to Prometheus.
     """
-    return ("prometheus", target) if record.opening.backend == COMPOSE else ("prometheus",)
+    deployed = record.opening.backend in DEPLOYED
+    return ("prometheus", target, HEAD) if deployed else ("prometheus",)
 
 
 def _prometheus(records: Records) -> _Found:

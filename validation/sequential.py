@@ -1,10 +1,10 @@
 """Sampling until a bound decides: several looks at the same growing sample, one error rate for all.
 
-Whoever looks at interim results with a 95 % bound, and stops at the first that decides, errs more
-often than 5 %. Here the error probability is split over the looks (Bonferroni, as in Dunn, JASA 56,
-1961): each bound is taken at 1 - 0.05 / looks, so that all together err in at most 5 % of runs,
-whatever the dependence between looks. A group-sequential plan (O'Brien and Fleming, Biometrics 35,
-1979) needs fewer samples, but its exact boundaries assume normal increments.
+A test that looks at interim results with a 95 % bound, and stops at the first that decides, errs
+more often than 5 %. Here the error probability is split over the looks (Bonferroni, as in Dunn,
+JASA 56, 1961): each bound is taken at 1 - 0.05 / looks, so that all together err in at most 5 % of
+runs, whatever the dependence between looks. A group-sequential plan (O'Brien and Fleming,
+Biometrics 35, 1979) needs fewer samples, but its exact boundaries assume normal increments.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Outcome(StrEnum):
 class Bounds(Protocol):
     """One-sided bounds of values at a confidence, for example ``statistics.geometric_mean``."""
 
-    def __call__(self, values: Sequence[float], /, *, confidence: float) -> Estimate: ...
+    def __call__(self, values: Sequence[float], /, *, confidence: float) -> Estimate:
+        """Estimate and bounds of the values so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ def sample(
     """Draw values until a look decides or the budget ends.
 
     Args:
-        draw: Gives so many more values. Fewer end the sampling.
+        draw: Gives this number of further values. Fewer end the sampling.
         bounds: Of the values.
     """
     values: list[float] = []

@@ -12,17 +12,18 @@ from evolution_gate import fixtures
 from evolution_gate.fixtures.backends.attached import AttachedStack
 from evolution_gate.fixtures.backends.compose.deployment import Deployment
 from evolution_gate.fixtures.backends.compose.project import project_name
-from evolution_gate.fixtures.backends.compose.stack import COMPOSE, ComposeStack
-from evolution_gate.fixtures.capabilities import FAULTS, Capability
+from evolution_gate.fixtures.backends.compose.stack import COMPOSE
+from evolution_gate.fixtures.backends.kubernetes.api import KUBERNETES
+from evolution_gate.fixtures.backends.kubernetes.deployment import Deployment as RayCluster
+from evolution_gate.fixtures.backends.kubernetes.deployment import where_of
+from evolution_gate.fixtures.capabilities import Capability
 from evolution_gate.fixtures.protocols import Stack, StackError
 from validation.contract import Stage
+from validation.deployed_targets import ComposeTarget, KubernetesTarget, Services
 from validation.evidence.base import Record
-from validation.evidence.queries import BY_DOCKER, BY_GATE
-from validation.evidence.records_target import DeployedTarget
+from validation.evidence.queries import BY_GATE
+from validation.monitors.alert_webhook import LOOPBACK
 from validation.safety.consent import EVERY_KIND, Consent, consent_of
-from validation.safety.guard import Guard, others_text
-from validation.safety.guarded_stack import GuardedStack
-from validation.safety.other_jobs import other_jobs
 
 STACK: Final = "stack"
 NODES: Final = 4
@@ -50,6 +51,11 @@ class Target(Protocol):
     @property
     def replaced_by(self) -> str:
         """What starts a killed node again."""
+        ...
+
+    @property
+    def listens(self) -> tuple[str, int]:
+        """Where its alerts are received: host and port, 0 for a free one."""
         ...
 
     @property
@@ -82,6 +88,7 @@ class _Unguarded:
     """A target that needs no consent: everything is allowed, or nothing is ever broken."""
 
     replaced_by = BY_GATE
+    listens = LOOPBACK
     records: Sequence[Record] = ()
 
     def lacks(self, stage: Stage) -> Mapping[Capability, str]:
@@ -170,98 +177,6 @@ class AttachedCluster(_Unguarded):
         return self._stack
 
 
-class ComposeTarget:
-    """A Compose project that a team deployed: broken as far as its owner allowed.
-
-    Args:
-        option: The options that select it.
-        other_jobs: Whether jobs of somebody else may run meanwhile.
-    """
-
-    replaced_by = BY_DOCKER
-
-    def __init__(
-        self, deployed: Deployment, consent: Consent, *, option: str, other_jobs: bool = False
-    ) -> None:
-        self._deployed, self._consent = deployed, consent
-        self._option, self._other_jobs = option, other_jobs
-        self._missing = deployed.missing()
-        self._stack: ComposeStack | None = None
-
-    @property
-    def name(self) -> str:
-        """See ``Target``."""
-        return self._deployed.name
-
-    @property
-    def option(self) -> str:
-        """See ``Target``."""
-        return self._option
-
-    @property
-    def cpus_per_node(self) -> float:
-        """See ``Target``."""
-        limits = self._deployed.smallest
-        return limits.cpus or float(limits.slots)
-
-    @property
-    def records(self) -> Sequence[Record]:
-        """See ``Target``."""
-        return (
-            DeployedTarget(
-                kind=COMPOSE,
-                name=self.name,
-                replaced_by=self.replaced_by,
-                capabilities=tuple(sorted(set(Capability) - self._missing.keys())),
-                missing={str(kind): why for kind, why in sorted(self._missing.items())},
-                consent=tuple(sorted(self._consent.kinds)),
-            ),
-        )
-
-    def lacks(self, stage: Stage) -> Mapping[Capability, str]:
-        """See ``Target``. A fault without consent is missing, too."""
-        found = {}
-        for kind in stage.needs:
-            if kind in self._missing:
-                found[kind] = self._missing[kind]
-            elif kind in FAULTS and not self._consent.allows(kind):
-                found[kind] = "--allow-faults does not name it"
-        return found
-
-    def start(
-        self,
-        *,
-        alert_webhook: str | None,  # noqa: ARG002 (its alerts go where its team receives them)
-        say: Callable[[str], None],
-    ) -> AbstractContextManager[Stack]:
-        """See ``Target``.
-
-        Raises:
-            StackError: as there; or somebody else uses it, and faults are to be injected.
-        """
-        if self._consent.kinds and (jobs := self._others()):
-            raise StackError(others_text(self.name, jobs))
-        self._stack = ComposeStack(self._deployed, shared=Path.cwd(), on_progress=say)
-        return self._stack.start()
-
-    def guarded(
-        self, stack: Stack, *, add: Callable[[Record], None], say: Callable[[str], None]
-    ) -> AbstractContextManager[Stack]:
-        """See ``Target``."""
-        assert self._stack is not None
-        guard = Guard(
-            self._consent, name=self.name, trouble=self._stack.trouble, others=self._others,
-            add=add, say=say,
-        )  # fmt: skip
-        return GuardedStack(stack, guard)
-
-    def _others(self) -> Sequence[str]:
-        if self._other_jobs:
-            return ()
-        own = "" if self._stack is None else self._stack.own_address
-        return other_jobs(self._deployed.dashboard, self._deployed.headers, own=own)
-
-
 @dataclass(frozen=True, kw_only=True)
 class TargetOptions:
     """The options that select a target."""
@@ -274,6 +189,8 @@ class TargetOptions:
     allow_faults: str | None = None
     confirm: str | None = None
     other_jobs: bool = False
+    alert_webhook: str | None = None
+    """``HOST:PORT`` to which the Alertmanager of a deployed project sends."""
     dry_run: bool = False
     """Nothing will be broken, so no consent is needed."""
 
@@ -285,20 +202,23 @@ def target_of(options: TargetOptions) -> Target:
         StackError: the options contradict each other, the target is not reachable, or there is no
             consent to break it.
     """
-    kind, _, file = options.target.partition(":")
+    kind, _, which = options.target.partition(":")
     if kind == COMPOSE:
         if options.address is not None:
             raise StackError("--address and --target compose are two targets; choose one")
-        return _compose(options, Path(file) if file else None)
+        return _compose(options, Path(which) if which else None)
+    if kind == KUBERNETES:
+        return _kubernetes(options, which)
     if options.target != STACK:
         raise StackError(
-            f"--target {options.target}: no such target; choose {STACK}, {COMPOSE} or"
-            f" {COMPOSE}:FILE (kubernetes: and ray: are not built yet)"
+            f"--target {options.target}: no such target; choose {STACK}, {COMPOSE}, {COMPOSE}:FILE,"
+            f" {KUBERNETES} or {KUBERNETES}:CONTEXT/NAMESPACE/CLUSTER (ray: is not built yet)"
         )
-    if options.allow_faults or options.confirm or options.other_jobs:
+    if options.allow_faults or options.confirm or options.other_jobs or options.alert_webhook:
         raise StackError(
-            "--allow-faults, --confirm and --allow-other-jobs need --target compose: a laboratory"
-            " stack is the gate's own, and an attached cluster is never broken"
+            "--allow-faults, --confirm, --allow-other-jobs and --alert-webhook need --target"
+            " compose or kubernetes: a laboratory stack is the gate's own, and an attached cluster"
+            " is never broken"
         )
     if options.address is not None:
         return AttachedCluster(
@@ -310,20 +230,65 @@ def target_of(options: TargetOptions) -> Target:
 
 
 def _compose(options: TargetOptions, file: Path | None) -> ComposeTarget:
-    name = project_name(file)
-    if options.dry_run and options.allow_faults is None:
-        consent = EVERY_KIND
-    else:
-        consent = consent_of(
-            options.allow_faults, name if options.dry_run else options.confirm, target=name
-        )
-    words = [f"--target {options.target}"]
-    if options.allow_faults is not None:
-        words.append(f"--allow-faults {options.allow_faults}")
-    if options.confirm is not None:
-        words.append(f"--confirm {options.confirm}")
-    if options.other_jobs:
-        words.append("--allow-other-jobs")
+    place = options.alert_webhook
+    alerts_to = None if place is None else _place(place)
+    consent = _consent(options, project_name(file))
     return ComposeTarget(
-        Deployment(file), consent, option=" ".join(words), other_jobs=options.other_jobs
+        Deployment(file),
+        consent,
+        option=_words(options),
+        other_jobs=options.other_jobs,
+        alerts_to=alerts_to,
     )
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise StackError(f"--alert-webhook {text}: it must be HOST:PORT of this machine")
+    return host, int(port)
+
+
+def _kubernetes(options: TargetOptions, which: str) -> KubernetesTarget:
+    if options.alert_webhook is not None:
+        raise StackError("--alert-webhook needs --target compose: no alerts come from Kubernetes")
+    # Which cluster it is, only the API knows; it is read before the consent, and not changed.
+    deployed = RayCluster(where_of(which))
+    try:
+        return KubernetesTarget(
+            deployed,
+            _consent(options, deployed.name),
+            option=_words(options),
+            other_jobs=options.other_jobs,
+            services=Services(
+                address=options.address,
+                dashboard=options.dashboard,
+                prometheus=options.prometheus,
+            ),
+        )
+    except BaseException:
+        deployed.api.close()
+        raise
+
+
+def _consent(options: TargetOptions, name: str) -> Consent:
+    if options.dry_run and options.allow_faults is None:
+        return EVERY_KIND
+    return consent_of(
+        options.allow_faults, name if options.dry_run else options.confirm, target=name
+    )
+
+
+def _words(options: TargetOptions) -> str:
+    """The options that select a deployed target again."""
+    given = {
+        "--target": options.target,
+        "--allow-faults": options.allow_faults,
+        "--confirm": options.confirm,
+        "--address": options.address,
+        "--dashboard": options.dashboard,
+        "--prometheus": options.prometheus,
+        "--alert-webhook": options.alert_webhook,
+    }
+    words = [f"{name} {value}" for name, value in given.items() if value is not None]
+    return " ".join([*words, *(["--allow-other-jobs"] if options.other_jobs else [])])

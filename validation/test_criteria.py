@@ -10,4 +10,5 @@ pytestmark = pytest.mark.validation
 
 
 def test_criterion(criterion: str, judge: Callable[[str], None]) -> None:
+    """Fails if the criterion failed; the campaign is run once for all."""
     judge(criterion)

@@ -41,7 +41,7 @@ class Verdict:
     more_s: float | None = None
     """Seconds that must still be watched for a PASS; None: not known, or time is not what it lacks.
     """
-    doubted: bool = False
+    distrusted: bool = False
     """Whether it is INCONCLUSIVE only because its evidence is not trusted: it was PASS or FAIL."""
 
 

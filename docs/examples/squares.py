@@ -122,6 +122,7 @@ def _receipt(
 
 # The stage records the observations, and decides nothing.
 def gather(context: Context) -> None:
+    """Freeze the worker of a random node while the application runs, and record its answers."""
     node = context.stack.nodes[int(context.rng.integers(len(context.stack.nodes)))]
     began = time.time()
     with context.application(APPLICATION, str(COUNT)) as process:

@@ -163,7 +163,8 @@ class Edge:
     @property
     def shown(self) -> bool:
         """Whether an edge is claimed: 95 % by both the deflated ratio and the hold-out, and the
-        selection is more likely right than wrong."""
+        selection is more likely right than wrong.
+        """
         return (
             self.deflated > 0.95
             and self.holdout_probability is not None

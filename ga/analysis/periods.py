@@ -9,8 +9,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ga.numerics import mean
-
 Floats = NDArray[np.float64]
 
 _YEARS: Final = 0.5
@@ -31,19 +29,37 @@ def rolling_sharpe(returns: Floats, window: int, bars_per_year: float) -> Floats
     found = np.full(returns.size, np.nan)
     if returns.size < window:
         return found
-    # Around the mean of all, so that the sums lose no digits.
-    middle = mean(returns)
-    away = returns - middle
-    total = np.cumsum(np.concatenate([np.zeros(1), away]))
-    squares = np.cumsum(np.concatenate([np.zeros(1), away * away]))
-    first = total[window:] - total[:-window]
-    second = squares[window:] - squares[:-window]
-    average = first / window
-    spread = np.sqrt(np.maximum(second - first * average, 0.0) / (window - 1))
+    # A window is the end of one block of ``window`` returns and the beginning of the next one. Sums
+    # over the whole series, subtracted, would lose the digits of a calm window after a wild one.
+    count = -(-returns.size // window)
+    padded = np.concatenate([returns, np.zeros(count * window - returns.size)])
+    blocks = padded.reshape(count, window)
+    mean_after, squares_after = _running(blocks)
+    mean_before, squares_before = (part[:-1, -2::-1] for part in _running(blocks[:, ::-1]))
+    after = np.arange(1, window + 1)
+    before = window - after
+    average, squares = mean_after.copy(), squares_after.copy()
+    apart = mean_after[1:, :-1] - mean_before
+    average[1:, :-1] = mean_before + apart * (after[:-1] / window)
+    squares[1:, :-1] += squares_before + apart * apart * (after * before / window)[:-1]
+    average = average.ravel()[window - 1 : returns.size]
+    spread = np.sqrt(squares.ravel()[window - 1 : returns.size] / (window - 1))
     moved = spread > 1e-12
-    ratio = np.divide(average + middle, spread, out=np.zeros_like(spread), where=moved)
+    ratio = np.divide(average, spread, out=np.zeros_like(spread), where=moved)
     found[window - 1 :] = ratio * sqrt(bars_per_year)
     return found
+
+
+def _running(blocks: Floats) -> tuple[Floats, Floats]:
+    """(B, W) mean, and sum of squared deviations from it, of the first 1 to W values of each row.
+
+    Every term is at least 0, so that nothing cancels. (Welford, "Note on a Method for Calculating
+    Corrected Sums of Squares and Products", 1962; the halves are joined as by Chan et al., 1979.)
+    """
+    counts = np.arange(1, blocks.shape[1] + 1)
+    means = np.cumsum(blocks, axis=1) / counts
+    change = blocks - np.concatenate([np.zeros((blocks.shape[0], 1)), means[:, :-1]], axis=1)
+    return means, np.cumsum(change * change * ((counts - 1) / counts), axis=1)
 
 
 def monthly_returns(times: NDArray[np.int64], curve: Floats) -> Mapping[tuple[int, int], float]:

@@ -101,8 +101,8 @@ def load_market(
             return with_source(spec.load(), spec)
         if not isinstance(data, pd.DataFrame | Mapping):
             raise InputError(
-                f"market: {type(data).__name__} is no path, pandas.DataFrame or mapping of a name"
-                " to a frame; convert it, for example with .to_pandas()"
+                f"market: {type(data).__name__} is not a path, pandas.DataFrame or mapping of a"
+                " name to a frame; convert it, for example with .to_pandas()"
             )
         options = parse_options(**reading)
         return with_source(load_frames(data, name=name, options=options, **chosen), None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -30,13 +30,11 @@ from ga.presentation import (
     sharpes_of,
     statistics_columns,
 )
+from ga.series import UNMEASURED, Named, series_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-UNMEASURED: Final = "unmeasured"
-"""Part of bars that no ratio is measured on: the warm-up, and bars between two parts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +201,23 @@ class Run:
             },
             index=_times(market),
         )
+
+    @cached_property
+    def series(self) -> pd.DataFrame:
+        """Return and position series of the strategies, as ``ga export --all`` writes them.
+
+        Returns:
+            One row for each strategy, asset and bar, by strategy, asset and time: ``time``
+            (opening, UTC), ``strategy`` (key), ``asset``, ``part``, ``position`` (target decided
+            at the close, a fraction of equity from -1 to 1, filled at the next open), ``return``
+            (of the asset's account from close to close, net of costs) and ``equity`` (at the
+            close, 1 at the start).
+        """
+        named = [
+            Named(key=one.key, genome=Genome(one.family, tuple(one.genes.values())), described={})
+            for one in self.ranking
+        ]
+        return series_frame(self.market, self.settings, named)
 
     def plot(self, ax: Axes | None = None) -> Figure:
         """Draw ``equity``, with the hold-out shaded.

@@ -21,7 +21,8 @@ from ga.evaluation.settings import Settings
 from ga.evolution import Plan
 from ga.execution.forkserver import start_forkserver
 from ga.families import FAMILIES
-from ga.ledger.connection import told_of_database
+from ga.ledger import Ledger
+from ga.ledger.connection import explained_database_errors
 from ga.market import Market
 from ga.progress import ProgressLine
 from ga.runner import Progress
@@ -44,6 +45,10 @@ class _Listener:
     def begun(self, run: str) -> None:
         self.run = run
 
+    def reading(self, ledger: Ledger) -> AbstractContextManager[None]:
+        del ledger
+        return nullcontext()
+
     def watching(self) -> AbstractContextManager[Callable[[Progress], None]]:
         if callable(self._progress):
             return nullcontext(self._progress)
@@ -56,6 +61,7 @@ def _line() -> Iterator[Callable[[Progress], None]]:
         yield line.show
 
 
+# Long: the documentation of its arguments is half of it.
 def evolve(
     market: Market | MarketData,
     *,
@@ -72,6 +78,8 @@ def evolve(
     store: str | Path | None = None,
     top: int = 5,
     distinct: bool = True,
+    time_budget: float | None = None,
+    stop_after: int | None = None,
     progress: bool | Callable[[Progress], None] = True,
 ) -> Run:
     """Evolve trading strategies on a market, and measure the best on its hold-out.
@@ -97,6 +105,9 @@ def evolve(
         top: Number of strategies to keep, at most 1000.
         distinct: Keep the best of each cluster of strategies whose returns correlate by 0.7 or
             more, at most two of a family; False: the best, even if they are alike.
+        time_budget: Seconds after which the run ends, between two generations. Its history is then
+            the beginning of the whole one, and with a store ``python -m ga resume`` continues it.
+        stop_after: Generations without a better fitness after which the run ends likewise.
         progress: True: a bar on a terminal, else lines, on stderr; a function: called with each
             ``Progress``; False: none.
 
@@ -109,7 +120,12 @@ def evolve(
             with a store.
     """
     listener = _Listener(progress)
-    with python_words(), _collectable(), _ledger(store) as ledger, told_of_database(ledger):
+    with (
+        python_words(),
+        _collectable(),
+        _ledger(store) as ledger,
+        explained_database_errors(ledger),
+    ):
         names = tuple(families.split(",")) if isinstance(families, str) else families
         plan = Plan(
             seed=operator.index(seed),
@@ -120,7 +136,7 @@ def evolve(
         settings = Settings(costs=Costs(fee=fee, slippage=slippage), folds=folds)
         options = workflow.Options(
             store=ledger, mode=mode, workers=workers, address=address, top=top,
-            all_alike=not distinct,
+            all_alike=not distinct, time_budget=time_budget, stop_after=stop_after,
         )  # fmt: skip
         start_forkserver()
         loaded = market if isinstance(market, Market) else load_market(market)
@@ -150,7 +166,7 @@ def load_run(store: str | Path, run: str, *, top: int = 5, distinct: bool = True
         InputError: there is no such run, it is not finished, or its market has changed.
         LedgerError: the store is unavailable or damaged.
     """
-    with python_words(), told_of_database(str(store)):
+    with python_words(), explained_database_errors(str(store)):
         source, result = stored(str(store), run, top=top, all_alike=not distinct)
     return make_run(result, with_source(result.market, source), str(store))
 

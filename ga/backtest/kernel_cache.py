@@ -144,7 +144,7 @@ def folder() -> Path | None:
         # another user.
         if place == named or _private(place / name):
             return (place / name).absolute()
-    _say("kernels are compiled at every start: no folder can keep them; set GA_CACHE to one")
+    _say("kernels are compiled at every start: no folder can keep them; set GA_CACHE_DIR to one")
     return None
 
 
@@ -214,15 +214,18 @@ class Locator(caching._CacheLocator):
         self._file = Path(function.__code__.co_filename)
 
     def get_cache_path(self) -> str:
+        """The folder of the cache; empty without one."""
         return str(folder() or "")
 
     def ensure_cache_path(self) -> None:
         """Do nothing: the folder was made when it was chosen."""
 
     def get_source_stamp(self) -> str:
+        """Empty: the folder is named after the sources."""
         return ""
 
     def get_disambiguator(self) -> str:
+        """The line of the function, and the content of a file that the folder does not cover."""
         # A function in a file that the folder's key does not cover, for example a user's.
         known = self._file in sources() or not self._file.is_file()
         text = "" if known else hashlib.sha256(self._file.read_bytes()).hexdigest()[:16]
@@ -230,6 +233,7 @@ class Locator(caching._CacheLocator):
 
     @classmethod
     def from_function(cls, function: Callable[..., Any], _file: str) -> Locator:
+        """A locator of the function, whatever its file."""
         return cls(function)
 
 

@@ -33,7 +33,7 @@ class Day:
 
 
 def day(workers: int, *, price: Price = NODE, extras: Extras = EXTRAS) -> Day:
-    """The most that a day with so many spot workers and the head on demand costs."""
+    """The highest cost of a day with this number of spot workers and the head on demand."""
     machines = workers + HEADS
     return Day(
         head=HEADS * HOURS_A_DAY * price.on_demand,

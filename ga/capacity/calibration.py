@@ -200,7 +200,7 @@ def _dispatch(nodes: int, repeats: int) -> tuple[float, ...]:
         key=lambda one: one.hash,
         patience=60.0,
         beat=lambda: None,
-        handed_out=lambda _indices, _node: None,
+        on_dispatch=lambda _indices, _node: None,
     )
     for _ in dispatcher.run():
         if len(fleet.launched_at) > full + _BATCHES * repeats:

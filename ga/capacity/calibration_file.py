@@ -15,6 +15,7 @@ from typing import Any, Final
 from ga.environment import cache_home
 from ga.errors import InputError
 from ga.families import FAMILIES, KERNEL_VERSION
+from ga.files import read_text
 
 FORMAT: Final = 1
 MAKE_ONE: Final = "make one in a minute with: python -m ga plan --measure"
@@ -124,8 +125,8 @@ def save(baseline: Baseline, path: Path) -> None:
         draft.replace(path)
     except OSError as error:
         raise InputError(
-            f"baseline {path}: cannot be written ({error.strerror}); set GA_CACHE to a folder that"
-            " can"
+            f"baseline {path}: cannot be written ({error.strerror}); set GA_CACHE_DIR to a folder"
+            " that can"
         ) from None
 
 
@@ -141,7 +142,7 @@ def load(path: Path | None) -> Baseline:
     if not file.is_file():
         raise InputError(f"{named}: no such file; {MAKE_ONE}")
     try:
-        found = _parsed(json.loads(file.read_text()))
+        found = _parsed(json.loads(read_text(file)))
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{named}: is not a baseline ({why}); {MAKE_ONE}") from None

@@ -22,12 +22,14 @@ from typing import Final, Literal
 from ga.capacity.calibration_file import Baseline, FamilyCost
 from ga.execution.protocol import (
     BATCHES_A_SLOT,
-    MAX_BATCH_SECONDS,
     MIN_BATCH_SECONDS,
     batch_count,
+    max_batch_seconds,
 )
 
 Edge = Literal["low", "point", "high"]
+_MOST_SLOTS: Final = 1e9
+_BISECTIONS: Final = 60
 EDGES: Final[tuple[Edge, ...]] = ("low", "point", "high")
 RAY_TASK: Final[Mapping[Edge, float]] = {"low": 0.14e-3, "point": 0.5e-3, "high": 1.2e-3}
 """Assumed coordinator seconds of Ray per task, between pipelined and one at a time (measured once
@@ -58,7 +60,7 @@ class Costs:
         return math.fsum(self.genome.values()) / len(self.genome)
 
     @property
-    def dearest(self) -> tuple[str, float]:
+    def most_expensive(self) -> tuple[str, float]:
         """The most expensive family."""
         name = max(self.genome, key=self.genome.__getitem__)
         return name, self.genome[name]
@@ -96,8 +98,9 @@ def batches(work: float, slots: int, population: int) -> float:
     share of the rest. The last have the smallest size.
     """
     parts = batch_count(slots)
-    longest, shortest = MAX_BATCH_SECONDS * parts, MIN_BATCH_SECONDS * parts
-    many = max(work - longest, 0.0) / MAX_BATCH_SECONDS
+    limit = max_batch_seconds(slots)
+    longest, shortest = limit * parts, MIN_BATCH_SECONDS * parts
+    many = max(work - longest, 0.0) / limit
     if work > shortest and parts:
         many += parts * math.log(min(work, longest) / shortest)
     many += min(work, shortest) / MIN_BATCH_SECONDS
@@ -112,10 +115,11 @@ def generation(costs: Costs, population: int, slots: int, *, tail: float = 0.5) 
     """
     work = population * costs.mean
     # A genome that takes longer than the longest batch is a batch of one.
-    clipped = [min(seconds, MAX_BATCH_SECONDS) for seconds in costs.genome.values()]
+    limit = max_batch_seconds(slots)
+    clipped = [min(seconds, limit) for seconds in costs.genome.values()]
     count = batches(population * math.fsum(clipped) / len(clipped), slots, population)
     used = min(slots, count)
-    last = min(max(MIN_BATCH_SECONDS, costs.dearest[1]), work)
+    last = min(max(MIN_BATCH_SECONDS, costs.most_expensive[1]), work)
     each_s = work / count + costs.task
     flying = min(BATCHES_A_SLOT * slots, count, _flying(each_s, *costs.dispatch))
     fixed, more = costs.dispatch
@@ -143,16 +147,34 @@ def limits(costs: Costs) -> dict[str, float]:
     more slots wait: dispatch, breeding, commit. Valid for large populations, whose batches have the
     largest size.
     """
-    fixed, more = costs.dispatch
-    each_s = costs.genome.values()
-    # The mean batch; a genome that takes longer than the largest batch is a batch of one.
-    batch = math.fsum(each_s) / math.fsum(min(1.0, s / MAX_BATCH_SECONDS) for s in each_s)
-    # Each slot has another batch queued.
-    batch += costs.task
-    found = {"handing out": _flying(batch, fixed, BATCHES_A_SLOT * more)}
+    found = {"handing out": _dispatched(costs)}
     for name, (_, each) in (("breeding", costs.breeding), ("commit", costs.commit)):
         found[name] = costs.mean / each if each > 0.0 else math.inf
     return found
+
+
+def _dispatched(costs: Costs) -> float:
+    """Number of slots at which batches end as fast as they are dispatched."""
+    fixed, more = costs.dispatch
+    each_s = costs.genome.values()
+
+    def busy(slots: float) -> float:
+        """Slots that the coordinator keeps busy with the batches for that many."""
+        limit = max_batch_seconds(int(slots))
+        # The mean batch; a genome that takes longer than the largest batch is a batch of one.
+        batch = math.fsum(each_s) / math.fsum(min(1.0, s / limit) for s in each_s)
+        # Each slot has another batch queued.
+        return _flying(batch + costs.task, fixed, BATCHES_A_SLOT * more)
+
+    low, high = 0.0, 1.0
+    while busy(high) > high:
+        low, high = high, 2.0 * high
+        if high > _MOST_SLOTS:
+            return math.inf
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if busy(middle) > middle else (low, middle)
+    return high
 
 
 def fewest_nodes(seconds: Callable[[int], float], limit: float, most: int) -> int | None:

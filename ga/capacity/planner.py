@@ -100,9 +100,9 @@ class Needed:
     """Dollars of the whole run on ``provided`` nodes, billed by the second."""
     bound_by: str
     """The part that limits the speed with ``provided`` nodes."""
-    dearest: str
+    most_expensive: str
     """The most expensive family."""
-    dearest_generation_s: float
+    most_expensive_generation_s: float
     """Seconds of a generation in which every individual is of that family."""
     notes: tuple[str, ...]
     """Extrapolations and assumptions of the plan."""
@@ -145,8 +145,8 @@ def needed(wanted: Wanted, baseline: Baseline) -> Needed:
     total = _scaled(times, wanted.generations)
     spot = Interval(point=sum(NODE.spot) / 2, low=NODE.spot[0], high=NODE.spot[1])
     on_demand = Interval(point=NODE.on_demand, low=NODE.on_demand, high=NODE.on_demand)
-    dear, _ = each["point"].dearest
-    only = replace(wanted, families=(dear,))
+    expensive, _ = each["point"].most_expensive
+    only = replace(wanted, families=(expensive,))
     return Needed(
         nodes=nodes,
         provided=provided,
@@ -156,8 +156,8 @@ def needed(wanted: Wanted, baseline: Baseline) -> Needed:
         spot_a_day=_a_day(nodes, spot),
         run_on_demand=_scaled(total, (provided + HEADS) * NODE.on_demand / 3600),
         bound_by=_parts(each["high"], wanted, provided, "high").bound_by,
-        dearest=dear,
-        dearest_generation_s=_parts(
+        most_expensive=expensive,
+        most_expensive_generation_s=_parts(
             _costs(only, baseline, "point"), only, provided, "point"
         ).seconds,
         notes=notes(wanted, baseline),

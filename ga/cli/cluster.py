@@ -22,22 +22,37 @@ from ga.ops.secrets import has_image, init
 
 def add_parser(commands: Any) -> None:
     """Add ``cluster`` to the commands of ``python -m ga``."""
-    parser = commands.add_parser("cluster", help="manage the production stack with Docker Compose")
-    parser.add_argument("--file", type=Path, default=COMPOSE_FILE, help=f"default: {COMPOSE_FILE}")
+    text = "Manage the production stack with Docker Compose."
+    parser = commands.add_parser("cluster", help=text, description=text)
+    parser.add_argument(
+        "--file",
+        type=Path,
+        default=COMPOSE_FILE,
+        help=f"Compose file of the stack (default: {COMPOSE_FILE})",
+    )
     actions = parser.add_subparsers(dest="action", required=True)
-    starting = actions.add_parser("init", help="write random secrets and select the images")
-    starting.add_argument("--webhook", metavar="URL", help="where Alertmanager sends alerts")
-    actions.add_parser("up", help="start everything and wait until it is healthy")
-    ending = actions.add_parser("down", help="stop everything; data is kept")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text)
+        return parser
+
+    starting = add("init", "Write random secrets and select the images.")
+    starting.add_argument(
+        "--webhook",
+        metavar="URL",
+        help="where Alertmanager sends alerts (default: as before, else nowhere)",
+    )
+    add("up", "Start everything and wait until it is healthy.")
+    ending = add("down", "Stop everything; data is kept.")
     ending.add_argument("--volumes", action="store_true", help="also remove the data")
-    state = actions.add_parser("status", help="show containers and Ray's nodes")
+    state = add("status", "Show containers and Ray's nodes.")
     state.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    scaling = actions.add_parser("scale", help="set the number of worker nodes")
+    scaling = add("scale", "Set the number of worker nodes.")
     scaling.add_argument("workers", type=int, metavar="N", help="0 to 100")
-    draining = actions.add_parser("drain", help="let a node finish its work, then stop it")
+    draining = add("drain", "Let a node finish its work, then stop it.")
     draining.add_argument("node", metavar="NODE", help="IP address or prefix of the node ID")
-    draining.add_argument("--seconds", type=int, default=60, help="deadline (default 60)")
-    reading = actions.add_parser("logs", help="show the last log lines of a service, or of all")
+    draining.add_argument("--seconds", type=int, default=60, help="deadline (default: 60)")
+    reading = add("logs", "Show the last log lines of a service, or of all.")
     reading.add_argument("service", nargs="?", help="name of the Compose service (default: all)")
 
 
@@ -73,7 +88,7 @@ def _up(compose: Compose) -> int:
     # Before the ports are checked, because it decides whether Grafana is among the services.
     if written := init(compose.folder):
         print(f"written in {compose.folder}: {', '.join(written)}", file=sys.stderr)
-    if wide := compose.too_large():
+    if wide := compose.over_memory_limit():
         raise InputError(
             f"memory limits above this machine's memory: {', '.join(wide)}; lower them, see"
             " `python -m ga preflight`"
@@ -122,7 +137,7 @@ def _print_missing_images(compose: Compose) -> None:
 def _print_unhealthy(compose: Compose) -> None:
     """Print the log tail of every unhealthy or restarted container."""
     for one in compose.containers():
-        if not one.well or one.restarts:
+        if not one.is_healthy or one.restarts:
             again = f", restarted {one.restarts} times" if one.restarts else ""
             print(
                 f"\n{one.name}: {one.state} {one.health} (status {one.exit_code}{again})",
@@ -145,27 +160,27 @@ def _status(compose: Compose, *, as_json: bool) -> int:
     containers = compose.containers()
     if not containers:
         raise InputError("the stack is not up; start it: `python -m ga cluster up`")
-    head = any(one.service == "ray-head" and one.well for one in containers)
+    head = any(one.service == "ray-head" and one.is_healthy for one in containers)
     found = nodes(compose.folder) if head else []
-    well = all(one.well for one in containers)
+    healthy = all(one.is_healthy for one in containers)
     if as_json:
         value: Mapping[str, object] = {
-            "well": well,
-            "containers": [{**asdict(one), "well": one.well} for one in containers],
+            "well": healthy,
+            "containers": [{**asdict(one), "well": one.is_healthy} for one in containers],
             "nodes": [asdict(one) for one in found],
         }
         print(json.dumps(value, indent=2))
-        return 0 if well else 1
+        return 0 if healthy else 1
     rows: list[dict[str, object]] = [
         {"name": c.name, "state": c.state, "health": c.health or "-", "restarts": c.restarts}
         for c in containers
     ]
-    table("Containers", rows, styles=["" if one.well else "bold red" for one in containers])
+    table("Containers", rows, styles=["" if one.is_healthy else "bold red" for one in containers])
     rows = [
         {"address": n.address, "state": n.state, "host": n.host, "id": n.id[:12]} for n in found
     ]
     table("Ray's nodes", rows)
-    return 0 if well else 1
+    return 0 if healthy else 1
 
 
 def _drain(compose: Compose, wanted: str, seconds: int) -> int:

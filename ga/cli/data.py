@@ -13,6 +13,7 @@ from ga.cli.data_page import page
 from ga.cli.data_rows import Check, gap_rows, reading_rows, suspect_rows
 from ga.cli.tables import table
 from ga.errors import InputError, OutputError
+from ga.files import write_text
 from ga.market import Series, find_gaps
 from ga.sources.folders import assets_of, read_asset
 from ga.sources.reading import parse_options
@@ -30,7 +31,9 @@ def add_parser(commands: Any, add_reading: Callable[[argparse.ArgumentParser], N
     text = "Show how a market file or folder is read, its gaps, and bars that may be wrong."
     check = actions.add_parser("check", help=text, description=text)
     check.add_argument("path", type=Path, help="a file, or a folder of files")
-    check.add_argument("--out", type=Path, help="write a page with a chart here (.html)")
+    check.add_argument(
+        "--out", type=Path, help="write a page with a chart here, .html (default: no page)"
+    )
     check.add_argument("--json", action="store_true", help="print one JSON value on stdout")
     add_reading(check)
 
@@ -54,7 +57,7 @@ def command(options: argparse.Namespace) -> int:
         _print(checks)
     if options.out is not None:
         try:
-            options.out.write_text(page(path.name, checks), encoding="utf-8")
+            write_text(options.out, page(path.name, checks))
         except OSError as error:
             raise OutputError(
                 f"--out {options.out}: cannot be written ({error.strerror})"

@@ -26,6 +26,7 @@ class Check:
 
     @property
     def bars_per_year(self) -> float:
+        """Bars for each year between the first and the last one."""
         times = self.series.times
         return (times.size - 1) / float(times[-1] - times[0]) * NANOSECONDS_PER_YEAR
 

@@ -75,17 +75,37 @@ def status_of(work: Callable[[], int], *, hint: Callable[[], str] = str) -> int:
     if failed is not None and not lost:
         say(line_of(failed))
     for name, reason in lost.items():
-        if reason.errno != errno.EPIPE:
-            say(f"{name}: cannot be written ({reason.strerror}); free some space, or redirect it")
+        _report_lost(name, reason)
         if status == 0 or failed is not None:
             status = _READER_GONE if reason.errno == errno.EPIPE else 1
     return status
 
 
-def say(text: str) -> None:
+def after_output(status: int, *, unwritten: int, prefix: str) -> int:
+    """The exit status of a command that ended with ``status``, once its output is flushed.
+
+    Args:
+        unwritten: instead of ``status``, when an output could not be written. If the reader of a
+            pipe is gone, it is 141.
+        prefix: of the line on stderr that says so.
+    """
+    for name, reason in _lost_streams().items():
+        _report_lost(name, reason, prefix)
+        status = _READER_GONE if reason.errno == errno.EPIPE else unwritten
+    return status
+
+
+def _report_lost(name: str, reason: OSError, prefix: str = "ga:") -> None:
+    """No line if the reader of a pipe is gone: ``| head`` is no failure."""
+    if reason.errno != errno.EPIPE:
+        remedy = "free some space, or redirect it"
+        say(f"{name}: cannot be written ({reason.strerror}); {remedy}", prefix)
+
+
+def say(text: str, prefix: str = "ga:") -> None:
     """Print exactly one line on stderr, even if a file name or message has several."""
     try:
-        print("ga:", redact(" ".join(text.split())), file=sys.stderr, flush=True)
+        print(prefix, redact(" ".join(text.split())), file=sys.stderr, flush=True)
     except OSError:
         # stderr itself fails; only the exit status remains.
         _silence(sys.stderr)
@@ -131,7 +151,11 @@ class _Watched(io.FileIO):
 
 
 def watch_standard_streams() -> None:
-    """From now on, record failed writes to stdout and stderr."""
+    """From now on, record failed writes to stdout and stderr, and write any text to them.
+
+    A name of a file may have bytes of no encoding, and a terminal may not have every character:
+    these are written as escapes.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
@@ -139,7 +163,7 @@ def watch_standard_streams() -> None:
             watched = io.TextIOWrapper(
                 io.BufferedWriter(raw),
                 encoding=stream.encoding,
-                errors=stream.errors,
+                errors="backslashreplace",
                 # Unbuffered (``PYTHONUNBUFFERED``), each part of a line would be a separate write.
                 line_buffering=stream.line_buffering or stream.write_through,
             )

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 _SHELLS: Final = ("bash", "zsh", "tcsh")
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses ``--option=--``, which argparse before Python 3.13 takes for an empty list."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """See argparse."""
+        words = sys.argv[1:] if args is None else list(args)
+        for word in words:
+            if word.startswith("-") and word.endswith("=--"):
+                self.error(f"argument {word[:-3]}: '--' is not a value")
+        return super().parse_known_args(words, namespace)
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -40,8 +55,8 @@ def finish(
 
     Args:
         installed: Name of the installed command.
-        examples: Command -> command lines without the program's name. The first of each is shown
-            by the program's own help, too.
+        examples: Command, such as ``data check`` -> command lines without the program's name. The
+            first of each command of the program is shown by the program's own help, too.
     """
     parser.add_argument(
         "--print-completion",
@@ -50,9 +65,8 @@ def finish(
         choices=_SHELLS,
         help=f"print a completion script, as in: source <({installed} --print-completion bash)",
     )
-    _describe(parser, parser.prog, [lines[0] for lines in examples.values()])
-    for name, command in commands_of(parser).items():
-        _describe(command, parser.prog, examples.get(name, ()))
+    first = [lines[0] for name, lines in examples.items() if " " not in name]
+    _describe(parser, parser.prog, first, examples)
 
 
 def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -64,9 +78,17 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     return found
 
 
-def _describe(parser: argparse.ArgumentParser, program: str, examples: Sequence[str]) -> None:
+def _describe(
+    parser: argparse.ArgumentParser,
+    program: str,
+    lines: Sequence[str],
+    examples: Mapping[str, Sequence[str]],
+    path: str = "",
+) -> None:
+    """Add example ``lines`` to the help of a parser, and those of its commands to theirs."""
     parser.formatter_class = HelpFormatter
-    if examples:
-        parser.epilog = "\n".join(["examples:", *(f"  {program} {line}" for line in examples)])
-    for command in commands_of(parser).values():
-        _describe(command, program, ())
+    if lines:
+        parser.epilog = "\n".join(["examples:", *(f"  {program} {line}" for line in lines)])
+    for name, command in commands_of(parser).items():
+        full = f"{path}{name}"
+        _describe(command, program, examples.get(full, ()), examples, f"{full} ")

@@ -22,7 +22,8 @@ _SOON: Final = 0.01
 
 class Ended(KeyboardInterrupt):
     """A signal requested the end. It is a ``KeyboardInterrupt``, so that ``except Exception`` does
-    not handle it as a failure."""
+    not handle it as a failure.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -39,23 +40,22 @@ class Ended(KeyboardInterrupt):
 class Signals:
     """Handling of SIGINT, SIGTERM and SIGHUP in this process.
 
-    At first, and after the first signal, a signal ends the process at once. While ``heeded`` it
-    raises ``Ended``, so that the process ends in order. A signal that was ignored at the start
-    (``nohup``) stays ignored.
-
+    At first, and after the first signal, a signal ends the process at once. After ``end_in_order``
+    the next one raises ``Ended``, so that the process ends in order. A signal that was ignored at
+    the start (``nohup``) stays ignored.
     """
 
     def __init__(self) -> None:
         self.clean_up: Callable[[], None] = lambda: None
         """Callback that removes what would outlive the process, called when it ends at once."""
         self._mine = [n for n in _HEARD if signal.getsignal(n) is not signal.SIG_IGN]
-        self.ends_at_once()
+        self.end_at_once()
 
-    def ends_at_once(self) -> None:
+    def end_at_once(self) -> None:
         """From now on a signal ends the process at once."""
         self._set(self._at_once)
 
-    def heeded(self) -> None:
+    def end_in_order(self) -> None:
         """From now on the next signal raises ``Ended`` in the main thread."""
         sys.unraisablehook = self._ignored
         self._set(self._raise)
@@ -66,7 +66,7 @@ class Signals:
 
     def _raise(self, number: int, _frame: FrameType | None) -> None:
         # A second signal ends the process without waiting for the orderly end.
-        self.ends_at_once()
+        self.end_at_once()
         raise Ended(number)
 
     def _at_once(self, number: int, _frame: FrameType | None) -> NoReturn:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ga import verification
-from ga.cli.waiting import told_if_large
+from ga.cli.waiting import announced_if_large
 from ga.errors import InputError
 from ga.ledger import open_ledger
 from ga.ledger.backup import Copied, back_up, checked
@@ -48,7 +48,10 @@ def register(
         help="check digest and counts only; works for earlier engines and without the market",
     )
     verify.add_argument(
-        "--anchor", metavar="DIGEST", help="anchor of the run that was noted elsewhere, to compare"
+        "--anchor",
+        metavar="DIGEST",
+        help="anchor of the run that was noted elsewhere, to compare"
+        " (default: only the stored one)",
     )
     store(verify)
     backup = add("backup", "Write a consistent copy of the ledger to a file, also during a run.")
@@ -64,17 +67,21 @@ def register(
         help="write it even if rows were altered after their run ended; the backup says so",
     )
     backup.add_argument(
-        "--every", type=float, metavar="HOURS", help="do not end: a backup every HOURS"
+        "--every",
+        type=float,
+        metavar="HOURS",
+        help="do not end: a backup every HOURS (default: one backup)",
     )
     backup.add_argument(
         "--metrics-port",
         type=int,
-        help="with --every: serve the time of the newest backup to Prometheus on this port",
+        help="with --every: serve the time of the newest backup to Prometheus on this port"
+        " (default: do not serve it)",
     )
     backup.add_argument(
         "--metrics-host",
         default=LOOPBACK,
-        help="address to serve it on; 0.0.0.0 lets others ask (default: %(default)s)",
+        help="address to serve it on; 0.0.0.0: also for other machines (default: %(default)s)",
     )
     store(backup)
     restore = add("restore", "Read a backup into an empty or new ledger.")
@@ -92,7 +99,7 @@ def _verify(options: argparse.Namespace) -> int:
         raise InputError(f"--sample must not be negative, not {options.sample}")
     if options.anchor is not None and not re.fullmatch("[0-9a-f]{64}", options.anchor):
         raise InputError("--anchor: must be the 64 hexadecimal digits that `verify` printed")
-    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
+    with closing(open_ledger(options.store, create=False)) as ledger, announced_if_large(ledger):
         # What is read of the others is compared with the anchor, and reported with it.
         ledger.require_sound(*_JUDGED, related=False)
         history = ledger.history(options.run)
@@ -161,7 +168,7 @@ def _backup(options: argparse.Namespace) -> int:
 
 def _back_up(options: argparse.Namespace) -> None:
     # Opened for each backup: the database may have been started again.
-    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
+    with closing(open_ledger(options.store, create=False)) as ledger, announced_if_large(ledger):
         written = back_up(ledger.engine, options.file, keep=options.keep, force=options.force)
     _say(options, written, "written")
 

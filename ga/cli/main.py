@@ -7,27 +7,29 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, fields
 
 from ga import workflow
 from ga.appraisal import Result
 from ga.backtest.simulation import Costs
-from ga.cli import cluster, data, prune, runs, serve, strategies
+from ga.cli import cluster, data, prune, runs, serve, signals, strategies
 from ga.cli import compile as compilation
-from ga.cli import ledger as upkeep
+from ga.cli import ledger as ledger_commands
 from ga.cli import plan as capacity
 from ga.cli.exit_status import status_of
 from ga.cli.parser import DEFAULT_STORE, default_store, make_parser
 from ga.cli.render import print_families, print_listing
 from ga.cli.runs import spec_of
 from ga.cli.tables import paragraph
+from ga.cli.waiting import announced_if_large
 from ga.errors import InputError
 from ga.evaluation.settings import Settings
 from ga.evolution import Plan
 from ga.execution import numerics_check
 from ga.families import FAMILIES
-from ga.ledger.connection import told_of_database
+from ga.ledger import Ledger
+from ga.ledger.connection import explained_database_errors
 from ga.market import Market
 from ga.ops import preflight
 from ga.presentation import benchmark_rows, listed_row
@@ -46,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "families": runs.families,
         "show": strategies.show,
         "export": strategies.export,
-        "signals": strategies.signals,
-        **upkeep.COMMANDS,
+        "signals": signals.signals,
+        **ledger_commands.COMMANDS,
         "prune": prune.command,
         "plan": capacity.command,
         "serve": serve.command,
@@ -62,13 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         refuse_passwords(sys.argv[1:] if argv is None else argv)
         make_parser().parse_args(argv, options)
-        with told_of_database(getattr(options, "store", DEFAULT_STORE)):
+        with explained_database_errors(getattr(options, "store", DEFAULT_STORE)):
             return handlers[options.command](options)
 
-    return status_of(work, hint=lambda: _how_to_go_on(options))
+    return status_of(work, hint=lambda: _resume_hint(options))
 
 
-def _how_to_go_on(options: argparse.Namespace) -> str:
+def _resume_hint(options: argparse.Namespace) -> str:
     """The command that continues the run; empty if no run has begun."""
     run = getattr(options, "begun", None)
     if run is None:
@@ -90,6 +92,10 @@ class _Terminal:
     def begun(self, run: str) -> None:
         """Keep the run for the hint on how to continue it."""
         self._options.begun = run
+
+    def reading(self, ledger: Ledger) -> AbstractContextManager[None]:
+        """Say so while a large ledger is read."""
+        return announced_if_large(ledger)
 
     @contextmanager
     def watching(self) -> Iterator[Callable[[Progress], None]]:
@@ -150,6 +156,8 @@ def _print_result(options: argparse.Namespace, summary: Summary, result: Result)
         print(json.dumps(_json(summary, result)))
         return 0
     edge = result.edge
+    if summary.generations < result.plan.generations:
+        print(f"to go on: {_resume_hint(options)}", file=sys.stderr)
     print_listing(result.listing, title="Best strategies")
     print_families(result.families_at_end)
     paragraph(edge.statement if edge else "no strategy has a fitness: nothing to appraise")
@@ -164,8 +172,10 @@ def _print_result(options: argparse.Namespace, summary: Summary, result: Result)
 
 def _json(summary: Summary, result: Result) -> dict[str, object]:
     market, edge = result.market, result.edge
+    # The key keeps the name of version 0.1, because scripts read it.
+    counts = {"takebacks" if k == "failbacks" else k: v for k, v in asdict(summary).items()}
     return {
-        **asdict(summary),
+        **counts,
         "evaluations_per_second": summary.evaluations_per_second,
         "market": {
             "name": market.name,

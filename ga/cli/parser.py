@@ -9,10 +9,10 @@ from typing import NoReturn
 
 from ga import __version__
 from ga.backtest.simulation import Costs
-from ga.cli import cluster, data, prune, serve
-from ga.cli import ledger as upkeep
+from ga.cli import cluster, data, prune, serve, signals
+from ga.cli import ledger as ledger_commands
 from ga.cli import plan as capacity
-from ga.cli.help import finish
+from ga.cli.help import Parser, finish
 from ga.environment import command_name, setting
 from ga.errors import InputError
 from ga.metrics import LOOPBACK
@@ -30,23 +30,42 @@ _EXAMPLES = {
         "evolve --market eurusd --mode distributed --address 127.0.0.1:6379",
     ),
     "resume": ("resume 1f0c",),
+    "runs": ("runs --store ga.db",),
     "strategies": ("strategies 1f0c --limit 10",),
+    "families": ("families",),
     "show": ("show 8b3f9c9f47 --out curve.html",),
-    "export": ("export 8b3f9c9f47 --out strategy.json",),
-    "signals": ("signals 8b3f9c9f47 --market eurusd",),
+    "export": (
+        "export 8b3f9c9f47 --out strategy.json",
+        "export --all 1f0c --out series.parquet",
+    ),
+    "signals": (
+        "signals 8b3f9c9f47 --market eurusd",
+        "signals 8b3f9c9f47 strategy.json --market live.csv --follow --state positions.jsonl",
+        "signals --check positions.jsonl --market live.csv",
+    ),
     "verify": ("verify 1f0c",),
     "backup": ("backup ledger.backup --keep 3",),
     "restore": ("restore ledger.backup --store new.db",),
     "prune": ("prune --older-than 90", "prune --older-than 90 --keep-best 3 --yes"),
     "plan": ("plan --population 500 --generations 50 --assets 2 --bars 20000 --deadline 8h",),
     "data": ("data check prices.csv", "data check prices/ --out check.html"),
+    "data check": ("data check prices.csv", "data check prices/ --out check.html"),
     "serve": ("serve --port 8000 --markets prices/",),
+    "compile": ("compile",),
+    "numerics": ("numerics", "numerics --digests"),
     "cluster": ("cluster init", "cluster up", "cluster status", "cluster scale 3", "cluster down"),
+    "cluster init": ("cluster init", "cluster init --webhook https://example.com/alerts"),
+    "cluster up": ("cluster up",),
+    "cluster down": ("cluster down", "cluster down --volumes"),
+    "cluster status": ("cluster status --json",),
+    "cluster scale": ("cluster scale 3",),
+    "cluster drain": ("cluster drain 10.0.0.7 --seconds 120",),
+    "cluster logs": ("cluster logs ray-head",),
     "preflight": ("preflight --json",),
 }
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
         """Refuse like all other bad input: in one line, without the usage before it."""
         raise InputError(f"{message}; see {self.prog} --help")
@@ -70,7 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     # In the order of the help.
     _add_runs(add)
     _add_readers(add)
-    upkeep.register(add, _add_store)
+    ledger_commands.register(add, _add_store)
     prune.register(add, _add_store)
     capacity.add_parser(add)
     serve.register(add, _add_store)
@@ -107,7 +126,9 @@ def _add_runs(add: Add) -> None:
         help="how much worse than the open a trade is filled, as a fraction of the price",
     )
     evolve.add_argument("--run-id", help="id of the run, 12 of 0-9a-f (default: a random one)")
-    evolve.add_argument("--max-cells", type=int, help="refuse a market of more bars x assets")
+    evolve.add_argument(
+        "--max-cells", type=int, help="refuse a market of more bars x assets (default: no limit)"
+    )
     _add_execution(evolve)
     _add_store(evolve)
 
@@ -134,16 +155,42 @@ def _add_readers(add: Add) -> None:
     add("families", "List the parameter families and their genes.")
     show = add("show", "Show one strategy by part, fold and asset, with its equity curve.")
     show.add_argument("strategy", help="the start of its key, as `strategies` lists it")
-    show.add_argument("--out", type=Path, help="write a page with the curve here (.html)")
+    show.add_argument(
+        "--out", type=Path, help="write a page with the curve here, .html (default: no page)"
+    )
     _add_store(show)
-    export = add("export", "Write one strategy as JSON that needs no ledger.")
-    export.add_argument("strategy", help="the start of its key, as `strategies` lists it")
-    export.add_argument("--out", type=Path, help="file (default: stdout)")
+    export = add(
+        "export",
+        "Write one strategy as JSON that needs no ledger; with --all, the return and position"
+        " series of a run's strategies as Parquet.",
+    )
+    export.add_argument(
+        "strategy",
+        nargs="?",
+        metavar="STRATEGY|RUN",
+        help="the start of a strategy's key, as `strategies` lists it; with --all the start of a"
+        " run's id (default: the only run)",
+    )
+    export.add_argument(
+        "--out",
+        type=Path,
+        help="file (default: stdout); with --all, a file that ends in .parquet, or a new folder"
+        " that gets one for each strategy",
+    )
+    export.add_argument(
+        "--all",
+        action="store_true",
+        dest="series",
+        help="the series of all distinct strategies of a run, by asset and bar",
+    )
+    export.add_argument(
+        "--every", action="store_true", help="with --all: also strategies that are alike"
+    )
+    export.add_argument(
+        "--limit", type=int, metavar="N", help="with --all: at most N (default: 20)"
+    )
     _add_store(export)
-    signals = add("signals", "When a strategy changes its target position, on any market.")
-    signals.add_argument("strategy", help="the start of its key, or a file that `export` wrote")
-    _add_market(signals, required=True)
-    _add_store(signals)
+    signals.add_parser(add, _add_market, _add_store)
 
 
 def _add_execution(command: argparse.ArgumentParser) -> None:
@@ -160,7 +207,24 @@ def _add_execution(command: argparse.ArgumentParser) -> None:
         help="processes, or slots to use, which a cluster that autoscales is asked for"
         " (default: all there are)",
     )
-    command.add_argument("--address", help="HOST:PORT of a Ray cluster")
+    command.add_argument(
+        "--address",
+        help="HOST:PORT of a Ray cluster (default: none; --mode distributed then starts one on this"
+        " machine)",
+    )
+    command.add_argument(
+        "--time-budget",
+        type=float,
+        metavar="SECONDS",
+        help="end between two generations once they have passed; the history up to there is that"
+        " of the whole run, and `resume` continues it (default: none)",
+    )
+    command.add_argument(
+        "--stop-after",
+        type=int,
+        metavar="N",
+        help="end likewise after N generations without a better fitness (default: never)",
+    )
     command.add_argument("--top", type=int, default=5, help="strategies to show (default: 5)")
     command.add_argument(
         "--all",
@@ -169,7 +233,9 @@ def _add_execution(command: argparse.ArgumentParser) -> None:
         help="show the best strategies even if they are alike (default: distinct ones, at most"
         " two of a family)",
     )
-    command.add_argument("--log", type=Path, help="append a JSON line for every batch here")
+    command.add_argument(
+        "--log", type=Path, help="append a JSON line for every batch here (default: no log)"
+    )
     command.add_argument(
         "--cache",
         default=setting("GA_CACHE_URL"),
@@ -185,7 +251,7 @@ def _add_execution(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--metrics-host",
         default=LOOPBACK,
-        help="address to serve them on; 0.0.0.0 lets others ask (default: %(default)s)",
+        help="address to serve them on; 0.0.0.0: also for other machines (default: %(default)s)",
     )
 
 
@@ -208,9 +274,13 @@ def _add_market(command: argparse.ArgumentParser, *, required: bool) -> None:
         " (.csv, .parquet, .feather, .json), or a folder of files",
     )
     command.add_argument("--assets", help="comma-separated (default: all that it has)")
-    command.add_argument("--start", help="first bar, ISO 8601, UTC if it has no offset")
-    command.add_argument("--end", help="bars before this time only")
-    command.add_argument("--timeframe", help="coarser bars made of the market's: 4h, 1d")
+    command.add_argument(
+        "--start", help="first bar, ISO 8601, UTC if it has no offset (default: the market's first)"
+    )
+    command.add_argument("--end", help="bars before this time only (default: all)")
+    command.add_argument(
+        "--timeframe", help="coarser bars made of the market's: 4h, 1d (default: the market's)"
+    )
     add_reading(command)
 
 
@@ -219,18 +289,25 @@ def add_reading(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--time-format",
         help="how a file's times are written: s, ms, us, ns (since 1970), excel (days), or a"
-        " format such as '%%d/%%m/%%Y %%H:%%M'",
+        " format such as '%%d/%%m/%%Y %%H:%%M' (default: recognised)",
     )
     command.add_argument(
         "--columns",
-        help="which columns of a file to take, by name or number: time=Date,open=2,volume=none",
+        help="which columns of a file to take, by name or number: time=Date,open=2,volume=none"
+        " (default: recognised by their names)",
     )
     command.add_argument(
-        "--timezone", help="zone of a file's times without an offset, such as Europe/Berlin"
+        "--timezone",
+        help="zone of a file's times without an offset, such as Europe/Berlin (default: UTC)",
     )
-    command.add_argument("--symbol", help="symbols of a file with several: SPY,QQQ")
-    command.add_argument("--decimal", help="decimal mark of a file's numbers: . or ,")
+    command.add_argument(
+        "--symbol", help="symbols of a file with several: SPY,QQQ (default: such a file is refused)"
+    )
+    command.add_argument(
+        "--decimal", help="decimal mark of a file's numbers: . or , (default: recognised)"
+    )
 
 
 def default_store() -> str:
+    """The ledger of ``GA_STORE``, or a file in the current folder."""
     return setting("GA_STORE") or DEFAULT_STORE

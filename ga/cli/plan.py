@@ -48,11 +48,29 @@ def add_parser(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     plan = add(
         "plan", "Estimate the nodes, time and dollars that a workload needs, from measured costs."
     )
-    plan.add_argument("--population", type=int, help="individuals per generation")
-    plan.add_argument("--assets", type=int, help="assets of the market")
-    plan.add_argument("--bars", type=int, help="bars per asset, including the hold-out")
-    plan.add_argument("--generations", type=int, help="generations, including the first")
-    plan.add_argument("--deadline", help="time for the whole run: 90s, 30m, 8h, 2d")
+    plan.add_argument(
+        "--population",
+        type=int,
+        help="individuals per generation (default: none; an estimate needs it)",
+    )
+    plan.add_argument(
+        "--assets", type=int, help="assets of the market (default: none; an estimate needs it)"
+    )
+    plan.add_argument(
+        "--bars",
+        type=int,
+        help="bars per asset, including the hold-out (default: none; an estimate needs it)",
+    )
+    plan.add_argument(
+        "--generations",
+        type=int,
+        help="generations, including the first (default: none; an estimate needs it)",
+    )
+    plan.add_argument(
+        "--deadline",
+        help="time for the whole run: 90s, 30m, 8h, 2d"
+        " (default: none; needed unless --simulate is given)",
+    )
     plan.add_argument("--families", help="comma-separated (default: all)")
     plan.add_argument(
         "--baseline", type=Path, help="file with measured costs (default: stored for this machine)"
@@ -67,7 +85,8 @@ def add_parser(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
         type=int,
         nargs="+",
         metavar="NODES",
-        help=f"simulate the run on these numbers of nodes of {NODE.vcpus} cores instead",
+        help=f"simulate the run on these numbers of nodes of {NODE.vcpus} cores instead"
+        " (default: compute the nodes that the deadline needs)",
     )
     plan.add_argument(
         "--prices", action="store_true", help="print the price table with its date and source"
@@ -111,7 +130,9 @@ def command(options: argparse.Namespace) -> int:
         return _simulated(options, wanted, baseline)
     found = needed(wanted, baseline)
     if options.json:
-        print(json.dumps({**asdict(found), "workload": asdict(wanted), "heads": HEADS}))
+        # The keys keep the name of version 0.1, because scripts read them.
+        row = {name.replace("most_expensive", "dearest"): v for name, v in asdict(found).items()}
+        print(json.dumps({**row, "workload": asdict(wanted), "heads": HEADS}))
     else:
         _show(found, wanted)
     return 0
@@ -251,8 +272,8 @@ def _show(found: Needed, wanted: Wanted) -> None:
     ]
     table("", rows, right=["estimate (interval)"])
     print(
-        f"if all genomes were {found.dearest}, the most expensive family:"
-        f" {found.dearest_generation_s:,.2f} s a generation"
+        f"if all genomes were {found.most_expensive}, the most expensive family:"
+        f" {found.most_expensive_generation_s:,.2f} s a generation"
     )
     for line in found.notes:
         print(line)

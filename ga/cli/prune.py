@@ -31,12 +31,12 @@ def register(
         type=float,
         required=True,
         metavar="DAYS",
-        help="runs that ended at least so many days ago",
+        help="runs that ended at least DAYS days ago",
     )
     prune.add_argument(
         "--unfinished",
         action="store_true",
-        help="also runs that have not ended, if nothing was committed for so many days",
+        help="also runs that have not ended, if nothing was committed for DAYS days",
     )
     prune.add_argument(
         "--keep-best",

@@ -12,8 +12,9 @@ from typing import Final
 
 from ga.environment import setting
 from ga.errors import InputError
+from ga.files import read_text
 from ga.ledger import open_ledger
-from ga.metrics import depends_on
+from ga.metrics import check_host, depends_on
 from ga.service.engine_process import NICENESS
 from ga.service.limits import DATABASE_SECONDS, TOKEN_VARIABLE, Limits
 from ga.service.singleton_lock import acquire_singleton
@@ -63,7 +64,9 @@ def register(
         f" (default: variable {TOKEN_VARIABLE})",
     )
     serve.add_argument("--address", help="HOST:PORT of a Ray cluster (default: this machine)")
-    serve.add_argument("--workers", type=int, help="workers of each evolution, as in `evolve`")
+    serve.add_argument(
+        "--workers", type=int, help="workers of each evolution (default: all there are)"
+    )
     serve.add_argument(
         "--niceness",
         type=int,
@@ -82,7 +85,10 @@ def register(
         " may be repeated",
     )
     serve.add_argument(
-        "--audit", type=Path, metavar="FILE", help="append who changed what, as JSON Lines"
+        "--audit",
+        type=Path,
+        metavar="FILE",
+        help="append who changed what, as JSON Lines (default: no file)",
     )
     serve.add_argument(
         "--hyperliquid", action="store_true", help="requests may name markets of this exchange"
@@ -195,7 +201,7 @@ def read_token(file: Path | None) -> str:
     """
     if file is not None:
         try:
-            return _valid(file.read_text(encoding="ascii").strip(), f"--token-file {file}")
+            return _valid(read_text(file, encoding="ascii").strip(), f"--token-file {file}")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not ASCII text"
             raise InputError(f"--token-file {file}: {reason}; {_MAKE_ONE}") from None
@@ -216,6 +222,7 @@ def _valid(text: str, source: str) -> str:
 def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise InputError(f"--port must be 0..65535, not {port}")
+    check_host(host, "--host")
     try:
         server = socket.create_server((host, port), backlog=128)
     except OSError as error:

@@ -1,31 +1,29 @@
-"""Commands about strategies: list, show, export, and their signals."""
+"""Commands about strategies: list, show and export."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TextIO
 
 import numpy as np
 
 from ga.analysis.benchmark import Report, benchmarks, report_of
-from ga.analysis.holdout import PARTS, positions
+from ga.analysis.holdout import PARTS
 from ga.appraisal import load_again
+from ga.cli import series
 from ga.cli.equity_page import sparkline
 from ga.cli.render import print_listing, print_records, print_report
-from ga.cli.runs import spec_of
 from ga.cli.tear_sheet import page
-from ga.cli.waiting import told_if_large
+from ga.cli.waiting import announced_if_large
 from ga.errors import InputError
 from ga.evaluation.folds import visible
-from ga.families import KERNEL_VERSION, get_family
-from ga.genome import Genome
+from ga.exported import FORMAT
+from ga.families import KERNEL_VERSION
+from ga.files import write_text
 from ga.ledger import Ledger, RunRecord, StrategyRecord, open_ledger
 from ga.ledger.soundness import require_genomes, require_key
 from ga.listing import Listing, list_strategies
@@ -38,14 +36,12 @@ from ga.presentation import (
     strategy_row,
 )
 
-FORMAT: Final = "evolution-gate/strategy/1"
-
 
 def strategies(options: argparse.Namespace) -> int:
     """``strategies``: list the best of a run, or of all; distinct ones unless ``--all``."""
     if not 1 <= options.limit <= 100_000:
         raise InputError(f"--limit must be 1..100000, not {options.limit}")
-    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
+    with closing(open_ledger(options.store, create=False)) as ledger, announced_if_large(ledger):
         ledger.require_sound("runs")
         run = ledger.run(options.run).run if options.run else None
         ledger.require_sound("runs", run=run, anchored=("strategies",))
@@ -103,10 +99,15 @@ def _rows(listing: Listing) -> list[dict[str, object]]:
     ]
 
 
-def _kept(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord]:
-    with closing(open_ledger(options.store, create=False)) as ledger, told_if_large(ledger):
+def kept(store: str, key: str) -> tuple[StrategyRecord, RunRecord]:
+    """The strategy whose key begins with ``key``, and its run.
+
+    Raises:
+        InputError: there is none, or there are several. LedgerError: its values are damaged.
+    """
+    with closing(open_ledger(store, create=False)) as ledger, announced_if_large(ledger):
         ledger.require_sound("runs", "evaluations")
-        strategy = ledger.strategy(options.strategy)
+        strategy = ledger.strategy(key)
         record = ledger.run(strategy.run)
         ledger.require_sound("runs", run=record.run, anchored=("runs",))
     record.check_kernels()
@@ -115,7 +116,7 @@ def _kept(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord]:
 
 
 def _found(options: argparse.Namespace) -> tuple[StrategyRecord, RunRecord, Market]:
-    strategy, record = _kept(options)
+    strategy, record = kept(options.store, options.strategy)
     market = record.market.load()
     if market.hash != record.market_hash:
         raise InputError(
@@ -183,7 +184,10 @@ def _thin(market: Market, curve: np.ndarray, most: int = 500) -> list[tuple[int,
 
 
 def export(options: argparse.Namespace) -> int:
-    """``export``: one strategy as JSON that needs no ledger."""
+    """``export``: one strategy as JSON that needs no ledger, or the series of all of a run."""
+    if options.series:
+        return series.export(options)
+    _require_one(options)
     strategy, record, market = _found(options)
     report = report_of(market, record.settings, strategy.genome)
     costs = record.settings.costs
@@ -214,63 +218,19 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _exported(path: Path) -> Genome:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); export it again") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise InputError(f"{path}: not a strategy of format {FORMAT}; write one with: ga export")
-    if document.get("kernel_version") != KERNEL_VERSION:
+def _require_one(options: argparse.Namespace) -> None:
+    if options.strategy is None:
         raise InputError(
-            f"{path}: exported for kernels of version {document.get('kernel_version')}, these are"
-            f" {KERNEL_VERSION}: its signals may differ; evolve and export it again"
+            "export: give the start of a strategy's key, as `strategies` lists it, or --all for"
+            " the series of a run's strategies"
         )
-    family = get_family(str(document.get("family")))
-    genes = document.get("genes")
-    names = [gene.name for gene in family.genes]
-    if not isinstance(genes, dict) or sorted(genes) != sorted(names):
-        raise InputError(f"{path}: genes must be {', '.join(names)}; export it again")
-    values = []
-    for gene in family.genes:
-        value = genes[gene.name]
-        if not isinstance(value, int | float) or value != gene.clip(float(value)):
-            raise InputError(
-                f"{path}: gene {gene.name} is {value}, outside {gene.low:g}..{gene.high:g};"
-                " export it again"
-            )
-        values.append(float(value))
-    return Genome(family.name, tuple(values))
-
-
-def signals(options: argparse.Namespace) -> int:
-    """``signals``: list the changes of a strategy's target position on any market."""
-    path = Path(options.strategy)
-    genome = _exported(path) if os.path.exists(path) else _kept(options)[0].genome
-    market = spec_of(options).load()
-    targets = positions(market, genome)
-    before = np.vstack([np.zeros(targets.shape[1]), targets[:-1]])
-    rows = [
-        {"time": _iso(int(market.times[t])), "asset": market.assets[a], "position": targets[t, a]}
-        for t, a in np.argwhere(targets != before).tolist()
-    ]
-    if options.json:
-        now = dict(zip(market.assets, targets[-1].tolist(), strict=True))
-        print(json.dumps({"changes": rows, "now": now, "as_of": _iso(int(market.times[-1]))}))
-    else:
-        _print_csv(rows, sys.stdout)
-    return 0
-
-
-def _print_csv(rows: list[dict[str, object]], file: TextIO) -> None:
-    writer = csv.DictWriter(file, ["time", "asset", "position"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    if options.every or options.limit is not None:
+        raise InputError("--every, --limit: choose strategies for --all; leave them out")
 
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise InputError(
             f"--out {path}: cannot be written ({error.strerror}); give a file in a folder that"

@@ -20,7 +20,7 @@ PAUSE: Final = 2.0
 
 
 @contextmanager
-def told_if_large(ledger: Ledger) -> Iterator[None]:
+def announced_if_large(ledger: Ledger) -> Iterator[None]:
     """While the block reads a large ledger, say so on stderr every two seconds."""
     with snapshot(ledger.engine) as connection:
         used = ledger_size(connection).used

@@ -123,7 +123,7 @@ def single_threaded_env() -> Iterator[None]:
     os.environ.update(ONE_THREAD)
     try:
         _place_sockets()
-        with deaf():
+        with ignoring_interrupts():
             yield
     finally:
         for name, value in before.items():
@@ -134,7 +134,7 @@ def single_threaded_env() -> Iterator[None]:
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
+def ignoring_interrupts() -> Iterator[None]:
     """Processes started in this block ignore Ctrl-C: this process handles it and ends them.
 
     A signal during the block is delivered when the block ends.
@@ -239,7 +239,7 @@ def short_folder(names: int = _NAMES_LENGTH) -> str:
 
 
 def takes_sockets(place: str, names: int) -> bool:
-    """Whether sockets can be made in a folder, with so many bytes behind it in their paths."""
+    """Whether sockets can be made in a folder, with ``names`` more bytes in their paths."""
     if len(os.fsencode(place)) + names > _LONGEST_PATH:
         return False
     try:

@@ -60,9 +60,9 @@ class LocalEvaluator:
         return self._workers
 
     @property
-    def abandoned(self) -> UnansweredAttempts:
+    def unanswered_attempts(self) -> UnansweredAttempts:
         """See ``Evaluator``."""
-        return self._pool.abandoned
+        return self._pool.unanswered_attempts
 
     @property
     def nodes(self) -> Sequence[NodeReport]:
@@ -90,14 +90,14 @@ class LocalEvaluator:
         # A process that computes other bits has raised an error before.
         self._nodes = [report(expected(self._families), id=LOCAL, node=LOCAL)]
         for result in self._pool.run(genomes, [(index,) for index in every]):
-            self._learn(genomes, result)
+            self._update_costs(genomes, result)
 
     def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
         """See ``Evaluator``."""
         batches = make_batches(genomes, self._costs, self._workers)
         with self._refusing():
             for result in self._pool.run(genomes, batches, self._allowed):
-                self._learn(genomes, result)
+                self._update_costs(genomes, result)
                 yield result
 
     def close(self) -> None:
@@ -126,5 +126,5 @@ class LocalEvaluator:
     def _allowed(self, genomes: Sequence[Genome]) -> float:
         return batch_timeout(genomes, self._costs, self._patience)
 
-    def _learn(self, genomes: Sequence[Genome], result: BatchResult) -> None:
+    def _update_costs(self, genomes: Sequence[Genome], result: BatchResult) -> None:
         self._costs.learn([genomes[i] for i in result.indices], result.batch.cpu_seconds)

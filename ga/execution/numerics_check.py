@@ -30,7 +30,7 @@ from ga.families import FAMILIES, KERNEL_VERSION, Changes, get_family
 from ga.market import Market
 from ga.normal import normal_cdf, normal_quantile
 from ga.numerics import Stream, exp, mean
-from ga.operators import crossover, mutate, mutation_scale, scatter, tournament
+from ga.operators import crossover, difference, mutate, mutation_scales, scatter, tournament
 from ga.sources.synthetic import synthetic
 
 EXPECTED: Final[Mapping[str, str]] = MappingProxyType(
@@ -55,7 +55,7 @@ EXPECTED: Final[Mapping[str, str]] = MappingProxyType(
 changes only with ``KERNEL_VERSION``.
 """
 
-EXPECTED_COORDINATOR: Final = "787b084d0644512e"
+EXPECTED_COORDINATOR: Final = "6fd9e936ec309a58"
 """Expected value of ``coordinator_digest``; it also changes with ``SEARCH_VERSION``."""
 
 _BARS: Final = 1200
@@ -129,7 +129,8 @@ def prove(families: Iterable[str] = FAMILIES) -> Proof:
 
 def expected(families: Iterable[str] = FAMILIES) -> Proof:
     """The expected result of ``prove``, with this machine's processor. User-defined families are
-    not checked."""
+    not checked.
+    """
     return Proof(
         processor=processor(),
         kernel_version=KERNEL_VERSION,
@@ -169,12 +170,15 @@ def coordinator_digest() -> str:
     shape = (40, len(family.genes))
     parents = [scatter(family, stream.random(shape)) for _ in range(2)]
     mixed = crossover(parents[0], parents[1], stream.random(shape), stream.random(40))
-    scale = mutation_scale(7, 20)
-    made = mutate(family, mixed, stream.random(shape), stream.normal(shape), scale)
+    scales = mutation_scales(stream.random(40))
+    made = mutate(family, mixed, stream.random(shape), stream.normal(shape), scales)
+    draws = stream.random(40), stream.random(40)
+    choice, rounding = stream.random(shape), stream.random(shape)
+    made = difference(family, made, mixed, (parents[0], parents[1]), choice, rounding, draws)
     found = hashlib.sha256(_market().hash.encode())
     for values in (made, tournament(40, stream.random((40, 8))), exp(made.ravel() / 50.0)):
         found.update(values.tobytes())
-    edge = [scale, normal_cdf(1.3), normal_quantile(0.99), mean(made)]
+    edge = [normal_cdf(1.3), normal_quantile(0.99), mean(made)]
     found.update(np.array(edge).tobytes())
     return found.hexdigest()[:16]
 

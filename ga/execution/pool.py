@@ -123,7 +123,7 @@ class Pool:
         self._market, self._settings, self._patience = market, settings, patience
         self._failed_starts = 0
         self._clock = SuspendAwareClock()
-        self.abandoned: UnansweredAttempts = {}
+        self.unanswered_attempts: UnansweredAttempts = {}
         """See ``Evaluator``."""
         self._workers: list[_Worker] = []
         try:
@@ -137,7 +137,7 @@ class Pool:
         """Return when all workers are up."""
         while starting := [worker for worker in self._workers if not worker.up]:
             for ready in wait([worker.connection for worker in starting]):
-                self._hear(next(worker for worker in starting if worker.connection is ready))
+                self._receive(next(worker for worker in starting if worker.connection is ready))
 
     def run(
         self,
@@ -155,42 +155,46 @@ class Pool:
             MachineError: this machine computes other bits, or fails for a reason other than a
                 genome.
         """
-        self.abandoned = {}
+        self.unanswered_attempts = {}
         todo = deque(_Task(indices=indices) for indices in batches)
         try:
             while todo or any(worker.task is not None for worker in self._workers):
-                self._hand_out(todo, genomes, allowed)
+                self._dispatch(todo, genomes, allowed)
                 connections = [w.connection for w in self._workers if w.task or not w.up]
                 ready = wait(connections, timeout=_TICK)
                 for worker in [w for w in self._workers if w.connection in ready]:
                     task = worker.task
-                    answer = self._hear(worker)
+                    answer = self._receive(worker)
                     if task is None:
                         continue
                     if isinstance(answer, Batch) and task.error is not None:
                         yield self._quarantine(task, task.error, answer, genomes)
                     elif isinstance(answer, Batch):
                         # Give the worker its next batch before this result is processed.
-                        self._hand_out(todo, genomes, allowed)
+                        self._dispatch(todo, genomes, allowed)
                         yield self._result(task, answer)
                     else:
-                        self._blame(task, answer, genomes, todo)
+                        self._handle_failure(task, answer, genomes, todo)
                 now = self._clock()
                 for worker in self._workers:
                     if worker.task is not None and now - worker.since > worker.limit:
                         task, limit = worker.task, worker.limit
                         self._replace(worker)
-                        self._blame(task, None, genomes, todo, limit=limit)
+                        self._handle_failure(task, None, genomes, todo, limit=limit)
         finally:
             left = list(todo)
             for worker in self._workers:
                 if worker.task is not None:
                     left.append(
-                        _given_up(worker.task, "withdrawn", "its result was no longer needed")
+                        _with_failed_attempt(
+                            worker.task, "withdrawn", "its result was no longer needed"
+                        )
                     )
                     # A late answer could be matched to the wrong batch.
                     self._replace(worker)
-            self.abandoned = {i: task.tried for task in left if task.tried for i in task.indices}
+            self.unanswered_attempts = {
+                i: task.tried for task in left if task.tried for i in task.indices
+            }
 
     def close(self) -> None:
         """End all workers."""
@@ -198,7 +202,7 @@ class Pool:
             worker.end()
         self._workers = []
 
-    def _hand_out(
+    def _dispatch(
         self,
         todo: deque[_Task],
         genomes: Sequence[Genome],
@@ -225,7 +229,7 @@ class Pool:
             worker.task = replace(task, since=now) if task.since is None else task
             worker.limit = max(self._patience, allowed(group) if allowed else 0.0)
 
-    def _hear(self, worker: _Worker) -> Batch | str | None:
+    def _receive(self, worker: _Worker) -> Batch | str | None:
         """Message of a worker: a batch, None when it has started, or how it died."""
         try:
             answer: Batch | MachineError | None = worker.connection.recv()
@@ -250,7 +254,7 @@ class Pool:
         self._workers[self._workers.index(worker)] = _Worker(self._market, self._settings)
         return how
 
-    def _blame(
+    def _handle_failure(
         self,
         task: _Task,
         how: str | None,
@@ -263,7 +267,7 @@ class Pool:
         family = genomes[task.indices[0]].family
         why = too_slow(limit) if how is None else how
         word = "hung" if how is None else "memory" if how == _KILLED_FOR_MEMORY else "crashed"
-        again = _given_up(task, word, why)
+        again = _with_failed_attempt(task, word, why)
         if len(task.indices) > 1:
             todo.extendleft(replace(again, indices=(i,)) for i in reversed(task.indices))
             return
@@ -312,7 +316,7 @@ class Pool:
         )
 
 
-def _given_up(task: _Task, outcome: str, error: str) -> _Task:
+def _with_failed_attempt(task: _Task, outcome: str, error: str) -> _Task:
     """The task after a failed attempt."""
     return replace(task, tried=(*task.tried, failed_attempt(LOCAL, outcome, error)))
 

@@ -4,9 +4,9 @@ numba loads at the first call of a kernel, which takes as long. See ``ga.executi
 
 from ga.execution import worker
 from ga.execution.forkserver import remove_sockets_at_exit
-from ga.families import scan
+from ga.families import signals
 
 __all__ = ["worker"]
 
-scan.room(0)
+signals.room(0)
 remove_sockets_at_exit()

@@ -17,8 +17,10 @@ from ga.genome import Genome
 MIN_BATCH_SECONDS: Final = 0.03
 MAX_BATCH_SECONDS: Final = 0.2
 """CPU seconds of a batch: long compared with Ray's milliseconds per task, short compared with a
-generation.
+generation. This is the longest one up to 200 slots; see ``max_batch_seconds``.
 """
+BATCH_SECONDS_A_SLOT: Final = 0.001
+MOST_BATCH_SECONDS: Final = 2.0
 BATCHES_A_SLOT: Final = 2
 """Maximum batches in flight per slot: one running, one queued."""
 PATIENCE_SECONDS: Final = 60.0
@@ -119,7 +121,7 @@ class Evaluator(Protocol):
         ...
 
     @property
-    def abandoned(self) -> UnansweredAttempts:
+    def unanswered_attempts(self) -> UnansweredAttempts:
         """Attempts of the last ``evaluate`` without a result, because it was abandoned or
         failed.
         """
@@ -266,6 +268,15 @@ def batch_count(slots: int) -> int:
     return 3 * slots + 4 if slots > 1 else 0
 
 
+def max_batch_seconds(slots: int) -> float:
+    """Seconds of the longest batch: 0.2 up to 200 slots, 1 ms a slot above, at most 2.
+
+    One process dispatches all batches. With a length that grows it dispatches at most 1,000 a
+    second to 2,000 slots, and not 10,000. A lost node costs the two batches of each of its slots.
+    """
+    return min(max(BATCH_SECONDS_A_SLOT * slots, MAX_BATCH_SECONDS), MOST_BATCH_SECONDS)
+
+
 def max_in_flight(slots: int, todo: int) -> int:
     """In-flight limit per slot, given the number of queued batches.
 
@@ -278,9 +289,8 @@ def max_in_flight(slots: int, todo: int) -> int:
 def _limit(left: float, slots: int) -> float:
     """Seconds of the next batch for a remaining amount of work."""
     parts = batch_count(slots)
-    if parts == 0:
-        return MAX_BATCH_SECONDS
-    return min(max(left / parts, MIN_BATCH_SECONDS), MAX_BATCH_SECONDS)
+    longest = max_batch_seconds(slots)
+    return max(min(left / parts, longest), MIN_BATCH_SECONDS) if parts else longest
 
 
 def warmup_genomes(families: Sequence[str]) -> list[Genome]:

@@ -18,7 +18,7 @@ from ga.backtest.simd.search import first_stopped
 from ga.backtest.simd.vectors import LANES
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import atr, prefix, true_range
-from ga.families.scan import ENTER, LONG, flags, room, seal, seek
+from ga.families.signals import ENTER, LONG, flags, room, seal, seek
 
 _SHORTEST, _LONGEST, _CALM = 10, 20, 100
 

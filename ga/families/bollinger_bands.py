@@ -18,7 +18,7 @@ from ga.backtest.panel import Panel
 from ga.backtest.simd.masks import masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import deviation
-from ga.families.scan import TILE, room, settle, sides
+from ga.families.signals import TILE, room, settle, sides
 
 _SHORTEST, _LONGEST, _RANGE = 10, 40, 125
 
@@ -26,7 +26,8 @@ _SHORTEST, _LONGEST, _RANGE = 10, 40, 125
 @kernel()
 def bands(close: Floats) -> Floats:
     """(2 P, T) for every lookback: z = (close - SMA) / deviation, 0 where there is no band; and
-    where the last bar's BandWidth lies in its range over 125 bars, 0..1, NaN before that."""
+    where the last bar's BandWidth lies in its range over 125 bars, 0..1, NaN before that.
+    """
     mean, std = deviation(close, _SHORTEST, _LONGEST)
     rows = mean.shape[0]
     out = np.full((2 * rows, close.size), np.nan)

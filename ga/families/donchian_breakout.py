@@ -17,7 +17,7 @@ from ga.backtest.panel import Panel
 from ga.backtest.simd.masks import BARS, masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import close_sums, highest, lowest, volume_sums
-from ga.families.scan import (
+from ga.families.signals import (
     ENTER,
     LEAVE_LONG,
     LEAVE_SHORT,

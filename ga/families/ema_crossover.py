@@ -15,7 +15,7 @@ from ga.backtest.panel import Panel
 from ga.backtest.simd.masks import masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import ema
-from ga.families.scan import TILE, room, sides
+from ga.families.signals import TILE, room, sides
 
 _SHORTEST, _LONGEST = 5, 34
 

@@ -22,7 +22,7 @@ from ga.backtest.simd.vectors import LANES
 from ga.errors import InputError
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import prefix
-from ga.families.scan import ENTER, LONG, SHORT, flags, room, seal, seek
+from ga.families.signals import ENTER, LONG, SHORT, flags, room, seal, seek
 
 _WEEK = 168.0
 

@@ -108,7 +108,8 @@ def true_range(high: Floats, low: Floats, close: Floats) -> Floats:
 @kernel()
 def atr(high: Floats, low: Floats, close: Floats, shortest: int, longest: int) -> Floats:
     """Average true range with Wilder's smoothing, first mean simple over bars 1..n (Wilder, 1978);
-    NaN before a row's period."""
+    NaN before a row's period.
+    """
     ranges = true_range(high, low, close)
     out = np.full((longest - shortest + 1, close.size), np.nan)
     for row in range(out.shape[0]):

@@ -17,7 +17,7 @@ from ga.backtest.panel import Panel
 from ga.backtest.simd.masks import masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import path_sums
-from ga.families.scan import TILE, room, sides
+from ga.families.signals import TILE, room, sides
 from ga.numerics import exp_of
 
 _SHORTEST, _LONGEST = 5, 40
@@ -27,7 +27,8 @@ _FAST, _SLOW = 50, 250
 @kernel()
 def estimates(close: Floats) -> Floats:
     """(2 P, T): Gaussian rows, then Epanechnikov rows, for every bandwidth; NaN before the window
-    is full."""
+    is full.
+    """
     rows = _LONGEST - _SHORTEST + 1
     out = np.full((2 * rows, close.size), np.nan)
     for row in range(2 * rows):

@@ -17,7 +17,7 @@ from ga.backtest.panel import Panel
 from ga.backtest.simd.masks import masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import rsi
-from ga.families.scan import TILE, room, settle, sides
+from ga.families.signals import TILE, room, settle, sides
 
 _SHORTEST, _LONGEST = 10, 20
 
@@ -25,7 +25,8 @@ _SHORTEST, _LONGEST = 10, 20
 @kernel()
 def divergences(close: Floats, bank: Floats) -> Floats:
     """(P, T): 1 where the close is at its low of the row's period before and the index is not, -1
-    where the close is at its high and the index is not, else 0."""
+    where the close is at its high and the index is not, else 0.
+    """
     out = np.zeros(bank.shape)
     for row in range(bank.shape[0]):
         period = _SHORTEST + row

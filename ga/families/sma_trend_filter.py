@@ -16,7 +16,7 @@ from ga.backtest.panel import Panel
 from ga.backtest.simd.masks import masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import close_sums, path_sums
-from ga.families.scan import TILE, room, sides
+from ga.families.signals import TILE, room, sides
 
 
 @masks

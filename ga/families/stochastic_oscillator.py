@@ -16,7 +16,7 @@ from ga.backtest.panel import Panel
 from ga.backtest.simd.masks import masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import stochastic_k
-from ga.families.scan import TILE, room, settle, sides
+from ga.families.signals import TILE, room, settle, sides
 
 _K, _D = (10, 20), (2, 5)
 

@@ -18,7 +18,7 @@ from ga.backtest.simd.masks import BARS, masks
 from ga.backtest.simd.search import trailing_zeros
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import prefix
-from ga.families.scan import TILE, latch, room, settle
+from ga.families.signals import TILE, latch, room, settle
 from ga.numerics import log
 
 _SHORTEST, _LONGEST, _SLOW = 10, 40, 4
@@ -27,7 +27,8 @@ _SHORTEST, _LONGEST, _SLOW = 10, 40, 4
 @kernel()
 def mean_squares(sums: Floats, shortest: int, longest: int, times: int) -> Floats:
     """(P, T) rolling means over times x n bars, n = shortest..longest, of what ``sums`` (T+1) adds
-    up; 0 before that."""
+    up; 0 before that.
+    """
     out = np.zeros((longest - shortest + 1, sums.size - 1))
     for row in range(out.shape[0]):
         n = times * (shortest + row)

@@ -19,7 +19,7 @@ from ga.backtest.panel import Panel
 from ga.backtest.simd.masks import masks
 from ga.families.base import Changes, Family, Floats, Gene
 from ga.families.indicators import path_sums, prefix
-from ga.families.scan import TILE, room, settle, sides
+from ga.families.signals import TILE, room, settle, sides
 
 
 @masks

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ga.ledger.opening import open_ledger
-from ga.ledger.records import Attempt, Committed, NodeRecord, RunRecord, Sharpes, StrategyRecord
+from ga.ledger.records import Attempt, NodeRecord, RunRecord, Sharpes, StrategyRecord
 from ga.ledger.run_history import Evaluation, History
 from ga.ledger.store import Ledger, new_run
 
 __all__ = [
     "Attempt",
-    "Committed",
     "Evaluation",
     "History",
     "Ledger",

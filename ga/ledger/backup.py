@@ -15,6 +15,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
@@ -24,6 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from ga.errors import InputError, LedgerError
+from ga.files import without_waiting
 from ga.ledger.anchor import compare
 from ga.ledger.bulk_insert import insert
 from ga.ledger.columns import Checked, DamagedError, Json
@@ -170,32 +172,35 @@ def checked(path: Path, *, force: bool = False) -> IO[bytes]:
         InputError: it cannot be read, is not a backup, is damaged, is of another version, or was
             written with ``--force``.
     """
-    try:
-        file = path.open("rb")
-        head = file.read(_HEAD)
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a backup") from None
-    problem = None
-    if not head.startswith(_FORMAT):
-        other = head.startswith(_FORMAT.rpartition(b"/")[0])
-        what = "a damaged backup, or one of another version" if other else "not a backup"
-        problem = f"{what}; give a file that this version's `ga backup` wrote"
-    elif head != _line(found):
-        problem = "damaged: its SHA-256 does not match; nothing was restored"
-    else:
-        columns, altered = _header(file)
-        if columns != _COLUMNS:
-            problem = "written by another version of evolution-gate; restore it with that one"
-        elif altered and not force:
-            problem = (
-                f"written by `backup --force`, because the ledger was altered ({altered[0]});"
-                " give another backup, or --force to restore it as it is"
-            )
-    if problem is not None:
-        file.close()
-        raise InputError(f"{path}: {problem}")
-    return file
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(open(path, "rb", opener=without_waiting))
+            head = file.read(_HEAD)
+            ours = head.startswith(_FORMAT)
+            # Anything else may have no end.
+            found = hashlib.file_digest(file, "sha256").hexdigest() if ours else ""
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give a backup") from None
+        problem = None
+        if not ours:
+            other = head.startswith(_FORMAT.rpartition(b"/")[0])
+            what = "a damaged backup, or one of another version" if other else "not a backup"
+            problem = f"{what}; give a file that this version's `ga backup` wrote"
+        elif head != _line(found):
+            problem = "damaged: its SHA-256 does not match; nothing was restored"
+        else:
+            columns, altered = _header(file)
+            if columns != _COLUMNS:
+                problem = "written by another version of evolution-gate; restore it with that one"
+            elif altered and not force:
+                problem = (
+                    f"written by `backup --force`, because the ledger was altered ({altered[0]});"
+                    " give another backup, or --force to restore it as it is"
+                )
+        if problem is not None:
+            raise InputError(f"{path}: {problem}")
+        opened.pop_all()
+        return file
 
 
 def _header(file: IO[bytes]) -> tuple[object, list[str]]:

@@ -83,7 +83,7 @@ def _sqlite_remedy(error: sa.exc.DBAPIError) -> str:
 
 
 @contextmanager
-def told_of_database(store: str) -> Iterator[None]:
+def explained_database_errors(store: str) -> Iterator[None]:
     """Convert errors of a database to one line that says what to do.
 
     Raises:

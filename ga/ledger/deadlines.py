@@ -35,7 +35,7 @@ def answer_seconds() -> float:
     """The seconds of silence from the variable ``GA_DATABASE_SECONDS``, or the default.
 
     Raises:
-        InputError: the variable is no positive number.
+        InputError: the variable is not a positive number.
     """
     text = setting(VARIABLE)
     if text is None:

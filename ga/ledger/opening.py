@@ -41,7 +41,7 @@ def open_ledger(
     url, shown, path = _located(store)
     if path is not None and not create and not path.exists():
         raise InputError(f"--store {shown}: no such file; run an evolution first")
-    with _told(url, shown):
+    with _explained_errors(url, shown):
         if path is not None and create and not os.path.lexists(path):
             _made(path, shown)
         engine = engine_of(url, seconds=seconds)
@@ -72,7 +72,7 @@ def fill_new(store: str, fill: Callable[[sa.Connection], None]) -> None:
             migrate(connection, shown, create=True)
             fill(connection)
 
-    with _told(url, shown):
+    with _explained_errors(url, shown):
         if path is not None and not os.path.lexists(path):
             try:
                 if make_file(path, shown, work):
@@ -94,6 +94,9 @@ def _located(store: str) -> tuple[URL, str, Path | None]:
     shown = url.render_as_string(hide_password=True)
     path = file_of(url)
     if path is not None:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            # SQLite would wait for the other end of a pipe.
+            raise InputError(f"--store {shown}: is a pipe or a device; give a file")
         if not path.parent.is_dir():
             raise InputError(f"--store {shown}: folder {path.parent} does not exist; make it")
         # Before it is opened as a ledger, which changes how its journal is written.
@@ -136,7 +139,7 @@ def _made(path: Path, shown: str) -> None:
 
 
 @contextmanager
-def _told(url: URL, shown: str) -> Iterator[None]:
+def _explained_errors(url: URL, shown: str) -> Iterator[None]:
     """Convert errors of the database and of the file to one line.
 
     Raises:

@@ -34,7 +34,7 @@ _FENCE: Final = (
     .values(token=sa.bindparam("held"))
 )
 """Made once, because building a statement takes longer than executing it."""
-_PASSING: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
+_TRANSIENT: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 
 
 class RunOwner:
@@ -81,7 +81,7 @@ class RunOwner:
                     self._once(work, done if tried else None, deadline)
                     return
                 except sa.exc.DBAPIError as error:
-                    if not _passes(error):
+                    if not _is_transient(error):
                         raise
                     reason = _reason(error)
                 self._disconnect()
@@ -111,13 +111,13 @@ class RunOwner:
         deadline: float,
     ) -> None:
         if self._session is None and not self._connect(deadline):
-            raise self._overtaken("its lock is held by another session")
+            raise self._superseded("its lock is held by another session")
         assert self._session is not None
         with self._session.begin():
             # A write, not a read: from here on a new owner must wait for this transaction.
             mine = {"mine": self.run, "held": self.token}
             if self._session.execute(_FENCE, mine).rowcount != 1:
-                raise self._overtaken("it was taken over")
+                raise self._superseded("it was taken over")
             if done is None or not done(self._session):
                 work(self._session)
 
@@ -171,7 +171,7 @@ class RunOwner:
             f" ({name or 'it has just begun'}); wait for its end, or stop it"
         )
 
-    def _overtaken(self, how: str) -> LedgerError:
+    def _superseded(self, how: str) -> LedgerError:
         return LedgerError(
             f"run {self.run}: another process evolves it now ({how}); this one has stopped, and"
             " has written nothing since"
@@ -203,11 +203,11 @@ def _lock_file(beside: Path, run: str) -> Path:
     return beside.with_name(f"{beside.name}.{run}.lock")
 
 
-def _passes(error: sa.exc.DBAPIError) -> bool:
+def _is_transient(error: sa.exc.DBAPIError) -> bool:
     """Whether a retry may succeed."""
     cause = error.orig
     if isinstance(cause, sqlite3.OperationalError):
-        return (cause.sqlite_errorcode & 0xFF) in _PASSING
+        return (cause.sqlite_errorcode & 0xFF) in _TRANSIENT
     return error.connection_invalidated or isinstance(
         error, sa.exc.OperationalError | sa.exc.InterfaceError
     )

@@ -71,18 +71,6 @@ class RunRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Committed:
-    """The last committed generation of a run, with everything that is needed to continue."""
-
-    generation: int
-    digest_before: str
-    population: tuple[Genome, ...]
-    outcomes: tuple[Outcome, ...]
-    best: tuple[tuple[Genome, Outcome], ...]
-    """The ``ARCHIVE`` best of each family up to this generation."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """A failed or superseded attempt at an evaluation."""
 

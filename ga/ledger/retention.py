@@ -101,7 +101,7 @@ def remove(ledger: Ledger, old: OldRun, before: float) -> int:
         with ledger.engine.execution_options(begin="IMMEDIATE").begin() as connection:
             write(connection)
         return removed
-    with ledger.own(old.run) as owner:
+    with ledger.acquire(old.run) as owner:
         try:
             owner.write(write, done=lambda _: False)
         except LedgerError:
@@ -146,7 +146,7 @@ def days_before(days: float) -> float:
     """The time, in Unix seconds, that was some days ago.
 
     Raises:
-        InputError: the days are no usable number.
+        InputError: the days are not a usable number.
     """
     # NaN fails both comparisons.
     if not 0 <= days <= 36_500:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from ga.ledger.schema import evaluations
 
 _SHARE: Final = 8
-"""Of the evaluations, one of so many must be of the run for a scan to be faster."""
+"""A scan is faster if at least one in this number of evaluations is of the run."""
 
 
 def of_run(connection: sa.Connection, run: str | None) -> sa.ColumnElement[bool]:

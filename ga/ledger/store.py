@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 
 from ga.errors import InputError, LedgerError
 from ga.evaluation.settings import Outcome, Settings
-from ga.evolution import ARCHIVE, GENESIS, Plan
+from ga.evolution import Plan
 from ga.genome import Genome
 from ga.ledger.anchor import Anchored, compare, require_anchored, write_anchor
 from ga.ledger.bulk_insert import insert, text
@@ -26,7 +26,6 @@ from ga.ledger.ownership import RunOwner
 from ga.ledger.records import (
     VERSIONS,
     Attempt,
-    Committed,
     NodeRecord,
     RunRecord,
     StrategyRecord,
@@ -38,7 +37,7 @@ from ga.ledger.records import (
 from ga.ledger.run_history import History, first_difference, read
 from ga.ledger.schema import attempts, evaluations, generations, individuals, metadata, runs
 from ga.ledger.soundness import require_complete, require_sound
-from ga.ledger.strategies import best, best_of_families, family_counts, keep, trials, with_key
+from ga.ledger.strategies import best, family_counts, keep, trials, with_key
 from ga.market import Market
 from ga.sources import MarketSpec
 
@@ -71,8 +70,8 @@ class Ledger:
         self._engine.dispose()
 
     @contextmanager
-    def own(self, run: str) -> Iterator[RunOwner]:
-        """Own ``run`` until the block ends: only this process may commit its generations.
+    def acquire(self, run: str) -> Iterator[RunOwner]:
+        """Acquire ``run`` until the block ends: only this process may commit its generations.
 
         Raises:
             InputError: another process evolves the run.
@@ -242,34 +241,6 @@ class Ledger:
                 raise InputError(f"run {run}: {what}; list them with: python -m ga runs")
             with undamaged(rows[0].run):
                 return record_of(connection, rows[0])
-
-    def last(self, run: str) -> Committed | None:
-        """The last committed generation; None before the first."""
-        with self._engine.connect() as connection, undamaged(run):
-            order = generations.c.generation.desc()
-            query = sa.select(generations.c.generation, generations.c.digest)
-            rows = connection.execute(
-                query.where(generations.c.run == run).order_by(order).limit(2)
-            ).all()
-            if not rows:
-                return None
-            generation = int(rows[0].generation)
-            members = self._individuals(connection, run, generation)
-            foremost = best_of_families(connection, run, ARCHIVE)
-        return Committed(
-            generation=generation,
-            digest_before=rows[1].digest if len(rows) == 2 else GENESIS,
-            population=tuple(g for g, _ in members),
-            outcomes=tuple(o for _, o in members),
-            best=tuple(foremost),
-        )
-
-    def best_of_families(
-        self, run: str, limit: int, *, before: int | None = None
-    ) -> list[tuple[Genome, Outcome]]:
-        """See ``ga.ledger.strategies``."""
-        with self._engine.connect() as connection, undamaged(run):
-            return best_of_families(connection, run, limit, before=before)
 
     def require_sound(
         self,

@@ -12,11 +12,10 @@ from typing import cast
 
 import sqlalchemy as sa
 
-from ga.evaluation.settings import Outcome
 from ga.genome import Genome
 from ga.ledger.bulk_insert import insert
 from ga.ledger.decoding import undamaged
-from ga.ledger.records import Sharpes, StrategyRecord, genome_of, outcome_of, strategy_of
+from ga.ledger.records import Sharpes, StrategyRecord, genome_of, strategy_of
 from ga.ledger.scanning import of_run
 from ga.ledger.schema import evaluations, generations, individuals, runs, strategies
 from ga.ledger.soundness import require_sound
@@ -90,27 +89,6 @@ def candidates(engine: sa.Engine, run: str, per_family: int) -> list[StrategyRec
         rows = sa.select(table).where(table.c.run == run, table.c.key.in_(keys))
         best = [strategy_of(row) for row in connection.execute(rows)]
     return sorted(best, key=lambda one: (-(one.outcome.fitness or 0.0), one.outcome.key))
-
-
-def best_of_families(
-    connection: sa.Connection, run: str, limit: int, *, before: int | None = None
-) -> list[tuple[Genome, Outcome]]:
-    """A number of the best evaluations of every family of a run; one of each fitness.
-
-    Args:
-        before: only evaluations of generations before this one.
-    """
-    table = evaluations
-    alike = (table.c.family, table.c.fitness)
-    rank = sa.func.row_number().over(partition_by=table.c.family, order_by=table.c.fitness.desc())
-    ranked = sa.select(sa.func.min(table.c.key).label("key"), rank.label("rank")).group_by(*alike)
-    ranked = ranked.where(table.c.run == run, table.c.fitness.is_not(None))
-    if before is not None:
-        ranked = ranked.where(table.c.generation < before)
-    found = ranked.subquery()
-    query = sa.select(table).join(found, table.c.key == found.c.key)
-    query = query.where(table.c.run == run, found.c.rank <= limit)
-    return [(genome_of(row), outcome_of(row)) for row in connection.execute(query)]
 
 
 def keep(connection: sa.Connection, run: str, kept: Sequence[StrategyRecord]) -> None:

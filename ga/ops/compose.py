@@ -41,7 +41,7 @@ class Container:
     """Number of restarts by Docker. Between two crashes a container looks healthy."""
 
     @property
-    def well(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether it runs and is not unhealthy, or has completed its task."""
         if self.service == "volumes":
             return self.state == "exited" and self.exit_code == 0
@@ -159,7 +159,7 @@ class Compose:
         services = self.services().values()
         return sorted(int(port["published"]) for one in services for port in one.get("ports", ()))
 
-    def too_large(self) -> list[str]:
+    def over_memory_limit(self) -> list[str]:
         """Services whose memory limit exceeds the memory of the engine's machine: its kernel would
         kill processes before the limit applies.
         """

@@ -210,7 +210,12 @@ def add_parser(commands: Any) -> None:
     """Add ``preflight`` to the commands of ``python -m ga``."""
     text = "Check whether this machine meets the needs of the production stack."
     parser = commands.add_parser("preflight", help=text, description=text)
-    parser.add_argument("--file", type=Path, default=COMPOSE_FILE, help=f"default: {COMPOSE_FILE}")
+    parser.add_argument(
+        "--file",
+        type=Path,
+        default=COMPOSE_FILE,
+        help=f"Compose file of the stack (default: {COMPOSE_FILE})",
+    )
     parser.add_argument(
         "--aws", action="store_true", help="also check AWS credentials and the budget"
     )

@@ -1,4 +1,8 @@
-"""The stream of an evolution's generations, as server-sent events."""
+"""The stream of an evolution's generations, as server-sent events.
+
+sse-starlette is not used: counting open streams needs a response class of ours anyway
+(docs/design.md).
+"""
 
 from __future__ import annotations
 
@@ -51,7 +55,8 @@ def add_events(routes: APIRouter, context: Context) -> None:
         last_event_id: Annotated[str, Header(pattern=r"^[0-9]{0,9}$")] = "",
     ) -> StreamingResponse:
         """Watch an evolution: its generations so far, and each new one; goes on after
-        Last-Event-ID."""
+        Last-Event-ID.
+        """
         await run_in_threadpool(_readable, context, run)
         after = int(last_event_id) if last_event_id else -1
         return watchers.stream(_generations(context, run, after))

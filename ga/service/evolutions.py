@@ -1,5 +1,6 @@
 """The routes of evolutions and of their strategies. Handlers that ask the database are plain
-functions: they run in threads, and the loop stays quick."""
+functions: they run in threads, and the loop stays quick.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
         idempotency_key: Annotated[str, Header(pattern=r"^[\x21-\x7e]{1,200}$")],
     ) -> EvolutionState:
         """Submit an evolution. 202: it is stored, and will be evolved whatever happens to the
-        service. The same key and body again give the same evolution."""
+        service. The same key and body again give the same evolution.
+        """
         _check(request, context.limits)
         try:
             body = request.model_dump(mode="json")
@@ -86,7 +88,7 @@ def add_evolutions(routes: APIRouter, context: Context) -> None:
         response_model=EvolutionState,
         responses=described(401, 403, 404, 422, 429, 500, 503),
     )
-    def shown(run: RunId) -> EvolutionState:
+    def get_evolution(run: RunId) -> EvolutionState:
         """One evolution."""
         return evolution_state(context.job(run))
 
@@ -112,7 +114,7 @@ def _add_list(routes: APIRouter, context: Context) -> None:
         response_model=Evolutions,
         responses=described(401, 403, 422, 429, 500, 503),
     )
-    def listed(
+    def list_evolutions(
         limit: Limit = 20,
         state: State | None = None,
         market: Annotated[str | None, Query(pattern=MARKET)] = None,
@@ -120,7 +122,8 @@ def _add_list(routes: APIRouter, context: Context) -> None:
         after: Annotated[str | None, Query(pattern=_CURSOR)] = None,
     ) -> Evolutions:
         """Accepted evolutions, newest first: of a state, of a market, accepted since a time in
-        seconds since the epoch, and after an earlier page."""
+        seconds since the epoch, and after an earlier page.
+        """
         created, _, run = (after or "").partition("_")
         found = context.store.newest(
             limit + 1,
@@ -152,7 +155,8 @@ def add_strategies(routes: APIRouter, context: Context) -> None:
     ) -> Strategies:
         """The best strategies of an evolution so far. They are distinct: of strategies whose
         returns correlate by 0.7 or more the best one, at most two of a family. With ``all``: the
-        best ones as stored, even if they are alike, without statistics and benchmarks."""
+        best ones as stored, even if they are alike, without statistics and benchmarks.
+        """
         context.job(run)
         context.ledger.require_sound("runs", run=run, anchored=("strategies",))
         if not every:

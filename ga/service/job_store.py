@@ -248,7 +248,7 @@ def _check(row: sa.Row[Any]) -> None:
         DamagedError: it cannot be so.
     """
     if row.state not in get_args(State):
-        raise DamagedError("requests", "state", f"{row.state} is no state", row.run)
+        raise DamagedError("requests", "state", f"{row.state} is not a state", row.run)
     if (row.state in OPEN) != (row.ended_at is None):
         reason = f"of a request that is {row.state}"
         raise DamagedError("requests", "ended_at", reason, row.run)

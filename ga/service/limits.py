@@ -115,7 +115,7 @@ def _size(file: Path, spec: str) -> int:
     """The size of a file of a market; 0 of files that are none.
 
     Raises:
-        InputError: it is no regular file: it could block its reader, or never end.
+        InputError: it is not a regular file: it could block its reader, or never end.
     """
     if file.suffix.lower() not in READABLE or file.is_dir():
         return 0

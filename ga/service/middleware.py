@@ -132,7 +132,7 @@ class _Jobs(Collector):
             self._watch.suspect()
             return
         except LedgerError:
-            # A state is damaged; whoever asks for evolutions is told.
+            # A state is damaged; a request for evolutions gets the error.
             return
         for state, count in sorted(counts.items()):
             family.add_metric([state], count)

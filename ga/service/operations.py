@@ -69,6 +69,6 @@ def add_metrics(routes: APIRouter, context: Context) -> None:
         response_class=PlainTextResponse,
         responses=described(401, 403, 429, 503),
     )
-    def series() -> Response:
+    def metrics() -> Response:
         """The service's series for Prometheus."""
         return Response(generate_latest(context.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -198,18 +198,18 @@ class Runner:
             error = child.last_line() or _how_ended(status or 0)
             spared, tries = self._spared.get(job.run, 0), job.tries + 1
             if self._for_lack_of_database(child, error) and spared < _SPARED:
-                self._again(job, error, tries, pause=_PAUSE * min(spared + 1, 15))
+                self._requeue(job, error, tries, pause=_PAUSE * min(spared + 1, 15))
                 self._spared[job.run] = spared + 1
                 return
             bad = status == _BAD_INPUT and not child.resumed
             if not bad and tries - spared < _TRIES:
-                self._again(job, error, tries, pause=_PAUSE)
+                self._requeue(job, error, tries, pause=_PAUSE)
                 return
             self._store.move(job.run, "failed", error=error, tries=tries)
         self._not_before.pop(job.run, None)
         self._spared.pop(job.run, None)
 
-    def _again(self, job: Job, error: str, tries: int, *, pause: float) -> None:
+    def _requeue(self, job: Job, error: str, tries: int, *, pause: float) -> None:
         self._store.move(job.run, "queued", error=error, tries=tries)
         self._not_before[job.run] = time.monotonic() + pause
 

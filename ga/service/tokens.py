@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ga.errors import InputError
+from ga.files import read_text, without_waiting
 
 ROLES: Final = ("read", "submit", "admin")
 """Each may do what those before it may do."""
@@ -40,7 +41,8 @@ class Holder:
 
     def admitted(self, rate: float) -> bool:
         """Whether one more request is within ``rate`` a second; a second's worth may come at
-        once."""
+        once.
+        """
         now = time.monotonic()
         self._allowance = min(rate, self._allowance + (now - self._since) * rate)
         self._since = now
@@ -122,7 +124,7 @@ class Tokens:
                 return
             self._seen = stamp
             try:
-                new = parse_tokens(self._file.read_text(encoding="ascii"), self._source)
+                new = parse_tokens(read_text(self._file, encoding="ascii"), self._source)
             except (OSError, UnicodeDecodeError, InputError) as error:
                 reason = str(error) if isinstance(error, InputError) else type(error).__name__
                 self._say(f"tokens: not changed ({reason})")
@@ -152,7 +154,7 @@ class Audit:
         self._file = file
         try:
             if file is not None:
-                file.open("ab").close()
+                open(file, "ab", opener=without_waiting).close()
         except OSError as error:
             raise InputError(
                 f"--audit {file}: cannot be written ({error.strerror}); give another file"
@@ -167,7 +169,7 @@ class Audit:
                 return
             try:
                 # Opened each time, so that the file may be rotated.
-                with self._file.open("ab", buffering=0) as file:
+                with open(self._file, "ab", buffering=0, opener=without_waiting) as file:
                     file.write(json.dumps(line).encode() + b"\n")
                 self._broken = False
             except OSError as error:

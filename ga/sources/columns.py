@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ga.digits import whole
 from ga.errors import InputError
 from ga.sources.reading import NONE, PRICES, ReadOptions, shown
 
@@ -222,8 +223,9 @@ def _index(path: Path, flat: Sequence[str], role: str, column: str) -> int:
     alike = exact or [i for i, name in enumerate(flat) if name and normal(name) == normal(column)]
     if len(alike) == 1:
         return alike[0]
-    if not alike and column.isascii() and column.isdigit() and 1 <= int(column) <= len(flat):
-        return int(column) - 1
+    number = whole(column)
+    if not alike and number is not None and 1 <= number <= len(flat):
+        return number - 1
     what = "several columns" if alike else "no column"
     raise InputError(
         f"{path}: --columns {role}={column}: the file has {what} of that name; give a number from 1"

@@ -40,6 +40,7 @@ class Layout:
 
     @property
     def delimiter_name(self) -> str:
+        """The delimiter in words, for messages."""
         return _NAMES[self.delimiter]
 
 

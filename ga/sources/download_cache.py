@@ -80,7 +80,7 @@ class Cache:
             reason = error.strerror or type(error).__name__
             raise InputError(
                 f"{self.path}: the cache cannot be written ({reason});"
-                " name another folder in GA_CACHE"
+                " name another folder in GA_CACHE_DIR"
             ) from None
         finally:
             with contextlib.suppress(OSError):

@@ -65,7 +65,7 @@ def read_numbers(rows: Rows, column: pd.Series, name: str, asked: str | None) ->
         asked: the value of ``--time-format``, if the user gave it.
 
     Raises:
-        InputError: a value is no time, or the column can be read in several ways.
+        InputError: a value is not a time, or the column can be read in several ways.
     """
     floats = column.to_numpy(dtype=np.float64, na_value=np.nan)
     rows.refuse(~np.isfinite(floats), name, "is not a finite number")
@@ -277,7 +277,7 @@ def _unknown(rows: Rows, name: str, column: pd.Series, floats: Floats) -> str:
     elif bool((floats < 0).all()):
         text += " lies before 1970 as a whole"
     else:
-        text += " is no time: no unit puts all values between 1900 and 2100 with usual bars"
+        text += " is not a time: no unit puts all values between 1900 and 2100 with usual bars"
     return (
         text + "; give a column with times, or the unit with --time-format s, ms, us, ns or excel"
     )

@@ -76,6 +76,7 @@ def assets_of(path: Path, options: ReadOptions) -> list[Asset]:
 
 
 def by_symbol(options: ReadOptions) -> list[tuple[str | None, ReadOptions]]:
+    """The options for each chosen symbol; one pair without a symbol if none is chosen."""
     if not options.symbols:
         return [(None, options)]
     return [(symbol, replace(options, symbols=(symbol,))) for symbol in options.symbols]

@@ -48,8 +48,8 @@ def frame_source(frames: Frames, options: ReadOptions, *, name: str | None) -> S
     for symbol, frame in frames.items():
         if not isinstance(symbol, str) or not symbol or not isinstance(frame, pd.DataFrame):
             raise InputError(
-                f"market {symbol!r}: {type(frame).__name__} is no pandas.DataFrame with the name of"
-                " an asset; give a mapping such as {'BTC': frame}"
+                f"market {symbol!r}: {type(frame).__name__} is not a pandas.DataFrame with the name"
+                " of an asset; give a mapping such as {'BTC': frame}"
             )
     named = [
         Part(asset=symbol, read=partial(_series, frame, symbol, options))

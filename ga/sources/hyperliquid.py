@@ -106,7 +106,7 @@ def _read(*, coin: str, interval: str, start: int | None, end: int | None) -> Se
     first = stop - CANDLE_PAGE * step if start is None else max(-(-start // 10**6), 1)
     asked = _Asked(coin=coin, interval=interval, step=step, start=first, end=stop, now=now)
     if first >= stop:
-        raise InputError(f"{asked.label}: no closed bar in the range asked for; ask for older ones")
+        raise InputError(f"{asked.label}: no closed bar in the range requested; request older ones")
     url = setting("GA_HYPERLIQUID_URL") or MAINNET
     folder = cache_folder() / quote(urlsplit(url).netloc or "unknown", safe="")
     return _Download(asked=asked, folder=folder, url=url).series()
@@ -159,7 +159,7 @@ class _Download:
         times = bars.times[chosen]
         if not times.size:
             raise InputError(
-                f"{asked.label}: the exchange has no bar in the range asked for;"
+                f"{asked.label}: the exchange has no bar in the range requested;"
                 " give another range or a coarser interval"
             )
         prices = {name: values[chosen] for name, values in bars.columns.items()}
@@ -265,7 +265,7 @@ class _Download:
             ) from None
         print(
             f"{asked.label}: the network failed ({error}); used the cache, which covers"
-            f" {share:.1%} of the range asked for",
+            f" {share:.1%} of the range requested",
             file=sys.stderr,
         )
         return usable

@@ -67,7 +67,7 @@ class Client:
             NetworkError: no answer after all attempts.
             InputError: the coin is unknown, or a row is not as documented.
         """
-        self._learn(coin)
+        self._require_known(coin)
         answer = self._call(lambda: self._info.candles_snapshot(coin, interval, start, stop - 1))
         label = f"hyperliquid {coin} {interval}"
         names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
@@ -86,7 +86,7 @@ class Client:
         Raises:
             NetworkError, InputError: see ``candles``.
         """
-        self._learn(coin)
+        self._require_known(coin)
         answer = self._call(lambda: self._info.funding_history(coin, start, stop - 1))
         rows = _rows(
             f"hyperliquid {coin} funding",
@@ -104,14 +104,14 @@ class Client:
         info = self._sdk.Info(
             self._url, skip_ws=True, meta=meta, spot_meta=_NO_SPOT, timeout=_TIMEOUT
         )
-        info.session.hooks["response"].append(self._remember)
+        info.session.hooks["response"].append(self._keep_response)
         return info
 
-    def _remember(self, response: Any, *_: Any, **__: Any) -> None:
+    def _keep_response(self, response: Any, *_: Any, **__: Any) -> None:
         # The SDK's own errors contain the status and headers only in some cases.
         self._response = response
 
-    def _learn(self, coin: str) -> None:
+    def _require_known(self, coin: str) -> None:
         if not self._known:
             meta = self._call(lambda: self._info.meta())
             self._pace(0)

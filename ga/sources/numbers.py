@@ -36,7 +36,7 @@ def to_numbers(
     """Numbers of columns, by their names; NaN for empty cells. And how they were written.
 
     Raises:
-        InputError: a cell is no number, or decimal mark and thousands separator cannot be told
+        InputError: a cell is not a number, or decimal mark and thousands separator cannot be told
             apart.
     """
     texts = {name: column for name, column in columns.items() if is_text(column)}

@@ -160,7 +160,7 @@ def open_text(path: Path, compression: str) -> Text:
     """Look at both ends of a text file.
 
     Raises:
-        InputError: it cannot be decompressed, is empty, or is no text.
+        InputError: it cannot be decompressed, is empty, or is not text.
     """
     try:
         head, tail = _ends(path, compression)
@@ -170,7 +170,7 @@ def open_text(path: Path, compression: str) -> Text:
         raise InputError(f"{path}: the file is empty; give a file with a header and bars")
     encoding = _encoding(head, tail)
     if encoding is None:
-        raise InputError(f"{path}: cannot be read (it is no text); give a text file, or another")
+        raise InputError(f"{path}: cannot be read (it is not text); give a text file, or another")
     whole = len(head) < SAMPLE
     end = "" if whole else _decoded(tail, encoding, head)
     start = head.decode(encoding, errors="replace" if not whole else "strict")

@@ -89,7 +89,7 @@ class Selection:
             return series
         if low >= high:
             raise InputError(
-                f"--start, --end: {series.asset} has no bar in the range asked for; its bars are"
+                f"--start, --end: {series.asset} has no bar in the range requested; its bars are"
                 f" from {_text(int(series.times[0]))} to {_text(int(series.times[-1]))} (UTC)"
             )
         cut = slice(low, high)

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from ga.digits import whole
 from ga.errors import InputError
 from ga.market import Market, Series, align
 from ga.numerics import Stream, decaying_sums, exp, log
@@ -32,9 +33,10 @@ def parse_synthetic(spec: str) -> dict[str, int]:
         if key not in values:
             raise InputError(f"--market {spec}: unknown key {key!r}; use {', '.join(values)}")
         low, high = limits[key]
-        if not text.isdigit() or not low <= int(text) <= high:
+        value = whole(text)
+        if value is None or not low <= value <= high:
             raise InputError(f"--market {spec}: {key} must be a whole number {low}..{high}")
-        values[key] = int(text)
+        values[key] = value
     if values["assets"] * values["bars"] > MAX_CELLS:
         raise InputError(f"--market {spec}: assets x bars is over {MAX_CELLS:,}; ask for less")
     return values

@@ -184,8 +184,8 @@ def _zone_name(rows: Rows, first: str, name: str) -> str | None:
     zone = match[2]
     if zone.lower() not in UTC_NAMES and "/" not in zone:
         raise InputError(
-            f"{rows.path}: column {name}: {zone!r} is no unique time zone; remove it, and name the"
-            " zone with an option, as in --timezone America/New_York"
+            f"{rows.path}: column {name}: {zone!r} is not a unique time zone; remove it, and name"
+            " the zone with an option, as in --timezone America/New_York"
         )
     return zone
 

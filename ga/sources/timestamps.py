@@ -32,7 +32,7 @@ def read_times(rows: Rows, column: pd.Series, name: str, options: ReadOptions) -
     """Read one column as times.
 
     Raises:
-        InputError: a value is no time, or the column can be read in several ways.
+        InputError: a value is not a time, or the column can be read in several ways.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
@@ -61,11 +61,13 @@ def join_times(rows: Rows, date: Times, clock: pd.Series, name: str, options: Re
     """Add the time of day in another column to dates.
 
     Raises:
-        InputError: a value is no time of day.
+        InputError: a value is not a time of day.
     """
     since = clock_of_day(clock)
     if since is None:
-        raise InputError(f"{rows.path}: column {name} is no time of day; name another in --columns")
+        raise InputError(
+            f"{rows.path}: column {name} is not a time of day; name another in --columns"
+        )
     label = f"{date.format}, and the time of day in {name}"
     naive = Candidate(
         option="",

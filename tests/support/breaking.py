@@ -287,7 +287,7 @@ FAULTS = {
     ),
     **{
         name: Fault(
-            strike=_fault_of_node(lambda n, what=what: n.impair(what), lambda n: n.mend()),
+            strike=_fault_of_node(lambda n, what=what: n.impair(what), lambda n: n.restore()),
             outcomes=LOST | {"overtaken"} if what.fault == "one_way" else frozenset(),
             takes_work=name == "nothing leaves node",
         )

@@ -6,6 +6,7 @@ again: then the restart policy starts the next one, as the engine's would.
 
 from __future__ import annotations
 
+import copy
 import http.server
 import json
 import subprocess
@@ -22,6 +23,7 @@ from evolution_gate.fixtures.images import SOURCE, source_hash
 
 NAME: Final = "evolution-gate"
 NETWORK: Final = f"{NAME}_genetic-cluster"
+WORKER: Final = f"{NAME}-ray-worker-cpu-1"
 
 
 @dataclass
@@ -173,15 +175,18 @@ class Network:
     name = NETWORK
 
     def __init__(self) -> None:
-        self.joined: list[tuple[str, str, tuple[str, ...]]] = []
+        self.joined: list[tuple[str, str | None, tuple[str, ...]]] = []
 
     def disconnect(self, container: Container) -> None:
         container.networks = {}
         container.reload()
 
-    def connect(self, container: Container, *, ipv4_address: str, aliases: list[str]) -> None:
+    def connect(
+        self, container: Container, *, ipv4_address: str | None, aliases: list[str]
+    ) -> None:
         self.joined.append((container.name, ipv4_address, tuple(aliases)))
-        container.networks = {NETWORK: {"IPAddress": ipv4_address, "Aliases": aliases}}
+        address = ipv4_address or container.address
+        container.networks = {NETWORK: {"IPAddress": address, "Aliases": aliases}}
         container.reload()
 
 
@@ -227,10 +232,22 @@ class Engine:
         self.containers = SimpleNamespace(list=self.list)
         self.networks = SimpleNamespace(get=lambda _: self.network)
 
-    def list(self, *, all: bool, filters: dict[str, str]) -> list[Container]:
+    def list(
+        self, *, all: bool, filters: dict[str, str], sparse: bool = False
+    ) -> list[Container] | list[SimpleNamespace]:
+        """With ``sparse`` new objects that have only what the list of the engine's API has."""
         assert all
         wanted = filters["label"].partition("=")[2]
-        return [c for c in self.all if c.labels["com.docker.compose.project"] == wanted]
+        found = [c for c in self.all if c.labels["com.docker.compose.project"] == wanted]
+        if not sparse:
+            return found
+        return [
+            SimpleNamespace(
+                id=one.id, attrs={"NetworkSettings": {"Networks": copy.deepcopy(one.networks)}}
+            )
+            for one in found
+            if not one.removed
+        ]
 
     def one(self, service: str, number: int = 1) -> Container:
         return next(c for c in self.all if (c.service, c.number) == (service, number))

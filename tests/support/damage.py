@@ -86,7 +86,7 @@ def with_value(text: str, pattern: str, value: str, *, chained: bool) -> str:
     """The text with another value behind the first match of a pattern such as ``"seed": ``.
 
     Args:
-        chained: It is lines with a chain of hashes, which is made anew.
+        chained: It is lines with a chain of hashes, which is computed again.
     """
     changed, count = re.subn(
         rf'({pattern})("[^"]*"|[^,}}\s]+)', lambda m: m[1] + value, text, count=1

@@ -51,8 +51,8 @@ class Disturbed:
         return self._inner.nodes
 
     @property
-    def abandoned(self) -> UnansweredAttempts:
-        return self._inner.abandoned
+    def unanswered_attempts(self) -> UnansweredAttempts:
+        return self._inner.unanswered_attempts
 
     def close(self) -> None:
         self._inner.close()

@@ -114,7 +114,7 @@ class Evolving:
         return [event for event in events if event["event"] == kind]
 
     def go_on(self, batches: int) -> bool:
-        """Wait until so many more batches are done; False if the run is over before."""
+        """Wait until this number of further batches is done; False if the run is over before."""
         wanted = len(self.events("batch")) + batches
         wait_until(
             lambda: self.over or len(self.events("batch")) >= wanted,

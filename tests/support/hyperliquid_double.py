@@ -116,7 +116,7 @@ def exchange(monkeypatch, tmp_path) -> Iterator[Double]:
     thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
     thread.start()
     monkeypatch.setenv("GA_HYPERLIQUID_URL", made.url)
-    monkeypatch.setenv("GA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     try:
         yield made

@@ -156,5 +156,5 @@ def change(store: str, statement: str) -> None:
 
 def own(ledger: Ledger, run: str) -> None:
     """Take a run, and give it back at once."""
-    with ledger.own(run):
+    with ledger.acquire(run):
         pass

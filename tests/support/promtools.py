@@ -13,8 +13,9 @@ from prometheus_client import generate_latest
 
 from evolution_gate.fixtures.services import binaries
 from evolution_gate.fixtures.services.monitoring import DEPLOY
+from ga.evaluation.evaluate import Batch
 from ga.evaluation.settings import Outcome
-from ga.execution.protocol import NodeReport
+from ga.execution.protocol import BatchResult, NodeReport
 from ga.genome import Genome
 from ga.metrics import Telemetry
 
@@ -49,6 +50,11 @@ def _engine() -> list[str]:
         "b": Outcome(key="b", fitness=None, error="x"),
     }
     genomes = {key: Genome("rsi_filter", ()) for key in outcomes}
+    batch = Batch(
+        outcomes=tuple(outcomes.values()), cpu_seconds=0.1, started_at=1.0, finished_at=2.0
+    )
+    answer = BatchResult(indices=(0, 1), batch=batch, node="10.0.0.2")
+    list(telemetry.watch(iter([answer]), list(genomes.values())))
     telemetry.committed(genomes, outcomes, {"a": 1, "b": 1}, 1.0)
     lines = generate_latest(telemetry.registry).decode().splitlines()
     return [line.rpartition(" ")[0] for line in lines if not line.startswith("#")]

@@ -51,8 +51,8 @@ class Fake:
         return self._faults.get("nodes", ())
 
     @property
-    def abandoned(self) -> UnansweredAttempts:
-        return self._faults.get("abandoned", {})
+    def unanswered_attempts(self) -> UnansweredAttempts:
+        return self._faults.get("unanswered", {})
 
     def warm_up(self) -> None:
         if self._faults.get("never_starts"):

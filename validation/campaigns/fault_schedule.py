@@ -19,10 +19,10 @@ from evolution_gate.fixtures.faults import impairment
 from evolution_gate.fixtures.protocols import SERVICES, Node, Receipt, Stack, StackError
 from evolution_gate.fixtures.ray.gcs import LOOK_SECONDS, wait_until_true
 from validation.contract import CriterionPlugin, Stage
-from validation.criteria.container_stability import SPAN_S
 from validation.criteria.registry import CRITERIA
 from validation.evidence.records import Note
 from validation.evidence.records_faults import Phases
+from validation.limits import SPAN_S
 from validation.monitors.cluster import PERIOD_SECONDS, ExcusedOutages
 from validation.stages.context import Context
 from validation.stages.evolve_process import Evolve
@@ -41,17 +41,17 @@ _BACK_S: Final = 60.0
 _DICE: Final = 0x5C4ED
 
 _Do = Callable[[Node], Receipt]
-_Tell = Callable[[Receipt], None]
+_Report = Callable[[Receipt], None]
 NODE_FAULTS: Final[Mapping[str, tuple[_Do, _Do | None]]] = {
     "kill": (lambda n: n.kill(), None),
     "kill_worker": (lambda n: n.kill_worker(), None),
     "pause": (lambda n: n.pause(), lambda n: n.resume()),
     "partition": (lambda n: n.partition(), lambda n: n.heal()),
-    "one_way in": (lambda n: n.impair(impairment.one_way("in")), lambda n: n.mend()),
-    "one_way out": (lambda n: n.impair(impairment.one_way("out")), lambda n: n.mend()),
-    "loss": (lambda n: n.impair(impairment.loss(0.1)), lambda n: n.mend()),
-    "delay": (lambda n: n.impair(impairment.delay(0.05)), lambda n: n.mend()),
-    "narrow": (lambda n: n.impair(impairment.narrow(1_000_000)), lambda n: n.mend()),
+    "one_way in": (lambda n: n.impair(impairment.one_way("in")), lambda n: n.restore()),
+    "one_way out": (lambda n: n.impair(impairment.one_way("out")), lambda n: n.restore()),
+    "loss": (lambda n: n.impair(impairment.loss(0.1)), lambda n: n.restore()),
+    "delay": (lambda n: n.impair(impairment.delay(0.05)), lambda n: n.restore()),
+    "narrow": (lambda n: n.impair(impairment.narrow(1_000_000)), lambda n: n.restore()),
     "memory under the limit": (lambda n: n.hog_memory(0.6, 1.0), None),
     "memory over the limit": (lambda n: n.hog_memory(1.5, 1.0), None),
 }
@@ -105,19 +105,19 @@ def draw(
 class InjectedFault:
     """One injected fault: its receipts, and when its target was gone and back."""
 
-    def __init__(self, step: Step, tell: _Tell) -> None:
-        self.step, self._tell = step, tell
+    def __init__(self, step: Step, report: _Report) -> None:
+        self.step, self._report = step, report
         self._receipts: list[Receipt] = []
         self._undo_at = 0.0
         self._noticed_at: float | None = None
         self._back_at: float | None = None
 
-    def tell(self, receipt: Receipt) -> None:
+    def add_receipt(self, receipt: Receipt) -> None:
         """Record the receipt of the fault, or of its undo."""
         self._receipts.append(receipt)
-        self._tell(receipt)
+        self._report(receipt)
 
-    def look(self, alive: Collection[str]) -> None:
+    def observe(self, alive: Collection[str]) -> None:
         """Note the nodes that the cluster has now, while the fault is active."""
         if self._noticed_at is None and self.step.target not in alive:
             self._noticed_at = time.time()
@@ -126,7 +126,7 @@ class InjectedFault:
         """Note that its undo is requested now."""
         self._undo_at = time.time()
 
-    def back(self, at: float) -> None:
+    def mark_recovered(self, at: float) -> None:
         """Note that its target is back."""
         self._back_at = at
 
@@ -151,39 +151,39 @@ class InjectedFault:
 
 @contextmanager
 def inject(
-    stack: Stack, outages: ExcusedOutages, step: Step, tell: _Tell
+    stack: Stack, outages: ExcusedOutages, step: Step, report: _Report
 ) -> Iterator[InjectedFault]:
     """Context in which the fault is active; its undo always runs."""
-    strike = InjectedFault(step, tell)
+    fault = InjectedFault(step, report)
     node = next((node for node in stack.nodes if node.name == step.target), None)
     if node is None:
         end = stack.kill_service if step.fault == "kill" else stack.stop_service
         try:
-            strike.tell(end(step.target))
-            yield strike
+            fault.add_receipt(end(step.target))
+            yield fault
         finally:
-            strike.undo()
-            strike.tell(started := stack.start_service(step.target))
+            fault.undo()
+            fault.add_receipt(started := stack.start_service(step.target))
             if started.confirmed:
-                strike.back(started.confirmed_at)
+                fault.mark_recovered(started.confirmed_at)
         return
     do, undo = NODE_FAULTS[step.fault]
     outages.down(node.name)
     try:
-        strike.tell(do(node))
-        yield strike
+        fault.add_receipt(do(node))
+        yield fault
     finally:
-        strike.undo()
+        fault.undo()
         if undo is not None:
-            strike.tell(undo(node))
+            fault.add_receipt(undo(node))
         if step.fault in _AWAY or node.name not in _alive(stack):
             # A node that the cluster declared dead ends by itself at some time: end it here.
             if step.fault not in ("kill", "kill_worker") and node.alive:
-                strike.tell(node.kill())
-            strike.tell(node.start())
+                fault.add_receipt(node.kill())
+            fault.add_receipt(node.start())
         back = wait_until_true(lambda: node.name in stack.alive_nodes(), time.time() + _BACK_S)
         if back is not None:
-            strike.back(back)
+            fault.mark_recovered(back)
         outages.up(node.name)
 
 
@@ -198,7 +198,7 @@ def play(
     steps: Sequence[Step],
     stack: Stack,
     outages: ExcusedOutages,
-    tell: _Tell,
+    report: _Report,
     *,
     over: Callable[[], bool],
     say: Callable[[str], None],
@@ -213,20 +213,20 @@ def play(
         held: dict[InjectedFault, ExitStack] = {}
         while left or held:
             now = time.monotonic() - began
-            for strike in [s for s in held if now >= s.step.at_s + s.step.for_s or over()]:
-                held.pop(strike).close()
+            for fault in [s for s in held if now >= s.step.at_s + s.step.for_s or over()]:
+                held.pop(fault).close()
             if left and over():
                 break
             if left and now >= left[0].at_s:
                 step = left.pop(0)
                 say(f"schedule: {step}")
                 until = last.enter_context(ExitStack())
-                begun.append(until.enter_context(inject(stack, outages, step, tell)))
+                begun.append(until.enter_context(inject(stack, outages, step, report)))
                 held[begun[-1]] = until
             if on_nodes := [s for s in held if s.step.target in names]:
                 alive = _alive(stack)
-                for strike in on_nodes:
-                    strike.look(alive)
+                for fault in on_nodes:
+                    fault.observe(alive)
             time.sleep(LOOK_SECONDS)
     return begun
 
@@ -244,9 +244,9 @@ def gather(context: Context) -> None:
     for step in steps:
         context.add(Note(text=f"schedule: {step}"))
 
-    def strike(evolve: Evolve) -> None:
+    def inject_all(evolve: Evolve) -> None:
         begun = play(
-            steps, stack, context.outages, lambda one: _tell(context, one, name),
+            steps, stack, context.outages, lambda one: _report(context, one, name),
             over=lambda: not evolve.running, say=context.say,
         )  # fmt: skip
         for one in begun:
@@ -256,7 +256,7 @@ def gather(context: Context) -> None:
 
     with workloads.evolve(spec, name, workloads.cluster_arguments()) as evolve:
         if evolve.wait_ready(WORKLOAD_SECONDS):
-            strike(evolve)
+            inject_all(evolve)
         ended = evolve.finish(WORKLOAD_SECONDS)
     nodes = len(stack.nodes)
     workloads.record(
@@ -266,7 +266,7 @@ def gather(context: Context) -> None:
     time.sleep(max(0.0, began + SPAN_S + 2 * PERIOD_SECONDS - time.monotonic()))
 
 
-def _tell(context: Context, receipt: Receipt, workload: str) -> None:
+def _report(context: Context, receipt: Receipt, workload: str) -> None:
     context.fault(receipt, workload=workload)
     if not receipt.confirmed:
         context.say(f"{receipt.fault} of {receipt.target} has no receipt: {receipt.detail}")

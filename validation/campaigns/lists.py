@@ -1,10 +1,16 @@
-"""The campaigns: which stages are run, in which order."""
+"""The campaigns: which stages are run, in which order.
+
+The short campaign has the stages of ``FULL`` at another ``Scale``. Random faults are a plug-in with
+one stage (``fault_schedule``). A soak is no list: it repeats its work for days, in segments that
+survive a kill (``validation.soak``).
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 from validation.campaigns.run import Step
+from validation.criteria.registry import OWN_STAGES
 
 FULL: Final = (
     # While the cluster is idle, before any work.
@@ -17,6 +23,7 @@ FULL: Final = (
     Step(stage="sockets at work"),
     Step(stage="preemption"),
     Step(stage="population", custom=True),
+    *(Step(stage=stage.name) for stage in OWN_STAGES),
     Step(stage="panels"),
     Step(stage="speedup"),
     # It ends the cache and the database, which the measurements before it need.
@@ -38,6 +45,7 @@ ATTACHED: Final = (
     Step(stage="reference"),
     Step(stage="cluster"),
     Step(stage="population"),
+    *(Step(stage=stage.name) for stage in OWN_STAGES),
     Step(stage="secrets", watched=False),
 )
 """For an attached cluster: no faults. Panels are not queried, because its Prometheus does not

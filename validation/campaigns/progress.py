@@ -1,4 +1,8 @@
-"""Progress of a campaign: the current stage, its criteria, and an estimate of the time left."""
+"""Progress of a campaign: the current stage, its criteria, and an estimate of the time left.
+
+Progress is passed on by ``say`` callbacks and not by logging, which would replace only the passing
+and need a logger in each module (docs/design.md).
+"""
 
 from __future__ import annotations
 

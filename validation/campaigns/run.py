@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -11,15 +12,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from evolution_gate.fixtures.protocols import StackError
-from evolution_gate.fixtures.system.launch import beside
+from evolution_gate.fixtures.protocols import Stack, StackError
+from evolution_gate.fixtures.system.launch import background_process
 from evolution_gate.fixtures.system.termination import alongside
 from validation.campaigns.log import gathering
 from validation.campaigns.progress import Progress
 from validation.contract import CriterionPlugin, Stage
 from validation.evidence.log import FILE, EvidenceWriter
 from validation.evidence.records import Environment, Note
-from validation.evidence.records_target import NotRun
+from validation.evidence.records_target import NotRun, StageRun
 from validation.monitors.alert_webhook import Webhook
 from validation.monitors.cluster import ClusterMonitor, ExcusedOutages
 from validation.monitors.harness import HarnessMonitor
@@ -34,6 +35,7 @@ from validation.stages.registry import STAGES
 from validation.stages.scale import Scale
 from validation.targets import Target
 
+_COMPILE: Final = (sys.executable, "-m", "ga", "compile")
 STEADY_SECONDS: Final = 60.0
 START_SECONDS: Final = 40.0
 """About how long a stack takes to start on two cores."""
@@ -44,7 +46,8 @@ _STARTING: Final = Stage(
 
 class CampaignAbortedError(Exception):
     """The campaign cannot continue: the stack failed unexpectedly, with no fault, or the engine
-    cannot be used."""
+    cannot be used.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +129,8 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
     with (
         working(folder, keep=options.keep_files) as work,
         # While the stack starts: under a node's quota it would take minutes.
-        beside([sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL) as compiling,
-        Webhook() as webhook,
+        background_process(_COMPILE, stdout=subprocess.DEVNULL) as compiling,
+        _webhook(target) as webhook,
         target.start(alert_webhook=webhook.url, say=say) as reached,
         fail_with_context(),
         # The writer makes the folder: a stack that could not be started leaves none.
@@ -147,8 +150,9 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
         if options.log is not None:
             gathering(options.log, options.run, writer.system)
         work.mkdir()
-        writer.add(Environment(values={**environment(), **digests_of(options.plugins)}))
-        for record in (*target.records, *left_out, *(Note(text=note) for note in options.notes)):
+        webhook.translate(names_of(stack))
+        notes = [Note(text=note) for note in options.notes]
+        for record in (_environment(options), *target.records, *left_out, *notes):
             writer.add(record)
         outages = ExcusedOutages()
         watch = ClusterMonitor(stack, writer, outages)
@@ -187,6 +191,34 @@ def run_campaign(target: Target, steps: Sequence[Step], options: Options) -> Gat
         return Gathered(evidence=evidence, secrets=secrets_of(stack.endpoints))
 
 
+def _environment(options: Options) -> Environment:
+    facts = {"workload": options.scale.workload, **digests_of(options.plugins)}
+    return Environment(values={**environment(), **facts})
+
+
+def _webhook(target: Target) -> Webhook:
+    host, port = target.listens
+    try:
+        return Webhook(host, port)
+    except OSError as error:
+        raise StackError(
+            f"--alert-webhook {host}:{port}: {error.strerror}; name a free port of this machine"
+        ) from None
+
+
+def names_of(stack: Stack) -> Callable[[str], str]:
+    """From the label ``node`` of an alert to the name of a node, which a deployed target labels
+    with its address. The latest owner of an address counts.
+    """
+    known: dict[str, str] = {}
+
+    def name_of(label: str) -> str:
+        known.update({node.address: node.name for node in stack.nodes})
+        return known.get(label, label)
+
+    return name_of
+
+
 def possible(target: Target, steps: Sequence[Step]) -> tuple[list[Step], list[NotRun]]:
     """The steps that the target is capable of, and the stages that are left out."""
     found: list[Step] = []
@@ -211,13 +243,22 @@ def possible(target: Target, steps: Sequence[Step]) -> tuple[list[Step], list[No
 def _run(step: Step, context: Context) -> None:
     """Run the stage in this thread, and the concurrent ones in other threads."""
     if not step.alongside:
-        STAGES[step.stage].run(context)
+        _timed(STAGES[step.stage], context)
         return
     with alongside() as pool:
-        others = [pool.submit(STAGES[name].run, context) for name in step.alongside]
-        STAGES[step.stage].run(context)
+        others = [pool.submit(_timed, STAGES[name], context) for name in step.alongside]
+        _timed(STAGES[step.stage], context)
         for other in others:
             other.result()
+
+
+def _timed(stage: Stage, context: Context) -> None:
+    """Run a stage, and record how long it took."""
+    began = time.time()
+    stage.run(context)
+    context.add(
+        StageRun(stage=stage.name, criteria=stage.feeds, started_at=began, finished_at=time.time())
+    )
 
 
 def _custom(plugins: Sequence[CriterionPlugin], context: Context, target: Target) -> None:
@@ -227,7 +268,7 @@ def _custom(plugins: Sequence[CriterionPlugin], context: Context, target: Target
                 context.add(lacks)
                 continue
             context.say(f"stage {stage.name} of {plugin.argument}")
-            stage.run(context)
+            _timed(stage, context)
 
 
 def not_run(target: Target, stage: Stage) -> NotRun | None:

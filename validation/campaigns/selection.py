@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from ga.errors import InputError
@@ -62,10 +62,15 @@ def with_custom(
         return [replace(step, custom=False) for step in found]
     if any(step.custom for step in found):
         return found
-    found = _with_watch(found, steps)
-    last = max(number for number, step in enumerate(found) if step.watched)
-    found[last] = replace(found[last], custom=True)
-    return found
+    return _with_custom_last(_with_watch(found, steps))
+
+
+def _with_custom_last(steps: Sequence[Step]) -> list[Step]:
+    """The steps, with the stages of custom criteria after the last watched one."""
+    last = max(number for number, step in enumerate(steps) if step.watched)
+    return [
+        replace(step, custom=True) if number == last else step for number, step in enumerate(steps)
+    ]
 
 
 def _with_watch(found: list[Step], steps: Sequence[Step]) -> list[Step]:
@@ -90,6 +95,68 @@ def _needed(step: Step, wanted: Collection[str]) -> Iterator[Step]:
 def _before(name: str) -> set[str]:
     direct = set(STAGES[name].after)
     return direct.union(*(_before(one) for one in direct))
+
+
+def within(steps: Sequence[Step], seconds: float) -> list[Step]:
+    """The steps of a campaign that fit into a time, by their declared durations.
+
+    Of all selections that fit, it is one that feeds the most criteria; among these the one with the
+    most stages' seconds. Each selection has a watched step, and what its stages need (``after``).
+
+    Raises:
+        InputError: not even one step fits.
+    """
+    if declared_seconds(steps) <= seconds:
+        return list(steps)
+    options = [_Option.of(step, steps) for step in steps]
+    best: tuple[int, float, int] = (0, 0.0, 0)
+    for chosen in range(1, 1 << len(options)):
+        took = [one for number, one in enumerate(options) if chosen >> number & 1]
+        used = sum(one.seconds for one in took)
+        names = frozenset[str]().union(*(one.names for one in took))
+        if (
+            START_SECONDS + used <= seconds
+            and any(one.step.watched for one in took)
+            and all(one.before <= names for one in took)
+        ):
+            fed = frozenset[str]().union(*(one.criteria for one in took))
+            best = max(best, (len(fed), used, chosen))
+    if not best[0]:
+        raise InputError(
+            f"--time-budget {seconds / 60:g}: no stage fits; the whole campaign takes about"
+            f" {declared_seconds(steps) / 60:.0f} minutes"
+        )
+    found = [one.step for number, one in enumerate(options) if best[2] >> number & 1]
+    if any(step.custom for step in steps) and not any(step.custom for step in found):
+        found = _with_custom_last(found)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Option:
+    """A step that may be left out."""
+
+    step: Step
+    names: frozenset[str]
+    criteria: frozenset[str]
+    before: frozenset[str]
+    """Stages of the campaign whose results it uses."""
+    seconds: float
+
+    @classmethod
+    def of(cls, step: Step, steps: Sequence[Step]) -> _Option:
+        names = (step.stage, *step.alongside)
+        planned = {name: name for one in steps for name in (one.stage, *one.alongside)}
+        # In place of this stage, the campaign has one that does the same and more.
+        planned |= {one.instead: one.stage for one in steps if one.instead}
+        before = {one for name in names for one in STAGES[name].after}
+        return cls(
+            step=step,
+            names=frozenset(names),
+            criteria=frozenset(one for name in names for one in STAGES[name].feeds),
+            before=frozenset(planned[one] for one in before if one in planned),
+            seconds=max(STAGES[name].seconds for name in names),
+        )
 
 
 def declared_seconds(steps: Sequence[Step]) -> float:

@@ -1,11 +1,11 @@
-"""``python -m validation gate | status | criteria | report | index | diff | certify | soak | own |
-schedule | error-rates``: verdicts from evidence, and whether they can be trusted.
+"""``python -m validation gate | status | criteria | report | baseline | index | diff | certify |
+soak | own | schedule | error-rates``: verdicts from evidence, and whether they can be trusted.
 
 Exit status of ``gate``, ``status``, ``report``, ``own`` and ``schedule``: 0 GO, 1 NO-GO,
-2 INCONCLUSIVE or unusable evidence, 3 a signature that ``--verify`` refuses, 70 a defect of the
-gate itself. That of ``soak``: 0 when uptime passes, 1 when any criterion fails, else 2, also when a
-signal ended it. That of ``error-rates``: 1 when the gate erred, else 0. Of any other command that a
-signal ended: 128 and its number.
+2 INCONCLUSIVE (0 with ``gate --gate pull-request``) or unusable evidence, 3 a signature that
+``--verify`` refuses, 70 a defect of the gate itself. That of ``soak``: 0 when uptime passes, 1 when
+any criterion fails, else 2, also when a signal ended it. That of ``error-rates``: 1 when the gate
+erred, else 0. Of any other command that a signal ended: 128 and its number.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Final
 
 from evolution_gate.fixtures.system import termination
 from ga.errors import InputError
+from validation.baseline import baseline, write
 from validation.campaigns.fault_schedule import LEAST_NODES, SCHEDULE
 from validation.campaigns.log import end_judged, log_of
 from validation.certificates import HEALTHY, Certificate, certified, false_alarms
@@ -42,6 +43,7 @@ from validation.diff import difference
 from validation.error_rates import command as error_rates
 from validation.evidence.errors import EvidenceError, in_one_line
 from validation.evidence.log import FILE, Evidence, pool
+from validation.exit_policy import Policy, exit_status, warning
 from validation.extension import (
     all_criteria,
     all_mutants,
@@ -115,6 +117,8 @@ def _run(options: argparse.Namespace) -> int:
         if options.command == "soak":
             return _soak(options)
         with _no_collection():
+            if options.command == "baseline":
+                return _baseline(_read(options.files), options.out)
             if options.command == "diff":
                 return _diff(_read(options.before), _read(options.after), as_json=options.json)
             if options.command == "status" and not options.files:
@@ -125,7 +129,7 @@ def _run(options: argparse.Namespace) -> int:
             return judged.result.exit_code
         if options.command == "report":
             return _report(judged, options.out, options.runs)
-        return _shown(judged.result, as_json=options.json)
+        return _shown(judged.result, as_json=options.json, policy=Policy(options.gate))
     except SignatureError as error:
         print(f"error: {in_one_line(error)}", file=sys.stderr)
         return UNSIGNED
@@ -163,6 +167,12 @@ def _judged(options: argparse.Namespace) -> Judged:
     page.write_text(text + "\n", encoding="utf-8")
     _tell(f"signed by {signer.public.id}: {sign(judged, signer, place, pages=[page])}")
     return judged
+
+
+def _baseline(evidence: Sequence[Evidence], out: Path) -> int:
+    for path in write(baseline(evidence), out):
+        print(path)
+    return 0
 
 
 def _diff(before: Sequence[Evidence], after: Sequence[Evidence], *, as_json: bool) -> int:
@@ -266,9 +276,12 @@ def _say_open(evidence: Sequence[Evidence]) -> None:
             )
 
 
-def _shown(result: GateResult, *, as_json: bool) -> int:
+def _shown(result: GateResult, *, as_json: bool, policy: Policy = Policy.PHASE2) -> int:
     show_result(result, as_json=as_json)
-    return result.exit_code
+    status = exit_status(result, policy)
+    if status == 0 and (said := warning(result)):
+        _tell(f"warning: {said}")
+    return status
 
 
 def _soak(options: argparse.Namespace) -> int:

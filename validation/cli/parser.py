@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from ga import __version__
-from ga.cli.help import finish
+from ga.cli.help import Parser, finish
 from ga.environment import command_name
 from validation.error_rates import command as error_rates
 from validation.evidence.identity import MAX_AGE_DAYS
+from validation.exit_policy import POLICIES, Policy
 from validation.extension import NODES
 from validation.mutation.runner import CERTIFICATES
 from validation.run_folder import OUT
@@ -20,8 +21,8 @@ from validation.soak import options as soak
 
 RUNS: Final = OUT
 
-Add = Callable[[str, str], argparse.ArgumentParser]
-"""Adds a command with this name and help text."""
+Add = Callable[[str, str, str], argparse.ArgumentParser]
+"""Adds a command with this name, help text and description."""
 
 
 _EXAMPLES: Final = {
@@ -34,6 +35,8 @@ _EXAMPLES: Final = {
     "criteria": ("criteria --json",),
     "soak": ("soak --hours 48 --out soak",),
     "report": ("report --out page evidence.jsonl",),
+    "baseline": ("baseline reports/out/20260101-120000 --out docs",),
+    "index": ("index reports/out",),
     "diff": ("diff before.jsonl after.jsonl",),
     "certify": ("certify speedup --time-budget 30",),
     "own": ("own docs/examples/squares.py --nodes 2",),
@@ -44,26 +47,44 @@ _EXAMPLES: Final = {
 
 def make_parser() -> argparse.ArgumentParser:
     """Options of every command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=command_name("validation", "evolution-gate"),
         description="Judge recorded evidence: GO, NO-GO, INCONCLUSIVE.",
     )
     parser.add_argument("--version", action="version", version=f"evolution-gate {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text)
+    def add(name: str, text: str, description: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=description)
 
     gate = _add_gate(add)
     status = _add_status(add)
-    criteria = add("criteria", "list every criterion")
+    criteria = add(
+        "criteria",
+        "list every criterion",
+        "List every criterion with its identifier, its statement and its target.",
+    )
     criteria.add_argument("--json", action="store_true", help="a list of objects on stdout")
-    soak.register(add("soak", "gather evidence for hours or days"))
+    soak.register(
+        add(
+            "soak",
+            "gather evidence for hours or days",
+            "Run evolutions on a cluster for hours or days, watch it, and judge the evidence.",
+        )
+    )
     report = _add_report(add)
+    _add_baseline(add)
     _add_comparisons(add)
     certifying = _add_certify(add)
     started = _add_starters(add)
-    error_rates.register(add("error-rates", "how often the gate errs, on simulated campaigns"))
+    error_rates.register(
+        add(
+            "error-rates",
+            "measure how often the gate errs on simulated campaigns",
+            "Judge simulated campaigns with and without a defect, and print how often the gate"
+            " errs; exits 1 if it erred.",
+        )
+    )
     for command in (*started, certifying):
         _add_stack(command)
     for command in (gate, status, criteria, report, certifying):
@@ -80,7 +101,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_gate(add: Add) -> argparse.ArgumentParser:
-    gate = add("gate", "decide from evidence files; exits 0 GO, 1 NO-GO, 2")
+    gate = add(
+        "gate",
+        "decide from evidence files: GO, NO-GO or INCONCLUSIVE",
+        "Judge every criterion on evidence files and decide; exits 0 for GO, 1 for NO-GO, 2 for"
+        " INCONCLUSIVE or unusable evidence.",
+    )
     gate.add_argument(
         "files",
         nargs="+",
@@ -89,11 +115,22 @@ def _add_gate(add: Add) -> argparse.ArgumentParser:
         help="evidence file, or the folder of a run or a soak",
     )
     gate.add_argument("--json", action="store_true", help="one object on stdout")
+    gate.add_argument(
+        "--gate",
+        choices=POLICIES,
+        default=Policy.PHASE2.value,
+        help="pull-request: exit 1 NO-GO, else 0, with a warning unless it is GO",
+    )
     return gate
 
 
 def _add_status(add: Add) -> argparse.ArgumentParser:
-    status = add("status", "what is still open for GO, and the commands that close it")
+    status = add(
+        "status",
+        "list what is still open for GO, and the commands that close it",
+        "List the criteria that are still open for GO and the commands that close them; exits like"
+        " `gate`.",
+    )
     status.add_argument(
         "files",
         nargs="*",
@@ -106,40 +143,81 @@ def _add_status(add: Add) -> argparse.ArgumentParser:
 
 
 def _add_report(add: Add) -> argparse.ArgumentParser:
-    report = add("report", "write report.html, junit.xml and summary.md anew")
+    report = add(
+        "report",
+        "write report.html, junit.xml and summary.md",
+        "Judge evidence files and write report.html, junit.xml and summary.md; exits like `gate`.",
+    )
     report.add_argument("files", nargs="+", metavar="FILE", type=Path, help="as for `gate`")
     report.add_argument("--out", required=True, metavar="DIR", type=Path, help="where they go")
     report.add_argument(
-        "--runs", metavar="DIR", type=Path, help="folder of all runs: adds their trend, lists them"
+        "--runs",
+        metavar="DIR",
+        type=Path,
+        help="folder of all runs: adds their trend, lists them (default: neither)",
     )
     return report
 
 
+def _add_baseline(add: Add) -> None:
+    baseline = add(
+        "baseline",
+        "write the performance baseline: baseline.md and baseline.json",
+        "Write the performance that evidence files show to baseline.md and baseline.json.",
+    )
+    baseline.add_argument("files", nargs="+", metavar="FILE", type=Path, help="as for `gate`")
+    baseline.add_argument("--out", required=True, metavar="DIR", type=Path, help="where they go")
+
+
 def _add_comparisons(add: Add) -> None:
     """Commands that compare runs."""
-    index = add("index", "write the page that lists and compares all runs")
-    index.add_argument(
-        "folder", nargs="?", metavar="DIR", type=Path, default=RUNS, help=f"(default: {RUNS})"
+    index = add(
+        "index",
+        "write the page that lists and compares all runs",
+        "Write index.html, the page that lists and compares all runs of a folder.",
     )
-    diff = add("diff", "what changed between two gates; exits 1 if a verdict")
-    diff.add_argument("before", type=_files, metavar="BEFORE", help="FILE[,FILE...]")
-    diff.add_argument("after", type=_files, metavar="AFTER", help="FILE[,FILE...]")
+    index.add_argument(
+        "folder",
+        nargs="?",
+        metavar="DIR",
+        type=Path,
+        default=RUNS,
+        help=f"folder of the runs (default: {RUNS})",
+    )
+    diff = add(
+        "diff",
+        "list what changed between two decisions",
+        "List what changed between the decisions on two sets of evidence; exits 1 if a verdict or"
+        " the decision changed.",
+    )
+    diff.add_argument(
+        "before", type=_files, metavar="BEFORE", help="earlier evidence: FILE[,FILE...]"
+    )
+    diff.add_argument("after", type=_files, metavar="AFTER", help="later evidence: FILE[,FILE...]")
     diff.add_argument("--json", action="store_true", help="a list of objects on stdout")
 
 
 def _add_certify(add: Add) -> argparse.ArgumentParser:
-    certifying = add("certify", "plant defects on a real stack and see whether the gate notices")
-    certifying.add_argument("criteria", nargs="*", metavar="CRITERION", help="only these")
+    certifying = add(
+        "certify",
+        "plant defects on a real stack and check that the gate notices them",
+        "Plant defects on a real stack, with --with only those of the custom criteria, and check"
+        " that the gate notices each; exits 1 if it missed one, or failed the healthy stack.",
+    )
+    certifying.add_argument(
+        "criteria", nargs="*", metavar="CRITERION", help="only these criteria (default: all)"
+    )
     certifying.add_argument(
         "--force", action="store_true", help="run again what has a valid certificate"
     )
-    certifying.add_argument("--shard", metavar="I/N", help="run shard I of N")
+    certifying.add_argument("--shard", metavar="I/N", help="run shard I of N (default: all)")
     certifying.add_argument(
         "--time-budget",
         metavar="MINUTES",
         type=float,
         default=math.inf,
-        help="start no new trial after that many minutes; the next certification goes on there",
+        help="start no new trial after that many minutes; the next certification goes on there"
+        " (default: no limit)",
     )
     # Names of version 0.1.
     for name, old, kind in (
@@ -156,17 +234,38 @@ def _add_certify(add: Add) -> argparse.ArgumentParser:
 
 def _add_starters(add: Add) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """Commands that start a stack for one purpose."""
-    own = add("own", "start a stack for a custom criteria file, and judge it")
+    own = add(
+        "own",
+        "start a stack for a custom criteria file, and judge it",
+        "Start a stack, run the stages of a custom criteria file on it, and judge its criteria;"
+        " exits like `gate`.",
+    )
     own.add_argument(
         "file", metavar="FILE", help="sets PLUGIN, see docs/extending.md; or an entry point's name"
     )
-    schedule = add("schedule", "an evolution under faults that a seed draws; --replay repeats them")
+    schedule = add(
+        "schedule",
+        "run an evolution under faults that a seed draws; --replay repeats them",
+        "Run an evolution under faults that a seed draws, and judge data loss, reproducibility and"
+        " container stability; exits like `gate`.",
+    )
     for command, nodes in ((own, NODES), (schedule, 3)):
-        command.add_argument("--nodes", type=int, default=nodes, help=f"(default: {nodes})")
         command.add_argument(
-            "--seed", "--replay", dest="seed", type=int, help="fixes what is drawn by chance"
+            "--nodes", type=int, default=nodes, help=f"Ray worker nodes (default: {nodes})"
         )
-        command.add_argument("--out", metavar="DIR", type=Path, help=f"(default: {RUNS}/...)")
+        command.add_argument(
+            "--seed",
+            "--replay",
+            dest="seed",
+            type=int,
+            help="fixes what is drawn by chance (default: a random one, which is printed)",
+        )
+        command.add_argument(
+            "--out",
+            metavar="DIR",
+            type=Path,
+            help=f"folder of the evidence (default: {RUNS}/own-NAME-TIME)",
+        )
         command.add_argument("--json", action="store_true", help="one object on stdout")
     return own, schedule
 
@@ -188,7 +287,7 @@ def _add_with(command: argparse.ArgumentParser) -> None:
         dest="plugins",
         metavar="FILE",
         help="custom criteria next to the built-in ones: a file, or the name of an installed"
-        " entry point; may be repeated",
+        " entry point; may be repeated (default: built-in ones only)",
     )
 
 
@@ -207,7 +306,7 @@ def _add_thresholds(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         help="hold the criteria to the targets of this TOML file, see docs/verdicts.md; every"
-        " output names each difference from the plan",
+        " output names each difference from the plan (default: the plan's targets)",
     )
 
 
@@ -228,8 +327,8 @@ def _add_campaigns(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         type=Path,
-        help="a log of runs, besides those next to the evidence and in "
-        f"{RUNS}: shows which runs were left out; may be repeated",
+        help="a further log of runs, which shows which ones were left out; may be repeated"
+        f" (default: those next to the evidence and in {RUNS}, which are always read)",
     )
 
 
@@ -241,14 +340,14 @@ def _add_signature(command: argparse.ArgumentParser, *, signs: bool) -> None:
             metavar="KEY",
             type=Path,
             help="sign the decision with this private Ed25519 key, a PEM file that only you can"
-            " read; the variable GA_SIGN_PASSWORD holds its password",
+            " read; the variable GA_SIGN_PASSWORD holds its password (default: not signed)",
         )
     one.add_argument(
         "--verify",
         metavar="PUBLIC_KEY",
         type=Path,
         help="decide nothing (exit status 3) unless the decision is signed with the key of this PEM"
-        " file, over these very files",
+        " file, over these very files (default: a signature is shown but not checked)",
     )
     command.add_argument(
         "--attestation",

@@ -52,7 +52,7 @@ def _numbers(record: Evidence) -> Iterator[str]:
 def _fields(record: Evidence) -> Iterator[str]:
     """An audit says all that its version says, and its parts fit into it.
 
-    Beside winners, it repeats few evaluations of families without an independent path.
+    Besides winners, it repeats few evaluations of families without an independent path.
     """
     for event, audit in events(record, Audit):
         known = [name for name in _LATER if getattr(audit, name) is not None]

@@ -12,7 +12,7 @@ from validation.consistency.rule import Rule, events, kinds, quote
 from validation.evidence.base import Record
 from validation.evidence.identity import SIMULATED
 from validation.evidence.log import Event, Evidence
-from validation.evidence.queries import ATTACHED, COMPOSE, HEAD, OWN_STACKS
+from validation.evidence.queries import ATTACHED, DEPLOYED, HEAD, OWN_STACKS
 from validation.evidence.records import (
     RECORDS,
     Environment,
@@ -29,7 +29,7 @@ from validation.evidence.records_network import Drain, Listener, RoundTrips
 from validation.evidence.records_price import NodePrice
 from validation.monitors.panel_expectations import EXPECTATIONS
 
-_BACKENDS: Final = OWN_STACKS | {ATTACHED, COMPOSE, SIMULATED}
+_BACKENDS: Final = OWN_STACKS | DEPLOYED.keys() | {ATTACHED, SIMULATED}
 _NETWORKS: Final = frozenset({"host", "of its own"})
 """Networks of sockets that are no node's."""
 _ADDRESS: Final = re.compile(r"(?:\[[0-9a-fA-F:.%\w]*\]|[\w.:*-]+):\d{1,5}")

@@ -24,9 +24,9 @@ from validation.evidence.records_monitoring import (
     AlertWatch,
     Notification,
 )
+from validation.limits import CLEARS, FIRES, HEAD_LOST, NODE_LOST
 from validation.mutation import injectors
 from validation.mutation.patches import patch
-from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
     Records,
@@ -36,26 +36,6 @@ from validation.verdict import (
     format_list,
     plural,
 )
-
-FIRES: Final = Threshold(
-    criterion="alerting", name="fires", unit="s", stricter="lower", sensible=300.0
-)
-"""From the request of a node's kill until the webhook received the alert."""
-
-
-CLEARS: Final = Threshold(
-    criterion="alerting", name="clears", unit="s", stricter="lower", sensible=300.0
-)
-"""From the receipt of the node's start until the webhook received that the alert is resolved."""
-
-
-NODE_LOST: Final = "NodeLost"
-NODE_RESTARTED: Final = "NodeRestarted"
-HEAD_LOST: Final = "HeadLost"
-WORKER_KILLED: Final = "WorkerKilled"
-DATABASE_DOWN: Final = "DatabaseDown"
-CACHE_DOWN: Final = "CacheDown"
-
 
 _LOSSES: Final = (NODE_LOST, HEAD_LOST)
 """Alerts that only an injected fault may fire."""
@@ -70,7 +50,7 @@ _MATCH_S: Final = 5.0
 
 
 def alerting(records: Records) -> Verdict:
-    """The alert of a killed node reaches the webhook in 60 s, and clears in 60 s once it is back.
+    """The alert of a lost node reaches the webhook in 60 s, and clears in 60 s once it is back.
 
     The same holds for other alerts that the gate provoked, but they need not clear. A watch counts
     if the receipts of its fault and of the undo are confirmed and the alert did not fire before.
@@ -224,7 +204,8 @@ PLUGIN: Final = CriterionPlugin(
                 "through Prometheus and Alertmanager in 60 s, and clears within 60 s of its "
                 "return; the alerts for the restarted node, for the killed head, for a worker "
                 "process, the database and the cache that are killed while an evolution runs reach "
-                "it in 60 s, too, if they were watched"
+                "it in 60 s, too, if they were watched (a node of a deployed target is cut off, "
+                "and its services are stopped: what is killed is replaced before its alert is due)"
             ),
             fails="an alert came late, never, or for a node that no receipt shows down",
             measures=(

@@ -8,6 +8,7 @@ from validation.contract import CLOCK, HARNESS_CPU, Criterion, CriterionPlugin, 
 from validation.criteria.helpers import failed, history
 from validation.evidence.queries import workloads
 from validation.evidence.records_load import Scaling
+from validation.limits import SCALING_S
 from validation.mutation.patches import FLEET, patch
 from validation.verdict import (
     InconclusiveError,
@@ -19,8 +20,6 @@ from validation.verdict import (
     plural,
     span,
 )
-
-SCALING_S: Final = 120.0
 
 
 def autoscaling(records: Records) -> Verdict:

@@ -6,6 +6,7 @@ from typing import Final
 
 from validation.contract import Criterion, CriterionPlugin, Mutant
 from validation.evidence.records_ledger import Refusal
+from validation.limits import BAD_INPUTS
 from validation.mutation.patches import patch
 from validation.verdict import (
     Records,
@@ -16,31 +17,11 @@ from validation.verdict import (
     plural,
 )
 
-BAD_INPUTS: Final = frozenset(
-    {
-        "missing file",
-        "empty file",
-        "wrong columns",
-        "unsorted times",
-        "repeated time",
-        "price that is no number",
-        "price of zero",
-        "high below low",
-        "one bar",
-        "mixed time zones",
-        "unreadable store",
-        "unknown store",
-        "dead address",
-        "population of none",
-        "negative generations",
-        "unknown family",
-    }
-)
-
 
 def bad_input(records: Records) -> Verdict:
     """Every kind of bad input ends with status 2 and one line that names what is at fault, and
-    changes nothing in the ledger."""
+    changes nothing in the ledger.
+    """
     wrong: list[str] = []
     tried: set[str] = set()
     for record in records:

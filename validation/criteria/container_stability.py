@@ -15,6 +15,7 @@ from validation.evidence.log import Evidence
 from validation.evidence.queries import HEAD, is_excused, longest_gap
 from validation.evidence.records import Fault, Services
 from validation.evidence.records_self_check import ContainerExit
+from validation.limits import SPAN_S
 from validation.mutation import guard_injectors, injectors
 from validation.verdict import (
     InconclusiveError,
@@ -28,9 +29,6 @@ from validation.verdict import (
 )
 
 FEWEST_READINGS: Final = 10
-
-
-SPAN_S: Final = 30.0
 
 
 CERTAIN_S: Final = 25.0

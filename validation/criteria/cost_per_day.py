@@ -217,7 +217,7 @@ def _nodes(price: NodePrice, core_s: float) -> int:
 
 
 def _dollars(price: NodePrice, nodes: int, spot: float) -> float:
-    """A day of so many worker nodes at an hourly price, and of everything that they come with."""
+    """A day of ``nodes`` worker nodes at an hourly price, and of everything that they come with."""
     machines = nodes + price.heads
     hourly = nodes * spot + price.heads * price.on_demand + machines * _known(price.address_hour)
     disks = machines * _known(price.disk_gb) * _known(price.disk_gb_month) * 12 / 365

@@ -168,7 +168,7 @@ PLUGIN: Final = CriterionPlugin(
             stages=("recovery", "panels"),
             patches=patch(
                 "deploy/grafana/dashboards/cluster.json",
-                '"expr": "ray:node_memory:ratio"',
+                '"expr": "ray:node_memory:ratio{node=~\\"$node\\"}"',
                 '"expr": "max by (node) (ray_node_mem_used) / max by (node) (ray_node_cpu_count)"',
             ),
         ),
@@ -188,7 +188,7 @@ PLUGIN: Final = CriterionPlugin(
             stages=("recovery", "panels"),
             patches=patch(
                 "deploy/grafana/dashboards/cluster.json",
-                '"expr": "max by (node) (ray_node_cpu_utilization)"',
+                '"expr": "max by (node) (ray_node_cpu_utilization{node=~\\"$node\\"})"',
                 '"expr": "vector(50)"',
             ),
         ),

@@ -29,6 +29,7 @@ DIGEST_LETTERS: Final = 12
 
 
 def short(digest: str | None) -> str:
+    """The first letters of a digest, for messages."""
     return "none" if digest is None else digest[:DIGEST_LETTERS]
 
 
@@ -40,6 +41,7 @@ FEWEST: Final = 3
 
 
 def wall(workload: Workload) -> float:
+    """A workload's time by the gate's clock, seconds."""
     return workload.finished_at - workload.started_at
 
 
@@ -107,6 +109,7 @@ def history(record: Evidence, workload: Workload) -> tuple[list[str], list[str]]
 
 
 def failed(wrong: list[str]) -> Verdict:
+    """FAIL with a list of findings."""
     return Verdict(
         status=Status.FAIL, measured=plural(len(wrong), "finding"), reason=format_list(wrong)
     )

@@ -39,14 +39,17 @@ class Stretch:
 
     @property
     def span(self) -> float:
+        """Seconds from the first reading to the last one."""
         return self.times[-1] - self.times[0] if self.times else 0.0
 
     @property
     def enough(self) -> bool:
+        """Whether it is long enough to judge its growth."""
         return len(self.times) >= FEWEST_READINGS and self.span >= STRETCH_S
 
     @property
     def second_half(self) -> Stretch:
+        """The part after the middle of its time."""
         middle = bisect_left(self.times, (self.times[0] + self.times[-1]) / 2)
         return Stretch(
             node=self.node,
@@ -86,6 +89,7 @@ class Growth:
 
     @property
     def words(self) -> str:
+        """A sentence for the reason of the verdict."""
         most = f"{self.most / MB:,.0f} MB" if math.isfinite(self.most) else "any amount"
         return (
             f"{self.part} holds {self.peak / MB:.0f} MB, and {most} at most after 48 h, of "

@@ -19,6 +19,7 @@ from validation.evidence.records import (
     Usage,
 )
 from validation.evidence.records_monitoring import Scrape
+from validation.limits import FRESH_S
 from validation.mutation import injectors
 from validation.thresholds import Threshold
 from validation.verdict import (
@@ -31,9 +32,6 @@ from validation.verdict import (
     inconclusive,
     plural,
 )
-
-FRESH_S: Final = 15.0
-
 
 FRESH: Final = Threshold(
     criterion="prometheus_collection",

@@ -10,7 +10,8 @@ import pkgutil
 from typing import Final
 
 from validation import criteria
-from validation.contract import Criterion, CriterionPlugin, Mutant
+from validation.contract import Criterion, CriterionPlugin, Mutant, Stage
+from validation.evidence.records import register
 
 _LAST_STAGE: Final = "rollback"
 """It ends the cluster: nothing else can be run on that stack."""
@@ -33,6 +34,10 @@ PLUGINS: Final = _plugins()
 CRITERIA: Final[tuple[Criterion, ...]] = tuple(
     sorted((c for plugin in PLUGINS for c in plugin.criteria), key=_by_position)
 )
+OWN_STAGES: Final[tuple[Stage, ...]] = tuple(s for plugin in PLUGINS for s in plugin.stages)
+"""Stages that a criterion's own file brings; the others are in ``validation.stages.registry``."""
+for _record in (record for plugin in PLUGINS for record in plugin.records):
+    register(_record)
 _PLACE: Final = {criterion.id: place for place, criterion in enumerate(CRITERIA)}
 
 

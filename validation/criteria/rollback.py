@@ -153,8 +153,8 @@ PLUGIN: Final = CriterionPlugin(
             stages=("reference", "rollback"),
             patches=patch(
                 "ga/runner.py",
-                "        self._tally.fallbacks += 1\n",
-                "        raise error\n        self._tally.fallbacks += 1\n",
+                "        self._counters.fallbacks += 1\n",
+                "        raise error\n        self._counters.fallbacks += 1\n",
             ),
         ),
     ),

@@ -8,6 +8,7 @@ from typing import Final
 from validation import statistics
 from validation.contract import HARNESS_CPU, LOAD_GENERATOR, Criterion, CriterionPlugin, Mutant
 from validation.evidence.records_load import Load, ServiceRestart
+from validation.limits import SATURATED, USERS
 from validation.mutation.patches import patch
 from validation.thresholds import Threshold
 from validation.verdict import (
@@ -25,14 +26,7 @@ READ: Final = Threshold(
 )
 
 
-USERS: Final = 50
-
-
 SHARE: Final = 0.95
-
-
-SATURATED: Final = 0.9
-"""Share of a core above which the load generator itself may be the bottleneck."""
 
 
 OTHERS: Final = 0.5

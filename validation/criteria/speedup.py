@@ -16,6 +16,7 @@ from validation.evidence.log import Evidence
 from validation.evidence.queries import workloads
 from validation.evidence.records import Workload
 from validation.evidence.records_ledger import Generation
+from validation.limits import LOOKS
 from validation.mutation.patches import EVALUATES, ON_CLUSTER, WORKER, patch
 from validation.thresholds import Threshold
 from validation.verdict import (
@@ -32,8 +33,6 @@ from validation.verdict import (
 SPEEDUP: Final = Threshold(
     criterion="speedup", name="factor", unit="×", stricter="higher", sensible=1.0
 )
-LOOKS: Final = 2
-"""How often a campaign may look at its pairs. It adds as many again if the first decide nothing."""
 CONFIDENCE: Final = 1 - 0.05 / LOOKS
 """Of each bound: the error of both looks together is at most 5 % (Bonferroni)."""
 
@@ -115,6 +114,10 @@ def speedup(records: Records) -> Verdict:
     )
 
 
+def _shape(work: Workload) -> str:
+    return f"{work.population_size} individuals × {work.generations} generations on {work.market}"
+
+
 def _details(records: Records, pairs: Sequence[_Pair]) -> list[str]:
     """What the bounds are made of: seconds, start-up, the engine's own figure, this machine."""
     local = statistics.mean([wall(pair.local) for pair in pairs]).point
@@ -127,6 +130,7 @@ def _details(records: Records, pairs: Sequence[_Pair]) -> list[str]:
         f"one node {local:.1f} s, the cluster {distributed:.1f} s, of which start and end take "
         f"{100 * around:.0f} %",
         f"pairs from {min(ratios):.2f}× to {max(ratios):.2f}×",
+        "workload: " + format_list(sorted({_shape(pair.distributed) for pair in pairs})),
     ]
     if all(min(pair.local.seconds, pair.distributed.seconds) > 0 for pair in pairs):
         own = statistics.geometric_mean([p.local.seconds / p.distributed.seconds for p in pairs])
@@ -222,8 +226,9 @@ PLUGIN: Final = CriterionPlugin(
             measures=(
                 "wall time of the same evolution, from the start of its process to its end, all "
                 "generations committed, on one node with a node's CPU quota and on the cluster; "
-                "500 individuals of pca_tree_quantile on hourly EUR/USD, for some generations; "
-                "beside it, the same on all cores of this machine without a quota"
+                "500 individuals of pca_tree_quantile on hourly EUR/USD, for some generations, or "
+                "the workload that the user chose; "
+                "next to it, the same on all cores of this machine without a quota"
             ),
             clock="the gate's wall clock; the engine's own figure is shown and not judged",
             limits=(

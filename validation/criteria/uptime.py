@@ -15,6 +15,7 @@ from validation.evidence.outages import LONGEST_GAP_S, Outage, UptimeTracker, me
 from validation.evidence.queries import HEAD, explained, longest_gap, overlap
 from validation.evidence.records import Fault, Gap
 from validation.evidence.records_monitoring import Job, StartUp
+from validation.limits import ANSWER_S, CLUSTER
 from validation.thresholds import Threshold
 from validation.verdict import (
     InconclusiveError,
@@ -28,17 +29,6 @@ from validation.verdict import (
     span,
 )
 
-CLUSTER: Final = "cluster"
-"""Target of faults that take the whole cluster, and name of the probe of its control service."""
-
-
-ANSWER_S: Final = 10.0
-"""A job must end right on every declared node within this time. A job on an idle node takes
-milliseconds, and one that waits for the CPU quota of a busy node a second. The engine gives up
-waiting for a batch after 8 s and sends it again, so a slower cluster is one that it treats as lost.
-"""
-
-
 AVAILABILITY: Final = Threshold(
     criterion="uptime", name="availability", unit="%", stricter="higher", sensible=95.0, most=99.99
 )
@@ -50,7 +40,7 @@ WATCHED: Final = Threshold(
 
 
 _SHORTEST_S: Final = 1.0
-"""A failed probe with no good one beside it was an outage, however short."""
+"""A failed probe with no good one next to it was an outage, however short."""
 
 
 UNSEEN_OUTAGE_S: Final = 120.0
@@ -188,7 +178,7 @@ def _with_reservations(words: str, records: Records) -> str:
 
 
 def allowed(watched_s: float) -> float:
-    """Seconds that a record of so many watched seconds may have been down."""
+    """Seconds of ``watched_s`` that a record may have been down."""
     return (1 - AVAILABILITY.value) * max(watched_s, WATCHED.value)
 
 

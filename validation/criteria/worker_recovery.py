@@ -50,8 +50,8 @@ def worker_recovery(records: Records) -> Verdict:
 
     PASS: the tolerance bound (95 % of recoveries, 95 % confidence, log-normal) is below 120 s.
     FAIL: one recovery took 120 s or longer, or was not seen in that time. A recovery counts only
-    with a confirmed receipt of the kill, a kill of a recovery workload must have a recovery, and
-    one whose run came to nothing was none.
+    with a confirmed receipt of the kill, and only if its run did not fail. A kill of a recovery
+    workload must have a recovery.
     """
     found = _Recoveries()
     for record in records:
@@ -193,7 +193,7 @@ def _name(recovery: Recovery) -> str:
 
 
 def _without_distribution(count: int, each_s: float) -> str:
-    """What so many recoveries in time show by themselves, and how many would show enough."""
+    """What ``count`` recoveries in time show by themselves, and how many would show enough."""
     text = (
         f"without assuming a distribution, {count} of {count} show only "
         f"P(recovery < 120 s) > {100 * statistics.proven_content(count):.0f} %"
@@ -259,7 +259,7 @@ PLUGIN: Final = CriterionPlugin(
                 "result arrives, and the node is alive again. On a laboratory stack the gate "
                 "itself starts the replacement: the last moment includes the start but nobody's "
                 "decision to start it; in a deployed Compose project Docker's restart policy "
-                "starts it, and the gate only waits"
+                "starts it, in a RayCluster of KubeRay its operator, and the gate only waits"
             ),
             clock=(
                 "the gate's, for the kill, the node's death and its return; that of the "

@@ -37,10 +37,16 @@ def register(command: argparse.ArgumentParser) -> None:
             help=f"{what} to try (default: {LEAST})",
         )
     command.add_argument(
-        "--replay", type=int, metavar="NUMBER", help="only this defect, with the gate's reasons"
+        "--replay",
+        type=int,
+        metavar="NUMBER",
+        help="only this defect, with the gate's reasons (default: all)",
     )
     command.add_argument(
-        "--replay-healthy", type=int, metavar="NUMBER", help="only this healthy campaign"
+        "--replay-healthy",
+        type=int,
+        metavar="NUMBER",
+        help="only this healthy campaign (default: all)",
     )
 
 
@@ -94,7 +100,7 @@ def table(rates: Rates) -> str:
         f" {bound(len(rates.missed), planted):.2%}.",
         f"False NO-GO: {len(rates.false_alarms)} of {healthy}, at most"
         f" {bound(len(rates.false_alarms), healthy):.2%}.",
-        f"INCONCLUSIVE beside a busy core: {rates.open_share:.1%} of {len(CRITERIA)} criteria, in"
+        f"INCONCLUSIVE next to a busy core: {rates.open_share:.1%} of {len(CRITERIA)} criteria, in"
         f" {sum(one.busy for one in rates.healthy)} campaigns.",
         *(
             f"missed: {one.criterion}: {one.name}: {again} --replay {one.number}"

@@ -137,7 +137,7 @@ def _alert(events: list[Timed], dice: random.Random) -> list[Timed]:
 
 
 def _open_socket(events: list[Timed], dice: random.Random) -> list[Timed]:
-    """A socket that serves a stranger, or a secret in a file."""
+    """A socket that serves an unauthenticated client, or a secret in a file."""
     if dice.random() < 0.3:
         at = next(at for at, r in events if isinstance(r, Listener))
         found = [*events, (at, Leak(secret="ray", file=dice.choice(["run.log", "report.html"])))]

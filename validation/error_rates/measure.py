@@ -84,7 +84,7 @@ class Rates:
 
     @property
     def open_share(self) -> float:
-        """Share of criteria that were INCONCLUSIVE beside a busy core."""
+        """Share of criteria that were INCONCLUSIVE next to a busy core."""
         busy = [one for one in self.healthy if one.busy]
         return sum(len(one.open) for one in busy) / max(1, len(busy) * len(CRITERIA))
 
@@ -127,7 +127,7 @@ def reason(seed: int, number: int) -> str:
 def measure(
     seed: int, healthy: int, defects: int, *, say: Callable[[str], None] = lambda _: None
 ) -> Rates:
-    """Try so many healthy campaigns and so many defects."""
+    """Try ``healthy`` healthy campaigns and ``defects`` defects."""
     rates = Rates(seed=seed)
     for number in range(healthy):
         rates.healthy.append(try_healthy(seed, number))

@@ -1,6 +1,6 @@
 """Reads the files that a verdict rests on: evidence, logs, certificates, manifests, results.
 
-Whoever wrote such a file may want to fill the memory, or to be waited for. So only regular files
+Such a file may have been written to fill the memory or to block the reader. So only regular files
 are read, none of them is larger than a limit, and a line that is too long is refused before it is
 parsed.
 """

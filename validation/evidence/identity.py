@@ -32,7 +32,7 @@ MAX_AGE_DAYS: Final = 30.0
 """Evidence that is older says little of the system of today."""
 _FACTS: Final = (
     *("commit", "gate", "python", "ray", "numpy", "numba"),
-    *("cpu", "cores", "memory_bytes"),
+    *("cpu", "cores", "memory_bytes", "workload"),
 )
 """Of the environment; those that both runs state must be equal."""
 _EXACT: Final[tuple[type[Record], ...]] = (
@@ -47,7 +47,8 @@ _EXACT: Final[tuple[type[Record], ...]] = (
 
 def identity(record: Evidence) -> Mapping[str, object]:
     """The system of one run: its stack, software and machine. Facts that are unknown are left
-    out."""
+    out.
+    """
     opening = record.opening
     known: dict[str, object] = {
         "backend": opening.backend,

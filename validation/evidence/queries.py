@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final
 
 from evolution_gate.fixtures.protocols import SERVICES
@@ -17,8 +18,13 @@ ATTACHED: Final = "attached"
 """Backend of a run on an attached cluster."""
 COMPOSE: Final = "compose"
 """Backend of a run on a Compose project that a team deployed."""
+KUBERNETES: Final = "kubernetes"
+"""Backend of a run on a RayCluster that a team deployed."""
 BY_GATE: Final = "the gate itself"
 BY_DOCKER: Final = "Docker's restart policy"
+BY_OPERATOR: Final = "the KubeRay operator"
+DEPLOYED: Final[Mapping[str, str]] = MappingProxyType({COMPOSE: BY_DOCKER, KUBERNETES: BY_OPERATOR})
+"""Backends of systems that a team deployed, and what replaces their killed nodes."""
 OWN_STACKS: Final = frozenset({"processes", "containers"})
 """Backends of stacks that the gate started, and whose parts it therefore knows."""
 HEAD: Final = "head"
@@ -38,8 +44,8 @@ _UNDO: Final = {
 
 def replaced_by(records: Iterable[Evidence]) -> str:
     """What started killed nodes again in some runs."""
-    deployed = [record.opening.backend == COMPOSE for record in records]
-    return BY_DOCKER if deployed and all(deployed) else BY_GATE
+    found = {DEPLOYED.get(record.opening.backend, BY_GATE) for record in records}
+    return found.pop() if len(found) == 1 else BY_GATE
 
 
 def workloads(record: Evidence) -> dict[str, Workload]:

@@ -49,7 +49,7 @@ from validation.evidence.records_network import (
 )
 from validation.evidence.records_price import NodePrice
 from validation.evidence.records_self_check import ContainerExit, HarnessReading, MachineReading
-from validation.evidence.records_target import DeployedTarget, GuardEvent, NotRun
+from validation.evidence.records_target import DeployedTarget, GuardEvent, NotRun, StageRun
 from validation.evidence.schema import Facts, Schema
 
 SCHEMA_VERSION: Final = 1
@@ -331,6 +331,7 @@ RECORDS: Final[dict[str, type[Record]]] = {
         MachineReading,
         DeployedTarget,
         NotRun,
+        StageRun,
         GuardEvent,
         Note,
         Close,

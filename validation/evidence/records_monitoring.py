@@ -88,7 +88,7 @@ class Notification(Record):
 @dataclass(frozen=True, kw_only=True)
 class AlertWatch(Record):
     """Test of an alert: something is broken until the alert fires, and, where its rule forgets
-    within minutes, mended until it clears.
+    within minutes, restored until it clears.
     """
 
     KIND = "alert_watch"

@@ -38,7 +38,8 @@ class RoundTrips(Record):
 @dataclass(frozen=True, kw_only=True)
 class Listener(Record):
     """One TCP socket that a process of the stack listens on, and what an unauthenticated client
-    gets from it."""
+    gets from it.
+    """
 
     KIND = "listener"
     service: str

@@ -1,4 +1,6 @@
-"""Records of a deployed target: what it is and can do, and what its guard did."""
+"""Records of a campaign on its target: stages that were run or left out, what the target can do,
+and what its guard did.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ class DeployedTarget(Record):
 
     KIND = "target"
     kind: str
-    """``compose``."""
+    """``compose`` or ``kubernetes``."""
     name: str
     replaced_by: str
     """What starts a killed node again."""
@@ -40,6 +42,18 @@ class NotRun(Record):
     """For which it gathers evidence."""
     missing: Facts
     """Capability that it needs -> why it is missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRun(Record):
+    """A stage that was run, for the reader; no verdict depends on it."""
+
+    KIND = "stage"
+    stage: str
+    criteria: tuple[str, ...]
+    """For which it gathered evidence."""
+    started_at: NonNegativeFloat
+    finished_at: NonNegativeFloat
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ _SHAKE: Final = 1e-12
 """Relative change of all prices, some thousand times the rounding of a product."""
 _SHAKES: Final = 4
 _APART: Final = 10.0
-"""A stored value that is further away than so many times the effect of a shake is wrong: rounding
+"""A stored value that is further away than this many times the effect of a shake is wrong: rounding
 does not explain it."""
 
 Genome = tuple[str, Sequence[float]]

@@ -5,21 +5,31 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, Self
 
 from validation.evidence.records_monitoring import Notification
 
+LOOPBACK: Final = ("127.0.0.1", 0)
+"""Host, and a free port."""
 _MOST_BYTES: Final = 1_000_000
 _SERVICES: Final = {"database": "postgres", "cache": "redis"}
 """The engine's names of services that the stack calls otherwise."""
 
 
 class Webhook:
-    """Listens on a free port of ``host`` inside a ``with`` block."""
+    """Listens inside a ``with`` block.
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    Args:
+        port: 0: a free one.
+
+    Raises:
+        OSError: it cannot listen there.
+    """
+
+    def __init__(self, host: str = LOOPBACK[0], port: int = LOOPBACK[1]) -> None:
+        self._name_of: Callable[[str], str] = str
         self._news = threading.Condition()
         self._notifications: list[Notification] = []
         webhook = self
@@ -39,7 +49,7 @@ class Webhook:
             def log_message(self, format: str, *args: object) -> None:
                 """Log nothing: standard error belongs to the gate."""
 
-        self._server = ThreadingHTTPServer((host, 0), Handler)
+        self._server = ThreadingHTTPServer((host, port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="webhook")
 
     @property
@@ -47,6 +57,15 @@ class Webhook:
         """URL for the configuration of Alertmanager."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}/"
+
+    def translate(self, name_of: Callable[[str], str]) -> None:
+        """From now on, store the targets of alerts by these names.
+
+        Args:
+            name_of: From the label ``node`` of an alert, for example an address, to the node's
+                name.
+        """
+        self._name_of = name_of
 
     @property
     def notifications(self) -> tuple[Notification, ...]:
@@ -64,7 +83,7 @@ class Webhook:
         found = [
             Notification(
                 alert=str(alert["labels"]["alertname"]),
-                target=_target(alert["labels"]),
+                target=self._target(alert["labels"]),
                 firing=alert["status"] == "firing",
                 received_at=now,
             )
@@ -88,6 +107,10 @@ class Webhook:
         with self._news:
             return self._news.wait_for(said, timeout=seconds)
 
+    def _target(self, labels: Mapping[str, object]) -> str:
+        service, node = str(labels.get("service", "")), str(labels.get("node") or "")
+        return self._name_of(node) if node else _SERVICES.get(service, service)
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -96,8 +119,3 @@ class Webhook:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-
-
-def _target(labels: Mapping[str, object]) -> str:
-    service = str(labels.get("service", ""))
-    return str(labels.get("node") or _SERVICES.get(service, service))

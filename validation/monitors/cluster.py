@@ -10,11 +10,10 @@ from typing import Final, Self
 
 from evolution_gate.fixtures.protocols import NodeUsage, Stack, StackError
 from evolution_gate.fixtures.system.http_client import JsonHttpClient
-from validation.criteria.prometheus_collection import FRESH_S
-from validation.criteria.uptime import CLUSTER
 from validation.evidence.log import Sink
 from validation.evidence.records import Services, Usage
 from validation.evidence.records_monitoring import Probe, Scrape
+from validation.limits import CLUSTER, FRESH_S
 
 PERIOD_SECONDS: Final = 2.0
 _EXTRA: Final = 3

@@ -63,6 +63,14 @@ class Answer:
         return next((series[-1] for series in self.values if series), None)
 
 
+_VARIABLE: Final = re.compile(r',(\w+)=~"\$\1"|\{(\w+)=~"\$\2"\}')
+
+
+def without_variables(query: str) -> str:
+    """The query while every variable is on All: a matcher such as ``node=~"$node"`` selects all."""
+    return _VARIABLE.sub("", query)
+
+
 def queries(dashboard: Mapping[str, Any]) -> Iterator[Query]:
     """The queries of a dashboard's JSON, including those in collapsed rows."""
 
@@ -75,7 +83,7 @@ def queries(dashboard: Mapping[str, Any]) -> Iterator[Query]:
                     dashboard=str(dashboard["title"]),
                     panel=str(panel["title"]),
                     source=str(target["datasource"]["uid"]),
-                    query=str(target["expr"]),
+                    query=without_variables(str(target["expr"])),
                     unit=str(unit),
                     number=number,
                 )

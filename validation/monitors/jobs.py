@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final, Protocol, Self
 
 from evolution_gate.fixtures.protocols import Stack, StackError
-from validation.criteria.uptime import ANSWER_S
 from validation.evidence.log import Sink
 from validation.evidence.records_monitoring import Job
+from validation.limits import ANSWER_S
 
 PERIOD_S: Final = 10.0
 """From the start of one job to that of the next."""
@@ -34,7 +34,8 @@ class Jobs(Protocol):
     def run(self, nonce: str, seconds: float) -> tuple[Mapping[str, str], str]:
         """Node to its answer, and why answers are missing; takes at most about so long."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End what was started."""
 
 
 class DriverJobs:

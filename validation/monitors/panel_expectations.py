@@ -119,6 +119,9 @@ EXPECTATIONS: Final = MappingProxyType(
         ("Evolution", "Evaluations a second by family"): _one(
             "sum by (family) (increase(ga_evaluations_total[1m])) / 60"
         ),
+        ("Evolution", "Families over nodes, answers a second"): _one(
+            "sum by (node, family) (increase(ga_answered_total[1m])) / 60"
+        ),
         ("Evolution", "Best fitness over time"): _one("topk by (run) (1, ga_best_fitness)"),
         ("Evolution", "Evaluations in flight"): _one("topk by (run) (1, ga_in_flight)"),
         ("Evolution", "Time of a batch"): (

@@ -226,7 +226,7 @@ def slow_link(stack: Stack) -> Iterator[None]:
     try:
         yield
     finally:
-        node.mend()
+        node.restore()
         # The cluster may have declared the node dead in the meantime.
         node.kill()
         node.start()

@@ -16,13 +16,14 @@ from typing import Final, TypeAlias
 from evolution_gate.fixtures.system import termination
 from evolution_gate.fixtures.system.environment import inherited
 from evolution_gate.fixtures.system.launch import run, spawn
+from ga.digits import whole
 from ga.errors import InputError
 from validation.certificates import (
     HEALTHY,
     Certificate,
-    code_hash,
     known_certificates,
 )
+from validation.code_hashes import code_hash
 from validation.contract import Mutant
 from validation.criteria.registry import MUTANTS
 
@@ -109,10 +110,11 @@ def part(defects: Sequence[Mutant], which: str) -> list[Mutant]:
     Raises:
         InputError: no such shard.
     """
-    number, _, count = which.partition("/")
-    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+    first, _, last = which.partition("/")
+    number, count = whole(first), whole(last)
+    if number is None or count is None or not 1 <= number <= count:
         raise InputError(f"--shard must be I/N with I from 1 to N, not {which!r}; try 1/4")
-    return list(defects[int(number) - 1 :: int(count)])
+    return list(defects[number - 1 :: count])
 
 
 def run_in_copy(path: Path, trials: Trials, seconds: float, stack: str) -> None:

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from evolution_gate import fixtures
 from evolution_gate.fixtures import Stack
 from evolution_gate.fixtures.system import termination
-from validation.certificates import HEALTHY, Certificate, append, code_hash, engine_hash
+from validation.certificates import HEALTHY, Certificate, append
+from validation.code_hashes import code_hash, criterion_hash, engine_hash
 from validation.contract import Injector, Mutant, SourcePatch
-from validation.criteria.registry import MUTANTS
+from validation.criteria.registry import MUTANTS, OWN_STAGES
 from validation.decision import decide
 from validation.evidence.log import EvidenceWriter, read_evidence
 from validation.evidence.records import Environment
@@ -64,6 +65,7 @@ STAGE_ORDER: Final = (
         "secrets",
         "preemption",
         "population",
+        *(stage.name for stage in OWN_STAGES),
     ),
     *("autoscaling", "service", _LAST),
 )
@@ -193,7 +195,7 @@ def _keep(
             verdict=status.value,
             expected=expected,
             reason=reason,
-            code=code_hash(),
+            code=criterion_hash(criterion),
             at=time.time(),
             stack=stack.backend,
         ),

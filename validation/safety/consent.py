@@ -40,7 +40,7 @@ def consent_of(allowed: str | None, confirmed: str | None, *, target: str) -> Co
     if confirmed is not None and confirmed != target:
         raise StackError(
             f"--confirm {confirmed}: the target is {target!r}, so nothing was broken; confirm that"
-            " name, or choose the other target by --target compose:FILE"
+            " name, or choose the other target by --target"
         )
     if allowed is None:
         raise StackError(

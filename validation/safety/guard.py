@@ -1,6 +1,6 @@
 """The guard of a deployed target: it lets faults through, one at a time, and undoes what is left.
 
-Every fault passes ``strike``, and its undo ``mend``. A fault without consent is refused. Before
+Every fault passes ``inject``, and its undo ``restore``. A fault without consent is refused. Before
 each, the target must be in its steady state, and no job of somebody else may run; otherwise the
 campaign stops. Whatever ends the campaign, ``close`` undoes what is still broken.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -65,9 +65,9 @@ class Guard:
         self._add, self._say = add, say
         self._lock = threading.RLock()
         self._broken: dict[str, _Broken] = {}
-        self._struck = self._closed = False
+        self._injected = self._closed = False
 
-    def strike(
+    def inject(
         self,
         kind: Capability,
         fault: str,
@@ -84,25 +84,44 @@ class Guard:
             GuardError: the target is not in its steady state, or somebody else uses it.
         """
         with self._lock:
-            if self._closed:
-                return self._refused(fault, target, "the campaign has ended")
-            if not self._consent.allows(kind):
-                why = f"no consent: --allow-faults does not name {kind}"
-                return self._refused(fault, target, why)
-            if other := [name for name in self._broken if name != target]:
-                why = f"{other[0]} is still broken, and one at a time is allowed"
+            if why := self._forbids(kind, target):
                 return self._refused(fault, target, why)
             if target not in self._broken:
                 # What is broken already may be broken further: a node that drains is then killed.
                 self._require_steady(fault, target)
                 self._require_alone(fault, target)
-            self._struck = True
+            self._injected = True
             if undo is not None:
                 # Before it is done: a signal may come in between.
                 self._broken[target] = _Broken(fault=fault, undo=undo)
             return do()
 
-    def mend(self, target: str, undo: Callable[[], Receipt]) -> Receipt:
+    def inject_all(
+        self,
+        kind: Capability,
+        fault: str,
+        do: Callable[[], Sequence[Receipt]],
+        undo: Mapping[str, Callable[[], Receipt]],
+    ) -> Sequence[Receipt]:
+        """Inject one fault into several parts at once, or refuse it for each of them.
+
+        Args:
+            undo: Part to its undo, in the order in which they are undone.
+
+        Raises:
+            GuardError: as ``inject``.
+        """
+        with self._lock:
+            if why := self._forbids(kind, ""):
+                return [self._refused(fault, target, why) for target in undo]
+            self._require_steady(fault, self._name)
+            self._require_alone(fault, self._name)
+            self._injected = True
+            for target, back in reversed([*undo.items()]):
+                self._broken[target] = _Broken(fault=fault, undo=back)
+            return do()
+
+    def restore(self, target: str, undo: Callable[[], Receipt]) -> Receipt:
         """Undo a fault; without a confirmation it stays open, and ``close`` tries again."""
         with self._lock:
             found = undo()
@@ -118,14 +137,14 @@ class Guard:
             for target, broken in reversed(list(self._broken.items())):
                 self._undo(target, broken)
             self._broken.clear()
-            if self._struck and not wait(self._steady, self._seconds, every=_EVERY):
+            if self._injected and not wait(self._steady, self._seconds, every=_EVERY):
                 what = "; ".join(self._now()) or "it changes all the time"
                 self._event("unsteady", "", self._name, what)
                 self._say(
                     f"!!! NOT STEADY: {self._name} did not return to its steady state in"
                     f" {self._seconds:.0f} s: {what}"
                 )
-            self._struck = False
+            self._injected = False
             termination.settled(self.close)
 
     def __enter__(self) -> Self:
@@ -150,6 +169,15 @@ class Guard:
             return
         self._event("not undone", broken.fault, target, why)
         self._say(f"{LOUD}: {broken.fault} of {target} on {self._name}: {why}")
+
+    def _forbids(self, kind: Capability, target: str) -> str:
+        """Why a fault of the target is refused; empty: it is not."""
+        if self._closed:
+            return "the campaign has ended"
+        if not self._consent.allows(kind):
+            return f"no consent: --allow-faults does not name {kind}"
+        other = [name for name in self._broken if name != target]
+        return f"{other[0]} is still broken, and one at a time is allowed" if other else ""
 
     def _require_steady(self, fault: str, target: str) -> None:
         if wait(self._steady, self._seconds, every=_EVERY):

@@ -1,4 +1,4 @@
-"""A stack whose every fault passes the guard, whoever asks for it: a stage or a plug-in."""
+"""A stack whose every fault passes the guard, whether a stage or a plug-in requests it."""
 
 from __future__ import annotations
 
@@ -58,52 +58,52 @@ class GuardedNode:
     def kill(self) -> Receipt:
         """SIGKILL the node."""
         node = self._node
-        return self._guard.strike(Capability.KILL_NODE, "kill", self.name, node.kill, node.start)
+        return self._guard.inject(Capability.KILL_NODE, "kill", self.name, node.kill, node.start)
 
     def start(self) -> Receipt:
         """Start it, or wait for its replacement."""
-        return self._guard.mend(self.name, self._node.start)
+        return self._guard.restore(self.name, self._node.start)
 
     def pause(self) -> Receipt:
         """Freeze it."""
         node = self._node
-        return self._guard.strike(Capability.PAUSE, "pause", self.name, node.pause, node.resume)
+        return self._guard.inject(Capability.PAUSE, "pause", self.name, node.pause, node.resume)
 
     def resume(self) -> Receipt:
         """Let it run again."""
-        return self._guard.mend(self.name, self._node.resume)
+        return self._guard.restore(self.name, self._node.resume)
 
     def partition(self) -> Receipt:
         """Cut it off."""
         node = self._node
-        return self._guard.strike(
+        return self._guard.inject(
             Capability.PARTITION, "partition", self.name, node.partition, node.heal
         )
 
     def heal(self) -> Receipt:
         """Connect it again."""
-        return self._guard.mend(self.name, self._node.heal)
+        return self._guard.restore(self.name, self._node.heal)
 
     def impair(self, what: Impairment) -> Receipt:
         """Impair its link."""
         node = self._node
-        return self._guard.strike(
-            Capability.IMPAIR, what.fault, self.name, lambda: node.impair(what), node.mend
+        return self._guard.inject(
+            Capability.IMPAIR, what.fault, self.name, lambda: node.impair(what), node.restore
         )
 
-    def mend(self) -> Receipt:
+    def restore(self) -> Receipt:
         """Undo that."""
-        return self._guard.mend(self.name, self._node.mend)
+        return self._guard.restore(self.name, self._node.restore)
 
     def kill_worker(self) -> Receipt:
         """SIGKILL one of its worker processes."""
-        return self._guard.strike(
+        return self._guard.inject(
             Capability.KILL_WORKER, "kill_worker", self.name, self._node.kill_worker, None
         )
 
     def hog_memory(self, share: float, seconds: float) -> Receipt:
         """Let a process take memory."""
-        return self._guard.strike(
+        return self._guard.inject(
             Capability.MEMORY,
             "memory",
             self.name,
@@ -113,7 +113,7 @@ class GuardedNode:
 
 
 class GuardedStack:
-    """A stack (``protocols.Stack``) behind the guard. What it can do besides is passed on.
+    """A stack (``protocols.Stack``) behind the guard. Everything else is passed on.
 
     Leaving it undoes what is broken; the stack itself stays.
     """
@@ -148,7 +148,7 @@ class GuardedStack:
 
     @property
     def marks(self) -> Sequence[str]:
-        """What tells its processes from others."""
+        """What identifies its processes."""
         return self._stack.marks
 
     def services(self) -> Mapping[str, str | None]:
@@ -166,23 +166,33 @@ class GuardedStack:
 
     def drain(self, node: GuardedNode, do: Callable[[], Receipt]) -> Receipt:
         """Drain a node by a program of the caller's; its undo is the node's start."""
-        return self._guard.strike(Capability.DRAIN, "drain", node.name, do, node.start)
+        return self._guard.inject(Capability.DRAIN, "drain", node.name, do, node.start)
 
     def kill_head(self) -> Receipt:
         """SIGKILL the head."""
         stack = self._stack
-        return self._guard.strike(
+        return self._guard.inject(
             Capability.HEAD, "kill", "head", stack.kill_head, stack.start_head
         )
 
     def start_head(self) -> Receipt:
         """Start it again, or wait for its replacement."""
-        return self._guard.mend("head", self._stack.start_head)
+        return self._guard.restore("head", self._stack.start_head)
+
+    def kill_cluster(self) -> Sequence[Receipt]:
+        """SIGKILL head and nodes at once."""
+        stack = self._stack
+        undo = {"head": stack.start_head, **{node.name: node.start for node in stack.nodes}}
+        return self._guard.inject_all(Capability.CLUSTER, "kill", stack.kill_cluster, undo)
+
+    def await_cluster(self) -> Sequence[Receipt]:
+        """Wait until all of it was started again."""
+        return (self.start_head(), *(node.start() for node in self._nodes))
 
     def kill_service(self, name: str) -> Receipt:
         """SIGKILL a service."""
         stack = self._stack
-        return self._guard.strike(
+        return self._guard.inject(
             Capability.SERVICE,
             "kill",
             name,
@@ -193,7 +203,7 @@ class GuardedStack:
     def stop_service(self, name: str) -> Receipt:
         """Stop a service."""
         stack = self._stack
-        return self._guard.strike(
+        return self._guard.inject(
             Capability.SERVICE,
             "stop",
             name,
@@ -203,7 +213,7 @@ class GuardedStack:
 
     def start_service(self, name: str) -> Receipt:
         """Start it again, or wait for its replacement."""
-        return self._guard.mend(name, lambda: self._stack.start_service(name))
+        return self._guard.restore(name, lambda: self._stack.start_service(name))
 
     def alive_nodes(self) -> frozenset[str]:
         """Nodes that the control service reports ALIVE."""

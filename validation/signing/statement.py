@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ga import __version__
-from validation.certificates import code_hash
+from validation.code_hashes import code_hash
 from validation.decision import GateResult
 from validation.decision_json import as_object
 from validation.evidence.chained_lines import canonical

@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any, cast
 
 from validation.certificates import HEALTHY as NOTHING
-from validation.certificates import Certificate, code_hash
+from validation.certificates import Certificate
+from validation.code_hashes import criterion_hash
 from validation.contract import Mutant
 from validation.criteria.registry import MUTANTS
 from validation.evidence.base import Record
@@ -25,6 +26,7 @@ from validation.evidence.records import (
     Invocation,
     Workload,
 )
+from validation.simulation.load import drain, scaling, served
 from validation.simulation.monitors import (
     answered,
     job,
@@ -38,7 +40,6 @@ from validation.simulation.records import (
     NODES,
     T0,
     Timed,
-    drain,
     ledger,
     monitoring,
     opening,
@@ -47,8 +48,6 @@ from validation.simulation.records import (
     refusals,
     restores,
     round_trips,
-    scaling,
-    served,
     surveyed,
     workload,
 )
@@ -75,7 +74,7 @@ def certificates(
             verdict=verdict,
             expected=expected,
             reason="it was found",
-            code=code_hash(),
+            code=criterion_hash(criterion),
             at=T0,
             stack=stack,
         )

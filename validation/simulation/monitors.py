@@ -26,6 +26,7 @@ def _said(probe: str) -> str:
 
 
 def answered(probe: str, *, ok: bool = True, at: float = 0.0) -> Probe:
+    """A probe of the monitor."""
     return Probe(
         probe=probe,
         ok=ok,

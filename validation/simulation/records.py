@@ -6,7 +6,6 @@ import dataclasses
 import random
 from typing import Any
 
-from validation.criteria.bad_input import BAD_INPUTS
 from validation.evidence.base import Record
 from validation.evidence.records import (
     SCHEMA_VERSION,
@@ -24,7 +23,6 @@ from validation.evidence.records_ledger import (
     Refusal,
     Restore,
 )
-from validation.evidence.records_load import Load, Scaling, ServiceRestart
 from validation.evidence.records_monitoring import (
     AlertWatch,
     Notification,
@@ -32,13 +30,13 @@ from validation.evidence.records_monitoring import (
     Probe,
 )
 from validation.evidence.records_network import (
-    Drain,
     Listener,
     RoundTrips,
     Search,
     Survey,
     Via,
 )
+from validation.limits import BAD_INPUTS
 from validation.monitors.dashboards import checked_in
 from validation.monitors.panel_expectations import EXPECTATIONS
 from validation.simulation.resources import coordinator, places
@@ -50,6 +48,7 @@ Timed = tuple[float, Record]
 
 
 def opening(run: str = "run-1", nodes: int = len(NODES), backend: str = "processes") -> Open:
+    """The first record of a run."""
     return Open(
         run=run,
         seed=7,
@@ -63,6 +62,7 @@ def opening(run: str = "run-1", nodes: int = len(NODES), backend: str = "process
 
 
 def workload(id_: str, begin: float, seconds: float, **changes: Any) -> Workload:
+    """A finished evolution on the cluster."""
     base = Workload(
         id=id_,
         purpose="speedup",
@@ -153,6 +153,7 @@ def ledger(work: Workload) -> list[Record]:
 def receipt(
     fault: str, target: str, at: float, work: str | None, *, confirmed: bool = True
 ) -> Fault:
+    """The receipt of a fault."""
     return Fault(
         fault=fault,
         target=target,
@@ -176,6 +177,7 @@ def _facts(since: float, *, running: bool) -> dict[str, object]:
 
 
 def recovery(work: Workload, target: str, at: float, total: float, **changes: Any) -> Recovery:
+    """A recovery after a fault."""
     base = Recovery(
         workload=work.id,
         target=target,
@@ -190,6 +192,7 @@ def recovery(work: Workload, target: str, at: float, total: float, **changes: An
 
 
 def refusals() -> list[Record]:
+    """One refusal for each input that must be refused."""
     return [
         Refusal(
             input=name,
@@ -242,6 +245,7 @@ def restores(work: str) -> list[Record]:
 
 
 def listener(**changes: Any) -> Listener:
+    """A listening socket."""
     base = Listener(
         service="raylet",
         network=NODES[0],
@@ -254,7 +258,7 @@ def listener(**changes: Any) -> Listener:
 
 
 def surveyed() -> list[Record]:
-    """A stack that gives a stranger nothing."""
+    """A stack that gives an unauthenticated client nothing."""
     sockets = [
         listener(),
         listener(address="0.0.0.0:9101", access="metrics"),
@@ -274,49 +278,6 @@ def surveyed() -> list[Record]:
         dataclasses.replace(idle, at_work=True, evaluating=4),
         Search(files=12, secrets=3),
     ]
-
-
-def load(**changes: Any) -> Load:
-    dice = random.Random(4)
-    base = Load(
-        users=50,
-        seconds=21.0,
-        reads=tuple(dice.uniform(0.002, 0.03) for _ in range(1200)),
-        submits=tuple(dice.uniform(0.01, 0.03) for _ in range(20)),
-        streams=5,
-        errors=(),
-        generator_share=0.2,
-        others_cores=0.2,
-    )
-    return dataclasses.replace(base, **changes)
-
-
-def served() -> list[Record]:
-    """A service under load that forgets nothing."""
-    restart = ServiceRestart(
-        accepted=20, open_at_kill=8, finished=20, lost=0, failed=0, killed=True, differing=0
-    )
-    return [load(), restart]
-
-
-def scaling(workload: str, **changes: Any) -> Scaling:
-    base = Scaling(
-        workload=workload, least=1, most=3, before=1, peak=3, up_s=11.0, down_s=6.0, window_s=120.0
-    )
-    return dataclasses.replace(base, **changes)
-
-
-def drain(workload: Workload, **changes: Any) -> Drain:
-    base = Drain(
-        workload=workload.id,
-        target=NODES[3],
-        requested_at=workload.started_at + 2,
-        deadline_s=8.0,
-        accepted=True,
-        confirmed=True,
-        detail="draining",
-    )
-    return dataclasses.replace(base, **changes)
 
 
 def round_trips(count: int = 400, **changes: Any) -> list[RoundTrips]:
@@ -355,6 +316,7 @@ def network_of(node: str) -> str:
 def note(
     at: float, *, firing: bool, alert: str = "NodeLost", target: str = NODES[1]
 ) -> Notification:
+    """A notification of an alert."""
     return Notification(alert=alert, target=target, firing=firing, received_at=at)
 
 

@@ -36,6 +36,7 @@ def places(work: Workload) -> list[Individuals]:
 
 
 def price(**changes: Any) -> NodePrice:
+    """The price of a cloud machine."""
     base = NodePrice(
         instance="c5.2xlarge",
         region="us-east-1",

@@ -47,11 +47,11 @@ def due(seed: int, rate: float, watched_s: float) -> int:
     return count
 
 
-def run(segments: Segments, world: World, live: Live, tell: Callable[[str], None]) -> str:
+def run(segments: Segments, world: World, live: Live, report: Callable[[str], None]) -> str:
     """Continue until the hours are watched, the decision is certain, or the disk is full.
 
     Args:
-        tell: Receives a line of progress and forecast every few seconds.
+        report: Receives a line of progress and forecast every few seconds.
 
     Returns:
         Why it ended.
@@ -73,7 +73,7 @@ def run(segments: Segments, world: World, live: Live, tell: Callable[[str], None
         if world.now() >= segments.began + SEGMENT_S:
             # Between workloads, so that no workload lies in two segments.
             live.judge(read_evidence(segments.rotate()))
-        tell(live.words(world.now(), evidence_size(segments)))
+        report(live.words(world.now(), evidence_size(segments)))
     return ended
 
 

@@ -31,15 +31,20 @@ from validation.stages.registry import STAGES
 from validation.targets import CPUS_PER_NODE, NODES, STACK, Target, TargetOptions, target_of
 
 _HELP: Final = {
-    "--target": ("stack|compose[:FILE]", "what is watched: a stack that the gate starts, or the"
-                 " Compose project that `ga cluster up` deployed (default: stack)"),
+    "--target": ("stack|compose[:FILE]|kubernetes[:CONTEXT/NAMESPACE/CLUSTER]", "what is watched:"
+                 " a stack that the gate starts, the Compose project that `ga cluster up` deployed,"
+                 " or a RayCluster of KubeRay (default: stack)"),
     "--allow-faults": ("KIND[,KIND]|all|none", "faults that may be injected into a deployed target;"
-                       " --faults needs kill"),
-    "--confirm": ("NAME", "name of the deployed target that --allow-faults is meant for"),
+                       " --faults needs kill (default: none given, and a deployed target is"
+                       " refused)"),
+    "--confirm": ("NAME", "name of the deployed target that --allow-faults is meant for (default:"
+                  " none given, and its faults are refused)"),
     "--address": ("HOST:PORT", "address of a Ray cluster that you started, which gets work and is"
-                  " watched, without faults"),
-    "--dashboard": ("URL", "Ray dashboard of the cluster of --address"),
-    "--prometheus": ("URL", "base URL of the Prometheus server that scrapes it"),
+                  " watched, without faults; with --target kubernetes: of its head, if its service"
+                  " is not reached (default: the cluster of --target)"),
+    "--dashboard": ("URL", "Ray dashboard of the cluster of --address (default: port 8265 of its"
+                    " host; with --target kubernetes: the service of the head)"),
+    "--prometheus": ("URL", "base URL of the Prometheus server that scrapes it (default: none)"),
 }  # fmt: skip
 _OTHERS: Final = "--allow-other-jobs"
 
@@ -51,14 +56,18 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="continue the soak in --out, or the newest one"
     )
     parser.add_argument(
-        "--faults", type=float, default=None, metavar="RATE", help="kills of a node an hour (0)"
+        "--faults",
+        type=float,
+        default=None,
+        metavar="RATE",
+        help="kills of a node an hour (default: 0)",
     )
     parser.add_argument(
         "--every",
         type=float,
         metavar="SECONDS",
-        help=f"from the start of one evolution to that of the next ({EVERY_S:g}): the load that the"
-        " soak puts on the cluster",
+        help="from the start of one evolution to that of the next, the load that the soak puts on"
+        f" the cluster (default: {EVERY_S:g})",
     )
     parser.add_argument(
         "--stack",
@@ -66,7 +75,12 @@ def register(parser: argparse.ArgumentParser) -> None:
         help="what nodes are (default: auto, containers where there is an engine with the images)",
     )
     _register_target(parser)
-    parser.add_argument("--seed", type=int, default=None, help="fixes workloads and faults")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=None,
+        help="fixes workloads and faults (default: a random one, which is printed)",
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"folder of the soak (default: {OUT}/soak-...)"
     )
@@ -81,7 +95,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="healthy",
         choices=DEFECTS,
-        help="no stack and a clock that does not wait: for tests of the gate",
+        help="no stack and a clock that does not wait: for tests of the gate; healthy, or with the"
+        " named defect (default: a real cluster; without a name: healthy)",
     )
 
 
@@ -106,7 +121,7 @@ def target_of_plan(plan: Plan) -> Target:
     parser = argparse.ArgumentParser()
     _register_target(parser)
     words = parser.parse_args(plan.target or ())
-    if plan.faults and words.address is not None:
+    if plan.faults and words.address is not None and words.target is None:
         raise InputError(f"--faults {plan.faults:g}: an attached cluster is only watched; omit it")
     try:
         target = target_of(

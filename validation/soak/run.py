@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evolution_gate.fixtures.protocols import StackError
-from evolution_gate.fixtures.system.launch import beside
+from evolution_gate.fixtures.system.launch import background_process
 from evolution_gate.fixtures.system.termination import undisturbed
 from ga.errors import InputError
 from validation.campaigns.log import gathering, log_of, logged
@@ -44,6 +44,7 @@ from validation.targets import Target
 if TYPE_CHECKING:
     from evolution_gate.fixtures.protocols import Stack
 
+_COMPILE: Final = (sys.executable, "-m", "ga", "compile")
 _SIMULATED_START: Final = 1_760_000_000.0
 _SIMULATED_ABSENCE_S: Final = 600.0
 _STARTS: Final = 2
@@ -55,7 +56,8 @@ _TELL_S: Final = 600.0
 def soak(options: argparse.Namespace) -> Path:
     """Run one soak to its end and return its folder.
 
-    The campaign log next to the folder says that it begins. Whoever judges it writes its end.
+    The campaign log next to the folder says that it begins. The command that judges it
+    writes its end.
 
     Raises:
         InputError: an option is out of range, or does not fit the soak that is resumed.
@@ -128,7 +130,7 @@ def _simulate(start: _Start, options: argparse.Namespace) -> None:
     with _ending(segments, live) as go:
         if not live.workloads:
             world.reference()
-        go(lambda tell: run(segments, world, live, tell))
+        go(lambda report: run(segments, world, live, report))
 
 
 def _watch(start: _Start) -> None:
@@ -141,7 +143,7 @@ def _watch(start: _Start) -> None:
     try:
         with (
             # While the stack starts: under a node's quota it would take minutes.
-            beside([sys.executable, "-m", "ga", "compile"], stdout=subprocess.DEVNULL) as compiling,
+            background_process(_COMPILE, stdout=subprocess.DEVNULL) as compiling,
             _started(target, failed) as stack,
         ):
             up = StartUp(asked_at=asked_at, up_at=time.time(), steady_at=None, failed=tuple(failed))
@@ -205,7 +207,7 @@ def _gather(start: _Start, target: Target, stack: Stack, up: StartUp) -> None:
         world = StackWorld(safe, segments, live, folder=logs, outages=outages, say=_say)
         if not live.workloads:
             world.reference()
-        go(lambda tell: run(segments, world, live, tell))
+        go(lambda report: run(segments, world, live, report))
         for line in stack.unexpected_exits:
             _say(f"unexpected exit: {line}")
             segments.add(Note(text=f"unexpected exit: {line}"))

@@ -12,7 +12,6 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from validation.criteria.uptime import CLUSTER
 from validation.evidence.operations import parse_ranges
 from validation.evidence.queries import HEAD
 from validation.evidence.records import (
@@ -33,6 +32,7 @@ from validation.evidence.records_ledger import (
 )
 from validation.evidence.records_monitoring import Job, Probe, Scrape, StartUp
 from validation.evidence.records_self_check import HarnessReading
+from validation.limits import CLUSTER
 from validation.simulation.records import audited
 from validation.soak.segments import Segments
 
@@ -64,6 +64,7 @@ class Clock:
     at: float
 
     def __call__(self) -> float:
+        """Seconds of the simulated time."""
         return self.at
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from evolution_gate.fixtures.system.launch import run
-from validation.certificates import code_hash
+from validation.code_hashes import code_hash
 
 _PACKAGES: Final = ("ray", "numpy", "numba", "pandas", "sqlalchemy", "psycopg", "redis", "pytest")
 

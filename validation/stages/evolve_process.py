@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Final
 
 from evolution_gate.fixtures.system import process_table
 from evolution_gate.fixtures.system.environment import DATABASE, inherited
-from evolution_gate.fixtures.system.launch import spawn
+from evolution_gate.fixtures.system.launch import run, spawn
 
 OUT_OF_MEMORY: Final = ("OutOfMemoryError", "MemoryError", "oom-kill", "out of memory")
 _WEIGH_S: Final = 1.0
@@ -349,3 +350,22 @@ class Evolve:
         with getattr(self._process, stream) as pipe:
             self._output[stream] = pipe.read()
         self._closed_at[stream] = time.time()
+
+
+def refusal_of(market: str, families: str) -> str:
+    """Why the engine refuses to evolve these families on a market; empty: it evolves them.
+
+    Two individuals are evolved on this machine.
+    """
+    argv = [sys.executable, "-m", "ga", "evolve", "--market", market, "--mode", "local"]
+    argv += ["--workers", "1", "--population-size", "2", "--generations", "1", "--top", "0"]
+    argv += ["--families", families] if families else []
+    with tempfile.TemporaryDirectory(prefix="ga-workload-") as folder:
+        ended = run(
+            [*argv, "--store", str(Path(folder) / "ledger.db"), "--json"],
+            capture_output=True,
+            env=inherited({"GA_CACHE_URL": ""}),
+            check=False,
+        )
+    lines = ended.stderr.strip().splitlines()
+    return "" if ended.returncode == 0 else lines[-1] if lines else f"status {ended.returncode}"

@@ -34,6 +34,7 @@ from validation.evidence.records_network import (
     Search,
     Survey,
 )
+from validation.stages.evolve_process import Evolve
 
 _STRANGER: Final = str(Path(__file__).parents[1] / "scripts" / "unauthenticated_access.py")
 _SECONDS: Final = 30.0
@@ -76,19 +77,20 @@ class ExposesLogs(Protocol):
 
 
 def survey(
-    stack: Stack, writer: Sink, *, say: Callable[[str], None], at_work: bool = False
+    stack: Stack, writer: Sink, *, say: Callable[[str], None], during: Evolve | None = None
 ) -> None:
     """Record every listening socket of the stack, and its answer to unauthenticated clients.
 
     Args:
-        at_work: An evolution runs. The survey begins when a process evaluates, after half a minute
-            in any case, and leaves out sockets that were closed before they answered.
+        during: An evolution that runs. The survey begins and ends when a process evaluates, after
+            half a minute in any case, and leaves out sockets that were closed before they answered.
     """
     if not isinstance(stack, ExposesProcesses):
         writer.add(Note(text=f"sockets not surveyed: not supported for a stack of {stack.backend}"))
         return
     say("every listening socket, and what an unauthenticated client gets from it")
-    evaluating = _await_work(stack) if at_work else 0
+    at_work = during is not None
+    evaluating = 0 if during is None else _await_work(stack, during)
     pids = stack.pids()
     found, unreadable = sockets.listening(pids)
     names = {sockets.namespace_of("self"): "host"}
@@ -133,17 +135,19 @@ def survey(
             unreadable=len(unreadable),
             credentials=_let_in(stack.endpoints),
             at_work=at_work,
-            evaluating=min(evaluating, _evaluating(stack)) if at_work else 0,
+            evaluating=0 if during is None else min(evaluating, _await_work(stack, during)),
         )
     )
 
 
-def _await_work(stack: ExposesProcesses) -> int:
-    """Wait until processes evaluate; returns how many."""
+def _await_work(stack: ExposesProcesses, evolve: Evolve) -> int:
+    """Wait until processes evaluate while an evolution runs; returns how many."""
     deadline = time.monotonic() + _WORK_SECONDS
-    while not (found := _evaluating(stack)) and time.monotonic() < deadline:
+    while evolve.running and time.monotonic() < deadline:
+        if found := _evaluating(stack):
+            return found
         time.sleep(_POLL)
-    return found
+    return 0
 
 
 def _evaluating(stack: ExposesProcesses) -> int:

@@ -18,7 +18,7 @@ SAMPLE: Final = 100
 """Random evaluations repeated per run, besides the winners: a defect in one of a hundred results is
 missed in 37 of 100 runs, and by all of twenty runs once in 10^8 campaigns."""
 LEARNED_SAMPLE: Final = 24
-"""Of those, at most so many of families without an independent path. They learn, and an evaluation
+"""Of those, the most of families without an independent path. They learn, and an evaluation
 takes a thousand times as long."""
 
 

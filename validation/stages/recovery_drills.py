@@ -190,19 +190,19 @@ class Drills:
                 source = copy
 
     def rollback(self) -> None:
-        """Kill the whole cluster during a run, and do not start it again."""
+        """Kill the whole cluster during a run. The gate does not start it again; a deployed one is
+        waited for.
+        """
         self._say("rollback: the whole cluster is killed during a run")
         workloads, spec = self._workloads, self._workloads.real()
         name = workloads.name("rollback", "distributed")
         with workloads.evolve(spec, name, workloads.cluster_arguments()) as evolve:
             if evolve.wait_ready(WORKLOAD_SECONDS):
                 time.sleep(_AFTER_READY)
-                with ThreadPoolExecutor(len(self._stack.nodes) + 1) as pool:
-                    kills = [self._stack.kill_head, *(node.kill for node in self._stack.nodes)]
-                    receipts = [pool.submit(kill) for kill in kills]
-                self.head_kill = receipts[0].result()
+                receipts = self._stack.kill_cluster()
+                self.head_kill = receipts[0]
                 for receipt in receipts:
-                    self._writer.add(as_fault(receipt.result(), name))
+                    self._writer.add(as_fault(receipt, name))
             ended = evolve.finish(WORKLOAD_SECONDS)
         nodes = len(self._stack.nodes)
         workloads.record(
@@ -215,6 +215,8 @@ class Drills:
             nodes=nodes,
             workers=nodes,
         )
+        for receipt in self._stack.await_cluster():
+            self._writer.add(as_fault(receipt, None))
 
 
 def ledger_copy(which: str, source: str, copy: str, then: Moment) -> LedgerCopy:

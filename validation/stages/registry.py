@@ -13,6 +13,7 @@ from typing import Final
 from evolution_gate.fixtures.capabilities import Capability
 from evolution_gate.fixtures.protocols import StackError
 from validation.contract import Stage
+from validation.criteria.registry import OWN_STAGES
 from validation.evidence.queries import OWN_STACKS
 from validation.evidence.records import Note
 from validation.monitors.dashboards import ask_all
@@ -25,6 +26,7 @@ from validation.stages.node_price import node_price
 from validation.stages.safety_drill import drill
 from validation.stages.scaling import autoscale, preempt
 from validation.stages.service_load import service_load
+from validation.stages.workloads import WORKLOAD_SECONDS
 
 _CLUSTER_S: Final = 60.0
 """Minimum seconds of cluster work, also on a quick cluster, so that enough readings are taken."""
@@ -43,9 +45,14 @@ def _sockets(context: Context) -> None:
 
 
 def _sockets_at_work(context: Context) -> None:
-    context.workloads.at_work(
-        lambda: survey(context.stack, context.writer, say=context.say, at_work=True)
-    )
+    workloads = context.workloads
+    with workloads.endless("sockets-at-work") as evolve:
+        if evolve.wait_ready(WORKLOAD_SECONDS):
+            survey(context.stack, context.writer, say=context.say, during=evolve)
+        else:
+            context.add(Note(text="sockets at work were not surveyed: no evolution became ready"))
+    # The one above has no end, so that its history cannot be compared.
+    workloads.undisturbed()
 
 
 def _secrets(context: Context) -> None:
@@ -84,6 +91,9 @@ def _head_alert(context: Context) -> None:
     killed = context.drills.head_kill
     if context.webhook is None or killed is None or context.stack.endpoints.alertmanager is None:
         context.add(Note(text="the alert of a lost head was not tested"))
+        return
+    if context.stack.backend not in OWN_STACKS:
+        context.add(Note(text="the alert of a lost head was not tested: it was replaced before"))
         return
     await_head_alert(killed, context.writer, context.webhook)
 
@@ -130,6 +140,7 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
     {
         stage.name: stage
         for stage in (
+            *OWN_STAGES,
             Stage(
                 name="network",
                 feeds=("network_latency",),
@@ -175,10 +186,7 @@ STAGES: Final[Mapping[str, Stage]] = MappingProxyType(
                 name="alert",
                 feeds=("alerting",),
                 run=_alert,
-                needs=(
-                    Capability.ALERTS,
-                    Capability.KILL_NODE,
-                ),
+                needs=(Capability.ALERTS, Capability.KILL_NODE, Capability.PARTITION),
                 seconds=130.0,
             ),
             Stage(

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 from evolution_gate.fixtures.backends.autoscaling import ElasticCluster
 from evolution_gate.fixtures.protocols import Node, Receipt, Stack, StackError
 from evolution_gate.fixtures.ray.gcs import LOOK_SECONDS, wait_until_true
-from validation.criteria.autoscaling import SCALING_S
 from validation.evidence.records import Fault, Note
 from validation.evidence.records_load import Scaling
 from validation.evidence.records_network import Drain
+from validation.limits import SCALING_S
 from validation.safety.guarded_stack import GuardedNode, GuardedStack
 from validation.stages.fault_records import as_fault
 from validation.stages.scale import REPEATS

@@ -17,10 +17,10 @@ import requests
 from evolution_gate.fixtures.system import launch, process_table
 from evolution_gate.fixtures.system.environment import inherited
 from evolution_gate.fixtures.system.http_client import session
-from validation.criteria.service_load import USERS
 from validation.evidence.log import Sink
 from validation.evidence.records import Note
 from validation.evidence.records_load import Load, ServiceRestart
+from validation.limits import USERS
 
 _USERS_FILE: Final = Path(__file__).parents[1] / "scripts" / "http_users.py"
 _LOAD_SECONDS: Final = 20

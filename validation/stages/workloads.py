@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 
 from evolution_gate.fixtures.protocols import Node, NodeUsage, Stack, StackError
-from evolution_gate.fixtures.system.termination import alongside
-from validation.criteria.speedup import LOOKS, decided
+from validation.criteria.speedup import decided
 from validation.evidence.log import Sink
 from validation.evidence.records import Arm, Invocation, Note, Purpose
+from validation.limits import LOOKS
 from validation.monitors.cluster import ExcusedOutages
 from validation.stages.cache_namespaces import CacheNamespaces
 from validation.stages.evaluating import await_batch
@@ -29,7 +29,6 @@ from validation.stages.node_price import node_price
 from validation.stages.node_recovery import kill_and_restore
 from validation.stages.scale import (
     POPULATIONS,
-    REAL_MARKET,
     REPEATS,
     RULES,
     SPEEDUP_FAMILIES,
@@ -88,12 +87,13 @@ class Workloads:
 
     def speedup(self) -> None:
         """Pairs of the same evolution on one node and on all, arms in alternating order."""
-        self._writer.add(Note(text=f"speed-up workloads evolve {SPEEDUP_FAMILIES}"))
+        families = self._scale.families or SPEEDUP_FAMILIES
+        self._writer.add(Note(text=f"speed-up workloads evolve {families}"))
         self._writer.add(node_price())
         spec = WorkloadSpec(
             seed=self._seed,
-            market=REAL_MARKET,
-            families=SPEEDUP_FAMILIES,
+            market=self._scale.market,
+            families=families,
             population_size=self._scale.speedup[0],
             generations=self._scale.speedup[1],
         )
@@ -126,7 +126,7 @@ class Workloads:
         Args:
             during: done while the second of them runs.
         """
-        self._say(f"undisturbed evolution on {REAL_MARKET}: 1 and 2 processes, result cache")
+        self._say(f"undisturbed evolution on {self._scale.market}: 1 and 2 processes, result cache")
         filled = self._plain(self.real(), 1, keep_cache=True)
         self._plain(self.real(), 2, during=during)
         if self._cache.on:
@@ -136,18 +136,14 @@ class Workloads:
         """The evolution on the cluster once, nothing broken."""
         self._distributed(self.real(), purpose="reproducibility", pair=None)
 
-    def at_work(self, during: Callable[[], None]) -> None:
-        """The same, with the engine's metrics, and something else done while it runs."""
-        self._distributed(self.real(), purpose="reproducibility", pair=None, during=during)
-
     def populations(self) -> None:
         """Populations of growing size on the cluster, of families that trade by rules."""
         for size, generations in POPULATIONS:
             self._say(f"population of {size:,}")
             spec = WorkloadSpec(
                 seed=self._seed,
-                market=REAL_MARKET,
-                families=RULES,
+                market=self._scale.market,
+                families=self._scale.families or RULES,
                 population_size=size,
                 generations=generations,
             )
@@ -163,19 +159,23 @@ class Workloads:
             self._say(f"recovery {confirmed + 1} of {total}: kill {node.name} after {delay:.1f} s")
             confirmed += self._broken(self.real(), node, delay)
 
-    def endless(self) -> Evolve:
+    def endless(self, name: str) -> Evolve:
         """An evolution on the cluster that its caller ends, with the engine's metrics. What becomes
         of it is not judged, so that it is none of the run's workloads.
         """
-        spec = replace(self.real(), families=RULES, generations=1_000_000)
+        spec = replace(self.real(), families=self._scale.families or RULES, generations=1_000_000)
         arguments = [*self.cluster_arguments(), *self._metered(inside=True)]
-        return self._process(spec, "alerts-at-work", arguments)
+        return self._process(spec, name, arguments)
 
     def real(self) -> WorkloadSpec:
         """The evolution that is repeated and broken."""
         size, generations = self._scale.evolution
         return WorkloadSpec(
-            seed=self._seed, market=REAL_MARKET, population_size=size, generations=generations
+            seed=self._seed,
+            market=self._scale.market,
+            population_size=size,
+            generations=generations,
+            families=self._scale.families,
         )
 
     def _local(
@@ -238,20 +238,11 @@ class Workloads:
         return name
 
     def _distributed(
-        self,
-        spec: WorkloadSpec,
-        *,
-        purpose: Purpose,
-        pair: int | None,
-        during: Callable[[], None] | None = None,
+        self, spec: WorkloadSpec, *, purpose: Purpose, pair: int | None
     ) -> EvolveResult:
         name = self.name(purpose, "distributed")
-        arguments = self.cluster_arguments()
-        if during is not None:
-            arguments += self._metered(inside=True)
-        with alongside() as pool, self.evolve(spec, name, arguments) as evolve:
+        with self.evolve(spec, name, self.cluster_arguments()) as evolve:
             evolve.wait_ready(WORKLOAD_SECONDS)
-            aside = None if during is None else pool.submit(during)
             before = self._usages()
             after = before
             while evolve.running:
@@ -260,8 +251,6 @@ class Workloads:
                     # Read at each commit, so that the last reading is that of the last generation.
                     after = self._usages()
             ended = evolve.finish(WORKLOAD_SECONDS)
-            if aside is not None:
-                aside.result()
         for window in cpu_windows(name, self._stack.nodes, before, after, ended):
             self._writer.add(window)
         self._record_distributed(name, spec, ended, purpose, pair)

@@ -1,5 +1,6 @@
 """Check whether a Ray cluster rejects our token. Ray itself retries for twenty seconds, and then
-only reports that it could not connect."""
+only reports that it could not connect.
+"""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class Dispatcher(Generic[H]):
     Args:
         key: the evaluation key of a genome.
         beat: called about every ``BEAT_SECONDS`` while nothing else happens.
-        handed_out: called with the indices of every batch that is started, and the node's address.
+        on_dispatch: called with the indices of every batch that is started, and the node's address.
     """
 
     def __init__(
@@ -149,13 +149,13 @@ class Dispatcher(Generic[H]):
         key: Callable[[Genome], str],
         patience: float,
         beat: Callable[[], None],
-        handed_out: Callable[[tuple[int, ...], str], None],
+        on_dispatch: Callable[[tuple[int, ...], str], None],
         clock: Callable[[], float] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._fleet, self._costs, self._genomes = fleet, costs, genomes
         self._key, self._patience, self._beat = key, patience, beat
-        self._handed_out = handed_out
+        self._on_dispatch = on_dispatch
         self._clock, self._sleep = clock or SuspendAwareClock(), sleep
         self._todo: deque[_Job[H]] = deque()
         self._flying: dict[H, _InFlight[H]] = {}
@@ -202,7 +202,7 @@ class Dispatcher(Generic[H]):
             for handle in ready:
                 # The flight belonged to a batch that was split, and was removed with it.
                 if handle in self._flying:
-                    yield from self._landed(handle)
+                    yield from self._on_complete(handle)
             self._end_overdue()
         for handle in self._flying:
             self._fleet.cancel(handle, force=False)
@@ -235,7 +235,7 @@ class Dispatcher(Generic[H]):
         group = [self._genomes[i] for i in job.indices]
         now = self._clock()
         handle = self._fleet.launch(group, node, apart=job.apart)
-        self._handed_out(job.indices, self._fleet.address(node))
+        self._on_dispatch(job.indices, self._fleet.address(node))
         flight = _InFlight(
             job=job, handle=handle, copy=job.launched, node=node, since=now, number=self._started
         )
@@ -269,14 +269,14 @@ class Dispatcher(Generic[H]):
             else:
                 self._may_duplicate(job)
 
-    def _landed(self, handle: H) -> Iterator[BatchResult]:
+    def _on_complete(self, handle: H) -> Iterator[BatchResult]:
         flight = self._remove(handle)
         job = flight.job
         if job.done:
             return
         reply = self._fleet.result(handle)
         if isinstance(reply, BatchFailure):
-            self._give_up(flight, reply.name.lower(), reply.value)
+            self._record_failed_attempt(flight, reply.name.lower(), reply.value)
             if reply is not BatchFailure.LOST:
                 job.faults.append((reply, flight.node))
             yield from self._failed(job)
@@ -312,9 +312,9 @@ class Dispatcher(Generic[H]):
             if len(job.faults) >= TRIES_ALONE:
                 yield self._quarantine(job)
                 return
-        self._again(job)
+        self._requeue(job)
 
-    def _again(self, job: _Job[H]) -> None:
+    def _requeue(self, job: _Job[H]) -> None:
         if job.launched >= _LAUNCHES:
             raise RuntimeError(f"a batch was started {job.launched} times and never came back")
         if not job.flights:
@@ -335,7 +335,7 @@ class Dispatcher(Generic[H]):
                 self._split(job)
                 continue
             # The pool would have ended a hanging genome, so the node itself hangs.
-            self._again(job)
+            self._requeue(job)
 
     def _split(self, job: _Job[H]) -> None:
         """Evaluate the genomes of a suspect batch apart, on as many nodes as possible."""
@@ -365,7 +365,7 @@ class Dispatcher(Generic[H]):
 
     def _withdraw(self, flight: _InFlight[H], outcome: str, error: str) -> None:
         self._remove(flight.handle)
-        self._give_up(flight, outcome, error)
+        self._record_failed_attempt(flight, outcome, error)
         self._fleet.cancel(flight.handle, force=True)
 
     def _remove(self, handle: H) -> _InFlight[H]:
@@ -378,7 +378,7 @@ class Dispatcher(Generic[H]):
             self._may_duplicate(job)
         return flight
 
-    def _give_up(self, flight: _InFlight[H], outcome: str, error: str) -> None:
+    def _record_failed_attempt(self, flight: _InFlight[H], outcome: str, error: str) -> None:
         flight.job.tried.append(failed_attempt(self._fleet.address(flight.node), outcome, error))
 
     def _close(self, job: _Job[H]) -> None:
@@ -387,7 +387,7 @@ class Dispatcher(Generic[H]):
         self._open -= 1
         for flight in job.flights.values():
             self._loads.remove(flight.node)
-            self._give_up(flight, "overtaken", "another try at its batch was faster")
+            self._record_failed_attempt(flight, "overtaken", "another try at its batch was faster")
 
     def _seconds(self, job: _Job[H]) -> float:
         now = self._clock()

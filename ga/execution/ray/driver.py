@@ -90,7 +90,7 @@ class _Driver:
                 self._connection.send(result)
             self._connection.send(Done(self.fleet.slots))
 
-    def _handed_out(self, indices: tuple[int, ...], node: str) -> None:
+    def _on_dispatch(self, indices: tuple[int, ...], node: str) -> None:
         self._connection.send(Dispatched(indices, node))
 
     def _beat(self) -> None:
@@ -105,7 +105,7 @@ class _Driver:
             key=lambda genome: evaluation_key(genome, market.hash, settings),
             patience=self._spec.patience,
             beat=self._beat,
-            handed_out=self._handed_out,
+            on_dispatch=self._on_dispatch,
         )
 
     def _warm_up(self) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Final
 
+from ga.digits import whole
 from ga.errors import ClusterError, InputError
 from ga.evaluation.settings import Settings
-from ga.execution.forkserver import deaf
+from ga.execution.forkserver import ignoring_interrupts
 from ga.execution.protocol import (
     PATIENCE_SECONDS,
     BatchResult,
@@ -50,16 +51,19 @@ def check_address(address: str) -> None:
     Raises:
         InputError: not ``host:port``, or no answer.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    host, _, digits = address.rpartition(":")
+    port = whole(digits)
+    if not host or port is None or not 0 < port < 65536:
         raise InputError(
             f"--address {address}: give HOST:PORT of the cluster, such as 10.0.0.1:6379"
         )
     try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: no name of a host, since a label is empty or has over 63 characters.
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"--address {address}: no Ray cluster answers there ({error.strerror or error});"
+            f"--address {address}: no Ray cluster answers there ({reason});"
             " start one, or use --mode local"
         ) from None
 
@@ -97,12 +101,12 @@ class ClusterEvaluator:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=main, args=(theirs, spec), name="ga-driver")
-        with deaf():
+        with ignoring_interrupts():
             self._process.start()
         theirs.close()
         self._slots = 0
         self._ended = False
-        self._abandoned: UnansweredAttempts = {}
+        self._unanswered_attempts: UnansweredAttempts = {}
         self._nodes: list[NodeReport] = []
 
     @property
@@ -116,9 +120,9 @@ class ClusterEvaluator:
         return self._slots
 
     @property
-    def abandoned(self) -> UnansweredAttempts:
+    def unanswered_attempts(self) -> UnansweredAttempts:
         """See ``Evaluator``."""
-        return self._abandoned
+        return self._unanswered_attempts
 
     @property
     def nodes(self) -> Sequence[NodeReport]:
@@ -134,42 +138,42 @@ class ClusterEvaluator:
         """
         deadline = time.monotonic() + _START_SECONDS
         while True:
-            message = self._hear(max(0.0, deadline - time.monotonic()))
+            message = self._receive(max(0.0, deadline - time.monotonic()))
             if isinstance(message, Ready):
                 self._slots = message.slots
                 return
 
     def evaluate(self, genomes: Sequence[Genome]) -> Iterator[BatchResult]:
         """See ``Evaluator``."""
-        handed_out: dict[int, list[str]] = {}
+        dispatched: dict[int, list[str]] = {}
         outcome, why = "withdrawn", "its result was no longer needed"
         try:
-            yield from self._answers(genomes, handed_out)
+            yield from self._answers(genomes, dispatched)
         except ClusterError as error:
             outcome, why = "lost", str(error)
             raise
         finally:
-            self._abandoned = {
+            self._unanswered_attempts = {
                 index: tuple(failed_attempt(node, outcome, why) for node in nodes)
-                for index, nodes in handed_out.items()
+                for index, nodes in dispatched.items()
             }
 
     def _answers(
-        self, genomes: Sequence[Genome], handed_out: dict[int, list[str]]
+        self, genomes: Sequence[Genome], dispatched: dict[int, list[str]]
     ) -> Iterator[BatchResult]:
-        """Yield the results; ``handed_out`` maps each unanswered genome to its nodes."""
+        """Yield the results; ``dispatched`` maps each unanswered genome to its nodes."""
         try:
             self._connection.send(("evaluate", tuple(genomes)))
         except OSError as error:
             raise self._lost(f"driver process is gone ({error})") from None
         while True:
-            message = self._hear(SILENT_SECONDS)
+            message = self._receive(SILENT_SECONDS)
             if isinstance(message, Dispatched):
                 for index in message.indices:
-                    handed_out.setdefault(index, []).append(message.node)
+                    dispatched.setdefault(index, []).append(message.node)
             elif isinstance(message, BatchResult):
                 for index in message.indices:
-                    del handed_out[index]
+                    del dispatched[index]
                 yield message
             elif isinstance(message, Done):
                 return
@@ -188,7 +192,7 @@ class ClusterEvaluator:
             self._process.join(_CLOSE_SECONDS)
         self._kill()
 
-    def _hear(self, seconds: float) -> object:
+    def _receive(self, seconds: float) -> object:
         try:
             if not self._heard(seconds):
                 raise self._lost(f"driver silent for {seconds:.0f} s")

@@ -85,7 +85,7 @@ class RayFleet:
         self._addresses: dict[str, str] = {}
         """Address of each node ever seen."""
         self._seen_at = float("-inf")
-        self._met: dict[str, float] = {}
+        self._warming_since: dict[str, float] = {}
         """Start time of the last warm-up of each node."""
         self._warming: dict[str, list[Any]] = {}
         """Unfinished warm-up tasks of each node ever seen."""
@@ -180,7 +180,7 @@ class RayFleet:
             done, self._warming[node] = self._ray.wait(refs, num_returns=len(refs), timeout=0)
             for ref in done:
                 self._checked(node, ref)
-        overdue = time.monotonic() - self._met[node] > _WARM_SECONDS
+        overdue = time.monotonic() - self._warming_since[node] > _WARM_SECONDS
         if node in self._refused:
             self._warming[node] = []
         elif node in self._proven:
@@ -195,7 +195,7 @@ class RayFleet:
     def _start_warming(self, node: str, count: int) -> None:
         """Start tasks in which worker processes of a node load kernels and check their numerics."""
         where = self._on(node)
-        self._met[node] = time.monotonic()
+        self._warming_since[node] = time.monotonic()
         self._warming[node] += [
             self._warm.options(scheduling_strategy=where).remote(
                 self._market, self._spec.settings, self._spec.families

@@ -51,7 +51,7 @@ class Reconnector:
 
     @property
     def ready(self) -> bool:
-        """Whether ``take`` would return an evaluator."""
+        """Whether ``pop`` would return an evaluator."""
         return self._returned is not None
 
     @property
@@ -59,7 +59,7 @@ class Reconnector:
         """Whether it still tries: not once an evaluator is ready, nor after ``close``."""
         return self._thread.is_alive()
 
-    def take(self) -> Reconnected | None:
+    def pop(self) -> Reconnected | None:
         """Return the evaluator once; the caller owns it from then on."""
         with self._lock:
             returned, self._returned = self._returned, None
@@ -74,7 +74,7 @@ class Reconnector:
             # The thread waits for the evaluator; closing it raises ClusterError there.
             making.close()
         self._thread.join()
-        if (left := self.take()) is not None:
+        if (left := self.pop()) is not None:
             left.evaluator.close()
 
     def _try(self) -> None:

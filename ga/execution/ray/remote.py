@@ -72,7 +72,8 @@ class Answer:
 
 def warm(market: MarketRef, settings: Settings, families: Sequence[str]) -> tuple[str, Proof]:
     """Load market and kernels in this worker process, and check its numerics; returns the node's
-    id, too."""
+    id, too.
+    """
     import ray
 
     proof = prove(families)

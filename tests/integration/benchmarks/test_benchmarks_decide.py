@@ -143,7 +143,7 @@ def summary(stamp: str, median: float = 1.0, **changes: object) -> dict[str, obj
 
 
 def test_changes_are_found_per_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GA_CACHE", str(tmp_path))
+    monkeypatch.setenv("GA_CACHE_DIR", str(tmp_path))
     for number, median in enumerate(series(3, 10, 10, 1.5)):
         keep(summary(f"20260101-0000{number:02}", median))
     keep(summary("20260101-000099", 1.0, environment={"commit": "x", "effort": "full"}))

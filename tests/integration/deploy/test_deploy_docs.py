@@ -16,9 +16,11 @@ from typing import Final
 import pytest
 import yaml
 
+from evolution_gate.fixtures.images import IMAGES
 from evolution_gate.fixtures.services.monitoring import DEPLOY
 from ga.cli.parser import make_parser as _parser
 from ga.ops.compose import compose_of_wheel
+from ga.ops.ports import PORTS
 
 ROOT: Final = DEPLOY.parent
 HANDBOOKS: Final = ("operations.md", "troubleshooting.md")
@@ -34,6 +36,45 @@ def commands(name: str) -> list[str]:
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
+PLAN: Final = (
+    "docker-compose --version",
+    "docker --version",
+    "docker-compose build",
+    "docker-compose up -d ray-head ray-worker-1 ray-worker-2",
+    "docker-compose logs ray-head",
+    "curl http://localhost:8265",
+    "docker-compose up -d genetic-pool",
+    "docker-compose exec genetic-pool python -m src.execution.genetic_strategy_pool"
+    " --mode distributed --population-size 100",
+    "docker-compose up -d prometheus grafana",
+    "docker-compose up -d",
+    "python scripts/validation/comprehensive_system_validation.py --mode distributed",
+    "ray status",
+    "docker-compose ps",
+    "python scripts/validation/validate_distributed_performance.py",
+    "curl http://localhost:9090/api/v1/targets",
+    "curl http://localhost:3000/api/health",
+    "docker network inspect quant_trading_genetic-cluster",
+    "docker-compose down",
+    "python -m src.execution.genetic_strategy_pool --mode local",
+)
+"""The commands of the plan for phase 1, in its order."""
+NOT_RUN: Final = {
+    "docker-compose build": "takes minutes; the images are there",
+    "python scripts/validation/comprehensive_system_validation.py --mode distributed": "minutes",
+    "python scripts/validation/validate_distributed_performance.py": "minutes",
+    "curl http://localhost:3000/api/health": "the image of Grafana may be missing",
+    "docker-compose down": "ends the project; the handbook does so at its end",
+}
+"""Commands whose row is only checked, and why."""
+
+
+def plan_rows() -> dict[str, str]:
+    """The plan's commands -> those that work here, by the table of the handbook."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    return dict(re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| [^|]+ \|$", text, re.M))
+
+
 EVERY: Final = [command for name in HANDBOOKS for command in commands(name)]
 
 
@@ -47,7 +88,38 @@ def test_handbooks_contain_only_command_blocks() -> None:
         assert all(line.startswith("$ ") for block in inside for line in block.splitlines())
 
 
-@pytest.mark.parametrize("command", dict.fromkeys(EVERY))
+def test_each_command_of_the_plan_has_a_row() -> None:
+    assert tuple(plan_rows()) == PLAN
+    assert NOT_RUN.keys() <= set(PLAN)
+
+
+@pytest.mark.parametrize("planned", PLAN)
+def test_row_of_the_plan_names_what_exists(planned: str) -> None:
+    words = shlex.split(plan_rows()[planned])
+    if words[0] == "pytest":
+        stated = json.loads((ROOT / "tests" / "goldens" / "pytest_options.json").read_text())
+        known = {name for names, _ in stated.values() for name in names}
+        assert {word for word in words if word.startswith("--")} <= known
+    elif words[:3] == ["python", "-m", "evolution_gate.fixtures.images"]:
+        assert set(words[4:]) <= set(IMAGES)
+    elif words[:3] == ["docker", "network", "inspect"]:
+        whole = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())
+        assert words[3] in {f"{whole['name']}_{name}" for name in whole["networks"]}
+    elif words[: len(COMPOSE)] == COMPOSE:
+        services = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())["services"]
+        verb, *rest = words[len(COMPOSE) :]
+        assert verb in ("up", "logs", "exec", "ps")
+        named = [word for word in rest if not word.startswith("-") and "=" not in word]
+        assert set(named[:1] if verb == "exec" else named) <= set(services)
+    elif words[0] == "curl":
+        port = int(re.findall(r"http://127\.0\.0\.1:(\d+)/", plan_rows()[planned])[0])
+        assert port in PORTS
+        assert f":{port}" in planned
+    else:
+        assert words[0] in ("docker", "python")
+
+
+@pytest.mark.parametrize("command", dict.fromkeys([*EVERY, *plan_rows().values()]))
 def test_commands_name_existing_services_and_files(command: str) -> None:
     words = shlex.split(command)
     while "=" in words[0]:
@@ -89,7 +161,9 @@ def test_commands_work(checkout: tuple[Path, dict[str, str]]) -> None:
     operations = commands("operations.md")
     # Upgrade and rollback end the stack: before them comes what needs it.
     turn = next(i for i, command in enumerate(operations) if command.startswith("docker tag"))
-    for command in operations[:turn] + commands("troubleshooting.md") + operations[turn:]:
+    planned = [command for name, command in plan_rows().items() if name not in NOT_RUN]
+    while_up = [*operations[:turn], *planned, *commands("troubleshooting.md")]
+    for command in while_up + operations[turn:]:
         filled = _filled(command, folder, environment)
         done = subprocess.run(
             ["bash", "-c", filled], cwd=folder, env=environment,

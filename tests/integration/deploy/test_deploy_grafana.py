@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.promtools import metrics, series, with_data
 from tools import generate_dashboards
-from validation.monitors.dashboards import checked_in
+from validation.monitors.dashboards import checked_in, without_variables
 
 
 def test_dashboards_are_up_to_date() -> None:
@@ -57,13 +58,72 @@ def test_dashboard_layout_is_valid(name: str) -> None:
     assert board["uid"] == f"ga-{name}"
     titles = [panel["title"] for panel in board["panels"]]
     assert len(set(titles)) == len(titles)
-    for panel in board["panels"]:
+    for panel in drawn(board):
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24
         assert panel["datasource"]["uid"] == "prometheus"
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
-        # No variables: the gate puts the queries to Prometheus as they stand.
-        assert not [t for t in panel["targets"] if re.search(r"\$", t["expr"])]
+        # What the gate sends has no variables.
+        assert not [t for t in panel["targets"] if "$" in without_variables(t["expr"])]
+
+
+def drawn(board: dict[str, Any]) -> list[dict[str, Any]]:
+    """Its panels, without the rows between them."""
+    return [panel for panel in board["panels"] if panel["type"] != "row"]
+
+
+def board_of(name: str) -> dict[str, Any]:
+    path = generate_dashboards.FOLDER / "dashboards" / f"{name}.json"
+    board: dict[str, Any] = json.loads(path.read_text())
+    return board
+
+
+@pytest.mark.parametrize("name", list(generate_dashboards.DASHBOARDS))
+def test_panels_have_units_thresholds_and_rows(name: str) -> None:
+    board = board_of(name)
+    rows = [panel["title"] for panel in board["panels"] if panel["type"] == "row"]
+    assert rows == ["Now", "Over time"]
+    for panel in drawn(board):
+        shown = panel["fieldConfig"]["defaults"]
+        assert shown["unit"], panel["title"]
+        first, *steps = shown["thresholds"]["steps"]
+        assert first["value"] is None
+        limits = [step["value"] for step in steps]
+        assert limits == sorted(set(limits)), panel["title"]
+    assert any(len(p["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1 for p in drawn(board))
+    timelines = {p["title"] for p in drawn(board) if p["type"] == "state-timeline"}
+    assert bool(timelines) == (name != "gate")
+
+
+@pytest.mark.parametrize(("name", "label"), [("cluster", "node"), ("evolution", "run")])
+def test_variable_selects_in_each_panel(name: str, label: str, tmp_path: Path) -> None:
+    board = board_of(name)
+    (variable,) = board["templating"]["list"]
+    assert (variable["name"], variable["allValue"], variable["includeAll"]) == (label, ".*", True)
+    series_of = re.fullmatch(rf"label_values\((.+), {label}\)", variable["query"])
+    assert series_of
+    found = [t["expr"] for panel in drawn(board) for t in panel["targets"]]
+    chosen = [query for query in found if f"${label}" in query]
+    by_label = [query for query in found if re.search(rf"by \([^)]*\b{label}\b", query)]
+    assert set(by_label) <= set(chosen)
+    assert len(chosen) >= 7
+    # As Grafana sends them, on All and on one value that there is.
+    everything = [query.replace(f"${label}", ".*") for query in chosen]
+    assert not with_data([*everything, series_of[1]], series(), tmp_path)
+    assert with_data([chosen[0].replace(f"${label}", "no such one")], series(), tmp_path)
+
+
+@pytest.mark.parametrize("name", list(generate_dashboards.DASHBOARDS))
+def test_faults_are_annotated_and_dashboards_linked(name: str, tmp_path: Path) -> None:
+    board = board_of(name)
+    (link,) = board["links"]
+    assert (link["type"], link["tags"]) == ("dashboards", board["tags"])
+    marks = {mark["name"]: mark for mark in board["annotations"]["list"]}
+    assert set(marks) == {"Alerts", "Restarts", "Fall-backs"}
+    assert all(m["enable"] and m["datasource"]["uid"] == "prometheus" for m in marks.values())
+    # They have data only after a fault: what they are computed from is there.
+    sources = [marks[n]["expr"].removesuffix(" > 0") for n in ("Restarts", "Fall-backs")]
+    assert not with_data(sources, series(), tmp_path)
 
 
 def test_data_sources_match_the_alert_routes() -> None:

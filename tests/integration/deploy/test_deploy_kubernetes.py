@@ -22,9 +22,13 @@ def test_alert_fires_on_old_or_missing_backup(tmp_path: Path) -> None:
     labels = f'namespace="evolution-gate",cronjob="{backup["metadata"]["name"]}"'
     series = f"kube_cronjob_status_last_successful_time{{{labels}}}"
     rule = rules["spec"]["groups"][0]["rules"][0]
-    expected = {"exp_labels": rule["labels"], "exp_annotations": rule["annotations"]}
+    notes = {**rule["annotations"], "value": "1d 13h 0m 0s"}
+    expected = {"exp_labels": rule["labels"], "exp_annotations": notes}
     other = {"namespace": "evolution-gate", "cronjob": backup["metadata"]["name"]}
-    missing = {**expected, "exp_labels": {**rule["labels"], **other}}
+    missing = {
+        "exp_labels": {**rule["labels"], **other},
+        "exp_annotations": {**notes, "value": "1s"},
+    }
     old = [{"series": series, "values": "0x4320"}]
 
     def at(time: str, alerts: list[dict[str, Any]]) -> dict[str, Any]:

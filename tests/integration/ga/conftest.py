@@ -13,12 +13,15 @@ from tests.support.engine_fixtures import (
     store,
     write_csv,
 )
+from tests.support.finished_ledger import copy, original
 from tests.support.production import production
 
 __all__ = [
+    "copy",
     "history",
     "make_frame",
     "market",
+    "original",
     "poisonous",
     "postgres",
     "production",

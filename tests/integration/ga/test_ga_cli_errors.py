@@ -102,6 +102,7 @@ BAD_OPTIONS = {
     "dead address, auto": (["--mode", "auto", "--address", "127.0.0.1:{port}"], ["--address"]),
     "no address": (["--mode", "distributed", "--address", "nowhere"], ["--address", "HOST:PORT"]),
     "bad port": (["--mode", "distributed", "--address", "a:99999"], ["--address"]),
+    "no host": (["--metrics-port", "0", "--metrics-host", "x" * 70], ["--metrics-host"]),
     "log in no folder": (["--log", "no/such/log"], ["--log", "no/such/log"]),
 }
 

@@ -272,7 +272,7 @@ def test_failover_and_failback_keep_the_history(connect, market, seen, settings,
         finally:
             runner.evaluator.close()
         assert len(ledger.evaluated(run)) == summary.evaluations
-    assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 1, "distributed")
+    assert (summary.fallbacks, summary.failbacks, summary.mode) == (1, 1, "distributed")
     evolution = Evolution(PLAN)
     while not evolution.done:
         evolution.tell(evaluate_batch(seen, settings, evolution.ask()).outcomes)

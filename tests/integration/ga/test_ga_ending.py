@@ -124,6 +124,64 @@ def test_closed_stream_number_is_not_reused(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"True\n")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
+def test_text_of_no_encoding_is_escaped(encoding):
+    how = "print('\\udcff \\u00e9', file=sys.stderr)\n    print('\\udcff \\u2581')"
+    done = subprocess.run(
+        [sys.executable, "-c", _streams(how)],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"\\udcff ")
+
+
+@pytest.mark.parametrize("how", ["criteria", "--help"])
+def test_gate_without_reader_is_silent(how):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "validation", how], stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_gate_on_full_disk_gives_no_verdict():
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "validation", "--help"], stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        b"error: stdout: cannot be written (No space left on device); free some space, or redirect"
+        b" it"
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_ends_backups_at_an_interval(tmp_path, number):
+    store, mark = str(tmp_path / "l.db"), f"mark-{tmp_path.name}-{os.getpid()}"
+    assert main.main([*EVOLVE, "--generations", "1", "--store", store]) == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ga", "backup", "b", "--every", "1", "--store", store],
+        cwd=tmp_path,
+        env={**os.environ, "GA_MARK": mark, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("b written: ")
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == 128 + number
+    assert err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} >= {"b", "l.db"}
+    assert not list(tmp_path.glob(".*"))
+    wait_until(lambda: not _of(mark), seconds=60, what=lambda: f"the end of {_of(mark)}")
+
+
 def test_deleted_working_directory_is_refused(tmp_path):
     script = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m ga runs'
     done = subprocess.run(
@@ -178,7 +236,7 @@ def work():
         os.write(1, b"in order;")
         {finally_}
 status = exit_status.status_of(work)
-signals.ends_at_once()
+signals.end_at_once()
 sys.exit(status)
 """
 
@@ -198,14 +256,14 @@ def signalled(number: int, *, prepare: str, finally_: str = "pass") -> tuple[int
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_ends_process_with_cleanup(number):
     name = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-    heeded = signalled(number, prepare="signals.heeded()")
+    heeded = signalled(number, prepare="signals.end_in_order()")
     assert heeded == (128 + number, "in order;", f"ga: {name}\n")
     assert signalled(number, prepare="pass") == (128 + number, "cleaned", "")
 
 
 def test_second_signal_ends_at_once():
     again = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
-    found = signalled(signal.SIGINT, prepare="signals.heeded()", finally_=again)
+    found = signalled(signal.SIGINT, prepare="signals.end_in_order()", finally_=again)
     assert found == (143, "in order;cleaned", "")
 
 
@@ -219,7 +277,7 @@ def test_ignored_signal_stays_ignored():
 
 def test_signal_during_finalizer_is_not_lost():
     in_vain = "type('X', (), {'__del__': lambda _: os.kill(os.getpid(), 2)})()"
-    code = _SIGNALS.format(prepare=f"signals.heeded(); {in_vain}", finally_="pass")
+    code = _SIGNALS.format(prepare=f"signals.end_in_order(); {in_vain}", finally_="pass")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert (done.returncode, done.stderr) == (130, b"ga: interrupted\n")
     assert done.stdout in (b"up;in order;", b"")
@@ -243,6 +301,7 @@ def _of(mark: str) -> list[int]:
     ("mode", "number"),
     [
         ("local", signal.SIGINT),
+        ("local", signal.SIGHUP),
         pytest.param("distributed", signal.SIGTERM, marks=pytest.mark.stack),
     ],
 )
@@ -268,7 +327,7 @@ def test_ended_run_leaves_no_process_or_folder(tmp_path, mode, number):
     assert process.returncode == 128 + number
     last = err.splitlines()[-1]
     assert last.startswith(
-        f"ga: {'interrupted' if number == signal.SIGINT else 'ended by SIGTERM'}"
+        f"ga: {'interrupted' if number == signal.SIGINT else f'ended by {number.name}'}"
     )
     if mode == "local":
         assert "; continue with: python -m ga resume " in last

@@ -70,7 +70,7 @@ def test_failback_keeps_history(bench, digest, lose_after, tmp_path):
     comeback = Comeback(bench.fake(never_starts=True), back)
     summary = bench.go(lost, log=log, stand_by=comeback, on=comeback.wait)
     assert summary.digest == digest
-    assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 1, "distributed")
+    assert (summary.fallbacks, summary.failbacks, summary.mode) == (1, 1, "distributed")
     assert lost.closed
     assert bench.locals[0].closed
     assert back.asked
@@ -89,14 +89,14 @@ def test_every_return_of_cluster_is_used(bench, digest):
     comeback = Comeback(*(bench.fake(lose_after=n, seed=n) for n in (1, 0, 50)))
     summary = bench.go(bench.fake(lose_after=2), stand_by=comeback, on=comeback.wait)
     assert summary.digest == digest
-    assert (summary.fallbacks, summary.takebacks, summary.mode) == (3, 3, "distributed")
+    assert (summary.fallbacks, summary.failbacks, summary.mode) == (3, 3, "distributed")
 
 
 def test_run_does_not_wait_for_lost_cluster(bench, digest):
     comeback = Comeback()
     summary = bench.go(bench.fake(lose_after=2), stand_by=comeback)
     assert summary.digest == digest
-    assert (summary.fallbacks, summary.takebacks, summary.mode) == (1, 0, "local")
+    assert (summary.fallbacks, summary.failbacks, summary.mode) == (1, 0, "local")
     assert not comeback.standbys[0].trying
 
 

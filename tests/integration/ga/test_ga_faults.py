@@ -165,17 +165,20 @@ def _hit_work(run: Evolving) -> bool:
     """Whether the generation that was on at the fault had batches that no slot had taken.
 
     Then every slot had one, also of what was hit, which need not have ended for good. Between two
-    generations nothing need be in flight, and at the end of one a node may be idle. A lost cluster
-    is hit when the loss is seen: workers finish what they have without a head, and the last of a
-    generation may be answered before the loss is. Of one that had begun, what is done afterwards
-    was in flight.
+    generations nothing need be in flight, and at the end of one a node may be idle. Without a head,
+    workers finish what they have, and nothing more is dispatched: once one has answered after the
+    fault, all may have answered before the loss is seen, and the rest of the generation waits. If
+    none has, what this machine does afterwards of a generation that had begun was in flight.
     """
     losses = run.events("fallback")
-    at = losses[0]["at"] if losses else run.receipts[0].requested_at
+    struck = run.receipts[0].requested_at
+    at = losses[0]["at"] if losses else struck
     batches = run.events("batch")
     if losses:
         on = max((batch["generation"] for batch in batches if batch["at"] < at), default=0)
-        return any(batch["generation"] == on and batch["at"] > at for batch in batches)
+        answers = [batch["at"] for batch in batches if batch["generation"] == on]
+        left = max(answers, default=0.0) > at
+        return left and not any(struck < answer < at for answer in answers)
     on = max(batch["generation"] for batch in batches if batch["finished_at"] <= at)
     later = [b for b in batches if b["generation"] == on and b["started_at"] > at]
     # One may have waited beside the batch of the other node.

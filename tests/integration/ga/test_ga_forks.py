@@ -73,7 +73,7 @@ def test_folder_must_accept_sockets_of_length(tmp_path):
 
 def test_processes_started_in_block_ignore_interrupts():
     code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
-    with forkserver.deaf():
+    with forkserver.ignoring_interrupts():
         heard = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
     assert heard.stdout == "True\n"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -36,20 +36,20 @@ MARKETS = {
     "synthetic:assets=3,bars=700,seed=9,step_minutes=15": "4a56f36ea64a1e0a",
 }
 HISTORIES = {
-    "ema_crossover": "94862f8200cf03d3",
-    "donchian_breakout": "6471308760c08063",
-    "rsi_filter": "8507a588db0173f1",
-    "stochastic_oscillator": "f52fc674177027f9",
-    "sma_trend_filter": "d93353c3e90ad4a0",
-    "atr_stop_loss": "a0f16cf175692784",
-    "ichimoku_cloud": "c1d9a1ff73074089",
-    "vwap_reversion": "c52af11cd6b247a2",
-    "volatility_scaling": "f248d3d411c340bb",
-    "funding_rate_carry": "6481a521185d67bd",
-    "linear_svc_classifier": "732a6a118f566d22",
-    "pca_tree_quantile": "4890e011d9cd71c0",
-    "bollinger_bands": "ec860dd2bee98586",
-    "nadaraya_watson": "627d88724f4fe9a3",
+    "ema_crossover": "332a0441363d7022",
+    "donchian_breakout": "a175b62ea2e25961",
+    "rsi_filter": "91557d0c97cf7642",
+    "stochastic_oscillator": "b0a4094ec98f5283",
+    "sma_trend_filter": "e0103dcac6fa7c5b",
+    "atr_stop_loss": "766d31fa4b055a35",
+    "ichimoku_cloud": "b06def6d104b10c6",
+    "vwap_reversion": "d8ea371622d589b7",
+    "volatility_scaling": "e2b9ef00cdc9d5f1",
+    "funding_rate_carry": "733d2259b5af2ca8",
+    "linear_svc_classifier": "1699d3dae91daeec",
+    "pca_tree_quantile": "051d3e653082ee16",
+    "bollinger_bands": "2e163e77f3689ef9",
+    "nadaraya_watson": "a21a31c16f09e950",
 }
 FILES = {
     "csv": "f047d5b14951c3f2",
@@ -172,7 +172,7 @@ def test_whole_run_is_equal_on_other_processors(row: str, tmp_path: Path) -> Non
         pytest.skip("this processor lacks the instructions")
     env, cache = dict(_ROWS[row]), tmp_path / "cache"
     if compiled_now := "NUMBA_CPU_NAME" in env:
-        env["GA_CACHE"] = str(cache)
+        env["GA_CACHE_DIR"] = str(cache)
     if turned_off := env.get("NPY_DISABLE_CPU_FEATURES", "").split():
         features = numpy_features(env)
         assert [name for name in turned_off if features[name]] == []

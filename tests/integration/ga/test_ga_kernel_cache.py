@@ -33,7 +33,7 @@ def run(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     script = folder.parent / "script.py"
     script.write_text(SCRIPT)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "GA_", "XDG_"))}
-    variables = {**kept, "PYTHONPATH": str(ROOT), "GA_CACHE": str(folder), **env}
+    variables = {**kept, "PYTHONPATH": str(ROOT), "GA_CACHE_DIR": str(folder), **env}
     return subprocess.run(
         [sys.executable, str(script)],
         env={name: value for name, value in variables.items() if value},
@@ -86,10 +86,10 @@ def test_damaged_file_is_recompiled_and_replaced(
 
 def test_numba_cache_dir_moves_the_keyed_folder(tmp_path: Path) -> None:
     cache = tmp_path / "numba"
-    assert run(cache, GA_CACHE="", NUMBA_CACHE_DIR=str(cache)).stdout == "42.0 0\n"
+    assert run(cache, GA_CACHE_DIR="", NUMBA_CACHE_DIR=str(cache)).stdout == "42.0 0\n"
     (file,) = files(cache)
     assert file.parent == cache / "evolution-gate" / "numba" / file.parent.name
-    assert run(cache, GA_CACHE="", NUMBA_CACHE_DIR=str(cache)).stdout == "42.0 1\n"
+    assert run(cache, GA_CACHE_DIR="", NUMBA_CACHE_DIR=str(cache)).stdout == "42.0 1\n"
     # Another compiler's settings are another set.
     assert run(cache, NUMBA_OPT="1").stdout == "42.0 0\n"
     assert len({one.parent for one in files(cache)}) == 2
@@ -127,7 +127,7 @@ def test_key_is_independent_of_location(engine: Path, monkeypatch) -> None:
         "backtest/panel.py",
         "backtest/simd/vectors.py",
         "families/base.py",
-        "families/scan.py",
+        "families/signals.py",
         "numerics.py",
     ],
 )
@@ -217,7 +217,11 @@ def test_unwritable_folder_falls_back_to_temporary_folder(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     taken = str(tmp_path / "file")
     found = run(
-        tmp_path / "cache", GA_CACHE=taken, XDG_CACHE_HOME=taken, HOME=taken, TMPDIR=str(tmp_path)
+        tmp_path / "cache",
+        GA_CACHE_DIR=taken,
+        XDG_CACHE_HOME=taken,
+        HOME=taken,
+        TMPDIR=str(tmp_path),
     )
     assert found.stdout == "42.0 0\n"
     assert len(files(tmp_path / f"evolution-gate-{os.getuid()}")) == 1
@@ -230,7 +234,7 @@ def test_unwritable_kernel_file_only_warns(tmp_path: Path) -> None:
     (tmp_path / "full.py").write_text(script)
     found = subprocess.run(
         [sys.executable, "-X", "faulthandler", str(tmp_path / "full.py")],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "GA_CACHE": str(cache)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "GA_CACHE_DIR": str(cache)},
         capture_output=True,
         text=True,
         check=True,
@@ -241,7 +245,8 @@ def test_unwritable_kernel_file_only_warns(tmp_path: Path) -> None:
 
 
 def test_folder_writable_by_others_is_not_used(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.delenv("GA_CACHE", raising=False)
+    for name in ("GA_CACHE_DIR", "GA_CACHE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "theirs"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
     open_ = tmp_path / "theirs" / "evolution-gate" / "numba" / kernel_cache.key()
@@ -250,8 +255,8 @@ def test_folder_writable_by_others_is_not_used(tmp_path: Path, monkeypatch) -> N
     found = kernel_cache.folder.__wrapped__()
     assert found is not None
     assert found.is_relative_to(tmp_path / "mine")
-    # Named by the user, it is: an image's cache belongs to whoever built it.
-    monkeypatch.setenv("GA_CACHE", str(tmp_path / "theirs"))
+    # Named by the user, it is: an image's cache belongs to the user who built it.
+    monkeypatch.setenv("GA_CACHE_DIR", str(tmp_path / "theirs"))
     assert kernel_cache.folder.__wrapped__() == open_
 
 

@@ -37,7 +37,7 @@ def test_commit_waits_for_locked_sqlite(tmp_path, history):
         run = history.begin(ledger)
         give_up_at_once(ledger)
         with (
-            ledger.own(run),
+            ledger.acquire(run),
             closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other,
         ):
             other.execute("BEGIN IMMEDIATE")
@@ -57,7 +57,7 @@ def test_permanently_locked_sqlite_is_error_with_remedy(tmp_path, history, monke
         give_up_at_once(ledger)
         run = history.begin(ledger)
         with (
-            ledger.own(run),
+            ledger.acquire(run),
             closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other,
         ):
             other.execute("BEGIN IMMEDIATE")
@@ -89,7 +89,7 @@ def test_commit_waits_for_full_disk(full, history):
     store = f"sqlite:///{full.path / 'ledger.db'}"
     with closing(open_ledger(store, create=True)) as ledger, looking_at(store):
         run = history.begin(ledger)
-        with ledger.own(run):
+        with ledger.acquire(run):
             history.commit(ledger, run, 0)
             assert full.fill().confirmed
             committing = threading.Thread(target=history.commit, args=(ledger, run, 1))
@@ -116,7 +116,7 @@ def test_commit_waits_for_full_postgresql_disk(history):
                     history.commit(ledger, run, generation)
                     done.append(generation)
 
-            with ledger.own(run):
+            with ledger.acquire(run):
                 assert full.fill().confirmed
                 committing = threading.Thread(target=commit_all)
                 committing.start()
@@ -134,7 +134,7 @@ def test_permanently_full_disk_is_error_with_remedy(full, history, monkeypatch):
     store = f"sqlite:///{full.path / 'ledger.db'}"
     with closing(open_ledger(store, create=True)) as ledger, looking_at(store):
         run = history.begin(ledger)
-        with ledger.own(run):
+        with ledger.acquire(run):
             history.commit(ledger, run, 0)
             assert full.fill().confirmed
             with pytest.raises(LedgerError, match=rf"disk is full.*make space.*ga resume {run}"):
@@ -186,7 +186,7 @@ def test_postgresql_killed_during_commit_commits_once(
 
     with closing(open_ledger(postgres, create=True)) as ledger:
         run = history.begin(ledger)
-        with ledger.own(run) as owner:
+        with ledger.acquire(run) as owner:
             history.commit(ledger, run, 0)
             if moment == "between":
                 strike()
@@ -250,7 +250,7 @@ def test_repeated_postgresql_kills_lose_nothing(postgres, server, history):
 
     with closing(open_ledger(postgres, create=True)) as ledger:
         run = history.begin(ledger)
-        with ledger.own(run):
+        with ledger.acquire(run):
             thread = threading.Thread(target=disturb)
             thread.start()
             committed = 0
@@ -291,11 +291,11 @@ def test_superseded_owner_stops_after_server_restart(
         closing(open_ledger(postgres, create=False)) as two,
     ):
         run = history.begin(one)
-        with one.own(run):
+        with one.acquire(run):
             history.commit(one, run, 0)
             server.kill()
             server.start()
-            with two.own(run):
+            with two.acquire(run):
                 history.commit(two, run, 1)
                 before = history.digest
                 if still_there:

@@ -27,7 +27,7 @@ def test_second_coordinator_is_refused_with_owner_name(store, history, monkeypat
         closing(open_ledger(store, create=False)) as two,
     ):
         run, other = history.begin(one), history.begin(one)
-        with one.own(run):
+        with one.acquire(run):
             said = rf"run {run} is being evolved by another process \(process {os.getpid()} on"
             with monkeypatch.context() as patch:
                 patch.setattr(ownership, "GRACE", 0.2)
@@ -37,11 +37,11 @@ def test_second_coordinator_is_refused_with_owner_name(store, history, monkeypat
                     history.commit(two, run, 0)
             assert counts(store) == (0, 0, 0)
             # Another run is another matter.
-            with two.own(other):
+            with two.acquire(other):
                 history.commit(two, other, 0)
             history.digest = GENESIS
             history.commit(one, run, 0)
-        with two.own(run):
+        with two.acquire(run):
             history.commit(two, run, 1)
         with pytest.raises(InputError, match="no such run"):
             own(one, "nobody")
@@ -50,14 +50,14 @@ def test_second_coordinator_is_refused_with_owner_name(store, history, monkeypat
 def test_superseded_owner_writes_nothing(store, history):
     with closing(open_ledger(store, create=True)) as ledger:
         run = history.begin(ledger)
-        with ledger.own(run) as owner:
+        with ledger.acquire(run) as owner:
             history.commit(ledger, run, 0)
             before = counts(store)
             change(store, "UPDATE runs SET token = token + 1")
             with pytest.raises(LedgerError, match="another process evolves it now"):
                 history.commit(ledger, run, 1)
         assert counts(store) == before
-        with ledger.own(run) as follower:
+        with ledger.acquire(run) as follower:
             assert follower.token == owner.token + 2
             history.commit(ledger, run, 1, digest="1" * 64)
     assert counts(store)[0] == 2
@@ -67,7 +67,7 @@ _HOLDER = """
 import sys, time
 from ga.ledger import open_ledger
 ledger = open_ledger(sys.argv[1], create=False)
-with ledger.own(sys.argv[2]):
+with ledger.acquire(sys.argv[2]):
     print("owned", flush=True)
     time.sleep(120)
 """
@@ -88,14 +88,14 @@ def test_lock_ends_with_killed_process(store, history, monkeypatch):
         holder.kill()
         holder.wait()
         monkeypatch.undo()
-        with ledger.own(run):
+        with ledger.acquire(run):
             history.commit(ledger, run, 0)
 
 
 def test_lock_file_is_removed_on_release(tmp_path, history):
     with closing(open_ledger(str(tmp_path / "l.db"), create=True)) as ledger:
         run = history.begin(ledger)
-        with ledger.own(run):
+        with ledger.acquire(run):
             assert (tmp_path / f"l.db.{run}.lock").exists()
         assert list(tmp_path.glob("*.lock")) == []
 

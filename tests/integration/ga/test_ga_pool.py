@@ -69,7 +69,7 @@ def test_every_attempt_is_reported_with_its_outcome(seen, poisonous):
     crash = ("local", "crashed", "exit status 3")
     with closing(workers):
         found = {result.indices: result for result in workers.run(group, [(0, 1, 2)])}
-        assert workers.abandoned == {}
+        assert workers.unanswered_attempts == {}
         for index in range(3):
             result = found[index,]
             # With the batch, and then alone; the last of three alone is told as the outcome.
@@ -79,9 +79,9 @@ def test_every_attempt_is_reported_with_its_outcome(seen, poisonous):
         results = workers.run(group, [(0, 1, 2)])
         assert next(results).indices == (0,)
         results.close()
-    assert set(workers.abandoned) == {1, 2}
-    assert [t.outcome for t in workers.abandoned[1]] == ["crashed", "withdrawn"]
-    assert [t.outcome for t in workers.abandoned[2]] == ["crashed"]
+    assert set(workers.unanswered_attempts) == {1, 2}
+    assert [t.outcome for t in workers.unanswered_attempts[1]] == ["crashed", "withdrawn"]
+    assert [t.outcome for t in workers.unanswered_attempts[2]] == ["crashed"]
 
 
 def test_externally_killed_workers_quarantine_nothing(seen, poisonous):

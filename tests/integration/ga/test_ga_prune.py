@@ -6,7 +6,7 @@ import json
 import shutil
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -162,7 +162,7 @@ def test_owned_run_is_kept(store, history, ga, monkeypatch):
     monkeypatch.setattr(ownership, "GRACE", 0.2)
     run = made(store, history)
     aged(store, run, 3)
-    with closing(open_ledger(store, create=False)) as ledger, ledger.own(run):
+    with closing(open_ledger(store, create=False)) as ledger, ledger.acquire(run):
         before = everything(store)
         for more in ([], ["--yes"]):
             status, out, _ = ga("prune", "--older-than", "2", "--json", *more)
@@ -366,9 +366,28 @@ def test_only_large_ledger_is_announced(empty, monkeypatch, capsys):
     monkeypatch.setattr(waiting, "PAUSE", 0.01)
     before = threading.active_count()
     with closing(open_ledger(str(empty), create=False)) as ledger:
-        with waiting.told_if_large(ledger):
+        with waiting.announced_if_large(ledger):
             assert threading.active_count() == before
         monkeypatch.setattr(waiting, "LARGE", 0)
-        with waiting.told_if_large(ledger):
+        with waiting.announced_if_large(ledger):
             wait_until(announced, seconds=30, what="the ledger is announced")
         assert threading.active_count() == before
+
+
+def test_resume_announces_what_it_reads(tmp_path, monkeypatch):
+    store, reading = str(tmp_path / "ledger.db"), []
+
+    @contextmanager
+    def announced(ledger):
+        reading.append(ledger.engine.url.database)
+        yield
+        reading.append("read")
+
+    argv = ["--store", store, "--mode", "local", "--workers", "1", "--top", "0"]
+    begin = ["--market", "synthetic:assets=1,bars=300", "--families", "ema_crossover"]
+    size = ["--population-size", "4", "--generations", "1", "--run-id", "0" * 12]
+    assert main.main(["evolve", *begin, *size, *argv]) == 0
+    monkeypatch.setattr(main, "announced_if_large", announced)
+    assert reading == []
+    assert main.main(["resume", "0" * 12, *argv]) == 0
+    assert reading == [store, "read"]

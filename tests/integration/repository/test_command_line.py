@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from ga.cli.help import HelpFormatter, commands_of
 from ga.cli.parser import make_parser as ga_parser
 from validation.cli.parser import make_parser as gate_parser
 
+ROOT = Path(__file__).resolve().parents[3]
 PARSERS = {"ga": ga_parser, "evolution-gate": gate_parser, "fixtures": fixtures_parser}
 
 
@@ -34,6 +37,13 @@ def test_every_option_is_described(program: str) -> None:
     assert bare == []
 
 
+@pytest.mark.parametrize("name", commands_of(gate_parser()))
+def test_command_of_the_gate_has_description_and_example(name: str) -> None:
+    command = commands_of(gate_parser())[name]
+    assert str(command.description).endswith(".")
+    assert f"{gate_parser().prog} {name}" in str(command.epilog)
+
+
 @pytest.mark.parametrize("program", PARSERS)
 def test_every_default_is_shown(program: str) -> None:
     unsaid = []
@@ -48,6 +58,29 @@ def test_every_default_is_shown(program: str) -> None:
                 said = f"{action.help} (default: {action.default})"
                 if said.replace("%%", "%") not in text:
                     unsaid.append(f"{parser.prog} {action.option_strings[-1]}")
+    assert unsaid == []
+
+
+def test_every_ga_command_has_description_and_example() -> None:
+    first, *commands = walk(ga_parser())
+    assert len(commands) >= 20
+    assert [one.prog for one in commands if not one.description] == []
+    lacking = [one.prog for one in commands if f"  {one.prog}" not in (one.epilog or "")]
+    assert lacking == []
+    assert first.description
+
+
+def test_every_ga_option_without_default_says_so() -> None:
+    unsaid = [
+        f"{parser.prog} {action.option_strings[-1]}"
+        for parser in walk(ga_parser())
+        for action in parser._actions
+        if isinstance(action, argparse._StoreAction)
+        and action.option_strings
+        and action.default is None
+        and not action.required
+        and "default" not in str(action.help)
+    ]
     assert unsaid == []
 
 
@@ -110,3 +143,23 @@ def test_bash_completes(line: str, expected: set[str], capsys: pytest.CaptureFix
     )
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True)
     assert expected <= set(done.stdout.split()), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["--anew"], ["--force"]),
+        (["--part", "1/4"], ["--shard", "1/4"]),
+        (["--minutes", "2"], ["--time-budget", "2"]),
+    ],
+)
+def test_old_options_of_certify_still_work(old: list[str], new: list[str]) -> None:
+    parse = gate_parser().parse_args
+    assert parse(["certify", *old]) == parse(["certify", *new]) != parse(["certify"])
+
+
+def test_old_name_of_screenshot_still_works() -> None:
+    argv = [sys.executable, "-m", "reports.screenshot", "--help"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: python -m tools.screenshot ")

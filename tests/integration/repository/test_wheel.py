@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests.support.evidence_builders import passing, write
-from validation.certificates import code_hash
+from validation.code_hashes import code_hash
 from validation.criteria.registry import CRITERIA
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -82,7 +82,7 @@ def test_wheel_contains_every_file(installed: Path) -> None:
 
 def test_installed_gate_has_the_same_hash(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import validation.certificates as c, evolution_gate.reports as r, ga\n"
+        "import validation.code_hashes as c, evolution_gate.reports as r, ga\n"
         "print(c.code_hash(), c.__file__, r.__file__, ga.__file__, sep='\\n')"
     )
     found = run(installed, tmp_path, "-c", code)

@@ -90,6 +90,21 @@ def test_no_repeat_that_would_end_after_the_budget(run: Run) -> None:
     result.stderr.fnmatch_lines(["*no attempt 2 for service_load*of the time budget are left*"])
 
 
+def test_pull_request_leaves_out_what_does_not_fit(run: Run) -> None:
+    result, ((_, stages),) = run("--gate=pull-request", "--time-budget=7")
+    assert "speedup" not in stages
+    assert "recovery" in stages
+    result.stderr.fnmatch_lines(["*left out for the time budget: *speedup*"])
+    assert result.ret == 0
+
+
+def test_budget_too_short_for_any_stage_is_refused(run: Run) -> None:
+    result, made = run("--gate=pull-request", "--time-budget=0.5")
+    assert made == []
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["*--time-budget 0.5: no stage fits*"])
+
+
 def test_only_runs_the_stages_of_a_criterion(run: Run) -> None:
     _, made = run("--only=speedup", "--only=network_latency")
     ((options, stages),) = made

@@ -6,6 +6,7 @@ import ast
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from validation import code_syntax
-from validation.certificates import code_hash, hash_of
+from validation.certificates import append, read_certificates, refused
+from validation.code_hashes import code_hash, criterion_hash, hash_of
 from validation.code_syntax import syntax
+from validation.criteria.registry import CRITERIA
+from validation.simulation.campaign import certificates
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = '''\
@@ -193,3 +197,86 @@ def test_every_python_gives_the_same_hash(python: str) -> None:
 
 def test_code_hash_covers_this_project() -> None:
     assert code_hash() == hash_of(ROOT)
+
+
+def criteria(root: Path) -> Path:
+    """A project with three criteria: ``b`` imports ``a``, which imports ``shared``."""
+    for name, content in {
+        "validation/criteria/__init__.py": "",
+        "validation/criteria/registry.py": "R = 1\n",
+        "validation/criteria/shared.py": "S = 1\n",
+        "validation/criteria/a.py": "from validation.criteria import shared\n",
+        "validation/criteria/b.py": "def b():\n    from validation.criteria.a import shared\n",
+        "validation/criteria/c.py": "C = 1\n",
+    }.items():
+        file = project(root) / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("changed", "voided"),
+    [
+        ("validation/criteria/a.py", "ab"),
+        ("validation/criteria/b.py", "b"),
+        ("validation/criteria/c.py", "c"),
+        ("validation/criteria/new.py", ""),
+        ("validation/criteria/shared.py", "ab"),
+        ("validation/criteria/__init__.py", "abc"),
+        ("validation/criteria/registry.py", "abc"),
+        ("validation/criteria/part/deep.py", "abc"),
+        ("validation/soak/a.py", "abc"),
+        ("fixtures/b.py", "abc"),
+        ("deploy/rules.yml", "abc"),
+    ],
+)
+def test_change_voids_criteria_that_run_it(changed: str, voided: str, tmp_path: Path) -> None:
+    before = {name: hash_of(criteria(tmp_path), name) for name in "abc"}
+    whole = hash_of(tmp_path)
+    (tmp_path / changed).parent.mkdir(exist_ok=True)
+    (tmp_path / changed).write_text("import validation.criteria.shared\nX = 2\n")
+    after = {name: hash_of(tmp_path, name) for name in "abc"}
+    assert "".join(name for name in "abc" if after[name] != before[name]) == voided
+    assert hash_of(tmp_path) != whole
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from validation.criteria.c import C",
+        "from validation.criteria import c",
+        "import validation.criteria.c as other",
+        "def late():\n    from validation.criteria.c import C",
+        "from ..criteria import c",
+        "from . import helpers",
+        "from validation import criteria",
+        "import validation.criteria",
+    ],
+)
+def test_criterion_that_the_gate_imports_counts_for_all(line: str, tmp_path: Path) -> None:
+    (criteria(tmp_path) / "validation/soak/a.py").write_text(line + "\n")
+    before = hash_of(tmp_path, "a")
+    (tmp_path / "validation/criteria/c.py").write_text("C = 2\n")
+    assert hash_of(tmp_path, "a") != before
+
+
+def test_name_without_file_has_the_whole_hash(tmp_path: Path) -> None:
+    for name in ("mine", "", "registry", "__init__", "../soak/a", "\0"):
+        assert hash_of(criteria(tmp_path), name) == hash_of(tmp_path), name
+
+
+@pytest.mark.parametrize("criterion", [one.id for one in CRITERIA])
+def test_built_in_criterion_has_its_own_hash(criterion: str) -> None:
+    assert criterion_hash(criterion) == hash_of(ROOT, criterion) != code_hash()
+
+
+def test_certificate_needs_the_hash_of_its_criterion(tmp_path: Path) -> None:
+    path = tmp_path / "certificates.jsonl"
+    mine, *_ = certificates(["speedup"])
+    others = (code_hash(), criterion_hash("dashboard"), "0" * 64, "")
+    for code in (mine.code, *others):
+        append(path, replace(mine, code=code))
+    assert [one.code for one in read_certificates(path)] == [mine.code]
+    assert read_certificates(path, codes={"mine"}) == ()
+    assert refused(path) == ("4 made with another version of the gate",)

@@ -32,7 +32,7 @@ VERDICT_RUNS = 3_000
 
 
 def reach(runs: int) -> float:
-    """Three standard errors of a rate of 5 % over so many runs."""
+    """Three standard errors of a rate of 5 % over ``runs`` runs."""
     return 3 * math.sqrt(ALPHA * (1 - ALPHA) / runs)
 
 
@@ -113,7 +113,7 @@ def test_trend(blocks: int, alike: float) -> None:
 
 
 def outages(seed: int, share: float, mean_s: float, hours: float) -> list[list[float]]:
-    """Lengths of the outages that end within so many hours up, for a given availability."""
+    """Lengths of the outages that end within ``hours`` hours up, for a given availability."""
     random = dice(seed)
     expected = 3600 * hours * (1 / share - 1) / mean_s
     counts = random.poisson(expected, RUNS)
@@ -158,7 +158,7 @@ def said(criterion: str, events: list[Timed]) -> Status:
 
 
 def pairs(ratios: list[float]) -> list[Timed]:
-    """Equal work on one node and on four, by turns, so many times as fast there."""
+    """Equal work on one node and on four, by turns, one pair for each ratio of their speeds."""
     events: list[Timed] = []
     for pair, ratio in enumerate(ratios):
         for place, arm in enumerate(("local", "distributed")):

@@ -1,4 +1,4 @@
-"""The load of other programs on the real machine, told from that of the gate's own."""
+"""The load of other programs on the real machine, distinguished from that of the gate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ USED_S = 0.5
 
 @contextmanager
 def burning(marks: dict[str, str] | None = None) -> Iterator[int]:
-    """A process that uses a core, of which this process knows nothing more than a stranger."""
+    """A process that uses a core, which this process knows no better than any other user does."""
     with subprocess.Popen([sys.executable, "-c", BURN], env=marks or {}) as process:
         try:
             yield process.pid
@@ -42,15 +42,15 @@ def test_own_child_is_own_load() -> None:
     assert second.idle_s >= first.idle_s
 
 
-def test_stranger_is_other_load_until_marked() -> None:
+def test_unmarked_process_is_other_load() -> None:
     with burning({"GA_STACK_ID": "abc"}) as pid:
         # Seen by a gate that is not its parent.
-        stranger, stack = Account(-1, ()), Account(-1, ("GA_STACK_ID=abc",))
+        unmarked, stack = Account(-1, ()), Account(-1, ("GA_STACK_ID=abc",))
         begun = processes()
-        for account in (stranger, stack):
+        for account in (unmarked, stack):
             account.add(begun)
         before = used(pid)
         wait_until(lambda: used(pid) >= before + USED_S, seconds=120, what="CPU time")
         now = processes()
         # The kernel's threads count as own for both.
-        assert stack.add(now) - stranger.add(now) >= USED_S - 0.1
+        assert stack.add(now) - unmarked.add(now) >= USED_S - 0.1

@@ -25,6 +25,7 @@ CONFTEST = """
 from pathlib import Path
 import pytest
 from validation.decision import Decision, GateResult
+from validation.thresholds import Targets, Tier
 from validation.verdict import Status, Verdict
 
 pytest_plugins = ["validation.pytest_plugin"]
@@ -39,7 +40,8 @@ def gate_result(request):
         for name, s in statuses.items()
     }}
     result = GateResult(
-        decision=Decision({decision!r}), criteria=(), verdicts=verdicts, sources=()
+        decision=Decision({decision!r}), criteria=(), verdicts=verdicts, sources=(),
+        targets=Targets(name="", values={{}}, tiers={{"w": Tier.WARN, "i": Tier.INFORMATIONAL}}),
     )
     return publish(request.config, result, Path("out"))
 """
@@ -75,6 +77,15 @@ def test_fail_verdict_fails_its_test(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*a: 1 -- because a*", "*1 failed, 1 passed*"])
 
 
+@pytest.mark.parametrize("tier", ["w", "i"])
+def test_fail_of_lower_tier_fails_no_test(pytester: pytest.Pytester, tier: str) -> None:
+    result = run(pytester, "GO", "--gate=phase2", "-rx", a="PASS", **{tier: "FAIL"})
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [f"*its tier is *: {tier}: 1 -- because {tier}", "*1 passed, 1 xfailed*"]
+    )
+
+
 @pytest.mark.parametrize(
     ("decision", "status", "code"), [("GO", "PASS", 0), ("INCONCLUSIVE", "INCONCLUSIVE", 2)]
 )
@@ -90,6 +101,26 @@ def test_no_go_exits_with_status_1(pytester: pytest.Pytester) -> None:
 
 def test_missing_verdict_is_inconclusive(pytester: pytest.Pytester) -> None:
     assert run(pytester, "GO", "--gate=phase2", "-k", "nothing", a="PASS").ret == 2
+
+
+@pytest.mark.parametrize(
+    ("decision", "status", "code"),
+    [("GO", "PASS", 0), ("INCONCLUSIVE", "INCONCLUSIVE", 0), ("NO-GO", "FAIL", 1)],
+)
+def test_pull_request_fails_only_for_no_go(
+    pytester: pytest.Pytester, decision: str, status: str, code: int
+) -> None:
+    result = run(pytester, decision, "--gate=pull-request", a=status)
+    assert result.ret == code
+    said = result.stdout.str()
+    warned = "warning: INCONCLUSIVE, 1 of 1 criteria are open: it fails no pull request" in said
+    assert warned == (decision == "INCONCLUSIVE")
+
+
+def test_crash_in_pull_request_keeps_its_status(pytester: pytest.Pytester) -> None:
+    assert run(pytester, "GO", "--gate=pull-request", "-k", "nothing", a="PASS").ret == 5
+    pytester.makepyfile(test_broken="import nothing_of_that_name")
+    assert run(pytester, "GO", "--gate=pull-request", a="PASS").ret == 2
 
 
 def test_other_failed_test_prevents_status_0(pytester: pytest.Pytester) -> None:

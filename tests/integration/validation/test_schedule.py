@@ -76,9 +76,10 @@ class Fake:
         self.nodes = [self._node("n1"), self._node("n2")]
 
     def _node(self, name: str) -> Any:
-        acts = ("kill", "start", "pause", "resume", "partition", "heal", "mend", "kill_worker")
+        acts = ("kill", "start", "pause", "resume", "partition", "heal", "kill_worker")
         does = {act: lambda act=act: self.do(act, name) for act in acts}
         does["impair"] = lambda what: self.do(what.fault, name)
+        does["restore"] = lambda: self.do("mend", name)
         does["hog_memory"] = lambda _share, _seconds: self.do("memory", name)
         return SimpleNamespace(name=name, alive=True, **does)
 
@@ -110,11 +111,11 @@ def test_undo_runs_whatever_happens(fault: str, fails: bool) -> None:
     outages = ExcusedOutages()
     with (
         pytest.raises(RuntimeError) if fails else nullcontext(),
-        inject(stack, outages, step, told.append) as strike,  # type: ignore[arg-type]
+        inject(stack, outages, step, told.append) as injected,  # type: ignore[arg-type]
     ):
         if fails:
             raise RuntimeError("the run broke")
-    phases = strike.phases("w")
+    phases = injected.phases("w")
     assert (phases.fault, phases.target, phases.noticed_s) == (fault, target, None)
     assert 0 <= phases.confirmed_s <= phases.undo_s <= phases.undone_s <= (phases.back_s or 0)
     assert [f"{one.fault} {one.target}" for one in told] == stack.done

@@ -34,10 +34,9 @@ from validation.decision import Decision, decide
 from validation.evidence.log import EvidenceError
 from validation.evidence.records import Gap, Note
 from validation.soak import MANIFEST, read_soak
-from validation.soak.background import CONSOLE
 from validation.soak.forecast import Live
 from validation.soak.loop import due
-from validation.soak.segments import Folder, Plan, Segments, locked
+from validation.soak.segments import Folder, Plan, Segments
 from validation.verdict import Status, judge
 
 
@@ -383,34 +382,3 @@ def test_soak_is_listed_from_begin_to_end(
         (one,) = said["left_out"]
         assert (one["status"], one["failed"]) == (status, ["no_data_loss"])
         log.write_bytes(b"".join(killed))
-
-
-def test_background_soak_goes_on_without_its_starter(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "s"
-    argv = ["soak", "--hours", "2", "--simulate", "--seed", "3", "--out", str(out)]
-    assert main([*argv, "--background"]) == 0
-    said = capsys.readouterr().out
-    assert f"its output: {out / CONSOLE}" in said
-    wait_until(lambda: Folder.load(out).finished, seconds=math.inf, what="the soak ends")
-    found = read_soak(out)
-    assert found.closed
-    assert any("2 h are watched" in note.text for note in found.all(Note))
-    assert "2 h are watched" in (out / CONSOLE).read_text()
-
-
-def test_background_soak_that_cannot_start_says_why(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "s"
-    argv = ["soak", "--hours", "2", "--simulate", "--seed", "3", "--out", str(out)]
-    assert main(argv) == 2
-    held = locked(out)
-    try:
-        assert main([*argv, "--resume", "--background"]) == 2
-    finally:
-        os.close(held)
-    said = capsys.readouterr().err
-    assert "the soak ended with status 2: error: " in said
-    assert "another process runs this soak" in said

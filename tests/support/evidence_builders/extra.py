@@ -100,10 +100,15 @@ def climbing(per_minute: float, seconds: float, *, noise: float = 2e6) -> list[T
 
 
 def write(
-    path: Path, events: Sequence[Timed], *, run: str = "run-1", backend: str = "processes"
+    path: Path,
+    events: Sequence[Timed],
+    *,
+    run: str = "run-1",
+    backend: str = "processes",
+    began: float = T0,
 ) -> Path:
-    """The record as a file."""
-    now = T0
+    """The record as a file, opened at ``began``."""
+    now = began
     first = opening(run, backend=backend)
     with EvidenceWriter(
         path,

@@ -1,6 +1,7 @@
 """Single synthetic records: see ``validation.simulation``."""
 
 # ruff: noqa: F401, F403
+from validation.simulation.load import *
 from validation.simulation.monitors import (
     answered,
     job,

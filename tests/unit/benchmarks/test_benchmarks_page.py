@@ -74,7 +74,7 @@ def test_report_is_complete_and_offline(tmp_path: Path) -> None:
     ]
     law = measured.law()
     assert law is not None
-    remarks = scale_remarks(law, measured.foretold(COSTS))
+    remarks = scale_remarks(law, measured.predicted(COSTS))
     facts = {"cpu": "Xeon", "cores": 2}
     page = tmp_path / "report.html"
     write_page(
@@ -124,11 +124,11 @@ def test_page_thins_samples_and_keeps_the_extremes(tmp_path: Path) -> None:
 
 
 def test_remarks_compare_the_simulation_with_measurements() -> None:
-    law, foretold = scaleout().law(), scaleout().foretold(COSTS)
-    first, second = scale_remarks(law, foretold)
+    law, predicted = scaleout().law(), scaleout().predicted(COSTS)
+    first, second = scale_remarks(law, predicted)
     assert "serial part" in first
     assert "1 node 66.3 s for 66.3 s (+0%)" in second
-    assert ("NOT within" in second) == any(abs(one.error) > 0.1 for one in foretold)
+    assert ("NOT within" in second) == any(abs(one.error) > 0.1 for one in predicted)
     assert scale_remarks(None, ()) == []
 
 

@@ -1,4 +1,4 @@
-"""The scalability law recovers what made the data, and the simulation foretells it."""
+"""The scalability law recovers what made the data, and the simulation predicts it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from evolution_gate.benchmarks.bench_scaleout import ScaleOut
 from evolution_gate.benchmarks.cluster_arms import evaluated
-from evolution_gate.benchmarks.scaling import fit, foretell, slope, throughput
+from evolution_gate.benchmarks.scaling import fit, predict, slope, throughput
 from ga.capacity.cost_model import Costs
 from ga.capacity.simulate import play
 from ga.cli.main import main
@@ -84,7 +84,7 @@ def test_prediction_matches_simulated_arms() -> None:
     seconds = {
         n: [play(true, population=600, generations=3, nodes=n, slots=1).seconds] for n in (1, 2, 4)
     }
-    found = foretell(
+    found = predict(
         seconds=seconds,
         cpu_seconds=dict.fromkeys(seconds, 600 * 3 * COSTS.mean),
         costs=COSTS,
@@ -95,7 +95,7 @@ def test_prediction_matches_simulated_arms() -> None:
     assert [one.nodes for one in found] == [1, 2, 4]
     assert all(abs(one.error) < 0.02 for one in found)
     # An arm on cores that were half as fast for its time is told by its CPU time.
-    slow_spell = foretell(
+    slow_spell = predict(
         seconds={**seconds, 4: [2 * seconds[4][0]]},
         cpu_seconds={**dict.fromkeys(seconds, 600 * 3 * COSTS.mean), 4: 2 * 600 * 3 * COSTS.mean},
         costs=COSTS,
@@ -106,7 +106,7 @@ def test_prediction_matches_simulated_arms() -> None:
     assert abs(slow_spell[-1].error) < 0.1
     # A cluster that stops scaling is not what the simulation says.
     seconds[4] = seconds[2]
-    bad = foretell(
+    bad = predict(
         seconds=seconds,
         cpu_seconds=dict.fromkeys(seconds, 600 * 3 * COSTS.mean),
         costs=COSTS,

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests and the cluster on AWS, checked without either."""
+"""The Kubernetes manifests, checked without a cluster."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from evolution_gate.fixtures.backends.kubernetes import manifests
 from evolution_gate.fixtures.services.monitoring import DEPLOY
-from ga.capacity.prices import EXTRAS, NODE
 from ga.cli.parser import make_parser as _parser
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -42,11 +42,6 @@ def cluster() -> dict[str, Any]:
 def job() -> dict[str, Any]:
     (found,) = documents("job.yaml")
     return found
-
-
-@pytest.fixture
-def aws() -> dict[str, Any]:
-    return yaml.safe_load((DEPLOY / "aws" / "cluster.yaml").read_text())
 
 
 def strict(schema: Any) -> Any:
@@ -166,7 +161,7 @@ def test_manifests_contain_no_secret() -> None:
     files = sorted((DEPLOY / "kuberay").glob("*.yaml"))
     assert [file.name for file in files] == [
         "alerts.yaml", "backup.yaml", "cluster.yaml", "disruption.yaml", "job.yaml",
-        "network.yaml", "redis.yaml",
+        "network.yaml", "redis.yaml", "validation-rbac.yaml",
     ]  # fmt: skip
     every = [one for file in files for one in documents(file.name)]
     assert "Secret" not in {one["kind"] for one in every}
@@ -186,7 +181,11 @@ def test_network_policy_covers_all_cluster_pods(
 ) -> None:
     policies = {one["metadata"]["name"]: one["spec"] for one in documents("network.yaml")}
     policy, name = policies["genetic-cluster"], cluster["metadata"]["name"]
-    assert policy["podSelector"] == {"matchLabels": {"ray.io/cluster": name}}
+    # All but the one that the gate cuts off.
+    assert policy["podSelector"] == {
+        "matchLabels": {"ray.io/cluster": name},
+        "matchExpressions": [{"key": manifests.CUT, "operator": "DoesNotExist"}],
+    }
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     for rule in policy["ingress"]:
         # An empty `from` lets everybody in.
@@ -340,58 +339,3 @@ def test_nightly_backup_is_watched(job: dict[str, Any]) -> None:
     assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
     submitter = job["spec"]["submitterPodTemplate"]["spec"]["containers"][0]
     assert container["image"] == submitter["image"]
-
-
-def test_ray_accepts_the_aws_configuration(aws: dict[str, Any]) -> None:
-    util = pytest.importorskip("ray.autoscaler._private.util")
-    prepared = util.prepare_config(copy.deepcopy(aws))
-    util.validate_config(prepared)
-    assert prepared["max_workers"] == 4
-    broken = {**aws, "min_wrokers": 2}
-    with pytest.raises(jsonschema.ValidationError):
-        util.validate_config(util.prepare_config(broken))
-
-
-def test_aws_machines_follow_the_plan(aws: dict[str, Any]) -> None:
-    head, worker = (aws["available_node_types"][name] for name in ("head", "worker"))
-    assert aws["head_node_type"] == "head"
-    for one in (head, worker):
-        assert one["node_config"]["InstanceType"] == "c5.2xlarge"
-        assert all(disk["Ebs"]["Encrypted"] for disk in one["node_config"]["BlockDeviceMappings"])
-    assert (worker["min_workers"], worker["max_workers"]) == (2, 4)
-    assert worker["node_config"]["InstanceMarketOptions"] == {
-        "MarketType": "spot",
-        "SpotOptions": {"MaxPrice": f"{EXTRAS.spot_cap:.2f}"},
-    }
-    assert "InstanceMarketOptions" not in head["node_config"]
-
-
-def test_aws_day_costs_less_than_thirty_dollars(aws: dict[str, Any]) -> None:
-    workers = aws["available_node_types"]["worker"]["max_workers"]
-    assert aws["max_workers"] == workers
-    machines = workers + 1
-    for name in ("head", "worker"):
-        (disk,) = aws["available_node_types"][name]["node_config"]["BlockDeviceMappings"]
-        assert disk["Ebs"]["VolumeSize"] == EXTRAS.disk_gb
-        assert aws["available_node_types"][name]["node_config"]["InstanceType"] == NODE.instance
-    parts = [
-        24 * NODE.on_demand,
-        24 * workers * EXTRAS.spot_cap,
-        24 * machines * EXTRAS.address_hour,
-        machines * EXTRAS.disk_gb * EXTRAS.disk_gb_month * 12 / 365,
-        EXTRAS.traffic_gb_day * EXTRAS.traffic_gb,
-    ]
-    assert max(NODE.spot) <= EXTRAS.spot_cap
-    assert sum(parts) < 30
-    # The sum at the top of the file.
-    text = (DEPLOY / "aws" / "cluster.yaml").read_text()
-    assert all(f" ${part:.2f}\n" in text for part in [*parts, sum(parts)])
-
-
-def test_aws_opens_only_ssh(aws: dict[str, Any]) -> None:
-    (start,) = [one for one in aws["head_start_ray_commands"] if "--head" in one]
-    assert "--dashboard-host=127.0.0.1" in shlex.split(start)
-    # Rules given here are added to Ray's own: inside the group, and ssh.
-    assert set(aws["provider"]["security_group"]) == {"GroupName"}
-    assert any("RAY_AUTH_MODE=token" in one for one in aws["setup_commands"])
-    assert "deploy/secrets" in aws["rsync_exclude"]

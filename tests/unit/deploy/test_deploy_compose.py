@@ -36,7 +36,7 @@ def test_compose_has_the_planned_services() -> None:
     }  # fmt: skip
     (network,) = COMPOSE["networks"].values()
     assert network["ipam"]["config"] == [{"subnet": "172.20.0.0/16"}]
-    assert all(SERVICES[name]["networks"] == ["genetic-cluster"] for name in LASTING)
+    assert all([*SERVICES[name]["networks"]] == ["genetic-cluster"] for name in LASTING)
 
 
 def test_only_planned_ports_are_published_on_loopback() -> None:

@@ -161,9 +161,9 @@ def test_model_agrees_with_simulation(population: int, nodes: int) -> None:
 def test_model_agrees_for_expensive_genomes(
     nodes: int,
 ) -> None:
-    dear = dataclasses.replace(REAL, genome={"ema_crossover": 2e-3, "pca_tree_quantile": 5.0})
-    played = play(dear, population=20_000, generations=1, nodes=nodes, slots=8)
-    said = generation(dear, 20_000, 8 * nodes)
+    expensive = dataclasses.replace(REAL, genome={"ema_crossover": 2e-3, "pca_tree_quantile": 5.0})
+    played = play(expensive, population=20_000, generations=1, nodes=nodes, slots=8)
+    said = generation(expensive, 20_000, 8 * nodes)
     assert said.seconds == pytest.approx(played.generations[-1], rel=0.2)
     assert (said.bound_by == "evaluation") == (nodes < 256)
 
@@ -280,7 +280,7 @@ def test_baseline_round_trips(tmp_path: Path) -> None:
 def test_invalid_baseline_error_says_how_to_measure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GA_CACHE", str(tmp_path))
+    monkeypatch.setenv("GA_CACHE_DIR", str(tmp_path))
     with pytest.raises(InputError, match=r"no baseline of this machine.*plan --measure"):
         load(None)
     file = tmp_path / "file.json"
@@ -374,6 +374,6 @@ def test_command_errors_are_one_line(
 def test_saved_baseline_of_machine_is_loaded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("GA_CACHE", str(tmp_path))
+    monkeypatch.setenv("GA_CACHE_DIR", str(tmp_path))
     save(known(), files.kept_at(this_machine()))
     assert load(None) == known()

@@ -124,9 +124,9 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         "is earlier than the row above; .*columns symbol=who symbol A",
     ),
     "no rows": (lambda: frame().iloc[:0], "no bars"),
-    "array": (lambda: frame().to_numpy(), "ndarray is no path, pandas.DataFrame or mapping"),
-    "list in mapping": (lambda: {"AAA": [1.0]}, "'AAA': list is no pandas.DataFrame"),
-    "number as name": (lambda: {1: frame()}, "market 1: DataFrame is no .* with the name"),
+    "array": (lambda: frame().to_numpy(), "ndarray is not a path, pandas.DataFrame or mapping"),
+    "list in mapping": (lambda: {"AAA": [1.0]}, "'AAA': list is not a pandas.DataFrame"),
+    "number as name": (lambda: {1: frame()}, "market 1: DataFrame is not a .* with the name"),
 }
 
 

@@ -67,17 +67,17 @@ def test_unwritable_cache_is_refused(exchange, set_clock, monkeypatch, tmp_path)
     exchange.add("BTC", "1h", 300)
     set_clock(START + 300 * HOUR)
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("GA_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"cache cannot be written \(.*GA_CACHE"):
+    monkeypatch.setenv("GA_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"cache cannot be written \(.*GA_CACHE_DIR"):
         load_market("hyperliquid:BTC")
 
 
 def test_cache_folder_follows_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("GA_CACHE", "/own")
+    monkeypatch.setenv("GA_CACHE_DIR", "/own")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert hyperliquid.cache_folder() == Path("/own")
-    monkeypatch.delenv("GA_CACHE")
+    monkeypatch.delenv("GA_CACHE_DIR")
     assert hyperliquid.cache_folder() == Path("/xdg/evolution-gate/hyperliquid")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert hyperliquid.cache_folder() == tmp_path / ".cache" / "evolution-gate" / "hyperliquid"

@@ -129,7 +129,7 @@ def test_failure_outside_evaluation_is_machine_error(seen):
     with closing(Pool(market=seen, settings=FailingSettings(folds=3), workers=1)) as workers:
         with pytest.raises(MachineError, match=r"OSError: .*Input/output error"):
             list(workers.run([GENOME], [(0,)]))
-        assert [one.outcome for one in workers.abandoned[0]] == ["withdrawn"]
+        assert [one.outcome for one in workers.unanswered_attempts[0]] == ["withdrawn"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_workers_that_always_die_quarantine_nothing(seen, settings, patience, tr
     ) as workers:
         with pytest.raises(MachineError, match=says):
             list(workers.run([GENOME], [(0,)]))
-        assert [one.outcome for one in workers.abandoned[0]] == tries
+        assert [one.outcome for one in workers.unanswered_attempts[0]] == tries
 
 
 def test_kernel_oom_kills_are_a_machine_error(seen, monkeypatch):

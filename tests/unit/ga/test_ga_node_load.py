@@ -91,7 +91,7 @@ def played(make: Callable[..., Any], fleet: ScriptedFleet, genomes: list[Genome]
         key=lambda genome: genome.hash,
         patience=PATIENCE,
         beat=lambda: log.append(("beat", fleet.now)),
-        handed_out=lambda indices, node: log.append(("handed out", indices, node)),
+        on_dispatch=lambda indices, node: log.append(("dispatched", indices, node)),
         clock=lambda: fleet.now,
         sleep=fleet.sleep,
     )

@@ -226,6 +226,7 @@ _ALLOWED = {
     ("backtest/panel.py", "sum"),
     ("market.py", "sum"),
     ("market.py", "steps.sum"),
+    ("series.py", "sum"),
     ("sources/bars.py", "empty.sum"),
     ("sources/columns.py", "sum"),
     ("sources/dialect.py", "sum"),

@@ -15,7 +15,7 @@ from evolution_gate.fixtures.faults import disk_full
 from ga.cli import main
 from ga.errors import InputError, LedgerError
 from ga.ledger import migrate, open_ledger
-from ga.ledger.connection import told_of_database
+from ga.ledger.connection import explained_database_errors
 from ga.store_url import url_of
 
 
@@ -107,10 +107,10 @@ def test_later_database_error_is_one_line(tmp_path):
         other.execute("DROP TABLE generations")
     with (
         pytest.raises(LedgerError, match=r"l\.db: failed \(no such table: generations\)"),
-        told_of_database(store),
+        explained_database_errors(store),
         closing(open_ledger(store, create=False)) as ledger,
     ):
-        ledger.last("0" * 12)
+        ledger.first_difference("0" * 12)
 
 
 @pytest.fixture

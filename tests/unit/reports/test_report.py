@@ -60,8 +60,10 @@ class Page(HTMLParser):
 def written(tmp_path: Path, events: list[Timed], **options: bool) -> tuple[str, str, str]:
     record = evidence(events, **options)
     paths = reports.write(decide([record]), [record], tmp_path / "out")
-    assert [path.name for path in paths] == ["report.html", "junit.xml", "summary.md"]
-    page, junit, summary = (path.read_text(encoding="utf-8") for path in paths)
+    assert [path.name for path in paths] == [
+        *("report.html", "junit.xml", "summary.md", "comment.md"),
+    ]
+    page, junit, summary = (path.read_text(encoding="utf-8") for path in paths[:3])
     return page, junit, summary
 
 

@@ -1,11 +1,11 @@
-"""The import rules between packages, the limits of modules and functions, and the generated part of
-docs/architecture.md."""
+"""The import rules between packages, the limits of modules and functions, the generated part of
+docs/architecture.md, and that the page names every folder."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from tools.architecture import (
     package_folders,
     updated,
 )
+from tools.folders import folders_of
 from tools.imports import Import, cycles, imports_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,6 +39,7 @@ fall; remove the entry when it is 0."""
 KNOWN_CYCLES: tuple[tuple[str, ...], ...] = ()
 """Groups of modules that import each other, sorted; remove a group when its cycle is gone."""
 PRODUCT = ("ga", "validation", "fixtures", "reports", "benchmarks", "tools")
+CHECKED_FOR_LENGTH = (*PRODUCT, "tests")
 MOST_MODULE_LINES = 400
 MOST_FUNCTION_LINES = 80
 LONG = re.compile(r"\s*# Long: \S")
@@ -62,15 +64,16 @@ def violations(imports: tuple[Import, ...], exceptions: Mapping[tuple[str, str],
     return lines
 
 
-def product_files(root: Path) -> Iterator[Path]:
-    """Every Python file of the product."""
-    for package in PRODUCT:
+def files_of(root: Path, packages: Sequence[str] = PRODUCT) -> Iterator[Path]:
+    """Every Python file of these packages."""
+    for package in packages:
         yield from sorted((root / package).rglob("*.py"))
 
 
 def long_modules(root: Path) -> list[str]:
     """Modules over the limit, one line each."""
-    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in product_files(root)}
+    files = files_of(root, CHECKED_FOR_LENGTH)
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in files}
     return [
         f"{path.relative_to(root)} has {lines} lines; split it by subject"
         for path, lines in lengths.items()
@@ -82,7 +85,7 @@ def long_functions(root: Path) -> list[str]:
     """Functions over the limit that give no reason, and reasons of functions that are not; one line
     each. Decorators do not count."""
     found = []
-    for path in product_files(root):
+    for path in files_of(root):
         text = path.read_text("utf-8")
         lines = text.splitlines()
         explained = {number for number, line in enumerate(lines, 1) if LONG.match(line)}
@@ -119,7 +122,8 @@ def test_modules_have_no_import_cycles(imports: tuple[Import, ...]) -> None:
 
 
 def test_no_module_is_too_long() -> None:
-    assert {path.relative_to(ROOT).parts[0] for path in product_files(ROOT)} == set(PRODUCT)
+    found = {path.relative_to(ROOT).parts[0] for path in files_of(ROOT, CHECKED_FOR_LENGTH)}
+    assert found == set(CHECKED_FOR_LENGTH)
     assert long_modules(ROOT) == []
 
 
@@ -130,6 +134,18 @@ def test_no_function_is_too_long_without_a_reason() -> None:
 def test_every_package_has_a_docstring() -> None:
     missing = [name for name, text in package_folders(ROOT).items() if not text]
     assert missing == [], "give __init__.py a docstring"
+
+
+def unnamed(page: str, folders: Sequence[str]) -> list[str]:
+    """Folders that the page does not have as code, with a slash at the end."""
+    return [folder for folder in folders if f"`{folder}/`" not in page]
+
+
+def test_every_folder_is_named_on_the_page() -> None:
+    folders = folders_of(ROOT, depth=2)
+    assert {"ga", "tests/unit", "deploy/aws", ".ci"} <= set(folders)
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert unnamed(page, folders) == [], "add it to the table Other folders"
 
 
 def test_generated_part_is_up_to_date() -> None:
@@ -203,6 +219,28 @@ def test_imported_name_resolves_to_its_module(tmp_path: Path) -> None:
     assert found == {("ga.ledger.store", "ga.market"), ("ga.ledger.store", "ga.clock")}
 
 
+def test_folder_that_is_nowhere_is_found() -> None:
+    page = "`ga/` and `docs/ci/` and deploy/aws/"
+    assert unnamed(page, ["ci", "deploy/aws", "docs/ci", "ga"]) == ["ci", "deploy/aws"]
+
+
+@pytest.mark.parametrize("git", ["missing", "not a checkout"])
+def test_folders_are_found_without_git(
+    git: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if git == "missing":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    files = ("a.py", "ga/deep/down/b.py", "x/__pycache__/c.pyc", "deploy/secrets/d", "y/secrets/e")
+    for name in (*files, "data/f", "ga/data/g", ".git/h/i"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / ".gitignore").write_text("__pycache__\n\ndeploy/secrets/\n/data/\n*.pyc\n")
+    assert folders_of(tmp_path, depth=2) == ["ga", "ga/data", "ga/deep", "y", "y/secrets"]
+    assert "ga/deep/down" in folders_of(tmp_path, depth=3)
+
+
 def test_package_without_docstring_is_found(tmp_path: Path) -> None:
     root = tree(tmp_path, {"ga/a.py": "", "ga/deep/b.py": ""})
     (root / "ga/__init__.py").write_text('"""The engine. It evolves."""\n')
@@ -210,11 +248,12 @@ def test_package_without_docstring_is_found(tmp_path: Path) -> None:
     assert package_folders(root) == {"ga": "The engine.", "ga/deep": None}
 
 
-def test_a_module_over_the_limit_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("package", ["ga", "tests"])
+def test_a_module_over_the_limit_is_found(package: str, tmp_path: Path) -> None:
     lines = "pass\n" * MOST_MODULE_LINES
-    root = tree(tmp_path, {"ga/at.py": lines, "ga/deep/over.py": f"{lines}pass\n"})
-    (line,) = long_modules(root)
-    assert line.startswith("ga/deep/over.py has 401 lines")
+    files = {f"{package}/at.py": lines, f"{package}/deep/over.py": f"{lines}pass\n"}
+    (line,) = long_modules(tree(tmp_path, files))
+    assert line.startswith(f"{package}/deep/over.py has 401 lines")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,13 @@ from validation.campaigns.attempts import (
 )
 from validation.campaigns.lists import ATTACHED, FULL
 from validation.campaigns.run import Step
-from validation.campaigns.selection import declared_seconds, require_known, steps_for, with_custom
+from validation.campaigns.selection import (
+    declared_seconds,
+    require_known,
+    steps_for,
+    with_custom,
+    within,
+)
 from validation.contract import CriterionPlugin
 from validation.criteria.registry import CRITERIA
 from validation.decision import GateResult, decide
@@ -38,6 +44,41 @@ MEASURED = [criterion.id for criterion in CRITERIA if criterion.id != "uptime"]
 
 def names(steps: Sequence[Step]) -> list[str]:
     return [name for step in steps for name in (step.stage, *step.alongside)]
+
+
+def fed(steps: Sequence[Step]) -> set[str]:
+    return {criterion for name in names(steps) for criterion in STAGES[name].feeds}
+
+
+@pytest.mark.parametrize("minutes", [3, 7])
+def test_steps_within_a_budget_feed_most_criteria(minutes: int) -> None:
+    found = within(FULL, 60.0 * minutes)
+    assert declared_seconds(found) <= 60 * minutes
+    assert [name for name in names(FULL) if name in names(found)] == names(found)
+    assert any(step.watched for step in found)
+    # Taking the stages in their order gives fewer.
+    first = list(FULL)
+    while declared_seconds(first) > 60 * minutes:
+        first.pop()
+    assert len(fed(found)) >= len(fed(first))
+
+
+def test_step_that_others_need_is_kept() -> None:
+    few = [step for step in FULL if step.stage in ("backup", "rollback", "population")]
+    for seconds in (90.0, 130.0, 220.0, 260.0):
+        found = names(within(few, seconds))
+        assert "backup" in found or "rollback" not in found, seconds
+
+
+def test_custom_stages_survive_a_budget() -> None:
+    found = within([step for step in FULL if step.stage in ("population", "panels")], 60.0)
+    assert found == [Step(stage="panels", custom=True)]
+
+
+def test_budget_that_fits_all_leaves_nothing_out() -> None:
+    assert within(FULL, declared_seconds(FULL)) == list(FULL)
+    with pytest.raises(InputError, match=r"--time-budget 0.5: no stage fits"):
+        within(FULL, 30.0)
 
 
 @pytest.mark.parametrize("criterion", MEASURED)

@@ -32,7 +32,7 @@ def priced(**changes: object) -> list[Timed]:
 
 
 def busier(factor: float) -> list[Timed]:
-    """Everything takes so many times as long."""
+    """Everything takes ``factor`` times as long."""
 
     def slower(record: Record) -> Record:
         if isinstance(record, CpuWindow):

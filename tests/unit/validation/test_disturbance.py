@@ -34,7 +34,7 @@ def loaded(events: Sequence[Timed], **load: float) -> list[Timed]:
 
 
 BUSY = {"other": 0.8, "own": 1.15}
-"""Two busy loops beside the stack on two cores."""
+"""Two busy loops next to the stack on two cores."""
 
 
 def said(criterion: str, events: Sequence[Timed]) -> Verdict:

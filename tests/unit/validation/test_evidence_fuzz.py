@@ -32,8 +32,10 @@ CERTIFIED = certificates(criterion.id for criterion in CRITERIA)
 BUILT_IN = {kind: cls for kind, cls in RECORDS.items() if cls.__module__.startswith("validation.")}
 NEVER_SET = {"node_check.refused", "workload.error"}
 """Fields that are null in every record of a healthy run."""
-NOT_SIMULATED = {"guard", "not_run", "target"}
-"""Kinds of a run on a deployed Compose project, which simulated runs lack: not yet edited."""
+NOT_SIMULATED = {"guard", "not_run", "stage", "target"}
+"""Kinds that simulated runs lack: those of a run on a deployed Compose project, not yet edited, and
+the durations of stages, which no verdict reads.
+"""
 
 
 def sample(edits: Sequence[Edit], count: int) -> list[Edit]:

@@ -110,7 +110,7 @@ def test_verdict_function_that_raises_does_not_pass() -> None:
 
 def test_gate_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "e.jsonl", HEALTHY)
-    # Whoever has certified this gate has certificates at the usual place.
+    # A gate that was certified has certificates at the usual place.
     none = ["--certificates", str(tmp_path / "none")]
     assert main(["gate", str(path), *none]) == 2
     said = capsys.readouterr()
@@ -173,5 +173,6 @@ def test_report_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     none = ["--certificates", str(tmp_path / "none")]
     assert main(["report", str(path), "--out", str(tmp_path / "out"), *none]) == 2
     assert capsys.readouterr().out.split() == [
-        str(tmp_path / "out" / name) for name in ("report.html", "junit.xml", "summary.md")
+        str(tmp_path / "out" / name)
+        for name in ("report.html", "junit.xml", "summary.md", "comment.md")
     ]

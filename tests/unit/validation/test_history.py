@@ -1,4 +1,4 @@
-"""Every individual has one fate, the lost and the doubled have names, and doubt never passes."""
+"""Every individual has one fate, lost and doubled ones are named, and unknown fates never pass."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def held(generation: int, found: str = "0-5", again: str = "", promised: bool = 
 
 
 def record(*events: Timed, work: Workload | None = WORK) -> list[Timed]:
-    """One workload, a node killed in it, and whatever the ledger held of it."""
+    """One workload, a node killed in it, and what the ledger held of it."""
     begun: list[Timed] = [(T0 + 10, CALL), (T0 + 15, receipt("kill", "node-2", T0 + 15, "w"))]
     ended: list[Timed] = [] if work is None else [(T0 + 40, work)]
     return [*begun, *ended, *events]

@@ -48,6 +48,16 @@ def test_webhook_keeps_its_notifications() -> None:
         requests.post(webhook.url, json=told, timeout=5)
 
 
+def test_webhook_translates_labels_of_nodes() -> None:
+    names = {"10.0.0.3": "worker-1"}
+    with Webhook() as webhook:
+        webhook.take(json.dumps(message(("NodeLost", "10.0.0.3", "firing"))).encode())
+        webhook.translate(lambda label: names.get(label, label))
+        told = message(("NodeLost", "10.0.0.3", "firing"), ("NodeLost", "10.0.0.4", "firing"))
+        webhook.take(json.dumps(told).encode())
+    assert [n.target for n in webhook.notifications] == ["10.0.0.3", "worker-1", "10.0.0.4"]
+
+
 def test_wait_matches_alert_and_node() -> None:
     with Webhook() as webhook:
 

@@ -17,7 +17,7 @@ from validation.targets import OwnStack
 
 
 def _campaign(takes: list[float]) -> list[str]:
-    """What is said of stages that are planned with a minute each, and take so many seconds."""
+    """What is said of stages that are planned with a minute each, and take these seconds."""
     said: list[str] = []
     now = [100.0]
     stages = [

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -28,7 +26,6 @@ from validation.mutation import guard_injectors
 from validation.safety.consent import EVERY_KIND, Consent, consent_of
 from validation.safety.guard import Guard, GuardError
 from validation.safety.guarded_stack import GuardedStack
-from validation.safety.other_jobs import other_jobs
 
 
 @dataclass
@@ -65,6 +62,9 @@ class System:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args: Node(str(args[0]) if args else "head", self.done).act(name)
+
+    def kill_cluster(self) -> Sequence[Receipt]:
+        return [Node(name, self.done).act("kill") for name in ("head", "n1", "n2")]
 
     def guarded(self, consent: Consent = EVERY_KIND) -> GuardedStack:
         guard = Guard(
@@ -130,6 +130,47 @@ def test_fault_without_consent_is_refused(fault: str) -> None:
     with system.guarded(Consent(kinds=frozenset({kind}))) as safe:
         strike(safe)
     assert system.done[0].startswith(fault)
+
+
+WHOLE = ["kill head", "kill n1", "kill n2"]
+
+
+def test_whole_cluster_needs_its_own_consent() -> None:
+    system = System()
+    with system.guarded(Consent(kinds=frozenset(FAULTS) - {Capability.CLUSTER})) as safe:
+        refused = safe.kill_cluster()
+    assert [(one.target, one.confirmed) for one in refused] == [
+        (name, False) for name in ("head", "n1", "n2")
+    ]
+    assert (system.done, system.events) == ([], ["refused"] * 3)
+
+
+def test_whole_cluster_is_undone_head_first() -> None:
+    system = System()
+    with system.guarded() as safe:
+        assert all(one.confirmed for one in safe.kill_cluster())
+        assert not safe.nodes[0].pause().confirmed
+        assert not safe.kill_service("redis").confirmed
+    assert sorted(system.done[:3]) == WHOLE
+    assert system.done[3:] == ["start_head head", "start n1", "start n2"]
+    assert system.events == ["refused", "refused", "undone", "undone", "undone"]
+
+
+def test_awaited_cluster_may_be_broken_again() -> None:
+    system = System()
+    with system.guarded() as safe:
+        safe.kill_cluster()
+        assert [one.target for one in safe.await_cluster()] == ["head", "n1", "n2"]
+        assert safe.nodes[1].kill().confirmed
+        assert safe.nodes[1].start().confirmed
+    assert system.events == []
+
+
+def test_whole_cluster_must_be_steady_before() -> None:
+    system = System(trouble=["n1 is not ALIVE"])
+    with system.guarded() as safe, pytest.raises(GuardError, match="no kill of mine"):
+        safe.kill_cluster()
+    assert system.done == []
 
 
 def test_second_node_waits_for_the_first() -> None:
@@ -308,53 +349,3 @@ def test_planted_defect_of_guard_shows(defect: str) -> None:
     with plant(None):
         assert harm(System()) != []
     assert harm(System()) == []
-
-
-@pytest.fixture
-def dashboard() -> Iterator[tuple[str, dict[str, Any]]]:
-    says: dict[str, Any] = {"status": 200, "rows": []}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(says["status"])
-            self.end_headers()
-            self.wfile.write(json.dumps(says["rows"]).encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", says
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def job(name: str, status: str, address: str | None) -> dict[str, Any]:
-    driver = None if address is None else {"node_ip_address": address}
-    return {"job_id": name, "submission_id": None, "status": status, "driver_info": driver}
-
-
-def test_only_going_jobs_of_others_count(dashboard: tuple[str, dict[str, Any]]) -> None:
-    url, says = dashboard
-    says["rows"] = [
-        job("ours", "RUNNING", "10.0.0.9"),
-        job("theirs", "RUNNING", "10.0.0.5"),
-        job("waiting", "PENDING", None),
-        job("over", "SUCCEEDED", "10.0.0.5"),
-    ]
-    assert other_jobs(url, {}, own="10.0.0.9") == ["theirs", "waiting"]
-    assert len(other_jobs(url, {}, own="")) == 3
-
-
-@pytest.mark.parametrize("says", [{"status": 500}, {"rows": {"a": 1}}, {"rows": [{}]}])
-def test_unknown_jobs_count_as_others(
-    dashboard: tuple[str, dict[str, Any]], says: dict[str, Any]
-) -> None:
-    url, known = dashboard
-    known.update(says)
-    (found,) = other_jobs(url, {}, own="")
-    assert found.startswith("unknown: the dashboard")
-    assert other_jobs("http://127.0.0.1:1", {}, own="")[0].startswith("unknown")

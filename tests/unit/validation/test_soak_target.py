@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from evolution_gate.fixtures.protocols import StackError
 from ga.errors import InputError
 from tests.support.compose_double import NAME, Engine
 from validation.cli.main import main
-from validation.soak import MANIFEST, Folder, Plan
+from validation.deployed_targets import ComposeTarget
+from validation.evidence.records import Note
+from validation.safety.guard import GuardError
+from validation.soak import MANIFEST, Folder, Plan, read_soak
 from validation.soak.options import folder_of, register, target_of_plan
-from validation.soak.run import require_same
-from validation.targets import ComposeTarget, OwnStack
+from validation.soak.run import require_same, soak
+from validation.soak.simulated_world import SimulatedWorld
+from validation.soak.stack_world import StackWorld
+from validation.stages.workloads import Workloads
+from validation.targets import OwnStack
 
 KILLS = ["--target", "compose", "--allow-faults", "kill", "--confirm", NAME]
 
@@ -128,3 +138,42 @@ def test_resumed_soak_requires_the_same_cluster(change: dict[str, object]) -> No
     assert f"{NAME} has {other.nodes} of {other.cpus_per_node:g} ({other.backend})" in str(
         failed.value
     )
+
+
+def test_guard_ends_the_soak_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "no kill of n1: redis is unhealthy"
+
+    def refuse(_: object, *, kill: bool) -> None:
+        raise GuardError(f"{why} ({kill})")
+
+    monkeypatch.setattr(SimulatedWorld, "work", refuse)
+    parser = argparse.ArgumentParser()
+    register(parser)
+    argv = ["--hours", "1", "--seed", "1", "--simulate", "healthy", "--out", str(tmp_path / "soak")]
+    record = read_soak(soak(parser.parse_args(argv)))
+    assert record.closed
+    notes = [one.text for one in record.all(Note)]
+    assert notes[-1] == f"the soak ended: stopped by the guard: {why} (False)"
+
+
+@pytest.mark.parametrize("error", [GuardError, StackError])
+def test_only_the_guard_stops_a_soak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[StackError]
+) -> None:
+    def refuse(_: object) -> None:
+        raise error("n1 is gone")
+
+    monkeypatch.setattr(Workloads, "recoveries", refuse)
+    ends = SimpleNamespace(postgres=None, redis=None)
+    stack: Any = SimpleNamespace(endpoints=ends, nodes=[])
+    added: list[Note] = []
+    segments: Any = SimpleNamespace(
+        folder=SimpleNamespace(plan=SimpleNamespace(seed=1)), add=added.append
+    )
+    live: Any = SimpleNamespace(workloads=0)
+    outages: Any = None
+    world = StackWorld(stack, segments, live, folder=tmp_path, outages=outages, say=lambda _: None)
+    with pytest.raises(GuardError) if error is GuardError else nullcontext():
+        world.work(kill=True)
+    words = [] if error is GuardError else ["a workload could not be run: n1 is gone"]
+    assert [one.text for one in added] == words

@@ -17,12 +17,13 @@ from validation.campaigns.run import Step, not_run, possible
 from validation.contract import Stage
 from validation.criteria.registry import CRITERIA
 from validation.decision import decide
+from validation.deployed_targets import ComposeTarget
 from validation.evidence.records import Recovery
 from validation.evidence.records_network import Drain
 from validation.evidence.records_target import NotRun
 from validation.safety.plan import fault_plan
 from validation.stages.registry import STAGES
-from validation.targets import ComposeTarget, OwnStack, TargetOptions, target_of
+from validation.targets import OwnStack, TargetOptions, target_of
 from validation.verdict import Status
 
 pytest_plugins = ["pytester"]
@@ -35,7 +36,11 @@ def compose(**options: Any) -> TargetOptions:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (TargetOptions(target="kubernetes:mine"), "no such target; choose stack, compose or"),
+        (
+            TargetOptions(target="ray:mine"),
+            "no such target; choose stack, compose, compose:FILE, k",
+        ),
+        (TargetOptions(target="kubernetes:mine"), "name it as CONTEXT/NAMESPACE/CLUSTER"),
         (TargetOptions(target="compose2"), "no such target"),
         (TargetOptions(target="compose:/nowhere.yml"), "/nowhere.yml: No such file"),
         (compose(address="h:1"), "are two targets; choose one"),
@@ -47,6 +52,9 @@ def compose(**options: Any) -> TargetOptions:
         (TargetOptions(allow_faults="all"), "need --target compose"),
         (TargetOptions(confirm="x"), "need --target compose"),
         (TargetOptions(other_jobs=True), "need --target compose"),
+        (TargetOptions(alert_webhook="127.0.0.1:9"), "need --target compose"),
+        (compose(alert_webhook="9099"), "--alert-webhook 9099: it must be HOST:PORT"),
+        (compose(alert_webhook="h:0"), "it must be HOST:PORT"),
         (TargetOptions(dashboard="http://h"), "need --address"),
     ],
 )
@@ -94,7 +102,8 @@ def test_dry_run_prints_plan_and_breaks_nothing(
             f"*plan of faults on {NAME}; nothing is broken now",
             "*recovery: kill, SIGKILL of one worker node; * again; about 3 min",
             "*preemption: drain, *",
-            "*not rollback: cluster: at most one node of a deployed cluster*",
+            "*rollback: cluster, SIGKILL of the head and of all nodes at once*",
+            "*not alert: alerts: its Alertmanager sends alerts elsewhere*--alert-webhook HOST:PORT",
             "*replaced by Docker's restart policy; about * in all",
         ]
     )
@@ -139,7 +148,7 @@ def test_stage_without_capability_is_left_out(engine: Engine) -> None:
     missing = {one.stage: dict(one.missing) for one in left_out}
     assert missing["recovery"] == {"kill": "--allow-faults does not name it"}
     assert missing["autoscaling"] == {"autoscaler": "a Compose project has no autoscaler"}
-    assert set(missing["alert"]) == {"alerts", "kill"}
+    assert set(missing["alert"]) == {"alerts", "kill", "partition"}
 
 
 def test_stage_of_plugin_states_its_needs(engine: Engine) -> None:
@@ -189,7 +198,11 @@ def test_verdict_names_the_missing_capability() -> None:
 
 @pytest.mark.parametrize(
     ("backend", "words"),
-    [("processes", "by the gate itself"), ("compose", "by Docker's restart policy")],
+    [
+        ("processes", "by the gate itself"),
+        ("compose", "by Docker's restart policy"),
+        ("kubernetes", "by the KubeRay operator"),
+    ],
 )
 def test_recovery_says_who_replaced_nodes(backend: str, words: str) -> None:
     found = decide([evidence(passing(), backend=backend)]).verdict("worker_recovery")

@@ -131,7 +131,7 @@ def test_drain_tried_again_counts_once_confirmed() -> None:
     twice = change(twice, Fault, lambda f: dataclasses.replace(f, confirmed=f.fault != "drain"))
     found = judge(preemption, [evidence(twice)])
     assert (found.status, "not reported as draining" in found.reason) == (OPEN, True)
-    # A run that had ended before the deadline is no finding beside one that had not.
+    # A run that had ended before the deadline is no finding next to one that had not.
     early = change(tried_again(HEALTHY), Drain, to(confirmed=True))
     early = change(early, Workload, ended_early)
     assert judge(preemption, [evidence(early)]).status is Status.PASS

@@ -1,4 +1,4 @@
-"""How close the nodes are, and what a stranger gets."""
+"""How close the nodes are, and what an unauthenticated client can read."""
 
 from __future__ import annotations
 

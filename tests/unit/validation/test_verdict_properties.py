@@ -1,4 +1,4 @@
-"""What holds for every verdict function: no number, no news and no evidence never pass."""
+"""What holds for every verdict function: NaN, missing readings and missing evidence never pass."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_every_verdict_prints_needs_and_measurement(share: float, seed: int) -> 
 
 
 def test_error_budget_texts() -> None:
-    """In the words of an operator: what the target allows, and what was used of it."""
+    """The operator's terms: what the target allows, and what was used of it."""
     found = {criterion: judge(FUNCTIONS[criterion], [healthy()]) for criterion in NEEDED}
     said = {criterion: verdict.budget for criterion, verdict in found.items()}
     assert "99 % allows a lost node every" in said["worker_recovery"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ga.backtest.jit import kernel
 from ga.backtest.simd.masks import masks
 from ga.backtest.simd.search import first_below, first_stopped
-from ga.families.scan import (
+from ga.families.signals import (
     LEAVE_LONG,
     LEAVE_SHORT,
     LONG,

@@ -1,4 +1,4 @@
-"""Who watches the watcher: what is doubted leaves open what rests on it, and nothing else."""
+"""The gate's self-check: an untrusted source makes its criteria INCONCLUSIVE, and no others."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import dataclasses
 import math
 import random
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evolution_gate.fixtures.protocols import Endpoints
-from evolution_gate.fixtures.system.http_client import JsonHttpClient
 from evolution_gate.reports.html import render_page
 from evolution_gate.reports.text_formats import summary
 from tests.support.evidence_builders import certificates, change, evidence, healthy, passing, write
@@ -29,7 +25,6 @@ from validation.evidence.records_ledger import Audit
 from validation.evidence.records_load import Load
 from validation.evidence.records_monitoring import Scrape
 from validation.evidence.records_self_check import HarnessReading
-from validation.monitors.harness import HarnessMonitor
 from validation.self_check import assess_sources
 from validation.verdict import Status
 
@@ -44,11 +39,11 @@ def decided(events: Sequence[Timed]) -> GateResult:
     return decide([evidence(events)], certificates=CERTIFIED)
 
 
-def doubted(events: Sequence[Timed]) -> dict[str, tuple[str, ...]]:
+def distrusted(events: Sequence[Timed]) -> dict[str, tuple[str, ...]]:
     return {a.source: a.doubts for a in assess_sources([evidence(events)], CRITERIA) if a.doubts}
 
 
-BELIEVED = decided(HEALTHY)
+TRUSTED = decided(HEALTHY)
 
 
 def readings(edit: Callable[[HarnessReading], Record | None]) -> list[Timed]:
@@ -141,14 +136,14 @@ PLANTED: dict[str, tuple[str, list[Timed]]] = {
 
 
 def test_healthy_run_is_trusted() -> None:
-    assert doubted(HEALTHY) == {}
+    assert distrusted(HEALTHY) == {}
     aspects = assess_sources([healthy()], CRITERIA)
     assert all(aspect.measured for aspect in aspects)
     assert {name for a in aspects for name in a.criteria} <= {c.id for c in CRITERIA}
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_planted_doubt_makes_its_criteria_inconclusive(name: str) -> None:
+def test_planted_defect_makes_its_criteria_inconclusive(name: str) -> None:
     source, events = PLANTED[name]
     result = decided(events)
     aspect = next(a for a in result.observer if a.source == source)
@@ -161,7 +156,7 @@ def test_planted_doubt_makes_its_criteria_inconclusive(name: str) -> None:
         untouched = [c.id for c in CRITERIA if c.id not in others]
         for criterion in untouched:
             if name not in ("no Prometheus", "nobody else looked"):
-                assert result.verdict(criterion) == BELIEVED.verdict(criterion)
+                assert result.verdict(criterion) == TRUSTED.verdict(criterion)
 
 
 def test_stale_prometheus_is_inconclusive_with_the_reason() -> None:
@@ -170,22 +165,22 @@ def test_stale_prometheus_is_inconclusive_with_the_reason() -> None:
     assert "node-4 was up in Prometheus, but its process had ended" in verdict.reason
 
 
-def test_outage_seen_by_prometheus_is_no_doubt() -> None:
+def test_outage_seen_by_prometheus_is_trusted() -> None:
     """The kills of the healthy run are: it takes Prometheus a scrape to know."""
     assert any(isinstance(r, Scrape) and not r.up for _, r in HEALTHY)
     # One scrape that timed out is prometheus_collection's own to judge.
-    assert PROMETHEUS not in doubted(says(NODES[3], 300, 304, up=False))
+    assert PROMETHEUS not in distrusted(says(NODES[3], 300, 304, up=False))
 
 
-def fault(kind: str, *, asked: float, confirmed: float) -> Fault:
-    """A confirmed fault of the first node, or its undo."""
+def fault(kind: str, target: str = NODES[0], *, asked: float, confirmed: float) -> Fault:
+    """A confirmed fault, or its undo."""
     return Fault(
-        fault=kind, target=NODES[0], requested_at=asked, confirmed_at=confirmed, confirmed=True,
+        fault=kind, target=target, requested_at=asked, confirmed_at=confirmed, confirmed=True,
         before={"pid": 1}, after={"pid": 2}, detail="", workload=None,
     )  # fmt: skip
 
 
-def test_replacement_due_from_kill_is_no_doubt() -> None:
+def test_replacement_due_from_kill_is_trusted() -> None:
     """Something else than the gate starts the node; its exporter is up before the gate knows."""
     killed = fault("kill", asked=T0 + 400, confirmed=T0 + 400.1)
     # It was there again a second later, and Prometheus never missed a sample.
@@ -198,7 +193,7 @@ def test_replacement_due_from_kill_is_no_doubt() -> None:
         watched.append((T0 + at, Services(at=T0 + at, incarnations={NODES[0]: id_}, excused=())))
         watched.append((T0 + at, Scrape(target=NODES[0], up=True, age_s=1.0, excused=False)))
     events = sorted([*quiet, (T0 + 401, killed), (T0 + 419, begun), *watched], key=lambda e: e[0])
-    assert "its process had ended" not in str(doubted(events).get(PROMETHEUS))
+    assert "its process had ended" not in str(distrusted(events).get(PROMETHEUS))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +210,25 @@ def test_lost_node_leaves_service_discovery(backend: str, at: int, trusted: bool
 
     record = evidence(readings(silent), backend=backend)
     found = {a.source: a.doubts for a in assess_sources([record], CRITERIA)}
+    assert (found[SCRAPES] == ()) is trusted
+
+
+@pytest.mark.parametrize(("backend", "trusted"), [("compose", True), ("containers", False)])
+def test_lost_head_empties_service_discovery(backend: str, trusted: bool) -> None:
+    """The head tells a deployed Prometheus whom to ask, so that without it nobody is asked."""
+    at = next(at for at, r in HEALTHY if isinstance(r, Fault) and r.fault == "kill")
+    killed = fault("kill", "head", asked=at, confirmed=at + 0.1)
+    back = fault("start", "head", asked=at, confirmed=at + 12)
+
+    def silent(reading: HarnessReading) -> Record:
+        near = 0 < reading.at - at < 20
+        silence = {**reading.silence_s, NODES[1]: 18.0} if near else reading.silence_s
+        return dataclasses.replace(reading, silence_s=silence)
+
+    events = sorted([*readings(silent), (at, killed), (at + 12, back)], key=lambda e: e[0])
+    found = {
+        a.source: a.doubts for a in assess_sources([evidence(events, backend=backend)], CRITERIA)
+    }
     assert (found[SCRAPES] == ()) is trusted
 
 
@@ -235,20 +249,20 @@ def test_silent_observer_is_inconclusive() -> None:
 
 
 def test_single_reading_shows_no_clock() -> None:
-    """In a run so short that the silence alone would be no doubt."""
+    """In a run so short that the silence alone would be trusted."""
     last = max(at for at, r in HEALTHY if isinstance(r, HarnessReading))
     events = [(at, r) for at, r in HEALTHY if not isinstance(r, HarnessReading) or at == last]
     begin = last - 40.0
     short = [(at, r) for at, r in events if at >= begin and not isinstance(r, Workload)]
     (aspect,) = (a for a in assess_sources([evidence(short)], CRITERIA) if a.source == CLOCK)
-    assert any("the harness monitor wrote one reading only" in doubt for doubt in aspect.doubts)
+    assert any("the harness monitor wrote one reading only" in reason for reason in aspect.doubts)
 
 
 @given(stop=st.floats(5, 48 * 3600))
 @settings(max_examples=5)
 def test_observer_that_stops_early_is_inconclusive(stop: float) -> None:
     kept = readings(lambda r: r if r.at < T0 + stop else None)
-    assert {CPU, CLOCK, SCRAPES} <= doubted(kept).keys()
+    assert {CPU, CLOCK, SCRAPES} <= distrusted(kept).keys()
     assert decided(kept).decision is Decision.INCONCLUSIVE
 
 
@@ -262,10 +276,10 @@ def test_known_gap_is_no_clock_jump() -> None:
         for t, r in HEALTHY
         if not at < t < until
     ]
-    assert CLOCK in doubted(kept)
+    assert CLOCK in distrusted(kept)
     away = Gap(begin=at, end=until, reason="killed")
     known = sorted([*kept, (until - 1, away)], key=lambda e: e[0])
-    assert CLOCK not in doubted(known)
+    assert CLOCK not in distrusted(known)
 
 
 @given(
@@ -285,29 +299,29 @@ def test_dropped_records_never_fail(kinds: set[type[Record]], share: float, seed
 
 @given(name=st.sampled_from(sorted(PLANTED)), criterion=st.sampled_from([c.id for c in CRITERIA]))
 @settings(max_examples=20)
-def test_doubt_changes_only_a_pass(name: str, criterion: str) -> None:
+def test_distrust_changes_only_a_pass(name: str, criterion: str) -> None:
     source, events = PLANTED[name]
     records = [evidence(events)]
     asked = next(c for c in CRITERIA if c.id == criterion)
     alone = asked.verdict
     said = decide(records, criteria=[asked]).verdict(criterion).status
-    doubt = next(a for a in assess_sources(records, CRITERIA) if a.source == source)
+    assessed = next(a for a in assess_sources(records, CRITERIA) if a.source == source)
     try:
         without = alone(records).status
     except Exception:
         without = Status.INCONCLUSIVE
     assert said is without or (without is Status.PASS and said is Status.INCONCLUSIVE)
-    if criterion in doubt.criteria:
+    if criterion in assessed.criteria:
         assert said is not Status.PASS
 
 
-def test_audit_that_raises_is_a_doubt() -> None:
+def test_check_that_raises_is_distrusted() -> None:
     events = change(HEALTHY, Scrape, lambda r: dataclasses.replace(r, age_s="2 s"))
-    (doubt,) = doubted(events)[PROMETHEUS]
-    assert doubt.startswith("the self-check failed: TypeError: ")
+    (reason,) = distrusted(events)[PROMETHEUS]
+    assert reason.startswith("the self-check failed: TypeError: ")
 
 
-def test_doubts_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reasons_of_distrust_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, events = PLANTED["stale Prometheus"]
     result = decided(events)
     page = render_page(result, [evidence(events)])
@@ -322,65 +336,6 @@ def test_doubts_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "Not trusted for prometheus_collection, grafana_functional, alerting" in said
 
 
-class Kept:
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def add(self, record: Record) -> None:
-        self.records.append(record)
-
-
-def observing(
-    monkeypatch: pytest.MonkeyPatch, answers: list[dict[str, list[float]]]
-) -> list[dict[str, float]]:
-    """What an observer wrote of the silence, asked at 100, 105 ... of a Prometheus that answers."""
-    kept = Kept()
-    ends = Endpoints(ray="", dashboard="", prometheus="http://127.0.0.1:9")
-    one = HarnessMonitor(SimpleNamespace(endpoints=ends, scrape_targets={}, marks=()), kept)  # type: ignore[arg-type]
-    for number, answer in enumerate(answers):
-        rows = [
-            {"metric": {"node": name}, "values": [[at, "1"] for at in times]}
-            for name, times in answer.items()
-        ]
-        said = {"data": {"result": rows}}
-        with monkeypatch.context() as now:
-            now.setattr(JsonHttpClient, "get", lambda *_, said=said, **__: (200, said))
-            now.setattr("time.time", lambda number=number: 100.0 + 5 * number)
-            one.read()
-    return [r.silence_s for r in kept.records if isinstance(r, HarnessReading)]
-
-
-def test_silence_is_the_longest_sample_gap(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    found = observing(
-        monkeypatch,
-        [
-            {},
-            {"head": [93.0, 98.0]},
-            {"head": [98.0, 103.0, 108.0]},
-            {},
-            {"head": [103.0, 108.0, 118.0]},
-        ],
-    )
-    assert found == [{}, {"head": 7.0}, {"head": 5.0}, {"head": 7.0}, {"head": 10.0}]
-
-
-def test_reading_measures_this_process_and_clocks() -> None:
-    kept = Kept()
-    ends = Endpoints(ray="", dashboard="")
-    with HarnessMonitor(
-        SimpleNamespace(endpoints=ends, scrape_targets={}, marks=()), kept, period=0.01
-    ):  # type: ignore[arg-type]
-        while len(kept.records) < 3:
-            sum(range(10_000))
-    found = [r for r in kept.records if isinstance(r, HarnessReading)]
-    assert found[0].harness_cpu_s > 0
-    assert found[0].silence_s == {}
-    for a, b in pairwise(found):
-        assert abs((b.at - a.at) - (b.monotonic_s - a.monotonic_s)) < 0.5
-
-
 def test_starting_node_is_not_compared() -> None:
     """Of a real run: the exporter was there before the start was confirmed."""
     node = NODES[3]
@@ -390,58 +345,4 @@ def test_starting_node_is_not_compared() -> None:
     events = sorted(
         [*events, (at, receipt("kill", node, at, None)), (at + 25, slow)], key=lambda e: e[0]
     )
-    assert PROMETHEUS not in doubted(events)
-
-
-LAST = max(w.id for _, w in HEALTHY if isinstance(w, Workload) and w.purpose == "recovery")
-
-
-def unconfirmed(when: Callable[[Fault], bool]) -> GateResult:
-    return decided(
-        change(HEALTHY, Fault, lambda r: dataclasses.replace(r, confirmed=not when(r)))  # type: ignore[arg-type]
-    )
-
-
-@pytest.mark.parametrize(
-    ("when", "criteria"),
-    [
-        (lambda f: f.fault == "drain", {"preemption"}),
-        (
-            lambda f: f.fault == "kill" and f.workload == LAST,
-            {"worker_recovery", "no_data_loss", "reproducibility", "container_stability"},
-        ),
-        (
-            lambda f: f.fault == "start" and f.workload == "preemption",
-            {"preemption", "container_stability"},
-        ),
-    ],
-    ids=["drain", "last kill", "start"],
-)
-def test_unconfirmed_fault_opens_only_what_rests_on_it(
-    when: Callable[[Fault], bool], criteria: set[str]
-) -> None:
-    result = unconfirmed(when)
-    (aspect,) = (a for a in result.observer if a.source == RECEIPTS)
-    assert aspect.doubts
-    assert set(aspect.criteria) == criteria
-    for name in criteria:
-        assert result.verdict(name).status is not Status.PASS
-    opened = {n for n, v in result.verdicts.items() if "has no receipt" in v.reason}
-    assert opened <= criteria
-
-
-def test_fault_tried_again_opens_only_outages() -> None:
-    """The kills after it are confirmed; who judges outages has seen one without a receipt."""
-    result = unconfirmed(lambda f: f.fault == "kill" and f.workload == "recovery-2")
-    (aspect,) = (a for a in result.observer if a.source == RECEIPTS)
-    assert aspect.criteria == ("container_stability",)
-    for name in ("no_data_loss", "reproducibility", "worker_recovery"):
-        assert result.verdict(name).status is Status.PASS
-    assert result.verdict("worker_recovery").measured.endswith("slowest of 4")
-
-
-def test_unconfirmed_fault_of_unknown_workload_opens_all() -> None:
-    lost = receipt("kill", NODES[0], T0 + 320, "nothing", confirmed=False)
-    events = sorted([*HEALTHY, (T0 + 320, lost)], key=lambda event: event[0])
-    (aspect,) = (a for a in decided(events).observer if a.source == RECEIPTS)
-    assert set(aspect.criteria) == {c.id for c in CRITERIA if RECEIPTS in c.trusts}
+    assert PROMETHEUS not in distrusted(events)

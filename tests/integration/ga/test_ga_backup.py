@@ -1,10 +1,9 @@
-"""verify, backup and restore: each must see what is wrong, and leave nothing half done."""
+"""backup and restore: each must see what is wrong, and leave nothing half done."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -22,190 +21,8 @@ from ga.evolution import advance_digest
 from ga.ledger import Attempt, open_ledger
 from ga.ledger.backup import back_up, checked, restore
 from ga.ledger.schema import metadata
-from ga.verification import market_of, verify
+from tests.support.finished_ledger import DAMAGE, cut, everything, ga
 from tests.support.ledger_stores import change, rows
-
-MARKET = "synthetic:assets=1,bars=500,seed=2"
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory) -> Path:
-    """A ledger with one finished run of 5 x 24; not to be changed."""
-    path = tmp_path_factory.mktemp("upkeep") / "ledger.db"
-    arguments = ["evolve", "--market", MARKET, "--seed", "3", "--mode", "local", "--workers", "1"]
-    arguments += ["--population-size", "24", "--generations", "5", "--store", str(path)]
-    assert main.main(arguments) == 0
-    return path
-
-
-@pytest.fixture
-def copy(original, tmp_path) -> str:
-    """The URL of a copy of the original, to be damaged."""
-    return f"sqlite:///{shutil.copy(original, tmp_path / 'copy.db')}"
-
-
-@pytest.fixture(scope="module")
-def market(original):
-    with closing(open_ledger(str(original), create=False)) as ledger:
-        return market_of(ledger.history(ledger.runs()[0].run))
-
-
-def look(store: str, market, *, sample: int = 1000):
-    with closing(open_ledger(store, create=False)) as ledger:
-        return verify(ledger.history(ledger.runs()[0].run), market, sample=sample)
-
-
-def everything(store: str) -> dict[str, list[tuple[object, ...]]]:
-    return {name: rows(store, table) for name, table in metadata.tables.items()}
-
-
-# -- verify
-
-
-def test_sound_run_is_verified(copy, market):
-    found = look(copy, market)
-    assert (found.lost, found.doubled, found.different, found.witnesses) == (0, 0, 0, ())
-    assert found.equal
-    assert (found.generations, found.individuals) == (5, 120)
-    assert found.sampled == found.evaluations
-    assert found.digest == found.recomputed
-    assert look(copy, market, sample=7).sampled == 7
-    assert look(copy, market, sample=0).equal
-
-
-ANY = '(SELECT key FROM individuals WHERE generation = 2 AND "index" = 23)'
-DAMAGE = {
-    "an individual": ('DELETE FROM individuals WHERE generation = 2 AND "index" = 5', "lost",
-                      "generation 2 index 5: no individual"),
-    "an evaluation": (f"DELETE FROM evaluations WHERE key = {ANY}", "lost",
-                      "generation 2 index 23: no evaluation"),
-    "a generation": ("DELETE FROM generations WHERE generation = 2", "lost",
-                     "generation 2, with later ones there"),
-    "the last generation's summary": ("DELETE FROM generations WHERE generation = 4", "lost",
-                                      "generation 4, with later ones there"),
-    "a generation's individuals": ("DELETE FROM individuals WHERE generation = 3", "lost",
-                                   "generation 3 index 0: no individual"),
-    "one too many": ("INSERT INTO individuals SELECT run, generation, 24, key FROM individuals"
-                     ' WHERE generation = 1 AND "index" = 0', "doubled",
-                     "generation 1 index 24: not in the plan"),
-    "a stray": ("INSERT INTO evaluations SELECT run, 'ab' || substr(key, 3), family, genes,"
-                " fitness, trades, max_drawdown, error, generation, attempts FROM evaluations"
-                f" WHERE key = {ANY}",
-                "doubled", "no individual's"),
-    "a fitness": ("UPDATE evaluations SET fitness = fitness * 1.0000000000000004"
-                  f" WHERE key = {ANY}",
-                  "different", "generation 2: digest"),
-    "its fills": (f"UPDATE evaluations SET trades = trades + 1 WHERE key = {ANY}", "different",
-                  "again"),
-    "its drawdown": (f"UPDATE evaluations SET max_drawdown = max_drawdown * 1.0000000000000004"
-                     f" + 1e-300 WHERE key = {ANY}", "different", "again"),
-    "its genes": (f"UPDATE evaluations SET genes = replace(genes, '.', '.1') WHERE key = {ANY}",
-                  "different", "the key of its genome"),
-    "its generation": (f"UPDATE evaluations SET generation = 3 WHERE key = {ANY}", "different",
-                       "of generation 3, first used in"),
-    "a digest": ("UPDATE generations SET digest = replace(digest, 'a', 'b') WHERE generation = 1",
-                 "different", "generation 1: digest"),
-    "a count": ("UPDATE generations SET failed = 1 WHERE generation = 1", "different",
-                "generation 1: 1 failed, by its rows 0"),
-    "the end": ("UPDATE runs SET finished_at = NULL", "different", "unfinished at 5 of 5"),
-    "the order": ('UPDATE individuals SET "index" = "index" + 1000 WHERE generation = 2;'
-                  'UPDATE individuals SET "index" = 1023 - "index" WHERE generation = 2',
-                  "different", "generation 2 index 0: stored"),
-    "a failure": (f"UPDATE evaluations SET error = 'planted' WHERE key = {ANY}", "different",
-                  "must have a fitness or an error"),
-    "a try": ("INSERT INTO attempts SELECT run, 1, 0, 'ab', 0, 'local', 'lost', NULL, 1.0"
-              " FROM runs",
-              "different", "a try at ab"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_is_detected_counted_and_named(copy, market, damage):
-    statements, kind, witness = DAMAGE[damage]
-    for statement in statements.split(";"):
-        change(copy, statement)
-    found = look(copy, market)
-    assert not found.equal
-    assert getattr(found, kind) > 0
-    assert any(one.startswith(f"{kind}: ") and witness in one for one in found.witnesses)
-
-
-def forge(store: str) -> None:
-    """Make every stored digest fit the rows, as somebody would who wants not to be found out."""
-    with closing(open_ledger(store, create=False)) as ledger:
-        digests = ledger.history(ledger.runs()[0].run).digests()
-    for generation, digest in digests.items():
-        change(store, f"UPDATE generations SET digest = '{digest}' WHERE generation = {generation}")
-
-
-def test_reevaluation_detects_forged_fitness(copy, market):
-    change(copy, DAMAGE["a fitness"][0])
-    forge(copy)
-    found = look(copy, market)
-    assert found.digest == found.recomputed
-    assert any("again" in one for one in found.witnesses)
-
-
-def test_rebreeding_detects_forged_individual(copy, market):
-    one = 'SELECT key FROM individuals WHERE generation = 3 AND "index" = 1'
-    change(copy, f'UPDATE individuals SET key = ({one}) WHERE generation = 4 AND "index" = 20')
-    forge(copy)
-    found = look(copy, market, sample=0)
-    assert any("generation 4 index 20: stored" in one for one in found.witnesses)
-    # One difference, not one for all that follows.
-    assert sum("stored" in one for one in found.witnesses) == 1
-
-
-def test_unfinished_run_is_verified(copy, market):
-    cut(copy, 3)
-    found = look(copy, market)
-    assert found.equal, found.witnesses
-    assert found.generations == 3
-
-
-def cut(store: str, generations: int) -> None:
-    """Leave what a coordinator had committed that was killed after so many generations."""
-    for table in ("individuals", "generations", "evaluations"):
-        change(store, f"DELETE FROM {table} WHERE generation >= {generations}")
-    for table in ("strategies", "anchors"):
-        change(store, f"DELETE FROM {table}")
-    change(store, "UPDATE runs SET finished_at = NULL")
-
-
-def ga(capsys, *argv: str) -> tuple[int, str, str]:
-    status = main.main(list(argv))
-    return (status, *capsys.readouterr())
-
-
-SEEN_BY_THE_ENGINE = {"its fills", "its drawdown", "its genes"}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_stored_rows_are_verified_without_evaluation(copy, damage):
-    assert look(copy, None).equal
-    for statement in DAMAGE[damage][0].split(";"):
-        change(copy, statement)
-    found = look(copy, None)
-    assert found.equal == (damage in SEEN_BY_THE_ENGINE)
-    assert (found.repeated, found.sampled) == (False, 0)
-
-
-def test_verify_reports_json_and_exit_status(copy, capsys):
-    run = str(rows(copy, metadata.tables["runs"])[0][0])
-    status, out, _ = ga(capsys, "verify", run[:6], "--store", copy, "--json", "--sample", "5")
-    found = json.loads(out)
-    assert (status, found["equal"], found["run"], found["sampled"]) == (0, True, run, 5)
-    change(copy, DAMAGE["an evaluation"][0])
-    status, out, _ = ga(capsys, "verify", run, "--store", copy)
-    assert status == 1
-    assert "lost: generation 2 index 23" in out
-    assert "NOT equal: " in out
-    for options in (["--sample", "-1"], ["--sample", "5", "--stored"]):
-        status, _, err = ga(capsys, "verify", run, "--store", copy, *options)
-        assert (status, err.count("\n")) == (2, 1)
-
-
-# -- backup and restore
 
 
 def test_backup_restores_every_row(copy, store, tmp_path):
@@ -396,7 +213,7 @@ def test_restored_run_resumes_to_same_digest(original, copy, tmp_path, capsys):
 def test_resume_of_owned_run_is_refused(copy, capsys):
     cut(copy, 2)
     run = str(rows(copy, metadata.tables["runs"])[0][0])
-    with closing(open_ledger(copy, create=False)) as ledger, ledger.own(run):
+    with closing(open_ledger(copy, create=False)) as ledger, ledger.acquire(run):
         before = everything(copy)
         status, _, err = ga(capsys, "resume", run, "--mode", "local", "--store", copy)
         assert (status, err.count("\n")) == (2, 1)

@@ -26,7 +26,7 @@ EVOLVE = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("inspect")
+    return tmp_path_factory.mktemp("strategies")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A file of one's own: the worked example of the documentation, and what is refused."""
+"""A custom criteria file: the worked example of the documentation, and what is refused."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from evolution_gate.fixtures.services import datastores
 from ga.errors import ClusterError, InputError
 from ga.evaluation.evaluate import Batch
 from ga.execution.protocol import BatchResult
-from ga.metrics import MetricsServer, Telemetry, depends_on
+from ga.genome import Genome
+from ga.metrics import MOST_NODES, OTHER_NODES, MetricsServer, Telemetry, depends_on
 from ga.result_cache import open_cache
 from tests.support.engine import PLAN, Engine
 from tests.support.metrics import Series, scrape
@@ -120,7 +121,7 @@ def test_metrics_never_run_ahead_of_ledger(engine: Engine) -> None:
         engine.go(run, telemetry=telemetry, on_progress=look, before=look)
     assert generations == sorted(generations)
     assert generations[-1] >= 2
-    # The first generation, where no two genomes are equal: handed out, then answered in batches.
+    # The first generation, where no two genomes are equal: dispatched, then answered in batches.
     first = in_flight[: in_flight.index(0) + 1]
     assert first[0] == 40
     assert len(first) > 3
@@ -159,12 +160,37 @@ def test_closed_result_stream_resets_in_flight_count() -> None:
             ended.append(True)
 
     telemetry = Telemetry("a")
-    for result in telemetry.watch(results(), 9):
+    for result in telemetry.watch(results(), [Genome(family="rsi_filter", genes=())] * 9):
         if result.indices == (2,):
             assert telemetry.registry.get_sample_value("ga_in_flight", {"run": "a"}) == 6
             break
     assert ended == [True]
     assert telemetry.registry.get_sample_value("ga_in_flight", {"run": "a"}) == 0
+
+
+def test_answers_are_counted_by_family_and_node() -> None:
+    families = ("ema_crossover", "rsi_filter")
+    asked = [Genome(family=families[at % 2], genes=()) for at in range(MOST_NODES + 3)]
+    batch = Batch(outcomes=(), cpu_seconds=0.0, started_at=1.0, finished_at=2.0)
+
+    def results(nodes: int):
+        yield BatchResult(indices=(0, 1, 2), batch=batch, node="n0")
+        for at in range(3, nodes + 3):
+            yield BatchResult(indices=(at,), batch=batch, node=f"n{at}")
+
+    telemetry = Telemetry("a")
+    assert len(list(telemetry.watch(results(MOST_NODES), asked))) == MOST_NODES + 1
+    counted = {
+        (sample.labels["family"], sample.labels["node"]): sample.value
+        for family in telemetry.registry.collect()
+        for sample in family.samples
+        if sample.name == "ga_answered_total"
+    }
+    assert (counted["ema_crossover", "n0"], counted["rsi_filter", "n0"]) == (2, 1)
+    # A cluster that replaces its nodes forever has no more series than that.
+    assert len({node for _, node in counted}) == MOST_NODES + 1
+    assert sum(count for (_, node), count in counted.items() if node == OTHER_NODES) == 1
+    assert sum(counted.values()) == len(asked)
 
 
 def test_metrics_of_two_runs_are_separate() -> None:

@@ -22,6 +22,7 @@ from ga.execution.protocol import (
     MIN_BATCH_SECONDS,
     CostModel,
     make_batches,
+    max_batch_seconds,
     warmup_genomes,
 )
 from ga.families import FAMILIES
@@ -235,6 +236,22 @@ def test_batches_have_similar_cost_and_shrink():
     assert sizes[0] == round(MAX_BATCH_SECONDS / 0.004)
     assert min(sizes[:-1]) == math.ceil(MIN_BATCH_SECONDS / 0.004)
     assert sizes[:-1] == sorted(sizes[:-1], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("slots", "seconds"),
+    [(0, 0.2), (1, 0.2), (200, 0.2), (201, 0.201), (800, 0.8), (2_000, 2.0), (80_000, 2.0)],
+)
+def test_longest_batch_grows_with_the_slots(slots, seconds):
+    assert max_batch_seconds(slots) == pytest.approx(seconds)
+
+
+def test_large_cluster_gets_longer_batches():
+    group = [g for g in genomes(700_000) if g.family == "ema_crossover"]
+    costs = CostModel()
+    costs.learn(group[:10], 10 * 0.1)
+    first = {slots: len(make_batches(group, costs, slots)[0]) for slots in (100, 800)}
+    assert first == {100: 2, 800: 9}
 
 
 def test_single_slot_gets_full_batches():
