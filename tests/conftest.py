@@ -133,3 +133,12 @@ def compiled() -> None:
     One process compiles them and the others wait: else every worker of xdist and every process that
     a test starts would compile the same ones, and patience would run out."""
     _compile()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_shipped_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A release is shipped with certificates of its code; tests begin without any."""
+    absent = tmp_path_factory.mktemp("certificates") / "none-are-shipped.jsonl"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("validation.certificates.SHIPPED", absent)
+        yield
