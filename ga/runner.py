@@ -168,9 +168,10 @@ class Runner:
         self._first = evolution.generation
         # Exclude loaded modules from garbage collections.
         gc.freeze()
-        # The next generation is evaluated while the last one is committed. At most one generation
-        # is uncommitted, and the run ends only after the last commit.
+        # At most one generation is uncommitted, and the run ends only after the last commit.
         with ThreadPoolExecutor(1, thread_name_prefix="ledger") as committer:
+            # The executor does not wait for a thread whose start a signal interrupted: no work yet.
+            committer.submit(int).result()
             committing: Future[None] | None = None
             while not evolution.done and not self._enough(evolution.generation, self._best):
                 commit = self._generation()

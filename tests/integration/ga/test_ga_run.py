@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections import defaultdict
 from contextlib import closing
 
@@ -56,6 +57,25 @@ def test_worker_count_does_not_change_history(bench, digest, settings):
         assert (summary.mode, summary.workers, summary.failed) == ("local", workers, 0)
         assert set(summary.cpu_seconds_by_node) == {"local"}
         assert summary.cpu_seconds > 0
+
+
+def test_signal_at_thread_start_leaves_no_commit(bench, monkeypatch):
+    start, started = threading.Thread.start, []
+
+    def interrupted(thread):
+        start(thread)
+        if thread.name.startswith("ledger"):
+            started.append(thread)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    written = []
+    monkeypatch.setattr(Ledger, "commit", lambda *_, **fields: written.append(fields))
+    with pytest.raises(KeyboardInterrupt):
+        bench.go(bench.fake())
+    (thread,) = started
+    thread.join(60)
+    assert (thread.is_alive(), written) == (False, [])
 
 
 def test_killed_pool_worker_loses_nothing(bench, settings):
